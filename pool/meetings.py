@@ -1,0 +1,45 @@
+"""A meeting's settings, and what they ask of its pool."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+AfterBooking = Literal["same", "new"]
+OnEmpty = Literal["direct", "fail"]
+
+DAY_SECONDS = 86_400
+# Top-up is asked for by a claim within a second and answered by the provider soon after;
+# the sweep is the backstop. Stock must cover that long besides cover_seconds.
+LEAD_SECONDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """One scheduling link at the provider and the settings of its pool."""
+
+    sid: str
+    workspace: str = "default"
+    min_fresh: int = 50  # links; the pool is never meant to hold fewer
+    max_fresh: int = 2_000  # links; and never more
+    cover_seconds: int = 300  # the stock should last this long at the present claim rate
+    claim_ttl_seconds: int = 30 * DAY_SECONDS  # a claim that nobody books lapses after this
+    max_fresh_age_seconds: int = 30 * DAY_SECONDS  # fresh links older than this are retired
+    after_booking: AfterBooking = "same"  # what a customer who booked gets on the next claim
+    on_empty: OnEmpty = "direct"  # make a link on the spot, or answer pool-empty at once
+    fallback_url: str | None = None  # offered to visitors when there is no link for them
+    paused: bool = False  # no top-up, no new claims
+    pause_reason: str = ""
+
+    def target(self, claims_per_second: float) -> int:
+        """How many fresh links the pool should hold at this claim rate."""
+        wanted = math.ceil(claims_per_second * (self.cover_seconds + LEAD_SECONDS))
+        return max(self.min_fresh, min(wanted, self.max_fresh))
+
+
+def runway_seconds(fresh: int, claims_per_second: float) -> float | None:
+    """Seconds until `fresh` links are gone at this rate; None when nobody claims."""
+    if claims_per_second < 1e-6:
+        return None
+    return fresh / claims_per_second

@@ -1,0 +1,1 @@
+"""The Celery side of linkpool: what keeps pools full and the ledger true."""
