@@ -79,7 +79,9 @@ def check_customer_id(customer_id: str) -> str:
     Raises InvalidCustomerId.
     """
     if not customer_id:
-        raise InvalidCustomerId("customer_id is empty; send the visitor's own id, 1 to 256 characters")
+        raise InvalidCustomerId(
+            "customer_id is empty; send the visitor's own id, 1 to 256 characters"
+        )
     if len(customer_id) > CUSTOMER_ID_MAX_CHARACTERS:
         raise InvalidCustomerId(
             f"customer_id has {len(customer_id)} characters; at most "

@@ -187,9 +187,7 @@ def load(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings
 
 def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    plain = [
-        name for name in Settings.model_fields if name not in ("workspaces", "meetings")
-    ]
+    plain = [name for name in Settings.model_fields if name not in ("workspaces", "meetings")]
     for field in plain:
         name = field.upper()
         value = env.get(PREFIX + name)
@@ -258,7 +256,8 @@ def _default_workspace(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
             some = f"{PREFIX}NEETOCAL_{next(iter(given)).upper()}"
             raise SettingsError(
                 f"{PREFIX}NEETOCAL_{name.upper()}",
-                f"is missing, but {some} is set; set both for a real workspace, neither for the sandbox",
+                f"is missing, but {some} is set; set both for a real workspace, "
+                "neither for the sandbox",
             )
     return {DEFAULT_WORKSPACE: {"name": DEFAULT_WORKSPACE} | given}
 

@@ -1,0 +1,51 @@
+"""The request budget of a workspace, shared by all workers and the direct path."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from redis.asyncio import Redis
+
+from pool.store import keys, scripts
+from pool.store.connect import store_errors
+
+
+class Budget:
+    """Paces requests to a provider and finds the rate it allows; lua/budget.lua says how."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def take(
+        self, workspace: str, *, first_rate: float, within_seconds: float
+    ) -> float | None:
+        """Reserves one request: seconds until it may start, None if not within that time."""
+        wait_ms = (await self._run(workspace, "take", first_rate, int(within_seconds * 1000)))[0]
+        return None if wait_ms < 0 else wait_ms / 1000
+
+    async def report(
+        self,
+        workspace: str,
+        what: Literal["ok", "throttled", "failed"],
+        *,
+        first_rate: float,
+        retry_after_seconds: float | None = None,
+    ) -> float:
+        """Tells how a request went; the rate allowed from now on, per second."""
+        pause = "" if retry_after_seconds is None else int(min(retry_after_seconds, 1e6) * 1000)
+        return (await self._run(workspace, what, first_rate, pause))[1]
+
+    async def rate(self, workspace: str) -> float | None:
+        """The rate allowed now, per second; None before the first request."""
+        with store_errors():
+            value = await self._redis.hget(keys.budget(workspace), "rate")
+        return float(value) if value else None
+
+    async def _run(
+        self, workspace: str, what: str, first_rate: float, argument: int | str
+    ) -> tuple[int, float]:
+        with store_errors():
+            wait, rate = await scripts.run(
+                self._redis, "budget", [keys.budget(workspace)], [what, first_rate, argument]
+            )
+        return int(wait), float(rate)

@@ -1,0 +1,77 @@
+"""The name of every key linkpool keeps in Redis, and what each holds.
+
+All keys of a meeting share the hash tag `{sid}`, so that one script may touch them on a
+Redis Cluster; all keys of a workspace share `{w:name}`.
+"""
+
+from __future__ import annotations
+
+MEETINGS = "lp:meetings"  # set of the SIDs that are published here
+VERSION = "lp:version"  # counter; moves whenever a meeting is published
+HEARTBEAT = "lp:heartbeat"  # milliseconds since 1970 of the last sweep a worker ran
+LEDGER_LAG = "lp:ledger-lag"  # claims that stood unrecorded at the last sweep
+
+
+def epoch(sid: str) -> str:
+    """String `run_id:master_replid:nonce`, or `sealed:token`: for whom the pool was loaded."""
+    return f"lp:{{{sid}}}:epoch"
+
+
+def fresh(sid: str) -> str:
+    """Sorted set: slug → milliseconds since 1970 when it was made. The oldest goes first."""
+    return f"lp:{{{sid}}}:fresh"
+
+
+def claims(sid: str) -> str:
+    """Stream of claims that the ledger does not have yet; trimmed once recorded."""
+    return f"lp:{{{sid}}}:claims"
+
+
+def meeting(sid: str) -> str:
+    """Hash: the meeting's settings that scripts read, and all of them as JSON."""
+    return f"lp:{{{sid}}}:meeting"
+
+
+def demand(sid: str) -> str:
+    """Hash `heat`, `at`: a decaying count of claims that asked for a new link."""
+    return f"lp:{{{sid}}}:demand"
+
+
+def nudged(sid: str) -> str:
+    """Present for a second after a claim asked for a top-up."""
+    return f"lp:{{{sid}}}:nudged"
+
+
+def block(sid: str) -> str:
+    """JSON: why the provider makes no links for this meeting, and when to probe again."""
+    return f"lp:{{{sid}}}:block"
+
+
+def recovery_lock(sid: str) -> str:
+    """Owner token of whoever recovers this pool."""
+    return f"lp:{{{sid}}}:recovering"
+
+
+def binding(sid: str, customer: str) -> str:
+    """String: the link bound to a customer; `customer` is the keyed hash of the id."""
+    return f"lp:{{{sid}}}:b:{customer}"
+
+
+def budget(workspace: str) -> str:
+    """Hash: the request budget all workers and the direct path share."""
+    return f"lp:{{w:{workspace}}}:budget"
+
+
+def workspace_block(workspace: str) -> str:
+    """JSON: why the provider refuses this workspace, and when to probe again."""
+    return f"lp:{{w:{workspace}}}:block"
+
+
+def top_up_lock(workspace: str) -> str:
+    """Owner token of the one top-up loop of this workspace."""
+    return f"lp:{{w:{workspace}}}:top-up"
+
+
+def task_lock(name: str) -> str:
+    """Owner token of a periodic task that should not run twice at once."""
+    return f"lp:lock:{name}"

@@ -1,0 +1,85 @@
+-- budget(budget; what, first_rate, argument) → {wait_ms, rate}
+--
+-- The request budget of one workspace, shared by all workers and the direct path.
+-- KEYS 1 hash: rate (requests/s), next_at (ms: when the next request may start),
+--              ceiling (requests/s at which the provider last said 429; 0 unknown),
+--              lowered_at (ms), hits (429s since then), good, good_at (a decaying count
+--              of successes), failures (in a row)
+--
+-- what  take       reserve the next request if it may start within `argument` ms;
+--                  wait_ms says when, -1 that it may not
+--       ok         a request succeeded
+--       throttled  429; argument: Retry-After in ms, '' if none came
+--       failed     5xx, time-out, unreadable answer
+--
+-- Finding the rate: doubling each second while nothing is known; after a 429, a little
+-- under what got through, back to it along a cubic that is flat around the ceiling (so
+-- that steady state asks for little that is refused), and doubling again once the ceiling
+-- has been passed without a 429. Several 429s in a row halve the rate at a time.
+
+local MIN_RATE, MAX_RATE = 0.2, 10000
+local PLATEAU_MS = 4000      -- time from a 429 back to the ceiling
+local DIP = 0.05             -- how far under the ceiling the rate goes
+local GOOD_TAU_MS = 2000
+local MAX_WAIT_MS = 600000   -- no Retry-After silences a workspace for longer
+
+local clock = redis.call('TIME')
+local now = clock[1] * 1000 + clock[2] / 1000
+local s = redis.call('HMGET', KEYS[1], 'rate', 'next_at', 'ceiling', 'lowered_at', 'hits',
+                     'good', 'good_at', 'failures')
+local rate = tonumber(s[1]) or tonumber(ARGV[2])
+local next_at = math.min(tonumber(s[2]) or 0, now + MAX_WAIT_MS)
+local ceiling, lowered_at = tonumber(s[3]) or 0, math.min(tonumber(s[4]) or 0, now)
+local hits, failures = tonumber(s[5]) or 0, tonumber(s[8]) or 0
+local good_at = math.min(tonumber(s[7]) or now, now)
+local good = (tonumber(s[6]) or 0) * math.exp((good_at - now) / GOOD_TAU_MS)
+local wait = 0
+
+if ARGV[1] == 'take' then
+  -- A request that comes late may catch up with two intervals, no more: no bursts.
+  local start = math.max(next_at, now - 2000 / rate)
+  wait = math.max(0, start - now)
+  if wait > tonumber(ARGV[3]) then
+    return {-1, tostring(rate)}
+  end
+  next_at = start + 1000 / rate
+elseif ARGV[1] == 'ok' then
+  good, failures = good + 1, 0
+  local per_second = good * 1000 / GOOD_TAU_MS
+  if ceiling > 0 then
+    local t = (now - lowered_at - PLATEAU_MS) / PLATEAU_MS
+    if t >= 1 then
+      ceiling = 0
+    else
+      rate = ceiling * (1 + DIP * t * t * t)
+      hits = 0
+    end
+  end
+  -- Only a rate that is made use of says anything about the next one.
+  if ceiling == 0 and per_second > 0.6 * rate then rate = rate + 0.7 end
+elseif ARGV[1] == 'throttled' then
+  hits = hits + 1
+  local through = good * 1000 / GOOD_TAU_MS
+  if ceiling == 0 or now - lowered_at > 1000 then
+    ceiling = math.max(rate / 2, math.min(rate, through))
+    lowered_at, hits = now, 1
+  elseif hits >= 3 and now - lowered_at > 300 then
+    ceiling = ceiling / 2
+    lowered_at, hits = now, 0
+  end
+  rate = ceiling * (1 - DIP)
+  local pause = tonumber(ARGV[3]) or 0
+  next_at = math.max(next_at, now + math.max(0, math.min(pause, MAX_WAIT_MS)))
+elseif ARGV[1] == 'failed' then
+  failures = failures + 1
+  if failures >= 3 then
+    next_at = math.max(next_at, now + math.min(30000, 500 * 2 ^ math.min(failures - 3, 10)))
+  end
+end
+
+rate = math.max(MIN_RATE, math.min(MAX_RATE, rate))
+local function number(value) return string.format('%.3f', value) end
+redis.call('HSET', KEYS[1], 'rate', number(rate), 'next_at', number(next_at),
+  'ceiling', number(ceiling), 'lowered_at', number(lowered_at), 'hits', number(hits),
+  'good', number(good), 'good_at', number(now), 'failures', number(failures))
+return {math.ceil(wait), tostring(rate)}

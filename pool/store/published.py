@@ -1,0 +1,68 @@
+"""The meetings that are published in Redis: what scripts and API processes read of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import msgspec
+from redis.asyncio import Redis
+
+from pool.meetings import Meeting
+from pool.store import keys
+from pool.store.connect import store_errors
+
+
+class Published:
+    """A copy of the ledger's meetings, so that claims need no database."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def put(self, meetings: Sequence[Meeting]) -> None:
+        """Publishes these meetings; API processes see it within a second, scripts at once."""
+        if not meetings:
+            return
+        with store_errors():
+            pipe = self._redis.pipeline(transaction=False)
+            for meeting in meetings:
+                pipe.hset(
+                    keys.meeting(meeting.sid),
+                    mapping={
+                        "paused": int(meeting.paused),
+                        "ttl_ms": meeting.claim_ttl_seconds * 1000,
+                        "after_booking": meeting.after_booking,
+                        "json": msgspec.json.encode(asdict(meeting)),
+                    },
+                )
+                pipe.hsetnx(keys.meeting(meeting.sid), "target", str(meeting.min_fresh))
+                pipe.sadd(keys.MEETINGS, meeting.sid)
+            pipe.incr(keys.VERSION)
+            await pipe.execute()
+
+    async def set_targets(self, targets: dict[str, int]) -> None:
+        """Tells the claim script below which level it should nudge, per SID."""
+        if not targets:
+            return
+        with store_errors():
+            pipe = self._redis.pipeline(transaction=False)
+            for sid, target in targets.items():
+                pipe.hset(keys.meeting(sid), "target", str(target))
+            await pipe.execute()
+
+    async def version(self) -> int:
+        """Moves whenever a meeting is published; 0 when none ever was."""
+        with store_errors():
+            return int(await self._redis.get(keys.VERSION) or 0)
+
+    async def all(self) -> list[Meeting]:
+        """Every published meeting; two round trips."""
+        with store_errors():
+            members: Any = await self._redis.smembers(keys.MEETINGS)
+            sids = sorted(sid.decode() for sid in members)
+            pipe = self._redis.pipeline(transaction=False)
+            for sid in sids:
+                pipe.hget(keys.meeting(sid), "json")
+            documents = await pipe.execute() if sids else []
+        return [msgspec.json.decode(text, type=Meeting) for text in documents if text]

@@ -1,0 +1,92 @@
+"""What the store hands in and out; frozen, like all that crosses a module's border."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from pool.links import Claim
+
+
+class Outcome(StrEnum):
+    """What a claim came to; the values are those of the metric linkpool_claims_total."""
+
+    NEW = "new"
+    REUSED = "reused"
+    EMPTY = "empty"
+    PAUSED = "paused"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One customer's part of a batch; `claim` is there exactly for new and reused."""
+
+    outcome: Outcome
+    claim: Claim | None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The answers of one script call, in the order asked, and the stock it left."""
+
+    answers: list[Answer]
+    level: int
+    nudge: bool  # a top-up should be asked for
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """How one pool is, at one moment. Times are milliseconds by Redis's clock."""
+
+    sid: str
+    fresh: int
+    stands: bool  # the fence: this pool was loaded for this server
+    epoch: str
+    backlog: int  # claims that the ledger does not have yet
+    claims_per_second: float
+    oldest_fresh_seconds: float | None
+    block: Block | None
+    now_ms: int
+
+
+class Block(msgspec.Struct, frozen=True):
+    """Why the provider is not asked, and when it is asked again, once."""
+
+    reason: str
+    since_ms: int
+    probe_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamedClaim:
+    """A claim as the stream holds it for the recorder."""
+
+    entry_id: str
+    slug: str
+    customer_id: str
+    email: str | None
+    metadata: dict[str, object] | None
+    source: str
+    claimed_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Redo:
+    """A claim this process answered, kept to be asserted again after a fence."""
+
+    customer_id: str
+    claim: Claim
+    ttl_ms: int
+    payload: bytes
+
+
+def payload(
+    customer_id: str, email: str | None = None, metadata: dict[str, Any] | None = None
+) -> bytes:
+    """What the stream carries of a claim, for the ledger."""
+    if metadata:
+        return msgspec.msgpack.encode((customer_id, email, metadata))
+    return msgspec.msgpack.encode((customer_id, email) if email else (customer_id,))

@@ -1,0 +1,91 @@
+"""The steps of sealing and recovering a pool; pool/fence.py puts them in order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from redis.asyncio import Redis
+
+from pool.errors import StoreError
+from pool.links import Claim
+from pool.store import keys, scripts
+from pool.store.bindings import CustomerNames, pack
+from pool.store.connect import store_errors
+
+
+class RecoveryLost(StoreError):
+    """Somebody else recovers this pool by now, or another server answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rebind:
+    """What one binding should be: bound for `ttl_ms` (0: for good), or dropped."""
+
+    customer_id: str
+    claim: Claim
+    what: Literal["bind", "drop"]
+    ttl_ms: int
+
+
+class Recovery:
+    """Script calls that check at every step that the recovery lock is still held."""
+
+    def __init__(self, redis: Redis, names: CustomerNames) -> None:
+        self._redis = redis
+        self._names = names
+
+    async def seal(self, sid: str, token: str) -> bool:
+        """From here on nothing is handed out; False if the fence had fallen already."""
+        with store_errors():
+            return bool(await scripts.run(self._redis, "seal", [keys.epoch(sid)], [token]) == 1)
+
+    async def epoch(self, sid: str) -> str:
+        """The epoch as it stands; empty if there is none."""
+        with store_errors():
+            value: Any = await self._redis.get(keys.epoch(sid))
+        return value.decode() if value else ""
+
+    async def begin(self, sid: str, token: str, *, keep_fresh: bool) -> str:
+        """Takes the epoch away and empties the pool unless told otherwise; who the server is."""
+        with store_errors():
+            status, identity = await scripts.run(
+                self._redis,
+                "recover_begin",
+                [keys.recovery_lock(sid), keys.epoch(sid), keys.fresh(sid)],
+                [token, int(keep_fresh)],
+            )
+        _check(status, sid)
+        return str(identity.decode())
+
+    async def bind(self, sid: str, token: str, rebinds: Sequence[Rebind]) -> None:
+        """Puts bindings back as the ledger knows them."""
+        args: list[str | int] = [token]
+        for rebind in rebinds:
+            args += [rebind.what, pack(rebind.claim), rebind.ttl_ms]
+        names = (self._names.name(sid, rebind.customer_id) for rebind in rebinds)
+        with store_errors():
+            status = await scripts.run(
+                self._redis,
+                "recover_bind",
+                [keys.recovery_lock(sid), *(keys.binding(sid, name) for name in names)],
+                args,
+            )
+        _check(status, sid)
+
+    async def open(self, sid: str, token: str, identity: str, nonce: str) -> None:
+        """Sets the new epoch `identity:nonce`: claims are answered again."""
+        with store_errors():
+            status = await scripts.run(
+                self._redis,
+                "recover_open",
+                [keys.recovery_lock(sid), keys.epoch(sid)],
+                [token, identity, nonce],
+            )
+        _check(status, sid)
+
+
+def _check(status: bytes, sid: str) -> None:
+    if status != b"ok":
+        raise RecoveryLost(f"recovery of meeting {sid} gave way ({status.decode()})")

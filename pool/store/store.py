@@ -1,0 +1,335 @@
+"""The pools of all meetings in one Redis."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from redis.asyncio import Redis
+
+from pool.errors import Fenced, StoreUnavailable, UnknownMeeting
+from pool.links import Claim
+from pool.store import keys, scripts
+from pool.store.bindings import CustomerNames, pack, unpack
+from pool.store.budget import Budget
+from pool.store.connect import open_redis, store_errors
+from pool.store.locks import Locks
+from pool.store.published import Published
+from pool.store.records import Answer, Batch, Block, Level, Outcome, Redo, StreamedClaim
+from pool.store.recovery import Recovery
+
+BATCH_LIMIT = 64  # customers a script call serves; keeps each call well under a millisecond
+
+_HEAT_TAU_SECONDS = 30.0  # lua/claim.lua has the same in milliseconds
+_ANSWERS = {
+    "n": Outcome.NEW,
+    "o": Outcome.REUSED,
+    "e": Outcome.EMPTY,
+    "p": Outcome.PAUSED,
+}
+
+
+class Store:
+    """Claims, stock and bookkeeping in Redis; each method is one round trip unless it says so.
+
+    Every method raises StoreUnavailable when Redis does not answer in time or refuses.
+    """
+
+    def __init__(self, redis: Redis, names: CustomerNames) -> None:
+        self._redis = redis
+        self.names = names
+        self._echoes = (f"{secrets.token_hex(4)}{n:x}" for n in itertools.count())
+        self.published = Published(redis)
+        self.recovery = Recovery(redis, names)
+        self.budget = Budget(redis)
+        self.locks = Locks(redis)
+
+    @classmethod
+    def open(
+        cls, url: str, secret_key: bytes, *, timeout_seconds: float = 2.0, max_connections: int = 32
+    ) -> Store:
+        """A store that connects when it is first used."""
+        redis = open_redis(url, timeout_seconds=timeout_seconds, max_connections=max_connections)
+        return cls(redis, CustomerNames(secret_key))
+
+    async def close(self) -> None:
+        """Gives the connections back."""
+        await self._redis.aclose()
+
+    async def ping(self) -> None:
+        """Returns if Redis answers."""
+        with store_errors():
+            await self._redis.ping()
+
+    async def info(self) -> dict[str, Any]:
+        """Redis's own INFO, and its maxmemory-policy where it tells."""
+        with store_errors():
+            return dict(await self._redis.info())
+
+    async def heartbeat(self, now_ms: int) -> None:
+        """Leaves word that a worker ran a sweep."""
+        with store_errors():
+            await self._redis.set(keys.HEARTBEAT, now_ms)
+
+    async def last_heartbeat_ms(self) -> int | None:
+        """When a worker last ran a sweep; None if none did."""
+        with store_errors():
+            value = await self._redis.get(keys.HEARTBEAT)
+        return int(value) if value else None
+
+    # -- claims ----------------------------------------------------------------
+
+    async def claim(self, sid: str, customers: Sequence[tuple[str, bytes]]) -> Batch:
+        """Claims for up to BATCH_LIMIT customers, given as (customer name, payload).
+
+        May be repeated after a lost reply: nobody gets a second link. Raises Fenced, and
+        UnknownMeeting if the meeting is not published in this Redis.
+        """
+        echo = next(self._echoes)
+        with store_errors():
+            reply = await scripts.run(
+                self._redis,
+                "claim",
+                [
+                    keys.epoch(sid),
+                    keys.fresh(sid),
+                    keys.claims(sid),
+                    keys.meeting(sid),
+                    keys.demand(sid),
+                    keys.nudged(sid),
+                    *(keys.binding(sid, name) for name, _ in customers),
+                ],
+                [echo, *(payload for _, payload in customers)],
+            )
+        _expect(reply, echo, sid)
+        return Batch([_answer(part) for part in reply[4:]], reply[2], reply[3] == 1)
+
+    async def bind(self, sid: str, epoch: str, slug: str, name: str, payload: bytes) -> Answer:
+        """Binds a link made on the spot, or, if the customer has one by now, pools it.
+
+        Must not be repeated after a lost reply: the link may have entered the pool.
+        """
+        echo = next(self._echoes)
+        with store_errors():
+            reply = await scripts.run(
+                self._redis,
+                "bind",
+                [
+                    keys.epoch(sid),
+                    keys.fresh(sid),
+                    keys.claims(sid),
+                    keys.meeting(sid),
+                    keys.binding(sid, name),
+                ],
+                [echo, epoch, slug, payload],
+            )
+        _expect(reply, echo, sid)
+        return _answer(reply[2])
+
+    async def claim_of(self, sid: str, customer_id: str) -> Claim | None:
+        """The customer's binding, if there is one."""
+        with store_errors():
+            value: Any = await self._redis.get(keys.binding(sid, self.names.name(sid, customer_id)))
+        return unpack(value.decode()) if value else None
+
+    async def redo(self, sid: str, claims: Sequence[Redo]) -> int:
+        """Asserts claims that were answered before a fence fell; the number of conflicts."""
+        names = [self.names.name(sid, redo.customer_id) for redo in claims]
+        args: list[Any] = []
+        for redo in claims:
+            args += [pack(redo.claim), redo.ttl_ms, redo.payload]
+        with store_errors():
+            conflicts = await scripts.run(
+                self._redis,
+                "redo",
+                [
+                    keys.fresh(sid),
+                    keys.claims(sid),
+                    *(keys.binding(sid, name) for name in names),
+                ],
+                args,
+            )
+        return int(conflicts)
+
+    async def mark(self, sid: str, slug: str, customer_id: str | None, claim: Claim | None) -> bool:
+        """Makes Redis agree with the ledger on a booked (`claim`) or gone (None) link.
+
+        True if the link stood in the pool, from where it is taken. Repeating it is harmless.
+        """
+        name = self.names.name(sid, customer_id) if customer_id is not None else "nobody"
+        booked = customer_id is not None and claim is not None
+        with store_errors():
+            was_fresh, _ = await scripts.run(
+                self._redis,
+                "mark",
+                [keys.fresh(sid), keys.binding(sid, name)],
+                [slug, "consumed" if booked else "gone", pack(claim) if booked and claim else ""],
+            )
+        return bool(was_fresh == 1)
+
+    # -- stock -----------------------------------------------------------------
+
+    async def add(self, sid: str, epoch: str, slugs: Sequence[str], made_at_ms: int) -> int:
+        """Puts links whose ledger rows carry `epoch` into the pool; the level after.
+
+        Never to be repeated: when its outcome is in doubt, the links are to be
+        quarantined. Raises Fenced if the pool is of another epoch by now.
+        """
+        echo = next(self._echoes)
+        with store_errors():
+            reply = await scripts.run(
+                self._redis,
+                "add",
+                [keys.epoch(sid), keys.fresh(sid)],
+                [echo, epoch, made_at_ms, *slugs],
+            )
+        _expect(reply, echo, sid)
+        return int(reply[3])
+
+    async def take_out(self, sid: str, *, up_to_ms: int | None, limit: int = 1000) -> list[str]:
+        """Takes fresh links made up to a moment (None: any) out of the pool."""
+        bound = "+inf" if up_to_ms is None else up_to_ms
+        with store_errors():
+            slugs = await scripts.run(self._redis, "take_out", [keys.fresh(sid)], [bound, limit])
+        return [slug.decode() for slug in slugs]
+
+    async def pooled(self, sid: str, slugs: Sequence[str]) -> list[bool]:
+        """Which of these slugs stand in the pool."""
+        if not slugs:
+            return []
+        with store_errors():
+            scores = await self._redis.zmscore(keys.fresh(sid), list(slugs))
+        return [score is not None for score in scores]
+
+    async def look(self, sids: Sequence[str]) -> list[Level]:
+        """How these pools are, in one pipeline."""
+        if not sids:
+            return []
+        with store_errors():
+            levels = await self._look(sids)
+            if levels is None:  # a server that does not know the script yet
+                await self._redis.script_load(scripts.source("look"))
+                levels = await self._look(sids)
+        if levels is None:
+            raise StoreUnavailable("Redis forgets scripts as soon as it is given them")
+        return levels
+
+    async def _look(self, sids: Sequence[str]) -> list[Level] | None:
+        pipe = self._redis.pipeline(transaction=False)
+        sha = scripts.sha1("look")
+        for sid in sids:
+            pipe.evalsha(
+                sha,
+                5,
+                keys.epoch(sid),
+                keys.fresh(sid),
+                keys.claims(sid),
+                keys.demand(sid),
+                keys.block(sid),
+            )
+        replies = await pipe.execute(raise_on_error=False)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                if "NOSCRIPT" in str(reply) or type(reply).__name__ == "NoScriptError":
+                    return None
+                raise reply
+        return [_level(sid, reply) for sid, reply in zip(sids, replies, strict=True)]
+
+    # -- the stream --------------------------------------------------------------
+
+    async def unrecorded(self, sid: str, limit: int) -> list[StreamedClaim]:
+        """The oldest claims that the ledger does not have yet."""
+        with store_errors():
+            entries: Any = await self._redis.xrange(keys.claims(sid), count=limit)
+        return [_streamed(entry_id, fields) for entry_id, fields in entries]
+
+    async def trim(self, sid: str, last_entry_id: str) -> None:
+        """Forgets the stream up to and with an entry, once the ledger has it."""
+        ms, sequence = last_entry_id.split("-")
+        with store_errors():
+            await self._redis.xtrim(
+                keys.claims(sid), minid=f"{ms}-{int(sequence) + 1}", approximate=False
+            )
+
+    # -- blocks ------------------------------------------------------------------
+
+    async def block_meeting(self, sid: str, block: Block | None) -> None:
+        """Sets or clears why this meeting's links are not being made."""
+        await self._put_block(keys.block(sid), block)
+
+    async def block_workspace(self, workspace: str, block: Block | None) -> None:
+        """Sets or clears why this workspace's links are not being made."""
+        await self._put_block(keys.workspace_block(workspace), block)
+
+    async def workspace_block(self, workspace: str) -> Block | None:
+        """Why this workspace's links are not being made, if so."""
+        with store_errors():
+            value: Any = await self._redis.get(keys.workspace_block(workspace))
+        return _block(value)
+
+    async def _put_block(self, key: str, block: Block | None) -> None:
+        with store_errors():
+            if block is None:
+                await self._redis.delete(key)
+            else:
+                await self._redis.set(key, msgspec.json.encode(block))
+
+
+def _expect(reply: list[Any], echo: str, sid: str) -> None:
+    """Raises unless the reply answers this very call and the script did its work."""
+    if reply[0] != echo.encode():
+        raise StoreUnavailable("Redis: the reply belongs to another call")
+    if reply[1] == b"fenced":
+        raise Fenced(sid)
+    if reply[1] == b"unpublished":
+        raise UnknownMeeting(f"meeting {sid} is not published in Redis")
+
+
+def _answer(part: bytes) -> Answer:
+    text = part.decode()
+    outcome = _ANSWERS[text[0]]
+    return Answer(outcome, unpack(text[1:]) if len(text) > 1 else None)
+
+
+def _block(value: bytes | None) -> Block | None:
+    return msgspec.json.decode(value, type=Block) if value else None
+
+
+def _level(sid: str, reply: list[Any]) -> Level:
+    stands, epoch, fresh, backlog, heat, heat_at, oldest, block, now = reply
+    now_ms = int(now)
+    idle_seconds = max(0.0, (now_ms - float(heat_at)) / 1000)
+    return Level(
+        sid=sid,
+        fresh=fresh,
+        stands=stands == 1,
+        epoch=epoch.decode(),
+        backlog=backlog,
+        claims_per_second=decayed_rate(float(heat), idle_seconds),
+        oldest_fresh_seconds=max(0.0, (now_ms - float(oldest)) / 1000) if oldest else None,
+        block=_block(block),
+        now_ms=now_ms,
+    )
+
+
+def decayed_rate(heat: float, idle_seconds: float) -> float:
+    """Claims per second from a decaying count that was last touched `idle_seconds` ago."""
+    rate: float = heat * 2.718281828459045 ** (-idle_seconds / _HEAT_TAU_SECONDS)
+    return rate / _HEAT_TAU_SECONDS if rate > 1e-3 else 0.0
+
+
+def _streamed(entry_id: bytes, fields: dict[bytes, bytes]) -> StreamedClaim:
+    who = msgspec.msgpack.decode(fields[b"c"])
+    entry = entry_id.decode()
+    return StreamedClaim(
+        entry_id=entry,
+        slug=fields[b"s"].decode(),
+        customer_id=who[0],
+        email=who[1] if len(who) > 1 else None,
+        metadata=who[2] if len(who) > 2 else None,
+        source="direct" if b"d" in fields else "pool",
+        claimed_at_ms=int(fields.get(b"a") or entry.split("-")[0]),
+    )
