@@ -62,7 +62,14 @@ class StoreError(LinkpoolError):
 
 
 class StoreUnavailable(StoreError):
-    """Redis cannot be reached in time, or refuses to write."""
+    """Redis cannot be reached in time, or refuses to write.
+
+    `connection_lost` tells a broken connection (another may do) from a refusal.
+    """
+
+    def __init__(self, message: str, *, connection_lost: bool = False) -> None:
+        super().__init__(message)
+        self.connection_lost = connection_lost
 
 
 class Fenced(StoreError):

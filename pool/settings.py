@@ -132,6 +132,8 @@ class Settings(BaseSettings):
     provider_timeout_seconds: float = Field(default=10.0, ge=0.5, le=60)
     direct_timeout_seconds: float = Field(default=3.0, ge=0.1, le=30)
     claim_timeout_seconds: float = Field(default=2.0, ge=0.05, le=30)
+    new_claims_per_minute_per_key: int = Field(default=0, ge=0)  # 0: no limit
+    new_claims_per_minute_per_address: int = Field(default=0, ge=0)
     redis_forgets: bool = True
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"

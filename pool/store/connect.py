@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from pool.errors import SettingsError, StoreUnavailable
 
@@ -41,4 +43,5 @@ def store_errors() -> Iterator[None]:
         yield
     except (RedisError, OSError, TimeoutError) as error:
         reason = str(error).split("\n", 1)[0][:200] or type(error).__name__
-        raise StoreUnavailable(f"Redis: {reason}") from error
+        lost = isinstance(error, RedisConnectionError | RedisTimeoutError | OSError)
+        raise StoreUnavailable(f"Redis: {reason}", connection_lost=lost) from error

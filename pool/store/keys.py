@@ -13,7 +13,7 @@ LEDGER_LAG = "lp:ledger-lag"  # claims that stood unrecorded at the last sweep
 
 
 def epoch(sid: str) -> str:
-    """String `run_id:master_replid:nonce`, or `sealed:token`: for whom the pool was loaded."""
+    """String `run_id:master_replid:nonce`, or `sealed:token:run_id:master_replid`."""
     return f"lp:{{{sid}}}:epoch"
 
 

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
-from pool.links import Claim
+from pool.links import Claim, Source
 
 
 class Outcome(StrEnum):
-    """What a claim came to; the values are those of the metric linkpool_claims_total."""
+    """What the claim script came to for one customer."""
 
     NEW = "new"
     REUSED = "reused"
     EMPTY = "empty"
     PAUSED = "paused"
+    LIMITED = "limited"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Level:
 
     sid: str
     fresh: int
-    stands: bool  # the fence: this pool was loaded for this server
+    fence: Literal["stands", "fallen", "sealed"]  # sealed: by this server, not restarted since
     epoch: str
     backlog: int  # claims that the ledger does not have yet
     claims_per_second: float
@@ -69,7 +70,7 @@ class StreamedClaim:
     customer_id: str
     email: str | None
     metadata: dict[str, object] | None
-    source: str
+    source: Source
     claimed_at_ms: int
 
 

@@ -29,6 +29,7 @@ _ANSWERS = {
     "o": Outcome.REUSED,
     "e": Outcome.EMPTY,
     "p": Outcome.PAUSED,
+    "l": Outcome.LIMITED,
 }
 
 
@@ -299,13 +300,13 @@ def _block(value: bytes | None) -> Block | None:
 
 
 def _level(sid: str, reply: list[Any]) -> Level:
-    stands, epoch, fresh, backlog, heat, heat_at, oldest, block, now = reply
+    fence, epoch, fresh, backlog, heat, heat_at, oldest, block, now = reply
     now_ms = int(now)
     idle_seconds = max(0.0, (now_ms - float(heat_at)) / 1000)
     return Level(
         sid=sid,
         fresh=fresh,
-        stands=stands == 1,
+        fence=fence.decode(),
         epoch=epoch.decode(),
         backlog=backlog,
         claims_per_second=decayed_rate(float(heat), idle_seconds),

@@ -5,10 +5,12 @@
 --       4 meeting   hash          5 demand  hash          6 nudged  string
 --       7… binding  string, one per customer of the batch
 -- ARGV  1 echo, returned as it came, so that the caller can prove the answer is its own
---       2… payload, one per customer, written to the stream for the recorder
+--       2… payload, one per customer, written to the stream for the recorder; an empty
+--         one: this customer gets no new link (a limit on new bindings is used up)
 --
 -- status   ok | fenced | unpublished (the meeting's settings are not here)
--- answer   n<binding> bound now · o<binding> bound before · e pool empty · p paused
+-- answer   n<binding> bound now · o<binding> bound before · e pool empty · p paused ·
+--          l limited
 -- nudge    1 when a top-up should be asked for, at most once a second
 --
 -- One customer may stand several times in a batch and still gets one link. Nothing is
@@ -32,6 +34,8 @@ for i = 1, count do
   local held, key = bindings[i], KEYS[FIXED + i]
   if held and not (anew and is_consumed(held)) then
     answers[i] = 'o' .. held
+  elseif ARGV[1 + i] == '' then
+    answers[i] = 'l'
   elseif place[key] then
     twins[i] = place[key]
   else

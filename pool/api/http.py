@@ -1,0 +1,82 @@
+"""Plain ASGI helpers that the fast lane and the routes share."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import re
+import secrets
+from collections.abc import Iterable
+
+from starlette.types import Message, Receive, Scope
+
+from pool.errors import TooLarge
+
+CLAIM_BODY_BYTES = 16 * 1024
+WEBHOOK_BODY_BYTES = 256 * 1024
+BODY_SECONDS = 10.0
+
+Headers = Iterable[tuple[bytes, bytes]]
+Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
+
+_sane_id = re.compile(rb"^[A-Za-z0-9._:-]{1,128}\Z")
+_serial = itertools.count(1)
+_process = secrets.token_hex(4)
+
+
+class Disconnected(Exception):  # noqa: N818 - it is what happened
+    """The client went away before its request was whole."""
+
+
+def request_id(headers: Headers) -> bytes:
+    """The caller's X-Request-Id if it sent a sane one, else one of ours."""
+    for name, value in headers:
+        if name == b"x-request-id" and _sane_id.match(value):
+            return value
+    return f"{_process}-{next(_serial):x}".encode()
+
+
+def api_key(headers: Headers) -> bytes | None:
+    """The key a request carries; None if it carries none, or several that differ."""
+    found: bytes | None = None
+    for name, value in headers:
+        if name == b"x-api-key":
+            key = value.strip()
+        elif name == b"authorization" and value[:7].lower() == b"bearer ":
+            key = value[7:].strip()
+        else:
+            continue
+        if found is not None and found != key:
+            return None
+        found = key
+    return found
+
+
+async def read_body(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:
+    """The whole body. Raises TooLarge as soon as it is, TimeoutError, or Disconnected."""
+    for name, value in scope["headers"]:
+        if name == b"content-length" and (not value.isdigit() or int(value) > limit_bytes):
+            raise TooLarge(f"the body is over {limit_bytes // 1024} KiB")
+    message = await receive()
+    if message["type"] == "http.request" and not message.get("more_body"):
+        body: bytes = message.get("body", b"")
+        if len(body) > limit_bytes:
+            raise TooLarge(f"the body is over {limit_bytes // 1024} KiB")
+        return body
+    async with asyncio.timeout(BODY_SECONDS):
+        return await _read_on(message, receive, limit_bytes)
+
+
+async def _read_on(message: Message, receive: Receive, limit_bytes: int) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        chunks.append(message.get("body", b""))
+        size += len(chunks[-1])
+        if size > limit_bytes:
+            raise TooLarge(f"the body is over {limit_bytes // 1024} KiB")
+        if not message.get("more_body"):
+            return b"".join(chunks)
+        message = await receive()

@@ -1,0 +1,279 @@
+"""From a webhook to the link it is about: receive, match, settle.
+
+An event is in the ledger's inbox before it is answered, and leaves it only when the ledger
+and Redis both say what it said. Every step may run again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from pool.errors import (
+    BadSignature,
+    LinkpoolError,
+    MalformedJson,
+    UnknownEvent,
+    UnknownLink,
+    UnknownWorkspace,
+)
+from pool.ledger import Ledger
+from pool.ledger.records import EventSource, EventState, InboxEvent, NewEvent
+from pool.links import Link, State
+from pool.providers import BookingEvent, Provider
+from pool.recorder import Recorder, booked_claim
+from pool.store import Store
+
+log = structlog.get_logger()
+
+MAX_ATTEMPTS = 10
+RETRY_SECONDS = 5  # doubled with each attempt, up to ten minutes
+Counted = Callable[[str, str, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The link a booking is about, and how that was found out."""
+
+    link: Link
+    how: str  # field | slug | booking | probable | assigned
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """Why a booking belongs to no link of ours, as far as can be told."""
+
+    reason: str
+
+
+class Bookings:
+    """The way of booking events, from the provider to link states."""
+
+    def __init__(
+        self,
+        store: Store,
+        ledger: Ledger,
+        recorder: Recorder,
+        providers: Mapping[str, Provider],
+        *,
+        counted: Counted,
+    ) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._recorder = recorder
+        self._providers = providers
+        self._counted = counted
+
+    # -- receiving -----------------------------------------------------------------
+
+    async def receive(self, workspace: str, body: bytes, signatures: Sequence[str]) -> str:
+        """Takes a signed webhook into the inbox; its event id, the same for a repeat.
+
+        Raises UnknownWorkspace, BadSignature, MalformedJson or LedgerUnavailable.
+        """
+        provider = self._providers.get(workspace)
+        if provider is None:
+            raise UnknownWorkspace("there is no workspace of this name")
+        try:
+            provider.verify(body, signatures)
+        except BadSignature:
+            self._counted(workspace, "unknown", "bad-signature")
+            raise
+        event = provider.parse_event(body)
+        kept, new = await self._ledger.inbox.add(
+            _new_event(workspace, "webhook", event, body, hashlib.sha256(body).hexdigest())
+        )
+        self._counted(workspace, _event_label(event), "received" if new else "repeated")
+        return kept.id
+
+    async def receive_listed(self, workspace: str, event: BookingEvent, body: bytes) -> bool:
+        """Takes a booking found by asking the provider, if it tells something new about a link."""
+        if event.booking_sid is None or event.kind not in ("booked", "cancelled"):
+            return False
+        match = await self.match(workspace, event)
+        wanted = _target(event)
+        if isinstance(match, Mismatch) or match.link.state in (wanted, State.CANCELLED):
+            return False
+        identity = hashlib.sha256(f"listed {event.booking_sid} {event.kind}".encode()).hexdigest()
+        _, new = await self._ledger.inbox.add(
+            _new_event(workspace, "reconcile", event, body, identity)
+        )
+        return new
+
+    # -- settling --------------------------------------------------------------------
+
+    async def settle_due(self, limit: int = 100) -> int:
+        """Settles the events that wait and are due; how many were looked at."""
+        events = await self._ledger.inbox.due(datetime.now(UTC), limit)
+        for event in events:
+            await self._settle_or_postpone(event)
+        return len(events)
+
+    async def replay(self, event_id: str) -> InboxEvent:
+        """Looks at one event again, now. Raises UnknownEvent."""
+        if await self._ledger.inbox.get(event_id) is None:
+            raise UnknownEvent("there is no event of this id in the inbox")
+        await self._settle_or_postpone(await self._ledger.inbox.retry(event_id))
+        return await self._ledger.inbox.get(event_id) or _gone()
+
+    async def assign(self, event_id: str, slug: str) -> InboxEvent:
+        """Settles an event on the link a person chose. Raises UnknownEvent, UnknownLink."""
+        event = await self._ledger.inbox.get(event_id)
+        if event is None:
+            raise UnknownEvent("there is no event of this id in the inbox")
+        link = await self._ledger.links.get(slug)
+        if link is None:
+            raise UnknownLink("there is no link of this slug")
+        await self._apply(event, self._parse(event), Match(link, "assigned"))
+        return await self._ledger.inbox.get(event_id) or _gone()
+
+    async def _settle_or_postpone(self, event: InboxEvent) -> None:
+        try:
+            await self._settle(event)
+        except MalformedJson as error:
+            await self._ledger.inbox.finish(event.id, EventState.IGNORED, reason=str(error))
+        except LinkpoolError as error:
+            await self._postpone(event, str(error))
+        except Exception as error:
+            log.exception("event not settled", event_id=event.id)
+            await self._postpone(event, f"{type(error).__name__}: {error}"[:500])
+
+    async def _postpone(self, event: InboxEvent, reason: str) -> None:
+        wait = min(600, RETRY_SECONDS * 2**event.attempts)
+        await self._ledger.inbox.failed(
+            event.id,
+            reason,
+            not_before=datetime.now(UTC) + timedelta(seconds=wait),
+            max_attempts=MAX_ATTEMPTS,
+        )
+
+    async def _settle(self, event: InboxEvent) -> None:
+        parsed = self._parse(event)
+        if parsed.kind == "other":
+            await self._ledger.inbox.finish(
+                event.id, EventState.IGNORED, reason="not about a booking"
+            )
+            self._counted(event.workspace, "other", "ignored")
+            return
+        match = await self.match(event.workspace, parsed)
+        if isinstance(match, Mismatch):
+            await self._ledger.inbox.finish(event.id, EventState.UNMATCHED, reason=match.reason)
+            self._counted(event.workspace, _event_label(parsed), "unmatched")
+            return
+        await self._apply(event, parsed, match)
+
+    def _parse(self, event: InboxEvent) -> BookingEvent:
+        provider = self._providers.get(event.workspace)
+        if provider is None:
+            raise UnknownWorkspace(f"workspace {event.workspace} is not configured any more")
+        return provider.parse_event(event.body)
+
+    async def _apply(self, event: InboxEvent, parsed: BookingEvent, match: Match) -> None:
+        sid, slug = match.link.meeting_sid, match.link.slug
+        was_fresh = False
+        # Twice at most: a claim may slip in between reading the ledger and telling Redis.
+        for _ in range(2):
+            link = await self._ledger.links.settle(
+                slug,
+                _target(parsed),
+                booking_sid=parsed.booking_sid,
+                at=parsed.at or event.received_at,
+                match=match.how,
+            )
+            was_fresh |= await self._store.mark(sid, slug, link.customer_id, booked_claim(link))
+            if link.customer_id is not None or was_fresh:
+                break
+            await self._recorder.record(sid)
+        if was_fresh:
+            log.warning("a link was booked before anyone claimed it", meeting=sid)
+        await self._ledger.inbox.finish(event.id, EventState.SETTLED, slug=slug, match=match.how)
+        self._counted(event.workspace, _event_label(parsed), "settled")
+        if parsed.booking_sid and parsed.kind == "booked":
+            # A cancellation that names no link may have come first.
+            await self._ledger.inbox.reopen_booking(event.workspace, parsed.booking_sid)
+
+    # -- matching --------------------------------------------------------------------
+
+    async def match(self, workspace: str, event: BookingEvent) -> Match | Mismatch:
+        """The link a booking used, by the best sign there is."""
+        meetings = {
+            meeting.sid
+            for meeting in await self._ledger.meetings.all()
+            if meeting.workspace == workspace
+        }
+        ours = [
+            link
+            for link in await self._ledger.links.find(_candidates(event))
+            if link.meeting_sid in meetings
+        ]
+        there = [link for link in ours if event.meeting_sid in (None, link.meeting_sid)]
+        if ours and not there and event.meeting_sid in meetings:
+            return Mismatch("it names a link of another meeting")
+        # A meeting we do not know by that SID is no reason to doubt a slug of ours.
+        there = there or ours
+        by_field = [link for link in there if link.slug == event.ref]
+        if by_field:
+            return Match(by_field[0], "field")
+        if len(there) == 1:
+            return Match(there[0], "slug")
+        if len(there) > 1:
+            return Mismatch("it names several links")
+        if event.booking_sid:
+            known = await self._ledger.links.by_booking(sorted(meetings), event.booking_sid)
+            if known is not None:
+                return Match(known, "booking")
+        return await self._match_by_email(meetings, event)
+
+    async def _match_by_email(self, meetings: set[str], event: BookingEvent) -> Match | Mismatch:
+        if event.email is None:
+            return Mismatch("it names no link, and has no e-mail")
+        if event.kind == "cancelled":
+            return Mismatch("it names no link, and its booking was never seen")
+        where = {event.meeting_sid} & meetings if event.meeting_sid else meetings
+        if not where:
+            return Mismatch("it names no link, and its meeting is not one of ours")
+        for sid in where:
+            await self._recorder.record(sid)
+        since = datetime.now(UTC) - timedelta(days=366)
+        found = await self._ledger.links.live_by_email(sorted(where), event.email, since=since)
+        if len(found) == 1:
+            return Match(found[0], "probable")
+        if found:
+            return Mismatch("it names no link, and several claims gave its e-mail")
+        return Mismatch("it names no link, and no claim gave its e-mail")
+
+
+def _candidates(event: BookingEvent) -> list[str]:
+    return list(dict.fromkeys([*([event.ref] if event.ref else []), *event.tokens]))
+
+
+def _target(event: BookingEvent) -> State:
+    return State.CANCELLED if event.kind == "cancelled" else State.CONSUMED
+
+
+def _event_label(event: BookingEvent) -> str:
+    """The event's name as a label: one of a few, whatever the sender writes."""
+    return "other" if event.kind == "other" else event.name
+
+
+def _new_event(
+    workspace: str, source: EventSource, event: BookingEvent, body: bytes, identity: str
+) -> NewEvent:
+    return NewEvent(
+        id=hashlib.sha256(f"{workspace} {identity}".encode()).hexdigest()[:32],
+        workspace=workspace,
+        source=source,
+        event=event.name[:64],
+        booking_sid=event.booking_sid,
+        meeting_sid=event.meeting_sid,
+        body=body,
+        received_at=datetime.now(UTC),
+    )
+
+
+def _gone() -> InboxEvent:
+    raise UnknownEvent("the event was removed meanwhile")

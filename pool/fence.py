@@ -1,0 +1,176 @@
+"""Sealing pools before a planned stop, and recovering them after Redis may have forgotten.
+
+Recovery, per meeting and under a lock whose loss every step notices: wait a moment for the
+API processes to assert what they answered lately, record what the stream holds, quarantine
+every link that was fresh, load the live bindings back from the ledger, set a new epoch.
+A pool whose seal the ledger confirms is adopted as it is, once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from enum import StrEnum
+
+import structlog
+
+from pool.ledger import Ledger
+from pool.ledger.records import Binding
+from pool.links import Claim, State
+from pool.recorder import Recorder, to_ms
+from pool.store import Store, keys
+from pool.store.locks import Held
+from pool.store.recovery import Rebind, RecoveryLost
+
+log = structlog.get_logger()
+
+LOCK_SECONDS = 30.0
+GRACE_SECONDS = 1.0  # for API processes to assert again what they answered
+_CALL = 500  # bindings a script call; well under a millisecond each hundred
+
+
+class Recovered(StrEnum):
+    """What recovery found or did."""
+
+    STANDS = "stands"  # nothing was wrong
+    SEALED = "sealed"  # sealed by this very server: stays so until it is restarted
+    ADOPTED = "adopted"  # the seal held: the pool goes on as it was
+    OPENED = "opened"  # a pool that was never open before
+    QUARANTINED = "quarantined"  # fresh links were set aside, bindings loaded from the ledger
+    BUSY = "busy"  # somebody else is at it
+    UNKNOWN = "unknown"  # the ledger has no such meeting
+
+
+class Fence:
+    """Seals and recovers pools."""
+
+    def __init__(
+        self,
+        store: Store,
+        ledger: Ledger,
+        recorder: Recorder,
+        *,
+        redis_forgets: bool,
+        fallen: Callable[[int], object],
+    ) -> None:
+        self._fallen = fallen
+        self._store = store
+        self._ledger = ledger
+        self._recorder = recorder
+        self._redis_forgets = redis_forgets
+
+    async def seal(self, sids: Iterable[str]) -> list[str]:
+        """Stops handing out links of these meetings until Redis was restarted.
+
+        Returns the SIDs whose seal the ledger knows: their pools outlive a planned stop.
+        """
+        sealed = []
+        for sid in sids:
+            token = secrets.token_hex(16)
+            if await self._store.recovery.seal(sid, token):
+                await self._recorder.record(sid)
+                await self._ledger.meetings.seal(sid, token)
+                sealed.append(sid)
+        return sealed
+
+    async def unseal(self, sids: Iterable[str]) -> list[str]:
+        """Takes back a seal of this very server, which has forgotten nothing since."""
+        return [
+            sid for sid in sids if await self._recover(sid, 0.0, unseal=True) is Recovered.ADOPTED
+        ]
+
+    async def recover(self, sid: str, *, grace_seconds: float = GRACE_SECONDS) -> Recovered:
+        """Makes a pool serve again if its fence has fallen; safe to call at any time."""
+        return await self._recover(sid, grace_seconds, unseal=False)
+
+    async def _recover(self, sid: str, grace_seconds: float, *, unseal: bool) -> Recovered:
+        level = (await self._store.look([sid]))[0]
+        if level.fence == "stands":
+            return Recovered.STANDS
+        if level.fence == "sealed" and not unseal:
+            return Recovered.SEALED
+        meeting = await self._ledger.meetings.get(sid)
+        if meeting is None:
+            return Recovered.UNKNOWN
+        async with self._store.locks.held(keys.recovery_lock(sid), seconds=LOCK_SECONDS) as lock:
+            if lock is None:
+                return Recovered.BUSY
+            try:
+                await self._store.published.put([meeting])
+                result, quarantined = await self._steps(sid, lock, grace_seconds)
+            except RecoveryLost as lost:
+                log.warning("recovery gave way", meeting=sid, reason=str(lost))
+                return Recovered.BUSY
+        log.info("recovered", meeting=sid, result=result.value, quarantined=quarantined)
+        if result is Recovered.QUARANTINED:
+            self._fallen(quarantined)
+        if result is not Recovered.OPENED:
+            await self._ledger.audit.add(
+                "linkpool", "recover", sid, result.value, {"quarantined": quarantined}
+            )
+        return result
+
+    async def _steps(self, sid: str, lock: Held, grace_seconds: float) -> tuple[Recovered, int]:
+        nonce = secrets.token_hex(4)
+        epoch = await self._store.recovery.epoch(sid)
+        identity = await self._adopt(sid, lock, epoch, nonce)
+        if identity:
+            await self._store.recovery.open(sid, lock.token, identity, nonce)
+            return Recovered.ADOPTED, 0
+        is_new = not epoch and not await self._ledger.links.counts_of(sid)
+        if not is_new:
+            await asyncio.sleep(grace_seconds)
+            await self._recorder.record(sid)
+        quarantined = await self._ledger.links.quarantine_fresh(
+            sid, keep_epoch=None, at=datetime.now(UTC)
+        )
+        identity = await self._store.recovery.begin(sid, lock.token, keep_fresh=False)
+        if not is_new:
+            await self._load_bindings(sid, lock)
+        await self._store.recovery.open(sid, lock.token, identity, nonce)
+        return (Recovered.OPENED if is_new else Recovered.QUARANTINED), quarantined
+
+    async def _adopt(self, sid: str, lock: Held, epoch: str, nonce: str) -> str | None:
+        """The server's identity if the pool has proved that it forgot nothing."""
+        if epoch.startswith("sealed:"):
+            identity = await self._store.recovery.begin(sid, lock.token, keep_fresh=True)
+            token = epoch.split(":")[1]
+            # Spent in the ledger first: an old backup with the same seal finds it gone.
+            if await self._ledger.meetings.spend_seal(sid, token, f"{identity}:{nonce}"):
+                return identity
+        elif epoch and not self._redis_forgets:
+            identity = await self._store.recovery.begin(sid, lock.token, keep_fresh=True)
+            await self._ledger.links.adopt_fresh(sid, f"{identity}:{nonce}")
+            return identity
+        return None
+
+    async def _load_bindings(self, sid: str, lock: Held) -> None:
+        now_ms = to_ms(datetime.now(UTC))
+        async for bindings in self._ledger.links.live_bindings(sid):
+            rebinds = [
+                rebind for binding in bindings if (rebind := as_rebind(binding, now_ms)) is not None
+            ]
+            for start in range(0, len(rebinds), _CALL):
+                await self._store.recovery.bind(sid, lock.token, rebinds[start : start + _CALL])
+            if not await lock.extend():
+                raise RecoveryLost(f"recovery of meeting {sid} took longer than its lock")
+
+
+def as_rebind(binding: Binding, now_ms: int) -> Rebind | None:
+    """What a ledger row asks of Redis; None if the claim has lapsed by now."""
+    claim = Claim(
+        slug=binding.slug,
+        state="consumed" if binding.state is State.CONSUMED else "claimed",
+        source=binding.source,
+        claimed_at_ms=to_ms(binding.claimed_at),
+        consumed_at_ms=to_ms(binding.consumed_at) if binding.consumed_at else None,
+        booking_sid=binding.booking_sid,
+    )
+    if binding.state is State.CANCELLED:
+        return Rebind(binding.customer_id, claim, "drop", 0)
+    if binding.state is State.CONSUMED:
+        return Rebind(binding.customer_id, claim, "bind", 0)
+    ttl_ms = to_ms(binding.lapses_at) - now_ms if binding.lapses_at else 0
+    return Rebind(binding.customer_id, claim, "bind", ttl_ms) if ttl_ms > 0 else None

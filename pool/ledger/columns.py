@@ -1,0 +1,72 @@
+"""Column types that mean the same on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Dialect
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """An aware time, exact to the millisecond, that comes back in UTC.
+
+    timestamptz on PostgreSQL; on SQLite, which has no such type, milliseconds since 1970.
+    Refuses naive times (ValueError).
+    """
+
+    impl = BigInteger
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(postgresql.TIMESTAMP(timezone=True))
+        return dialect.type_descriptor(BigInteger())
+
+    # The processors are made once per statement, not looked up per value: recovery reads
+    # millions of times.
+    def bind_processor(self, dialect: Dialect) -> Callable[[datetime | None], Any]:
+        convert = whole_milliseconds if dialect.name == "postgresql" else milliseconds
+        return lambda value: None if value is None else convert(value)
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:  # noqa: ARG002 - the signature is the library's
+        return None if dialect.name == "postgresql" else _from_milliseconds
+
+
+def whole_milliseconds(time: datetime) -> datetime:
+    """The time as the ledger keeps it."""
+    _refuse_naive(time)
+    return time.replace(microsecond=time.microsecond // 1000 * 1000)
+
+
+def milliseconds(time: datetime) -> int:
+    """Milliseconds since 1970."""
+    _refuse_naive(time)
+    return (time - _EPOCH) // _MILLISECOND
+
+
+def _from_milliseconds(value: int | None) -> datetime | None:
+    # Not fromtimestamp(): it goes through a float, which is not exact. Without keywords:
+    # timedelta takes half the time then.
+    return None if value is None else _EPOCH + timedelta(0, 0, 0, value)
+
+
+def _refuse_naive(time: datetime) -> None:
+    if time.tzinfo is None:
+        raise ValueError("the ledger takes aware times only")
+
+
+# Not jsonb: it refuses the character \u0000, which a customer's metadata may hold, and a
+# claim that cannot be written would hold up all that come after it.
+Json = JSON(none_as_null=True)
+
+
+def storable(text: str) -> str:
+    """`text` without what PostgreSQL's text cannot hold: NUL and lone surrogates."""
+    return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "\ufffd")

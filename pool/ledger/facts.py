@@ -1,0 +1,37 @@
+"""Facts: single values that every process must agree on."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+
+from pool.ledger.database import Database
+from pool.ledger.tables import facts
+
+
+class Facts:
+    """Named values."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, name: str) -> str | None:
+        """The value of this name."""
+        async with self._database.read() as connection:
+            return await connection.scalar(select(facts.c.value).where(facts.c.name == name))
+
+    async def keep(self, name: str, value: str) -> str:
+        """Sets the value if there is none yet; the value that is kept, whoever set it."""
+        insert = self._database.insert(facts).values(name=name, value=value)
+        async with self._database.write() as connection:
+            await connection.execute(insert.on_conflict_do_nothing())
+            kept = select(facts.c.value).where(facts.c.name == name)
+            found: str = (await connection.execute(kept)).scalar_one()
+            return found
+
+    async def put(self, name: str, value: str) -> None:
+        """Sets the value, whatever it was."""
+        insert = self._database.insert(facts).values(name=name, value=value)
+        async with self._database.write() as connection:
+            await connection.execute(
+                insert.on_conflict_do_update(index_elements=[facts.c.name], set_={"value": value})
+            )

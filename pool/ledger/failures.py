@@ -1,0 +1,75 @@
+"""Which failures of a database mean that it cannot be used now."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from pool.errors import LedgerUnavailable
+
+# SQLite's primary result codes (https://sqlite.org/rescode.html).
+_SQLITE_CODES = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_INTERRUPT,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_AUTH,
+        sqlite3.SQLITE_NOTADB,
+    }
+)
+# PostgreSQL's classes of SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html):
+# connection, transaction state (read-only after a failover, idle for too long), authorisation,
+# no such database, rolled back (deadlock), no resources, object in use (lock time-out),
+# operator intervention (shutdown, cancelled by time-out), system error.
+_SQLSTATE_CLASSES = frozenset({"08", "25", "28", "3D", "40", "53", "55", "57", "58"})
+_UNDEFINED_TABLE = "42P01"
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raises LedgerUnavailable for what means "not now"; lets a defect of ours through as it is."""
+    try:
+        yield
+    except PoolTimeout as error:
+        raise LedgerUnavailable("all connections to the ledger are busy") from error
+    except DBAPIError as error:
+        problem = _problem_of(error)
+        if problem is None:
+            raise
+        raise LedgerUnavailable(problem) from error
+    except SQLAlchemyError:
+        raise
+    except TimeoutError as error:
+        raise LedgerUnavailable("the ledger does not answer in time") from error
+    except OSError as error:
+        raise LedgerUnavailable("the ledger cannot be reached") from error
+
+
+def _problem_of(error: DBAPIError) -> str | None:
+    """One sentence if the database cannot be used now, None if the statement is at fault."""
+    if error.connection_invalidated:
+        return "the connection to the ledger broke"
+    sqlstate = getattr(error.orig, "sqlstate", None)
+    if sqlstate == _UNDEFINED_TABLE or "no such table" in str(error.orig):
+        return "the ledger's tables are missing; run `linkpool db upgrade`"
+    if sqlstate is not None:
+        unusable = str(sqlstate)[:2] in _SQLSTATE_CLASSES
+        return f"the ledger refuses to work (SQLSTATE {sqlstate})" if unusable else None
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    if code is not None:
+        name = getattr(error.orig, "sqlite_errorname", "an error")
+        return f"the ledger cannot be used now ({name})" if code & 0xFF in _SQLITE_CODES else None
+    # What a driver says of a connection that it finds closed carries no code.
+    return "the connection to the ledger broke" if "connection" in str(error.orig).lower() else None

@@ -1,0 +1,46 @@
+"""Forgetting: a customer's data is erased, and stays erased."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import case, null, select, update
+
+from pool.ledger.database import Database
+from pool.ledger.rows import LINK, links_of
+from pool.ledger.tables import inbox, links, literal_state
+from pool.links import Link, State
+
+
+async def forget(database: Database, sid: str, customer_id: str) -> list[Link]:
+    """See Links.forget()."""
+    look = (
+        select(*LINK)
+        .where(links.c.meeting_sid == sid, links.c.customer_id == customer_id)
+        .order_by(links.c.slug)
+        .with_for_update()
+    )
+    async with database.write() as connection:
+        before = links_of(await connection.execute(look))
+        if not before:
+            return []
+        slugs = [link.slug for link in before]
+        await connection.execute(
+            update(links)
+            .where(database.among(links.c.slug, slugs))
+            .values(
+                customer_id=null(),
+                email=null(),
+                email_key=null(),
+                metadata=null(),
+                forgotten_at=datetime.now(UTC),
+                state=case(
+                    (links.c.state == literal_state(State.CLAIMED), literal_state(State.LAPSED)),
+                    else_=links.c.state,
+                ),
+            )
+        )
+        await connection.execute(
+            update(inbox).where(database.among(inbox.c.slug, slugs)).values(body=b"")
+        )
+        return before

@@ -1,0 +1,196 @@
+"""The inbox: verified events, kept until they are settled, and what became of them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Row, Select, Update, case, func, or_, select, update
+
+from pool.errors import UnknownEvent
+from pool.ledger.columns import storable
+from pool.ledger.database import Database
+from pool.ledger.records import EventState, InboxEvent, NewEvent
+from pool.ledger.tables import inbox
+
+_Events = list[InboxEvent]  # Inbox.list hides the builtin
+_STATE = list(inbox.c.keys()).index("state")
+_ERROR_MAX_CHARACTERS = 1_000
+
+
+class Inbox:
+    """Events of bookings. A repeat of an event is the same event."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, event: NewEvent) -> tuple[InboxEvent, bool]:
+        """Keeps an event; the kept one, and whether it is new.
+
+        A repeat changes nothing but `seen`, whatever has become of the first.
+        """
+        values: dict[str, Any] = {
+            "id": event.id,
+            "workspace": event.workspace,
+            "source": event.source,
+            "event": storable(event.event),
+            "booking_sid": _storable(event.booking_sid),
+            "meeting_sid": _storable(event.meeting_sid),
+            "body": event.body,
+            "received_at": event.received_at,
+            "state": EventState.PENDING,
+            "reason": "",
+            "attempts": 0,
+            "seen": 1,
+        }
+        insert = self._database.insert(inbox).values(values)
+        statement = insert.on_conflict_do_update(
+            index_elements=[inbox.c.id], set_={"seen": inbox.c.seen + 1}
+        ).returning(*inbox.c)
+        async with self._database.write() as connection:
+            kept = _event((await connection.execute(statement)).one())
+            return kept, kept.seen == 1
+
+    async def get(self, event_id: str) -> InboxEvent | None:
+        """The event of this id."""
+        async with self._database.read() as connection:
+            rows = await connection.execute(select(inbox).where(inbox.c.id == event_id))
+            row = rows.one_or_none()
+            return None if row is None else _event(row)
+
+    async def pending(self, limit: int = 100) -> _Events:
+        """The events that are due now, the oldest first."""
+        return await self.due(datetime.now(UTC), limit)
+
+    async def due(self, now: datetime, limit: int = 100) -> _Events:
+        """The pending events whose `not_before` is over at `now`, the oldest first."""
+        return await self._list(
+            select(inbox)
+            .where(
+                inbox.c.state == EventState.PENDING,
+                or_(inbox.c.not_before.is_(None), inbox.c.not_before <= now),
+            )
+            .order_by(inbox.c.received_at, inbox.c.id)
+            .limit(limit)
+        )
+
+    async def list(
+        self, state: str | None = None, *, meeting_sid: str | None = None, limit: int = 100
+    ) -> _Events:
+        """Events, the newest first, all or those of a state or meeting."""
+        statement = select(inbox)
+        if state is not None:
+            statement = statement.where(inbox.c.state == state)
+        if meeting_sid is not None:
+            statement = statement.where(inbox.c.meeting_sid == meeting_sid)
+        order = (inbox.c.received_at.desc(), inbox.c.id)
+        return await self._list(statement.order_by(*order).limit(limit))
+
+    async def count(self, state: str) -> int:
+        """How many events are in this state."""
+        statement = select(func.count()).select_from(inbox).where(inbox.c.state == state)
+        async with self._database.read() as connection:
+            return (await connection.execute(statement)).scalar_one()
+
+    async def finish(
+        self,
+        event_id: str,
+        outcome: EventState,
+        *,
+        slug: str | None = None,
+        match: str | None = None,
+        reason: str = "",
+    ) -> None:
+        """Notes what became of an event.
+
+        An event that is settled stays so: another worker's later and lesser outcome changes
+        nothing. Raises UnknownEvent.
+        """
+        changed = await self._change(
+            update(inbox)
+            .where(inbox.c.id == event_id, inbox.c.state != EventState.SETTLED)
+            .values(
+                state=outcome,
+                slug=_storable(slug),
+                match=match,
+                reason=storable(reason),
+                settled_at=datetime.now(UTC),
+                not_before=None,
+            )
+        )
+        if not changed and await self.get(event_id) is None:
+            raise UnknownEvent(f"there is no event {event_id}")
+
+    async def failed(
+        self, event_id: str, error: str, *, not_before: datetime, max_attempts: int = 10
+    ) -> int:
+        """Notes that working on a pending event failed; how often it has by now.
+
+        It is due again at `not_before`, or dead after `max_attempts`. Raises UnknownEvent
+        if no such event is pending.
+        """
+        attempts = inbox.c.attempts + 1
+        statement = (
+            update(inbox)
+            .where(inbox.c.id == event_id, inbox.c.state == EventState.PENDING)
+            .values(
+                attempts=attempts,
+                last_error=storable(error)[:_ERROR_MAX_CHARACTERS],
+                not_before=not_before,
+                state=case((attempts >= max_attempts, EventState.DEAD), else_=inbox.c.state),
+            )
+            .returning(inbox.c.attempts)
+        )
+        async with self._database.write() as connection:
+            count = await connection.scalar(statement)
+        if count is None:
+            raise UnknownEvent(f"there is no pending event {event_id}")
+        return int(count)
+
+    async def retry(self, event_id: str) -> InboxEvent:
+        """Makes an event pending again, due at once, whatever became of it.
+
+        Raises UnknownEvent.
+        """
+        statement = _reopen(update(inbox).where(inbox.c.id == event_id)).returning(*inbox.c)
+        async with self._database.write() as connection:
+            row = (await connection.execute(statement)).one_or_none()
+        if row is None:
+            raise UnknownEvent(f"there is no event {event_id}")
+        return _event(row)
+
+    async def reopen_unmatched(self, older_than: datetime, limit: int = 100) -> int:
+        """Makes unmatched events pending again that were last looked at before that time.
+
+        Those that waited longest come first; returns how many there were.
+        """
+        waiting = (
+            select(inbox.c.id)
+            .where(inbox.c.state == EventState.UNMATCHED, inbox.c.settled_at < older_than)
+            .order_by(inbox.c.settled_at)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        return await self._change(_reopen(update(inbox).where(inbox.c.id.in_(waiting))))
+
+    async def _list(self, statement: Select[Any]) -> _Events:
+        async with self._database.read() as connection:
+            return [_event(row) for row in await connection.execute(statement)]
+
+    async def _change(self, statement: Update) -> int:
+        async with self._database.write() as connection:
+            return (await connection.execute(statement)).rowcount
+
+
+def _reopen(statement: Update) -> Update:
+    return statement.values(state=EventState.PENDING, attempts=0, not_before=None, last_error=None)
+
+
+def _storable(text: str | None) -> str | None:
+    return None if text is None else storable(text)
+
+
+def _event(row: Row[Any]) -> InboxEvent:
+    values = list(row)
+    values[_STATE] = EventState(values[_STATE])
+    return InboxEvent(*values)

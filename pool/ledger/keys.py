@@ -1,0 +1,60 @@
+"""API keys, of which only hashes are kept."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import select, update
+
+from pool.ledger.database import Database
+from pool.ledger.records import ApiKey
+from pool.ledger.tables import api_keys
+
+
+class Keys:
+    """All API keys, the revoked ones too."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, key: ApiKey) -> None:
+        """Keeps a new key. Its id and digest must not be in use (IntegrityError)."""
+        async with self._database.write() as connection:
+            await connection.execute(
+                self._database.insert(api_keys).values(
+                    id=key.id,
+                    digest=key.digest,
+                    scopes=sorted(key.scopes),
+                    meetings=None if key.meetings is None else sorted(key.meetings),
+                    label=key.label,
+                    created_at=key.created_at,
+                    revoked_at=key.revoked_at,
+                )
+            )
+
+    async def all(self) -> list[ApiKey]:
+        """All keys, the oldest first."""
+        statement = select(api_keys).order_by(api_keys.c.created_at, api_keys.c.id)
+        async with self._database.read() as connection:
+            return [
+                ApiKey(
+                    id=row.id,
+                    digest=row.digest,
+                    scopes=frozenset(row.scopes),
+                    meetings=None if row.meetings is None else frozenset(row.meetings),
+                    label=row.label,
+                    created_at=row.created_at,
+                    revoked_at=row.revoked_at,
+                )
+                for row in await connection.execute(statement)
+            ]
+
+    async def revoke(self, key_id: str, at: datetime) -> bool:
+        """Revokes a key; false if there is none of this id that is still good."""
+        statement = (
+            update(api_keys)
+            .where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None))
+            .values(revoked_at=at)
+        )
+        async with self._database.write() as connection:
+            return (await connection.execute(statement)).rowcount == 1

@@ -1,0 +1,62 @@
+"""The ledger as one object: what is kept, and by whom."""
+
+from __future__ import annotations
+
+from sqlalchemy import select
+
+from pool.ledger import migrations
+from pool.ledger.audit import Audit
+from pool.ledger.database import Database
+from pool.ledger.facts import Facts
+from pool.ledger.inbox import Inbox
+from pool.ledger.keys import Keys
+from pool.ledger.links import Links
+from pool.ledger.meetings import Meetings
+
+
+class Ledger:
+    """The SQL database.
+
+    Every coroutine here and below raises LedgerUnavailable when the database cannot be
+    reached, is locked by another writer, or does not answer within 20 seconds; it works
+    again by itself once the database does. Belongs to one event loop.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.meetings = Meetings(database)
+        self.links = Links(database)
+        self.inbox = Inbox(database)
+        self.keys = Keys(database)
+        self.audit = Audit(database)
+        self.facts = Facts(database)
+
+    @classmethod
+    def open(cls, database_url: str) -> Ledger:
+        """The ledger at `database_url`; connects when first used.
+
+        Takes sqlite:///path, postgresql://… and postgres://…; raises SettingsError for
+        anything else.
+        """
+        return cls(Database(database_url))
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        await self._database.close()
+
+    async def ping(self) -> None:
+        """Returns if the database answers."""
+        async with self._database.read() as connection:
+            await connection.execute(select(1))
+
+    async def upgrade(self) -> None:
+        """Brings the tables up to date, making them first if need be.
+
+        Any number of processes may do this at once. Raises LedgerError if a newer linkpool
+        made the tables.
+        """
+        await migrations.upgrade(self._database)
+
+    async def migration_state(self) -> tuple[str | None, str]:
+        """The revision the database is at (None: it has no tables yet) and the newest one."""
+        return await migrations.current(self._database), migrations.HEAD

@@ -1,0 +1,238 @@
+"""Links: made, moved, looked up and counted."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, Update, func, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from pool.ledger.bindings import live_bindings
+from pool.ledger.bulk import insert_links
+from pool.ledger.database import Database
+from pool.ledger.forget import forget
+from pool.ledger.recording import record
+from pool.ledger.records import Binding, Recorded, RecordedClaim
+from pool.ledger.rows import LINK, email_key, link_of, links_of
+from pool.ledger.settling import settle
+from pool.ledger.tables import links, literal_state
+from pool.links import Link, State, states_before
+
+_BINDABLE = (State.CLAIMED, State.CONSUMED)
+
+
+class Links:
+    """All links ever made. Every write moves states right only and may be repeated."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # -- made and moved ---------------------------------------------------------
+
+    async def insert_fresh(self, new: Sequence[Link]) -> set[str]:
+        """Writes fresh links and returns the slugs that were not known before.
+
+        A slug that is known, or that another process writes at the same time, is left as it
+        is and not returned: it must not enter a pool again.
+        """
+        first = {link.slug: link for link in reversed(new)}
+        rows = [
+            {
+                "slug": link.slug,
+                "url": link.url,
+                "meeting_sid": link.meeting_sid,
+                "state": State.FRESH,
+                "source": link.source,
+                "epoch": link.epoch,
+                "created_at": link.created_at,
+            }
+            for link in first.values()
+        ]
+        if not rows:
+            return set()
+        async with self._database.write() as connection:
+            return await insert_links(self._database, connection, rows)
+
+    async def move(self, slugs: Sequence[str], new: State, *, at: datetime) -> list[str]:
+        """Moves those links that may move to `new` (retired, quarantined); returns their slugs."""
+        if not slugs:
+            return []
+        movable = self._database.among(links.c.slug, slugs) & links.c.state.in_(states_before(new))
+        statement = _update_in_order(select(links.c.slug).where(movable))
+        async with self._database.write() as connection:
+            moved = await connection.scalars(
+                statement.values(state=new, withdrawn_at=at).returning(links.c.slug)
+            )
+            return list(moved.all())
+
+    async def quarantine_fresh(self, sid: str, *, keep_epoch: str | None, at: datetime) -> int:
+        """Quarantines the meeting's fresh links of every epoch but `keep_epoch`; how many."""
+        stale = select(links.c.slug).where(
+            links.c.meeting_sid == sid, links.c.state == literal_state(State.FRESH)
+        )
+        if keep_epoch is not None:
+            stale = stale.where(links.c.epoch != keep_epoch)
+        statement = _update_in_order(stale).values(state=State.QUARANTINED, withdrawn_at=at)
+        async with self._database.write() as connection:
+            return (await connection.execute(statement)).rowcount
+
+    async def adopt_fresh(self, sid: str, new_epoch: str) -> int:
+        """Moves all fresh links of the meeting to `new_epoch`; how many there are."""
+        async with self._database.write() as connection:
+            return await set_epoch_of_fresh(connection, sid, new_epoch)
+
+    async def record(self, claims: Sequence[RecordedClaim]) -> Recorded:
+        """Writes claims; one that was written before changes nothing.
+
+        A link that is bound to another customer is left as it is and reported; one whose
+        customer was forgotten stays so. Two may record the same claims at once.
+        """
+        return await record(self._database, claims)
+
+    async def settle(
+        self, slug: str, new: State, *, booking_sid: str | None, at: datetime, match: str | None
+    ) -> Link:
+        """Moves a link to consumed or cancelled for a booking, if it may; the link as it is now.
+
+        The events of one booking may be given in any order and any number of times: the
+        final link is the same. Raises UnknownLink.
+        """
+        return await settle(self._database, slug, new, booking_sid=booking_sid, at=at, match=match)
+
+    async def lapse(self, now: datetime, limit: int = 10_000) -> int:
+        """Moves claims whose time is over to lapsed, oldest first, at most `limit`; how many."""
+        over = (
+            select(links.c.slug)
+            .where(links.c.state == literal_state(State.CLAIMED), links.c.lapses_at < now)
+            .order_by(links.c.lapses_at)
+            .limit(limit)
+            # A claim that is being booked right now is somebody else's; the rest need no order
+            # of locks, because nothing is waited for.
+            .with_for_update(skip_locked=True)
+        )
+        statement = update(links).where(links.c.slug.in_(over)).values(state=State.LAPSED)
+        async with self._database.write() as connection:
+            return (await connection.execute(statement)).rowcount
+
+    async def forget(self, sid: str, customer_id: str) -> list[Link]:
+        """Erases a customer of a meeting; returns their links as they were before.
+
+        Their id, e-mail and metadata go, also from the bodies of events that were matched to
+        these links; a claimed link lapses. A claim that is still on its way into the ledger
+        can not be known here: record first.
+        """
+        return await forget(self._database, sid, customer_id)
+
+    # -- looked up --------------------------------------------------------------
+
+    async def get(self, slug: str) -> Link | None:
+        """The link of this slug."""
+        async with self._database.read() as connection:
+            return link_of(await connection.execute(_by_slug(slug)))
+
+    async def find(self, slugs: Sequence[str]) -> list[Link]:
+        """Those of these slugs that are known, in no order."""
+        if not slugs:
+            return []
+        return await self._list(select(*LINK).where(self._database.among(links.c.slug, slugs)))
+
+    async def claim_of(self, sid: str, customer_id: str) -> Link | None:
+        """The link this customer claimed last of this meeting, if it is claimed or consumed."""
+        # A customer has few links of a meeting. Asked for the latest bindable one, SQLite would
+        # rather walk all claims of the meeting by time.
+        statement = select(*LINK).where(
+            links.c.meeting_sid == sid, links.c.customer_id == customer_id
+        )
+        held = [link for link in await self._list(statement) if link.state in _BINDABLE]
+        return max(held, key=_claimed_last, default=None)
+
+    def live_bindings(self, sid: str, *, batch: int = 5_000) -> AsyncIterator[list[Binding]]:
+        """All bindings of a meeting, the oldest claim first, in lists of at most `batch`.
+
+        Bindings are links with a customer that are claimed, consumed or cancelled. Each list
+        is read on its own: a claim recorded meanwhile is included if it is the newest.
+        """
+        return live_bindings(self._database, sid, batch)
+
+    async def live_by_email(
+        self, workspace_meetings: Sequence[str], email: str, *, since: datetime
+    ) -> list[Link]:
+        """Claimed links of these meetings given to this e-mail since then: at most two.
+
+        Case does not count. Two are as good as many: the e-mail names no single link.
+        """
+        return await self._list(
+            select(*LINK)
+            .where(
+                links.c.email_key == email_key(email),
+                self._database.among(links.c.meeting_sid, workspace_meetings),
+                links.c.state == literal_state(State.CLAIMED),
+                links.c.claimed_at >= since,
+            )
+            .order_by(links.c.claimed_at.desc(), links.c.slug)
+            .limit(2)
+        )
+
+    async def fresh(self, sid: str, *, before: datetime, limit: int) -> list[Link]:
+        """The meeting's fresh links that were made before that time, the oldest first."""
+        return await self._list(
+            select(*LINK)
+            .where(
+                links.c.meeting_sid == sid,
+                links.c.state == literal_state(State.FRESH),
+                links.c.created_at < before,
+            )
+            .order_by(links.c.created_at)
+            .limit(limit)
+        )
+
+    # -- counted ----------------------------------------------------------------
+
+    async def counts(self) -> dict[str, dict[State, int]]:
+        """How many links are in which state, for each meeting that has any."""
+        statement = select(links.c.meeting_sid, links.c.state, func.count()).group_by(
+            links.c.meeting_sid, links.c.state
+        )
+        counts: dict[str, dict[State, int]] = {}
+        async with self._database.read() as connection:
+            for sid, state, number in await connection.execute(statement):
+                counts.setdefault(sid, {})[State(state)] = number
+        return counts
+
+    async def counts_of(self, sid: str) -> dict[State, int]:
+        """How many of the meeting's links are in which state."""
+        statement = (
+            select(links.c.state, func.count())
+            .where(links.c.meeting_sid == sid)
+            .group_by(links.c.state)
+        )
+        async with self._database.read() as connection:
+            rows = await connection.execute(statement)
+            return {State(state): number for state, number in rows}
+
+    async def _list(self, statement: Select[Any]) -> list[Link]:
+        async with self._database.read() as connection:
+            return links_of(await connection.execute(statement))
+
+
+def _claimed_last(link: Link) -> tuple[bool, datetime | None, str]:
+    return (link.claimed_at is not None, link.claimed_at, link.slug)
+
+
+def _by_slug(slug: str) -> Select[Any]:
+    return select(*LINK).where(links.c.slug == slug)
+
+
+async def set_epoch_of_fresh(connection: AsyncConnection, sid: str, epoch: str) -> int:
+    """Moves all fresh links of the meeting to `epoch`, within the caller's transaction."""
+    fresh = select(links.c.slug).where(
+        links.c.meeting_sid == sid, links.c.state == literal_state(State.FRESH)
+    )
+    return (await connection.execute(_update_in_order(fresh).values(epoch=epoch))).rowcount
+
+
+def _update_in_order(slugs: Select[Any]) -> Update:
+    """An UPDATE that locks its rows in the order of their slugs, as all do."""
+    return update(links).where(links.c.slug.in_(slugs.order_by(links.c.slug).with_for_update()))

@@ -1,0 +1,86 @@
+"""Meetings: the settings of their pools, and the seals of orderly stops."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from sqlalchemy import Row, select, update
+
+from pool.errors import UnknownMeeting
+from pool.ledger.database import Database
+from pool.ledger.links import set_epoch_of_fresh
+from pool.ledger.tables import meetings
+from pool.meetings import Meeting
+
+_names = tuple(field.name for field in fields(Meeting))
+_columns = tuple(meetings.c[name] for name in _names)
+
+
+class Meetings:
+    """The meetings that have a pool. They are never deleted."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def all(self) -> list[Meeting]:
+        """All meetings, by SID."""
+        async with self._database.read() as connection:
+            rows = await connection.execute(select(*_columns).order_by(meetings.c.sid))
+            return [_meeting(row) for row in rows]
+
+    async def get(self, sid: str) -> Meeting | None:
+        """The meeting of this SID."""
+        async with self._database.read() as connection:
+            rows = await connection.execute(select(*_columns).where(meetings.c.sid == sid))
+            row = rows.one_or_none()
+            return None if row is None else _meeting(row)
+
+    async def put(self, meeting: Meeting) -> bool:
+        """Keeps the meeting's settings; true if there was no such meeting before."""
+        values = {name: getattr(meeting, name) for name in _names}
+        insert = self._database.insert(meetings).values(values).on_conflict_do_nothing()
+        async with self._database.write() as connection:
+            created = await connection.scalar(insert.returning(meetings.c.sid))
+            if created is None:
+                await connection.execute(
+                    update(meetings).where(meetings.c.sid == meeting.sid).values(values)
+                )
+        return created is not None
+
+    async def seal(self, sid: str, token: str) -> None:
+        """Remembers the token with which this meeting's pool was sealed, and no earlier one.
+
+        Raises UnknownMeeting.
+        """
+        statement = (
+            update(meetings)
+            .where(meetings.c.sid == sid)
+            .values(seal_token=token)
+            .returning(meetings.c.sid)
+        )
+        async with self._database.write() as connection:
+            if await connection.scalar(statement) is None:
+                raise UnknownMeeting(f"there is no meeting {sid}")
+
+    async def spend_seal(self, sid: str, token: str, new_epoch: str) -> bool:
+        """If `token` is the seal's: forgets it and moves all fresh links to `new_epoch`.
+
+        All or nothing. False if the token is not the one that is remembered; a token is
+        good once, so that an old copy of Redis with the same seal is not believed later.
+        """
+        spend = (
+            update(meetings)
+            .where(meetings.c.sid == sid, meetings.c.seal_token == token)
+            .values(seal_token=None)
+            .returning(meetings.c.sid)
+        )
+        async with self._database.write() as connection:
+            if await connection.scalar(spend) is None:
+                return False
+            await set_epoch_of_fresh(connection, sid, new_epoch)
+            return True
+
+
+def _meeting(row: Row[Any]) -> Meeting:
+    return Meeting(*row)

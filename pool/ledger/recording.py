@@ -1,0 +1,169 @@
+"""Recording: claims from Redis's stream into the ledger, a thousand at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Any, NamedTuple
+
+from sqlalchemy import select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from pool.ledger.bulk import given_links, insert_links
+from pool.ledger.columns import storable
+from pool.ledger.database import Database
+from pool.ledger.records import Recorded, RecordedClaim
+from pool.ledger.rows import LINK, email_key, links_of
+from pool.ledger.tables import links
+from pool.links import Link, State, may_move
+
+_SETTLED = (State.CONSUMED, State.CANCELLED)
+
+
+class Kept(NamedTuple):
+    """What the ledger holds of a link that is about to be claimed."""
+
+    state: State
+    customer_id: str | None
+    forgotten: bool
+
+
+class Verdict(Enum):
+    """What a claim does to the ledger."""
+
+    INSERT = auto()  # the link is not known: its row was lost
+    BIND = auto()  # nobody holds the link: now this customer does
+    KEEP = auto()  # written before, or forgotten since
+    CONFLICT = auto()  # somebody else holds the link
+
+
+def judge(kept: Kept | None, customer_id: str) -> Verdict:
+    """What a claim by this customer does to a link of which this is kept."""
+    if kept is None:
+        return Verdict.INSERT
+    if kept.forgotten or kept.customer_id == customer_id:
+        return Verdict.KEEP
+    return Verdict.BIND if kept.customer_id is None else Verdict.CONFLICT
+
+
+def state_once_claimed(state: State) -> State:
+    """The state of a link that turns out to be claimed; a booking seen earlier stays."""
+    return State.CLAIMED if may_move(state, State.CLAIMED) else state
+
+
+@dataclass(slots=True)
+class _Plan:
+    """What a batch does; for one slug at most one row is written."""
+
+    inserts: dict[str, RecordedClaim] = field(default_factory=dict)
+    binds: list[tuple[State, RecordedClaim]] = field(default_factory=list)
+    settled: set[str] = field(default_factory=set)
+    conflicts: list[RecordedClaim] = field(default_factory=list)
+
+
+def _plan(kept: dict[str, Kept], claims: Sequence[RecordedClaim]) -> _Plan:
+    plan = _Plan()
+    for claim in claims:
+        before = kept.get(claim.slug)
+        verdict = judge(before, claim.customer_id)
+        if verdict is Verdict.CONFLICT:
+            plan.conflicts.append(claim)
+            continue
+        after = before
+        if verdict is Verdict.INSERT:
+            plan.inserts[claim.slug] = claim
+            after = Kept(State.CLAIMED, claim.customer_id, forgotten=False)
+        elif verdict is Verdict.BIND and before is not None:
+            state = state_once_claimed(before.state)
+            plan.binds.append((state, claim))
+            after = Kept(state, claim.customer_id, forgotten=False)
+        if after is not None:
+            # The same slug may stand again in this batch, for this customer or another.
+            kept[claim.slug] = after
+            if after.state in _SETTLED and not after.forgotten:
+                plan.settled.add(claim.slug)
+    return plan
+
+
+async def record(database: Database, claims: Sequence[RecordedClaim]) -> Recorded:
+    """See Links.record()."""
+    written = 0
+    conflicts: list[RecordedClaim] = []
+    settled: list[Link] = []
+    while claims:
+        async with database.write() as connection:
+            plan = _plan(await _kept(database, connection, claims), claims)
+            await _bind(database, connection, plan.binds)
+            raced = await _insert(database, connection, plan.inserts)
+            if plan.settled:
+                chosen = database.among(links.c.slug, plan.settled)
+                settled += links_of(await connection.execute(select(*LINK).where(chosen)))
+        written += len(plan.binds) + len(plan.inserts) - len(raced)
+        conflicts += [claim for claim in plan.conflicts if claim.slug not in raced]
+        # Rows that another process inserted between our look and our insert are judged
+        # again; in a new transaction, because taking more locks now could deadlock.
+        claims = [claim for claim in claims if claim.slug in raced]
+    return Recorded(written=written, conflicts=tuple(conflicts), settled=tuple(settled))
+
+
+async def _kept(
+    database: Database, connection: AsyncConnection, claims: Sequence[RecordedClaim]
+) -> dict[str, Kept]:
+    # Locked in the order of their slugs, so that two recorders cannot wait for each other.
+    statement = (
+        select(links.c.slug, links.c.state, links.c.customer_id, links.c.forgotten_at)
+        .where(database.among(links.c.slug, {claim.slug for claim in claims}))
+        .order_by(links.c.slug)
+        .with_for_update()
+    )
+    return {
+        slug: Kept(State(state), customer_id, forgotten_at is not None)
+        for slug, state, customer_id, forgotten_at in await connection.execute(statement)
+    }
+
+
+async def _bind(
+    database: Database, connection: AsyncConnection, binds: list[tuple[State, RecordedClaim]]
+) -> None:
+    if not binds:
+        return
+    rows = [_claimed(claim) | {"slug": claim.slug, "state": state} for state, claim in binds]
+    given = given_links(database, rows)
+    await connection.execute(
+        update(links)
+        .where(links.c.slug == given.c.slug)
+        .values({name: given.c[name] for name in rows[0] if name != "slug"})
+    )
+
+
+async def _insert(
+    database: Database, connection: AsyncConnection, inserts: dict[str, RecordedClaim]
+) -> set[str]:
+    """Inserts claimed links; returns the slugs that another process has inserted meanwhile."""
+    rows = [
+        _claimed(claim)
+        | {
+            "slug": claim.slug,
+            "url": claim.url,
+            "meeting_sid": claim.meeting_sid,
+            "state": State.CLAIMED,
+            "epoch": "",
+            "created_at": claim.claimed_at,
+        }
+        for claim in inserts.values()
+    ]
+    return set(inserts) - await insert_links(database, connection, rows)
+
+
+def _claimed(claim: RecordedClaim) -> dict[str, Any]:
+    email = None if claim.email is None else storable(claim.email)
+    return {
+        "source": claim.source,
+        "customer_id": claim.customer_id,
+        "email": email,
+        "email_key": None if email is None else email_key(email),
+        "metadata": claim.metadata,
+        "claimed_at": claim.claimed_at,
+        "lapses_at": claim.lapses_at,
+    }

@@ -1,0 +1,128 @@
+"""What the ledger takes and gives besides links and meetings. Times are aware, in UTC."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+import msgspec
+
+from pool.links import Link, Source, State
+
+EventSource = Literal["webhook", "reconcile"]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedClaim:
+    """One claim on its way from Redis into the ledger."""
+
+    slug: str
+    url: str
+    meeting_sid: str
+    customer_id: str
+    email: str | None
+    metadata: dict[str, object] | None
+    source: Source
+    claimed_at: datetime
+    lapses_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of a batch of claims."""
+
+    written: int  # rows that changed; claims that were recorded before are not among them
+    conflicts: tuple[RecordedClaim, ...]  # their slugs belong to somebody else
+    settled: tuple[Link, ...]  # rows of these claims that are consumed or cancelled
+
+
+class Binding(msgspec.Struct, frozen=True, gc=False):
+    """One customer's link, as recovery loads it back into Redis.
+
+    A Struct and not a dataclass: recovery reads a million of them.
+    """
+
+    customer_id: str
+    slug: str
+    url: str
+    state: State
+    source: Source
+    claimed_at: datetime
+    lapses_at: datetime | None
+    consumed_at: datetime | None
+    booking_sid: str | None
+
+
+class EventState(StrEnum):
+    """Where an event of the inbox stands."""
+
+    PENDING = "pending"  # kept, not yet worked on; due once `not_before` is over
+    SETTLED = "settled"  # it moved a link, or had nothing left to move; final
+    UNMATCHED = "unmatched"  # no link of ours fits; tried again later, or assigned by a person
+    IGNORED = "ignored"  # of a kind that concerns no link; final unless replayed
+    DEAD = "dead"  # failed too often; waits for a person to replay it
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """A verified event on its way into the inbox; `id` is a hash of its content, in hex."""
+
+    id: str
+    workspace: str
+    source: EventSource
+    event: str
+    body: bytes
+    received_at: datetime
+    booking_sid: str | None = None
+    meeting_sid: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InboxEvent:
+    """An event of the inbox and what became of it."""
+
+    id: str
+    workspace: str
+    source: EventSource
+    event: str
+    booking_sid: str | None
+    meeting_sid: str | None
+    body: bytes  # as it came; blank once its customer is forgotten
+    received_at: datetime
+    state: EventState
+    reason: str
+    slug: str | None
+    match: str | None
+    attempts: int  # how often working on it failed since it was last made pending
+    last_error: str | None
+    not_before: datetime | None
+    seen: int  # how often it came; 1 for an event that was never repeated
+    settled_at: datetime | None  # when it last left `pending`
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """An API key: its public id and the SHA-256 of the whole key, both in hex."""
+
+    id: str
+    digest: str
+    scopes: frozenset[str]
+    meetings: frozenset[str] | None  # None: all of them
+    label: str
+    created_at: datetime
+    revoked_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """Who did what to which meeting, when and why."""
+
+    id: int
+    at: datetime
+    actor: str
+    action: str
+    meeting_sid: str | None
+    reason: str
+    detail: dict[str, object] = field(default_factory=dict)

@@ -1,0 +1,37 @@
+"""Between the rows of the table `links` and the value object Link."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import fields
+from typing import Any
+
+from sqlalchemy import Row
+
+from pool.ledger.tables import links
+from pool.links import Link, State
+
+# What to select for a Link, in the order of its fields.
+LINK: tuple[Any, ...] = tuple(links.c[field.name] for field in fields(Link))
+_STATE = [field.name for field in fields(Link)].index("state")
+
+
+def links_of(rows: Iterable[Row[Any]]) -> list[Link]:
+    """The links of rows that hold the columns LINK."""
+    return [_link(row) for row in rows]
+
+
+def link_of(rows: Iterable[Row[Any]]) -> Link | None:
+    """The first link, if there is any row."""
+    return next(iter(links_of(rows)), None)
+
+
+def _link(row: Row[Any]) -> Link:
+    values: list[Any] = list(row)
+    values[_STATE] = State(values[_STATE])
+    return Link(*values)
+
+
+def email_key(email: str) -> str:
+    """The form in which e-mails are compared: case does not count."""
+    return email.strip().casefold()

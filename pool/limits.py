@@ -1,0 +1,38 @@
+"""Limits on new bindings, per API key and per caller's address.
+
+Draining the pool is the attack that this design invites. Customers who hold a link are
+never limited: whether a claim asks for a new link is known only to the claim script, so
+the limit is looked at before and counted after. Kept in memory, per API process.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable
+
+_KEPT = 50_000
+
+
+class NewClaimLimit:
+    """At most `per_minute` new claims per caller, with bursts of up to a minute's worth."""
+
+    def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._interval = 60.0 / per_minute if per_minute else 0.0
+        self._clock = clock
+        # When each caller's allowance is whole again; one that is whole need not be kept.
+        self._whole_at: dict[Hashable, float] = {}
+
+    def reached(self, caller: Hashable) -> bool:
+        """Whether this caller gets no new link now."""
+        return bool(self._interval) and (
+            self._whole_at.get(caller, 0.0) + self._interval > self._clock() + 60.0
+        )
+
+    def count(self, caller: Hashable) -> None:
+        """Counts one new link for this caller."""
+        if not self._interval:
+            return
+        now = self._clock()
+        if len(self._whole_at) >= _KEPT:
+            self._whole_at = {who: at for who, at in self._whole_at.items() if at > now}
+        self._whole_at[caller] = max(now, self._whole_at.get(caller, 0.0)) + self._interval

@@ -1,0 +1,87 @@
+"""What each process counts. Import only after PROMETHEUS_MULTIPROC_DIR is set: the client
+library decides then whether values are shared between processes.
+
+Never a customer id or a slug in a label.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"
+
+
+def share_metrics(data_dir: Path, part: str) -> None:
+    """Lets all processes of a part count into files of one directory, emptied at its start.
+
+    Must run before prometheus_client is first imported, once, in the part's first process.
+    """
+    directory = data_dir.absolute() / "metrics" / part
+    directory.mkdir(parents=True, exist_ok=True)
+    for old in directory.glob("*.db"):
+        old.unlink(missing_ok=True)
+    os.environ[MULTIPROC_DIR] = str(directory)
+
+
+class Metrics:
+    """The counters and histograms of one process."""
+
+    def __init__(self) -> None:
+        from prometheus_client import CollectorRegistry, Counter, Histogram
+
+        self.registry = CollectorRegistry()
+        registry = self.registry
+        self.claims = Counter(
+            "linkpool_claims", "Claims by how they ended", ["meeting", "outcome"], registry=registry
+        )
+        self.claim_seconds = Histogram(
+            "linkpool_claim_seconds",
+            "Time from reading a claim to its answer",
+            registry=registry,
+            buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+        )
+        self.claim_batch_size = Histogram(
+            "linkpool_claim_batch_size",
+            "Customers served by one script call",
+            registry=registry,
+            buckets=(1, 2, 4, 8, 16, 32, 64),
+        )
+        self.topup_links = Counter(
+            "linkpool_topup_links",
+            "Links asked of the provider, by outcome; lost: perhaps made, but nobody knows it",
+            ["meeting", "outcome"],
+            registry=registry,
+        )
+        self.provider_requests = Counter(
+            "linkpool_provider_requests",
+            "Requests to the provider by HTTP status, or a word where there was none",
+            ["workspace", "status"],
+            registry=registry,
+        )
+        self.provider_seconds = Histogram(
+            "linkpool_provider_seconds",
+            "Time of a request to the provider",
+            registry=registry,
+            buckets=(0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30),
+        )
+        self.webhooks = Counter(
+            "linkpool_webhooks",
+            "Webhooks received, and what became of them",
+            ["workspace", "event", "outcome"],
+            registry=registry,
+        )
+        self.fences = Counter("linkpool_fences", "Pools whose fence fell", registry=registry)
+        self.quarantined_links = Counter(
+            "linkpool_quarantined_links", "Links set aside by recoveries", registry=registry
+        )
+        self.conflicts = Counter(
+            "linkpool_conflicts",
+            "Signs that one link reached two customers; anything above 0 is an alarm",
+            registry=registry,
+        )
+
+    def fence_fell(self, quarantined: int) -> None:
+        """Counts one fallen fence and the links it cost."""
+        self.fences.inc()
+        self.quarantined_links.inc(quarantined)

@@ -1,0 +1,45 @@
+"""Scheduling providers. The only part of `pool` that speaks HTTP to somebody else."""
+
+from __future__ import annotations
+
+import httpx
+
+from pool.providers.base import (
+    BookingEvent,
+    EventKind,
+    NewLink,
+    Observe,
+    Provider,
+    ProviderMeeting,
+)
+from pool.providers.neetocal import NeetoCal
+from pool.settings import Workspace
+
+__all__ = [
+    "BookingEvent",
+    "EventKind",
+    "NewLink",
+    "Observe",
+    "Provider",
+    "ProviderMeeting",
+    "open_provider",
+]
+
+
+def open_provider(
+    workspace: Workspace,
+    *,
+    timeout_seconds: float,
+    observe: Observe | None = None,
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> Provider:
+    """The provider of this workspace. The caller closes it.
+
+    `timeout_seconds` bounds each request from its start to the last byte of its answer;
+    `transport` replaces the network in tests.
+    """
+    match workspace.provider:
+        case "neetocal":
+            return NeetoCal(
+                workspace, timeout_seconds=timeout_seconds, observe=observe, transport=transport
+            )

@@ -1,0 +1,136 @@
+"""Reading NeetoCal's successful answers: bytes become links, meetings and bookings. No I/O.
+
+Sources: https://apidocs.neetocal.com (create, pagination), the help article on one-off links
+for the second shape of the create answer; the lists are known from other people's code.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+import msgspec
+
+from pool.errors import BadAnswer, MalformedJson
+from pool.links import is_sid, is_slug
+from pool.providers import webhooks
+from pool.providers.base import BookingEvent, NewLink, ProviderMeeting
+from pool.providers.refusals import one_line, setting
+from pool.settings import DEFAULT_WORKSPACE, Workspace
+
+NAME_MAX_CHARACTERS = 200
+
+Entry = msgspec.Raw  # one entry of a list, as it was written
+
+# No query, fragment, user or white space, any of which urlsplit would pass over or drop.
+_plain_base = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+(/[A-Za-z0-9_./-]*)?")
+
+
+def new_link(workspace: Workspace, status: int, body: bytes) -> NewLink:
+    """The link in a create answer of either shape, {"one_off_link": {…}} or flat.
+
+    Raises BadAnswer, always with maybe_made: the provider did say that it made one.
+    """
+
+    def bad(problem: str) -> BadAnswer:
+        return BadAnswer(
+            f"NeetoCal answered {status}, but {problem}", status=status, maybe_made=True
+        )
+
+    if not body:
+        raise bad(f"with nothing in it; check {setting(workspace, 'base_url')}")
+    try:
+        answer = webhooks.decode(body)
+    except MalformedJson as error:
+        raise bad(f"{error}; check {setting(workspace, 'base_url')}") from None
+    nested = answer.get("one_off_link")
+    link: dict[str, Any] = nested if isinstance(nested, dict) else answer
+    slug, url = link.get("slug"), link.get("url")
+    if not isinstance(slug, str) or not isinstance(url, str):
+        raise bad("without a slug and a url; its API may have changed, see for a newer linkpool")
+    if not is_slug(slug):
+        raise bad("with a slug that is not letters, digits, - and _; linkpool cannot use it")
+    base, _, last = url.removesuffix("/").rpartition("/")
+    if last != slug:
+        raise bad("the link's url does not end in its slug; linkpool cannot use such links")
+    plain = _plain_base.fullmatch(base) is not None
+    if plain and _same_place(base, workspace.link_url):
+        return NewLink(slug, f"{workspace.link_url}/{slug}")
+    name = setting(workspace, "link_base_url")
+    if not plain or slug in base or len(base) > NAME_MAX_CHARACTERS:
+        raise bad(f"its links begin with another address; set {name} to how they begin")
+    to = "=" if workspace.name == DEFAULT_WORKSPACE else " to "
+    raise bad(f"its links begin with another address; set {name}{to}{base}")
+
+
+def _same_place(one: str, other: str) -> bool:
+    try:
+        return _place(urlsplit(one)) == _place(urlsplit(other))
+    except ValueError:  # a port or a bracketed host that is none
+        return False
+
+
+def _place(url: SplitResult) -> tuple[object, ...]:
+    port = url.port or {"http": 80, "https": 443}.get(url.scheme)
+    return url.scheme, url.hostname, port, url.path.rstrip("/")
+
+
+# -- the lists ----------------------------------------------------------------------
+
+
+class _Pagination(msgspec.Struct):
+    """Where in a list a page stands, as far as the provider says."""
+
+    total_pages: int | None = None
+
+
+def page(status: int, body: bytes, key: str) -> tuple[list[Entry], int | None]:
+    """The entries of one page of a list, as they were written, and the number of pages.
+
+    Raises BadAnswer.
+    """
+    bad = BadAnswer(f"NeetoCal answered {status} without a list of {key}", status=status)
+    try:
+        answer = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        entries = msgspec.json.decode(answer[key], type=list[Entry])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, KeyError):
+        raise bad from None
+    try:
+        pagination = msgspec.json.decode(answer.get("pagination", b"{}"), type=_Pagination)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        pagination = _Pagination()
+    return entries, pagination.total_pages
+
+
+def meeting(entry: Entry) -> ProviderMeeting | None:
+    """One entry of the list of meetings; None if it has no usable SID."""
+    try:
+        fields = webhooks.decode(bytes(entry))
+    except MalformedJson:
+        return None
+    sid, name = fields.get("sid"), fields.get("name")
+    if not isinstance(sid, str) or not is_sid(sid):
+        return None
+    text = one_line(name)[:NAME_MAX_CHARACTERS] if isinstance(name, str) else ""
+    return ProviderMeeting(sid, text, disabled=fields.get("disabled") is True)
+
+
+def booking(
+    entry: Entry, ref_field: str | None
+) -> tuple[BookingEvent, bytes, datetime | None] | None:
+    """One entry of the list of bookings as a webhook would tell it, and when it was made.
+
+    The bytes of the entry are kept as they came, so that an unchanged booking gives an
+    unchanged body. None if the entry cannot be read; it must not hold up the others.
+    """
+    try:
+        fields = webhooks.decode(bytes(entry))
+        status = fields.get("status")
+        gone = isinstance(status, str) and status.lower().startswith("cancel")
+        name = b"booking_cancelled" if gone else b"booking_created"
+        body = b'{"event":"' + name + b'","booking":' + bytes(entry) + b"}"
+        return webhooks.parse(body, ref_field), body, webhooks.time_of(fields.get("created_at"))
+    except MalformedJson:
+        return None

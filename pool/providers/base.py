@@ -1,0 +1,87 @@
+"""The seam between linkpool and a scheduling provider.
+
+Whatever a provider calls its things, these are the words the rest of `pool` hears. One
+object per workspace; all of its calls raise errors of `pool.errors.ProviderError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal, Protocol
+
+# Called after each request with the operation ("create_link", "meetings", "bookings"),
+# the HTTP status or, where there was none, a word ("timeout", "unreachable", "broken",
+# "cancelled"), and the seconds it took. It must not raise.
+Observe = Callable[[str, int | str, float], None]
+
+EventKind = Literal["booked", "cancelled", "rescheduled", "other"]
+
+
+@dataclass(frozen=True, slots=True)
+class NewLink:
+    """A one-off link that the provider has just made, checked for form."""
+
+    slug: str
+    url: str  # always the workspace's link_url, a slash and the slug
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderMeeting:
+    """A meeting as the provider lists it. A disabled one makes no links."""
+
+    sid: str
+    name: str
+    disabled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BookingEvent:
+    """What a webhook, or an entry of the list of bookings, says about one booking.
+
+    Every text is safe to store: no control characters, no lone surrogates. What is missing
+    or unusable in the payload is None or empty.
+    """
+
+    kind: EventKind
+    name: str  # the provider's own name of the event
+    booking_sid: str | None
+    meeting_sid: str | None
+    email: str | None
+    ref: str | None  # the answer to the workspace's ref_field, if it has a slug's form
+    tokens: tuple[str, ...]  # what has a slug's form anywhere in the payload, first seen first
+    at: datetime | None  # when it happened by the provider's clock, aware, UTC
+
+
+class Provider(Protocol):
+    """One workspace at a provider."""
+
+    @property
+    def can_verify(self) -> bool:
+        """Whether a webhook secret is configured, without which no webhook is accepted."""
+
+    async def create_link(self, meeting_sid: str) -> NewLink:
+        """Make one link. Never repeated by itself: the provider's call is not idempotent.
+
+        Raises ProviderError; its `maybe_made` says whether a link may exist all the same.
+        """
+
+    async def meetings(self) -> list[ProviderMeeting]:
+        """All meetings of the workspace. Raises ProviderError."""
+
+    def bookings(self, *, since: datetime) -> AsyncIterator[list[tuple[BookingEvent, bytes]]]:
+        """Bookings made at `since` (aware) or later, newest first, page by page.
+
+        Each comes with a body in the form of a webhook's, so that both can go through one
+        inbox. The same booking may come more than once. Raises ProviderError.
+        """
+
+    def verify(self, body: bytes, signatures: Sequence[str]) -> None:
+        """Accept a webhook by the values of its signature headers, or raise BadSignature."""
+
+    def parse_event(self, body: bytes) -> BookingEvent:
+        """Read a webhook's body. Raises MalformedJson and nothing else."""
+
+    async def close(self) -> None:
+        """Close all connections; may be called twice."""

@@ -1,0 +1,168 @@
+"""What an answer of NeetoCal without success means: a status and bytes become an error.
+
+Source: https://apidocs.neetocal.com (response codes); the forms of the explanation (`error`,
+`errors`, `notice`) are known from other people's code.
+
+| status           | creating a link            | listing          |
+|------------------|----------------------------|------------------|
+| undocumented 2xx | BadAnswer, maybe made      | BadAnswer        |
+| 3xx, other 4xx   | BadAnswer                  | BadAnswer        |
+| 400, 404, 422    | MeetingRefused             | BadAnswer        |
+| 401, 403         | WorkspaceRefused           | WorkspaceRefused |
+| 408              | ProviderFailed             | ProviderFailed   |
+| 429              | Throttled                  | Throttled        |
+| 5xx              | ProviderFailed, maybe made | ProviderFailed   |
+
+A redirect counts as not made: it is what a front door says before the API has done anything.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from pool.errors import (
+    BadAnswer,
+    MalformedJson,
+    MeetingRefused,
+    ProviderError,
+    ProviderFailed,
+    Throttled,
+    WorkspaceRefused,
+)
+from pool.providers import webhooks
+from pool.settings import DEFAULT_WORKSPACE, PREFIX, TOML_FILE, Workspace
+
+QUOTE_MAX_CHARACTERS = 200
+
+_unspeakable = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+_slug_like = re.compile(r"one-off-[A-Za-z0-9_-]+")
+
+
+def setting(workspace: Workspace, name: str) -> str:
+    """What the operator calls this setting of this workspace."""
+    if workspace.name == DEFAULT_WORKSPACE:
+        return f"{PREFIX}NEETOCAL_{name.upper()}"
+    return f"workspaces.{workspace.name}.{name} in {TOML_FILE}"
+
+
+def one_line(text: str) -> str:
+    """The text without control characters, white space squeezed."""
+    return " ".join(_unspeakable.sub(" ", text).split())
+
+
+def error_of(
+    workspace: Workspace,
+    status: int,
+    body: bytes,
+    retry_after: str | None,
+    *,
+    meeting_sid: str | None,
+) -> ProviderError:
+    """The error that an answer without success stands for; the table above.
+
+    `meeting_sid` is the meeting a link was to be made for, None for lists.
+    """
+    said = f"{status}{_quote(workspace, body)}"
+    creating = meeting_sid is not None
+    if status == 401:
+        return WorkspaceRefused(
+            f"NeetoCal does not accept the API key ({said}); "
+            f"set {setting(workspace, 'api_key')} to a valid one",
+            status=status,
+        )
+    if status == 403:
+        return WorkspaceRefused(
+            f"NeetoCal denies this API key the call ({said}); give the key access there "
+            f"or set {setting(workspace, 'api_key')} to one that has it",
+            status=status,
+        )
+    if status == 404 and creating:
+        return MeetingRefused(
+            f"NeetoCal finds no meeting {meeting_sid} ({said}); check the SID and "
+            f"{setting(workspace, 'subdomain')}",
+            status=status,
+        )
+    if status in (400, 422) and creating:
+        return MeetingRefused(
+            f"NeetoCal makes no one-off links for meeting {meeting_sid} ({said}); "
+            "look there whether it is enabled and allows them",
+            status=status,
+        )
+    if status == 429:
+        return Throttled(
+            f"NeetoCal asks to slow down ({said})",
+            retry_after_seconds=retry_after_seconds(retry_after, datetime.now(UTC)),
+        )
+    if status == 408 or status >= 500:
+        return ProviderFailed(
+            f"NeetoCal failed ({said}); if it lasts, look at its status page",
+            status=status,
+            maybe_made=creating and status >= 500,
+        )
+    if 300 <= status < 400:
+        return BadAnswer(
+            f"NeetoCal redirects instead of answering ({status}); set "
+            f"{setting(workspace, 'base_url')} to where its API really is",
+            status=status,
+        )
+    return BadAnswer(
+        f"NeetoCal answered {said}, which it does not document for this call; "
+        f"check {setting(workspace, 'base_url')}",
+        status=status,
+        maybe_made=creating and status < 300,
+    )
+
+
+def retry_after_seconds(value: str | None, now: datetime) -> float | None:
+    """Seconds asked for by a Retry-After header: a number or an HTTP date, at least 0.
+
+    None if there is none or it is neither; not bounded above.
+    """
+    if value is None or not value.isascii() or len(value) > 64:
+        return None
+    if re.fullmatch(r"\s*[+-]?[0-9.]+([eE][+-]?[0-9]+)?\s*", value):
+        try:
+            seconds = float(value)
+        except ValueError:
+            return None
+        return max(0.0, seconds) if math.isfinite(seconds) else None
+    try:
+        date = parsedate_to_datetime(value)
+        aware = date.replace(tzinfo=UTC) if date.tzinfo is None else date
+        return max(0.0, (aware - now).total_seconds())
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+
+
+def _quote(workspace: Workspace, body: bytes) -> str:
+    """The provider's own words, fit for a log: one short line without secrets or slugs."""
+    try:
+        answer = webhooks.decode(body)
+    except MalformedJson:
+        return ""
+    words = "; ".join(
+        text for key in ("error", "errors", "notice") for text in _texts(answer.get(key))
+    )
+    words = one_line(words)
+    for secret in (workspace.api_key, workspace.webhook_secret):
+        if secret is not None and secret.get_secret_value():
+            words = words.replace(secret.get_secret_value(), "***")
+    words = re.sub(re.escape(workspace.link_url) + r"/\S+", "***", words)
+    words = _slug_like.sub("***", words)
+    return f': "{words[:QUOTE_MAX_CHARACTERS]}"' if words else ""
+
+
+def _texts(value: object) -> Iterator[str]:
+    """The strings of `error`, `errors` or `notice`: one, a list, or lists by field."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        yield from (each for each in value if isinstance(each, str))
+    elif isinstance(value, dict):
+        for each in value.values():
+            if isinstance(each, str | list):
+                yield from _texts(each)

@@ -1,0 +1,246 @@
+"""NeetoCal's webhooks: is it from the provider, and what does it say?
+
+Signature (https://help.neetocal.com/articles/securing-webhook-requests): the header
+`x-neeto-webhook-signature: sha256=<hex>` carries the HMAC-SHA256 of the payload with the
+webhook's secret. Accepted and refused, exactly:
+
+| header                                     | body                              |        |
+|--------------------------------------------|-----------------------------------|--------|
+| none, or more than one                     | any                               | refuse |
+| not `sha256=` and 64 hex digits, no spaces | any                               | refuse |
+| HMAC of the bytes that arrived             | any bytes                         | accept |
+| the same, hex in upper or mixed case       | any bytes                         | accept |
+| HMAC of the escaped form of those bytes    | UTF-8                             | accept |
+| HMAC of the same JSON written otherwise    | other spaces, key order, escapes  | refuse |
+
+The escaped form is for a reading that another product of the vendor documents: `<`, `>`,
+`&` and all that is not ASCII written as \\uXXXX before hashing.
+
+Payload: the webhook's shape is known only from other people's code, and sister products
+wrap theirs in `{"webhook": …}`; so it is read tolerantly and the raw body is what is kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+
+from pool.errors import BadSignature, MalformedJson
+from pool.links import is_sid, is_slug
+from pool.providers.base import BookingEvent, EventKind
+
+SIGNATURE_HEADER = "x-neeto-webhook-signature"
+TOKENS_MAX = 500
+# Real payloads are about five deep. A fixed limit far below the interpreter's makes sure
+# that a body accepted in one process is not refused in another with a deeper stack.
+DEPTH_MAX = 64
+
+_signature = re.compile(r"sha256=([0-9a-fA-F]{64})")
+_not_ascii = re.compile(r"[^\x00-\x7f]+")
+_run = re.compile(r"[A-Za-z0-9_-]+")
+_TOKEN_MIN_CHARACTERS, _TOKEN_MAX_CHARACTERS = 4, 128
+_unspeakable = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+_KINDS: dict[str, EventKind] = {
+    "booking_created": "booked",
+    "booking_cancelled": "cancelled",
+    "booking_canceled": "cancelled",
+    "booking_rescheduled": "rescheduled",
+}
+
+
+def verify(secret: str, body: bytes, signatures: Sequence[str]) -> None:
+    """Raise BadSignature unless this is a body that was signed with `secret`.
+
+    `signatures` are the values of all headers of that name.
+    """
+    if not signatures:
+        raise BadSignature(f"the webhook carries no {SIGNATURE_HEADER} header")
+    if len(signatures) > 1:
+        raise BadSignature(f"the webhook carries {len(signatures)} {SIGNATURE_HEADER} headers")
+    form = _signature.fullmatch(signatures[0])
+    if form is None:
+        raise BadSignature(f"{SIGNATURE_HEADER} is not sha256= and 64 hex digits")
+    given = bytes.fromhex(form[1])
+    key = secret.encode()
+    if hmac.compare_digest(given, hmac.digest(key, body, hashlib.sha256)):
+        return
+    escaped = _escaped(body)
+    if escaped is not None and hmac.compare_digest(
+        given, hmac.digest(key, escaped, hashlib.sha256)
+    ):
+        return
+    raise BadSignature(
+        f"{SIGNATURE_HEADER} does not fit the body; is the webhook secret the one set there?"
+    )
+
+
+def _escaped(body: bytes) -> bytes | None:
+    """The body with <, >, & and all non-ASCII as \\uXXXX; None if that changes nothing."""
+    try:
+        text = body.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    # In JSON these stand inside strings only, so replacing in the text changes nothing else.
+    # json.dumps writes the form wanted here: lower-case hex, surrogate pairs beyond the BMP.
+    escaped = _not_ascii.sub(lambda found: json.dumps(found[0])[1:-1], text)
+    escaped = escaped.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return None if escaped == text else escaped.encode("ascii")
+
+
+def decode(body: bytes) -> dict[str, Any]:
+    """A JSON object from bytes. Raises MalformedJson and nothing else.
+
+    Strict UTF-8, no NaN, no lone surrogates, no numbers out of range; of keys that stand
+    twice the last one counts.
+    """
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise MalformedJson("the body is not JSON in UTF-8") from None
+    if not isinstance(value, dict):
+        raise MalformedJson("the body is JSON, but not an object")
+    return value
+
+
+def parse(body: bytes, ref_field: str | None) -> BookingEvent:
+    """What a webhook's body says. Raises MalformedJson and nothing else; the work is linear."""
+    root = decode(body)
+    strings = _strings(root)
+    layers = _layers(root)
+    name = _event_name(layers)
+    kind = _KINDS.get(re.sub(r"[^a-z]+", "_", name.lower()), "other")
+    booking = _booking(layers)
+    meeting = booking.get("meeting")
+    times = [time_of(booking.get("created_at")), time_of(booking.get("updated_at"))]
+    if kind != "booked":
+        times.reverse()  # for what came after the booking, the later of both tells more
+    return BookingEvent(
+        kind=kind,
+        name=name,
+        booking_sid=_id(booking.get("sid")) or _id(booking.get("id")),
+        meeting_sid=_sid(booking.get("meeting_sid"))
+        or (_sid(meeting.get("sid")) if isinstance(meeting, dict) else None),
+        email=_email(booking.get("email")) or _email(booking.get("client_email")),
+        ref=_ref(booking.get("form_responses"), ref_field),
+        tokens=_tokens(strings),
+        at=times[0] or times[1],
+    )
+
+
+def _strings(root: object) -> list[str]:
+    """All strings among the values, in the order they were written. No recursion."""
+    found: list[str] = []
+    waiting: list[tuple[object, int]] = [(root, 1)]
+    while waiting:
+        value, depth = waiting.pop()
+        if isinstance(value, str):
+            found.append(value)
+        elif isinstance(value, dict | list):
+            if depth > DEPTH_MAX:
+                raise MalformedJson(f"the body is nested more than {DEPTH_MAX} deep")
+            inner = list(value.values() if isinstance(value, dict) else value)
+            waiting.extend((each, depth + 1) for each in reversed(inner))
+    return found
+
+
+def _tokens(strings: Iterable[str]) -> tuple[str, ...]:
+    found: dict[str, None] = {}
+    for text in strings:
+        # A URL inside a URL has its slashes as %2F, whose "2F" would stick to the slug.
+        for reading in dict.fromkeys((text, unquote(text, errors="ignore"))):
+            for run in _run.finditer(reading):
+                length = run.end() - run.start()
+                if _TOKEN_MIN_CHARACTERS <= length <= _TOKEN_MAX_CHARACTERS and is_slug(run[0]):
+                    found[run[0]] = None
+                    if len(found) == TOKENS_MAX:
+                        return tuple(found)
+    return tuple(found)
+
+
+def _layers(root: dict[str, Any]) -> list[dict[str, Any]]:
+    """The object itself and the envelopes in it, outermost first."""
+    layers = [root]
+    for layer in layers:
+        inner = (layer.get(key) for key in ("webhook", "payload", "data"))
+        layers.extend(each for each in inner if isinstance(each, dict))
+    return layers
+
+
+def _event_name(layers: Iterable[Mapping[str, Any]]) -> str:
+    for layer in layers:
+        for key in ("event", "event_type", "event_name"):
+            name = layer.get(key)
+            if isinstance(name, str) and name:
+                return _unspeakable.sub("", name)[:64]
+    return ""
+
+
+def _booking(layers: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    for layer in layers:
+        booking = layer.get("booking")
+        if isinstance(booking, dict):
+            return booking
+    for layer in layers:  # some wrap the fields themselves
+        if "starts_at" in layer or "form_responses" in layer:
+            return layer
+    return {}
+
+
+def _ref(responses: object, ref_field: str | None) -> str | None:
+    """The slug that came back in the answer to `ref_field`; visitors can edit it."""
+    if ref_field is None or not isinstance(responses, list):
+        return None
+    for response in responses:
+        if isinstance(response, dict) and response.get("field_code") == ref_field:
+            for answer in _answers(response.get("value")):
+                slug = answer.strip()
+                if is_slug(slug):
+                    return slug
+    return None
+
+
+def _answers(value: object) -> Iterator[str]:
+    for answer in value if isinstance(value, list) else [value]:
+        if isinstance(answer, str):
+            yield answer
+        elif type(answer) is int and abs(answer) < 1 << 63:  # True is an int, too
+            yield str(answer)
+
+
+def _id(value: object) -> str | None:
+    for text in _answers(value) if not isinstance(value, list) else ():
+        if 0 < len(text) <= 128 and not _unspeakable.search(text):
+            return text
+    return None
+
+
+def _sid(value: object) -> str | None:
+    return value if isinstance(value, str) and is_sid(value) else None
+
+
+def _email(value: object) -> str | None:
+    if not isinstance(value, str):
+        return None
+    email = value.strip()
+    fits = 3 <= len(email) <= 320 and "@" in email and not _unspeakable.search(email)
+    return email if fits else None
+
+
+def time_of(value: object) -> datetime | None:
+    """A time in ISO 8601 as aware UTC; one without an offset is taken for UTC."""
+    if not isinstance(value, str) or len(value) > 64:
+        return None
+    try:
+        time = datetime.fromisoformat(value)
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,173 @@
+"""The data directory of `linkpool up`: the names of its files, its lock, its secrets and ports."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from pool.errors import LinkpoolError, SettingsError
+
+UP_LOCK = "up.lock"  # held by `linkpool up`, with its process id inside
+PARTS_LOCK = "parts.lock"  # held by every part together
+REDIS_URL = "redis.url"  # where the embedded Redis answers, while it runs
+REDIS_DIRECTORY = "redis"
+REDIS_PASSWORD = "redis.password"  # noqa: S105 - a file's name
+SUPERVISOR_CONFIG = "supervisord.conf"
+SUPERVISOR_SOCKET = "supervisor.sock"
+LOGS = "logs"
+ADMIN_KEY = "admin.key"
+SECRET_KEY = "secret.key"  # noqa: S105 - a file's name
+SANDBOX_KEYS = "sandbox.keys"
+SANDBOX_STATE = "sandbox.jsonl"
+PORTS = "ports.json"
+
+# The kernel takes 103 to 107 bytes; supervisord adds its process id while it binds.
+_LONGEST_SOCKET_BYTES = 90
+
+
+class AlreadyRunning(LinkpoolError):
+    """Another `linkpool up` holds this data directory."""
+
+
+class DataDirectory:
+    """One data directory, made (mode 0700) when it is not there.
+
+    Raises SettingsError naming LINKPOOL_DATA_DIR when it cannot be made or written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for name in (REDIS_DIRECTORY, LOGS):
+                (self.path / name).mkdir(mode=0o700, exist_ok=True)
+            for name in (UP_LOCK, PARTS_LOCK):
+                os.close(os.open(self.path / name, os.O_RDWR | os.O_CREAT, 0o600))
+        except OSError as error:
+            raise _unusable(self.path, error) from None
+
+    def file(self, name: str) -> Path:
+        """The path of one of the files named in this module."""
+        return self.path / name
+
+    def log(self, part: str) -> Path:
+        """Where a part's output goes."""
+        return self.path / LOGS / f"{part}.log"
+
+    @property
+    def socket(self) -> Path:
+        """supervisord's socket: here, or in a directory of this user's where paths are shorter.
+
+        Raises SettingsError when that directory belongs to somebody else.
+        """
+        here = self.path / SUPERVISOR_SOCKET
+        if len(os.fsencode(here)) <= _LONGEST_SOCKET_BYTES:
+            return here
+        digest = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:12]
+        name = f"linkpool-{os.getuid()}-{digest}"
+        short = Path(tempfile.gettempdir()) / name
+        if len(os.fsencode(short / SUPERVISOR_SOCKET)) > _LONGEST_SOCKET_BYTES:
+            short = Path("/tmp") / name  # noqa: S108 - owner and mode are checked below
+        try:
+            short.mkdir(mode=0o700, exist_ok=True)
+            found = short.lstat()
+        except OSError as error:
+            raise _unusable(short, error) from None
+        private = stat.S_ISDIR(found.st_mode) and not found.st_mode & 0o077
+        if not private or found.st_uid != os.getuid():
+            raise SettingsError(
+                "LINKPOOL_DATA_DIR", f"its path is too long for a socket, and {short} is not ours"
+            )
+        return short / SUPERVISOR_SOCKET
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold this directory for this process. Raises AlreadyRunning, naming who has it."""
+        path = self.path / UP_LOCK
+        with path.open("r+") as file:
+            if not _lock(file.fileno()):
+                holder = file.read().strip() or "unknown"
+                raise AlreadyRunning(
+                    f"linkpool is already running on {self.path} (process {holder}); "
+                    "stop it first, or use another --data-dir"
+                )
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n")
+            file.flush()
+            yield
+
+    def no_part_lives(self) -> bool:
+        """True when no part, nor anything a part forked, is left from any run."""
+        with (self.path / PARTS_LOCK).open("r+") as file:
+            return _lock(file.fileno())
+
+    def secret(self, name: str, make: Callable[[], str]) -> str:
+        """The text of a file of mode 0600, which is made first when it is not there."""
+        path = self.path / name
+        with contextlib.suppress(FileNotFoundError):
+            if text := path.read_text("utf-8").strip():
+                return text
+        text = make()
+        self.write(name, text + "\n")
+        return text
+
+    def write(self, name: str, text: str) -> None:
+        """Write a file of mode 0600, whole or not at all, also when the power fails."""
+        path, new = self.path / name, self.path / f"{name}.new"
+        new.unlink(missing_ok=True)
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+
+    def admin_key(self) -> str:
+        """The admin key of this directory."""
+        return self.secret(
+            ADMIN_KEY, lambda: f"lp_{secrets.token_hex(4)}_{secrets.token_urlsafe(32)}"
+        )
+
+    def secret_key(self) -> str:
+        """The secret with which customer ids are hashed; a new one would forget every binding."""
+        return self.secret(SECRET_KEY, lambda: secrets.token_urlsafe(32))
+
+    def sandbox_keys(self) -> tuple[str, str]:
+        """The sandbox's API key and webhook secret."""
+        keys = self.secret(
+            SANDBOX_KEYS, lambda: f"{secrets.token_urlsafe(24)} {secrets.token_urlsafe(32)}"
+        )
+        api_key, webhook_secret = keys.split()
+        return api_key, webhook_secret
+
+    def port(self, part: str, choose: Callable[[int | None], int]) -> int:
+        """The port that `choose` makes of the one kept for this part (None at first)."""
+        path = self.path / PORTS
+        try:
+            kept = json.loads(path.read_text("utf-8"))
+        except (FileNotFoundError, ValueError):
+            kept = {}
+        port = choose(kept.get(part))
+        if kept.get(part) != port:
+            self.write(PORTS, json.dumps(kept | {part: port}) + "\n")
+        return port
+
+
+def _lock(file: int) -> bool:
+    import fcntl  # not on Windows, where this module must still import
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _unusable(path: Path, error: OSError) -> SettingsError:
+    return SettingsError("LINKPOOL_DATA_DIR", f"cannot use {path}: {error.strerror}")

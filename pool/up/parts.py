@@ -1,0 +1,173 @@
+"""The parts of `linkpool up` as plain data: their commands and the environment they share."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import SecretStr
+
+import pool
+from pool.settings import PREFIX, SECRETS, Settings
+from pool.settings import load as load_settings
+from pool.up import ports
+from pool.up.data_dir import (
+    REDIS_DIRECTORY,
+    REDIS_PASSWORD,
+    REDIS_URL,
+    SANDBOX_STATE,
+    DataDirectory,
+)
+from pool.up.redis_server import find_redis_server, redis_url, write_redis_config
+
+REDIS, SANDBOX, API, WORKER, BEAT = "redis", "sandbox", "api", "worker", "beat"
+_SANDBOX_SUBDOMAIN = "sandbox"
+_SANDBOX_REF_FIELD = "ref"
+
+
+def _module(*words: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", *words)
+
+
+@dataclass(frozen=True)
+class Commands:
+    """How each part is started; the sandbox's flags are added to its command."""
+
+    api: tuple[str, ...] = field(default_factory=lambda: _module("pool.cli", "api"))
+    worker: tuple[str, ...] = field(default_factory=lambda: _module("pool.cli", "worker"))
+    beat: tuple[str, ...] = field(default_factory=lambda: _module("pool.cli", "beat"))
+    sandbox: tuple[str, ...] = field(default_factory=lambda: _module("sandbox"))
+
+
+@dataclass(frozen=True)
+class Part:
+    """One process for supervisord."""
+
+    name: str
+    command: tuple[str, ...]  # its first word is an absolute path; never holds a secret
+    stop_seconds: int  # from SIGTERM to SIGKILL
+    order: int  # the higher, the earlier supervisord stops it when it must do so alone
+    first: bool = False  # starts with supervisord itself
+    alone: str = ""  # a lock file: its processes never overlap, even for a moment
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one run starts."""
+
+    parts: tuple[Part, ...]
+    environ: Mapping[str, str] = field(repr=False)
+    settings: Settings = field(repr=False)  # what a part makes of `environ`
+    api_url: str
+    sandbox_port: int | None
+    redis_port: int | None
+    redis_password: str = field(repr=False)
+
+    def has(self, name: str) -> bool:
+        """True when this run starts the part of this name."""
+        return any(part.name == name for part in self.parts)
+
+
+def make_plan(settings: Settings, data: DataDirectory, sids: list[str], commands: Commands) -> Plan:
+    """Choose ports, make what secrets are missing, and write the Redis configuration.
+
+    Raises NoRedisServer or SettingsError.
+    """
+    environ = _inherited(settings, data)
+    api_host = ports.reachable(settings.host)
+    parts: list[Part] = []
+    redis_port, password, sandbox_port = None, "", None
+    if settings.redis_url is None:
+        redis_port, password = _embed_redis(settings, data, environ, parts)
+    if not settings.workspaces:
+        webhook = f"http://{api_host}:{settings.port}/v1/webhooks/default"
+        sandbox_port = data.port(SANDBOX, lambda kept: ports.choose(kept, settings.port + 1))
+        parts.append(_sandbox(commands, data, sids, sandbox_port, webhook))
+        _use_sandbox(data, environ, sandbox_port)
+    parts += [
+        Part(API, commands.api, stop_seconds=5, order=90),
+        Part(WORKER, commands.worker, stop_seconds=8, order=50),
+        Part(BEAT, commands.beat, stop_seconds=8, order=60),
+    ]
+    return Plan(
+        parts=tuple(parts),
+        environ=environ,
+        settings=load_settings(environ),
+        api_url=f"http://{api_host}:{settings.port}",
+        sandbox_port=sandbox_port,
+        redis_port=redis_port,
+        redis_password=password,
+    )
+
+
+def _embed_redis(
+    settings: Settings, data: DataDirectory, environ: dict[str, str], parts: list[Part]
+) -> tuple[int, str]:
+    port = data.port(REDIS, ports.choose)
+    password = data.secret(REDIS_PASSWORD, lambda: secrets.token_urlsafe(32))
+    directory = data.file(REDIS_DIRECTORY)
+    config = write_redis_config(directory, port, password)
+    command = (str(find_redis_server()), str(config))
+    lock = str(directory / "server.lock")
+    parts.append(Part(REDIS, command, stop_seconds=15, order=10, first=True, alone=lock))
+    url = redis_url(port, password)
+    environ[f"{PREFIX}REDIS_URL"] = url
+    if settings.broker_url is None:
+        environ[f"{PREFIX}BROKER_URL"] = redis_url(port, password, 1)
+    data.write(REDIS_URL, url + "\n")
+    return port, password
+
+
+def _sandbox(
+    commands: Commands, data: DataDirectory, sids: list[str], port: int, webhook: str
+) -> Part:
+    flags = ["--port", str(port), "--webhook-url", webhook]
+    flags += ["--state-file", str(data.file(SANDBOX_STATE))]
+    for sid in sids:
+        flags += ["--meeting", sid]
+    if not sids:
+        flags.append("--any-meeting")
+    return Part(SANDBOX, (*commands.sandbox, *flags), stop_seconds=3, order=30, first=True)
+
+
+def _use_sandbox(data: DataDirectory, environ: dict[str, str], port: int) -> None:
+    api_key, webhook_secret = data.sandbox_keys()
+    environ |= {
+        "SANDBOX_API_KEY": api_key,
+        "SANDBOX_WEBHOOK_SECRET": webhook_secret,
+        f"{PREFIX}NEETOCAL_SUBDOMAIN": _SANDBOX_SUBDOMAIN,
+        f"{PREFIX}NEETOCAL_BASE_URL": f"http://{ports.LOOPBACK}:{port}",
+        f"{PREFIX}NEETOCAL_API_KEY": api_key,
+        f"{PREFIX}NEETOCAL_WEBHOOK_SECRET": webhook_secret,
+        f"{PREFIX}NEETOCAL_REF_FIELD": _SANDBOX_REF_FIELD,
+    }
+
+
+def _inherited(settings: Settings, data: DataDirectory) -> dict[str, str]:
+    """This environment, with what the command line changed and the secrets that are kept here."""
+    environ = dict(os.environ)
+    for name in settings.model_fields_set - {"workspaces", "meetings"}:
+        variable, value = PREFIX + name.upper(), getattr(settings, name)
+        from_file = name.upper() in SECRETS and environ.get(f"{variable}_FILE")
+        if value is not None and not from_file:
+            plain = value.get_secret_value() if isinstance(value, SecretStr) else value
+            environ[variable] = str(plain)
+    environ[f"{PREFIX}DATA_DIR"] = str(data.path)
+    environ[f"{PREFIX}HOST"] = settings.host
+    environ[f"{PREFIX}PORT"] = str(settings.port)
+    if settings.admin_key is None:
+        environ[f"{PREFIX}ADMIN_KEY"] = data.admin_key()
+    if settings.secret_key is None:
+        environ[f"{PREFIX}SECRET_KEY"] = data.secret_key()
+    # The parts run in the directory `up` was started in, for linkpool.toml; what lies there
+    # must not be imported in place of a module.
+    environ["PYTHONSAFEPATH"] = "1"
+    root = Path(pool.__file__).absolute().parent.parent
+    if root.name not in ("site-packages", "dist-packages"):
+        kept = environ.get("PYTHONPATH")
+        environ["PYTHONPATH"] = f"{root}{os.pathsep}{kept}" if kept else str(root)
+    return environ

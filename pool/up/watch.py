@@ -1,0 +1,70 @@
+"""What `up` does beside supervisord while everything runs: level-triggered, twice a second."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from pool.up.supervisord import State, Supervisord, kill_group
+
+# supervisord lengthens its pauses by a second at each failed start, without an end.
+_LONGEST_PAUSE_SECONDS = 5
+_QUIET_SECONDS = 10.0  # between two lines about one part
+_AT_REST = ("STOPPED", "EXITED", "FATAL")
+
+
+class Watch:
+    """Keeps every part running, and takes along what a part that died left behind."""
+
+    def __init__(
+        self, supervisord: Supervisord, log: Callable[[str], Path], say: Callable[[str], None]
+    ) -> None:
+        self._supervisord = supervisord
+        self._log = log
+        self._say = say
+        self._pids: dict[str, int] = {}
+        self._said: dict[str, float] = {}
+
+    def look(self) -> None:
+        """Look once. Raises Unreachable when supervisord does not answer."""
+        for part in self.note().values():
+            if part.state == "BACKOFF":
+                self._tell(part.name)
+            stuck = part.state == "BACKOFF" and part.ended_seconds_ago >= _LONGEST_PAUSE_SECONDS
+            if stuck:
+                self._supervisord.stop_part(part.name)
+            if stuck or part.state in _AT_REST:
+                self._supervisord.start_part(part.name)
+
+    def note(self, *, expected: bool = False) -> dict[str, State]:
+        """Note which processes the parts have; what an ended one left in its group is killed.
+
+        A group outlives its leader: a killed API leaves its workers, and with them its port.
+        """
+        states = self._supervisord.states()
+        for part in states.values():
+            before = self._pids.get(part.name, 0)
+            if before and before != part.pid:
+                kill_group(before, signal.SIGKILL)
+                if not expected:
+                    self._tell(part.name)
+            self._pids[part.name] = part.pid
+        return states
+
+    def signal_all(self, how: signal.Signals) -> None:
+        """Signal every part that was last seen, for when supervisord cannot."""
+        for pid in self._pids.values():
+            if pid:
+                kill_group(pid, how)
+
+    def forget(self) -> None:
+        """Nothing runs any more."""
+        self._pids.clear()
+
+    def _tell(self, name: str) -> None:
+        now = time.monotonic()
+        if now - self._said.get(name, -_QUIET_SECONDS) >= _QUIET_SECONDS:
+            self._said[name] = now
+            self._say(f"{name} ended unexpectedly and is started again; see {self._log(name)}")

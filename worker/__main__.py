@@ -1,0 +1,46 @@
+"""`python -m worker worker` and `python -m worker beat`: what `linkpool` runs for the two."""
+
+from __future__ import annotations
+
+import sys
+
+from pool.errors import SettingsError
+from pool.logs import configure_logging
+from pool.metrics import share_metrics
+from pool.settings import load
+
+
+def main(role: str) -> int:
+    """Runs until stopped. Exit code 2 when a setting is wrong."""
+    try:
+        settings = load()
+        configure_logging(settings)
+        if role == "worker":
+            share_metrics(settings.data_dir, "worker")
+        from worker.app import make_app
+
+        app = make_app(settings)
+    except SettingsError as error:
+        sys.stderr.write(f"linkpool {role}: {error}\n")
+        return 2
+    if role == "beat":
+        app.Beat(loglevel="WARNING", quiet=True, pidfile=None).run()
+        return 0
+    app.worker_main(
+        [
+            "worker",
+            "--loglevel=WARNING",
+            "--without-mingle",
+            "--without-gossip",
+            "-n",
+            "linkpool@%h",
+        ]
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2 or sys.argv[1] not in ("worker", "beat"):
+        sys.stderr.write("usage: python -m worker worker|beat\n")
+        raise SystemExit(2)
+    raise SystemExit(main(sys.argv[1]))

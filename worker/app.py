@@ -1,0 +1,71 @@
+"""The Celery application: settings that survive Redis's and Celery's known traps."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from celery import Celery
+
+from pool.compose import broker_url
+from pool.nudges import QUEUE, TRANSPORT_OPTIONS
+from pool.settings import Settings
+from worker import tasks
+from worker.loop import Loop
+
+EXPIRE_SECONDS = 60.0
+SOFT_LIMIT_SECONDS = 45
+HARD_LIMIT_SECONDS = 60
+
+
+def make_app(settings: Settings) -> Celery:
+    """A Celery application with all tasks; nothing is connected yet."""
+    app = Celery("linkpool", broker=broker_url(settings), set_as_current=True)
+    app.conf.update(
+        task_default_queue=QUEUE,
+        # No results anywhere: tasks change the world or do not.
+        task_ignore_result=True,
+        result_backend=None,
+        task_serializer="json",
+        accept_content=["json"],
+        # Lost on kill, or run twice: twice is harmless here.
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        task_time_limit=HARD_LIMIT_SECONDS,
+        task_soft_time_limit=SOFT_LIMIT_SECONDS,
+        worker_prefetch_multiplier=1,
+        worker_concurrency=settings.worker_concurrency or max(3, len(settings.workspaces) + 2),
+        worker_max_tasks_per_child=5_000,
+        worker_soft_shutdown_timeout=5.0,
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
+        worker_hijack_root_logger=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_transport_options=TRANSPORT_OPTIONS | {"unacked_restore_throttle": 1},
+        # None: never gives up (the default gives up after 100 tries).
+        broker_connection_max_retries=None,
+        broker_connection_retry=True,
+        broker_connection_retry_on_startup=True,
+        broker_channel_error_retry=True,
+        broker_pool_limit=4,
+        beat_scheduler="celery.beat:Scheduler",
+        beat_max_loop_interval=1,
+        beat_schedule=_schedule(settings),
+    )
+    tasks.register(app, Loop(settings))
+    return app
+
+
+def _schedule(settings: Settings) -> dict[str, Any]:
+    def every(task: str, seconds: float) -> dict[str, Any]:
+        return {
+            "task": task,
+            "schedule": timedelta(seconds=seconds),
+            "options": {"expires": max(5.0, 2 * seconds), "queue": QUEUE},
+        }
+
+    return {
+        "sweep": every(tasks.SWEEP, settings.sweep_seconds),
+        "expire": every(tasks.EXPIRE, EXPIRE_SECONDS),
+        "reconcile": every(tasks.RECONCILE, settings.reconcile_seconds),
+    }

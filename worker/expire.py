@@ -1,0 +1,72 @@
+"""Task `expire`: lapsed claims, links too old to hand out, and links that went astray."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from pool.compose import Parts
+from pool.links import State
+from pool.meetings import Meeting
+from pool.recorder import to_ms
+from pool.store.records import Level
+
+log = structlog.get_logger()
+
+# A link is in the ledger a moment before it is in the pool; after this it should be there.
+ASTRAY_SECONDS = 60
+_BATCH = 1_000
+
+
+async def expire(parts: Parts) -> None:
+    """Moves what time has moved. Every step may run again."""
+    now = datetime.now(UTC)
+    while await parts.ledger.links.lapse(now, 10 * _BATCH) == 10 * _BATCH:
+        pass
+    meetings = {meeting.sid: meeting for meeting in await parts.ledger.meetings.all()}
+    counts = await parts.ledger.links.counts()
+    for level in await parts.store.look(sorted(meetings)):
+        if level.fence == "stands":
+            await retire_old(parts, meetings[level.sid], level, now)
+            if counts.get(level.sid, {}).get(State.FRESH, 0) > level.fresh:
+                await quarantine_astray(parts, level.sid, now)
+
+
+async def retire_old(parts: Parts, meeting: Meeting, level: Level, now: datetime) -> int:
+    """Takes links older than the meeting allows out of the pool."""
+    if (level.oldest_fresh_seconds or 0) <= meeting.max_fresh_age_seconds:
+        return 0
+    up_to = now - timedelta(seconds=meeting.max_fresh_age_seconds)
+    retired = 0
+    while slugs := await parts.store.take_out(meeting.sid, up_to_ms=to_ms(up_to), limit=_BATCH):
+        await parts.ledger.links.move(slugs, State.RETIRED, at=now)
+        retired += len(slugs)
+    log.info("old links retired", meeting=meeting.sid, links=retired)
+    return retired
+
+
+async def quarantine_astray(parts: Parts, sid: str, now: datetime) -> int:
+    """Sets aside links that are fresh in the ledger while the pool does not have them.
+
+    A claim of theirs may be on its way, so the stream is recorded first. What is still
+    fresh and nowhere may be in somebody's page: it is never added again.
+    """
+    await parts.recorder.record(sid)
+    rows = await parts.ledger.links.fresh(
+        sid, before=now - timedelta(seconds=ASTRAY_SECONDS), limit=10 * _BATCH
+    )
+    astray = []
+    for start in range(0, len(rows), _BATCH):
+        slugs = [row.slug for row in rows[start : start + _BATCH]]
+        pooled = await parts.store.pooled(sid, slugs)
+        astray += [slug for slug, there in zip(slugs, pooled, strict=True) if not there]
+    if astray:
+        # Claimed between the two looks: recorded now, and the ledger will not move it back.
+        await parts.recorder.record(sid)
+        moved = await parts.ledger.links.move(astray, State.QUARANTINED, at=now)
+        if moved:
+            parts.metrics.quarantined_links.inc(len(moved))
+            log.warning("links went astray", meeting=sid, links=len(moved))
+        return len(moved)
+    return 0

@@ -1,0 +1,79 @@
+"""One long-lived event loop per worker process, to which tasks hand their coroutines.
+
+Celery cannot run coroutines, and a loop per task would throw away every connection. The
+loop and its clients are made after the fork, when the first task needs them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import TypeVar
+
+import structlog
+
+from pool.compose import Parts, compose
+from pool.settings import Settings
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+_CLOSE_SECONDS = 5.0
+
+
+class Loop:
+    """Runs coroutines for synchronous callers, with the parts they work on."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stack: AsyncExitStack | None = None
+        self._parts: Parts | None = None
+
+    def run(self, work: Callable[[Parts], Awaitable[T]]) -> T:
+        """The result of `work`. If the caller is interrupted, the work is cancelled."""
+        loop, parts = self._ready()
+
+        async def call() -> T:
+            return await work(parts)
+
+        future = asyncio.run_coroutine_threadsafe(call(), loop)
+        try:
+            return future.result()
+        except BaseException:
+            # A time limit, a shutdown: the coroutine must not outlive its task.
+            future.cancel()
+            raise
+
+    def close(self) -> None:
+        """Closes the clients and ends the loop."""
+        with self._lock:
+            if self._loop is None or self._stack is None:
+                return
+            try:
+                asyncio.run_coroutine_threadsafe(self._stack.aclose(), self._loop).result(
+                    _CLOSE_SECONDS
+                )
+            except Exception as error:  # noqa: BLE001 - nothing may stand in the way of ending
+                log.warning("clients not closed", reason=type(error).__name__)
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._loop = self._stack = self._parts = None
+
+    def _ready(self) -> tuple[asyncio.AbstractEventLoop, Parts]:
+        with self._lock:
+            if self._loop is None:
+                loop = asyncio.new_event_loop()
+                threading.Thread(target=loop.run_forever, name="loop", daemon=True).start()
+                self._loop = loop
+            if self._parts is None:
+                stack = AsyncExitStack()
+
+                async def enter() -> Parts:
+                    return await stack.enter_async_context(compose(self._settings))
+
+                self._parts = asyncio.run_coroutine_threadsafe(enter(), self._loop).result()
+                self._stack = stack
+            return self._loop, self._parts

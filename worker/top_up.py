@@ -1,0 +1,256 @@
+"""Task `top_up`: makes links until every pool of a workspace is at its target.
+
+One loop per workspace at a time, since the request budget is per workspace. It looks at
+levels, not at messages: it plans about a second's worth of links, the meeting that runs
+dry first coming first, makes them concurrently, and looks again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import structlog
+
+from pool.compose import Parts
+from pool.errors import LedgerUnavailable, ProviderError, StoreError
+from pool.links import Link, State
+from pool.making import LinkMaker
+from pool.meetings import Meeting
+from pool.recorder import to_ms
+from pool.store import keys
+from pool.store.locks import Held
+from pool.store.records import Block, Level
+
+log = structlog.get_logger()
+
+RUN_SECONDS = 40.0  # under Celery's soft limit; the next sweep goes on
+LOCK_SECONDS = 15.0
+LOOK_SECONDS = 1.0
+PLAN_LINKS = 1_000  # at most, per look
+TURN_SECONDS = 2.0  # a provider that wants more patience than this gets it from the sweep
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """One meeting that is below its target."""
+
+    sid: str
+    epoch: str
+    fresh: int  # with those being made
+    target: int
+    claims_per_second: float
+    probe: bool = False  # it is blocked, and one request may find out whether it still is
+
+    @property
+    def urgency(self) -> tuple[float, float]:
+        """Smaller is more urgent: runway first, then how empty the pool is."""
+        runway = self.fresh / self.claims_per_second if self.claims_per_second > 0 else 1e12
+        return runway, self.fresh / self.target
+
+
+def plan(needs: list[Need], links: int) -> list[Need]:
+    """Whom to make the next links for, one entry per link, most urgent first."""
+    heap = [(need.urgency, need.sid, need) for need in needs if need.fresh < need.target]
+    heapq.heapify(heap)
+    planned: list[Need] = []
+    while heap and len(planned) < links:
+        _, _, need = heapq.heappop(heap)
+        planned.append(need)
+        filled = replace(need, fresh=need.fresh + 1)
+        if filled.fresh < filled.target and not need.probe:
+            heapq.heappush(heap, (filled.urgency, filled.sid, filled))
+    return planned
+
+
+async def top_up(parts: Parts, workspace: str) -> int:
+    """Tops up all pools of a workspace; how many links entered. 0 if somebody else is at it."""
+    maker = parts.makers.get(workspace)
+    if maker is None:
+        log.error("workspace is not configured", workspace=workspace)
+        return 0
+    await parts.ledger.ping()  # without it no link may be pooled, so none should be made
+    async with parts.store.locks.held(keys.top_up_lock(workspace), seconds=LOCK_SECONDS) as lock:
+        return await TopUp(parts, workspace, maker).run(lock) if lock is not None else 0
+
+
+class TopUp:
+    """One run of the loop."""
+
+    def __init__(self, parts: Parts, workspace: str, maker: LinkMaker) -> None:
+        self._parts = parts
+        self._workspace = workspace
+        self._maker = maker
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._making: Counter[str] = Counter()
+        self._targets: dict[str, int] = {}
+        self._blocked = False  # the workspace is, and this run is its probe
+        self._stop = False
+        self.added = 0
+
+    async def run(self, lock: Held) -> int:
+        """Makes links until nothing is wanted, time is up, or the provider wants a rest."""
+        started = time.monotonic()
+        planned: deque[Need] = deque()
+        looked_at = -LOOK_SECONDS
+        interval = LOOK_SECONDS
+        try:
+            while not self._stop and time.monotonic() - started < RUN_SECONDS:
+                if not planned or time.monotonic() - looked_at >= interval:
+                    looked_at = time.monotonic()
+                    planned = deque(await self._look())
+                    # Looking at very many meetings takes its time; it must not become the work.
+                    interval = max(LOOK_SECONDS, 5 * (time.monotonic() - looked_at))
+                    if not await lock.extend():
+                        break
+                if not planned:
+                    if not self._under_way:
+                        break
+                    await self._wait_for_one()
+                    continue
+                if len(self._under_way) >= self._parts.settings.provider_concurrency:
+                    await self._wait_for_one()
+                    continue
+                if not await self._maker.wait_turn(within_seconds=TURN_SECONDS):
+                    break
+                self._start(planned.popleft())
+        finally:
+            if self._under_way:
+                await asyncio.gather(*self._under_way, return_exceptions=True)
+        if self.added:
+            log.info("topped up", workspace=self._workspace, links=self.added)
+        return self.added
+
+    # -- looking -------------------------------------------------------------------
+
+    async def _look(self) -> list[Need]:
+        if await self._workspace_rests():
+            return []
+        meetings = {
+            meeting.sid: meeting
+            for meeting in await self._parts.ledger.meetings.all()
+            if meeting.workspace == self._workspace
+        }
+        needs = []
+        targets: dict[str, int] = {}
+        for level in await self._parts.store.look(sorted(meetings)):
+            meeting = meetings[level.sid]
+            targets[level.sid] = target = meeting.target(level.claims_per_second)
+            need = await self._need(meeting, level, target)
+            if need is not None:
+                needs.append(need)
+        changed = {sid: t for sid, t in targets.items() if self._targets.get(sid) != t}
+        await self._parts.store.published.set_targets(changed)
+        self._targets = targets
+        return plan(needs, 1 if self._blocked else PLAN_LINKS)
+
+    async def _need(self, meeting: Meeting, level: Level, target: int) -> Need | None:
+        if meeting.paused or level.fence != "stands":
+            return None
+        if level.block is not None:
+            if self._making[level.sid] or level.block.probe_at_ms > level.now_ms:
+                return None
+            probe_at = level.now_ms + int(self._parts.settings.probe_seconds * 1000)
+            await self._parts.store.block_meeting(level.sid, replace_probe(level.block, probe_at))
+        return Need(
+            sid=level.sid,
+            epoch=level.epoch,
+            fresh=level.fresh + self._making[level.sid],
+            target=target,
+            claims_per_second=level.claims_per_second,
+            probe=level.block is not None,
+        )
+
+    async def _workspace_rests(self) -> bool:
+        """Whether the workspace is blocked and no probe is due; a due probe is taken."""
+        block = await self._parts.store.workspace_block(self._workspace)
+        now_ms = to_ms(datetime.now(UTC))
+        self._blocked = block is not None
+        if block is None:
+            return False
+        if self._under_way or block.probe_at_ms > now_ms:
+            return True
+        probe_at = now_ms + int(self._parts.settings.probe_seconds * 1000)
+        await self._parts.store.block_workspace(self._workspace, replace_probe(block, probe_at))
+        return False
+
+    # -- making --------------------------------------------------------------------
+
+    def _start(self, need: Need) -> None:
+        self._making[need.sid] += 1
+        task = asyncio.create_task(self._make(need))
+        self._under_way.add(task)
+
+        def done(task: asyncio.Task[None]) -> None:
+            self._under_way.discard(task)
+            self._making[need.sid] -= 1
+            if not task.cancelled() and task.exception() is not None:
+                log.error("top-up step failed", meeting=need.sid, exc_info=task.exception())
+                self._stop = True
+
+        task.add_done_callback(done)
+
+    async def _wait_for_one(self) -> None:
+        await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
+
+    async def _make(self, need: Need) -> None:
+        """One link: at the provider, then in the ledger, then in the pool.
+
+        A crash after the first step loses a link nobody knows; after the second it leaves a
+        row that is fresh but nowhere, which `expire` sets aside.
+        """
+        try:
+            new = await self._maker.make_now(need.sid)
+        except ProviderError:
+            return  # counted, and heeded, where it happened
+        except StoreError:
+            self._stop = True
+            return
+        made_at = datetime.now(UTC)
+        link = Link(
+            slug=new.slug,
+            url=new.url,
+            meeting_sid=need.sid,
+            state=State.FRESH,
+            source="pool",
+            epoch=need.epoch,
+            created_at=made_at,
+        )
+        try:
+            inserted = await self._parts.ledger.links.insert_fresh([link])
+        except LedgerUnavailable as error:
+            log.warning("link lost: the ledger is away", meeting=need.sid, reason=str(error))
+            self._count(need.sid, "lost")
+            self._stop = True
+            return
+        if not inserted:
+            self._count(need.sid, "duplicate")
+            return
+        try:
+            await self._parts.store.add(need.sid, need.epoch, [new.slug], to_ms(made_at))
+        except StoreError as error:
+            # In doubt, or of another epoch by now: it is set aside, never added again.
+            log.warning("link not pooled", meeting=need.sid, reason=str(error))
+            await self._parts.ledger.links.move([new.slug], State.QUARANTINED, at=made_at)
+            self._count(need.sid, "quarantined")
+            self._stop = True
+            return
+        self.added += 1
+        self._count(need.sid, "added")
+        if need.probe:
+            await self._parts.store.block_meeting(need.sid, None)
+        if self._blocked:
+            await self._parts.store.block_workspace(self._workspace, None)
+            self._blocked = False
+
+    def _count(self, sid: str, outcome: str) -> None:
+        self._parts.metrics.topup_links.labels(sid, outcome).inc()
+
+
+def replace_probe(block: Block, probe_at_ms: int) -> Block:
+    """The same block, with its next probe put off: whoever writes it takes the probe."""
+    return Block(block.reason, block.since_ms, probe_at_ms)
