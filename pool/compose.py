@@ -22,7 +22,6 @@ from pool.settings import Settings
 from pool.store import Store
 
 SECRET_FILE = "secret.key"  # noqa: S105 - a file's name
-REDIS_URL_FILE = "redis.url"  # written by `linkpool up` for the Redis it embeds
 _FINGERPRINT = "secret-key-fingerprint"
 
 
@@ -119,16 +118,12 @@ async def compose(settings: Settings) -> AsyncIterator[Parts]:
 
 
 def redis_url(settings: Settings) -> str:
-    """Where Redis is: as set, else the one `linkpool up` embeds. Raises SettingsError."""
+    """Where Redis is. Raises SettingsError if no setting says."""
     if settings.redis_url:
         return settings.redis_url
-    try:
-        return (settings.data_dir / REDIS_URL_FILE).read_text("utf-8").strip()
-    except OSError:
-        raise SettingsError(
-            "LINKPOOL_REDIS_URL",
-            f"is not set, and no `linkpool up` runs on {settings.data_dir}",
-        ) from None
+    raise SettingsError(
+        "LINKPOOL_REDIS_URL", f"is not set, and no `linkpool up` runs on {settings.data_dir}"
+    )
 
 
 def broker_url(settings: Settings) -> str:

@@ -87,6 +87,13 @@ class KeyRing:
         }
         self._loaded = True
 
+    def caller(self, key_id: str) -> Caller | None:
+        """The caller of this key id, unless it is unknown or revoked."""
+        if key_id == _ADMIN.key_id:
+            return _ADMIN if self._admin_digest else None
+        known = self._keys.get(key_id)
+        return known[1] if known else None
+
     def authenticate(self, key: bytes | None) -> Caller:
         """Whose key this is. Raises Unauthorized, or LedgerUnavailable while no key is known."""
         if not key:

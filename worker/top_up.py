@@ -18,8 +18,7 @@ import structlog
 
 from pool.compose import Parts
 from pool.errors import LedgerUnavailable, ProviderError, StoreError
-from pool.links import Link, State
-from pool.making import LinkMaker
+from pool.making import LinkMaker, pool_link
 from pool.meetings import Meeting
 from pool.recorder import to_ms
 from pool.store import keys
@@ -198,11 +197,7 @@ class TopUp:
         await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
 
     async def _make(self, need: Need) -> None:
-        """One link: at the provider, then in the ledger, then in the pool.
-
-        A crash after the first step loses a link nobody knows; after the second it leaves a
-        row that is fresh but nowhere, which `expire` sets aside.
-        """
+        """One link: at the provider, then in the ledger, then in the pool."""
         try:
             new = await self._maker.make_now(need.sid)
         except ProviderError:
@@ -210,37 +205,21 @@ class TopUp:
         except StoreError:
             self._stop = True
             return
-        made_at = datetime.now(UTC)
-        link = Link(
-            slug=new.slug,
-            url=new.url,
-            meeting_sid=need.sid,
-            state=State.FRESH,
-            source="pool",
-            epoch=need.epoch,
-            created_at=made_at,
-        )
         try:
-            inserted = await self._parts.ledger.links.insert_fresh([link])
+            outcome = await pool_link(
+                self._parts.store, self._parts.ledger, need.sid, need.epoch, new
+            )
         except LedgerUnavailable as error:
             log.warning("link lost: the ledger is away", meeting=need.sid, reason=str(error))
             self._count(need.sid, "lost")
             self._stop = True
             return
-        if not inserted:
-            self._count(need.sid, "duplicate")
-            return
-        try:
-            await self._parts.store.add(need.sid, need.epoch, [new.slug], to_ms(made_at))
-        except StoreError as error:
-            # In doubt, or of another epoch by now: it is set aside, never added again.
-            log.warning("link not pooled", meeting=need.sid, reason=str(error))
-            await self._parts.ledger.links.move([new.slug], State.QUARANTINED, at=made_at)
-            self._count(need.sid, "quarantined")
+        self._count(need.sid, outcome)
+        if outcome == "quarantined":
             self._stop = True
+        if outcome != "added":
             return
         self.added += 1
-        self._count(need.sid, "added")
         if need.probe:
             await self._parts.store.block_meeting(need.sid, None)
         if self._blocked:

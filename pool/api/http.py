@@ -24,7 +24,7 @@ _serial = itertools.count(1)
 _process = secrets.token_hex(4)
 
 
-class Disconnected(Exception):  # noqa: N818 - it is what happened
+class Disconnected(Exception):
     """The client went away before its request was whole."""
 
 

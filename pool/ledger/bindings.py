@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, bindparam, select, tuple_
+from sqlalchemy import Select, bindparam, select, tuple_
 
 from pool.ledger.columns import UtcTime
 from pool.ledger.database import Database
@@ -47,11 +47,12 @@ async def live_bindings(database: Database, sid: str, batch: int) -> AsyncIterat
     """See Links.live_bindings()."""
 
     # No connection is held while the caller works on a page.
-    async def read(claimed_at: datetime | None, slug: str) -> Sequence[Row[Any]]:
+    async def read(claimed_at: datetime | None, slug: str) -> Sequence[Any]:
         statement = _first if claimed_at is None else _next
         values = {"sid": sid, "batch": batch, "claimed_at": claimed_at, "slug": slug}
         async with database.read() as connection:
-            return (await connection.execute(statement, values)).all()
+            rows: Sequence[Any] = (await connection.execute(statement, values)).all()
+        return rows
 
     # The next page is read while the caller works on this one: recovery is waited for.
     reading = asyncio.create_task(read(None, ""))

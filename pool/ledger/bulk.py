@@ -12,12 +12,10 @@ from datetime import datetime
 from operator import itemgetter
 from typing import Any
 
-import msgspec
-from sqlalchemy import FromClause, Text, cast, column, func, literal, literal_column, select
-from sqlalchemy.dialects import postgresql
+from sqlalchemy import JSON, FromClause, Text, cast, column, func, literal, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from pool.ledger.columns import UtcTime, milliseconds, whole_milliseconds
+from pool.ledger.columns import UtcTime, json_text, milliseconds, whole_milliseconds
 from pool.ledger.database import Database
 from pool.ledger.tables import links
 
@@ -33,11 +31,22 @@ def given_links(database: Database, rows: Sequence[dict[str, Any]]) -> FromClaus
         return select(
             *(func.json_extract(each.c.value, f"$.{name}").label(name) for name in names)
         ).subquery("given")
-    return (
-        func.json_to_recordset(cast(literal(_json(rows, _iso), Text), postgresql.JSON))
-        .table_valued(*(column(name, links.c[name].type) for name in names), name="given")
+    # JSON within the JSON travels as text. PostgreSQL would decode every string in it here,
+    # and refuse those that hold \u0000; as a value of type json it leaves them alone.
+    is_json = {name: isinstance(links.c[name].type, JSON) for name in names}
+    given = (
+        func.json_to_recordset(cast(literal(_json(rows, _iso), Text), JSON))
+        .table_valued(
+            *(column(name, Text if is_json[name] else links.c[name].type) for name in names)
+        )
         .render_derived(with_types=True)
     )
+    return select(
+        *(
+            cast(given.c[name], JSON).label(name) if is_json[name] else given.c[name]
+            for name in names
+        )
+    ).subquery("given")
 
 
 async def insert_links(
@@ -58,12 +67,18 @@ async def insert_links(
     return set((await connection.scalars(statement)).all())
 
 
-def _json(rows: Sequence[dict[str, Any]], convert: Callable[[datetime], object]) -> str:
-    times = [name for name in rows[0] if isinstance(links.c[name].type, UtcTime)]
+def _json(rows: Sequence[dict[str, Any]], of_time: Callable[[datetime], object]) -> str:
+    convert: dict[str, Callable[[Any], object]] = {}
+    for name in rows[0]:
+        if isinstance(links.c[name].type, UtcTime):
+            convert[name] = of_time
+        elif isinstance(links.c[name].type, JSON):
+            convert[name] = json_text
     converted = [
-        row | {name: convert(row[name]) for name in times if row[name] is not None} for row in rows
+        row | {name: make(row[name]) for name, make in convert.items() if row[name] is not None}
+        for row in rows
     ]
-    return msgspec.json.encode(converted).decode()
+    return json_text(converted)
 
 
 def _iso(time: datetime) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 from sqlalchemy import JSON, BigInteger, Dialect
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeDecorator, TypeEngine
@@ -65,6 +66,11 @@ def _refuse_naive(time: datetime) -> None:
 # Not jsonb: it refuses the character \u0000, which a customer's metadata may hold, and a
 # claim that cannot be written would hold up all that come after it.
 Json = JSON(none_as_null=True)
+
+
+def json_text(value: object) -> str:
+    """The value as the ledger writes JSON; what JSON cannot say (NaN) becomes null."""
+    return msgspec.json.encode(value).decode()
 
 
 def storable(text: str) -> str:

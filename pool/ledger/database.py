@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from pool.errors import SettingsError
+from pool.ledger.columns import json_text
 from pool.ledger.failures import translated
 
 SETTING = "LINKPOOL_DATABASE_URL"
@@ -174,7 +176,7 @@ def _postgresql_engine(dsn: str, statement_seconds: int, *, pool: bool) -> Async
 def _common() -> dict[str, Any]:
     return {
         "hide_parameters": True,  # errors reach logs, and parameters hold customer ids
-        "json_serializer": lambda value: msgspec.json.encode(value).decode(),
+        "json_serializer": json_text,
         "json_deserializer": msgspec.json.decode,
     }
 
@@ -184,22 +186,33 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
 
 
 async def _set_pragmas(connection: Any) -> None:
-    # FULL, not NORMAL: with a write-ahead log NORMAL survives a crash of the process, but may
-    # lose the last transactions when power fails, and by then what they held (a webhook that
-    # was answered 2xx, claims trimmed from Redis) is nowhere else. FULL costs one fsync per
-    # transaction, which batches make cheap.
-    for pragma in ("synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY", "cache_size=-16384"):
-        await connection.execute(f"PRAGMA {pragma}")
-    # The change to a write-ahead log is lasting, and does not wait for others as writes do.
+    try:
+        # FULL, not NORMAL: with a write-ahead log NORMAL survives a crash of the process, but
+        # may lose the last transactions when power fails, and by then what they held (a
+        # webhook that was answered 2xx, claims trimmed from Redis) is nowhere else. FULL costs
+        # one fsync per transaction, which batches make cheap.
+        await connection.execute("PRAGMA synchronous=FULL")
+        await connection.execute("PRAGMA foreign_keys=ON")
+        await connection.execute("PRAGMA temp_store=MEMORY")
+        await connection.execute("PRAGMA cache_size=-16384")
+        await _set_write_ahead_log(connection)
+    except BaseException:
+        # The pool does not know the connection yet; its thread would outlive the event loop.
+        await connection.close()
+        raise
+
+
+async def _set_write_ahead_log(connection: Any) -> None:
+    # The change is lasting, and alone of all writes does not wait for others.
     async with asyncio.timeout(BUSY_SECONDS):
         while True:
             try:
                 await connection.execute("PRAGMA journal_mode=WAL")
                 return
-            except Exception as error:
-                if "locked" not in str(error):
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
                     raise
-                await asyncio.sleep(0.02)
+            await asyncio.sleep(0.02)
 
 
 def _begin_immediate(connection: Any) -> None:

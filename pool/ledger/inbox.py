@@ -173,6 +173,21 @@ class Inbox:
         )
         return await self._change(_reopen(update(inbox).where(inbox.c.id.in_(waiting))))
 
+    async def reopen_booking(self, workspace: str, booking_sid: str) -> int:
+        """Makes a booking's unmatched events pending again; how many there were.
+
+        For a cancellation that came before the booking which names the link.
+        """
+        return await self._change(
+            _reopen(
+                update(inbox).where(
+                    inbox.c.state == EventState.UNMATCHED,
+                    inbox.c.workspace == workspace,
+                    inbox.c.booking_sid == storable(booking_sid),
+                )
+            )
+        )
+
     async def _list(self, statement: Select[Any]) -> _Events:
         async with self._database.read() as connection:
             return [_event(row) for row in await connection.execute(statement)]

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pool.ledger.bindings import live_bindings
 from pool.ledger.bulk import insert_links
+from pool.ledger.columns import storable
 from pool.ledger.database import Database
 from pool.ledger.forget import forget
 from pool.ledger.recording import record
@@ -174,6 +175,14 @@ class Links:
             .order_by(links.c.claimed_at.desc(), links.c.slug)
             .limit(2)
         )
+
+    async def by_booking(self, workspace_meetings: Sequence[str], booking_sid: str) -> Link | None:
+        """The link of these meetings that this booking used; None if none or several did."""
+        found = await self._list(
+            select(*LINK).where(links.c.booking_sid == storable(booking_sid)).limit(100)
+        )
+        used = [link for link in found if link.meeting_sid in workspace_meetings]
+        return used[0] if len(used) == 1 else None
 
     async def fresh(self, sid: str, *, before: datetime, limit: int) -> list[Link]:
         """The meeting's fresh links that were made before that time, the oldest first."""

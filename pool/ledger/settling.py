@@ -8,13 +8,14 @@ from datetime import datetime
 from sqlalchemy import select, update
 
 from pool.errors import UnknownLink
+from pool.ledger.columns import storable, whole_milliseconds
 from pool.ledger.database import Database
 from pool.ledger.rows import LINK, link_of
 from pool.ledger.tables import links
 from pool.links import Link, State, may_move
 
 # How a booking was matched, the surest first.
-_SUREST_FIRST = ("field", "slug", "assigned", "probable")
+_SUREST_FIRST = ("field", "slug", "assigned", "booking", "probable")
 
 
 def settled(
@@ -48,7 +49,8 @@ async def settle(
     if new not in (State.CONSUMED, State.CANCELLED):
         raise ValueError(f"a booking makes no link {new}")
     # As the database keeps it; a finer time would compare as different for ever.
-    at = at.replace(microsecond=at.microsecond // 1000 * 1000)
+    at = whole_milliseconds(at)
+    booking_sid = None if booking_sid is None else storable(booking_sid)
     look = select(*LINK).where(links.c.slug == slug).with_for_update()
     async with database.write() as connection:
         before = link_of(await connection.execute(look))

@@ -97,6 +97,7 @@ LIVE = text("customer_id IS NOT NULL AND state IN ('claimed', 'consumed', 'cance
 _CLAIMED = text("state = 'claimed'")
 _BOUND = text("customer_id IS NOT NULL")
 _E_MAIL = text("email_key IS NOT NULL")
+_BOOKED = text("booking_sid IS NOT NULL")
 _MATCHED = text("slug IS NOT NULL")
 
 # Levels and counts per meeting, and its fresh links by age.
@@ -116,6 +117,8 @@ Index(
 Index(None, links.c.lapses_at, sqlite_where=_CLAIMED, postgresql_where=_CLAIMED)
 # A booking's e-mail.
 Index(None, links.c.email_key, sqlite_where=_E_MAIL, postgresql_where=_E_MAIL)
+# A booking's later events.
+Index(None, links.c.booking_sid, sqlite_where=_BOOKED, postgresql_where=_BOOKED)
 
 inbox = Table(
     "inbox",

@@ -61,6 +61,10 @@ class Provider(Protocol):
     def can_verify(self) -> bool:
         """Whether a webhook secret is configured, without which no webhook is accepted."""
 
+    @property
+    def clock_offset_seconds(self) -> float | None:
+        """How far its clock was ahead of ours at its last answer, to the second; None before."""
+
     async def create_link(self, meeting_sid: str) -> NewLink:
         """Make one link. Never repeated by itself: the provider's call is not idempotent.
 

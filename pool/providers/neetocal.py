@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import PackageNotFoundError, version
 
@@ -59,6 +60,7 @@ class NeetoCal:
         self._workspace = workspace
         self._timeout_seconds = timeout_seconds
         self._observe = observe
+        self._clock_offset_seconds: float | None = None
         # Well below the deadline, so that a dead network is told from a lost answer.
         connect = min(CONNECT_TIMEOUT_SECONDS, timeout_seconds / 2)
         self._client = httpx.AsyncClient(
@@ -80,6 +82,10 @@ class NeetoCal:
     @property
     def can_verify(self) -> bool:
         return self._secret() is not None
+
+    @property
+    def clock_offset_seconds(self) -> float | None:
+        return self._clock_offset_seconds
 
     async def create_link(self, meeting_sid: str) -> NewLink:
         if not is_sid(meeting_sid):  # it goes into a path
@@ -185,6 +191,7 @@ class NeetoCal:
             ):
                 status = response.status_code
                 retry_after = response.headers.get("retry-after")
+                self._note_clock(response.headers.get("date"))
                 body = await _read(response, max_bytes)
             outcome = status
         except (TimeoutError, httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
@@ -210,6 +217,13 @@ class NeetoCal:
                 maybe_made=creating,
             )
         return status, body
+
+    def _note_clock(self, date: str | None) -> None:
+        try:
+            at = parsedate_to_datetime(date or "")
+        except ValueError:
+            return
+        self._clock_offset_seconds = at.timestamp() - time.time()
 
     def _failure(self, error: Exception, *, timed_out: bool, maybe_made: bool) -> ProviderFailed:
         kind = type(error).__name__

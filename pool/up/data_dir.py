@@ -16,7 +16,7 @@ from pool.errors import LinkpoolError, SettingsError
 
 UP_LOCK = "up.lock"  # held by `linkpool up`, with its process id inside
 PARTS_LOCK = "parts.lock"  # held by every part together
-REDIS_URL = "redis.url"  # where the embedded Redis answers, while it runs
+ENVIRONMENT = "up.json"  # the settings the parts run with, while they do; for the command line
 REDIS_DIRECTORY = "redis"
 REDIS_PASSWORD = "redis.password"  # noqa: S105 - a file's name
 SUPERVISOR_CONFIG = "supervisord.conf"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import sys
@@ -16,9 +17,9 @@ from pool.settings import PREFIX, SECRETS, Settings
 from pool.settings import load as load_settings
 from pool.up import ports
 from pool.up.data_dir import (
+    ENVIRONMENT,
     REDIS_DIRECTORY,
     REDIS_PASSWORD,
-    REDIS_URL,
     SANDBOX_STATE,
     DataDirectory,
 )
@@ -93,6 +94,8 @@ def make_plan(settings: Settings, data: DataDirectory, sids: list[str], commands
         Part(WORKER, commands.worker, stop_seconds=8, order=50),
         Part(BEAT, commands.beat, stop_seconds=8, order=60),
     ]
+    ours = {name: value for name, value in environ.items() if name.startswith(PREFIX)}
+    data.write(ENVIRONMENT, json.dumps(ours))
     return Plan(
         parts=tuple(parts),
         environ=environ,
@@ -118,7 +121,6 @@ def _embed_redis(
     environ[f"{PREFIX}REDIS_URL"] = url
     if settings.broker_url is None:
         environ[f"{PREFIX}BROKER_URL"] = redis_url(port, password, 1)
-    data.write(REDIS_URL, url + "\n")
     return port, password
 
 
@@ -129,8 +131,7 @@ def _sandbox(
     flags += ["--state-file", str(data.file(SANDBOX_STATE))]
     for sid in sids:
         flags += ["--meeting", sid]
-    if not sids:
-        flags.append("--any-meeting")
+    flags.append("--any-meeting")  # meetings may be added while it runs
     return Part(SANDBOX, (*commands.sandbox, *flags), stop_seconds=3, order=30, first=True)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from pool.errors import LinkpoolError
 from pool.settings import Settings
 from pool.up import ports
-from pool.up.data_dir import REDIS_URL, DataDirectory
+from pool.up.data_dir import ENVIRONMENT, DataDirectory
 from pool.up.lifecycle import Interrupted, Lifecycle, PartFailed
 from pool.up.parts import Commands, Plan, make_plan
 from pool.up.signals import StopRequest
@@ -77,7 +77,7 @@ def run(
                 lifecycle.keep_up()
             finally:
                 lifecycle.take_down(seal)
-                data.file(REDIS_URL).unlink(missing_ok=True)
+                data.file(ENVIRONMENT).unlink(missing_ok=True)
     except Interrupted:
         return 0
     except PartFailed as failure:

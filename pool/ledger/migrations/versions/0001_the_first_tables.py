@@ -71,6 +71,7 @@ def upgrade() -> None:
     )
     _index("links", "lapses_at", where="state = 'claimed'")
     _index("links", "email_key", where="email_key IS NOT NULL")
+    _index("links", "booking_sid", where="booking_sid IS NOT NULL")
     op.create_table(
         "inbox",
         sa.Column("id", sa.Text, nullable=False),

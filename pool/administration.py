@@ -1,0 +1,140 @@
+"""What operators do to meetings, whoever asks: the API, the page or the command line.
+
+Each action writes the ledger first, then Redis, then the audit log; the sweep finishes what
+a crash leaves half done.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from pool.errors import InvalidRequest, UnknownClaim, UnknownMeeting, UnknownWorkspace
+from pool.fence import Fence
+from pool.ledger import Ledger
+from pool.links import State
+from pool.meetings import Meeting
+from pool.recorder import Recorder
+from pool.settings import Settings
+from pool.store import Store
+
+_DRAIN_BATCH = 1_000
+URL_CHARACTERS = 2_048
+
+
+class Administration:
+    """Actions on meetings; each raises UnknownMeeting where there is none."""
+
+    def __init__(
+        self, store: Store, ledger: Ledger, recorder: Recorder, fence: Fence, settings: Settings
+    ) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._recorder = recorder
+        self._fence = fence
+        self._settings = settings
+
+    async def put(self, sid: str, changes: dict[str, Any], actor: str) -> tuple[Meeting, bool]:
+        """Makes a meeting or changes the settings given; the meeting, and whether it is new.
+
+        Raises InvalidRequest, UnknownWorkspace, LedgerUnavailable or StoreUnavailable.
+        """
+        before = await self._ledger.meetings.get(sid)
+        meeting = replace(before or Meeting(sid), **changes)
+        check_meeting(meeting)
+        if self._settings.workspace(meeting.workspace) is None:
+            raise UnknownWorkspace(
+                f"workspace {meeting.workspace} is not configured; see LINKPOOL_NEETOCAL_SUBDOMAIN"
+            )
+        await self._write(meeting)
+        await self._ledger.audit.add(actor, "put", sid, "", changes)
+        if before is None:
+            await self._fence.recover(sid)
+        return meeting, before is None
+
+    async def pause(self, sid: str, reason: str, actor: str) -> Meeting:
+        """Stops top-up and claims of new links; existing bindings still answer."""
+        meeting = replace(await self._get(sid), paused=True, pause_reason=reason)
+        await self._write(meeting)
+        await self._ledger.audit.add(actor, "pause", sid, reason, {})
+        return meeting
+
+    async def resume(self, sid: str, reason: str, actor: str) -> Meeting:
+        """Ends a pause, and probes a blocked meeting at once."""
+        meeting = replace(await self._get(sid), paused=False, pause_reason="")
+        await self._write(meeting)
+        await self._unblock(meeting)
+        await self._ledger.audit.add(actor, "resume", sid, reason, {})
+        return meeting
+
+    async def top_up(self, sid: str, reason: str, actor: str) -> Meeting:
+        """Clears blocks, so that the next top-up asks the provider again; the caller nudges."""
+        meeting = await self._get(sid)
+        await self._unblock(meeting)
+        await self._ledger.audit.add(actor, "top-up", sid, reason, {})
+        return meeting
+
+    async def drain(self, sid: str, reason: str, actor: str) -> tuple[Meeting, int]:
+        """Retires all fresh links; the meeting, and how many."""
+        meeting = await self._get(sid)
+        now = datetime.now(UTC)
+        retired = 0
+        while slugs := await self._store.take_out(
+            sid, up_to_ms=round(now.timestamp() * 1000), limit=_DRAIN_BATCH
+        ):
+            retired += len(await self._ledger.links.move(slugs, State.RETIRED, at=now))
+        await self._ledger.audit.add(actor, "drain", sid, reason, {"retired": retired})
+        return meeting, retired
+
+    async def forget(self, sid: str, customer_id: str, actor: str) -> None:
+        """Erases a customer's id, e-mail and metadata; their links are never used again.
+
+        Raises UnknownClaim if the customer never had one.
+        """
+        await self._get(sid)
+        await self._recorder.record(sid)
+        links = await self._ledger.links.forget(sid, customer_id)
+        for link in links:
+            await self._store.mark(sid, link.slug, customer_id, None)
+        if not links:
+            raise UnknownClaim("this customer holds no link of this meeting")
+        await self._ledger.audit.add(actor, "forget", sid, "", {"links": len(links)})
+
+    async def _get(self, sid: str) -> Meeting:
+        meeting = await self._ledger.meetings.get(sid)
+        if meeting is None:
+            raise UnknownMeeting(f"there is no meeting {sid}; add it with PUT /v1/meetings/{sid}")
+        return meeting
+
+    async def _write(self, meeting: Meeting) -> None:
+        await self._ledger.meetings.put(meeting)
+        await self._store.published.put([meeting])
+
+    async def _unblock(self, meeting: Meeting) -> None:
+        await self._store.block_meeting(meeting.sid, None)
+        await self._store.block_workspace(meeting.workspace, None)
+
+
+def check_meeting(meeting: Meeting) -> None:
+    """Raises InvalidRequest if the settings do not go together."""
+    problems = []
+    if meeting.max_fresh < max(1, meeting.min_fresh):
+        problems.append(f"max_fresh: {meeting.max_fresh} is below min_fresh ({meeting.min_fresh})")
+    if meeting.fallback_url is not None:
+        url = meeting.fallback_url
+        if not _is_web_address(url):
+            problems.append("fallback_url: must be an http:// or https:// address")
+    if problems:
+        raise InvalidRequest("the meeting's settings do not go together", problems)
+
+
+def _is_web_address(url: str) -> bool:
+    if len(url) > URL_CHARACTERS or not url.isascii() or not url.isprintable() or " " in url:
+        return False
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)

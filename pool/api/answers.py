@@ -1,0 +1,133 @@
+"""The bodies of answers about claims and links, from value objects."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, Literal
+
+import msgspec
+
+from pool.desk import Receipt
+from pool.embed import embed
+from pool.links import Claim, Link, Source, State
+from pool.recorder import to_ms
+from pool.settings import Workspace
+
+
+class ClaimBody(msgspec.Struct, frozen=True):
+    """A claim as callers see it. Times are RFC 3339 in UTC."""
+
+    meeting_sid: str
+    customer_id: str
+    slug: str
+    url: str
+    state: Literal["claimed", "consumed"]
+    source: Source
+    claimed_at: str
+    consumed_at: str | None
+    booking_sid: str | None
+
+
+class ClaimAnswer(msgspec.Struct, frozen=True):
+    """The answer to a claim; `embed` is what NeetoCal's script is called with."""
+
+    claim: ClaimBody
+    reused: bool
+    embed: dict[str, Any]
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def claim_answer(receipt: Receipt, customer_id: str, workspace: Workspace) -> bytes:
+    """The body that answers a claim."""
+    return _encode(
+        _answer(receipt.meeting.sid, receipt.claim, receipt.reused, customer_id, workspace)
+    )
+
+
+def kept_claim_answer(sid: str, claim: Claim, customer_id: str, workspace: Workspace) -> bytes:
+    """The body that answers a question about a claim."""
+    return _encode(_answer(sid, claim, True, customer_id, workspace))
+
+
+def _answer(
+    sid: str, claim: Claim, reused: bool, customer_id: str, workspace: Workspace
+) -> ClaimAnswer:
+    return ClaimAnswer(
+        ClaimBody(
+            sid,
+            customer_id,
+            claim.slug,
+            f"{workspace.link_url}/{claim.slug}",
+            claim.state,
+            claim.source,
+            iso_ms(claim.claimed_at_ms),
+            iso_ms(claim.consumed_at_ms) if claim.consumed_at_ms else None,
+            claim.booking_sid,
+        ),
+        reused,
+        embed(workspace.subdomain, claim.slug, workspace.ref_field),
+    )
+
+
+def iso_ms(milliseconds: int) -> str:
+    """An RFC 3339 time in UTC from milliseconds since 1970."""
+    return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
+
+
+@lru_cache(maxsize=1024)
+def _second(seconds: int) -> str:
+    # Claims of one second share all but their milliseconds.
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def claim_of_link(link: Link) -> Claim:
+    """A claimed or consumed ledger row as the claim Redis would hold."""
+    return Claim(
+        slug=link.slug,
+        state="consumed" if link.state is State.CONSUMED else "claimed",
+        source=link.source,
+        claimed_at_ms=to_ms(link.claimed_at or link.created_at),
+        consumed_at_ms=to_ms(link.consumed_at) if link.consumed_at else None,
+        booking_sid=link.booking_sid,
+    )
+
+
+def link_answer(link: Link) -> dict[str, Any]:
+    """A link and its history, oldest first."""
+    moments = [
+        ("created", link.created_at),
+        ("claimed", link.claimed_at),
+        ("consumed", link.consumed_at),
+        ("cancelled", link.cancelled_at),
+    ]
+    if link.state is State.LAPSED:
+        moments.append(("lapsed", link.lapses_at))
+    history = sorted((at, what) for what, at in moments if at is not None)
+    return {
+        "link": {
+            "slug": link.slug,
+            "url": link.url,
+            "meeting_sid": link.meeting_sid,
+            "state": link.state.value,
+            "source": link.source,
+            "customer_id": link.customer_id,
+            "email": link.email,
+            "metadata": link.metadata,
+            "created_at": iso(link.created_at),
+            "claimed_at": iso(link.claimed_at),
+            "lapses_at": iso(link.lapses_at),
+            "consumed_at": iso(link.consumed_at),
+            "cancelled_at": iso(link.cancelled_at),
+            "booking_sid": link.booking_sid,
+            "match": link.match,
+        },
+        "history": [{"at": iso(at), "what": what} for at, what in history],
+    }
+
+
+def iso(at: datetime | None) -> str | None:
+    """An RFC 3339 time in UTC, or None."""
+    return None if at is None else iso_ms(to_ms(at))

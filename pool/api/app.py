@@ -1,0 +1,140 @@
+"""The web application: the claim lane in front, the framework behind it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from pool.api import (
+    problems,
+    routes_claims,
+    routes_events,
+    routes_meetings,
+    routes_ops,
+    routes_system,
+)
+from pool.api.claim_lane import ClaimLane
+from pool.api.edge import Edge
+from pool.api.exposition import Exposition
+from pool.api.http import Answer
+from pool.api.service import open_service
+from pool.errors import InvalidRequest, LinkpoolError
+from pool.settings import Settings
+
+_STATUS_PROBLEMS = {404: "not-found", 405: "method-not-allowed"}
+
+
+class Application:
+    """What the server runs: passes claims to the lane once the service is open."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.framework = _framework(self._lifespan)
+        self._app: ASGIApp = Edge(self.framework)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI door."""
+        await self._app(scope, receive, send)
+
+    @asynccontextmanager
+    async def _lifespan(self, framework: FastAPI) -> AsyncIterator[None]:
+        async with open_service(self._settings) as service:
+            edge = self._app
+            lane = ClaimLane(
+                edge, service.desk, service.keys, self._settings, service.parts.metrics
+            )
+            framework.state.service = service
+            framework.state.lane = lane
+            framework.state.exposition = Exposition(service)
+            self._app = lane
+            try:
+                yield
+            finally:
+                self._app = edge
+
+
+def _framework(lifespan: Any) -> FastAPI:
+    app = FastAPI(
+        title="linkpool",
+        version=version("linkpool"),
+        summary="One-off scheduling links, made ahead of time",
+        lifespan=lifespan,
+        redirect_slashes=False,
+    )
+    for module in (routes_claims, routes_meetings, routes_events, routes_system, routes_ops):
+        app.include_router(module.router)
+    app.add_exception_handler(LinkpoolError, _linkpool_error)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http_error)
+    _describe(app)
+    return app
+
+
+def _describe(app: FastAPI) -> None:
+    """Adds to the OpenAPI document what the framework does not know: keys, and the claim's
+    own schemas."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = generate()
+            components = document.setdefault("components", {})
+            components.setdefault("schemas", {}).update(routes_claims.OPENAPI_COMPONENTS)
+            components["securitySchemes"] = {
+                "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+                "bearer": {"type": "http", "scheme": "bearer"},
+            }
+            for path, operations in document["paths"].items():
+                if path.startswith("/v1/") and not path.startswith("/v1/webhooks/"):
+                    for operation in operations.values():
+                        operation["security"] = [{"key": []}, {"bearer": []}]
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+async def _linkpool_error(request: Request, error: Exception) -> Response:
+    if not isinstance(error, LinkpoolError):
+        raise error
+    return _response(problems.render_error(error, request.url.path))
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    details = error.errors() if isinstance(error, RequestValidationError) else []
+    if any(detail["type"] == "json_invalid" for detail in details):
+        problem = problems.BY_NAME["malformed-json"]
+        return _response(problems.render(problem, "the body is not JSON", request.url.path))
+    said = [
+        f"{'.'.join(str(part) for part in detail['loc'][1:]) or 'body'}: {detail['msg']}"
+        for detail in details
+    ]
+    invalid = InvalidRequest("the request is not as it should be", said)
+    return _response(problems.render_error(invalid, request.url.path))
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    name = _STATUS_PROBLEMS.get(error.status_code, "invalid-request")
+    status, headers, body = problems.render(
+        problems.BY_NAME[name], str(error.detail), request.url.path
+    )
+    headers += [
+        (key.lower().encode(), value.encode()) for key, value in (error.headers or {}).items()
+    ]
+    return _response((status, headers, body))
+
+
+def _response(answer: Answer) -> Response:
+    status, headers, body = answer
+    response = Response(body, status)
+    response.raw_headers = [*headers, (b"content-length", str(len(body)).encode())]
+    return response

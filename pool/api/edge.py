@@ -1,0 +1,82 @@
+"""The outermost layer: request ids, bounded bodies, and no answer without a problem's form."""
+
+from __future__ import annotations
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pool.api import problems
+from pool.api.http import (
+    CLAIM_BODY_BYTES,
+    WEBHOOK_BODY_BYTES,
+    Answer,
+    Disconnected,
+    read_body,
+    request_id,
+)
+from pool.errors import TooLarge
+
+log = structlog.get_logger()
+
+
+class Edge:
+    """Reads each body whole and bounded before the framework sees the request."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI door."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        identity = request_id(scope["headers"])
+        started = False
+
+        async def stamped(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                message["headers"] = [*message["headers"], (b"x-request-id", identity)]
+            await send(message)
+
+        path = scope["path"]
+        limit = WEBHOOK_BODY_BYTES if path.startswith("/v1/webhooks/") else CLAIM_BODY_BYTES
+        try:
+            body = await read_body(scope, receive, limit)
+        except Disconnected:
+            return
+        except TooLarge as error:
+            await _send(stamped, problems.render_error(error, path))
+            return
+        except TimeoutError:
+            problem = problems.BY_NAME["request-timeout"]
+            await _send(stamped, problems.render(problem, "the body took too long", path))
+            return
+        try:
+            await self._app(scope, _replay(body, receive), stamped)
+        except Exception:
+            log.exception("request failed", path=path.split("/")[1:3], request_id=identity.decode())
+            if not started:
+                problem = problems.BY_NAME["internal-error"]
+                await _send(stamped, problems.render(problem, "the request failed", path))
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    given = False
+
+    async def replayed() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replayed
+
+
+async def _send(send: Send, answer: Answer) -> None:
+    status, headers, body = answer
+    headers = [*headers, (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,44 @@
+"""The frame of every HTML page: no script, no other host, light and dark."""
+
+from __future__ import annotations
+
+from html import escape
+
+from fastapi.responses import HTMLResponse
+
+CSP = (
+    "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; "
+    "frame-ancestors 'none'; base-uri 'none'"
+)
+_STYLE = """
+:root { color-scheme: light dark; --line: #8884; --soft: #8881; --good: #1a7f37;
+  --warn: #9a6700; --bad: #c52a2a; }
+@media (prefers-color-scheme: dark) { :root { --good: #57c46d; --warn: #d9a441; --bad: #ff7b72; } }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 60rem; padding: 1rem; }
+h1 { font-size: 1.4rem; } table { border-collapse: collapse; width: 100%; }
+th, td { text-align: left; padding: .4rem .6rem; border-bottom: 1px solid var(--line); }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
+code, pre { background: var(--soft); border-radius: .2rem; padding: .1rem .3rem; }
+input, button { font: inherit; padding: .4rem .7rem; } .scroll { overflow-x: auto; }
+.ok { color: var(--good); } .low, .paused { color: var(--warn); }
+.empty, .blocked, .recovering, .error { color: var(--bad); } .quiet { opacity: .75; }
+meter { width: 8rem; }
+"""
+
+
+def page(title: str, body: str, *, status: int = 200, refresh_seconds: int = 0) -> HTMLResponse:
+    """A page; `title` is text, `body` is HTML whose parts are escaped already."""
+    refresh = f'<meta http-equiv="refresh" content="{refresh_seconds}">' if refresh_seconds else ""
+    html = (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8">{refresh}'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)} · linkpool</title><style>{_STYLE}</style></head>"
+        f"<body><main><h1>{escape(title)}</h1>{body}</main></body></html>"
+    )
+    headers = {
+        "content-security-policy": CSP,
+        "x-content-type-options": "nosniff",
+        "referrer-policy": "no-referrer",
+        "cache-control": "no-store",
+    }
+    return HTMLResponse(html, status, headers)

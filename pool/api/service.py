@@ -1,0 +1,201 @@
+"""What one API process is made of, and what it does in the background."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+import structlog
+
+from pool.administration import Administration
+from pool.compose import Parts, broker_url, compose
+from pool.desk import Desk
+from pool.direct import DirectLadder
+from pool.errors import LinkpoolError
+from pool.keys import KeyRing
+from pool.meetings import Meeting
+from pool.metrics import Metrics
+from pool.nudges import RECORD, RECOVER, TOP_UP, Nudges
+from pool.redo import RedoBuffer
+from pool.registry import Registry
+from pool.settings import Settings
+from pool.store import Store
+from pool.store.records import Level
+
+log = structlog.get_logger()
+
+REFRESH_SECONDS = 1.0
+WATCH_SECONDS = 0.4
+_REDO_CALL = 200  # claims asserted again by one script call
+_REDO_AGAIN_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """Everything the routes use."""
+
+    settings: Settings
+    parts: Parts
+    registry: Registry
+    keys: KeyRing
+    desk: Desk
+    nudges: Nudges
+    administration: Administration
+
+
+@asynccontextmanager
+async def open_service(settings: Settings) -> AsyncIterator[Service]:
+    """Composes a service, starts its background work, and ends both in order."""
+    async with compose(settings) as parts:
+        nudges = Nudges(broker_url(settings))
+        registry = Registry(parts.store, parts.ledger)
+        admin_key = settings.admin_key.get_secret_value() if settings.admin_key else None
+        keys = KeyRing(parts.ledger, admin_key)
+        redo = RedoBuffer()
+        watch = FenceWatch(parts.store, redo)
+        desk = Desk(
+            parts.store,
+            registry,
+            redo,
+            DirectLadder(
+                parts.store,
+                parts.ledger,
+                parts.makers,
+                timeout_seconds=settings.direct_timeout_seconds,
+            ),
+            DeskListener(nudges, parts.metrics, watch),
+            timeout_seconds=settings.claim_timeout_seconds,
+        )
+        service = Service(
+            settings=settings,
+            parts=parts,
+            registry=registry,
+            keys=keys,
+            desk=desk,
+            nudges=nudges,
+            administration=Administration(
+                parts.store, parts.ledger, parts.recorder, parts.fence, settings
+            ),
+        )
+        with suppress(LinkpoolError):
+            await keys.refresh()
+        await registry.refresh()
+        nudges.start()
+        background = [
+            asyncio.create_task(_repeat("registry", REFRESH_SECONDS, registry.refresh)),
+            asyncio.create_task(_repeat("keys", 2 * REFRESH_SECONDS, keys.refresh)),
+            asyncio.create_task(_repeat("fence watch", WATCH_SECONDS, watch.look)),
+        ]
+        try:
+            yield service
+        finally:
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
+            await desk.close()
+            nudges.stop()
+
+
+async def _repeat(what: str, seconds: float, step: Callable[[], Awaitable[None]]) -> None:
+    """Runs a step again and again; a failure is logged once until it ends."""
+    failing = False
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            await step()
+            failing = False
+        except LinkpoolError as error:
+            if not failing:
+                log.warning("background step failed", step=what, reason=str(error))
+            failing = True
+        except Exception:
+            log.exception("background step failed", step=what)
+
+
+class FenceWatch:
+    """Asserts again what this process answered lately, as soon as a fence has fallen.
+
+    Claims notice a fallen fence by themselves; this also notices when none come.
+    """
+
+    def __init__(
+        self, store: Store, redo: RedoBuffer, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._store = store
+        self._redo = redo
+        self._clock = clock
+        self._epochs: dict[str, str] = {}
+        self._asserted: dict[str, float] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def fallen(self, sid: str) -> None:
+        """Called when a claim met a fallen fence."""
+        if self._asserted.get(sid, -_REDO_AGAIN_SECONDS) > self._clock() - _REDO_AGAIN_SECONDS:
+            return
+        task = asyncio.create_task(self._assert_again(sid))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def look(self) -> None:
+        """Looks at the fences of the meetings that this process answered lately."""
+        sids = sorted(self._redo.sids())
+        for level in await self._store.look(sids):
+            if self._fell(level):
+                self.fallen(level.sid)
+        self._epochs = {sid: epoch for sid, epoch in self._epochs.items() if sid in sids}
+
+    def _fell(self, level: Level) -> bool:
+        if level.fence == "fallen":
+            return True
+        known = self._epochs.get(level.sid, level.epoch)
+        if level.fence == "stands":
+            self._epochs[level.sid] = level.epoch
+        # Fallen and recovered since the last look.
+        return known != level.epoch and level.fence == "stands"
+
+    async def _assert_again(self, sid: str) -> None:
+        claims = self._redo.lately(sid)
+        self._asserted[sid] = self._clock()
+        conflicts = 0
+        try:
+            for start in range(0, len(claims), _REDO_CALL):
+                conflicts += await self._store.redo(sid, claims[start : start + _REDO_CALL])
+        except LinkpoolError as error:
+            self._asserted.pop(sid, None)
+            log.warning("claims not asserted again yet", meeting=sid, reason=str(error))
+            return
+        log.info("claims asserted again", meeting=sid, claims=len(claims), conflicts=conflicts)
+
+
+class DeskListener:
+    """Turns what the desk sees into hints for the workers, and into metrics."""
+
+    def __init__(self, nudges: Nudges, metrics: Metrics, watch: FenceWatch) -> None:
+        self._nudges = nudges
+        self._watch = watch
+        self._claims = metrics.claims
+        self._batch_size = metrics.claim_batch_size
+
+    def claimed(self, meeting: Meeting) -> None:
+        """A new link was bound: there is something to record."""
+        self._nudges.send(RECORD, sid=meeting.sid)
+
+    def low(self, meeting: Meeting) -> None:
+        """The pool is below its target."""
+        self._nudges.send(TOP_UP, workspace=meeting.workspace)
+
+    def fenced(self, sid: str) -> None:
+        """The fence has fallen."""
+        self._watch.fallen(sid)
+        self._nudges.send(RECOVER, sid=sid)
+
+    def batch(self, size: int) -> None:
+        """A script call served this many customers."""
+        self._batch_size.observe(size)
+
+    def outcome(self, sid: str, outcome: str) -> None:
+        """How one claim ended."""
+        self._claims.labels(sid, outcome).inc()

@@ -1,0 +1,108 @@
+"""What all commands share: settings, exit codes, and how results are printed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import typer
+
+from pool.errors import (
+    LedgerUnavailable,
+    LinkpoolError,
+    RequestRefused,
+    SettingsError,
+    StoreUnavailable,
+    Unknown,
+)
+from pool.settings import PREFIX, Settings, load
+from pool.up.data_dir import ENVIRONMENT
+
+DONE, FAILED, WRONG_USAGE, NOT_REACHABLE = 0, 1, 2, 3
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", help="Where linkpool keeps its files (LINKPOOL_DATA_DIR)."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Kept in the audit log.")]
+
+T = TypeVar("T")
+
+
+def settings_for(data_dir: Path | None, **overrides: Any) -> Settings:
+    """The settings of a command; those of a running `linkpool up` stand in for unset ones.
+
+    Ends the process with code 2 when a setting is wrong.
+    """
+    try:
+        environ = dict(os.environ)
+        directory = data_dir or Path(environ.get(f"{PREFIX}DATA_DIR") or ".linkpool")
+        if not {f"{PREFIX}REDIS_URL", f"{PREFIX}REDIS_URL_FILE"} & environ.keys():
+            environ = _of_running_up(directory) | environ
+        return load(environ, data_dir=data_dir, **overrides)
+    except SettingsError as error:
+        fail(str(error), WRONG_USAGE)
+
+
+def _of_running_up(directory: Path) -> dict[str, str]:
+    try:
+        kept = json.loads((directory / ENVIRONMENT).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {str(name): str(value) for name, value in kept.items()}
+
+
+def run(work: Callable[[], Awaitable[T]]) -> T:
+    """The result of a coroutine; a typed error ends the process with one line and its code."""
+
+    async def call() -> T:
+        return await work()
+
+    try:
+        return asyncio.run(call())
+    except KeyboardInterrupt:
+        raise typer.Exit(DONE) from None
+    except LinkpoolError as error:
+        details = getattr(error, "errors", ())
+        text = "; ".join(details) if len(details) > 1 or details[:1] != (str(error),) else ""
+        fail(f"{error}{': ' + text if text else ''}", exit_code(error))
+
+
+def exit_code(error: LinkpoolError) -> int:
+    """The exit code that an error means."""
+    if isinstance(error, SettingsError | RequestRefused | Unknown):
+        return WRONG_USAGE
+    if isinstance(error, StoreUnavailable | LedgerUnavailable):
+        return NOT_REACHABLE
+    return FAILED
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """Ends the process with one line on stderr."""
+    sys.stderr.write(f"linkpool: {message}\n")
+    raise typer.Exit(code)
+
+
+def print_json(value: object) -> None:
+    """JSON for other programs."""
+    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A table for people. Nothing in it is taken for markup."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*(cell if isinstance(cell, Text) else Text(str(cell)) for cell in row))
+    Console().print(table)

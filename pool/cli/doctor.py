@@ -1,0 +1,291 @@
+"""`linkpool doctor`: is everything as it must be, and if not, what to do."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import httpx
+import typer
+
+from pool.cli.common import (
+    DONE,
+    FAILED,
+    NOT_REACHABLE,
+    AsJson,
+    DataDir,
+    print_json,
+    run,
+    settings_for,
+)
+from pool.compose import Parts, compose
+from pool.errors import (
+    LedgerError,
+    LinkpoolError,
+    ProviderError,
+    SettingsError,
+    StoreError,
+)
+from pool.providers.webhooks import SIGNATURE_HEADER
+from pool.settings import Settings, Workspace
+from pool.up.ports import reachable
+
+Verdict = Literal["ok", "warning", "failed", "unreachable"]
+OLDEST_REDIS = (6, 2)
+CLOCK_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report."""
+
+    what: str
+    verdict: Verdict
+    text: str
+    to_do: str = ""
+
+
+def doctor(
+    make_link: Annotated[
+        bool,
+        typer.Option(help="Also make one link, whose answer is checked; it enters the pool."),
+    ] = True,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Check settings, Redis, database, workers, provider and webhook secret.
+
+    Exit code 0 when all is well (warnings included), 1 when something failed, 3 when Redis or
+    the database is not reachable.
+    """
+    settings = settings_for(data_dir)
+
+    async def work() -> list[Finding]:
+        findings = [Finding("settings", "ok", f"data in {settings.data_dir.absolute()}")]
+        try:
+            async with compose(settings) as parts:
+                findings += [finding async for finding in examine(parts, make_link=make_link)]
+        except SettingsError as error:
+            findings.append(Finding("settings", "failed", str(error), "Set it, and try again."))
+        return findings
+
+    findings = run(work)
+    if as_json:
+        print_json([{"what": f.what, "verdict": f.verdict, "text": f.text, "to_do": f.to_do}
+                    for f in findings])  # fmt: skip
+    else:
+        _print(findings)
+    verdicts = {finding.verdict for finding in findings}
+    code = FAILED if "failed" in verdicts else DONE
+    raise typer.Exit(NOT_REACHABLE if "unreachable" in verdicts else code)
+
+
+async def examine(parts: Parts, *, make_link: bool) -> AsyncIterator[Finding]:
+    """All findings, in the order things depend on each other."""
+    async for finding in _redis(parts):
+        yield finding
+    async for finding in _ledger(parts):
+        yield finding
+    async for finding in _workers(parts):
+        yield finding
+    if not parts.settings.workspaces:
+        yield Finding(
+            "provider",
+            "failed",
+            "no workspace is configured",
+            "Set LINKPOOL_NEETOCAL_SUBDOMAIN and LINKPOOL_NEETOCAL_API_KEY, or use `linkpool up`.",
+        )
+    for name, workspace in parts.settings.workspaces.items():
+        async for finding in _provider(parts, name, make_link=make_link):
+            yield finding
+        yield await _webhook(parts.settings, name, workspace)
+
+
+async def _redis(parts: Parts) -> AsyncIterator[Finding]:
+    try:
+        info = await parts.store.info()
+    except StoreError as error:
+        yield Finding("redis", "unreachable", str(error), "Is it running? See LINKPOOL_REDIS_URL.")
+        return
+    text = str(info.get("redis_version", "0"))
+    kind = "Valkey" if "valkey_version" in info else "Redis"
+    if tuple(int(part) for part in text.split(".")[:2]) < OLDEST_REDIS:
+        yield Finding("redis", "failed", f"{kind} {text} is too old", "Use 6.2 or newer.")
+    else:
+        yield Finding("redis", "ok", f"{kind} {text} answers")
+    policy = info.get("maxmemory_policy", "noeviction")
+    if policy == "noeviction":
+        yield Finding("redis memory", "ok", "never evicts keys")
+    else:
+        yield Finding(
+            "redis memory",
+            "failed",
+            f"maxmemory-policy is {policy}: claims would be lost",
+            "CONFIG SET maxmemory-policy noeviction, and in its configuration file.",
+        )
+    if info.get("aof_enabled"):
+        yield Finding("redis persistence", "ok", "append-only file is on")
+    else:
+        yield Finding(
+            "redis persistence",
+            "warning",
+            "no append-only file: a restart costs every fresh link",
+            "Set appendonly yes, and appendfsync everysec or always.",
+        )
+
+
+async def _ledger(parts: Parts) -> AsyncIterator[Finding]:
+    try:
+        current, head = await parts.ledger.migration_state()
+        if current != head:
+            yield Finding(
+                "database",
+                "failed",
+                f"its schema is {current or 'empty'}, this linkpool wants {head}",
+                "Run `linkpool db upgrade`.",
+            )
+            return
+        yield Finding("database", "ok", f"answers, schema {head}")
+        await parts.check_secret_key()
+        meetings = await parts.ledger.meetings.all()
+    except LedgerError as error:
+        yield Finding(
+            "database", "unreachable", str(error), "Is it running? See LINKPOOL_DATABASE_URL."
+        )
+        return
+    except SettingsError as error:
+        yield Finding("secret key", "failed", str(error), "Give every process the same key.")
+        return
+    if not meetings:
+        yield Finding("meetings", "warning", "there are none", "Run `linkpool meetings add SID`.")
+    for meeting in meetings:
+        if meeting.workspace not in parts.settings.workspaces:
+            yield Finding(
+                "meetings",
+                "failed",
+                f"{meeting.sid} is of workspace {meeting.workspace}, which is not configured",
+                "Configure it, or `linkpool meetings set SID --workspace NAME`.",
+            )
+
+
+async def _workers(parts: Parts) -> AsyncIterator[Finding]:
+    try:
+        heartbeat = await parts.store.last_heartbeat_ms()
+    except StoreError:
+        return
+    to_do = "Are `linkpool worker` and `linkpool beat` running, with the same LINKPOOL_BROKER_URL?"
+    if heartbeat is None:
+        yield Finding("worker", "failed", "no worker has swept yet", to_do)
+        return
+    age = time.time() - heartbeat / 1000
+    limit = 3 * parts.settings.sweep_seconds + 5
+    verdict: Verdict = "ok" if age <= limit else "failed"
+    yield Finding(
+        "worker",
+        verdict,
+        f"the last sweep was {max(0.0, age):.0f} s ago",
+        "" if age <= limit else to_do,
+    )
+
+
+async def _provider(parts: Parts, name: str, *, make_link: bool) -> AsyncIterator[Finding]:
+    what = f"provider {name}"
+    provider = parts.providers[name]
+    try:
+        offered = {meeting.sid: meeting for meeting in await provider.meetings()}
+    except ProviderError as error:
+        yield Finding(what, "failed", str(error), "Check subdomain, API key and network.")
+        return
+    yield Finding(what, "ok", f"answers, and lists {len(offered)} meetings")
+    offset = provider.clock_offset_seconds
+    if offset is None:
+        yield Finding(f"{what} clock", "warning", "it sends no Date header to compare with")
+    elif abs(offset) > CLOCK_SECONDS:
+        yield Finding(
+            f"{what} clock",
+            "warning",
+            f"its clock and ours are {abs(offset):.0f} s apart",
+            "Let this machine follow a time server.",
+        )
+    else:
+        yield Finding(f"{what} clock", "ok", "agrees with ours")
+    try:
+        ours = [each for each in await parts.ledger.meetings.all() if each.workspace == name]
+    except LedgerError:
+        return
+    for meeting in ours:
+        there = offered.get(meeting.sid)
+        if there is None or there.disabled:
+            problem = "is disabled there" if there else "is not among them"
+            yield Finding(
+                f"meeting {meeting.sid}", "warning", problem, "Check the SID, or enable it there."
+            )
+    if make_link and ours:
+        yield await _make_one(parts, name, ours[0].sid)
+
+
+async def _make_one(parts: Parts, workspace: str, sid: str) -> Finding:
+    from pool.making import make_and_pool
+
+    what = f"links of {workspace}"
+    try:
+        outcome = await make_and_pool(parts.makers[workspace], parts.store, parts.ledger, sid)
+    except ProviderError as error:
+        return Finding(what, "failed", str(error), "See what it says; no link was pooled.")
+    except LinkpoolError as error:
+        return Finding(what, "warning", f"a link was made but not pooled: {error}")
+    if outcome != "added":
+        return Finding(what, "warning", f"a link was made but not pooled: {outcome}")
+    return Finding(what, "ok", f"one was made for {sid}, is as documented, and entered the pool")
+
+
+async def _webhook(settings: Settings, name: str, workspace: Workspace) -> Finding:
+    what = f"webhook {name}"
+    if workspace.webhook_secret is None:
+        return Finding(
+            what,
+            "warning",
+            "no secret is set, so bookings are learned of late, by asking",
+            "Set LINKPOOL_NEETOCAL_WEBHOOK_SECRET, and the same at the provider.",
+        )
+    body = b'{"event":"linkpool_doctor"}'
+    secret = workspace.webhook_secret.get_secret_value().encode()
+    signature = f"sha256={hmac.new(secret, body, hashlib.sha256).hexdigest()}"
+    url = f"http://{reachable(settings.host)}:{settings.port}/v1/webhooks/{name}"
+    try:
+        async with httpx.AsyncClient(timeout=5, trust_env=False) as client:
+            answer = await client.post(url, content=body, headers={SIGNATURE_HEADER: signature})
+    except httpx.HTTPError as error:
+        return Finding(
+            what,
+            "warning",
+            f"the API does not answer at {url} ({type(error).__name__})",
+            "Start it; see LINKPOOL_HOST and LINKPOOL_PORT.",
+        )
+    if answer.status_code == httpx.codes.ACCEPTED:
+        return Finding(what, "ok", "an event signed with our secret is accepted")
+    return Finding(
+        what,
+        "failed",
+        f"an event signed with our secret is answered {answer.status_code}",
+        "The API runs with another secret than this command: restart it with the same settings.",
+    )
+
+
+def _print(findings: list[Finding]) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    marks = {"ok": ("ok", "green"), "warning": ("warning", "yellow")}
+    for finding in findings:
+        word, style = marks.get(finding.verdict, ("FAILED", "bold red"))
+        console.print(
+            Text.assemble((f"{word:8}", style), (f"{finding.what}: ", "bold"), finding.text)
+        )
+        if finding.to_do:
+            console.print(Text(f"        → {finding.to_do}"))

@@ -1,0 +1,69 @@
+"""`linkpool events`: the webhook inbox."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from pool.cli.common import AsJson, DataDir, print_json, print_table, run, settings_for
+from pool.compose import compose
+from pool.ledger.records import EventState, InboxEvent
+
+app = typer.Typer(help="The webhook inbox.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_events(
+    state: Annotated[EventState | None, typer.Option(help="Only events in this state.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 50,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Events, newest first, and what became of them."""
+    settings = settings_for(data_dir)
+
+    async def work() -> list[InboxEvent]:
+        async with compose(settings) as parts:
+            return await parts.ledger.inbox.list(state, limit=limit)
+
+    views = [_view(event) for event in run(work)]
+    if as_json:
+        print_json(views)
+    else:
+        columns = ["id", "received_at", "workspace", "event", "state", "match", "why"]
+        print_table("Events", columns, [[view[c] or "" for c in columns] for view in views])
+
+
+@app.command()
+def replay(
+    event_id: Annotated[str, typer.Argument(metavar="ID")], data_dir: DataDir = None
+) -> None:
+    """Look at an event again, now."""
+    settings = settings_for(data_dir)
+
+    async def work() -> InboxEvent:
+        async with compose(settings) as parts:
+            event = await parts.bookings.replay(event_id)
+            await parts.ledger.audit.add("command line", "replay", None, "", {"event": event_id})
+            return event
+
+    event = run(work)
+    sys.stdout.write(
+        f"{event.id} is {event.state.value}{': ' + event.reason if event.reason else ''}\n"
+    )
+
+
+def _view(event: InboxEvent) -> dict[str, object]:
+    return {
+        "id": event.id,
+        "received_at": event.received_at.isoformat(timespec="seconds"),
+        "workspace": event.workspace,
+        "event": event.event,
+        "state": event.state.value,
+        "match": event.match,
+        "why": event.reason or event.last_error or "",
+        "attempts": event.attempts,
+        "seen": event.seen,
+    }

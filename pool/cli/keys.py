@@ -1,0 +1,122 @@
+"""`linkpool keys`: create, list, revoke."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from pool.cli.common import (
+    WRONG_USAGE,
+    AsJson,
+    DataDir,
+    fail,
+    print_json,
+    print_table,
+    run,
+    settings_for,
+)
+from pool.compose import database_url
+from pool.keys import Scope, make_key
+from pool.ledger import Ledger
+from pool.ledger.records import ApiKey
+from pool.links import is_sid
+
+app = typer.Typer(help="API keys.", no_args_is_help=True)
+
+
+@app.command()
+def create(
+    scope: Annotated[
+        list[Scope] | None, typer.Option("--scope", help="Repeatable; claim by default.")
+    ] = None,
+    meeting: Annotated[
+        list[str] | None,
+        typer.Option("--meeting", metavar="SID", help="Only these meetings; repeatable."),
+    ] = None,
+    label: Annotated[str, typer.Option(help="Whose key this is.")] = "",
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Make a key and print it, once: only its hash is kept."""
+    for sid in meeting or []:
+        if not is_sid(sid):
+            fail(f"--meeting {sid!r}: a SID has 1 to 64 letters, digits, - and _", WRONG_USAGE)
+    scopes = frozenset(each.value for each in scope or [Scope.CLAIM])
+    key, record = make_key(scopes, frozenset(meeting) if meeting else None, label)
+    ledger = Ledger.open(database_url(settings_for(data_dir)))
+
+    async def work() -> None:
+        try:
+            await ledger.keys.add(record)
+            await ledger.audit.add(
+                "command line",
+                "key-create",
+                None,
+                label,
+                {"id": record.id, "scopes": sorted(scopes)},
+            )
+        finally:
+            await ledger.close()
+
+    run(work)
+    if as_json:
+        print_json({"key": key} | _view(record))
+    else:
+        sys.stdout.write(f"{key}\n")
+
+
+@app.command("list")
+def list_keys(as_json: AsJson = False, data_dir: DataDir = None) -> None:
+    """All keys, without their secrets."""
+    ledger = Ledger.open(database_url(settings_for(data_dir)))
+
+    async def work() -> list[ApiKey]:
+        try:
+            return await ledger.keys.all()
+        finally:
+            await ledger.close()
+
+    views = [_view(key) for key in run(work)]
+    if as_json:
+        print_json(views)
+    else:
+        columns = ["id", "scopes", "meetings", "label", "created_at", "revoked_at"]
+        print_table("API keys", columns, [[view[c] or "" for c in columns] for view in views])
+
+
+@app.command()
+def revoke(
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id, lp_<ID>_…")],
+    data_dir: DataDir = None,
+) -> None:
+    """Revoke a key; API processes heed it within 5 seconds."""
+    ledger = Ledger.open(database_url(settings_for(data_dir)))
+
+    async def work() -> bool:
+        try:
+            revoked = await ledger.keys.revoke(key_id, datetime.now(UTC))
+            if revoked:
+                await ledger.audit.add("command line", "key-revoke", None, "", {"id": key_id})
+            return revoked
+        finally:
+            await ledger.close()
+
+    if not run(work):
+        fail(
+            f"there is no live key with the id {key_id}; `linkpool keys list` has them", WRONG_USAGE
+        )
+    sys.stdout.write(f"revoked {key_id}\n")
+
+
+def _view(key: ApiKey) -> dict[str, object]:
+    return {
+        "id": key.id,
+        "scopes": " ".join(sorted(key.scopes)),
+        "meetings": " ".join(sorted(key.meetings)) if key.meetings is not None else "all",
+        "label": key.label,
+        "created_at": key.created_at.isoformat(timespec="seconds"),
+        "revoked_at": key.revoked_at.isoformat(timespec="seconds") if key.revoked_at else None,
+    }

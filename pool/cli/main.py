@@ -1,0 +1,206 @@
+"""All commands, and how they are started."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pool.cli import doctor, events, keys, meetings, status
+from pool.cli.common import (
+    DONE,
+    FAILED,
+    WRONG_USAGE,
+    DataDir,
+    fail,
+    run,
+    settings_for,
+)
+from pool.errors import LinkpoolError, SettingsError
+from pool.settings import PREFIX, Settings
+
+app = typer.Typer(
+    name="linkpool",
+    help="One-off scheduling links, made ahead of time and claimed in about a millisecond.\n\n"
+    "Exit codes: 0 done, 1 failed, 2 wrong usage or setting, 3 Redis or database not reachable.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(meetings.app, name="meetings")
+app.add_typer(keys.app, name="keys")
+app.add_typer(events.app, name="events")
+app.command()(status.status)
+app.command()(doctor.doctor)
+db = typer.Typer(help="The database.", no_args_is_help=True)
+app.add_typer(db, name="db")
+
+Host = Annotated[str | None, typer.Option(help="Address to serve on (LINKPOOL_HOST).")]
+Port = Annotated[int | None, typer.Option(min=1, max=65_535, help="Port (LINKPOOL_PORT).")]
+
+
+def main() -> None:
+    """The entry point of `linkpool`."""
+    app()
+
+
+@app.command()
+def up(
+    meeting: Annotated[
+        list[str] | None,
+        typer.Option("--meeting", metavar="SID", help="A meeting to pool links of; repeatable."),
+    ] = None,
+    host: Host = None,
+    port: Port = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Run everything on this machine: Redis, API, worker, beat, and a sandbox provider.
+
+    With LINKPOOL_NEETOCAL_SUBDOMAIN and LINKPOOL_NEETOCAL_API_KEY set, links come from
+    NeetoCal; without them, from the sandbox. Ctrl-C stops all of it in order.
+    """
+    from pool.cli import announce
+    from pool.links import is_sid
+    from pool.settings import load
+    from pool.up.run import run as run_up
+
+    try:
+        settings = load(host=host, port=port, data_dir=data_dir)
+    except SettingsError as error:
+        fail(str(error), WRONG_USAGE)
+    sids = list(dict.fromkeys(meeting or []))
+    for sid in sids:
+        if not is_sid(sid):
+            fail(f"--meeting {sid!r}: a SID has 1 to 64 letters, digits, - and _", WRONG_USAGE)
+    if not sids and not settings.meetings and not settings.workspaces:
+        sids = ["demo"]
+
+    raise typer.Exit(
+        run_up(
+            settings,
+            sids=sids,
+            prepare=lambda effective: _prepare(effective, sids),
+            seal=_seal_all,
+            announce=announce.announce,
+        )
+    )
+
+
+@app.command()
+def api(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
+    """Serve the API alone; Redis and the database are elsewhere."""
+    from pool.up import ports
+
+    settings = _for_part(data_dir, host, port)
+    try:
+        ports.check(settings.host, settings.port)
+    except LinkpoolError as error:
+        fail(str(error), FAILED)
+    from pool.api.serve import serve
+
+    serve(settings)
+
+
+@app.command()
+def worker(data_dir: DataDir = None) -> None:
+    """Run a Celery worker: top-up, recording, settling, recovery."""
+    _for_part(data_dir)
+    os.execv(sys.executable, [sys.executable, "-m", "worker", "worker"])  # noqa: S606
+
+
+@app.command()
+def beat(data_dir: DataDir = None) -> None:
+    """Run the scheduler that asks workers to sweep. Two of them do no harm."""
+    _for_part(data_dir)
+    os.execv(sys.executable, [sys.executable, "-m", "worker", "beat"])  # noqa: S606
+
+
+@app.command(
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    add_help_option=False,
+)
+def sandbox(context: typer.Context) -> None:
+    """Run a local NeetoCal to try things against; `linkpool sandbox --help` has its flags."""
+    os.execv(sys.executable, [sys.executable, "-m", "sandbox", *context.args])  # noqa: S606
+
+
+@app.command()
+def seal(
+    data_dir: DataDir = None,
+    undo: Annotated[bool, typer.Option("--undo", help="Take a seal back.")] = False,
+) -> None:
+    """Seal the pools before a planned restart of Redis, so that no link is lost to it.
+
+    From then on nothing is handed out until Redis was restarted (or `--undo`).
+    """
+    settings = settings_for(data_dir)
+    done, count = run(lambda: _seal(settings, undo=undo))
+    sys.stdout.write(f"{'unsealed' if undo else 'sealed'} {done} of {count} pools\n")
+    raise typer.Exit(DONE if done == count else FAILED)
+
+
+@db.command("upgrade")
+def upgrade(data_dir: DataDir = None) -> None:
+    """Bring the database to the newest schema. Safe to run again, and by two at once."""
+    from pool.compose import database_url
+    from pool.ledger import Ledger
+
+    settings = settings_for(data_dir)
+
+    async def work() -> str:
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        ledger = Ledger.open(database_url(settings))
+        try:
+            await ledger.upgrade()
+            return (await ledger.migration_state())[1]
+        finally:
+            await ledger.close()
+
+    sys.stdout.write(f"the database is at {run(work)}\n")
+
+
+def _for_part(data_dir: Path | None, host: str | None = None, port: int | None = None) -> Settings:
+    """Settings of a part, put into the environment for the processes it starts."""
+    from pool.compose import redis_url
+
+    settings = settings_for(data_dir, host=host, port=port)
+    try:
+        os.environ.setdefault(f"{PREFIX}REDIS_URL", redis_url(settings))
+    except SettingsError as error:
+        fail(str(error), WRONG_USAGE)
+    os.environ[f"{PREFIX}DATA_DIR"] = str(settings.data_dir.absolute())
+    os.environ[f"{PREFIX}HOST"], os.environ[f"{PREFIX}PORT"] = settings.host, str(settings.port)
+    return settings
+
+
+def _prepare(settings: Settings, sids: list[str]) -> None:
+    from pool.starting import prepare
+
+    _quietly(settings)
+    import asyncio
+
+    asyncio.run(prepare(settings, sids))
+
+
+def _seal_all(settings: Settings) -> None:
+    import asyncio
+
+    asyncio.run(_seal(settings, undo=False))
+
+
+def _quietly(settings: Settings) -> None:
+    from pool.logs import configure_logging
+
+    configure_logging(settings.model_copy(update={"log_level": "warning"}))
+
+
+async def _seal(settings: Settings, *, undo: bool) -> tuple[int, int]:
+    from pool.compose import compose
+
+    async with compose(settings) as parts:
+        sids = [meeting.sid for meeting in await parts.ledger.meetings.all()]
+        done = await (parts.fence.unseal(sids) if undo else parts.fence.seal(sids))
+        return len(done), len(sids)

@@ -1,0 +1,187 @@
+"""`linkpool meetings`: list, add, set, pause, resume, top-up, drain."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from pool.administration import Administration
+from pool.cli.common import (
+    WRONG_USAGE,
+    AsJson,
+    DataDir,
+    ReasonOption,
+    fail,
+    print_json,
+    run,
+    settings_for,
+)
+from pool.cli.status import as_json, print_statuses
+from pool.compose import broker_url, compose
+from pool.links import is_sid
+from pool.nudges import TOP_UP, Nudges
+from pool.status import statuses
+
+app = typer.Typer(help="Meetings and their pools.", no_args_is_help=True)
+
+Sid = Annotated[str, typer.Argument(help="The meeting's SID at the provider.")]
+ACTOR = "command line"
+Action = Callable[[Administration], Awaitable[str]]
+
+
+@app.command("list")
+def list_meetings(as_json_: AsJson = False, data_dir: DataDir = None) -> None:
+    """All meetings, the most urgent first."""
+    settings = settings_for(data_dir)
+
+    async def work() -> None:
+        async with compose(settings) as parts:
+            meetings = await parts.ledger.meetings.all()
+            found = await statuses(parts.store, parts.ledger, meetings) if meetings else []
+            if as_json_:
+                print_json([as_json(each) for each in found])
+            else:
+                print_statuses(found)
+
+    run(work)
+
+
+def _options(
+    workspace: str | None,
+    min_fresh: int | None,
+    max_fresh: int | None,
+    cover_seconds: int | None,
+    claim_ttl_seconds: int | None,
+    max_fresh_age_seconds: int | None,
+    after_booking: str | None,
+    on_empty: str | None,
+    fallback_url: str | None,
+) -> dict[str, Any]:
+    return {name: value for name, value in locals().items() if value is not None}
+
+
+Workspace = Annotated[str | None, typer.Option(help="Workspace at the provider.")]
+MinFresh = Annotated[int | None, typer.Option(min=0, help="Fresh links to hold at least.")]
+MaxFresh = Annotated[int | None, typer.Option(min=1, help="Fresh links to hold at most.")]
+Cover = Annotated[int | None, typer.Option(min=0, help="Seconds the stock should last.")]
+Ttl = Annotated[int | None, typer.Option(min=60, help="Seconds until an unbooked claim lapses.")]
+Age = Annotated[int | None, typer.Option(min=60, help="Seconds until a fresh link is too old.")]
+After = Annotated[
+    Literal["same", "new"] | None, typer.Option(help="What a customer who booked gets next.")
+]
+OnEmpty = Annotated[
+    Literal["direct", "fail"] | None, typer.Option(help="What an empty pool does for a visitor.")
+]
+Fallback = Annotated[str | None, typer.Option(help="Offered when there is no link.")]
+
+
+@app.command("add")
+def add(
+    sid: Sid,
+    workspace: Workspace = None,
+    min_fresh: MinFresh = None,
+    max_fresh: MaxFresh = None,
+    cover_seconds: Cover = None,
+    claim_ttl_seconds: Ttl = None,
+    max_fresh_age_seconds: Age = None,
+    after_booking: After = None,
+    on_empty: OnEmpty = None,
+    fallback_url: Fallback = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Add a meeting, or change its settings if it is there."""
+    if not is_sid(sid):
+        fail(f"{sid!r}: a SID has 1 to 64 letters, digits, - and _", WRONG_USAGE)
+    changes = _options(
+        workspace,
+        min_fresh,
+        max_fresh,
+        cover_seconds,
+        claim_ttl_seconds,
+        max_fresh_age_seconds,
+        after_booking,
+        on_empty,
+        fallback_url,
+    )
+
+    async def work(administration: Administration) -> str:
+        meeting, created = await administration.put(sid, changes, ACTOR)
+        done = "added" if created else "changed"
+        return f"{done} {meeting.sid}: target at least {meeting.min_fresh}"
+
+    _act(data_dir, work)
+
+
+app.command("set", help="Change a meeting's settings; the same as add.")(add)
+
+
+@app.command("pause")
+def pause(sid: Sid, reason: ReasonOption = "", data_dir: DataDir = None) -> None:
+    """Stop top-up and claims of new links; customers who hold a link still get it."""
+
+    async def work(administration: Administration) -> str:
+        return f"paused {(await administration.pause(sid, reason, ACTOR)).sid}"
+
+    _act(data_dir, work)
+
+
+@app.command("resume")
+def resume(sid: Sid, reason: ReasonOption = "", data_dir: DataDir = None) -> None:
+    """End a pause; a blocked meeting is tried again at once."""
+
+    async def work(administration: Administration) -> str:
+        return f"resumed {(await administration.resume(sid, reason, ACTOR)).sid}"
+
+    _act(data_dir, work)
+
+
+@app.command("top-up")
+def top_up(sid: Sid, reason: ReasonOption = "", data_dir: DataDir = None) -> None:
+    """Ask for a top-up now; a blocked meeting is tried again at once."""
+
+    async def work(administration: Administration) -> str:
+        return f"asked for a top-up of {(await administration.top_up(sid, reason, ACTOR)).sid}"
+
+    _act(data_dir, work)
+
+
+@app.command("drain")
+def drain(
+    sid: Sid,
+    reason: ReasonOption = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Retire all fresh links of a meeting. Unless it is paused, top-up makes new ones."""
+    if not yes and typer.prompt(f"This retires all fresh links of {sid}. Type the SID") != sid:
+        fail("that was not the SID; nothing was done", WRONG_USAGE)
+
+    async def work(administration: Administration) -> str:
+        meeting, retired = await administration.drain(sid, reason, ACTOR)
+        return f"drained {meeting.sid}: {retired} links retired"
+
+    _act(data_dir, work)
+
+
+def _act(data_dir: Path | None, action: Action) -> None:
+    """Runs one action, prints what it says, and nudges top-up of every workspace."""
+    settings = settings_for(data_dir)
+
+    async def work() -> str:
+        async with compose(settings) as parts:
+            administration = Administration(
+                parts.store, parts.ledger, parts.recorder, parts.fence, settings
+            )
+            return await action(administration)
+
+    said = run(work)
+    nudges = Nudges(broker_url(settings))
+    nudges.start()
+    for workspace in settings.workspaces:
+        nudges.send(TOP_UP, workspace=workspace)
+    nudges.stop()
+    sys.stdout.write(said + "\n")

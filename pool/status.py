@@ -1,0 +1,108 @@
+"""How a meeting's pool is doing, in the words operators use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from pool.ledger import Ledger
+from pool.links import State
+from pool.meetings import Meeting, runway_seconds
+from pool.store import Store
+from pool.store.records import Block, Level
+
+PoolState = Literal["ok", "low", "empty", "paused", "blocked", "recovering"]
+LOW_SHARE = 0.5  # of the target
+LOW_RUNWAY_SECONDS = 60.0
+# The states that people should look at come first.
+URGENCY: dict[PoolState, int] = {
+    "recovering": 0, "empty": 1, "blocked": 2, "low": 3, "paused": 4, "ok": 5,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class MeetingStatus:
+    """One meeting at one moment."""
+
+    meeting: Meeting
+    fresh: int
+    target: int
+    counts: Mapping[State, int]  # of the ledger; empty when it is away
+    claims_per_second: float
+    runway_seconds: float | None  # None: nobody claims
+    oldest_fresh_seconds: float | None
+    unrecorded: int
+    state: PoolState
+    reason: str
+
+    @property
+    def claimed(self) -> int:
+        """Links that customers hold and have not booked."""
+        return self.counts.get(State.CLAIMED, 0)
+
+    @property
+    def consumed(self) -> int:
+        """Links that were booked, and not cancelled since."""
+        return self.counts.get(State.CONSUMED, 0)
+
+
+async def statuses(
+    store: Store, ledger: Ledger | None, meetings: list[Meeting]
+) -> list[MeetingStatus]:
+    """How these meetings are; without counts if `ledger` is None. Raises StoreUnavailable."""
+    levels = await store.look([meeting.sid for meeting in meetings])
+    blocks = {
+        name: await store.workspace_block(name)
+        for name in {meeting.workspace for meeting in meetings}
+    }
+    counts: dict[str, dict[State, int]] = {}
+    if ledger is not None:
+        if len(meetings) == 1:
+            counts = {meetings[0].sid: await ledger.links.counts_of(meetings[0].sid)}
+        else:
+            counts = await ledger.links.counts()
+    return [
+        _status(meeting, level, blocks[meeting.workspace], counts.get(meeting.sid, {}))
+        for meeting, level in zip(meetings, levels, strict=True)
+    ]
+
+
+def _status(
+    meeting: Meeting, level: Level, block: Block | None, counts: Mapping[State, int]
+) -> MeetingStatus:
+    target = meeting.target(level.claims_per_second)
+    runway = runway_seconds(level.fresh, level.claims_per_second)
+    state, reason = _judge(meeting, level, level.block or block, target, runway)
+    return MeetingStatus(
+        meeting=meeting,
+        fresh=level.fresh,
+        target=target,
+        counts=counts,
+        claims_per_second=level.claims_per_second,
+        runway_seconds=runway,
+        oldest_fresh_seconds=level.oldest_fresh_seconds,
+        unrecorded=level.backlog,
+        state=state,
+        reason=reason,
+    )
+
+
+def _judge(
+    meeting: Meeting, level: Level, block: Block | None, target: int, runway: float | None
+) -> tuple[PoolState, str]:
+    if level.fence == "sealed":
+        return "recovering", "sealed for a restart of Redis; `linkpool seal --undo` takes it back"
+    if level.fence == "fallen":
+        return "recovering", "Redis may have forgotten claims; the pool is being recovered"
+    if meeting.paused:
+        return "paused", meeting.pause_reason or "paused by an operator"
+    if block is not None:
+        return "blocked", block.reason
+    if level.fresh == 0:
+        return "empty", "no fresh links; top-up is due"
+    if runway is not None and runway < LOW_RUNWAY_SECONDS and level.fresh < target:
+        return "low", f"lasts {runway:.0f} s at {level.claims_per_second:.1f} claims/s"
+    if level.fresh < target * LOW_SHARE:
+        return "low", f"{level.fresh} of {target} links"
+    return "ok", ""

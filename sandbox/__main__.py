@@ -1,0 +1,61 @@
+"""`python -m sandbox`: a local NeetoCal that serves until it is told to stop."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from sandbox.flags import parse
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the sandbox. Returns the exit status: 0 stopped, 1 could not start."""
+    flags = parse(sys.argv[1:] if arguments is None else arguments)
+
+    # Below the flags, so that --help and a wrong flag need not wait for the web server.
+    from sandbox.app import build
+    from sandbox.core import Config, Sandbox
+    from sandbox.server import listen, serve
+
+    try:
+        # Before the state file is touched: a second sandbox on it stops here.
+        bound = listen(flags.host, flags.port)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        return _failed(
+            f"cannot listen on {flags.host}:{flags.port}: {reason}; choose another --port"
+        )
+    host = f"[{flags.host}]" if ":" in flags.host else flags.host
+    here = f"http://{host}:{bound.getsockname()[1]}"
+    config = Config(
+        public_url=flags.public_url or here,
+        api_key=flags.api_key,
+        subdomain=flags.subdomain,
+        webhook_url=flags.webhook_url,
+        webhook_secret=flags.webhook_secret,
+        meetings=flags.meetings,
+        any_meeting=flags.any_meeting,
+        state_file=flags.state_file,
+    )
+    sandbox = Sandbox(config, flags.knobs)
+    try:
+        sandbox.load()
+    except OSError as error:
+        bound.close()
+        return _failed(f"cannot use --state-file {flags.state_file}: {error.strerror}")
+
+    def ready() -> None:
+        sys.stdout.write(f"sandbox serves on {here}\n")
+        sys.stdout.flush()
+
+    serve(build(sandbox), sandbox, bound, ready=ready)
+    return 0
+
+
+def _failed(reason: str) -> int:
+    sys.stderr.write(f"sandbox: {reason}\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

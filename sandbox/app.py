@@ -1,0 +1,109 @@
+"""The web application: routes put together, errors answered, requests counted."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sandbox import pages
+from sandbox.api import PREFIX, ExternalApi
+from sandbox.control import ControlApi
+from sandbox.core import Sandbox
+from sandbox.state import Refused
+from sandbox.visitor import VisitorPages
+
+
+def build(sandbox: Sandbox) -> ASGIApp:
+    """The ASGI application of one sandbox; its lifespan's end closes the sandbox."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        yield
+        await sandbox.aclose()
+
+    app = Starlette(
+        routes=[
+            *ExternalApi(sandbox).routes(),
+            *ControlApi(sandbox).routes(),
+            *VisitorPages(sandbox).routes(),
+        ],
+        exception_handlers={Refused: _refused, HTTPException: _http_exception},
+        lifespan=lifespan,
+    )
+    return _Counting(app, sandbox)
+
+
+class _Counting:
+    """Counts each request by what it was for and the status it got, or `closed` for none.
+
+    The control calls are left out: looking must not change what is seen.
+    """
+
+    def __init__(self, app: ASGIApp, sandbox: Sandbox) -> None:
+        self._app = app
+        self._counters = sandbox.counters
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"].startswith("/_control/"):
+            await self._app(scope, receive, send)
+            return
+        status = "closed"
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = str(message["status"])
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        finally:
+            self._counters.request(path_kind(scope["method"], scope["path"]), status)
+
+
+def path_kind(method: str, path: str) -> str:
+    """What a request is for, in one of a few words."""
+    if path.startswith(PREFIX + "/"):
+        rest = path.removeprefix(PREFIX)
+        if rest.endswith("/one-off-links") and method == "POST":
+            return "create_link"
+        if rest in ("/meetings", "/bookings"):
+            return f"list_{rest[1:]}"
+        return "get_booking" if rest.startswith("/bookings/") else "other"
+    if path in ("/", "/_elsewhere"):
+        return "index" if path == "/" else "elsewhere"
+    if path.startswith("/bookings/"):
+        return "booking_page"
+    if "/" not in path[1:]:
+        return "link_page" if method != "POST" else "book"
+    return "other"
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    status = error.status if isinstance(error, Refused) else 500
+    return _error(request, status, str(error))
+
+
+async def _http_exception(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        return _error(request, 500, "something went wrong")
+    response = _error(request, error.status_code, str(error.detail))
+    response.headers.update(error.headers or {})
+    return response
+
+
+def _error(request: Request, status: int, text: str) -> Response:
+    if request.url.path.startswith(("/_control/", "/api/")):
+        return JSONResponse({"error": text}, status_code=status)
+    head = "There is nothing here" if status == 404 else "That did not work"
+    return HTMLResponse(
+        pages.message(head, text[:1].upper() + text[1:] + "."),
+        status_code=status,
+        headers={"content-security-policy": pages.CONTENT_SECURITY_POLICY},
+    )

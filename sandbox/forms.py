@@ -1,0 +1,83 @@
+"""Reading what people and tests send, within limits. Refused says what is wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import parse_qsl
+
+from starlette.requests import ClientDisconnect, Request
+
+from sandbox.state import Refused
+
+BODY_MOST_BYTES = 256 * 1024
+TEXT_MOST_CHARACTERS = 2000
+ANSWERS_MOST = 50
+ANSWER_PREFIX = "answer."  # before the field code, in the booking form
+
+
+async def json_object(request: Request) -> dict[str, Any]:
+    """The body, which must be a JSON object. Raises Refused 400, 413."""
+    try:
+        value = json.loads(await _body(request) or b"{}")
+    except (ValueError, RecursionError):
+        raise Refused(400, "the body is not JSON") from None
+    if not isinstance(value, dict):
+        raise Refused(400, "the body is not a JSON object")
+    return value
+
+
+async def form_pairs(request: Request) -> list[tuple[str, str]]:
+    """The fields of an HTML form, in order. Raises Refused 400, 413."""
+    try:
+        return parse_qsl(
+            (await _body(request)).decode("ascii"),
+            keep_blank_values=True,
+            max_num_fields=ANSWERS_MOST + 10,
+        )
+    except ValueError:
+        raise Refused(400, "the body is not a form, or has too many fields") from None
+
+
+def text(value: object, name: str, default: str | None = None) -> str:
+    """`value`, if it is a text that can be kept and sent on. Raises Refused 422."""
+    if value is None and default is not None:
+        return default
+    if not isinstance(value, str):
+        raise Refused(422, f"{name}: takes a text")
+    if len(value) > TEXT_MOST_CHARACTERS:
+        raise Refused(422, f"{name}: takes at most {TEXT_MOST_CHARACTERS} characters")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise Refused(422, f"{name}: holds half a character (a lone surrogate)") from None
+    return value
+
+
+def answers(pairs: Iterable[tuple[object, object]]) -> dict[str, str]:
+    """Field code to value; of a repeated code the last. Raises Refused 422."""
+    kept = {text(code, "answers"): text(value, f"answers.{code!s:.64}") for code, value in pairs}
+    if len(kept) > ANSWERS_MOST:
+        raise Refused(422, f"answers: takes at most {ANSWERS_MOST}")
+    return kept
+
+
+def known_fields(body: dict[str, Any], names: Iterable[str]) -> None:
+    """Raises Refused 422 for a field that is none of `names`: a typo must not pass unseen."""
+    allowed = tuple(names)
+    for name in body:
+        if name not in allowed:
+            raise Refused(422, f"{name!s:.64}: is no field here; fields are {', '.join(allowed)}")
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    try:
+        async for piece in request.stream():
+            body += piece
+            if len(body) > BODY_MOST_BYTES:
+                raise Refused(413, f"the body has over {BODY_MOST_BYTES} bytes")
+    except ClientDisconnect:
+        raise Refused(400, "the body ended too early") from None
+    return bytes(body)

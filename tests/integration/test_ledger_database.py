@@ -1,0 +1,242 @@
+"""The database itself: its address, its migrations, and what happens when it cannot be used."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from ledger_samples import NOW, claim, fresh
+from sqlalchemy import Connection, text
+
+from pool.errors import LedgerError, LedgerUnavailable, SettingsError
+from pool.ledger import Ledger, migrations
+from pool.ledger.database import Database
+from pool.ledger.tables import metadata
+from pool.links import State
+
+if TYPE_CHECKING:  # the plugin is pytest's to import
+    from ledger_fixtures import PostgresServer
+
+pytest_plugins = ("ledger_fixtures",)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "mysql://root:hunter2@host/db",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "sqlite:///file:x?mode=memory",
+        "sqlite://host/path",
+        "postgresql+psycopg://u:hunter2@host/db",
+        "postgresql://u:hunter2@host:port/db",
+        "/var/ledger.sqlite3",
+    ],
+)
+def test_an_address_of_another_form_is_refused(url: str) -> None:
+    """The error names the setting, and tells nothing of what stood there."""
+    with pytest.raises(SettingsError, match="LINKPOOL_DATABASE_URL") as caught:
+        Ledger.open(url)
+    assert "hunter2" not in str(caught.value)
+
+
+async def test_both_names_of_postgresql_are_taken(postgres: PostgresServer) -> None:
+    """postgres:// works as postgresql:// does, and so do libpq's parameters."""
+    url = postgres.url("postgres").replace("postgresql:", "postgres:")
+    ledger = Ledger.open(url + "&sslmode=prefer&channel_binding=prefer")
+    await ledger.ping()
+    await ledger.close()
+
+
+async def test_migrations_make_the_tables_that_the_code_uses(database_url: str) -> None:
+    """After an upgrade there is no difference between the database and the tables declared."""
+    ledger = Ledger.open(database_url)
+    assert await ledger.migration_state() == (None, migrations.HEAD)
+    await ledger.upgrade()
+    assert await ledger.migration_state() == (migrations.HEAD, migrations.HEAD)
+    await ledger.upgrade()
+    await ledger.close()
+
+    def differences(connection: Connection) -> list[Any]:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        return list(compare_metadata(context, metadata))
+
+    database = Database(database_url)
+    async with database.write() as connection:
+        assert await connection.run_sync(differences) == []
+    await database.close()
+
+
+def test_head_is_the_newest_migration() -> None:
+    """The revision the code expects is the last in the versions directory."""
+    scripts = ScriptDirectory(str(Path(migrations.__file__).parent))
+    assert scripts.get_heads() == [migrations.HEAD]
+
+
+async def test_many_may_upgrade_at_once(database_url: str) -> None:
+    """All return without an error, and the tables are there."""
+    ledgers = [Ledger.open(database_url) for _ in range(4)]
+    await asyncio.gather(*(ledger.upgrade() for ledger in ledgers))
+    assert await ledgers[0].links.counts() == {}
+    for ledger in ledgers:
+        await ledger.close()
+
+
+async def test_tables_of_a_newer_version_are_left_alone(database_url: str) -> None:
+    """An older linkpool refuses to work on them and says why."""
+    ledger = Ledger.open(database_url)
+    await ledger.upgrade()
+    database = Database(database_url)
+    async with database.write() as connection:
+        await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(LedgerError, match="9999"):
+        await ledger.upgrade()
+    assert (await ledger.migration_state())[0] == "9999"
+    await database.close()
+    await ledger.close()
+
+
+async def test_without_tables_the_ledger_says_what_to_do(database_url: str) -> None:
+    """A forgotten upgrade is named in the error."""
+    ledger = Ledger.open(database_url)
+    with pytest.raises(LedgerUnavailable, match="db upgrade"):
+        await ledger.links.get("a-1")
+    await ledger.close()
+
+
+async def test_a_locked_file_is_unavailable_in_bounded_time(tmp_path: Path) -> None:
+    """Another writer holds up writes for 5 seconds, not reads; afterwards all is well."""
+    path = tmp_path / "ledger.sqlite3"
+    ledger = Ledger.open(f"sqlite:///{path}")
+    await ledger.upgrade()
+    await ledger.links.insert_fresh([fresh("a-1")])
+    locker = sqlite3.connect(path, isolation_level=None)
+    locker.execute("BEGIN IMMEDIATE")
+
+    start = time.monotonic()
+    outcomes = await asyncio.gather(
+        ledger.links.record([claim("a-1", "ada")]),
+        ledger.facts.put("name", "value"),
+        ledger.links.counts(),
+        return_exceptions=True,
+    )
+    assert time.monotonic() - start < 12
+    assert isinstance(outcomes[0], LedgerUnavailable)
+    assert isinstance(outcomes[1], LedgerUnavailable)
+    assert outcomes[2] == {"intro": {State.FRESH: 1}}
+
+    locker.execute("ROLLBACK")
+    locker.close()
+    assert (await ledger.links.record([claim("a-1", "ada")])).written == 1
+    await ledger.close()
+
+
+async def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
+    """Neither a damaged file nor a missing directory is taken for a defect of ours."""
+    (tmp_path / "ledger.sqlite3").write_bytes(b"not a database at all" * 100)
+    for path in (tmp_path / "ledger.sqlite3", tmp_path / "missing" / "ledger.sqlite3"):
+        ledger = Ledger.open(f"sqlite:///{path}")
+        with pytest.raises(LedgerUnavailable):
+            await ledger.links.counts()
+        await ledger.close()
+
+
+async def test_nobody_at_the_address_is_unavailable(tmp_path: Path) -> None:
+    """A server that is not there is reported at once."""
+    ledger = Ledger.open(f"postgresql://u:hunter2@/x?host={tmp_path}")
+    with pytest.raises(LedgerUnavailable) as caught:
+        await ledger.ping()
+    assert "hunter2" not in str(caught.value)
+    await ledger.close()
+
+
+async def test_a_silent_server_is_unavailable_in_bounded_time(tmp_path: Path) -> None:
+    """A server that accepts and never answers is given up after the connect time-out."""
+    held: list[asyncio.StreamWriter] = []
+    path = str(tmp_path / ".s.PGSQL.5432")
+    server = await asyncio.start_unix_server(lambda _, writer: held.append(writer), path)
+    ledger = Ledger.open(f"postgresql://u@/x?host={tmp_path}")
+    start = time.monotonic()
+    with pytest.raises(LedgerUnavailable):
+        await ledger.ping()
+    assert time.monotonic() - start < 6
+    await ledger.close()
+    for writer in held:
+        writer.close()
+    server.close()
+
+
+async def test_the_ledger_heals_when_the_server_is_back(postgres: PostgresServer) -> None:
+    """Calls fail while the server is down, and work again without being opened anew."""
+    ledger = Ledger.open(postgres.url("postgres"))
+    await asyncio.gather(*(ledger.ping() for _ in range(5)))
+    await asyncio.to_thread(postgres.stop)
+    try:
+        for _ in range(3):
+            with pytest.raises(LedgerUnavailable):
+                await ledger.ping()
+    finally:
+        await asyncio.to_thread(postgres.start)
+    for _ in range(5):
+        await ledger.ping()
+    await ledger.close()
+
+
+async def test_a_cancelled_call_leaves_the_ledger_usable(ledger: Ledger) -> None:
+    """Cancelled in the middle, a call gives its connection back and its locks free."""
+    await ledger.links.insert_fresh([fresh(f"a-{n}") for n in range(500)])
+    for step in range(20):
+        call = asyncio.create_task(ledger.links.adopt_fresh("intro", f"e{step}"))
+        await asyncio.sleep(step * 0.0005)
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+    assert await ledger.links.adopt_fresh("intro", "last") == 500
+    assert await ledger.links.quarantine_fresh("intro", keep_epoch="last", at=NOW) == 0
+
+
+async def test_lookups_use_their_indexes(tmp_path: Path) -> None:
+    """SQLite finds a customer, an e-mail and fresh or lapsing links without walking the table."""
+    ledger = Ledger.open(f"sqlite:///{tmp_path}/ledger.sqlite3")
+    await ledger.upgrade()
+    plans: list[str] = []
+    database = ledger._database
+    plain = sqlite3.connect(tmp_path / "ledger.sqlite3")
+
+    def explain(_conn: Any, _cursor: Any, statement: str, values: Any, *_rest: Any) -> None:
+        if "links" in statement and not statement.startswith(("BEGIN", "PRAGMA")):
+            rows = plain.execute(f"EXPLAIN QUERY PLAN {statement}", tuple(values)).fetchall()
+            plans.append(" | ".join(row[3] for row in rows))
+
+    from sqlalchemy import event
+
+    for engine in (database._reader, database._writer):
+        event.listen(engine.sync_engine, "before_cursor_execute", explain)
+    await ledger.links.claim_of("intro", "ada")
+    await ledger.links.live_by_email(["intro", "demo"], "ada@example.com", since=NOW)
+    await ledger.links.fresh("intro", before=NOW, limit=10)
+    await ledger.links.lapse(NOW)
+    await ledger.links.find(["a-1", "a-2"])
+    _ = [page async for page in ledger.links.live_bindings("intro")]
+    await ledger.links.counts()
+    plain.close()
+    await ledger.close()
+    used = [
+        "meeting_sid_customer_id (",
+        "ix_links_email_key (",
+        "meeting_sid_state_created_at (",
+        "ix_links_lapses_at (",
+        "(slug=?)",
+        "meeting_sid_claimed_at_slug (",
+        "COVERING INDEX ix_links_meeting_sid_state",
+    ]
+    for plan, index in zip(plans, used, strict=True):
+        assert index in plan, plan
+        assert "TEMP B-TREE FOR ORDER BY" not in plan or "email" in plan, plan

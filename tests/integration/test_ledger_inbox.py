@@ -1,0 +1,169 @@
+"""The inbox: nothing that was accepted is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from ledger_samples import NOW
+
+from pool.errors import UnknownEvent
+from pool.ledger import EventState, InboxEvent, Ledger, NewEvent
+
+pytest_plugins = ("ledger_fixtures",)
+
+
+def event(event_id: str, seconds: int = 0, **fields: Any) -> NewEvent:
+    values: dict[str, Any] = {
+        "id": event_id,
+        "workspace": "default",
+        "source": "webhook",
+        "event": "booking_created",
+        "body": b'{"name": "Zo\xc3\xab <&>"}\x00\xff',
+        "received_at": NOW + timedelta(seconds=seconds),
+        "booking_sid": "bk-1",
+        "meeting_sid": "intro",
+    }
+    return NewEvent(**values | fields)
+
+
+async def _get(ledger: Ledger, event_id: str) -> InboxEvent:
+    kept = await ledger.inbox.get(event_id)
+    assert kept is not None
+    return kept
+
+
+async def test_an_event_is_kept_as_it_came(ledger: Ledger) -> None:
+    """The raw body comes back byte for byte."""
+    added, new = await ledger.inbox.add(event("e1"))
+    assert new
+    assert added == await _get(ledger, "e1")
+    assert added == InboxEvent(
+        id="e1",
+        workspace="default",
+        source="webhook",
+        event="booking_created",
+        booking_sid="bk-1",
+        meeting_sid="intro",
+        body=event("e1").body,
+        received_at=NOW,
+        state=EventState.PENDING,
+        reason="",
+        slug=None,
+        match=None,
+        attempts=0,
+        last_error=None,
+        not_before=None,
+        seen=1,
+        settled_at=None,
+    )
+    assert await ledger.inbox.get("e2") is None
+
+
+async def test_a_repeat_is_the_same_event(ledger: Ledger, other: Ledger) -> None:
+    """However many arrive at once, one is new, and all are counted."""
+    added = await asyncio.gather(
+        *(which.inbox.add(event("e1", n)) for n in range(10) for which in (ledger, other))
+    )
+    assert [new for _, new in added].count(True) == 1
+    assert (await _get(ledger, "e1")).seen == 20
+    await ledger.inbox.finish("e1", EventState.SETTLED, slug="a-1", match="slug")
+    repeat, new = await ledger.inbox.add(event("e1"))
+    assert (repeat.state, repeat.seen, new) == (EventState.SETTLED, 21, False)
+
+
+async def test_due_events_come_oldest_first(ledger: Ledger) -> None:
+    """Events that failed wait for their time; finished ones are never due."""
+    for number in (3, 1, 2, 4):
+        await ledger.inbox.add(event(f"e{number}", number))
+    await ledger.inbox.finish("e4", EventState.IGNORED, reason="not of ours")
+    assert await ledger.inbox.failed("e1", "boom", not_before=NOW + timedelta(hours=1)) == 1
+
+    async def due(seconds: float, limit: int = 100) -> list[str]:
+        when = NOW + timedelta(seconds=seconds)
+        return [one.id for one in await ledger.inbox.due(when, limit)]
+
+    assert await due(0) == ["e2", "e3"]
+    assert await due(0, 1) == ["e2"]
+    assert await due(3600) == ["e1", "e2", "e3"]
+    assert [one.id for one in await ledger.inbox.pending()][-2:] == ["e2", "e3"]
+    assert await ledger.inbox.count("pending") == 3
+    assert await ledger.inbox.count("dead") == 0
+
+
+async def test_an_event_that_keeps_failing_dies_and_may_be_retried(ledger: Ledger) -> None:
+    """After `max_attempts` it is dead; a person's retry makes it pending, due at once."""
+    await ledger.inbox.add(event("e1"))
+    for attempt in (1, 2, 3):
+        later = NOW + timedelta(days=attempt)
+        assert attempt == await ledger.inbox.failed("e1", "a\0b", not_before=later, max_attempts=3)
+    dead = await _get(ledger, "e1")
+    assert (dead.state, dead.attempts, dead.last_error) == (EventState.DEAD, 3, "a\ufffdb")
+    with pytest.raises(UnknownEvent):
+        await ledger.inbox.failed("e1", "late", not_before=NOW)
+    revived = await ledger.inbox.retry("e1")
+    assert revived == await _get(ledger, "e1")
+    assert (revived.state, revived.attempts) == (EventState.PENDING, 0)
+    assert [one.id for one in await ledger.inbox.due(NOW)] == ["e1"]
+    with pytest.raises(UnknownEvent):
+        await ledger.inbox.retry("unknown")
+
+
+async def test_a_settled_event_stays_settled(ledger: Ledger) -> None:
+    """A slower worker's lesser outcome does not undo it; an unknown event is refused."""
+    await ledger.inbox.add(event("e1"))
+    await ledger.inbox.finish("e1", EventState.UNMATCHED, reason="no link fits")
+    await ledger.inbox.finish("e1", EventState.SETTLED, slug="a-1", match="assigned")
+    await ledger.inbox.finish("e1", EventState.UNMATCHED, reason="no link fits")
+    settled = await _get(ledger, "e1")
+    assert (settled.state, settled.slug, settled.match) == (EventState.SETTLED, "a-1", "assigned")
+    assert settled.settled_at is not None
+    with pytest.raises(UnknownEvent):
+        await ledger.inbox.finish("unknown", EventState.SETTLED)
+
+
+async def test_unmatched_events_are_tried_again(ledger: Ledger) -> None:
+    """Those that were looked at before the time are pending again, as many as asked for."""
+    for number in range(3):
+        await ledger.inbox.add(event(f"e{number}", number))
+        await ledger.inbox.finish(f"e{number}", EventState.UNMATCHED)
+    looked_at = (await _get(ledger, "e0")).settled_at
+    assert looked_at is not None
+    assert await ledger.inbox.reopen_unmatched(looked_at) == 0
+    later = looked_at + timedelta(hours=1)
+    assert await ledger.inbox.reopen_unmatched(later, limit=2) == 2
+    assert await ledger.inbox.reopen_unmatched(later, limit=2) == 1
+    assert await ledger.inbox.count(EventState.PENDING) == 3
+
+
+async def test_a_bookings_unmatched_events_are_tried_again(ledger: Ledger) -> None:
+    """Those of this booking and workspace alone."""
+    for event_id, fields in (
+        ("e1", {}),
+        ("e2", {"booking_sid": "bk-2"}),
+        ("e3", {"workspace": "other"}),
+        ("e4", {}),
+    ):
+        await ledger.inbox.add(event(event_id, **fields))
+        await ledger.inbox.finish(event_id, EventState.UNMATCHED)
+    await ledger.inbox.finish("e4", EventState.SETTLED)
+    assert await ledger.inbox.reopen_booking("default", "bk-1") == 1
+    assert [one.id for one in await ledger.inbox.due(NOW)] == ["e1"]
+
+
+async def test_events_are_listed_newest_first(ledger: Ledger) -> None:
+    """All, or those of a state or a meeting."""
+    await ledger.inbox.add(event("e1", 1))
+    await ledger.inbox.add(event("e2", 2, meeting_sid=None, source="reconcile"))
+    await ledger.inbox.add(event("e3", 3))
+    await ledger.inbox.finish("e3", EventState.UNMATCHED)
+
+    async def listed(state: str | None = None, **filters: Any) -> list[str]:
+        return [one.id for one in await ledger.inbox.list(state, **filters)]
+
+    assert await listed() == ["e3", "e2", "e1"]
+    assert await listed("pending") == ["e2", "e1"]
+    assert await listed("unmatched", meeting_sid="intro") == ["e3"]
+    assert await listed(None, meeting_sid="intro", limit=1) == ["e3"]

@@ -1,0 +1,217 @@
+"""Links in the ledger: made, moved, counted, looked up."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from ledger_samples import NOW, TTL, claim, fresh, known
+
+from pool.ledger import Ledger
+from pool.links import Link, State
+
+pytest_plugins = ("ledger_fixtures",)
+
+
+async def test_a_link_comes_back_as_it_was_written(ledger: Ledger) -> None:
+    """Times come back aware, in UTC and exact to the millisecond, whatever zone they had."""
+    made = datetime(2026, 3, 29, 2, 30, 0, 999_999, timezone(timedelta(hours=2)))
+    await ledger.links.insert_fresh([fresh("one-off-a", created_at=made)])
+    kept = await known(ledger, "one-off-a")
+    assert kept == fresh("one-off-a", created_at=made.replace(microsecond=999_000))
+    assert kept.created_at.tzinfo is UTC
+    assert await ledger.links.get("one-off-b") is None
+
+
+async def test_a_naive_time_is_refused(ledger: Ledger) -> None:
+    """A time without a zone never enters the ledger."""
+    naive = fresh("one-off-a", created_at=NOW.replace(tzinfo=None))
+    with pytest.raises(ValueError, match="aware"):
+        await ledger.links.insert_fresh([naive])
+
+
+async def test_only_new_slugs_are_returned(ledger: Ledger) -> None:
+    """A slug that is known, or stands twice, is inserted at most once and never overwritten."""
+    assert await ledger.links.insert_fresh([]) == set()
+    assert await ledger.links.insert_fresh([fresh("a-1"), fresh("a-2")]) == {"a-1", "a-2"}
+    again = [fresh("a-2", epoch="e2"), fresh("a-3", epoch="e2"), fresh("a-3", epoch="e3")]
+    assert await ledger.links.insert_fresh(again) == {"a-3"}
+    assert (await known(ledger, "a-2")).epoch == "e1"
+    assert (await known(ledger, "a-3")).epoch == "e2"
+
+
+async def test_each_slug_is_new_for_one_of_many(ledger: Ledger, other: Ledger) -> None:
+    """When many insert the same slugs at once, each slug is returned to exactly one of them."""
+    slugs = [f"a-{number}" for number in range(200)]
+    batches = [[fresh(slug) for slug in slugs], [fresh(slug) for slug in reversed(slugs)]]
+    inserted = await asyncio.gather(
+        *(which.links.insert_fresh(batch) for which in (ledger, other) for batch in batches)
+    )
+    assert sorted(slug for each in inserted for slug in each) == sorted(slugs)
+
+
+async def test_move_takes_only_links_that_may_move(ledger: Ledger) -> None:
+    """Retiring skips claimed and unknown links, and does nothing the second time."""
+    await ledger.links.insert_fresh([fresh("a-1"), fresh("a-2"), fresh("a-3")])
+    await ledger.links.record([claim("a-2", "ada")])
+    slugs = ["a-3", "a-2", "a-1", "unknown"]
+    assert sorted(await ledger.links.move(slugs, State.RETIRED, at=NOW)) == ["a-1", "a-3"]
+    assert await ledger.links.move(slugs, State.RETIRED, at=NOW) == []
+    assert await ledger.links.move([], State.RETIRED, at=NOW) == []
+    assert (await known(ledger, "a-2")).state is State.CLAIMED
+
+
+async def test_quarantine_spares_the_epoch_that_is_kept(ledger: Ledger) -> None:
+    """Fresh links of older epochs are quarantined; other meetings and states are left alone."""
+    await ledger.links.insert_fresh(
+        [fresh("a-1"), fresh("a-2", epoch="e2"), fresh("b-1", meeting_sid="demo"), fresh("a-3")]
+    )
+    await ledger.links.record([claim("a-3", "ada")])
+    assert await ledger.links.quarantine_fresh("intro", keep_epoch="e2", at=NOW) == 1
+    assert (await known(ledger, "a-1")).state is State.QUARANTINED
+    assert await ledger.links.quarantine_fresh("intro", keep_epoch=None, at=NOW) == 1
+    assert await ledger.links.counts() == {
+        "intro": {State.QUARANTINED: 2, State.CLAIMED: 1},
+        "demo": {State.FRESH: 1},
+    }
+    assert await ledger.links.counts_of("demo") == {State.FRESH: 1}
+    assert await ledger.links.counts_of("none") == {}
+
+
+async def test_adopted_links_change_their_epoch_alone(ledger: Ledger) -> None:
+    """Adopting moves fresh links to the new epoch, and nothing else."""
+    await ledger.links.insert_fresh([fresh("a-1"), fresh("a-2"), fresh("b-1", meeting_sid="demo")])
+    await ledger.links.record([claim("a-2", "ada")])
+    assert await ledger.links.adopt_fresh("intro", "e2") == 1
+    assert await known(ledger, "a-1") == fresh("a-1", epoch="e2")
+    assert (await known(ledger, "a-2")).epoch == "e1"
+    assert (await known(ledger, "b-1")).epoch == "e1"
+
+
+async def test_fresh_links_are_listed_by_age(ledger: Ledger) -> None:
+    """The oldest come first, those made at or after the time are left out."""
+    made = [fresh(f"a-{n}", created_at=NOW - timedelta(seconds=n)) for n in range(5)]
+    await ledger.links.insert_fresh(made)
+    await ledger.links.record([claim("a-3", "ada")])
+    assert await ledger.links.fresh("intro", before=NOW, limit=2) == [made[4], made[2]]
+    assert len(await ledger.links.fresh("intro", before=NOW, limit=9)) == 3
+
+
+async def test_find_returns_what_is_known(ledger: Ledger) -> None:
+    """Unknown slugs are left out."""
+    await ledger.links.insert_fresh([fresh("a-1"), fresh("a-2")])
+    found = await ledger.links.find(["a-2", "unknown", "a-1"])
+    assert {link.slug for link in found} == {"a-1", "a-2"}
+    assert await ledger.links.find([]) == []
+
+
+async def test_the_claim_of_a_customer_is_their_latest(ledger: Ledger) -> None:
+    """Cancelled and lapsed links and other meetings do not count."""
+    later = NOW + timedelta(seconds=1)
+    await ledger.links.record(
+        [
+            claim("a-1", "ada"),
+            claim("a-2", "ada", claimed_at=later),
+            claim("b-1", "ada", meeting_sid="demo", claimed_at=later + TTL),
+        ]
+    )
+    latest = await ledger.links.claim_of("intro", "ada")
+    assert latest is not None
+    assert latest.slug == "a-2"
+    await ledger.links.settle("a-2", State.CANCELLED, booking_sid="b", at=NOW, match="slug")
+    earlier = await ledger.links.claim_of("intro", "ada")
+    assert earlier is not None
+    assert earlier.slug == "a-1"
+    await ledger.links.settle("a-1", State.CONSUMED, booking_sid="b", at=NOW, match="slug")
+    assert await ledger.links.claim_of("intro", "ada") == await ledger.links.get("a-1")
+    assert await ledger.links.claim_of("intro", "bob") is None
+
+
+async def test_claims_lapse_when_their_time_is_over(ledger: Ledger) -> None:
+    """Oldest first, at most as many as asked for, and only claimed links."""
+    ends = [NOW + timedelta(milliseconds=n) for n in range(4)]
+    await ledger.links.record([claim(f"a-{n}", f"c{n}", lapses_at=ends[n]) for n in range(4)])
+    await ledger.links.settle("a-0", State.CONSUMED, booking_sid="b", at=NOW, match="slug")
+    assert await ledger.links.lapse(ends[3], limit=1) == 1
+    assert (await known(ledger, "a-1")).state is State.LAPSED
+    assert await ledger.links.lapse(ends[3]) == 1
+    assert await ledger.links.lapse(ends[3]) == 0
+    assert (await known(ledger, "a-0")).state is State.CONSUMED
+    assert (await known(ledger, "a-3")).state is State.CLAIMED
+
+
+async def test_an_email_finds_at_most_two_live_claims(ledger: Ledger) -> None:
+    """Case does not count; old, lapsed and booked claims and other meetings do."""
+    mail = "Zoë.Ö@Example.com"
+    await ledger.links.record(
+        [
+            claim("a-1", "c1", email=mail),
+            claim("a-2", "c2", email=mail.lower(), claimed_at=NOW - TTL),
+            claim("a-3", "c3", email=mail, lapses_at=NOW),
+            claim("a-4", "c4", email="other@example.com"),
+            claim("x-1", "c5", email=mail, meeting_sid="elsewhere"),
+        ]
+    )
+    await ledger.links.lapse(NOW + timedelta(seconds=1))
+
+    async def found(**since: datetime) -> list[str]:
+        links = await ledger.links.live_by_email(["intro", "demo"], mail.upper(), **since)
+        return [link.slug for link in links]
+
+    assert await found(since=NOW) == ["a-1"]
+    assert await found(since=NOW - TTL) == ["a-1", "a-2"]
+    await ledger.links.record([claim("b-1", "c6", email=mail, meeting_sid="demo")])
+    assert len(await found(since=NOW - TTL)) == 2
+    assert await ledger.links.live_by_email([], mail, since=NOW) == []
+
+
+async def test_a_booking_finds_its_link(ledger: Ledger) -> None:
+    """Within the meetings given, and only if it used one link alone."""
+    await ledger.links.insert_fresh([fresh(f"a-{n}") for n in range(3)])
+    for slug, booking in (("a-0", "bk-0"), ("a-1", "bk-1"), ("a-2", "bk-1")):
+        await ledger.links.settle(slug, State.CONSUMED, booking_sid=booking, at=NOW, match="slug")
+    assert await ledger.links.by_booking(["intro"], "bk-0") == await known(ledger, "a-0")
+    assert await ledger.links.by_booking(["demo"], "bk-0") is None
+    assert await ledger.links.by_booking(["intro"], "bk-1") is None
+
+
+@pytest.mark.parametrize("batch", [1, 3, 7, 100])
+async def test_live_bindings_stream_all_and_only_them(ledger: Ledger, batch: int) -> None:
+    """Every claimed, consumed and cancelled link with a customer comes once, oldest first."""
+    claims = [
+        # Equal times, which only the slug tells apart, on both sides of a page's end.
+        claim(f"a-{n}", f"c{n}", claimed_at=NOW + timedelta(milliseconds=n // 4))
+        for n in reversed(range(10))
+    ]
+    await ledger.links.record(claims)
+    await ledger.links.record([claim("b-1", "c1", meeting_sid="demo")])
+    await ledger.links.record([claim("a-l", "c-l", lapses_at=NOW)])
+    await ledger.links.lapse(NOW + timedelta(seconds=1))
+    await ledger.links.insert_fresh([fresh("a-f"), fresh("a-g")])
+    for slug, state in (("a-3", State.CONSUMED), ("a-5", State.CANCELLED), ("a-g", State.CONSUMED)):
+        await ledger.links.settle(slug, state, booking_sid="b", at=NOW, match="slug")
+
+    pages = [page async for page in ledger.links.live_bindings("intro", batch=batch)]
+
+    assert all(0 < len(page) <= batch for page in pages)
+    bindings = [binding for page in pages for binding in page]
+    assert [binding.slug for binding in bindings] == [f"a-{n}" for n in range(10)]
+    assert [binding.customer_id for binding in bindings] == [f"c{n}" for n in range(10)]
+    by_slug = {binding.slug: binding for binding in bindings}
+    assert by_slug["a-3"].state is State.CONSUMED
+    assert by_slug["a-3"].consumed_at == NOW
+    assert by_slug["a-5"].state is State.CANCELLED
+    assert by_slug["a-9"].claimed_at == NOW + timedelta(milliseconds=2)
+    assert by_slug["a-9"].lapses_at == NOW + TTL
+    assert [page async for page in ledger.links.live_bindings("none")] == []
+
+
+async def test_a_stream_of_bindings_may_be_left(ledger: Ledger) -> None:
+    """Leaving the stream early takes no connection away from others."""
+    await ledger.links.record([claim(f"a-{n}", f"c{n}") for n in range(20)])
+    for _ in range(30):
+        pages = ledger.links.live_bindings("intro", batch=1)
+        await anext(pages)
+        await pages.aclose()  # type: ignore[attr-defined]
+    assert isinstance(await ledger.links.get("a-1"), Link)

@@ -1,0 +1,108 @@
+"""What `linkpool up` starts, and the environment that its parts get."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from pool.settings import load
+from pool.up.data_dir import DataDirectory
+from pool.up.parts import Commands, Plan, make_plan
+
+
+@pytest.fixture(autouse=True)
+def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    for name in [name for name in os.environ if name.startswith("LINKPOOL_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def plan(tmp_path: Path, sids: tuple[str, ...] = ("demo",), **overrides: object) -> Plan:
+    settings = load(data_dir=tmp_path / "data", **overrides)
+    return make_plan(settings, DataDirectory(settings.data_dir), list(sids), Commands())
+
+
+def test_by_default_everything_is_started_here(tmp_path: Path) -> None:
+    """Redis, the sandbox, API, worker and beat, all wired to one another."""
+    made = plan(tmp_path, port=8123)
+    assert {part.name for part in made.parts} == {"redis", "sandbox", "api", "worker", "beat"}
+    settings = made.settings
+    assert settings.redis_url == (tmp_path / "data" / "redis.url").read_text().strip()
+    assert settings.broker_url == str(settings.redis_url)[:-1] + "1"
+    workspace = settings.workspaces["default"]
+    assert workspace.subdomain == "sandbox"
+    assert workspace.api_url == f"http://127.0.0.1:{made.sandbox_port}"
+    assert workspace.ref_field == "ref"
+    assert made.environ["SANDBOX_API_KEY"] == workspace.api_key.get_secret_value()
+    assert made.environ["LINKPOOL_DATA_DIR"] == str(tmp_path / "data")
+    assert "LINKPOOL_DATABASE_URL" not in made.environ
+    sandbox = next(part for part in made.parts if part.name == "sandbox")
+    assert "http://127.0.0.1:8123/v1/webhooks/default" in sandbox.command
+    assert sandbox.command[-2:] == ("--meeting", "demo")
+
+
+def test_a_users_own_redis_is_used_and_none_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LINKPOOL_REDIS_URL: no embedded Redis, and no file that names one."""
+    monkeypatch.setenv("LINKPOOL_REDIS_URL", "redis://elsewhere:6379/0")
+    made = plan(tmp_path)
+    assert not made.has("redis")
+    assert made.settings.redis_url == "redis://elsewhere:6379/0"
+    assert not (tmp_path / "data" / "redis.url").exists()
+
+
+def test_a_real_workspace_needs_no_sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a subdomain and a key the parts talk to the provider."""
+    monkeypatch.setenv("LINKPOOL_NEETOCAL_SUBDOMAIN", "acme")
+    monkeypatch.setenv("LINKPOOL_NEETOCAL_API_KEY", "real")
+    made = plan(tmp_path)
+    assert not made.has("sandbox")
+    assert made.sandbox_port is None
+    assert "SANDBOX_API_KEY" not in made.environ
+    assert made.settings.workspaces["default"].api_url == "https://acme.neetocal.com"
+
+
+def test_the_users_own_secrets_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the environment, or from a file, which the parts then read for themselves."""
+    (tmp_path / "secret").write_text("from a file\n")
+    monkeypatch.setenv("LINKPOOL_ADMIN_KEY", "lp_mine")
+    monkeypatch.setenv("LINKPOOL_SECRET_KEY_FILE", str(tmp_path / "secret"))
+    made = plan(tmp_path)
+    assert made.settings.admin_key is not None
+    assert made.settings.admin_key.get_secret_value() == "lp_mine"
+    assert made.settings.secret_key is not None
+    assert made.settings.secret_key.get_secret_value() == "from a file"
+    assert "LINKPOOL_SECRET_KEY" not in made.environ
+    assert not (tmp_path / "data" / "admin.key").exists()
+
+
+def test_what_the_command_line_changed_reaches_the_parts(tmp_path: Path) -> None:
+    """Every setting given to `up` is in the environment that they inherit."""
+    made = plan(tmp_path, host="0.0.0.0", port=8124, log_level="debug", redis_forgets=False)
+    assert made.settings.host == "0.0.0.0"
+    assert made.settings.port == 8124
+    assert made.settings.log_level == "debug"
+    assert made.settings.redis_forgets is False
+    assert made.api_url == "http://127.0.0.1:8124"
+
+
+def test_made_keys_are_private_and_kept(tmp_path: Path) -> None:
+    """The admin key has the form of every key; a second plan has the same ones."""
+    first, second = plan(tmp_path), plan(tmp_path)
+    assert first.environ == second.environ
+    for name in ("admin.key", "secret.key", "sandbox.keys", "redis.password", "redis.url"):
+        assert stat.S_IMODE((tmp_path / "data" / name).stat().st_mode) == 0o600
+    prefix, name, secret = (tmp_path / "data" / "admin.key").read_text().strip().split("_", 2)
+    assert (prefix, len(name), len(secret)) == ("lp", 8, 43)
+
+
+def test_without_meetings_the_sandbox_takes_any(tmp_path: Path) -> None:
+    """No --meeting on the command line: meetings may be added later."""
+    made = plan(tmp_path, sids=())
+    assert any("--any-meeting" in part.command for part in made.parts)
+    assert not any("--meeting" in part.command for part in made.parts)

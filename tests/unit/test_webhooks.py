@@ -1,0 +1,429 @@
+"""Webhooks: an exact table of signatures, and a parser that nothing can crash."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import json
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pool.errors import BadSignature, MalformedJson
+from pool.links import is_slug
+from pool.providers import webhooks
+from pool.providers.base import BookingEvent
+
+SECRET = "secret-of-the-webhook"
+SLUG = "one-off-c5530bc7c9ab"
+
+
+def sign(body: bytes, secret: str = SECRET) -> str:
+    return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+
+
+PLAIN = b'{"event":"booking_created","booking":{"sid":"b1"}}'
+RAW = '{"event":"booking_created","booking":{"name":"Zoë <&> 🎉 \u2028"}}'.encode()
+ESCAPED = (
+    b'{"event":"booking_created","booking":'
+    b'{"name":"Zo\\u00eb \\u003c\\u0026\\u003e \\ud83c\\udf89 \\u2028"}}'
+)
+SHOUTED = ESCAPED.replace(b"\\u00eb", b"\\u00EB")
+HALF = RAW.replace(b"<&>", b"\\u003c\\u0026\\u003e")
+RESERIALISED = json.dumps(json.loads(PLAIN)).encode()
+REORDERED = b'{"booking":{"sid":"b1"},"event":"booking_created"}'
+NOT_UTF8 = b'{"event":"\xff<"}'
+GOOD = sign(PLAIN)
+
+ACCEPTED = {
+    "the bytes that arrived": (PLAIN, GOOD),
+    "hex in capitals": (PLAIN, "sha256=" + GOOD[7:].upper()),
+    "hex in both cases": (PLAIN, GOOD[:40] + GOOD[40:].upper()),
+    "raw body, hashed raw": (RAW, sign(RAW)),
+    "raw body, hashed escaped": (RAW, sign(ESCAPED)),
+    "escaped body, hashed escaped": (ESCAPED, sign(ESCAPED)),
+    "partly escaped body, hashed escaped": (HALF, sign(ESCAPED)),
+    "bytes that are not UTF-8": (NOT_UTF8, sign(NOT_UTF8)),
+    "an empty body": (b"", sign(b"")),
+}
+REFUSED = {
+    "no header": (PLAIN, []),
+    "two headers, both right": (PLAIN, [GOOD, GOOD]),
+    "two headers, one right": (PLAIN, [GOOD, sign(b"x")]),
+    "two values in one header": (PLAIN, [f"{GOOD}, {GOOD}"]),
+    "an empty header": (PLAIN, [""]),
+    "another secret": (PLAIN, [sign(PLAIN, "other")]),
+    "an empty secret": (PLAIN, [sign(PLAIN, "")]),
+    "another body": (PLAIN + b" ", [GOOD]),
+    "the last digit wrong": (PLAIN, [GOOD[:-1] + ("0" if GOOD[-1] != "0" else "1")]),
+    "without the prefix": (PLAIN, [GOOD[7:]]),
+    "prefix in capitals": (PLAIN, ["SHA256=" + GOOD[7:]]),
+    "another method": (PLAIN, ["sha1=" + hmac.new(b"x", PLAIN, hashlib.sha1).hexdigest()]),
+    "cut short": (PLAIN, [GOOD[:-2]]),
+    "too long": (PLAIN, [GOOD + "00"]),
+    "a space before": (PLAIN, [" " + GOOD]),
+    "a line end after": (PLAIN, [GOOD + "\n"]),
+    "letters that are not ASCII": (PLAIN, ["sha256=" + "ä" * 64]),
+    "digits that are not ASCII": (PLAIN, ["sha256=" + "٣" * 64]),
+    "a lone surrogate": (PLAIN, ["sha256=" + "\ud800" * 64]),
+    "written again with spaces": (PLAIN, [sign(RESERIALISED)]),
+    "written again in another order": (PLAIN, [sign(REORDERED)]),
+    "escaped with hex in capitals": (RAW, [sign(SHOUTED)]),
+    "escaped body, hashed raw": (ESCAPED, [sign(RAW)]),
+    "not UTF-8, hashed with replacement": (NOT_UTF8, [sign(b'{"event":"\\ufffd\\u003c"}')]),
+}
+
+
+@pytest.mark.parametrize("case", ACCEPTED)
+def test_these_signatures_are_accepted(case: str) -> None:
+    """One header, the right secret, over the raw or the escaped bytes."""
+    body, signature = ACCEPTED[case]
+    webhooks.verify(SECRET, body, [signature])
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_these_signatures_are_refused(case: str) -> None:
+    """Everything else, without a word about the secret or the right value."""
+    body, signatures = REFUSED[case]
+    with pytest.raises(BadSignature) as caught:
+        webhooks.verify(SECRET, body, signatures)
+    assert SECRET not in str(caught.value)
+    assert sign(body)[7:] not in str(caught.value)
+
+
+@given(st.binary(max_size=200), st.lists(st.text(max_size=80), max_size=3))
+def test_no_signature_raises_anything_but_a_refusal(body: bytes, signatures: list[str]) -> None:
+    """Any bytes and any header text are refused in the one documented way."""
+    with pytest.raises(BadSignature):
+        webhooks.verify(SECRET, body, signatures)
+
+
+@given(st.text())
+def test_escaping_is_what_json_itself_would_write(text: str) -> None:
+    """The escaped form of a JSON string is the ASCII form, plus the three HTML characters."""
+    # Lone surrogates are not UTF-8; DEL is ASCII, though json.dumps escapes it, too.
+    text = text.encode("utf-8", "ignore").decode().replace("\x7f", "")
+    raw = json.dumps(text, ensure_ascii=False).encode()
+    ascii_only = json.dumps(text)
+    for each in "<>&":
+        ascii_only = ascii_only.replace(each, f"\\u{ord(each):04x}")
+    webhooks.verify(SECRET, raw, [sign(ascii_only.encode())])
+
+
+# -- parsing --------------------------------------------------------------------------
+
+
+def parse(payload: Any, ref_field: str | None = "ref") -> BookingEvent:
+    return webhooks.parse(json.dumps(payload).encode(), ref_field)
+
+
+FULL = {
+    "id": "7a0e",
+    "sid": "b1",
+    "name": "Zoë <&>",
+    "email": " zoe@example.test ",
+    "starts_at": "2026-12-01T10:00:00Z",
+    "status": "confirmed",
+    "meeting": {"name": "Intro", "sid": "m1"},
+    "client_booking_url": f"https://acme.neetocal.com/bookings/b1?from={SLUG}",
+    "form_responses": [
+        {"field": "Why?", "value": "Because", "type": "text", "field_code": "why"},
+        {"field": "Ref", "value": SLUG, "type": "text", "field_code": "ref"},
+    ],
+    "created_at": "2026-11-22T07:00:00.123+01:00",
+    "updated_at": "2026-11-22T09:00:00Z",
+}
+
+
+def test_a_whole_payload_is_read_whole() -> None:
+    """All documented fields of a booking reach the event."""
+    event = parse({"event": "booking_created", "booking": FULL})
+    assert event.kind == "booked"
+    assert event.name == "booking_created"
+    assert (event.booking_sid, event.meeting_sid) == ("b1", "m1")
+    assert event.email == "zoe@example.test"
+    assert event.ref == SLUG
+    assert event.at == datetime(2026, 11, 22, 6, 0, 0, 123_000, tzinfo=UTC)
+    assert event.tokens.count(SLUG) == 1
+    assert event.tokens[:2] == ("booking_created", "7a0e")
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"event": "booking_created", "booking": FULL},
+        {"webhook": {"event": "booking_created", "booking": FULL}},
+        {"webhook": {"event": "booking_created", "data": {"booking": FULL}}},
+        {"webhook": {"event": "booking_created", "payload": FULL}},
+        {"event": "booking_created", "data": {"booking": FULL}},
+        {"event": "booking_created", "data": FULL},
+        {"event_type": "booking.created", "payload": {"booking": FULL}},
+        {"event": "booking_created", "webhook": None, "data": [], "booking": FULL},
+    ],
+)
+def test_every_known_envelope_holds_the_same_booking(payload: Any) -> None:
+    """Wrapped or not, the event is the same."""
+    event = parse(payload)
+    assert (event.kind, event.booking_sid, event.ref) == ("booked", "b1", SLUG)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("booking_created", "booked"),
+        ("booking_cancelled", "cancelled"),
+        ("booking_canceled", "cancelled"),
+        ("Booking-Rescheduled", "rescheduled"),
+        ("booking_no_show", "other"),
+        ("created", "other"),
+        ("", "other"),
+        (None, "other"),
+        (7, "other"),
+        ({"name": "booking_created"}, "other"),
+    ],
+)
+def test_each_event_has_its_kind(name: Any, kind: str) -> None:
+    """What is not known is other, never a guess."""
+    assert parse({"event": name, "booking": FULL}).kind == kind
+
+
+def test_later_events_happened_when_the_booking_was_last_changed() -> None:
+    """A booking's creation time is not the time of its cancellation."""
+    event = parse({"event": "booking_cancelled", "booking": FULL})
+    assert event.at == datetime(2026, 11, 22, 9, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("value", "ref"),
+    [
+        (SLUG, SLUG),
+        (f" {SLUG}\n", SLUG),
+        ([SLUG], SLUG),
+        (["no slug here", None, SLUG], SLUG),
+        ([], None),
+        ([[SLUG]], None),
+        ("not a slug", None),
+        (f"{SLUG}\x00", None),
+        ("a" * 129, None),
+        (1234, "1234"),
+        (True, None),
+        (1.5, None),
+        (None, None),
+        ({"value": SLUG}, None),
+    ],
+)
+def test_the_ref_is_a_slug_or_nothing(value: Any, ref: str | None) -> None:
+    """Visitors can write what they like into that field."""
+    responses = [None, 7, {"field_code": 7}, {"field_code": "ref", "value": value}]
+    event = parse({"event": "booking_created", "booking": {"form_responses": responses}})
+    assert event.ref == ref
+
+
+def test_without_a_ref_field_no_answer_is_a_ref() -> None:
+    """Only the field that was configured counts."""
+    assert parse({"event": "x", "booking": FULL}, ref_field=None).ref is None
+    assert parse({"event": "x", "booking": FULL}, ref_field="why_not").ref is None
+
+
+@pytest.mark.parametrize(
+    ("booking", "field", "value"),
+    [
+        ({}, "booking_sid", None),
+        ({"sid": 7}, "booking_sid", "7"),
+        ({"id": "x"}, "booking_sid", "x"),
+        ({"sid": "", "id": "x"}, "booking_sid", "x"),
+        ({"sid": "a\x00"}, "booking_sid", None),
+        ({"sid": "a" * 129}, "booking_sid", None),
+        ({"sid": ["a"]}, "booking_sid", None),
+        ({"sid": 10**30}, "booking_sid", None),
+        ({"meeting_sid": "m2", "meeting": {"sid": "m1"}}, "meeting_sid", "m2"),
+        ({"meeting": {"sid": "a b"}}, "meeting_sid", None),
+        ({"meeting": "m1"}, "meeting_sid", None),
+        ({"email": "none"}, "email", None),
+        ({"email": "a@b\x00.test"}, "email", None),
+        ({"email": 7, "client_email": "a@b.test"}, "email", "a@b.test"),
+        ({"email": "a@" + "b" * 400}, "email", None),
+        ({"created_at": "yesterday"}, "at", None),
+        ({"created_at": 1_700_000_000}, "at", None),
+        ({"created_at": "0001-01-01T00:00:00+10:00"}, "at", None),
+        ({"created_at": "2026-11-22"}, "at", datetime(2026, 11, 22, tzinfo=UTC)),
+        ({"updated_at": "2026-11-22T06:00:00"}, "at", datetime(2026, 11, 22, 6, tzinfo=UTC)),
+    ],
+)
+def test_unusable_fields_are_missing_fields(booking: Any, field: str, value: Any) -> None:
+    """What cannot be stored or compared safely is not there."""
+    event = parse({"event": "booking_created", "booking": booking})
+    assert getattr(event, field) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        SLUG,
+        f"https://acme.neetocal.com/{SLUG}",
+        f"https://acme.neetocal.com/{SLUG}?x=1#y",
+        f"https://x.test/?next=https%3A%2F%2Facme.neetocal.com%2F{SLUG}%3Fx",
+        f"Your link: <a href='/{SLUG}'>here</a>",
+        f"ü{SLUG}ü",
+    ],
+)
+def test_a_slug_is_found_wherever_it_stands(text: str) -> None:
+    """Alone, in text, in a URL, and in a URL within a URL."""
+    assert SLUG in parse({"event": "x", "booking": {"metadata": [{"deep": text}]}}).tokens
+
+
+def test_tokens_are_whole_runs_of_values_only() -> None:
+    """Keys do not count, nor do parts of longer runs, nor what is too short or too long."""
+    payload = {"some_key_here": ["abc", "abcd", "x" * 128, "y" * 129, "abcd", "-abcd", f"{SLUG}ff"]}
+    assert parse(payload).tokens == ("abcd", "x" * 128, f"{SLUG}ff")
+
+
+def test_tokens_are_bounded() -> None:
+    """However much a payload holds, 500 are kept, the first ones."""
+    tokens = parse({"event": "x", "all": [f"token{n}" for n in range(2000)]}).tokens
+    assert len(tokens) == 500
+    assert tokens[0] == "token0"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b'"x"',
+        b"7",
+        b"{",
+        b"{}x",
+        b"{'a': 1}",
+        b"\xef\xbb\xbf{}",
+        b'{"a": NaN}',
+        b'{"a": Infinity}',
+        b'{"a": 1e999}',
+        b'{"a": ' + b"9" * 9999 + b"}",
+        b'{"a": "\xff"}',
+        b'{"a": "\xed\xa0\x80"}',
+        b'{"a": "\\ud800"}',
+        b'{"a": "\\udc00 x"}',
+        b'{"a": "\x00"}',
+        '{"a": "x"}'.encode("utf-16"),
+        b'{"a":' * 100_000,
+        b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"a":' + b"[" * 64 + b"]" * 64 + b"}",
+    ],
+)
+def test_what_is_not_json_is_malformed(body: bytes) -> None:
+    """Broken, deep and out-of-range JSON is refused, in the one documented way."""
+    with pytest.raises(MalformedJson):
+        webhooks.parse(body, "ref")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{}",
+        b'{"event": "x", "event": "booking_created"}',
+        b'{"a":' + b"[" * 63 + b"]" * 63 + b"}",
+        b'{"a": 123456789012345678901234567890}',
+        b'{"booking": []}',
+        b'{"webhook": {"webhook": {"webhook": {}}}}',
+        b'{"event": "\\u0000\\n"}',
+    ],
+)
+def test_odd_json_is_tolerated(body: bytes) -> None:
+    """Missing, doubled and unknown things do not make a payload unreadable."""
+    event = webhooks.parse(body, "ref")
+    assert not any(each < " " for each in event.name)
+
+
+FIELDS = ["event", "webhook", "data", "payload", "booking", "sid", "id", "email", "meeting"]
+FIELDS += ["meeting_sid", "form_responses", "field_code", "value", "created_at", "updated_at"]
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=30)
+    | st.sampled_from([SLUG, "2026-11-22T06:00:00Z", "booking_created", "a@b.test"]),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(FIELDS) | st.text(max_size=5),
+            inner,
+            max_size=5,
+        )
+    ),
+    max_leaves=30,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(json_values)
+def test_any_json_gives_an_event_fit_to_be_stored(payload: Any) -> None:
+    """The parser raises MalformedJson or returns values of the promised form."""
+    try:
+        event = parse(payload, "a@b.test")
+    except MalformedJson:
+        return
+    assert event.ref is None or is_slug(event.ref)
+    assert all(is_slug(token) for token in event.tokens)
+    assert event.at is None or event.at.utcoffset() is not None
+    for text in (event.name, event.booking_sid, event.meeting_sid, event.email):
+        assert text is None or "\x00" not in text
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=300))
+def test_any_bytes_give_an_event_or_malformed_json(body: bytes) -> None:
+    """Nothing else is ever raised."""
+    try:
+        webhooks.parse(body, "ref")
+    except MalformedJson:
+        return
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_a_broken_payload_gives_an_event_or_malformed_json(data: st.DataObject) -> None:
+    """Nor when a good payload is cut, or has bytes changed."""
+    body = bytearray(json.dumps({"event": "booking_created", "booking": FULL}).encode())
+    for _ in range(data.draw(st.integers(1, 4))):
+        body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
+    del body[data.draw(st.integers(0, len(body))) :]
+    try:
+        webhooks.parse(bytes(body), "ref")
+    except MalformedJson:
+        return
+
+
+KIB_256 = 256 * 1024
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        json.dumps({"a": "x" * KIB_256}).encode(),
+        json.dumps({"a": "%2" * (KIB_256 // 2)}).encode(),
+        json.dumps({"a": "abcd " * (KIB_256 // 5)}).encode(),
+        json.dumps({"a": " ".join(f"t{n:05}" for n in range(KIB_256 // 7))}).encode(),
+        b'{"a":[' + b"[]," * (KIB_256 // 3) + b"1]}",
+        b'{"a":[' + b"9," * (KIB_256 // 2) + b"1]}",
+        b'{"a":' + b"9" * KIB_256 + b"}",
+        ('{"a":"' + "é<" * (KIB_256 // 3) + '"}').encode(),
+        b'{"webhook":' * 60 + b"{}" + b"}" * 60,
+    ],
+)
+def test_the_largest_webhook_takes_bounded_time(body: bytes) -> None:
+    """256 KiB of the worst kind are verified and parsed well within a second."""
+    started = time.process_time()
+    with pytest.raises(BadSignature):
+        webhooks.verify(SECRET, body, [GOOD])
+    with contextlib.suppress(MalformedJson):
+        webhooks.parse(body, "ref")
+    assert time.process_time() - started < 1.0
