@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from sandbox.state import Booking, Meeting, iso, utc_now
+from sandbox.clock import iso, utc_now
+from sandbox.state import Booking, Meeting
 
 DURATION_MINUTES = 30
 PAGE_SIZE = 30

@@ -17,8 +17,9 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from sandbox.answers import chosen, meeting_json, page_of
+from sandbox.clock import utc_now
 from sandbox.core import Sandbox
-from sandbox.state import Meeting, Refused, utc_now
+from sandbox.state import Meeting, Refused
 
 PREFIX = "/api/external/v2"
 HUGE_BYTES = 10 * 1024 * 1024

@@ -11,9 +11,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sandbox import forms
+from sandbox.clock import slots, utc_now
 from sandbox.core import Sandbox
 from sandbox.knobs import KnobError
-from sandbox.state import Booking, Refused, slots, utc_now
+from sandbox.state import Booking, Refused
 
 LINKS_MOST = 1_000_000
 TIMES_MOST = 1000

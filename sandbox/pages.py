@@ -163,7 +163,7 @@ def index(
     tables = [
         _table(
             "Meetings",
-            ("SID", "Name", "Links made since start"),
+            ("SID", "Name", "Made since start"),
             [map(str, row) for row in meetings],
         ),
         _table(

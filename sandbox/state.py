@@ -6,9 +6,10 @@ import secrets
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
+from sandbox.clock import iso, utc_now
 from sandbox.journal import Journal
 
 MEETINGS_MOST = 20_000
@@ -60,26 +61,6 @@ class Booking:
     status: str = "confirmed"  # or cancelled
     cancel_reason: str | None = None
     answers: dict[str, str] = field(default_factory=dict)
-
-
-def utc_now() -> datetime:
-    """The time, aware."""
-    return datetime.now(UTC)
-
-
-def iso(moment: datetime) -> str:
-    """As the API writes times; text order is time order."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def slots(now: datetime) -> list[str]:
-    """The times one can book: three a day on the next three days."""
-    midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    return [
-        iso(midnight + timedelta(days=day, hours=hour, minutes=minute))
-        for day in (1, 2, 3)
-        for hour, minute in ((10, 0), (13, 30), (16, 0))
-    ]
 
 
 class State:

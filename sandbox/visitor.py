@@ -10,9 +10,10 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route
 
 from sandbox import forms, pages
+from sandbox.clock import slots, utc_now
 from sandbox.core import Sandbox
 from sandbox.knobs import knob_facts
-from sandbox.state import Link, Refused, slots, utc_now
+from sandbox.state import Link, Refused
 
 RECENT = 12
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import httpx
 
+from sandbox.clock import iso, utc_now
 from sandbox.counters import Counters
 from sandbox.knobs import Knobs
 from sandbox.misbehaviour import Misbehaviour
 from sandbox.signing import SIGNATURE_HEADER, Signed, signed
-from sandbox.state import iso, utc_now
 
 RETRIES = 6
 TIMEOUT_SECONDS = 10

@@ -29,10 +29,10 @@ _CLAIM: dict[str, Any] = {"content": {"application/json": {"schema": _SCHEMAS[1]
     status_code=201,
     response_class=Response,
     responses={
-        200: {"description": "The customer's existing link"} | _CLAIM,
-        201: {"description": "A link claimed now"} | _CLAIM,
-    }
-    | problem_answers(400, 401, 403, 404, 408, 413, 422, 429, 503),
+        **problem_answers(400, 401, 403, 404, 408, 413, 422, 429, 503),
+        200: _CLAIM | {"description": "The customer's existing link"},
+        201: _CLAIM | {"description": "A link claimed now"},
+    },
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -55,8 +55,10 @@ async def claim(sid: str, request: Request) -> Response:
 @router.get(
     "/meetings/{sid}/claims/{customer_id:path}",
     response_class=Response,
-    responses=problem_answers(401, 403, 404, 422, 503)
-    | {200: _CLAIM | {"description": "The claim"}},
+    responses={
+        **problem_answers(401, 403, 404, 422, 503),
+        200: _CLAIM | {"description": "The claim"},
+    },
 )
 async def show_claim(
     sid: Sid, customer_id: str, caller: TheCaller, service: TheService

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import uvicorn
 
-from pool.api.app import Application
 from pool.logs import configure_logging
 from pool.metrics import share_metrics
 from pool.settings import Settings, load
+
+if TYPE_CHECKING:
+    from pool.api.app import Application
 
 GRACE_SECONDS = 5  # for requests that are under way when the server is told to stop
 KEEP_ALIVE_SECONDS = 30
@@ -15,6 +19,9 @@ KEEP_ALIVE_SECONDS = 30
 
 def make_application() -> Application:
     """What each server process runs; reads the settings from its environment."""
+    # Here and not above: the metrics library must find its directory when it is imported.
+    from pool.api.app import Application
+
     settings = load()
     configure_logging(settings)
     return Application(settings)

@@ -12,7 +12,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from ledger_samples import NOW, claim, fresh
+from ledger_samples import NOW, claim, fresh, no_threads_left
 from sqlalchemy import Connection, text
 
 from pool.errors import LedgerError, LedgerUnavailable, SettingsError
@@ -143,10 +143,11 @@ async def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None
     """Neither a damaged file nor a missing directory is taken for a defect of ours."""
     (tmp_path / "ledger.sqlite3").write_bytes(b"not a database at all" * 100)
     for path in (tmp_path / "ledger.sqlite3", tmp_path / "missing" / "ledger.sqlite3"):
-        ledger = Ledger.open(f"sqlite:///{path}")
-        with pytest.raises(LedgerUnavailable):
-            await ledger.links.counts()
-        await ledger.close()
+        async with no_threads_left():
+            ledger = Ledger.open(f"sqlite:///{path}")
+            with pytest.raises(LedgerUnavailable):
+                await ledger.links.counts()
+            await ledger.close()
 
 
 async def test_nobody_at_the_address_is_unavailable(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from sandbox.app import build
+from sandbox.clock import utc_now
 from sandbox.core import Config, Sandbox
-from sandbox.state import utc_now
 
 BASE = "http://sandbox.test"
 KEY = {"X-API-KEY": "k-1"}

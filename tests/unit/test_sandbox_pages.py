@@ -9,8 +9,8 @@ import httpx
 import pytest
 
 from sandbox.app import build
+from sandbox.clock import slots, utc_now
 from sandbox.core import Config, Sandbox
-from sandbox.state import slots, utc_now
 
 NASTY = "Zoë <&> \"'><script>alert(1)</script>"
 

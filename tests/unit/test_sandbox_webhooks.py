@@ -178,11 +178,14 @@ async def test_failed_deliveries_are_repeated(sandbox: Sandbox, receiver: Receiv
 
 
 async def test_repeats_end(sandbox: Sandbox, receiver: Receiver) -> None:
-    """After six repeats a delivery has failed, and says what it got."""
-    sandbox.set_knobs({"webhook_retry_seconds": 0.001})
+    """After six repeats, each after twice the time, a delivery has failed and says why."""
+    sandbox.set_knobs({"webhook_retry_seconds": 0.005})
     receiver.statuses = [500] * 20
+    loop = asyncio.get_running_loop()
+    began = loop.time()
     _book(sandbox)
     await _sent(sandbox)
+    assert loop.time() - began >= 0.005 * (1 + 2 + 4 + 8 + 16 + 32)
     (delivery,) = sandbox.webhooks.log
     assert (delivery.state, delivery.attempts, delivery.last_status) == ("failed", 7, 500)
     assert sandbox.counters.webhooks == {"emitted": 1, "retried": 6, "failed": 1}
