@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import http.client
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-import httpx
 import typer
 
 from pool.cli.common import (
@@ -102,7 +102,7 @@ async def examine(parts: Parts, *, make_link: bool) -> AsyncIterator[Finding]:
     for name, workspace in parts.settings.workspaces.items():
         async for finding in _provider(parts, name, make_link=make_link):
             yield finding
-        yield await _webhook(parts.settings, name, workspace)
+        yield _webhook(parts.settings, name, workspace)
 
 
 async def _redis(parts: Parts) -> AsyncIterator[Finding]:
@@ -243,7 +243,7 @@ async def _make_one(parts: Parts, workspace: str, sid: str) -> Finding:
     return Finding(what, "ok", f"one was made for {sid}, is as documented, and entered the pool")
 
 
-async def _webhook(settings: Settings, name: str, workspace: Workspace) -> Finding:
+def _webhook(settings: Settings, name: str, workspace: Workspace) -> Finding:
     what = f"webhook {name}"
     if workspace.webhook_secret is None:
         return Finding(
@@ -255,23 +255,26 @@ async def _webhook(settings: Settings, name: str, workspace: Workspace) -> Findi
     body = b'{"event":"linkpool_doctor"}'
     secret = workspace.webhook_secret.get_secret_value().encode()
     signature = f"sha256={hmac.new(secret, body, hashlib.sha256).hexdigest()}"
-    url = f"http://{reachable(settings.host)}:{settings.port}/v1/webhooks/{name}"
+    host = reachable(settings.host)
+    connection = http.client.HTTPConnection(host, settings.port, timeout=5)
     try:
-        async with httpx.AsyncClient(timeout=5, trust_env=False) as client:
-            answer = await client.post(url, content=body, headers={SIGNATURE_HEADER: signature})
-    except httpx.HTTPError as error:
+        connection.request("POST", f"/v1/webhooks/{name}", body, {SIGNATURE_HEADER: signature})
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as error:
         return Finding(
             what,
             "warning",
-            f"the API does not answer at {url} ({type(error).__name__})",
+            f"the API does not answer at {host}:{settings.port} ({type(error).__name__})",
             "Start it; see LINKPOOL_HOST and LINKPOOL_PORT.",
         )
-    if answer.status_code == httpx.codes.ACCEPTED:
+    finally:
+        connection.close()
+    if status == http.HTTPStatus.ACCEPTED:
         return Finding(what, "ok", "an event signed with our secret is accepted")
     return Finding(
         what,
         "failed",
-        f"an event signed with our secret is answered {answer.status_code}",
+        f"an event signed with our secret is answered {status}",
         "The API runs with another secret than this command: restart it with the same settings.",
     )
 

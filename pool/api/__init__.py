@@ -1,0 +1,1 @@
+"""The web side: the claim lane, the routes, and the pages."""
