@@ -17,24 +17,44 @@ KEPT_CLAIMS = 200_000  # about 60 MB; 10 s at 20,000 claims/s
 
 
 class RedoBuffer:
-    """The claims this process answered lately, oldest first, bounded in time and number."""
+    """The claims this process answered lately, bounded in time and number."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._kept: deque[tuple[float, str, Redo]] = deque(maxlen=KEPT_CLAIMS)
+        self._kept: dict[str, deque[tuple[float, Redo]]] = {}
+        self._count = 0
 
     def remember(self, sid: str, redo: Redo) -> None:
-        """Keeps one answered claim, and forgets those that are too old."""
+        """Keeps one answered claim, and forgets those of its meeting that are too old."""
         now = self._clock()
-        self._kept.append((now, sid, redo))
-        while self._kept[0][0] < now - KEPT_SECONDS:
-            self._kept.popleft()
+        kept = self._kept.get(sid)
+        if kept is None:
+            kept = self._kept[sid] = deque()
+        kept.append((now, redo))
+        self._count += 1
+        self._prune(kept, now)
+        if self._count > KEPT_CLAIMS:
+            kept.popleft()
+            self._count -= 1
 
     def lately(self, sid: str) -> list[Redo]:
         """The claims of one meeting that were answered in the last KEPT_SECONDS."""
-        since = self._clock() - KEPT_SECONDS
-        return [redo for at, owner, redo in self._kept if owner == sid and at >= since]
+        kept = self._kept.get(sid)
+        if kept is None:
+            return []
+        self._prune(kept, self._clock())
+        return [redo for _, redo in kept]
 
     def sids(self) -> set[str]:
         """The meetings of which something is kept."""
-        return {sid for _, sid, _ in self._kept}
+        now = self._clock()
+        for sid, kept in list(self._kept.items()):
+            self._prune(kept, now)
+            if not kept:
+                del self._kept[sid]
+        return set(self._kept)
+
+    def _prune(self, kept: deque[tuple[float, Redo]], now: float) -> None:
+        while kept and kept[0][0] < now - KEPT_SECONDS:
+            kept.popleft()
+            self._count -= 1

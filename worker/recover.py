@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from pool.compose import Parts
-from pool.fence import Recovered
+from pool.fence import GRACE_SECONDS, Recovered
+from pool.store import keys
+
+AT_ONCE = 8
+LOCK_SECONDS = 60.0
 
 
-async def recover(parts: Parts, sid: str | None) -> set[str]:
-    """Recovers one meeting, or all that need it; the workspaces to top up now."""
-    meetings = {meeting.sid: meeting for meeting in await parts.ledger.meetings.all()}
-    sids = [sid] if sid else sorted(meetings)
-    workspaces = set()
-    for level in await parts.store.look(sids):
-        if level.fence == "fallen":
-            result = await parts.fence.recover(level.sid)
-            if result in (Recovered.OPENED, Recovered.QUARANTINED) and level.sid in meetings:
-                workspaces.add(meetings[level.sid].workspace)
-    return workspaces
+async def recover(parts: Parts) -> set[str]:
+    """Recovers every pool that needs it; the workspaces to top up now.
+
+    API processes get one moment, for all meetings together, to assert what they answered.
+    """
+    async with parts.store.locks.held(keys.task_lock("recover"), seconds=LOCK_SECONDS) as lock:
+        if lock is None:
+            return set()
+        meetings = {meeting.sid: meeting for meeting in await parts.ledger.meetings.all()}
+        levels = await parts.store.look(sorted(meetings))
+        fallen = [level.sid for level in levels if level.fence == "fallen"]
+        if not fallen:
+            return set()
+        await asyncio.sleep(GRACE_SECONDS)
+        slots = asyncio.Semaphore(AT_ONCE)
+
+        async def one(sid: str) -> Recovered:
+            async with slots:
+                return await parts.fence.recover(sid, grace_seconds=0.0)
+
+        async with asyncio.TaskGroup() as group:
+            tasks = {sid: group.create_task(one(sid)) for sid in fallen}
+        emptied = (Recovered.OPENED, Recovered.QUARANTINED)
+        return {meetings[sid].workspace for sid, task in tasks.items() if task.result() in emptied}

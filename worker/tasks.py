@@ -33,7 +33,8 @@ def register(app: Celery, loop: Loop) -> None:
 
     @app.task(name=TOP_UP)
     def _top_up(workspace: str) -> None:
-        loop.run(lambda parts: top_up.top_up(parts, workspace))
+        if loop.run(lambda parts: top_up.top_up(parts, workspace)):
+            hint(TOP_UP, workspace=workspace)
 
     @app.task(name=RECORD)
     def _record(sid: str | None = None) -> None:
@@ -44,9 +45,8 @@ def register(app: Celery, loop: Loop) -> None:
         loop.run(settle.settle)
 
     @app.task(name=RECOVER)
-    def _recover(sid: str | None = None) -> None:
-        recovered = loop.run(lambda parts: recover.recover(parts, sid))
-        for workspace in recovered:
+    def _recover() -> None:
+        for workspace in loop.run(recover.recover):
             hint(TOP_UP, workspace=workspace)
 
     @app.task(name=EXPIRE)

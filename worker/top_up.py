@@ -66,15 +66,15 @@ def plan(needs: list[Need], links: int) -> list[Need]:
     return planned
 
 
-async def top_up(parts: Parts, workspace: str) -> int:
-    """Tops up all pools of a workspace; how many links entered. 0 if somebody else is at it."""
+async def top_up(parts: Parts, workspace: str) -> bool:
+    """Tops up all pools of a workspace, if nobody else is at it; whether there is more to do."""
     maker = parts.makers.get(workspace)
     if maker is None:
         log.error("workspace is not configured", workspace=workspace)
-        return 0
+        return False
     await parts.ledger.ping()  # without it no link may be pooled, so none should be made
     async with parts.store.locks.held(keys.top_up_lock(workspace), seconds=LOCK_SECONDS) as lock:
-        return await TopUp(parts, workspace, maker).run(lock) if lock is not None else 0
+        return lock is not None and await TopUp(parts, workspace, maker).run(lock)
 
 
 class TopUp:
@@ -91,8 +91,11 @@ class TopUp:
         self._stop = False
         self.added = 0
 
-    async def run(self, lock: Held) -> int:
-        """Makes links until nothing is wanted, time is up, or the provider wants a rest."""
+    async def run(self, lock: Held) -> bool:
+        """Makes links until nothing is wanted, time is up, or the provider wants a rest.
+
+        True if time was up while more was wanted.
+        """
         started = time.monotonic()
         planned: deque[Need] = deque()
         looked_at = -LOOK_SECONDS
@@ -122,7 +125,7 @@ class TopUp:
                 await asyncio.gather(*self._under_way, return_exceptions=True)
         if self.added:
             log.info("topped up", workspace=self._workspace, links=self.added)
-        return self.added
+        return bool(planned) and time.monotonic() - started >= RUN_SECONDS
 
     # -- looking -------------------------------------------------------------------
 

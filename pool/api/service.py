@@ -190,7 +190,7 @@ class DeskListener:
     def fenced(self, sid: str) -> None:
         """The fence has fallen."""
         self._watch.fallen(sid)
-        self._nudges.send(RECOVER, sid=sid)
+        self._nudges.send(RECOVER)
 
     def batch(self, size: int) -> None:
         """A script call served this many customers."""

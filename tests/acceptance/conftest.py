@@ -1,0 +1,48 @@
+"""`linkpool up`, started once for the tests that do not stop or starve it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.acceptance.product import Product
+
+_serial = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    """A product that several modules use, each test with meetings of its own."""
+    # 200 links a second: the pools of so many meetings are full at once.
+    product = Product(tmp_path_factory.mktemp("shared"), "demo", PROVIDER_RATE="200")
+    try:
+        product.start()
+        yield product
+    finally:
+        product.close()
+
+
+@pytest.fixture
+def product(shared: Product) -> Product:
+    """The shared product, with a provider that behaves."""
+    return shared
+
+
+@pytest.fixture
+def new_meeting(product: Product) -> Callable[..., str]:
+    """Adds a meeting with a full pool, by default of 5 links; returns its SID."""
+
+    def add(*, fill: bool = True, **settings: object) -> str:
+        sid = f"meeting-{next(_serial)}"
+        product.put(sid, fill=fill, **({"min_fresh": 5, "cover_seconds": 0} | settings))
+        return sid
+
+    return add
+
+
+@pytest.fixture
+def sid(new_meeting: Callable[..., str]) -> str:
+    """A meeting of 5 links, of this test alone."""
+    return new_meeting()

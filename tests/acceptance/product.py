@@ -1,0 +1,278 @@
+"""The real product as its users have it: `linkpool up` as a process, spoken to over HTTP."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+from pool.up import ports
+
+T = TypeVar("T")
+
+LINKPOOL = (sys.executable, "-m", "pool.cli")
+START_SECONDS = 60.0  # how long a test waits, not what is promised
+SLOW = bool(os.environ.get("CI"))  # CI machines may be slow; see the tests that ask
+
+# What tells a part's processes from others', in their command lines.
+MARKS = {
+    "supervisord": "supervisor.supervisord",
+    "redis": "redis-server 127",
+    "api": "pool.cli api",
+    "worker": "-m worker worker",
+    "beat": "-m worker beat",
+    "sandbox": "-m sandbox",
+}
+
+
+def wait_until(
+    condition: Callable[[], T], seconds: float = 15.0, *, every: float = 0.05, what: str = ""
+) -> T:
+    """What `condition` returns once that is true; fails after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what or condition}"
+        time.sleep(every)
+    return found
+
+
+def clean_environment(**settings: str) -> dict[str, str]:
+    """This environment without any setting of linkpool's, but with these."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("LINKPOOL_", "SANDBOX_"))}
+    # Rich tables are as wide as the terminal, and tests look for whole words.
+    kept |= {"COLUMNS": "200", "NO_COLOR": "1"}
+    return kept | {f"LINKPOOL_{name}": value for name, value in settings.items()}
+
+
+class Product:
+    """One data directory, and `linkpool up` on it. `settings` are names without the prefix."""
+
+    def __init__(self, directory: Path, *meetings: str, **settings: str) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.directory = directory
+        self.data = directory / "data"
+        self.meetings = meetings
+        self.environ = clean_environment(**settings)
+        self.port = ports.choose()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.said = directory / "stdout"
+        self.complained = directory / "stderr"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.key = ""
+        self.sandbox_url = ""
+        self._http = httpx.Client(timeout=20, trust_env=False)
+
+    # -- life
+
+    def launch(self) -> None:
+        """Starts `linkpool up` and returns at once."""
+        command = [*LINKPOOL, "up", "--data-dir", str(self.data), "--port", str(self.port)]
+        for sid in self.meetings:
+            command += ["--meeting", sid]
+        with self.said.open("wb") as said, self.complained.open("ab") as complained:
+            self.process = subprocess.Popen(
+                command, stdout=said, stderr=complained, env=self.environ, cwd=self.directory
+            )
+
+    def start(self) -> float:
+        """Starts `linkpool up`; seconds until it said that it serves."""
+        started = time.monotonic()
+        self.launch()
+        assert self.process is not None
+        while "Ctrl-C stops" not in (said := self.said.read_text()):
+            assert self.process.poll() is None, self.complained.read_text()
+            assert time.monotonic() - started < START_SECONDS, self.complained.read_text()
+            time.sleep(0.02)
+        seconds = time.monotonic() - started
+        self.key = _said(said, r"Key +(\S+)")
+        self.sandbox_url = _said(said, r"Sandbox +(\S+)")
+        return seconds
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> int:
+        """Ends it as Ctrl-C does; its exit code."""
+        if self.process is None:
+            return 0
+        process, self.process = self.process, None
+        if process.poll() is None:
+            process.send_signal(how)
+        try:
+            return process.wait(40)
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+    def close(self) -> None:
+        """Ends it if need be, and lets go of everything."""
+        self.stop()
+        self._http.close()
+
+    # -- HTTP
+
+    def api(
+        self,
+        method: str,
+        path: str,
+        *,
+        key: str | None = None,
+        url: str | None = None,
+        **request: Any,
+    ) -> httpx.Response:
+        """One call to the API, by the admin key unless another is given ("" for none)."""
+        headers = dict(request.pop("headers", {}))
+        key = self.key if key is None else key
+        if key:
+            headers.setdefault("X-API-Key", key)
+        return self._http.request(method, (url or self.url) + path, headers=headers, **request)
+
+    def claim(self, sid: str, customer_id: str, **more: Any) -> httpx.Response:
+        """A claim; `more` goes into the body, except key and url."""
+        call = {name: more.pop(name) for name in ("key", "url") if name in more}
+        body = {"customer_id": customer_id, **more}
+        return self.api("POST", f"/v1/meetings/{sid}/claims", json=body, **call)
+
+    def slug(self, sid: str, customer_id: str, **more: Any) -> str:
+        """The slug of a claim that must succeed."""
+        answer = self.claim(sid, customer_id, **more)
+        assert answer.status_code in (200, 201), answer.text
+        return str(answer.json()["claim"]["slug"])
+
+    def meeting(self, sid: str) -> dict[str, Any]:
+        """How a meeting is."""
+        answer = self.api("GET", f"/v1/meetings/{sid}")
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()["meeting"]
+        return found
+
+    def link(self, slug: str) -> dict[str, Any]:
+        """A link as the ledger has it; empty while it does not."""
+        answer = self.api("GET", f"/v1/links/{slug}")
+        return dict(answer.json()["link"]) if answer.status_code == 200 else {}
+
+    def put(self, sid: str, *, fill: bool = True, **settings: Any) -> dict[str, Any]:
+        """Adds or changes a meeting, and waits until its pool is full."""
+        answer = self.api("PUT", f"/v1/meetings/{sid}", json=settings)
+        assert answer.status_code in (200, 201), answer.text
+        if fill:
+            wanted = int(answer.json()["meeting"]["min_fresh"])
+            wait_until(lambda: self.meeting(sid)["fresh"] >= wanted, 30, what=f"{sid} is full")
+        return self.meeting(sid)
+
+    # -- the sandbox
+
+    def sandbox(self, method: str, path: str, **request: Any) -> httpx.Response:
+        """One call to the sandbox, as a browser or a test makes it."""
+        return self._http.request(method, self.sandbox_url + path, **request)
+
+    def knobs(self, **changes: Any) -> None:
+        """Turns knobs of the sandbox."""
+        answer = self.sandbox("PATCH", "/_control/knobs", json=changes)
+        assert answer.status_code == 200, answer.text
+
+    @contextlib.contextmanager
+    def turned(self, **changes: Any) -> Iterator[None]:
+        """Knobs turned for a while."""
+        before = self.sandbox("GET", "/_control/knobs").json()["knobs"]
+        self.knobs(**changes)
+        try:
+            yield
+        finally:
+            self.knobs(**{name: before[name] for name in changes})
+
+    def sandbox_links(self, sid: str) -> list[str]:
+        """Every slug the sandbox made for a meeting."""
+        answer = self.sandbox("GET", "/_control/links", params={"meeting_sid": sid})
+        return [link["slug"] for link in answer.json()["links"]]
+
+    def control(self, what: str, **body: Any) -> dict[str, Any]:
+        """An act of the sandbox: book, cancel, emit…; its answer."""
+        answer = self.sandbox("POST", f"/_control/{what}", json=body)
+        assert answer.is_success, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    # -- the command line, the ledger, the processes
+
+    def command(
+        self, *words: str, seconds: float = 60.0, said: str | None = None, **environ: str
+    ) -> subprocess.CompletedProcess[str]:
+        """`linkpool words…` on this data directory."""
+        return subprocess.run(
+            [*LINKPOOL, *words],
+            env=self.environ | {"LINKPOOL_DATA_DIR": str(self.data)} | environ,
+            cwd=self.directory,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            input=said,
+            check=False,
+        )
+
+    def new_key(self, *words: str) -> str:
+        """A key made by the command line, once the API knows it."""
+        done = self.command("keys", "create", *words)
+        assert done.returncode == 0, done.stderr
+        key = done.stdout.strip()
+        wait_until(lambda: self.api("GET", "/v1/meetings", key=key).status_code != 401, 5)
+        return key
+
+    def environment(self) -> dict[str, str]:
+        """The settings the parts run with."""
+        kept = json.loads((self.data / "up.json").read_text())
+        return {str(name): str(value) for name, value in kept.items()}
+
+    def rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        """What a query finds in the ledger's file."""
+        path = f"file:{self.data / 'ledger.sqlite3'}?mode=ro"
+        with contextlib.closing(sqlite3.connect(path, uri=True, timeout=10)) as connection:
+            return connection.execute(sql, values).fetchall()
+
+    def processes(self) -> dict[int, tuple[int, str]]:
+        """Every process of this data directory but `up` itself: pid to parent and command."""
+        mine = f"LINKPOOL_DATA_DIR={self.data}\0".encode()
+        found = {}
+        for entry in Path("/proc").iterdir():
+            own = self.process is not None and entry.name == str(self.process.pid)
+            if not entry.name.isdigit() or own:
+                continue
+            try:
+                state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
+                environ = (entry / "environ").read_bytes()
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                place = str((entry / "cwd").readlink())
+            except OSError:
+                continue
+            # Redis writes its title over its environment; it is known by where it works.
+            if state != "Z" and (mine in environ + b"\0" or place == str(self.data / "redis")):
+                found[int(entry.name)] = (int(parent), command)
+        return found
+
+    def pids(self, part: str) -> list[int]:
+        """The processes of a part that have begun their work, its parent first."""
+        found = {
+            pid: parent
+            for pid, (parent, command) in self.processes().items()
+            if MARKS[part] in command and "leash.py" not in command
+        }
+        return sorted(found, key=lambda pid: (found[pid] in found, pid))
+
+    def pid(self, part: str) -> int:
+        """The process of a part, or the first of several."""
+        return wait_until(lambda: self.pids(part), 20, what=f"{part} runs")[0]
+
+
+def _said(text: str, pattern: str) -> str:
+    found = re.search(pattern, text)
+    assert found, text
+    return found[1]
