@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Any
+from typing import Any, cast
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from pool.api import (
     problems,
@@ -37,19 +38,19 @@ class Application:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.framework = _framework(self._lifespan)
-        self._app: ASGIApp = Edge(self.framework)
+        # Behind a proxy on this machine, the page's cookie must know of its https.
+        self._app: Any = ProxyHeadersMiddleware(cast(Any, Edge(self.framework)))
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """The ASGI door."""
-        await self._app(scope, receive, send)
+        serving: Awaitable[None] = self._app(scope, receive, send)
+        return serving
 
     @asynccontextmanager
     async def _lifespan(self, framework: FastAPI) -> AsyncIterator[None]:
         async with open_service(self._settings) as service:
             edge = self._app
-            lane = ClaimLane(
-                edge, service.desk, service.keys, self._settings, service.parts.metrics
-            )
+            lane = ClaimLane(edge, service.desk, service.keys, self._settings, service.tally)
             framework.state.service = service
             framework.state.lane = lane
             framework.state.exposition = Exposition(service)

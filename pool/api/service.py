@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import structlog
 
 from pool.administration import Administration
+from pool.api.tally import FLUSH_SECONDS, Tally
 from pool.compose import Parts, broker_url, compose
 from pool.desk import Desk
 from pool.direct import DirectLadder
 from pool.errors import LinkpoolError
 from pool.keys import KeyRing
 from pool.meetings import Meeting
-from pool.metrics import Metrics
 from pool.nudges import RECORD, RECOVER, TOP_UP, Nudges
 from pool.redo import RedoBuffer
 from pool.registry import Registry
@@ -43,6 +43,7 @@ class Service:
     keys: KeyRing
     desk: Desk
     nudges: Nudges
+    tally: Tally
     administration: Administration
 
 
@@ -56,6 +57,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         keys = KeyRing(parts.ledger, admin_key)
         redo = RedoBuffer()
         watch = FenceWatch(parts.store, redo)
+        tally = Tally(parts.metrics)
         desk = Desk(
             parts.store,
             registry,
@@ -66,7 +68,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
                 parts.makers,
                 timeout_seconds=settings.direct_timeout_seconds,
             ),
-            DeskListener(nudges, parts.metrics, watch),
+            DeskListener(nudges, tally, watch),
             timeout_seconds=settings.claim_timeout_seconds,
         )
         service = Service(
@@ -76,6 +78,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
             keys=keys,
             desk=desk,
             nudges=nudges,
+            tally=tally,
             administration=Administration(
                 parts.store, parts.ledger, parts.recorder, parts.fence, settings
             ),
@@ -87,6 +90,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         background = [
             asyncio.create_task(_repeat("registry", REFRESH_SECONDS, registry.refresh)),
             asyncio.create_task(_repeat("keys", 2 * REFRESH_SECONDS, keys.refresh)),
+            asyncio.create_task(_repeat("metrics", FLUSH_SECONDS, tally.flush)),
             asyncio.create_task(_repeat("fence watch", WATCH_SECONDS, watch.look)),
         ]
         try:
@@ -96,6 +100,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
             await desk.close()
+            await tally.flush()
             nudges.stop()
 
 
@@ -173,11 +178,11 @@ class FenceWatch:
 class DeskListener:
     """Turns what the desk sees into hints for the workers, and into metrics."""
 
-    def __init__(self, nudges: Nudges, metrics: Metrics, watch: FenceWatch) -> None:
+    def __init__(self, nudges: Nudges, tally: Tally, watch: FenceWatch) -> None:
         self._nudges = nudges
         self._watch = watch
-        self._claims = metrics.claims
-        self._batch_size = metrics.claim_batch_size
+        self.batch = tally.batch_size
+        self.outcome = tally.outcome
 
     def claimed(self, meeting: Meeting) -> None:
         """A new link was bound: there is something to record."""
@@ -191,11 +196,3 @@ class DeskListener:
         """The fence has fallen."""
         self._watch.fallen(sid)
         self._nudges.send(RECOVER)
-
-    def batch(self, size: int) -> None:
-        """A script call served this many customers."""
-        self._batch_size.observe(size)
-
-    def outcome(self, sid: str, outcome: str) -> None:
-        """How one claim ended."""
-        self._claims.labels(sid, outcome).inc()

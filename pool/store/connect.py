@@ -28,6 +28,10 @@ def open_redis(url: str, *, timeout_seconds: float, max_connections: int) -> Red
             socket_timeout=timeout_seconds,
             socket_connect_timeout=min(1.0, timeout_seconds),
             socket_keepalive=True,
+            # With RESP3 redis-py 8 listens for maintenance notifications, and then no longer
+            # looks whether a pooled connection has been closed by the server, or holds an
+            # old reply, before it uses it.
+            protocol=2,
             retry=Retry(NoBackoff(), 0),
             client_name="linkpool",
         )

@@ -74,8 +74,7 @@ class StreamedClaim:
     claimed_at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Redo:
+class Redo(msgspec.Struct, frozen=True, gc=False):
     """A claim this process answered, kept to be asserted again after a fence."""
 
     customer_id: str

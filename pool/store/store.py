@@ -58,7 +58,8 @@ class Store:
 
     async def close(self) -> None:
         """Gives the connections back."""
-        await self._redis.aclose()
+        # A client that was given its pool does not close it unless told to.
+        await self._redis.aclose(close_connection_pool=True)
 
     async def ping(self) -> None:
         """Returns if Redis answers."""
