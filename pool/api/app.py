@@ -16,6 +16,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from pool.api import (
     problems,
     routes_claims,
+    routes_docs,
     routes_events,
     routes_meetings,
     routes_ops,
@@ -29,6 +30,8 @@ from pool.api.service import open_service
 from pool.errors import InvalidRequest, LinkpoolError
 from pool.settings import Settings
 
+# What the validation library says of a body that is not an object.
+_NO_OBJECT = ("model_type", "model_attributes_type")
 _STATUS_PROBLEMS = {404: "not-found", 405: "method-not-allowed"}
 
 
@@ -68,8 +71,18 @@ def _framework(lifespan: Any) -> FastAPI:
         summary="One-off scheduling links, made ahead of time",
         lifespan=lifespan,
         redirect_slashes=False,
+        # Their pages load scripts from elsewhere; routes_docs has one that does not.
+        docs_url=None,
+        redoc_url=None,
     )
-    for module in (routes_claims, routes_meetings, routes_events, routes_system, routes_ops):
+    for module in (
+        routes_claims,
+        routes_meetings,
+        routes_events,
+        routes_system,
+        routes_docs,
+        routes_ops,
+    ):
         app.include_router(module.router)
     app.add_exception_handler(LinkpoolError, _linkpool_error)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -113,6 +126,10 @@ async def _invalid(request: Request, error: Exception) -> Response:
     if any(detail["type"] == "json_invalid" for detail in details):
         problem = problems.BY_NAME["malformed-json"]
         return _response(problems.render(problem, "the body is not JSON", request.url.path))
+    if any(detail["loc"] == ("body",) and detail["type"] in _NO_OBJECT for detail in details):
+        problem = problems.BY_NAME["malformed-json"]
+        said_so = "the body is not a JSON object, sent with Content-Type: application/json"
+        return _response(problems.render(problem, said_so, request.url.path))
     said = [
         f"{'.'.join(str(part) for part in detail['loc'][1:]) or 'body'}: {detail['msg']}"
         for detail in details

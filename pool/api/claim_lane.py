@@ -45,6 +45,7 @@ _PREFIX = "/v1/meetings/"
 _SUFFIX = "/claims"
 _JSON = (b"content-type", b"application/json")
 _NO_STORE = (b"cache-control", b"no-store")
+_WHITE_SPACE = b" \t\r\n"  # as JSON has it
 
 
 class ClaimRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -151,6 +152,8 @@ def parse_claim(body: bytes) -> ClaimRequest:
     try:
         request = _decoder.decode(body)
     except msgspec.ValidationError as error:
+        if not body.lstrip(_WHITE_SPACE).startswith(b"{"):
+            raise MalformedJson("the body is JSON, but not an object") from None
         raise InvalidRequest("the claim is not as it should be", [str(error)]) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedJson(f"the body is not JSON: {error}") from None

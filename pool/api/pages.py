@@ -18,6 +18,7 @@ body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 60rem; p
 h1 { font-size: 1.4rem; } table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; padding: .4rem .6rem; border-bottom: 1px solid var(--line); }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
+details { margin: .4rem 0; } summary { cursor: pointer; } pre { overflow-x: auto; }
 code, pre { background: var(--soft); border-radius: .2rem; padding: .1rem .3rem; }
 input, button { font: inherit; padding: .4rem .7rem; } .scroll { overflow-x: auto; }
 .ok { color: var(--good); } .low, .paused { color: var(--warn); }

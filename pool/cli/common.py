@@ -41,13 +41,18 @@ def settings_for(data_dir: Path | None, **overrides: Any) -> Settings:
     Ends the process with code 2 when a setting is wrong.
     """
     try:
-        environ = dict(os.environ)
-        directory = data_dir or Path(environ.get(f"{PREFIX}DATA_DIR") or ".linkpool")
-        if not {f"{PREFIX}REDIS_URL", f"{PREFIX}REDIS_URL_FILE"} & environ.keys():
-            environ = _of_running_up(directory) | environ
-        return load(environ, data_dir=data_dir, **overrides)
+        return load(environment_for(data_dir), data_dir=data_dir, **overrides)
     except SettingsError as error:
         fail(str(error), WRONG_USAGE)
+
+
+def environment_for(data_dir: Path | None) -> dict[str, str]:
+    """This environment, with the settings of a `linkpool up` that runs on the directory."""
+    environ = dict(os.environ)
+    if {f"{PREFIX}REDIS_URL", f"{PREFIX}REDIS_URL_FILE"} & environ.keys():
+        return environ
+    directory = data_dir or Path(environ.get(f"{PREFIX}DATA_DIR") or ".linkpool")
+    return _of_running_up(directory) | environ
 
 
 def _of_running_up(directory: Path) -> dict[str, str]:

@@ -15,6 +15,7 @@ from pool.cli.common import (
     FAILED,
     WRONG_USAGE,
     DataDir,
+    environment_for,
     fail,
     run,
     settings_for,
@@ -167,6 +168,7 @@ def _for_part(data_dir: Path | None, host: str | None = None, port: int | None =
     from pool.compose import redis_url
 
     settings = settings_for(data_dir, host=host, port=port)
+    os.environ.update(environment_for(data_dir))
     try:
         os.environ.setdefault(f"{PREFIX}REDIS_URL", redis_url(settings))
     except SettingsError as error:

@@ -112,7 +112,7 @@ class Stage:
         return None
 
     def redis_answers(self) -> bool:
-        url = (self.data / "redis.url").read_text().strip()
+        url = json.loads((self.data / "up.json").read_text())["LINKPOOL_REDIS_URL"]
         password, _, address = url.removeprefix("redis://:").partition("@")
         return answers(int(address.split(":")[1].split("/")[0]), password)
 
@@ -174,7 +174,7 @@ def test_it_starts_every_part_and_a_stop_leaves_none_and_seals_in_between(stage:
     assert set(order[1:3]) == {"worker", "beat"}
     assert order[3] == "sandbox"
     assert sealed[0]["at"] > stage.events("stopped")[-1]["at"]
-    assert not (stage.data / "redis.url").exists()
+    assert not (stage.data / "up.json").exists()
     assert stopped < 6
 
 
@@ -288,10 +288,10 @@ def test_a_killed_up_and_supervisord_leave_no_process(stage: Stage) -> None:
 def test_a_new_up_waits_for_the_parts_of_a_killed_one(stage: Stage) -> None:
     """Right after kill -9 the next `up` serves, on the same ports and never beside the old."""
     first = stage.serving()
-    url = (stage.data / "redis.url").read_text()
+    url = (stage.data / "up.json").read_text()
     first.kill()
     second = stage.serving()
-    assert (stage.data / "redis.url").read_text() == url
+    assert (stage.data / "up.json").read_text() == url
     assert len([c for c in stage.processes().values() if "redis-server 127" in c]) == 1
     stage.end(second)
     assert stage.processes() == {}

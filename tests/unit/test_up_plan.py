@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 from pathlib import Path
 
@@ -31,7 +32,8 @@ def test_by_default_everything_is_started_here(tmp_path: Path) -> None:
     made = plan(tmp_path, port=8123)
     assert {part.name for part in made.parts} == {"redis", "sandbox", "api", "worker", "beat"}
     settings = made.settings
-    assert settings.redis_url == (tmp_path / "data" / "redis.url").read_text().strip()
+    kept = json.loads((tmp_path / "data" / "up.json").read_text())
+    assert settings.redis_url == kept["LINKPOOL_REDIS_URL"]
     assert settings.broker_url == str(settings.redis_url)[:-1] + "1"
     workspace = settings.workspaces["default"]
     assert workspace.subdomain == "sandbox"
@@ -42,18 +44,17 @@ def test_by_default_everything_is_started_here(tmp_path: Path) -> None:
     assert "LINKPOOL_DATABASE_URL" not in made.environ
     sandbox = next(part for part in made.parts if part.name == "sandbox")
     assert "http://127.0.0.1:8123/v1/webhooks/default" in sandbox.command
-    assert sandbox.command[-2:] == ("--meeting", "demo")
+    assert sandbox.command[-3:] == ("--meeting", "demo", "--any-meeting")
 
 
 def test_a_users_own_redis_is_used_and_none_is_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """LINKPOOL_REDIS_URL: no embedded Redis, and no file that names one."""
+    """LINKPOOL_REDIS_URL: no embedded Redis."""
     monkeypatch.setenv("LINKPOOL_REDIS_URL", "redis://elsewhere:6379/0")
     made = plan(tmp_path)
     assert not made.has("redis")
     assert made.settings.redis_url == "redis://elsewhere:6379/0"
-    assert not (tmp_path / "data" / "redis.url").exists()
 
 
 def test_a_real_workspace_needs_no_sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +96,7 @@ def test_made_keys_are_private_and_kept(tmp_path: Path) -> None:
     """The admin key has the form of every key; a second plan has the same ones."""
     first, second = plan(tmp_path), plan(tmp_path)
     assert first.environ == second.environ
-    for name in ("admin.key", "secret.key", "sandbox.keys", "redis.password", "redis.url"):
+    for name in ("admin.key", "secret.key", "sandbox.keys", "redis.password", "up.json"):
         assert stat.S_IMODE((tmp_path / "data" / name).stat().st_mode) == 0o600
     prefix, name, secret = (tmp_path / "data" / "admin.key").read_text().strip().split("_", 2)
     assert (prefix, len(name), len(secret)) == ("lp", 8, 43)
