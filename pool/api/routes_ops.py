@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import time
 from html import escape
+from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
@@ -71,10 +72,9 @@ async def overview(request: Request, service: TheService) -> Response:
 @router.post("/ops/sign-in")
 async def sign_in(request: Request, service: TheService) -> Response:
     """Checks the key and sets the cookie."""
-    form = await request.form()
-    key = form.get("key")
+    keys = parse_qs((await request.body()).decode("utf-8", "replace")).get("key", [""])
     try:
-        caller = service.keys.authenticate(key.strip().encode() if isinstance(key, str) else None)
+        caller = service.keys.authenticate(keys[0].strip().encode())
         caller.check(Scope.READ)
     except LinkpoolError as error:
         return _sign_in_form(str(error), status=401)
