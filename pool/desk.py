@@ -12,9 +12,9 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
+import msgspec
 import structlog
 
 from pool.errors import (
@@ -33,16 +33,17 @@ from pool.registry import Registry
 from pool.store import Store
 from pool.store.records import Answer, Outcome, Redo, payload
 from pool.store.store import BATCH_LIMIT
+from pool.waiting import Line, Waiting
 
 log = structlog.get_logger()
 
 FLIGHTS_PER_MEETING = 2  # more would only cut batches smaller
+WORTH_A_FLIGHT = BATCH_LIMIT // 2  # waiting customers for whom a second call is made
 FLIGHTS = 8  # of all meetings together; each holds one connection
 WAITING_LIMIT = 20_000  # claims; beyond it the answer is 503 at once
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(msgspec.Struct, frozen=True, gc=False):
     """A claim as answered; `outcome` is new, reused or direct, as in the metrics."""
 
     meeting: Meeting
@@ -77,43 +78,8 @@ class Listener(Protocol):
     def batch(self, size: int) -> None:
         """A script call served this many customers."""
 
-    def outcome(self, sid: str, outcome: str) -> None:
-        """How one claim ended, in the words of linkpool_claims_total."""
-
-
-class _Waiting:
-    """One customer in line, however many requests wait for the answer."""
-
-    __slots__ = ("customer_id", "name", "payload", "since", "waiters")
-
-    def __init__(self, name: str, customer_id: str, since: float) -> None:
-        self.name = name
-        self.customer_id = customer_id
-        self.payload = b""  # stays empty while nobody here may have a new link
-        self.since = since
-        self.waiters: list[asyncio.Future[Receipt]] = []
-
-    def answer(self, receipt: Receipt) -> None:
-        for waiter in self.waiters:
-            if not waiter.done():
-                waiter.set_result(receipt)
-
-    def refuse(self, error: LinkpoolError) -> None:
-        for waiter in self.waiters:
-            if not waiter.done():
-                waiter.set_exception(error)
-
-
-class _Line:
-    """The customers of one meeting who wait, in order of arrival."""
-
-    __slots__ = ("flights", "queued", "sid", "waiting")
-
-    def __init__(self, sid: str) -> None:
-        self.sid = sid
-        self.waiting: dict[str, _Waiting] = {}
-        self.flights = 0
-        self.queued = False
+    def outcome(self, sid: str, outcome: str, count: int) -> None:
+        """How claims ended, in the words of linkpool_claims_total."""
 
 
 class Desk:
@@ -137,12 +103,13 @@ class Desk:
         self._listener = listener
         self._timeout = timeout_seconds
         self._clock = clock
-        self._lines: dict[str, _Line] = {}
-        self._ready: deque[_Line] = deque()
+        self._lines: dict[str, Line] = {}
+        self._ready: deque[Line] = deque()
         self._flights: set[asyncio.Task[None]] = set()
         self._climbs: set[asyncio.Task[None]] = set()
         self._waiting = 0
         self._pumping = False
+        self._loop = asyncio.get_running_loop()
 
     async def claim(
         self,
@@ -158,35 +125,43 @@ class Desk:
         With `limited`, only the one they hold. Raises UnknownMeeting, PoolEmpty,
         PoolPaused, RateLimited, Fenced or StoreUnavailable.
         """
-        meeting = self._registry.get(sid) or await self._registry.find(sid)
+        if self._registry.get(sid) is None:
+            await self._registry.find(sid)
+        return await self.ask(sid, customer_id, email, metadata, limited=limited)
+
+    def ask(
+        self,
+        sid: str,
+        customer_id: str,
+        email: str | None = None,
+        metadata: dict[str, Any] | None = None,
+        *,
+        limited: bool = False,
+    ) -> asyncio.Future[Receipt]:
+        """`claim` for a meeting known to exist: puts the customer in line, without I/O.
+
+        Whoever stops waiting for the answer disturbs nobody else's.
+        """
+        answer: asyncio.Future[Receipt] = self._loop.create_future()
         if self._waiting >= WAITING_LIMIT:
-            self._listener.outcome(sid, "error")
-            raise StoreUnavailable("too many claims are waiting; come back in a second")
+            self._listener.outcome(sid, "error", 1)
+            answer.set_exception(
+                StoreUnavailable("too many claims are waiting; come back in a second")
+            )
+            return answer
         name = self._store.names.name(sid, customer_id)
         line = self._lines.get(sid)
         if line is None:
-            line = self._lines[sid] = _Line(sid)
+            line = self._lines[sid] = Line(sid)
         entry = line.waiting.get(name)
         if entry is None:
-            entry = line.waiting[name] = _Waiting(name, customer_id, self._clock())
+            entry = line.waiting[name] = Waiting(name, customer_id, self._clock())
         if not limited and not entry.payload:
             entry.payload = payload(customer_id, email, metadata)
-        waiter: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-        entry.waiters.append(waiter)
+        entry.answers.append(answer)
         self._waiting += 1
         self._enqueue(line)
-        try:
-            receipt = await waiter
-        except LinkpoolError as error:
-            self._listener.outcome(sid, _outcome_of(error))
-            raise
-        finally:
-            self._waiting -= 1
-        # Of several requests of one customer in one batch, one got the link, the rest its copy.
-        if receipt.outcome != "reused" and entry.waiters[0] is not waiter:
-            receipt = Receipt(meeting, receipt.claim, "reused")
-        self._listener.outcome(sid, receipt.outcome)
-        return receipt
+        return answer
 
     async def close(self) -> None:
         """Waits for the calls that are under way."""
@@ -195,15 +170,22 @@ class Desk:
 
     # -- batches -----------------------------------------------------------------
 
-    def _enqueue(self, line: _Line) -> None:
-        if not line.queued and line.flights < FLIGHTS_PER_MEETING:
+    def _enqueue(self, line: Line) -> None:
+        if not line.queued and self._may_fly(line):
             line.queued = True
             self._ready.append(line)
         if self._ready and not self._pumping:
             # On the next turn of the loop: claims read from other sockets in this turn
             # still join the batch.
             self._pumping = True
-            asyncio.get_running_loop().call_soon(self._pump)
+            self._loop.call_soon(self._pump)
+
+    def _may_fly(self, line: Line) -> bool:
+        """Whether a batch should leave now: at once if none is under way, a second one only
+        when it is worth a call of its own."""
+        if line.flights == 0:
+            return True
+        return line.flights < FLIGHTS_PER_MEETING and len(line.waiting) >= WORTH_A_FLIGHT
 
     def _pump(self) -> None:
         self._pumping = False
@@ -218,11 +200,11 @@ class Desk:
             self._flights.add(flight)
             flight.add_done_callback(self._flights.discard)
             flight.add_done_callback(lambda _, line=line: self._landed(line))  # type: ignore[misc]
-            if line.waiting and line.flights < FLIGHTS_PER_MEETING:
+            if line.waiting and self._may_fly(line):
                 line.queued = True
                 self._ready.append(line)  # behind the other meetings: each gets its turn
 
-    def _landed(self, line: _Line) -> None:
+    def _landed(self, line: Line) -> None:
         line.flights -= 1
         if line.waiting:
             self._enqueue(line)
@@ -230,9 +212,9 @@ class Desk:
             self._lines.pop(line.sid, None)
         if self._ready and not self._pumping:
             self._pumping = True
-            asyncio.get_running_loop().call_soon(self._pump)
+            self._loop.call_soon(self._pump)
 
-    async def _fly(self, line: _Line, batch: list[_Waiting]) -> None:
+    async def _fly(self, line: Line, batch: list[Waiting]) -> None:
         sid = line.sid
         self._listener.batch(len(batch))
         try:
@@ -241,33 +223,63 @@ class Desk:
             if isinstance(error, Fenced):
                 self._listener.fenced(sid)
             for entry in batch:
-                entry.refuse(error)
+                self._refuse(sid, entry, error)
             return
         except Exception as error:
             log.exception("claims not served", meeting=sid)
             problem = StoreUnavailable(f"the claim could not be served: {type(error).__name__}")
             for entry in batch:
-                entry.refuse(problem)
+                self._refuse(sid, entry, problem)
             return
-        bound = False
+        bound = 0
         for entry, answer in zip(batch, answers, strict=True):
-            if answer.claim is not None:
-                if answer.outcome is Outcome.NEW:
-                    bound = True
-                    self._remember(meeting, entry, answer.claim)
-                entry.answer(Receipt(meeting, answer.claim, answer.outcome.value))
-            elif answer.outcome is Outcome.PAUSED:
-                entry.refuse(_paused(meeting))
-            elif answer.outcome is Outcome.LIMITED:
-                entry.refuse(RateLimited("too many new claims; those who hold a link still get it"))
-            else:
-                climb = asyncio.create_task(self._climb(meeting, entry))
-                self._climbs.add(climb)
-                climb.add_done_callback(self._climbs.discard)
+            claim = answer.claim
+            if claim is None:
+                self._without_link(meeting, entry, answer.outcome)
+                continue
+            if answer.outcome is Outcome.NEW:
+                bound += 1
+                self._remember(meeting, entry, claim)
+            self._answer(meeting, entry, claim, answer.outcome.value)
         if bound:
             self._listener.claimed(meeting)
 
-    async def _call(self, sid: str, batch: list[_Waiting]) -> tuple[list[Answer], Meeting]:
+    def _without_link(self, meeting: Meeting, entry: Waiting, outcome: Outcome) -> None:
+        if outcome is Outcome.PAUSED:
+            self._refuse(meeting.sid, entry, _paused(meeting))
+        elif outcome is Outcome.LIMITED:
+            refusal = RateLimited(
+                "too many new claims; those who hold a link still get it", retry_after_seconds=10
+            )
+            self._refuse(meeting.sid, entry, refusal)
+        else:
+            climb = asyncio.create_task(self._climb(meeting, entry))
+            self._climbs.add(climb)
+            climb.add_done_callback(self._climbs.discard)
+
+    def _answer(self, meeting: Meeting, entry: Waiting, claim: Claim, outcome: str) -> None:
+        """Of several requests of one customer, one got the link, the others its copy."""
+        waiters = entry.answers
+        self._waiting -= len(waiters)
+        self._listener.outcome(meeting.sid, outcome, 1)
+        receipt = Receipt(meeting, claim, outcome)
+        if not waiters[0].done():
+            waiters[0].set_result(receipt)
+        if len(waiters) > 1:
+            self._listener.outcome(meeting.sid, "reused", len(waiters) - 1)
+            copy = Receipt(meeting, claim, "reused")
+            for waiter in waiters[1:]:
+                if not waiter.done():
+                    waiter.set_result(copy)
+
+    def _refuse(self, sid: str, entry: Waiting, error: LinkpoolError) -> None:
+        self._waiting -= len(entry.answers)
+        self._listener.outcome(sid, _outcome_of(error), len(entry.answers))
+        for waiter in entry.answers:
+            if not waiter.done():
+                waiter.set_exception(error)
+
+    async def _call(self, sid: str, batch: list[Waiting]) -> tuple[list[Answer], Meeting]:
         """One script call; again after a broken connection, until the deadline.
 
         Repeating is safe: whoever got a link by the lost call gets the same one.
@@ -302,24 +314,25 @@ class Desk:
                 self._listener.low(meeting)
             return result.answers, meeting
 
-    async def _climb(self, meeting: Meeting, entry: _Waiting) -> None:
+    async def _climb(self, meeting: Meeting, entry: Waiting) -> None:
         try:
             claim, made = await self._ladder.climb(meeting, entry.name, entry.payload)
         except LinkpoolError as error:
             if isinstance(error, Fenced):
                 self._listener.fenced(meeting.sid)
-            entry.refuse(error)
+            self._refuse(meeting.sid, entry, error)
             return
         except Exception as error:
             log.exception("link not made on the spot", meeting=meeting.sid)
-            entry.refuse(PoolEmpty(f"no link could be made: {type(error).__name__}"))
+            problem = PoolEmpty(f"no link could be made: {type(error).__name__}")
+            self._refuse(meeting.sid, entry, problem)
             return
         if made:
             self._remember(meeting, entry, claim)
             self._listener.claimed(meeting)
-        entry.answer(Receipt(meeting, claim, "direct" if made else "reused"))
+        self._answer(meeting, entry, claim, "direct" if made else "reused")
 
-    def _remember(self, meeting: Meeting, entry: _Waiting, claim: Claim) -> None:
+    def _remember(self, meeting: Meeting, entry: Waiting, claim: Claim) -> None:
         ttl_ms = meeting.claim_ttl_seconds * 1000
         self._redo.remember(meeting.sid, Redo(entry.customer_id, claim, ttl_ms, entry.payload))
 

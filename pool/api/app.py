@@ -53,7 +53,9 @@ class Application:
     async def _lifespan(self, framework: FastAPI) -> AsyncIterator[None]:
         async with open_service(self._settings) as service:
             edge = self._app
-            lane = ClaimLane(edge, service.desk, service.keys, self._settings, service.tally)
+            lane = ClaimLane(
+                edge, service.desk, service.registry, service.keys, self._settings, service.tally
+            )
             framework.state.service = service
             framework.state.lane = lane
             framework.state.exposition = Exposition(service)

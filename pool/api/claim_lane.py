@@ -29,11 +29,12 @@ from pool.api.http import (
 )
 from pool.api.tally import Tally
 from pool.desk import Desk
-from pool.errors import InvalidRequest, LinkpoolError, MalformedJson, RateLimited, UnknownMeeting
+from pool.errors import InvalidRequest, LinkpoolError, MalformedJson, UnknownMeeting
 from pool.keys import KeyRing
 from pool.keys import Scope as KeyScope
 from pool.limits import NewClaimLimit
 from pool.links import check_customer_id, is_sid
+from pool.registry import Registry
 from pool.settings import Settings
 
 log = structlog.get_logger()
@@ -66,12 +67,14 @@ class ClaimLane:
         self,
         app: ASGIApp,
         desk: Desk,
+        registry: Registry,
         keys: KeyRing,
         settings: Settings,
         tally: Tally,
     ) -> None:
         self._app = app
         self._desk = desk
+        self._registry = registry
         self._keys = keys
         self._settings = settings
         self._observe = tally.claim_seconds
@@ -131,12 +134,11 @@ class ClaimLane:
             raise UnknownMeeting("a SID has 1 to 64 letters, digits, hyphens and underscores")
         request = parse_claim(await read_body(scope, receive, CLAIM_BODY_BYTES))
         limited = self._per_key.reached(caller.key_id) or self._per_address.reached(address)
-        try:
-            receipt = await self._desk.claim(
-                sid, request.customer_id, request.email, request.metadata, limited=limited
-            )
-        except RateLimited as error:
-            raise RateLimited(str(error), retry_after_seconds=10) from None
+        if self._registry.get(sid) is None:
+            await self._registry.find(sid)
+        receipt = await self._desk.ask(
+            sid, request.customer_id, request.email, request.metadata, limited=limited
+        )
         if not receipt.reused:
             self._per_key.count(caller.key_id)
             self._per_address.count(address)

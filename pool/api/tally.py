@@ -56,9 +56,9 @@ class Tally:
         self.claim_seconds = self._seconds.observe
         self.batch_size = self._batch_sizes.observe
 
-    def outcome(self, sid: str, outcome: str) -> None:
-        """How one claim ended."""
-        self._claims[sid, outcome] += 1
+    def outcome(self, sid: str, outcome: str, count: int) -> None:
+        """How claims ended."""
+        self._claims[sid, outcome] += count
 
     async def flush(self) -> None:
         """Hands over what was counted since the last time."""

@@ -1,0 +1,31 @@
+"""The customers who wait at the desk."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+
+class Waiting:
+    """One customer in line, however many requests wait for the answer."""
+
+    __slots__ = ("answers", "customer_id", "name", "payload", "since")
+
+    def __init__(self, name: str, customer_id: str, since: float) -> None:
+        self.name = name
+        self.customer_id = customer_id
+        self.payload = b""  # stays empty while nobody here may have a new link
+        self.since = since
+        self.answers: list[asyncio.Future[Any]] = []
+
+
+class Line:
+    """The customers of one meeting who wait, in order of arrival."""
+
+    __slots__ = ("flights", "queued", "sid", "waiting")
+
+    def __init__(self, sid: str) -> None:
+        self.sid = sid
+        self.waiting: dict[str, Waiting] = {}  # by the customer's name
+        self.flights = 0
+        self.queued = False  # for its turn to fly
