@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
+from pool.addresses import database_url, redis_url, secret_key
 from pool.bookings import Bookings
 from pool.errors import SettingsError
 from pool.fence import Fence
@@ -21,7 +18,6 @@ from pool.recorder import Recorder
 from pool.settings import Settings
 from pool.store import Store
 
-SECRET_FILE = "secret.key"  # noqa: S105 - a file's name
 _FINGERPRINT = "secret-key-fingerprint"
 
 
@@ -115,48 +111,3 @@ async def compose(settings: Settings) -> AsyncIterator[Parts]:
             ),
             metrics=metrics,
         )
-
-
-def redis_url(settings: Settings) -> str:
-    """Where Redis is. Raises SettingsError if no setting says."""
-    if settings.redis_url:
-        return settings.redis_url
-    raise SettingsError(
-        "LINKPOOL_REDIS_URL", f"is not set, and no `linkpool up` runs on {settings.data_dir}"
-    )
-
-
-def broker_url(settings: Settings) -> str:
-    """Where Celery's broker is: as set, else the next database of the same Redis."""
-    if settings.broker_url:
-        return settings.broker_url
-    parts = urlsplit(redis_url(settings))
-    database = parts.path.strip("/") or "0"
-    if not database.isdigit():
-        raise SettingsError(
-            "LINKPOOL_BROKER_URL", "must be set, since LINKPOOL_REDIS_URL does not end in a number"
-        )
-    return urlunsplit(parts._replace(path=f"/{int(database) + 1}"))
-
-
-def database_url(settings: Settings) -> str:
-    """Where the ledger is."""
-    return settings.database_url or f"sqlite:///{settings.sqlite_path}"
-
-
-def secret_key(settings: Settings) -> bytes:
-    """The secret key: as set, else kept in the data directory, made there if need be."""
-    if settings.secret_key is not None:
-        return settings.secret_key.get_secret_value().encode()
-    path = Path(settings.data_dir) / SECRET_FILE
-    try:
-        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            return path.read_text("utf-8").strip().encode()
-        with os.fdopen(descriptor, "w") as file:
-            file.write(key := secrets.token_urlsafe(32))
-        return key.encode()
-    except OSError as error:
-        raise SettingsError("LINKPOOL_DATA_DIR", f"cannot keep {path}: {error}") from None

@@ -7,7 +7,7 @@ from typing import Any
 
 from celery import Celery
 
-from pool.compose import broker_url
+from pool.addresses import broker_url
 from pool.nudges import QUEUE, TRANSPORT_OPTIONS
 from pool.settings import Settings
 from worker import tasks

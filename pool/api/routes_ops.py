@@ -15,10 +15,10 @@ from urllib.parse import parse_qs
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
+from pool.addresses import secret_key
 from pool.api.access import TheService
 from pool.api.pages import page
 from pool.api.service import Service
-from pool.compose import secret_key
 from pool.errors import LedgerError, LinkpoolError, StoreError
 from pool.keys import Caller, Scope
 from pool.status import URGENCY, MeetingStatus, statuses

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import structlog
 
+from pool.addresses import broker_url
 from pool.administration import Administration
 from pool.api.tally import FLUSH_SECONDS, Tally
-from pool.compose import Parts, broker_url, compose
+from pool.compose import Parts, compose
 from pool.desk import Desk
 from pool.direct import DirectLadder
 from pool.errors import LinkpoolError

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from pool.addresses import database_url
 from pool.cli.common import (
     WRONG_USAGE,
     AsJson,
@@ -18,7 +19,6 @@ from pool.cli.common import (
     run,
     settings_for,
 )
-from pool.compose import database_url
 from pool.keys import Scope, make_key
 from pool.ledger import Ledger
 from pool.ledger.records import ApiKey

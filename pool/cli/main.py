@@ -146,7 +146,7 @@ def seal(
 @db.command("upgrade")
 def upgrade(data_dir: DataDir = None) -> None:
     """Bring the database to the newest schema. Safe to run again, and by two at once."""
-    from pool.compose import database_url
+    from pool.addresses import database_url
     from pool.ledger import Ledger
 
     settings = settings_for(data_dir)
@@ -165,7 +165,7 @@ def upgrade(data_dir: DataDir = None) -> None:
 
 def _for_part(data_dir: Path | None, host: str | None = None, port: int | None = None) -> Settings:
     """Settings of a part, put into the environment for the processes it starts."""
-    from pool.compose import redis_url
+    from pool.addresses import redis_url
 
     settings = settings_for(data_dir, host=host, port=port)
     os.environ.update(environment_for(data_dir))

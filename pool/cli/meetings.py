@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from pool.addresses import broker_url
 from pool.administration import Administration
 from pool.cli.common import (
     WRONG_USAGE,
@@ -21,7 +22,7 @@ from pool.cli.common import (
     settings_for,
 )
 from pool.cli.status import as_json, print_statuses
-from pool.compose import broker_url, compose
+from pool.compose import compose
 from pool.links import is_sid
 from pool.nudges import TOP_UP, Nudges
 from pool.status import statuses
