@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -109,7 +109,6 @@ class Desk:
         self._climbs: set[asyncio.Task[None]] = set()
         self._waiting = 0
         self._pumping = False
-        self._loop = asyncio.get_running_loop()
 
     async def claim(
         self,
@@ -142,7 +141,7 @@ class Desk:
 
         Whoever stops waiting for the answer disturbs nobody else's.
         """
-        answer: asyncio.Future[Receipt] = self._loop.create_future()
+        answer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         if self._waiting >= WAITING_LIMIT:
             self._listener.outcome(sid, "error", 1)
             answer.set_exception(
@@ -178,7 +177,7 @@ class Desk:
             # On the next turn of the loop: claims read from other sockets in this turn
             # still join the batch.
             self._pumping = True
-            self._loop.call_soon(self._pump)
+            asyncio.get_running_loop().call_soon(self._pump)
 
     def _may_fly(self, line: Line) -> bool:
         """Whether a batch should leave now: at once if none is under way, a second one only
@@ -212,72 +211,68 @@ class Desk:
             self._lines.pop(line.sid, None)
         if self._ready and not self._pumping:
             self._pumping = True
-            self._loop.call_soon(self._pump)
+            asyncio.get_running_loop().call_soon(self._pump)
 
     async def _fly(self, line: Line, batch: list[Waiting]) -> None:
         sid = line.sid
-        self._listener.batch(len(batch))
+        ended: Counter[str] = Counter()
         try:
             answers, meeting = await self._call(sid, batch)
+            for entry, answer in zip(batch, answers, strict=True):
+                if answer.claim is not None:
+                    if answer.outcome is Outcome.NEW:
+                        self._remember(meeting, entry, answer.claim)
+                    self._answer(meeting, entry, answer.claim, answer.outcome.value, ended)
+                elif answer.outcome is Outcome.EMPTY:
+                    climb = asyncio.create_task(self._climb(meeting, entry))
+                    self._climbs.add(climb)
+                    climb.add_done_callback(self._climbs.discard)
+                else:
+                    self._refuse(entry, _refusal(meeting, answer.outcome), ended)
         except LinkpoolError as error:
+            for entry in batch:
+                self._refuse(entry, error, ended)
             if isinstance(error, Fenced):
                 self._listener.fenced(sid)
-            for entry in batch:
-                self._refuse(sid, entry, error)
-            return
         except Exception as error:
             log.exception("claims not served", meeting=sid)
             problem = StoreUnavailable(f"the claim could not be served: {type(error).__name__}")
             for entry in batch:
-                self._refuse(sid, entry, problem)
-            return
-        bound = 0
-        for entry, answer in zip(batch, answers, strict=True):
-            claim = answer.claim
-            if claim is None:
-                self._without_link(meeting, entry, answer.outcome)
-                continue
-            if answer.outcome is Outcome.NEW:
-                bound += 1
-                self._remember(meeting, entry, claim)
-            self._answer(meeting, entry, claim, answer.outcome.value)
-        if bound:
-            self._listener.claimed(meeting)
-
-    def _without_link(self, meeting: Meeting, entry: Waiting, outcome: Outcome) -> None:
-        if outcome is Outcome.PAUSED:
-            self._refuse(meeting.sid, entry, _paused(meeting))
-        elif outcome is Outcome.LIMITED:
-            refusal = RateLimited(
-                "too many new claims; those who hold a link still get it", retry_after_seconds=10
-            )
-            self._refuse(meeting.sid, entry, refusal)
+                self._refuse(entry, problem, ended)
         else:
-            climb = asyncio.create_task(self._climb(meeting, entry))
-            self._climbs.add(climb)
-            climb.add_done_callback(self._climbs.discard)
+            if ended["new"]:
+                self._listener.claimed(meeting)
+        # Last: whatever a listener does, nobody is left waiting.
+        self._listener.batch(len(batch))
+        self._tell(sid, ended)
 
-    def _answer(self, meeting: Meeting, entry: Waiting, claim: Claim, outcome: str) -> None:
+    def _answer(
+        self, meeting: Meeting, entry: Waiting, claim: Claim, outcome: str, ended: Counter[str]
+    ) -> None:
         """Of several requests of one customer, one got the link, the others its copy."""
-        waiters = entry.answers
-        self._waiting -= len(waiters)
-        self._listener.outcome(meeting.sid, outcome, 1)
         receipt = Receipt(meeting, claim, outcome)
-        if not waiters[0].done():
-            waiters[0].set_result(receipt)
-        if len(waiters) > 1:
-            self._listener.outcome(meeting.sid, "reused", len(waiters) - 1)
-            copy = Receipt(meeting, claim, "reused")
-            for waiter in waiters[1:]:
-                if not waiter.done():
-                    waiter.set_result(copy)
+        for waiter in self._taken(entry):
+            if not waiter.done():
+                waiter.set_result(receipt)
+            ended[receipt.outcome] += 1
+            if outcome != "reused":
+                receipt = Receipt(meeting, claim, "reused")
 
-    def _refuse(self, sid: str, entry: Waiting, error: LinkpoolError) -> None:
-        self._waiting -= len(entry.answers)
-        self._listener.outcome(sid, _outcome_of(error), len(entry.answers))
-        for waiter in entry.answers:
+    def _refuse(self, entry: Waiting, error: LinkpoolError, ended: Counter[str]) -> None:
+        for waiter in self._taken(entry):
             if not waiter.done():
                 waiter.set_exception(error)
+            ended[_outcome_of(error)] += 1
+
+    def _taken(self, entry: Waiting) -> list[asyncio.Future[Receipt]]:
+        """Those who wait for this entry, once: from here on they are being answered."""
+        waiters, entry.answers = entry.answers, []
+        self._waiting -= len(waiters)
+        return waiters
+
+    def _tell(self, sid: str, ended: Counter[str]) -> None:
+        for outcome, count in ended.items():
+            self._listener.outcome(sid, outcome, count)
 
     async def _call(self, sid: str, batch: list[Waiting]) -> tuple[list[Answer], Meeting]:
         """One script call; again after a broken connection, until the deadline.
@@ -315,29 +310,34 @@ class Desk:
             return result.answers, meeting
 
     async def _climb(self, meeting: Meeting, entry: Waiting) -> None:
+        ended: Counter[str] = Counter()
         try:
             claim, made = await self._ladder.climb(meeting, entry.name, entry.payload)
+            if made:
+                self._remember(meeting, entry, claim)
+            self._answer(meeting, entry, claim, "direct" if made else "reused", ended)
         except LinkpoolError as error:
+            self._refuse(entry, error, ended)
             if isinstance(error, Fenced):
                 self._listener.fenced(meeting.sid)
-            self._refuse(meeting.sid, entry, error)
-            return
         except Exception as error:
             log.exception("link not made on the spot", meeting=meeting.sid)
             problem = PoolEmpty(f"no link could be made: {type(error).__name__}")
-            self._refuse(meeting.sid, entry, problem)
-            return
-        if made:
-            self._remember(meeting, entry, claim)
+            self._refuse(entry, problem, ended)
+        if ended["direct"]:
             self._listener.claimed(meeting)
-        self._answer(meeting, entry, claim, "direct" if made else "reused")
+        self._tell(meeting.sid, ended)
 
     def _remember(self, meeting: Meeting, entry: Waiting, claim: Claim) -> None:
         ttl_ms = meeting.claim_ttl_seconds * 1000
         self._redo.remember(meeting.sid, Redo(entry.customer_id, claim, ttl_ms, entry.payload))
 
 
-def _paused(meeting: Meeting) -> PoolPaused:
+def _refusal(meeting: Meeting, outcome: Outcome) -> LinkpoolError:
+    if outcome is Outcome.LIMITED:
+        return RateLimited(
+            "too many new claims; those who hold a link still get it", retry_after_seconds=10
+        )
     reason = f": {meeting.pause_reason}" if meeting.pause_reason else ""
     return PoolPaused(f"claims of this meeting are paused{reason}", retry_after_seconds=30)
 

@@ -126,6 +126,9 @@ class Fence:
         quarantined = await self._ledger.links.quarantine_fresh(
             sid, keep_epoch=None, at=datetime.now(UTC)
         )
+        # From here on the pool goes on without its seal, if it has one: a file that bears it
+        # and is put back later would lack what is claimed from now on.
+        await self._ledger.meetings.seal(sid, secrets.token_hex(16))
         identity = await self._store.recovery.begin(sid, lock.token, keep_fresh=False)
         if not is_new:
             await self._load_bindings(sid, lock)

@@ -53,10 +53,18 @@ class Loop:
         with self._lock:
             if self._loop is None or self._stack is None:
                 return
+            stack = self._stack
+
+            async def end() -> None:
+                # What still runs is ended first: it must not meet clients that are closed.
+                running = asyncio.all_tasks() - {asyncio.current_task()}
+                for task in running:
+                    task.cancel()
+                await asyncio.gather(*running, return_exceptions=True)
+                await stack.aclose()
+
             try:
-                asyncio.run_coroutine_threadsafe(self._stack.aclose(), self._loop).result(
-                    _CLOSE_SECONDS
-                )
+                asyncio.run_coroutine_threadsafe(end(), self._loop).result(_CLOSE_SECONDS)
             except Exception as error:  # noqa: BLE001 - nothing may stand in the way of ending
                 log.warning("clients not closed", reason=type(error).__name__)
             self._loop.call_soon_threadsafe(self._loop.stop)

@@ -89,6 +89,7 @@ class TopUp:
         self._targets: dict[str, int] = {}
         self._blocked = False  # the workspace is, and this run is its probe
         self._stop = False
+        self._refused = False  # what is planned may be blocked by now
         self.added = 0
 
     async def run(self, lock: Held) -> bool:
@@ -102,7 +103,8 @@ class TopUp:
         interval = LOOK_SECONDS
         try:
             while not self._stop and time.monotonic() - started < RUN_SECONDS:
-                if not planned or time.monotonic() - looked_at >= interval:
+                if not planned or self._refused or time.monotonic() - looked_at >= interval:
+                    self._refused = False
                     looked_at = time.monotonic()
                     planned = deque(await self._look())
                     # Looking at very many meetings takes its time; it must not become the work.
@@ -204,7 +206,9 @@ class TopUp:
         try:
             new = await self._maker.make_now(need.sid)
         except ProviderError:
-            return  # counted, and heeded, where it happened
+            # Counted, and heeded, where it happened; a block counts from the next request on.
+            self._refused = True
+            return
         except StoreError:
             self._stop = True
             return

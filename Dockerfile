@@ -1,0 +1,43 @@
+# syntax=docker/dockerfile:1
+
+# Wheels of linkpool and of all it needs. The full image, not the slim one: on processors for
+# which a dependency has no wheel, it is compiled here.
+FROM python:3.12-bookworm AS wheels
+WORKDIR /source
+COPY pyproject.toml README.md ./
+COPY pool pool
+COPY worker worker
+COPY sandbox sandbox
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip wheel --wheel-dir /wheels .
+
+FROM python:3.12-slim-bookworm
+
+# Fixed numbers, so that the owner of a volume stays the same from image to image. A volume
+# that is mounted on /data for the first time takes over its owner and mode.
+RUN groupadd --gid 10001 linkpool \
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent \
+        --shell /usr/sbin/nologin linkpool \
+    && install --directory --owner linkpool --group linkpool --mode 0700 /data \
+    && install --directory /etc/linkpool
+
+# pip goes at the end: nothing is installed into a running container.
+RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
+    pip install --no-cache-dir --no-index --find-links=/wheels linkpool \
+    && pip uninstall --yes --root-user-action=ignore pip
+
+# Nothing is written outside /data and /tmp, so the root file system may be read-only.
+# PYTHONSAFEPATH: what lies in the working directory is never imported in place of a module.
+ENV PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONSAFEPATH=1 \
+    PYTHONUNBUFFERED=1 \
+    LINKPOOL_DATA_DIR=/data \
+    LINKPOOL_HOST=0.0.0.0
+
+# Where a linkpool.toml is looked for.
+WORKDIR /etc/linkpool
+USER 10001:10001
+EXPOSE 8000
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["linkpool"]
+CMD ["--help"]
