@@ -35,18 +35,6 @@ class Parts:
     bookings: Bookings
     metrics: Metrics
 
-    async def check_secret_key(self) -> None:
-        """Raises SettingsError if the ledger was filled under another secret key.
-
-        Two keys would name one customer twice, and give them two links.
-        """
-        fingerprint = self.store.names.fingerprint
-        if await self.ledger.facts.keep(_FINGERPRINT, fingerprint) != fingerprint:
-            raise SettingsError(
-                "LINKPOOL_SECRET_KEY",
-                "is not the key this ledger was started with; every process needs the same one",
-            )
-
 
 @asynccontextmanager
 async def compose(settings: Settings) -> AsyncIterator[Parts]:
@@ -110,4 +98,16 @@ async def compose(settings: Settings) -> AsyncIterator[Parts]:
                 counted=lambda *labels: metrics.webhooks.labels(*labels).inc(),
             ),
             metrics=metrics,
+        )
+
+
+async def check_secret_key(ledger: Ledger, fingerprint: str) -> None:
+    """Raises SettingsError if the ledger was filled under another secret key.
+
+    Two keys would name one customer twice, and give them two links.
+    """
+    if await ledger.facts.keep(_FINGERPRINT, fingerprint) != fingerprint:
+        raise SettingsError(
+            "LINKPOOL_SECRET_KEY",
+            "is not the key this ledger was started with; every process needs the same one",
         )

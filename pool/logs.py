@@ -10,19 +10,17 @@ import sys
 
 import structlog
 
-from pool.settings import Settings
 
-
-def configure_logging(settings: Settings) -> None:
+def configure_logging(*, log_format: str, log_level: str) -> None:
     """Sends structlog's and the standard library's records through one renderer."""
-    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+    level = logging.getLevelNamesMapping()[log_level.upper()]
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderer: structlog.typing.Processor
-    if settings.log_format == "console":
+    if log_format == "console":
         renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
     else:
         shared.append(structlog.processors.format_exc_info)

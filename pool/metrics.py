@@ -7,6 +7,7 @@ Never a customer id or a slug in a label.
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 
 MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"
@@ -17,7 +18,8 @@ def share_metrics(data_dir: Path, part: str) -> None:
 
     Must run before prometheus_client is first imported, once, in the part's first process.
     """
-    directory = data_dir.absolute() / "metrics" / part
+    # Process ids repeat from container to container, host names do not.
+    directory = data_dir.absolute() / "metrics" / f"{part}-{socket.gethostname()}"
     directory.mkdir(parents=True, exist_ok=True)
     for old in directory.glob("*.db"):
         old.unlink(missing_ok=True)

@@ -1,11 +1,17 @@
-"""What must be true before claims can be served: schema, meetings, pools."""
+"""What must be true before claims can be served: schema, secret key, meetings, pools."""
 
 from __future__ import annotations
 
-from pool.compose import compose
-from pool.errors import UnknownWorkspace
+from dataclasses import replace
+
+from pool.addresses import database_url, secret_key
+from pool.administration import check_meeting
+from pool.compose import check_secret_key, compose
+from pool.errors import LedgerError, UnknownWorkspace
+from pool.ledger import Ledger
 from pool.meetings import Meeting
 from pool.settings import DEFAULT_WORKSPACE, Settings
+from pool.store.bindings import CustomerNames
 
 
 async def prepare(settings: Settings, sids: list[str]) -> None:
@@ -15,25 +21,8 @@ async def prepare(settings: Settings, sids: list[str]) -> None:
     declares keeps following that file. Raises LinkpoolError.
     """
     async with compose(settings) as parts:
-        await parts.ledger.upgrade()
-        await parts.check_secret_key()
-        known = {meeting.sid: meeting for meeting in await parts.ledger.meetings.all()}
-        declared = [Meeting(sid) for sid in sids if sid not in known]
-        for sid, defaults in settings.meetings.items():
-            base = known.get(sid, Meeting(sid))
-            given = {
-                name: value for name, value in defaults.model_dump().items() if value is not None
-            }
-            declared.append(_replaced(base, given))
-        for meeting in declared:
-            if settings.workspace(meeting.workspace) is None:
-                raise UnknownWorkspace(
-                    f"meeting {meeting.sid} is of workspace {meeting.workspace}, which is not "
-                    f"configured; {DEFAULT_WORKSPACE!r} comes from LINKPOOL_NEETOCAL_SUBDOMAIN "
-                    "and LINKPOOL_NEETOCAL_API_KEY, others from linkpool.toml"
-                )
-            if known.get(meeting.sid) != meeting:
-                await parts.ledger.meetings.put(meeting)
+        await migrate(parts.ledger, settings, sids)
+        await check_secret_key(parts.ledger, parts.store.names.fingerprint)
         meetings = await parts.ledger.meetings.all()
         await parts.store.published.put(meetings)
         for meeting in meetings:
@@ -41,11 +30,35 @@ async def prepare(settings: Settings, sids: list[str]) -> None:
             await parts.fence.recover(meeting.sid, grace_seconds=0.0)
 
 
-def _replaced(meeting: Meeting, given: dict[str, object]) -> Meeting:
-    from dataclasses import replace
+async def migrate(ledger: Ledger, settings: Settings, sids: list[str]) -> None:
+    """Brings the schema up to date, and the meetings in line with what is declared."""
+    await ledger.upgrade()
+    known = {meeting.sid: meeting for meeting in await ledger.meetings.all()}
+    declared = [Meeting(sid) for sid in sids if sid not in known]
+    for sid, defaults in settings.meetings.items():
+        given = defaults.model_dump(exclude_none=True)
+        declared.append(replace(known.get(sid, Meeting(sid)), **given))
+    for meeting in declared:
+        check_meeting(meeting)
+        if settings.workspace(meeting.workspace) is None:
+            raise UnknownWorkspace(
+                f"meeting {meeting.sid} is of workspace {meeting.workspace}, which is not "
+                f"configured; {DEFAULT_WORKSPACE!r} comes from LINKPOOL_NEETOCAL_SUBDOMAIN "
+                "and LINKPOOL_NEETOCAL_API_KEY, others from linkpool.toml"
+            )
+        if known.get(meeting.sid) != meeting:
+            await ledger.meetings.put(meeting)
 
-    from pool.administration import check_meeting
 
-    changed = replace(meeting, **given)  # type: ignore[arg-type]
-    check_meeting(changed)
-    return changed
+async def check_before_serving(settings: Settings) -> None:
+    """Raises SettingsError if this process has another secret key than the ledger's others.
+
+    A ledger that is away is no reason not to serve: claims do without it.
+    """
+    ledger = Ledger.open(database_url(settings))
+    try:
+        await check_secret_key(ledger, CustomerNames(secret_key(settings)).fingerprint)
+    except LedgerError:
+        return
+    finally:
+        await ledger.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 
 from pool.errors import SettingsError
@@ -14,9 +15,12 @@ def main(role: str) -> int:
     """Runs until stopped. Exit code 2 when a setting is wrong."""
     try:
         settings = load()
-        configure_logging(settings)
+        configure_logging(log_format=settings.log_format, log_level=settings.log_level)
         if role == "worker":
             share_metrics(settings.data_dir, "worker")
+            from pool.starting import check_before_serving
+
+            asyncio.run(check_before_serving(settings))
         from worker.app import make_app
 
         app = make_app(settings)
@@ -28,6 +32,7 @@ def main(role: str) -> int:
         return 0
     app.worker_main(
         [
+            "--quiet",
             "worker",
             "--loglevel=WARNING",
             "--without-mingle",

@@ -17,7 +17,13 @@ from datetime import UTC, datetime
 import structlog
 
 from pool.compose import Parts
-from pool.errors import LedgerUnavailable, ProviderError, StoreError
+from pool.errors import (
+    LedgerUnavailable,
+    MeetingRefused,
+    ProviderError,
+    StoreError,
+    WorkspaceRefused,
+)
 from pool.making import LinkMaker, pool_link
 from pool.meetings import Meeting
 from pool.recorder import to_ms
@@ -205,9 +211,9 @@ class TopUp:
         """One link: at the provider, then in the ledger, then in the pool."""
         try:
             new = await self._maker.make_now(need.sid)
-        except ProviderError:
+        except ProviderError as error:
             # Counted, and heeded, where it happened; a block counts from the next request on.
-            self._refused = True
+            self._refused |= isinstance(error, WorkspaceRefused | MeetingRefused)
             return
         except StoreError:
             self._stop = True

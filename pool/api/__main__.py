@@ -10,8 +10,7 @@ from pool.settings import load
 
 if __name__ == "__main__":
     try:
-        settings = load()
+        serve(load())
     except SettingsError as error:
         sys.stderr.write(f"linkpool api: {error}\n")
         raise SystemExit(2) from None
-    serve(settings)

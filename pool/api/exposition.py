@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterable
-from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
@@ -34,9 +34,13 @@ class Exposition:
         return generate_latest(registry)
 
     def _counted(self) -> Iterable[Metric]:
-        """Counters of all processes that share the data directory."""
+        """Counters of this API's processes, and of the workers that share its data directory.
+
+        Other API hosts are scraped by themselves.
+        """
         directory = self._service.settings.data_dir.absolute() / "metrics"
-        files = [str(path) for path in Path(directory).glob("*/*.db")]
+        where = (f"api-{socket.gethostname()}", "worker-*")
+        files = [str(path) for each in where for path in directory.glob(f"{each}/*.db")]
         if files:
             merged: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
             return merged

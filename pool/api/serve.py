@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ def make_application() -> Application:
     from pool.api.app import Application
 
     settings = load()
-    configure_logging(settings)
+    configure_logging(log_format=settings.log_format, log_level=settings.log_level)
     application = Application(settings)
     # What is loaded now stays: the collector need not look at it again. And what claims
     # leave behind is freed by counting; full collections only cost pauses.
@@ -36,8 +37,11 @@ def make_application() -> Application:
 
 
 def serve(settings: Settings) -> None:
-    """Serves until stopped."""
+    """Serves until stopped. Raises SettingsError."""
     share_metrics(settings.data_dir, "api")
+    from pool.starting import check_before_serving
+
+    asyncio.run(check_before_serving(settings))
     uvicorn.run(
         "pool.api.serve:make_application",
         factory=True,

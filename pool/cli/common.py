@@ -20,6 +20,7 @@ from pool.errors import (
     StoreUnavailable,
     Unknown,
 )
+from pool.logs import configure_logging
 from pool.settings import PREFIX, Settings, load
 from pool.up.data_dir import ENVIRONMENT
 
@@ -69,6 +70,8 @@ def run(work: Callable[[], Awaitable[T]]) -> T:
     async def call() -> T:
         return await work()
 
+    # To stderr, and only what matters: stdout is the command's result.
+    configure_logging(log_format="console", log_level="warning")
     try:
         return asyncio.run(call())
     except KeyboardInterrupt:

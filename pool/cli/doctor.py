@@ -22,7 +22,7 @@ from pool.cli.common import (
     run,
     settings_for,
 )
-from pool.compose import Parts, compose
+from pool.compose import Parts, check_secret_key, compose
 from pool.errors import (
     LedgerError,
     LinkpoolError,
@@ -150,7 +150,7 @@ async def _ledger(parts: Parts) -> AsyncIterator[Finding]:
             )
             return
         yield Finding("database", "ok", f"answers, schema {head}")
-        await parts.check_secret_key()
+        await check_secret_key(parts.ledger, parts.store.names.fingerprint)
         meetings = await parts.ledger.meetings.all()
     except LedgerError as error:
         yield Finding(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ from pool.cli.common import (
     settings_for,
 )
 from pool.errors import LinkpoolError, SettingsError
+from pool.logs import configure_logging
 from pool.settings import PREFIX, Settings
 
 app = typer.Typer(
@@ -102,7 +104,10 @@ def api(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
         fail(str(error), FAILED)
     from pool.api.serve import serve
 
-    serve(settings)
+    try:
+        serve(settings)
+    except SettingsError as error:
+        fail(str(error), WRONG_USAGE)
 
 
 @app.command()
@@ -145,9 +150,13 @@ def seal(
 
 @db.command("upgrade")
 def upgrade(data_dir: DataDir = None) -> None:
-    """Bring the database to the newest schema. Safe to run again, and by two at once."""
+    """Bring the database to the newest schema, and declare linkpool.toml's meetings.
+
+    Safe to run again, and by two at once.
+    """
     from pool.addresses import database_url
     from pool.ledger import Ledger
+    from pool.starting import migrate
 
     settings = settings_for(data_dir)
 
@@ -155,7 +164,7 @@ def upgrade(data_dir: DataDir = None) -> None:
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         ledger = Ledger.open(database_url(settings))
         try:
-            await ledger.upgrade()
+            await migrate(ledger, settings, [])
             return (await ledger.migration_state())[1]
         finally:
             await ledger.close()
@@ -181,22 +190,12 @@ def _for_part(data_dir: Path | None, host: str | None = None, port: int | None =
 def _prepare(settings: Settings, sids: list[str]) -> None:
     from pool.starting import prepare
 
-    _quietly(settings)
-    import asyncio
-
+    configure_logging(log_format="console", log_level="warning")
     asyncio.run(prepare(settings, sids))
 
 
 def _seal_all(settings: Settings) -> None:
-    import asyncio
-
     asyncio.run(_seal(settings, undo=False))
-
-
-def _quietly(settings: Settings) -> None:
-    from pool.logs import configure_logging
-
-    configure_logging(settings.model_copy(update={"log_level": "warning"}))
 
 
 async def _seal(settings: Settings, *, undo: bool) -> tuple[int, int]:
