@@ -10,7 +10,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Hashable
 
-_KEPT = 50_000
+_KEPT = 50_000  # callers, before those whose allowance is whole are let go
+_ROUNDING = 1e-6  # seconds; sums of sevenths of a minute are not exact
 
 
 class NewClaimLimit:
@@ -21,11 +22,12 @@ class NewClaimLimit:
         self._clock = clock
         # When each caller's allowance is whole again; one that is whole need not be kept.
         self._whole_at: dict[Hashable, float] = {}
+        self._tidy_at = _KEPT
 
     def reached(self, caller: Hashable) -> bool:
         """Whether this caller gets no new link now."""
         return bool(self._interval) and (
-            self._whole_at.get(caller, 0.0) + self._interval > self._clock() + 60.0
+            self._whole_at.get(caller, 0.0) + self._interval > self._clock() + 60.0 + _ROUNDING
         )
 
     def count(self, caller: Hashable) -> None:
@@ -33,6 +35,8 @@ class NewClaimLimit:
         if not self._interval:
             return
         now = self._clock()
-        if len(self._whole_at) >= _KEPT:
+        if len(self._whole_at) >= self._tidy_at:
             self._whole_at = {who: at for who, at in self._whole_at.items() if at > now}
+            # Twice what is left: looking through them all at each claim would be an attack, too.
+            self._tidy_at = max(_KEPT, 2 * len(self._whole_at))
         self._whole_at[caller] = max(now, self._whole_at.get(caller, 0.0)) + self._interval

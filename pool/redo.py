@@ -14,6 +14,7 @@ from pool.store.records import Redo
 
 KEPT_SECONDS = 10.0
 KEPT_CLAIMS = 200_000  # about 60 MB; 10 s at 20,000 claims/s
+ALWAYS_KEPT_CLAIMS = 100  # of each meeting, however busy others are
 
 
 class RedoBuffer:
@@ -33,7 +34,8 @@ class RedoBuffer:
         kept.append((now, redo))
         self._count += 1
         self._prune(kept, now)
-        if self._count > KEPT_CLAIMS:
+        # A crowd at one meeting must not cost another its last claims.
+        if self._count > KEPT_CLAIMS and len(kept) > ALWAYS_KEPT_CLAIMS:
             kept.popleft()
             self._count -= 1
 

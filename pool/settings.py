@@ -220,6 +220,8 @@ def _from_toml(path: Path, env: Mapping[str, str]) -> dict[str, Any]:
     for key in raw:
         if key not in ("workspaces", "meetings"):
             raise SettingsError(f"{path}: {key}", "only [workspaces.*] and [meetings.*] go here")
+        if not isinstance(raw[key], dict):
+            raise SettingsError(f"{path}: {key}", "must be a table of tables")
     workspaces = {}
     for name, table in raw.get("workspaces", {}).items():
         if not isinstance(table, dict):

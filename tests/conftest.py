@@ -1,0 +1,237 @@
+"""Fixtures that all tests share: a Redis, real or fake, and a ledger on SQLite."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import redis as blocking_redis
+from redis.asyncio import Redis
+
+from pool.ledger import Ledger
+from pool.store import Store
+from pool.store.bindings import CustomerNames
+from pool.up.redis_server import (
+    NoRedisServer,
+    RedisDidNotStart,
+    RedisServer,
+    bundled_redis_server,
+    find_redis_server,
+)
+from tests.fake_redis import FakeRedisServer
+
+pytest.register_assert_rewrite("tests.unit.store_contract", "tests.unit.recovery_contract")
+
+SECRET_KEY = b"secret key of the tests"
+
+
+@dataclass
+class AnyRedis:
+    """A Redis under test, whatever it is made of: the store, and a bare client to look behind it.
+
+    `restart` ends the server in order and starts it with what it wrote down; `fail_back`
+    makes the same process a master anew, as after a failover and a quick return.
+    """
+
+    store: Store
+    bare: Redis
+    restart: Callable[[], Awaitable[None]]
+    fail_back: Callable[[], Awaitable[None]]
+    open_store: Callable[[], Store]
+    opened: list[Store] = field(default_factory=list)
+
+    async def everything(self) -> dict[bytes, object]:
+        """All keys and what they hold."""
+        held: dict[bytes, object] = {}
+        async for key in self.bare.scan_iter():
+            match await self.bare.type(key):
+                case b"string":
+                    held[key] = await self.bare.get(key)
+                case b"hash":
+                    held[key] = await self.bare.hgetall(key)
+                case b"zset":
+                    held[key] = await self.bare.zrange(key, 0, -1, withscores=True)
+                case b"set":
+                    held[key] = await self.bare.smembers(key)
+                case b"stream":
+                    held[key] = await self.bare.xrange(key)
+        return held
+
+    def another_store(self) -> Store:
+        """A store of another process, on the same Redis."""
+        store = self.open_store()
+        self.opened.append(store)
+        return store
+
+    async def close(self) -> None:
+        """Closes every client."""
+        for store in (self.store, *self.opened):
+            await store.close()
+        await self.bare.aclose()
+
+
+# -- fake ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fake_server() -> FakeRedisServer:
+    """A fake Redis server of this test alone."""
+    return FakeRedisServer()
+
+
+@pytest.fixture
+async def fake_redis(fake_server: FakeRedisServer) -> AsyncIterator[AnyRedis]:
+    """A fake Redis and a store on it."""
+
+    def open_store() -> Store:
+        return Store(fake_server.client(), CustomerNames(SECRET_KEY))
+
+    async def restart() -> None:
+        fake_server.restart()
+
+    async def fail_back() -> None:
+        fake_server.fail_back()
+
+    fake = AnyRedis(open_store(), fake_server.client(), restart, fail_back, open_store)
+    yield fake
+    await fake.close()
+
+
+# -- real ------------------------------------------------------------------------
+
+
+def redis_servers() -> list[Path]:
+    """The different servers that can be had here, the one the product would take first."""
+    found: dict[Path, None] = {}
+    try:
+        found[find_redis_server().resolve()] = None
+    except NoRedisServer:
+        return []
+    if bundled := bundled_redis_server():
+        found[bundled.resolve()] = None
+    return list(found)
+
+
+def _started(directory: Path, server: Path | None = None) -> RedisServer:
+    """A running server; without one the test is skipped, but fails where CI is set."""
+    try:
+        started = RedisServer(directory, server=server)
+        started.start()
+    except (NoRedisServer, RedisDidNotStart) as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"no Redis server: {error}")
+    return started
+
+
+@pytest.fixture(scope="session")
+def running_servers(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Callable[[Path | None], RedisServer]]:
+    """Starts each server once, when it is first asked for; None is the product's choice."""
+    running: dict[Path | None, RedisServer] = {}
+
+    def get(server: Path | None) -> RedisServer:
+        if server not in running:
+            running[server] = _started(tmp_path_factory.mktemp("redis"), server)
+        return running[server]
+
+    yield get
+    for each in running.values():
+        each.kill()
+
+
+@pytest.fixture
+def redis_server(
+    request: pytest.FixtureRequest, running_servers: Callable[[Path | None], RedisServer]
+) -> RedisServer:
+    """A real Redis server, empty; shared by the tests of a session."""
+    server = running_servers(getattr(request, "param", None))
+    server.start()
+    with blocking_redis.Redis.from_url(server.url()) as client:
+        client.flushall()
+        client.config_set("maxmemory", 0)
+    return server
+
+
+@pytest.fixture
+async def real_redis(redis_server: RedisServer) -> AsyncIterator[AnyRedis]:
+    """A real Redis and a store on it."""
+
+    def open_store() -> Store:
+        return Store.open(redis_server.url(), SECRET_KEY)
+
+    bare = Redis.from_url(redis_server.url(), protocol=2)
+
+    async def restart() -> None:
+        # In a thread, so that the clients see their connections end.
+        await asyncio.to_thread(redis_server.restart)
+
+    async def fail_back() -> None:
+        # A replica of nobody for a moment; becoming master again gives a new master_replid.
+        await bare.replicaof("127.0.0.1", "1")
+        await bare.replicaof("NO", "ONE")
+
+    real = AnyRedis(open_store(), bare, restart, fail_back, open_store)
+    yield real
+    await real.close()
+
+
+# -- the ledger --------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite file with all tables and nothing in them, to be copied."""
+    path = tmp_path_factory.mktemp("ledger") / "template.sqlite3"
+
+    async def migrate() -> None:
+        ledger = Ledger.open(f"sqlite:///{path}")
+        await ledger.upgrade()
+        await ledger.close()
+
+    # In a thread: a test's own loop may be running here.
+    thread = threading.Thread(target=lambda: asyncio.run(migrate()))
+    thread.start()
+    thread.join()
+    return path
+
+
+@pytest.fixture
+def sqlite_url(migrated_sqlite: Path, tmp_path: Path) -> str:
+    """Where a ledger with tables and nothing in them is."""
+    shutil.copy(migrated_sqlite, tmp_path / "ledger.sqlite3")
+    return f"sqlite:///{tmp_path}/ledger.sqlite3"
+
+
+@pytest.fixture
+async def sqlite_ledger(sqlite_url: str) -> AsyncIterator[Ledger]:
+    """A ledger with tables and nothing in them."""
+    ledger = Ledger.open(sqlite_url)
+    yield ledger
+    await ledger.close()
+
+
+# -- files of Redis ------------------------------------------------------------------
+
+
+def copy_of_its_file(server: RedisServer, to: Path) -> None:
+    """What Redis has written of its append-only file by now; it may be running."""
+    for part in server.directory.glob("appendonly*"):
+        copy = shutil.copytree if part.is_dir() else shutil.copy
+        copy(part, to / part.name)
+
+
+def start_from_copy(server: RedisServer, copy: Path) -> None:
+    """Kills Redis, and starts it from an older copy of its append-only file."""
+    server.kill()
+    for part in server.directory.glob("appendonly*"):
+        shutil.rmtree(part) if part.is_dir() else part.unlink()
+    shutil.copytree(copy, server.directory, dirs_exist_ok=True)
+    server.start()

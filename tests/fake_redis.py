@@ -1,0 +1,99 @@
+"""Redis in the test's own process: fakeredis, and what linkpool needs besides.
+
+fakeredis knows no INFO; this adds the two sections that the fence reads, with an identity
+that a test can change, so that a failover is one line.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+from fakeredis import FakeServer
+from fakeredis import _helpers as fake_helpers
+from fakeredis._commands import command
+from fakeredis._helpers import SimpleError
+from fakeredis.aioredis import FakeRedis
+from fakeredis.commands_mixins import server_mixin
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+_numbers = itertools.count(1)
+
+
+class FakeServerWithInfo(FakeServer):
+    """A server that says who it is."""
+
+    run_id: str
+    master_replid: str
+
+
+@command(name="INFO", fixed=(), repeat=(bytes,))
+def _info(socket: Any, *sections: bytes) -> bytes:
+    server = socket._server
+    known = {
+        b"server": f"# Server\r\nredis_version:7.0.0\r\nrun_id:{server.run_id}\r\n",
+        b"replication": f"# Replication\r\nrole:master\r\nmaster_replid:{server.master_replid}\r\n",
+    }
+    if not set(sections) <= set(known):
+        raise SimpleError("ERR this section is not known here")
+    return "".join(known[section] for section in sections or known).encode()
+
+
+server_mixin.ServerCommandsMixin._info = _info
+
+
+class FakeRedisServer:
+    """One server, as many clients as wanted. What it holds outlives a change of identity."""
+
+    def __init__(self) -> None:
+        self._server = FakeServerWithInfo(version=(7,))
+        self.restart()
+
+    def client(self) -> Redis:
+        """A client that repeats nothing by itself, as the product's own."""
+        return FakeRedis(server=self._server, retry=Retry(NoBackoff(), 0))
+
+    def restart(self) -> None:
+        """Another process answers from now on; it happens to hold the same data."""
+        self._server.run_id = f"{next(_numbers):040x}"
+        self.fail_back()
+
+    def fail_back(self) -> None:
+        """The same process became master anew: its run_id is the old one."""
+        self._server.master_replid = f"{next(_numbers):040x}"
+
+    @property
+    def reachable(self) -> bool:
+        """Whether it takes commands; set it to cut all connections."""
+        return self._server.connected
+
+    @reachable.setter
+    def reachable(self, value: bool) -> None:
+        self._server.connected = value
+
+
+class FakeClock:
+    """What TIME answers, and when keys expire, once `stopped()` is entered."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def advance(self, seconds: float) -> None:
+        """Lets time pass."""
+        self.now += seconds
+
+    @contextmanager
+    def stopped(self) -> Iterator[FakeClock]:
+        """Within, the fake server's time is this clock's."""
+        clock = SimpleNamespace(time=lambda: self.now)
+        server_mixin.time = fake_helpers.time = clock
+        try:
+            yield self
+        finally:
+            server_mixin.time = fake_helpers.time = time

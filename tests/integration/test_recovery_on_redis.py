@@ -1,0 +1,75 @@
+"""Recovery on a real Redis: restarted, killed, and started from an older file."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from pool.fence import Recovered
+from pool.links import State
+from pool.up.redis_server import RedisServer
+from tests.conftest import AnyRedis, copy_of_its_file, start_from_copy
+from tests.unit.recovery_contract import *  # noqa: F403 - the contract's tests
+from tests.unit.recovery_contract import NEW, REUSED, SID, Stage
+
+
+@pytest.fixture
+def any_redis(real_redis: AnyRedis) -> AnyRedis:
+    """The contract is about this Redis."""
+    return real_redis
+
+
+async def test_a_killed_redis_is_recovered(stage: Stage, redis_server: RedisServer) -> None:
+    """After SIGKILL the bindings are there, and what was fresh is set aside."""
+    await stage.claim("ann")
+    await asyncio.to_thread(redis_server.kill)
+    await asyncio.to_thread(redis_server.start)
+    assert await stage.recover() is Recovered.QUARANTINED
+    assert stage.quarantined == [2]
+    assert await stage.claim("ann") == (REUSED, "a-1")
+
+
+async def test_a_redis_from_an_older_file_gives_no_link_twice(
+    stage: Stage, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """It believes that both links are fresh; the ledger and who answered know better."""
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    copy_of_its_file(redis_server, copy)
+    await stage.claim("ann")
+    await stage.recorder.record(SID)
+    redo = await stage.answered("bob")
+    await asyncio.to_thread(start_from_copy, redis_server, copy)
+    assert await stage.pooled() == ["a-1", "a-2", "a-3"], "it has forgotten both claims"
+    await stage.store.redo(SID, [redo])
+    assert await stage.recover() is Recovered.QUARANTINED
+    await stage.top_up("b-1")
+    assert await stage.claim("cyd") == (NEW, "b-1")
+    assert await stage.claim("ann") == (REUSED, "a-1")
+    assert await stage.claim("bob") == (REUSED, "a-2")
+    assert [await stage.state(slug) for slug in ("a-1", "a-2", "a-3")] == [
+        State.CLAIMED,
+        State.CLAIMED,
+        State.QUARANTINED,
+    ]
+
+
+async def test_an_older_file_that_holds_a_spent_seal_is_not_adopted(
+    stage: Stage, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """The backup was made in the order of a planned stop, and put back a day later."""
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    await stage.fence.seal([SID])
+    copy_of_its_file(redis_server, copy)
+    await asyncio.to_thread(redis_server.restart)
+    assert await stage.recover() is Recovered.ADOPTED
+    await stage.claim("ann")
+    await stage.recorder.record(SID)
+    await asyncio.to_thread(start_from_copy, redis_server, copy)
+    assert await stage.pooled() == ["a-1", "a-2", "a-3"]
+    assert await stage.recover() is Recovered.QUARANTINED
+    assert await stage.claim("ann") == (REUSED, "a-1")
+    assert await stage.pooled() == []

@@ -1,0 +1,68 @@
+"""The store's contract on every real Redis server that can be had here."""
+
+from __future__ import annotations
+
+import pytest
+
+from pool.errors import StoreUnavailable
+from pool.links import Claim
+from pool.store import keys
+from pool.store.records import Redo, payload
+from tests.conftest import AnyRedis, redis_servers
+from tests.unit.store_contract import *  # noqa: F403 - the contract's tests
+from tests.unit.store_contract import SID, claim, customer, open_pool
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every test of this module runs on each server."""
+    if "any_redis" in metafunc.fixturenames:
+        servers = redis_servers()
+        names = ["taken first", "bundled"][: len(servers)]
+        metafunc.parametrize("redis_server", servers or [None], ids=names or None, indirect=True)
+
+
+@pytest.fixture
+def any_redis(real_redis: AnyRedis) -> AnyRedis:
+    """The contract is about this Redis."""
+    return real_redis
+
+
+async def test_a_full_redis_refuses_and_nothing_is_half_written(any_redis: AnyRedis) -> None:
+    """Claims, direct links, new stock and assertions are refused; once there is room they work."""
+    epoch = await open_pool(any_redis, "a-1", "a-2")
+    await claim(any_redis, "ann")
+    before = await any_redis.everything()
+    store = any_redis.store
+    held = Claim(slug="a-9", state="claimed", source="pool", claimed_at_ms=1)
+    await any_redis.bare.config_set("maxmemory", 1)
+    for call in (
+        store.claim(SID, [customer(store, "bob"), customer(store, "ann")]),
+        store.bind(SID, epoch, "d-1", *customer(store, "cyd")),
+        store.add(SID, epoch, ["a-3"], 1),
+        store.redo(SID, [Redo("dan", held, 1_000, payload("dan"))]),
+    ):
+        with pytest.raises(StoreUnavailable, match="OOM") as refused:
+            await call
+        assert refused.value.connection_lost is False
+    assert await any_redis.everything() == before
+    await any_redis.bare.config_set("maxmemory", 0)
+    assert [slug for _, slug in await claim(any_redis, "bob")] == ["a-2"]
+
+
+async def test_a_claim_held_needs_no_memory(any_redis: AnyRedis) -> None:
+    """A full Redis still answers those who hold a link."""
+    await open_pool(any_redis, "a-1")
+    [(_, slug)] = await claim(any_redis, "ann")
+    await any_redis.bare.config_set("maxmemory", 1)
+    assert [held for _, held in await claim(any_redis, "ann")] == [slug]
+
+
+async def test_what_an_orderly_stop_leaves_is_all_there(any_redis: AnyRedis) -> None:
+    """After a restart bindings, stock and stream are as they were; only the fence has fallen."""
+    await open_pool(any_redis, "a-1", "a-2")
+    await claim(any_redis, "ann")
+    before = await any_redis.everything()
+    await any_redis.restart()
+    assert await any_redis.everything() == before
+    assert (await any_redis.store.look([SID]))[0].fence == "fallen"
+    assert await any_redis.bare.exists(keys.fresh(SID))

@@ -1,0 +1,943 @@
+"""What every Redis owes the store: each script, and each way it can end.
+
+The tests of this file are imported by two others, which run them on a fake Redis and on
+every real server that can be had. The importing module says what `any_redis` is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from redis.exceptions import ResponseError
+
+from pool.errors import Fenced, StoreUnavailable, UnknownMeeting
+from pool.links import Claim
+from pool.meetings import Meeting
+from pool.store import Store, keys, scripts
+from pool.store.bindings import pack
+from pool.store.records import Block, Outcome, Redo, payload
+from pool.store.recovery import Rebind, RecoveryLost
+from tests.conftest import AnyRedis
+
+SID = "intro"
+TTL_SECONDS = 3_600
+
+NEW, REUSED, EMPTY = Outcome.NEW, Outcome.REUSED, Outcome.EMPTY
+PAUSED, LIMITED = Outcome.PAUSED, Outcome.LIMITED
+
+Fall = Callable[[AnyRedis], Awaitable[object]]
+# Each makes the fence fall.
+FALLS: dict[str, Fall] = {
+    "another run_id": lambda redis: redis.restart(),
+    "another master_replid": lambda redis: redis.fail_back(),
+    "no epoch": lambda redis: redis.bare.delete(keys.epoch(SID)),
+    "sealed": lambda redis: redis.store.recovery.seal(SID, "a" * 32),
+}
+every_fall = pytest.mark.parametrize("fall", FALLS.values(), ids=FALLS)
+
+
+async def open_pool(redis: AnyRedis, *slugs: str, sid: str = SID, **settings: Any) -> str:
+    """Publishes a meeting and opens its pool with these links, the first being the oldest."""
+    store = redis.store
+    await store.published.put([Meeting(sid, claim_ttl_seconds=TTL_SECONDS, **settings)])
+    async with store.locks.held(keys.recovery_lock(sid), seconds=10) as lock:
+        assert lock is not None
+        identity = await store.recovery.begin(sid, lock.token, keep_fresh=False)
+        await store.recovery.open(sid, lock.token, identity, "nonce")
+    epoch = f"{identity}:nonce"
+    for made_at, slug in enumerate(slugs, 1_000):
+        await store.add(sid, epoch, [slug], made_at)
+    return epoch
+
+
+def customer(store: Store, customer_id: str, sid: str = SID) -> tuple[str, bytes]:
+    return store.names.name(sid, customer_id), payload(customer_id)
+
+
+async def claim(redis: AnyRedis, *customers: str, sid: str = SID) -> list[tuple[Outcome, str]]:
+    """Claims in one batch; the outcome and the slug for each."""
+    batch = await redis.store.claim(sid, [customer(redis.store, who, sid) for who in customers])
+    return [(each.outcome, each.claim.slug if each.claim else "") for each in batch.answers]
+
+
+async def fresh(redis: AnyRedis, sid: str = SID) -> list[str]:
+    return [slug.decode() for slug in await redis.bare.zrange(keys.fresh(sid), 0, -1)]
+
+
+def binding_key(redis: AnyRedis, customer_id: str) -> str:
+    return keys.binding(SID, redis.store.names.name(SID, customer_id))
+
+
+def held_claim(slug: str, **fields: Any) -> Claim:
+    values: dict[str, Any] = {"state": "claimed", "source": "pool", "claimed_at_ms": 1_000}
+    return Claim(slug=slug, **values | fields)
+
+
+def booked(slug: str) -> Claim:
+    return held_claim(slug, state="consumed", consumed_at_ms=2_000, booking_sid="b1")
+
+
+# -- claim -------------------------------------------------------------------------
+
+
+async def test_a_new_customer_gets_a_fresh_link(any_redis: AnyRedis) -> None:
+    """The link leaves the pool, is bound for the meeting's claim_ttl, and is told in full."""
+    await open_pool(any_redis, "one-off-1", "one-off-2")
+    before = time.time() * 1000
+    batch = await any_redis.store.claim(SID, [customer(any_redis.store, "ann")])
+    [answer] = batch.answers
+    assert answer.outcome is NEW
+    assert answer.claim is not None
+    assert (answer.claim.slug, answer.claim.state, answer.claim.source) == (
+        "one-off-1",
+        "claimed",
+        "pool",
+    )
+    assert before - 2 <= answer.claim.claimed_at_ms <= time.time() * 1000 + 2
+    assert batch.level == 1
+    assert await fresh(any_redis) == ["one-off-2"]
+    assert await any_redis.store.claim_of(SID, "ann") == answer.claim
+    left_ms = await any_redis.bare.pttl(binding_key(any_redis, "ann"))
+    assert TTL_SECONDS * 1000 - 5_000 < left_ms <= TTL_SECONDS * 1000
+
+
+async def test_the_recorder_is_told_all_of_a_claim(any_redis: AnyRedis) -> None:
+    """The stream carries slug, customer, e-mail, metadata, source and the time answered."""
+    await open_pool(any_redis, "one-off-1")
+    store = any_redis.store
+    document = payload("ann", "ann@example.com", {"lead": [1, "ü"]})
+    batch = await store.claim(SID, [(store.names.name(SID, "ann"), document)])
+    assert batch.answers[0].claim is not None
+    [streamed] = await store.unrecorded(SID, 10)
+    assert (streamed.slug, streamed.customer_id, streamed.source) == ("one-off-1", "ann", "pool")
+    assert (streamed.email, streamed.metadata) == ("ann@example.com", {"lead": [1, "ü"]})
+    assert streamed.claimed_at_ms == batch.answers[0].claim.claimed_at_ms
+
+
+async def test_a_customer_keeps_their_link(any_redis: AnyRedis) -> None:
+    """A second claim costs nothing: the same answer, no link, no entry in the stream."""
+    await open_pool(any_redis, "one-off-1", "one-off-2")
+    first = await claim(any_redis, "ann")
+    before = await any_redis.everything()
+    assert await claim(any_redis, "ann") == [(REUSED, first[0][1])]
+    assert await any_redis.everything() == before
+
+
+async def test_a_batch_repeated_after_a_lost_reply_uses_no_more_links(
+    any_redis: AnyRedis,
+) -> None:
+    """Whoever got a link by the lost call gets the same one."""
+    await open_pool(any_redis, "a-1", "a-2", "a-3", "a-4")
+    first = await claim(any_redis, "ann", "bob", "cyd")
+    again = await claim(any_redis, "ann", "bob", "cyd")
+    assert [slug for _, slug in again] == [slug for _, slug in first]
+    assert await fresh(any_redis) == ["a-4"]
+    assert len(await any_redis.store.unrecorded(SID, 10)) == 3
+
+
+async def test_the_oldest_link_goes_first(any_redis: AnyRedis) -> None:
+    """Whatever the order in which they entered."""
+    epoch = await open_pool(any_redis)
+    for slug, made_at in [("a-2", 2_000), ("a-9", 1_000), ("a-1", 3_000)]:
+        await any_redis.store.add(SID, epoch, [slug], made_at)
+    assert await claim(any_redis, "ann", "bob") == [(NEW, "a-9"), (NEW, "a-2")]
+    assert await claim(any_redis, "cyd") == [(NEW, "a-1")]
+
+
+async def test_a_customer_twice_in_a_batch_gets_one_link(any_redis: AnyRedis) -> None:
+    """The first is told it is new, the others that it is theirs already."""
+    await open_pool(any_redis, "a-1", "a-2")
+    assert await claim(any_redis, "ann", "bob", "ann", "ann") == [
+        (NEW, "a-1"),
+        (NEW, "a-2"),
+        (REUSED, "a-1"),
+        (REUSED, "a-1"),
+    ]
+    assert await claim(any_redis, "cyd", "cyd") == [(EMPTY, ""), (EMPTY, "")]
+
+
+async def test_a_pool_that_runs_out_serves_who_came_first(any_redis: AnyRedis) -> None:
+    """The rest are told that it is empty, and nothing is bound for them."""
+    await open_pool(any_redis, "a-1", "a-2")
+    outcomes = await claim(any_redis, "ann", "bob", "cyd", "dan")
+    assert outcomes == [(NEW, "a-1"), (NEW, "a-2"), (EMPTY, ""), (EMPTY, "")]
+    assert await any_redis.store.claim_of(SID, "cyd") is None
+
+
+async def test_a_full_batch_is_served(any_redis: AnyRedis) -> None:
+    """As many customers as a batch may hold, each with a link of their own."""
+    slugs = [f"a-{n:03}" for n in range(64)]
+    await open_pool(any_redis, *slugs)
+    outcomes = await claim(any_redis, *(f"c{n}" for n in range(64)))
+    assert outcomes == [(NEW, slug) for slug in slugs]
+
+
+async def test_a_paused_meeting_gives_no_new_links(any_redis: AnyRedis) -> None:
+    """Who holds a link still gets it; who does not is told that it is paused."""
+    await open_pool(any_redis, "a-1", "a-2")
+    await claim(any_redis, "ann")
+    await any_redis.store.published.put([Meeting(SID, paused=True)])
+    assert await claim(any_redis, "ann", "bob", "bob") == [
+        (REUSED, "a-1"),
+        (PAUSED, ""),
+        (PAUSED, ""),
+    ]
+    assert await fresh(any_redis) == ["a-2"]
+
+
+async def test_a_limited_customer_gets_no_new_link(any_redis: AnyRedis) -> None:
+    """An empty payload asks for the link held, and for no other; others are not affected."""
+    await open_pool(any_redis, "a-1", "a-2")
+    await claim(any_redis, "ann")
+    store = any_redis.store
+    limited = [(store.names.name(SID, who), b"") for who in ("ann", "bob")]
+    batch = await store.claim(SID, [*limited, customer(store, "cyd")])
+    assert [each.outcome for each in batch.answers] == [REUSED, LIMITED, NEW]
+    assert await store.claim_of(SID, "bob") is None
+
+
+async def test_an_unpublished_meeting_is_unknown(any_redis: AnyRedis) -> None:
+    """A Redis without the meeting's settings hands out nothing of it."""
+    await open_pool(any_redis, "a-1")
+    await any_redis.bare.delete(keys.meeting(SID))
+    before = await any_redis.everything()
+    with pytest.raises(UnknownMeeting):
+        await claim(any_redis, "ann")
+    assert await any_redis.everything() == before
+
+
+@every_fall
+async def test_a_fallen_fence_hands_out_nothing(any_redis: AnyRedis, fall: Fall) -> None:
+    """Neither fresh links nor those held, and nothing is written."""
+    await open_pool(any_redis, "a-1", "a-2")
+    await claim(any_redis, "ann")
+    await fall(any_redis)
+    before = await any_redis.everything()
+    for who in ("ann", "bob"):
+        with pytest.raises(Fenced) as fenced:
+            await claim(any_redis, who)
+        assert fenced.value.sid == SID
+    assert await any_redis.everything() == before
+
+
+@pytest.mark.parametrize("setting", ["same", "new"])
+async def test_who_booked_gets_what_the_meeting_says(any_redis: AnyRedis, setting: str) -> None:
+    """With `same` the link they booked with, with `new` another."""
+    await open_pool(any_redis, "a-1", "a-2", after_booking=setting)
+    await claim(any_redis, "ann")
+    await any_redis.store.mark(SID, "a-1", "ann", booked("a-1"))
+    expected = (REUSED, "a-1") if setting == "same" else (NEW, "a-2")
+    assert await claim(any_redis, "ann") == [expected]
+    assert await claim(any_redis, "ann") == [(REUSED, expected[1])]
+
+
+async def test_a_booked_link_is_told_with_its_booking(any_redis: AnyRedis) -> None:
+    """The answer says that it is consumed, since when and by which booking."""
+    await open_pool(any_redis, "a-1")
+    await claim(any_redis, "ann")
+    await any_redis.store.mark(SID, "a-1", "ann", booked("a-1"))
+    batch = await any_redis.store.claim(SID, [customer(any_redis.store, "ann")])
+    assert batch.answers[0].claim == booked("a-1")
+
+
+async def test_a_low_pool_asks_for_links_once_a_second(any_redis: AnyRedis) -> None:
+    """Only claims of new links ask, only below the target, and not again within a second."""
+    await open_pool(any_redis, "a-1", "a-2", "a-3", "a-4", min_fresh=3)
+    store = any_redis.store
+
+    async def nudged(who: str) -> bool:
+        return (await store.claim(SID, [customer(store, who)])).nudge
+
+    assert not await nudged("ann"), "three are left: the pool is at its target"
+    assert await nudged("bob")
+    assert not await nudged("cyd")
+    assert 0 < await any_redis.bare.pttl(keys.nudged(SID)) <= 1_000
+    await any_redis.bare.delete(keys.nudged(SID))
+    assert not await nudged("ann"), "she holds a link"
+    assert await nudged("dan")
+    await any_redis.bare.delete(keys.nudged(SID))
+    assert await nudged("eve"), "an empty pool asks, too"
+
+
+async def test_the_target_that_top_up_sets_counts(any_redis: AnyRedis) -> None:
+    """Publishing the meeting again does not set it back."""
+    await open_pool(any_redis, "a-1", "a-2", "a-3", min_fresh=0)
+    await any_redis.store.published.set_targets({SID: 3})
+    await any_redis.store.published.put([Meeting(SID, min_fresh=0)])
+    assert (await any_redis.store.claim(SID, [customer(any_redis.store, "ann")])).nudge
+
+
+async def test_a_batch_with_too_few_payloads_changes_nothing(any_redis: AnyRedis) -> None:
+    """The script refuses before it writes."""
+    await open_pool(any_redis, "a-1", "a-2")
+    before = await any_redis.everything()
+    script_keys = [
+        *(kind(SID) for kind in (keys.epoch, keys.fresh, keys.claims, keys.meeting)),
+        *(kind(SID) for kind in (keys.demand, keys.nudged)),
+        binding_key(any_redis, "ann"),
+        binding_key(any_redis, "bob"),
+    ]
+    with pytest.raises(ResponseError, match="one payload per binding"):
+        await scripts.run(any_redis.bare, "claim", script_keys, ["echo", payload("ann")])
+    assert await any_redis.everything() == before
+
+
+async def test_meetings_do_not_touch_each_other(any_redis: AnyRedis) -> None:
+    """One customer holds a link of each, and neither pool knows the other."""
+    await open_pool(any_redis, "a-1")
+    await open_pool(any_redis, "b-1", sid="demo")
+    assert await claim(any_redis, "ann") == [(NEW, "a-1")]
+    assert await claim(any_redis, "ann", sid="demo") == [(NEW, "b-1")]
+    assert await claim(any_redis, "bob") == [(EMPTY, "")]
+
+
+async def test_claims_at_once_share_no_link(any_redis: AnyRedis) -> None:
+    """Fifty customers claim at once on thirty links: thirty links, twenty told it is empty."""
+    slugs = [f"a-{n:02}" for n in range(30)]
+    await open_pool(any_redis, *slugs)
+    answers = await asyncio.gather(*(claim(any_redis, f"c{n}") for n in range(50)))
+    got = [slug for [(outcome, slug)] in answers if outcome is NEW]
+    assert sorted(got) == slugs
+    assert sum(outcome is EMPTY for [(outcome, _)] in answers) == 20
+
+
+async def test_no_customer_id_is_in_the_name_of_a_key(any_redis: AnyRedis) -> None:
+    """Keys carry a keyed hash of fixed size."""
+    await open_pool(any_redis, "a-1", "a-2")
+    await claim(any_redis, "ann@example.com", "b" * 256)
+    names = [
+        key.decode().rsplit(":", 1)[1] async for key in any_redis.bare.scan_iter("lp:{intro}:b:*")
+    ]
+    assert [len(name) for name in names] == [22, 22]
+    assert not any("ann" in name for name in names)
+
+
+# -- bind --------------------------------------------------------------------------
+
+
+async def bind(
+    redis: AnyRedis, epoch: str, slug: str, who: str = "ann"
+) -> tuple[Outcome, str | None]:
+    store = redis.store
+    answer = await store.bind(SID, epoch, slug, *customer(store, who))
+    return answer.outcome, answer.claim.slug if answer.claim else None
+
+
+async def test_a_link_made_on_the_spot_is_bound(any_redis: AnyRedis) -> None:
+    """It goes to the customer and to the recorder, marked as direct, and never to the pool."""
+    epoch = await open_pool(any_redis)
+    assert await bind(any_redis, epoch, "d-1") == (NEW, "d-1")
+    held = await any_redis.store.claim_of(SID, "ann")
+    assert held is not None
+    assert held.source == "direct"
+    [streamed] = await any_redis.store.unrecorded(SID, 10)
+    assert (streamed.slug, streamed.customer_id, streamed.source) == ("d-1", "ann", "direct")
+    assert streamed.claimed_at_ms == held.claimed_at_ms
+    assert await fresh(any_redis) == []
+    assert 0 < await any_redis.bare.pttl(binding_key(any_redis, "ann")) <= TTL_SECONDS * 1000
+    assert await claim(any_redis, "ann") == [(REUSED, "d-1")]
+
+
+async def test_binding_the_same_link_again_answers_the_same(any_redis: AnyRedis) -> None:
+    """Nothing is written a second time."""
+    epoch = await open_pool(any_redis)
+    await bind(any_redis, epoch, "d-1")
+    before = await any_redis.everything()
+    assert await bind(any_redis, epoch, "d-1") == (NEW, "d-1")
+    assert await any_redis.everything() == before
+
+
+async def test_a_link_made_for_someone_who_has_one_enters_the_pool(any_redis: AnyRedis) -> None:
+    """The customer keeps theirs, and the next one gets the link nobody has seen."""
+    epoch = await open_pool(any_redis, "a-1")
+    await claim(any_redis, "ann")
+    assert await bind(any_redis, epoch, "d-1") == (REUSED, "a-1")
+    assert await fresh(any_redis) == ["d-1"]
+    assert await claim(any_redis, "bob") == [(NEW, "d-1")]
+
+
+async def test_a_link_made_for_a_paused_meeting_enters_the_pool(any_redis: AnyRedis) -> None:
+    """It is not handed out, and not lost."""
+    epoch = await open_pool(any_redis, paused=True)
+    assert await bind(any_redis, epoch, "d-1") == (PAUSED, None)
+    assert await fresh(any_redis) == ["d-1"]
+    assert await any_redis.store.claim_of(SID, "ann") is None
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"), [("same", (REUSED, "a-1")), ("new", (NEW, "d-1"))]
+)
+async def test_a_direct_link_for_who_booked(
+    any_redis: AnyRedis, setting: str, expected: tuple[Outcome, str]
+) -> None:
+    """It replaces the booked link only where the meeting says so."""
+    epoch = await open_pool(any_redis, "a-1", after_booking=setting)
+    await claim(any_redis, "ann")
+    await any_redis.store.mark(SID, "a-1", "ann", booked("a-1"))
+    assert await bind(any_redis, epoch, "d-1") == expected
+
+
+@every_fall
+async def test_nothing_is_bound_behind_a_fallen_fence(any_redis: AnyRedis, fall: Fall) -> None:
+    """A link of the epoch before is neither bound nor pooled."""
+    epoch = await open_pool(any_redis)
+    await fall(any_redis)
+    before = await any_redis.everything()
+    with pytest.raises(Fenced):
+        await bind(any_redis, epoch, "d-1")
+    assert await any_redis.everything() == before
+
+
+async def test_a_link_of_another_epoch_is_not_bound(any_redis: AnyRedis) -> None:
+    """The fence may have fallen and been recovered since the link's row was written."""
+    epoch = await open_pool(any_redis)
+    with pytest.raises(Fenced):
+        await bind(any_redis, epoch + "x", "d-1")
+    assert await any_redis.store.claim_of(SID, "ann") is None
+
+
+async def test_a_link_of_an_unpublished_meeting_is_not_bound(any_redis: AnyRedis) -> None:
+    """Without settings nobody knows how long it would be theirs."""
+    epoch = await open_pool(any_redis)
+    await any_redis.bare.delete(keys.meeting(SID))
+    with pytest.raises(UnknownMeeting):
+        await bind(any_redis, epoch, "d-1")
+    assert await fresh(any_redis) == []
+
+
+# -- add and take out ----------------------------------------------------------------
+
+
+async def test_links_enter_the_pool(any_redis: AnyRedis) -> None:
+    """The level after is told; a link that is there already keeps its age."""
+    epoch = await open_pool(any_redis)
+    store = any_redis.store
+    assert await store.add(SID, epoch, ["a-1", "a-2"], 1_000) == 2
+    assert await store.add(SID, epoch, ["a-2", "a-3"], 5_000) == 3
+    assert await any_redis.bare.zscore(keys.fresh(SID), "a-2") == 1_000
+    assert await store.pooled(SID, ["a-3", "a-4", "a-1"]) == [True, False, True]
+    assert await store.pooled(SID, []) == []
+
+
+async def test_links_of_another_epoch_do_not_enter(any_redis: AnyRedis) -> None:
+    """Their ledger rows were quarantined when that epoch ended."""
+    epoch = await open_pool(any_redis, "a-1")
+    with pytest.raises(Fenced):
+        await any_redis.store.add(SID, epoch + "0", ["a-2"], 1_000)
+    assert await fresh(any_redis) == ["a-1"]
+
+
+@every_fall
+async def test_no_link_enters_behind_a_fallen_fence(any_redis: AnyRedis, fall: Fall) -> None:
+    """Not even one that carries the epoch which the key still names."""
+    epoch = await open_pool(any_redis, "a-1")
+    await fall(any_redis)
+    with pytest.raises(Fenced):
+        await any_redis.store.add(SID, epoch, ["a-2"], 1_000)
+    assert await fresh(any_redis) == ["a-1"]
+
+
+async def test_old_links_are_taken_out(any_redis: AnyRedis) -> None:
+    """Those made up to the moment, the oldest first, at most so many."""
+    await open_pool(any_redis, "a-1", "a-2", "a-3", "a-4")  # made at 1000, 1001, …
+    take_out = any_redis.store.take_out
+    assert await take_out(SID, up_to_ms=1_002, limit=2) == ["a-1", "a-2"]
+    assert await take_out(SID, up_to_ms=1_002) == ["a-3"]
+    assert await take_out(SID, up_to_ms=1_002) == []
+    assert await take_out(SID, up_to_ms=None) == ["a-4"]
+    assert await fresh(any_redis) == []
+
+
+# -- mark --------------------------------------------------------------------------
+
+
+async def test_a_booking_makes_a_binding_last(any_redis: AnyRedis) -> None:
+    """It becomes consumed, keeps no expiry, and doing it again changes nothing."""
+    await open_pool(any_redis, "a-1")
+    await claim(any_redis, "ann")
+    for _ in range(2):
+        assert await any_redis.store.mark(SID, "a-1", "ann", booked("a-1")) is False
+        assert await any_redis.store.claim_of(SID, "ann") == booked("a-1")
+    assert await any_redis.bare.pttl(binding_key(any_redis, "ann")) == -1
+
+
+async def test_a_booked_link_leaves_the_pool(any_redis: AnyRedis) -> None:
+    """A link that leaked and was booked is never handed out; that it stood there is told."""
+    await open_pool(any_redis, "a-1", "a-2")
+    assert await any_redis.store.mark(SID, "a-1", None, None) is True
+    assert await any_redis.store.mark(SID, "a-1", None, None) is False
+    assert await fresh(any_redis) == ["a-2"]
+
+
+async def test_a_booking_restores_a_binding_that_expired(any_redis: AnyRedis) -> None:
+    """Who booked late is told so on the next claim."""
+    await open_pool(any_redis, "a-1", "a-2")
+    await claim(any_redis, "ann")
+    await any_redis.bare.delete(binding_key(any_redis, "ann"))
+    await any_redis.store.mark(SID, "a-1", "ann", booked("a-1"))
+    assert await claim(any_redis, "ann") == [(REUSED, "a-1")]
+
+
+async def test_a_cancelled_link_is_dropped(any_redis: AnyRedis) -> None:
+    """The next claim starts anew."""
+    await open_pool(any_redis, "a-1", "a-2")
+    await claim(any_redis, "ann")
+    await any_redis.store.mark(SID, "a-1", "ann", None)
+    assert await any_redis.store.claim_of(SID, "ann") is None
+    assert await claim(any_redis, "ann") == [(NEW, "a-2")]
+
+
+@pytest.mark.parametrize("late", [booked("a-1"), None], ids=["booked", "gone"])
+async def test_news_of_an_older_link_leaves_the_newer_one(
+    any_redis: AnyRedis, late: Claim | None
+) -> None:
+    """A customer who holds another link by now keeps it."""
+    await open_pool(any_redis, "a-1", "a-2")
+    await claim(any_redis, "ann")
+    await any_redis.store.mark(SID, "a-1", "ann", None)
+    await claim(any_redis, "ann")
+    await any_redis.store.mark(SID, "a-1", "ann", late)
+    assert await claim(any_redis, "ann") == [(REUSED, "a-2")]
+
+
+# -- redo --------------------------------------------------------------------------
+
+
+def redo(who: str, slug: str, **fields: Any) -> Redo:
+    return Redo(who, held_claim(slug, **fields), 60_000, payload(who))
+
+
+@every_fall
+async def test_answered_claims_are_asserted_again_behind_a_fallen_fence(
+    any_redis: AnyRedis, fall: Fall
+) -> None:
+    """What nothing else is bound for is bound, leaves the pool, and goes to the recorder."""
+    await open_pool(any_redis, "a-1", "a-2")
+    await fall(any_redis)
+    redone = [redo("ann", "a-1"), redo("bob", "d-1", source="direct", claimed_at_ms=7_000)]
+    assert await any_redis.store.redo(SID, redone) == 0
+    assert await any_redis.store.claim_of(SID, "ann") == held_claim("a-1")
+    assert 0 < await any_redis.bare.pttl(binding_key(any_redis, "ann")) <= 60_000
+    assert await fresh(any_redis) == ["a-2"]
+    streamed = await any_redis.store.unrecorded(SID, 10)
+    assert [(each.slug, each.customer_id, each.source) for each in streamed] == [
+        ("a-1", "ann", "pool"),
+        ("d-1", "bob", "direct"),
+    ]
+    assert [each.claimed_at_ms for each in streamed] == [1_000, 7_000], "as answered then"
+
+
+async def test_asserting_what_is_known_is_no_conflict(any_redis: AnyRedis) -> None:
+    """The binding stays as it is; the recorder hears of it again, which does no harm."""
+    await open_pool(any_redis, "a-1")
+    await claim(any_redis, "ann")
+    held = await any_redis.store.claim_of(SID, "ann")
+    assert await any_redis.store.redo(SID, [redo("ann", "a-1")]) == 0
+    assert await any_redis.store.claim_of(SID, "ann") == held
+    assert len(await any_redis.store.unrecorded(SID, 10)) == 2
+
+
+async def test_who_holds_another_link_is_a_conflict(any_redis: AnyRedis) -> None:
+    """They keep what they hold; the asserted link leaves the pool, and both are recorded."""
+    await open_pool(any_redis, "a-1", "a-2")
+    await claim(any_redis, "ann")
+    assert await any_redis.store.redo(SID, [redo("ann", "a-2"), redo("bob", "a-3")]) == 1
+    assert await claim(any_redis, "ann") == [(REUSED, "a-1")]
+    assert await fresh(any_redis) == []
+    assert len(await any_redis.store.unrecorded(SID, 10)) == 3
+
+
+# -- the stream --------------------------------------------------------------------
+
+
+async def test_recorded_claims_are_trimmed(any_redis: AnyRedis) -> None:
+    """Up to and with the entry named; those that came after stay, in order."""
+    await open_pool(any_redis, *(f"a-{n}" for n in range(5)))
+    await claim(any_redis, "c0", "c1", "c2", "c3", "c4")
+    store = any_redis.store
+    first = await store.unrecorded(SID, 3)
+    assert [each.customer_id for each in first] == ["c0", "c1", "c2"]
+    await store.trim(SID, first[-1].entry_id)
+    await store.trim(SID, first[-1].entry_id)
+    assert [each.customer_id for each in await store.unrecorded(SID, 10)] == ["c3", "c4"]
+    assert (await store.look([SID]))[0].backlog == 2
+
+
+# -- seal --------------------------------------------------------------------------
+
+
+async def test_a_sealed_pool_is_known_as_such_to_its_own_server_only(any_redis: AnyRedis) -> None:
+    """Until this server is restarted it is sealed; another one may have to recover it."""
+    await open_pool(any_redis, "a-1")
+    assert await any_redis.store.recovery.seal(SID, "f" * 32) is True
+    assert (await any_redis.store.look([SID]))[0].fence == "sealed"
+    assert (await any_redis.store.recovery.epoch(SID)).startswith("sealed:" + "f" * 32 + ":")
+    await any_redis.restart()
+    [level] = await any_redis.store.look([SID])
+    assert (level.fence, level.fresh) == ("fallen", 1)
+
+
+@every_fall
+async def test_a_fallen_fence_cannot_be_sealed(any_redis: AnyRedis, fall: Fall) -> None:
+    """A pool that may have forgotten a claim must not look as if it had not."""
+    await open_pool(any_redis, "a-1")
+    await fall(any_redis)
+    before = await any_redis.store.recovery.epoch(SID)
+    assert await any_redis.store.recovery.seal(SID, "b" * 32) is False
+    assert await any_redis.store.recovery.epoch(SID) == before
+
+
+# -- recovery ------------------------------------------------------------------------
+
+
+async def test_recovery_begins_by_taking_the_epoch_away(any_redis: AnyRedis) -> None:
+    """From then on nothing is handed out, whatever server answers; the pool is emptied."""
+    await open_pool(any_redis, "a-1")
+    store = any_redis.store
+    async with store.locks.held(keys.recovery_lock(SID), seconds=10) as lock:
+        assert lock is not None
+        await store.recovery.begin(SID, lock.token, keep_fresh=False)
+        assert await store.recovery.epoch(SID) == ""
+        assert await fresh(any_redis) == []
+        with pytest.raises(Fenced):
+            await claim(any_redis, "ann")
+
+
+async def test_an_adopted_pool_keeps_its_links(any_redis: AnyRedis) -> None:
+    """Told to, recovery leaves the fresh links where they are, and claims go on."""
+    await open_pool(any_redis, "a-1")
+    await any_redis.restart()
+    store = any_redis.store
+    async with store.locks.held(keys.recovery_lock(SID), seconds=10) as lock:
+        assert lock is not None
+        identity = await store.recovery.begin(SID, lock.token, keep_fresh=True)
+        await store.recovery.open(SID, lock.token, identity, "again")
+    assert await store.recovery.epoch(SID) == f"{identity}:again"
+    assert await claim(any_redis, "ann") == [(NEW, "a-1")]
+
+
+async def test_bindings_come_back_as_the_ledger_knows_them(any_redis: AnyRedis) -> None:
+    """Claimed ones for the time left, booked ones for good, cancelled ones are dropped."""
+    await open_pool(any_redis, "a-1", "a-2")
+    await claim(any_redis, "cyd", "dan")
+    store = any_redis.store
+    async with store.locks.held(keys.recovery_lock(SID), seconds=10) as lock:
+        assert lock is not None
+        await store.recovery.bind(
+            SID,
+            lock.token,
+            [
+                Rebind("ann", held_claim("b-1"), "bind", 60_000),
+                Rebind("bob", booked("b-2"), "bind", 0),
+                Rebind("cyd", held_claim("a-1"), "drop", 0),
+                Rebind("dan", held_claim("b-4"), "drop", 0),
+                Rebind("eve", held_claim("b-5"), "drop", 0),
+            ],
+        )
+    assert await store.claim_of(SID, "ann") == held_claim("b-1")
+    assert 0 < await any_redis.bare.pttl(binding_key(any_redis, "ann")) <= 60_000
+    assert await store.claim_of(SID, "bob") == booked("b-2")
+    assert await any_redis.bare.pttl(binding_key(any_redis, "bob")) == -1
+    assert await store.claim_of(SID, "cyd") is None
+    assert await claim(any_redis, "dan") == [(REUSED, "a-2")], "another link than the dropped one"
+    assert await store.claim_of(SID, "eve") is None
+
+
+@pytest.mark.parametrize("holder", [None, "somebody-else"])
+async def test_without_its_lock_recovery_does_nothing(
+    any_redis: AnyRedis, holder: str | None
+) -> None:
+    """At every step: the epoch, the pool and the bindings stay as they are."""
+    await open_pool(any_redis, "a-1", "a-2")
+    await claim(any_redis, "ann")
+    if holder:
+        await any_redis.bare.set(keys.recovery_lock(SID), holder)
+    before = await any_redis.everything()
+    recovery = any_redis.store.recovery
+    identity = before[keys.epoch(SID).encode()].decode().rsplit(":", 1)[0]  # type: ignore[attr-defined]
+    with pytest.raises(RecoveryLost):
+        await recovery.begin(SID, "mine", keep_fresh=False)
+    with pytest.raises(RecoveryLost):
+        await recovery.bind(SID, "mine", [Rebind("ann", held_claim("b-1"), "bind", 0)])
+    with pytest.raises(RecoveryLost):
+        await recovery.open(SID, "mine", identity, "nonce")
+    assert await any_redis.everything() == before
+
+
+@pytest.mark.parametrize("how", ["another run_id", "another master_replid"])
+async def test_recovery_that_another_server_answers_opens_nothing(
+    any_redis: AnyRedis, how: str
+) -> None:
+    """The bindings were loaded into the server that it began on."""
+    await open_pool(any_redis)
+    store = any_redis.store
+    await any_redis.bare.set(keys.recovery_lock(SID), "mine")
+    identity = await store.recovery.begin(SID, "mine", keep_fresh=False)
+    await FALLS[how](any_redis)
+    with pytest.raises(RecoveryLost, match="moved"):
+        await store.recovery.open(SID, "mine", identity, "nonce")
+    assert await store.recovery.epoch(SID) == ""
+
+
+# -- the budget ----------------------------------------------------------------------
+
+
+async def test_requests_are_paced(any_redis: AnyRedis) -> None:
+    """After two intervals of catching up, each has to wait one interval longer."""
+    budget = any_redis.store.budget
+    waits = [await budget.take("w", first_rate=5, within_seconds=60) for _ in range(6)]
+    assert waits[:3] == [0, 0, pytest.approx(0, abs=0.05)]
+    # The calls themselves take time, in which the waits get shorter.
+    assert waits[3:] == [pytest.approx(n * 0.2, abs=0.1) for n in (1, 2, 3)]
+
+
+async def test_a_request_that_would_wait_too_long_reserves_nothing(any_redis: AnyRedis) -> None:
+    """It is told at once, and the next one that has the patience gets that very place."""
+    budget = any_redis.store.budget
+    for _ in range(3):
+        await budget.take("w", first_rate=1, within_seconds=60)
+    for _ in range(5):
+        assert await budget.take("w", first_rate=1, within_seconds=0.1) is None
+    assert await budget.take("w", first_rate=1, within_seconds=60) == pytest.approx(1, abs=0.3)
+
+
+async def test_the_budget_of_a_workspace_is_its_own(any_redis: AnyRedis) -> None:
+    """One that is silenced does not silence the other."""
+    budget = any_redis.store.budget
+    await budget.report("one", "throttled", first_rate=5, retry_after_seconds=60)
+    assert await budget.take("one", first_rate=5, within_seconds=1) is None
+    assert await budget.take("two", first_rate=5, within_seconds=1) == 0
+    assert await budget.rate("three") is None
+
+
+async def test_a_429_lowers_the_rate(any_redis: AnyRedis) -> None:
+    """At least to half and a little less; the first of several at once counts alone."""
+    budget = any_redis.store.budget
+    await budget.take("w", first_rate=100, within_seconds=1)
+    lowered = await budget.report("w", "throttled", first_rate=100)
+    assert 40 <= lowered <= 50
+    assert await budget.report("w", "throttled", first_rate=100) == pytest.approx(lowered, abs=0.1)
+    assert await budget.rate("w") == pytest.approx(lowered, abs=0.01)
+
+
+async def test_no_rate_falls_to_nothing(any_redis: AnyRedis) -> None:
+    """However long a provider refuses, it is asked again now and then."""
+    budget = any_redis.store.budget
+    await budget.take("w", first_rate=0.3, within_seconds=1)
+    for _ in range(5):
+        rate = await budget.report("w", "throttled", first_rate=0.3)
+    assert rate == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(
+    ("asked", "least", "most"),
+    [(None, 0, 1), (-1, 0, 1), (0, 0, 1), (5, 4.5, 5.1), (1e9, 599, 600), (float("inf"), 599, 600)],
+)
+async def test_retry_after_is_obeyed_within_reason(
+    any_redis: AnyRedis, asked: float | None, least: float, most: float
+) -> None:
+    """What makes no sense does no harm, and nothing silences a workspace over ten minutes."""
+    budget = any_redis.store.budget
+    await budget.take("w", first_rate=10, within_seconds=1)
+    await budget.report("w", "throttled", first_rate=10, retry_after_seconds=asked)
+    wait = await budget.take("w", first_rate=10, within_seconds=3_600)
+    assert wait is not None
+    assert least <= wait <= most
+
+
+async def test_failures_in_a_row_back_off(any_redis: AnyRedis) -> None:
+    """Two are bad luck; from the third on each waits longer, up to half a minute."""
+    budget = any_redis.store.budget
+    waits = []
+    for _ in range(12):
+        await budget.report("w", "failed", first_rate=1_000)
+        wait = await budget.take("w", first_rate=1_000, within_seconds=3_600)
+        assert wait is not None
+        waits.append(wait)
+    assert waits[:2] == [pytest.approx(0, abs=0.05)] * 2
+    assert waits[2:6] == [pytest.approx(expected, abs=0.2) for expected in (0.5, 1, 2, 4)]
+    assert waits[-1] == pytest.approx(30, abs=0.5)
+
+
+async def test_a_success_ends_the_row_of_failures(any_redis: AnyRedis) -> None:
+    """Failures that come now and then never add up."""
+    budget = any_redis.store.budget
+    for _ in range(5):
+        await budget.report("w", "failed", first_rate=1_000)
+        await budget.report("w", "failed", first_rate=1_000)
+        await budget.report("w", "ok", first_rate=1_000)
+    assert await budget.take("w", first_rate=1_000, within_seconds=0.2) is not None
+
+
+# -- look --------------------------------------------------------------------------
+
+
+async def test_a_look_tells_how_pools_are(any_redis: AnyRedis) -> None:
+    """One answer per meeting asked for, in that order, known or not."""
+    epoch = await open_pool(any_redis, "a-1", "a-2", "a-3")
+    await claim(any_redis, "ann")
+    block = Block("the meeting is gone", 5, 6)
+    await any_redis.store.block_meeting(SID, block)
+    other, level = await any_redis.store.look(["demo", SID])
+    assert (other.sid, other.fence, other.epoch, other.fresh) == ("demo", "fallen", "", 0)
+    assert (other.oldest_fresh_seconds, other.block, other.claims_per_second) == (None, None, 0)
+    assert (level.sid, level.fence, level.epoch) == (SID, "stands", epoch)
+    assert (level.fresh, level.backlog, level.block) == (2, 1, block)
+    assert level.oldest_fresh_seconds == pytest.approx(time.time() - 1.001, abs=5)
+    assert abs(level.now_ms - time.time() * 1000) < 5_000
+    await any_redis.store.block_meeting(SID, None)
+    assert (await any_redis.store.look([SID]))[0].block is None
+    assert await any_redis.store.look([]) == []
+
+
+async def test_demand_is_counted_by_those_who_asked_for_a_new_link(any_redis: AnyRedis) -> None:
+    """Also by those who got none; who holds a link asks for nothing."""
+    await open_pool(any_redis, "a-1")
+    await claim(any_redis, "ann")
+    rate = (await any_redis.store.look([SID]))[0].claims_per_second
+    assert rate == pytest.approx(1 / 30, rel=0.1)
+    await claim(any_redis, "ann")
+    assert (await any_redis.store.look([SID]))[0].claims_per_second <= rate
+    await claim(any_redis, "bob", "cyd")
+    assert (await any_redis.store.look([SID]))[0].claims_per_second == pytest.approx(0.1, rel=0.1)
+
+
+async def test_a_workspace_block_is_kept_until_it_is_cleared(any_redis: AnyRedis) -> None:
+    """With its reason and the time of the next probe."""
+    store = any_redis.store
+    assert await store.workspace_block("default") is None
+    await store.block_workspace("default", Block("the key is refused", 1, 2))
+    assert await store.workspace_block("default") == Block("the key is refused", 1, 2)
+    assert await store.workspace_block("other") is None
+    await store.block_workspace("default", None)
+    assert await store.workspace_block("default") is None
+
+
+async def test_a_heartbeat_is_kept(any_redis: AnyRedis) -> None:
+    """Nobody's until a worker leaves one."""
+    assert await any_redis.store.last_heartbeat_ms() is None
+    await any_redis.store.heartbeat(1_234)
+    assert await any_redis.store.last_heartbeat_ms() == 1_234
+    await any_redis.store.ping()
+
+
+# -- locks -------------------------------------------------------------------------
+
+
+async def test_a_lock_is_one_holders(any_redis: AnyRedis) -> None:
+    """The second is told at once, and may have it when the first is done."""
+    locks, others = any_redis.store.locks, any_redis.another_store().locks
+    async with locks.held("lock", seconds=10) as mine:
+        assert mine is not None
+        assert (await any_redis.bare.get("lock")).decode() == mine.token
+        async with others.held("lock", seconds=10) as theirs:
+            assert theirs is None
+        assert await any_redis.bare.get("lock") is not None, "they released nothing of ours"
+    async with others.held("lock", seconds=10) as theirs:
+        assert theirs is not None
+
+
+async def test_a_lock_expires_unless_it_is_extended(any_redis: AnyRedis) -> None:
+    """Extending holds it for its full time; a lost lock cannot be extended, nor released."""
+    async with any_redis.store.locks.held("lock", seconds=10) as mine:
+        assert mine is not None
+        await any_redis.bare.pexpire("lock", 500)
+        assert await mine.extend() is True
+        assert await any_redis.bare.pttl("lock") > 9_000
+        await any_redis.bare.set("lock", "somebody-else")
+        assert await mine.extend() is False
+    assert await any_redis.bare.get("lock") == b"somebody-else"
+
+
+# -- published ---------------------------------------------------------------------
+
+
+async def test_published_meetings_are_read_as_they_were_written(any_redis: AnyRedis) -> None:
+    """All settings, by SID; the version moves with each change."""
+    published = any_redis.store.published
+    assert (await published.version(), await published.all()) == (0, [])
+    one = Meeting("b", after_booking="new", on_empty="fail", fallback_url="https://x.example/ü")
+    two = Meeting("a", paused=True, pause_reason="holiday", min_fresh=1)
+    await published.put([one, two])
+    assert await published.all() == [two, one]
+    version = await published.version()
+    await published.put([])
+    assert await published.version() == version > 0
+    await published.put([Meeting("b")])
+    assert await published.version() > version
+    assert await published.all() == [two, Meeting("b")]
+    await published.set_targets({})
+
+
+# -- whatever may happen to a call -----------------------------------------------------
+
+
+async def test_a_server_that_forgot_the_scripts_is_told_them_again(any_redis: AnyRedis) -> None:
+    """No caller notices, whichever script it is."""
+    store, forget = any_redis.store, any_redis.bare.script_flush
+    await forget()
+    epoch = await open_pool(any_redis, "a-1")
+    await forget()
+    assert [level.fresh for level in await store.look([SID, SID])] == [1, 1]
+    for call in (
+        lambda: claim(any_redis, "ann"),
+        lambda: bind(any_redis, epoch, "d-1", "bob"),
+        lambda: store.add(SID, epoch, ["a-2"], 1),
+        lambda: store.redo(SID, [redo("ann", "a-9")]),
+        lambda: store.mark(SID, "a-2", None, None),
+        lambda: store.add(SID, epoch, ["a-3"], 1),
+        lambda: store.take_out(SID, up_to_ms=None),
+        lambda: store.budget.report("w", "ok", first_rate=1),
+        lambda: store.recovery.seal(SID, "c" * 32),
+    ):
+        await forget()
+        assert await call()  # type: ignore[no-untyped-call]
+
+
+async def test_a_reply_to_another_call_is_not_believed(
+    any_redis: AnyRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mixed-up connection gives an error, never another customer's link."""
+    epoch = await open_pool(any_redis, "a-1", "a-2")
+    await claim(any_redis, "ann")
+    run = scripts.run
+
+    async def of_another_call(*call: Any) -> Any:
+        reply = await run(*call)
+        return [b"an-echo-of-somebody-else", *reply[1:]]
+
+    monkeypatch.setattr(scripts, "run", of_another_call)
+    for call in (
+        claim(any_redis, "ann"),
+        bind(any_redis, epoch, "d-1", "bob"),
+        any_redis.store.add(SID, epoch, ["a-3"], 1),
+    ):
+        with pytest.raises(StoreUnavailable, match="another call"):
+            await call
+
+
+async def test_a_refusal_is_told_from_a_broken_connection(any_redis: AnyRedis) -> None:
+    """A value of the wrong type is Redis's word; nothing is gained by asking again."""
+    await open_pool(any_redis, "a-1")
+    await any_redis.bare.set(keys.fresh(SID), "not a sorted set")
+    with pytest.raises(StoreUnavailable, match="WRONGTYPE") as refused:
+        await claim(any_redis, "ann")
+    assert refused.value.connection_lost is False
+    assert await any_redis.bare.exists(keys.claims(SID)) == 0
+
+
+async def test_bindings_are_read_as_they_were_packed(any_redis: AnyRedis) -> None:
+    """Also booking ids that hold a colon, and bookings of which little is known."""
+    await open_pool(any_redis)
+    for consumed in (
+        booked("a-1"),
+        held_claim("a-2", state="consumed", source="direct"),
+        held_claim("a-3", state="consumed", consumed_at_ms=5, booking_sid="b:1:2"),
+    ):
+        await any_redis.bare.set(binding_key(any_redis, "ann"), pack(consumed))
+        assert await any_redis.store.claim_of(SID, "ann") == consumed
+        assert await claim(any_redis, "ann") == [(REUSED, consumed.slug)]

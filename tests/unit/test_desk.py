@@ -1,0 +1,609 @@
+"""The desk: batches, deadlines, fairness, and who is told what."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+import pytest
+
+import pool.desk
+from pool.desk import FLIGHTS, FLIGHTS_PER_MEETING, WORTH_A_FLIGHT, Desk, Receipt
+from pool.errors import (
+    Fenced,
+    LedgerUnavailable,
+    PoolEmpty,
+    PoolPaused,
+    RateLimited,
+    StoreUnavailable,
+    UnknownMeeting,
+)
+from pool.links import Claim
+from pool.meetings import Meeting
+from pool.redo import RedoBuffer
+from pool.registry import Registry
+from pool.store.bindings import CustomerNames
+from pool.store.records import Answer, Batch, Outcome
+from pool.store.store import BATCH_LIMIT
+
+SID = "intro"
+Call = tuple[str, list[tuple[str, bytes]]]
+
+
+class FakePublished:
+    """Meetings as Redis would have them."""
+
+    def __init__(self) -> None:
+        self.put_again: list[str] = []
+
+    async def put(self, meetings: Sequence[Meeting]) -> None:
+        self.put_again += [meeting.sid for meeting in meetings]
+
+
+class FakeStore:
+    """Pools of as many links as wanted; each call takes a turn, or as long as the test says.
+
+    `script` holds what the next calls come to: an error to raise, or a function to await.
+    """
+
+    def __init__(self) -> None:
+        self.names = CustomerNames(b"key")
+        self.published = FakePublished()
+        self.calls: list[Call] = []
+        self.script: list[Any] = []
+        self.bound: dict[str, Claim] = {}
+        self.stock = 1_000_000
+        self.paused = False
+        self.nudge = False
+        self.under_way = Counter[str]()
+        self.most_under_way = Counter[str]()
+        self.gate: asyncio.Event | None = None
+
+    async def claim(self, sid: str, customers: Sequence[tuple[str, bytes]]) -> Batch:
+        self.calls.append((sid, list(customers)))
+        self.under_way.update([sid, "all"])
+        for key in (sid, "all"):
+            self.most_under_way[key] = max(self.most_under_way[key], self.under_way[key])
+        try:
+            if self.script:
+                step = self.script.pop(0)
+                if isinstance(step, Exception):
+                    raise step
+                await step()
+            await (self.gate.wait() if self.gate else asyncio.sleep(0))
+        finally:
+            self.under_way.subtract([sid, "all"])
+        return Batch([self._answer(name, payload) for name, payload in customers], 9, self.nudge)
+
+    def _answer(self, name: str, payload: bytes) -> Answer:
+        if name in self.bound:
+            return Answer(Outcome.REUSED, self.bound[name])
+        if not payload:
+            return Answer(Outcome.LIMITED, None)
+        if self.paused:
+            return Answer(Outcome.PAUSED, None)
+        if not self.stock:
+            return Answer(Outcome.EMPTY, None)
+        self.stock -= 1
+        self.bound[name] = made(len(self.bound))
+        return Answer(Outcome.NEW, self.bound[name])
+
+    def sizes(self) -> list[int]:
+        return [len(customers) for _, customers in self.calls]
+
+
+def made(number: int) -> Claim:
+    return Claim(slug=f"a-{number}", state="claimed", source="pool", claimed_at_ms=number)
+
+
+class FakeLedgerMeetings:
+    def __init__(self, *sids: str) -> None:
+        self._meetings = {sid: Meeting(sid, pause_reason="holiday") for sid in sids}
+
+    async def get(self, sid: str) -> Meeting | None:
+        return self._meetings.get(sid)
+
+
+class FakeLedger:
+    def __init__(self, *sids: str) -> None:
+        self.meetings = FakeLedgerMeetings(*sids)
+
+
+@dataclass
+class FakeLadder:
+    """Makes a link for everyone, unless told to fail."""
+
+    climbed: list[str] = field(default_factory=list)
+    error: Exception | None = None
+    made: bool = True
+
+    async def climb(self, meeting: Meeting, name: str, payload: bytes) -> tuple[Claim, bool]:
+        self.climbed.append(msgspec.msgpack.decode(payload)[0])
+        claim = made(9_000 + len(self.climbed))
+        await asyncio.sleep(0)
+        if self.error:
+            raise self.error
+        return msgspec.structs.replace(claim, source="direct"), self.made
+
+
+class Heard:
+    """A listener that remembers."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, str]] = []
+        self.batches: list[int] = []
+        self.outcomes = Counter[str]()
+
+    def claimed(self, meeting: Meeting) -> None:
+        self.told.append(("claimed", meeting.sid))
+
+    def low(self, meeting: Meeting) -> None:
+        self.told.append(("low", meeting.sid))
+
+    def fenced(self, sid: str) -> None:
+        self.told.append(("fenced", sid))
+
+    def batch(self, size: int) -> None:
+        self.batches.append(size)
+
+    def outcome(self, sid: str, outcome: str, count: int) -> None:
+        self.outcomes[outcome] += count
+
+
+@dataclass
+class Stage:
+    """A desk and everything around it."""
+
+    desk: Desk
+    store: FakeStore
+    ladder: FakeLadder
+    heard: Heard
+    redo: RedoBuffer
+
+    async def claim(self, sid: str, who: str, *details: Any, **options: Any) -> Receipt:
+        """A claim that fails the test if it is never answered."""
+        async with asyncio.timeout(10):
+            return await self.desk.claim(sid, who, *details, **options)
+
+    async def claims(self, *who: str) -> list[Receipt | BaseException]:
+        """All at once, in this order."""
+        return await asyncio.gather(
+            *(self.claim(SID, each) for each in who), return_exceptions=True
+        )
+
+
+MakeStage = Callable[..., Stage]
+
+
+@pytest.fixture
+async def make_stage() -> AsyncIterator[MakeStage]:
+    """Makes desks, and waits at the end for what they have under way."""
+    desks: list[Desk] = []
+
+    def make(timeout_seconds: float = 2.0) -> Stage:
+        store, ladder, heard, redo = FakeStore(), FakeLadder(), Heard(), RedoBuffer()
+        ledger: Any = FakeLedger(SID, *(f"m{n}" for n in range(20)))
+        registry = Registry(store, ledger)  # type: ignore[arg-type]
+        desk = Desk(
+            store,  # type: ignore[arg-type]
+            registry,
+            redo,
+            ladder,
+            heard,
+            timeout_seconds=timeout_seconds,
+        )
+        desks.append(desk)
+        return Stage(desk, store, ladder, heard, redo)
+
+    yield make
+    async with asyncio.timeout(5):
+        for desk in desks:
+            await desk.close()
+
+
+@pytest.fixture
+async def stage(make_stage: MakeStage) -> Stage:
+    """A desk with a deadline of two seconds."""
+    return make_stage()
+
+
+def slug_of(answer: Receipt | BaseException) -> str:
+    assert isinstance(answer, Receipt), answer
+    return answer.claim.slug
+
+
+# -- batches -----------------------------------------------------------------------
+
+
+async def test_a_claim_alone_is_sent_at_once(stage: Stage) -> None:
+    """No timer waits for company: two turns of the loop, and the call is out."""
+    task = asyncio.create_task(stage.claim(SID, "ann"))
+    for _ in range(4):
+        await asyncio.sleep(0)
+    assert stage.store.sizes() == [1]
+    assert (await task).claim.slug == "a-0"
+
+
+async def test_claims_of_one_turn_share_a_call(stage: Stage) -> None:
+    """Each gets their own link, in the order in which they came."""
+    answers = await stage.claims("ann", "bob", "cyd")
+    assert [slug_of(each) for each in answers] == ["a-0", "a-1", "a-2"]
+    assert stage.store.sizes() == [3] == stage.heard.batches
+
+
+async def test_what_arrives_meanwhile_forms_the_next_batch(stage: Stage) -> None:
+    """While a call is under way claims gather; then they all go in one."""
+    stage.store.gate = asyncio.Event()
+    tasks = []
+    for n in range(WORTH_A_FLIGHT):
+        tasks.append(asyncio.create_task(stage.claim(SID, f"c{n}")))
+        await asyncio.sleep(0.002)
+    assert stage.store.sizes() == [1]
+    stage.store.gate.set()
+    await asyncio.gather(*tasks)
+    assert stage.store.sizes() == [1, WORTH_A_FLIGHT - 1]
+
+
+async def test_a_second_call_leaves_when_it_is_worth_it(stage: Stage) -> None:
+    """With enough who wait for the first to come back; a third never does."""
+    stage.store.gate = asyncio.Event()
+    tasks = []
+    for n in range(1 + 3 * WORTH_A_FLIGHT):
+        tasks.append(asyncio.create_task(stage.claim(SID, f"c{n}")))
+        await asyncio.sleep(0.001)
+    assert stage.store.sizes() == [1, WORTH_A_FLIGHT]
+    stage.store.gate.set()
+    await asyncio.gather(*tasks)
+    assert stage.store.sizes() == [1, WORTH_A_FLIGHT, 2 * WORTH_A_FLIGHT]
+
+
+async def test_a_crowd_is_served_in_full_batches(stage: Stage) -> None:
+    """No call serves more than the script allows, and everyone gets a link of their own."""
+    answers = await stage.claims(*(f"c{n}" for n in range(1_000)))
+    assert len({slug_of(each) for each in answers}) == 1_000
+    assert max(stage.store.sizes()) == BATCH_LIMIT
+    assert len(stage.store.calls) <= 1_000 / BATCH_LIMIT + 2
+    assert stage.store.most_under_way[SID] == FLIGHTS_PER_MEETING
+
+
+async def test_five_hundred_claims_of_one_customer_are_one_entry(stage: Stage) -> None:
+    """One call for one customer, one link; one request made it, the others got its copy."""
+    answers = await stage.claims(*["ann"] * 500)
+    assert {slug_of(each) for each in answers} == {"a-0"}
+    assert stage.store.sizes() == [1]
+    assert stage.heard.outcomes == {"new": 1, "reused": 499}
+    assert [each.reused for each in answers if isinstance(each, Receipt)] == [False] + [True] * 499
+
+
+async def test_a_customer_of_two_meetings_gets_two_links(stage: Stage) -> None:
+    """Meetings never share a call."""
+    both = await asyncio.gather(stage.claim("m0", "ann"), stage.claim("m1", "ann"))
+    assert len({receipt.claim.slug for receipt in both}) == 2
+    assert sorted(sid for sid, _ in stage.store.calls) == ["m0", "m1"]
+
+
+async def test_a_crowd_at_one_meeting_does_not_keep_others_waiting(stage: Stage) -> None:
+    """Each meeting gets its turn: the small one is served within the first calls."""
+    crowd = [asyncio.create_task(stage.claim("m0", f"c{n}")) for n in range(40 * BATCH_LIMIT)]
+    await asyncio.sleep(0)
+    small = asyncio.create_task(stage.claim("m1", "ann"))
+    await asyncio.gather(*crowd, small)
+    assert [sid for sid, _ in stage.store.calls].index("m1") < 4
+
+
+async def test_no_more_calls_than_connections_are_under_way(stage: Stage) -> None:
+    """Of all meetings together."""
+    await asyncio.gather(*(stage.claim(f"m{m}", f"c{c}") for m in range(20) for c in range(200)))
+    assert stage.store.most_under_way["all"] == FLIGHTS
+
+
+async def test_what_the_recorder_needs_travels_with_the_claim(stage: Stage) -> None:
+    """Customer id, e-mail and metadata."""
+    await stage.claim(SID, "ann", "ann@example.com", {"lead": 1})
+    [(_, [(name, payload)])] = stage.store.calls
+    assert name == stage.store.names.name(SID, "ann")
+    assert msgspec.msgpack.decode(payload) == ["ann", "ann@example.com", {"lead": 1}]
+
+
+# -- waiters that leave ------------------------------------------------------------
+
+
+async def test_a_visitor_who_leaves_disturbs_nobody(stage: Stage) -> None:
+    """Neither those who wait for the same link nor the rest of the batch."""
+    stage.store.gate = asyncio.Event()
+    tasks = [asyncio.create_task(stage.claim(SID, who)) for who in ("ann", "ann", "bob")]
+    await asyncio.sleep(0.01)
+    tasks[0].cancel()
+    await asyncio.sleep(0)
+    stage.store.gate.set()
+    left, again, bob = await asyncio.gather(*tasks, return_exceptions=True)
+    assert isinstance(left, asyncio.CancelledError)
+    assert slug_of(again) == "a-0"
+    assert slug_of(bob) == "a-1"
+    assert [redo.customer_id for redo in stage.redo.lately(SID)] == ["ann", "bob"]
+
+
+async def test_a_visitor_who_leaves_before_the_call_disturbs_nobody(stage: Stage) -> None:
+    """Their claim is still made: they may have sent it again already."""
+    tasks = [asyncio.create_task(stage.claim(SID, who)) for who in ("ann", "bob")]
+    await asyncio.sleep(0)
+    tasks[0].cancel()
+    assert (await tasks[1]).claim.slug == "a-1"
+    assert (await stage.claim(SID, "ann")).claim.slug == "a-0"
+
+
+async def test_everybody_leaving_leaves_nothing_behind(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the call is back, those who left do not count as waiting."""
+    monkeypatch.setattr(pool.desk, "WAITING_LIMIT", 10)
+    stage.store.gate = asyncio.Event()
+    tasks = [asyncio.create_task(stage.claim(SID, f"c{n}")) for n in range(10)]
+    await asyncio.sleep(0.01)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    stage.store.gate.set()
+    await stage.desk.close()
+    assert (await stage.claim(SID, "ann")).outcome == "new"
+
+
+# -- when Redis is slow, or gone -----------------------------------------------------
+
+
+async def hang() -> None:
+    await asyncio.sleep(60)
+
+
+LOST = StoreUnavailable("Redis: connection lost", connection_lost=True)
+
+
+async def test_the_deadline_is_kept_when_redis_hangs(make_stage: MakeStage) -> None:
+    """Everyone is told within the time promised, also those who came later."""
+    stage = make_stage(timeout_seconds=0.2)
+    stage.store.script = [hang, hang, hang]
+    started = time.monotonic()
+    first = asyncio.create_task(stage.claims("ann", "bob"))
+    await asyncio.sleep(0.1)
+    late = await stage.claims("cyd")
+    answers = [*await first, *late]
+    assert time.monotonic() - started < 0.6
+    assert all(isinstance(each, StoreUnavailable) for each in answers)
+    assert stage.heard.outcomes == {"error": 3}
+
+
+async def test_after_a_hang_claims_are_served_again(make_stage: MakeStage) -> None:
+    """The desk is not stuck with the calls that never came back."""
+    stage = make_stage(timeout_seconds=0.1)
+    stage.store.script = [hang]
+    await stage.claims("ann", "bob")
+    assert slug_of((await stage.claims("cyd"))[0]) == "a-0"
+
+
+async def test_a_broken_connection_is_tried_again(stage: Stage) -> None:
+    """The same customers, on another connection; nobody notices."""
+    stage.store.script = [LOST, LOST, LOST]
+    answers = await stage.claims("ann", "bob")
+    assert [slug_of(each) for each in answers] == ["a-0", "a-1"]
+    assert stage.store.calls == [stage.store.calls[0]] * 4
+    assert stage.heard.batches == [2]
+
+
+async def test_a_redis_that_stays_away_is_told_within_the_deadline(make_stage: MakeStage) -> None:
+    """Tried again with pauses that grow, not in a tight loop."""
+    stage = make_stage(timeout_seconds=0.3)
+    stage.store.script = [LOST] * 1_000
+    started = time.monotonic()
+    [answer] = await stage.claims("ann")
+    assert isinstance(answer, StoreUnavailable)
+    assert time.monotonic() - started < 0.45
+    assert 3 <= len(stage.store.calls) <= 8
+
+
+async def test_a_refusal_is_not_tried_again(stage: Stage) -> None:
+    """A full Redis would only refuse once more."""
+    stage.store.script = [StoreUnavailable("Redis: OOM")]
+    [answer] = await stage.claims("ann")
+    assert isinstance(answer, StoreUnavailable)
+    assert len(stage.store.calls) == 1
+
+
+async def test_a_mistake_of_ours_is_a_typed_error(stage: Stage) -> None:
+    """Nobody waits for ever, and the next claim is served."""
+    stage.store.script = [ValueError("oh")]
+    [answer] = await stage.claims("ann")
+    assert isinstance(answer, StoreUnavailable)
+    assert "ValueError" in str(answer)
+    assert slug_of((await stage.claims("bob"))[0]) == "a-0"
+
+
+async def test_too_many_who_wait_are_refused_at_once(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line is bounded; those who stand in it are served all the same."""
+    monkeypatch.setattr(pool.desk, "WAITING_LIMIT", 5)
+    stage.store.gate = asyncio.Event()
+    waiting = [asyncio.create_task(stage.claim(SID, f"c{n}")) for n in range(5)]
+    await asyncio.sleep(0.01)
+    started = time.monotonic()
+    with pytest.raises(StoreUnavailable, match="too many"):
+        await stage.claim(SID, "ann")
+    assert time.monotonic() - started < 0.1
+    stage.store.gate.set()
+    await asyncio.gather(*waiting)
+    assert (await stage.claim(SID, "ann")).outcome == "new"
+    assert stage.heard.outcomes == {"new": 6, "error": 1}
+
+
+# -- other answers -------------------------------------------------------------------
+
+
+async def test_a_fallen_fence_is_told(stage: Stage) -> None:
+    """To everyone who waits, and to the listener, once a call."""
+    stage.store.script = [Fenced(SID)]
+    answers = await stage.claims("ann", "bob")
+    assert all(isinstance(each, Fenced) for each in answers)
+    assert stage.heard.told == [("fenced", SID)]
+    assert stage.heard.outcomes == {"recovering": 2}
+    assert stage.redo.lately(SID) == []
+
+
+async def test_a_meeting_redis_has_lost_is_published_again(stage: Stage) -> None:
+    """Once; the claims are then served by the same call."""
+    stage.store.script = [UnknownMeeting("not here")]
+    assert slug_of((await stage.claims("ann"))[0]) == "a-0"
+    assert stage.store.published.put_again == [SID]
+    stage.store.script = [UnknownMeeting("not here"), UnknownMeeting("not here")]
+    [answer] = await stage.claims("bob")
+    assert isinstance(answer, UnknownMeeting)
+
+
+async def test_an_unknown_meeting_is_refused_without_asking_redis(stage: Stage) -> None:
+    """There is nothing there to claim."""
+    with pytest.raises(UnknownMeeting):
+        await stage.claim("nothing", "ann")
+    assert stage.store.calls == []
+
+
+async def test_an_empty_pool_leads_to_the_ladder(stage: Stage) -> None:
+    """Once for each customer, however many requests wait for the answer."""
+    stage.store.stock = 1
+    answers = await stage.claims("ann", "bob", "bob", "cyd")
+    assert stage.ladder.climbed == ["bob", "cyd"]
+    assert [slug_of(each) for each in answers] == ["a-0", "a-9001", "a-9001", "a-9002"]
+    assert stage.heard.outcomes == {"new": 1, "direct": 2, "reused": 1}
+    assert {redo.claim.slug for redo in stage.redo.lately(SID)} == {"a-0", "a-9001", "a-9002"}
+
+
+async def test_a_link_bound_by_somebody_else_meanwhile_is_not_ours_to_assert(
+    stage: Stage,
+) -> None:
+    """It is answered as one they held before."""
+    stage.store.stock = 0
+    stage.ladder.made = False
+    receipt = await stage.claim(SID, "ann")
+    assert receipt.reused
+    assert stage.redo.lately(SID) == []
+    assert ("claimed", SID) not in stage.heard.told
+
+
+@pytest.mark.parametrize(
+    ("error", "expected", "outcome"),
+    [
+        (PoolEmpty("empty", retry_after_seconds=7), PoolEmpty, "empty"),
+        (PoolPaused("paused"), PoolPaused, "paused"),
+        (Fenced(SID), Fenced, "recovering"),
+        (StoreUnavailable("gone"), StoreUnavailable, "error"),
+        (LedgerUnavailable("gone"), LedgerUnavailable, "error"),
+        (RuntimeError("oh"), PoolEmpty, "empty"),
+    ],
+    ids=lambda value: value.__class__.__name__ if isinstance(value, Exception) else "",
+)
+async def test_what_the_ladder_says_is_answered(
+    stage: Stage, error: Exception, expected: type[Exception], outcome: str
+) -> None:
+    """Typed and counted; a mistake of ours is an empty pool to the visitor."""
+    stage.store.stock = 0
+    stage.ladder.error = error
+    [answer] = await stage.claims("ann")
+    assert type(answer) is expected
+    assert stage.heard.outcomes == {outcome: 1}
+    assert (("fenced", SID) in stage.heard.told) is isinstance(error, Fenced)
+
+
+async def test_a_slow_ladder_does_not_hold_up_the_desk(stage: Stage) -> None:
+    """Those who hold a link are answered while links are made for others."""
+    gate = asyncio.Event()
+    climb = stage.ladder.climb
+
+    async def slow(*args: Any) -> tuple[Claim, bool]:
+        await gate.wait()
+        return await climb(*args)
+
+    await stage.claims("ann")
+    stage.store.stock = 0
+    stage.ladder.climb = slow  # type: ignore[method-assign]
+    bob = asyncio.create_task(stage.claim(SID, "bob"))
+    await asyncio.sleep(0.01)
+    assert (await stage.claim(SID, "ann")).reused
+    assert not bob.done()
+    gate.set()
+    assert (await bob).outcome == "direct"
+
+
+async def test_a_paused_meeting_says_why(stage: Stage) -> None:
+    """Who holds a link gets it; who does not is told to come back later."""
+    await stage.claims("ann")
+    stage.store.paused = True
+    ann, bob = await stage.claims("ann", "bob")
+    assert slug_of(ann) == "a-0"
+    assert isinstance(bob, PoolPaused)
+    assert "holiday" in str(bob)
+    assert bob.retry_after_seconds == 30
+    assert stage.heard.outcomes == {"new": 1, "reused": 1, "paused": 1}
+
+
+async def test_a_limited_caller_gets_only_what_is_held(stage: Stage) -> None:
+    """The script is not given what it would need to bind a new link."""
+    await stage.claims("ann")
+    assert (await stage.claim(SID, "ann", limited=True)).reused
+    with pytest.raises(RateLimited):
+        await stage.claim(SID, "bob", limited=True)
+    assert stage.store.calls[-1][1][0][1] == b""
+    assert stage.store.stock == 1_000_000 - 1
+
+
+async def test_one_caller_who_is_not_limited_is_enough(stage: Stage) -> None:
+    """A customer who also comes by an unlimited way is served by the same entry."""
+    limited, free = await asyncio.gather(
+        stage.claim(SID, "ann", limited=True),
+        stage.claim(SID, "ann"),
+        return_exceptions=True,
+    )
+    assert slug_of(limited) == slug_of(free) == "a-0"
+    assert stage.store.sizes() == [1]
+
+
+async def test_new_links_are_announced_and_remembered(stage: Stage) -> None:
+    """The recorder is nudged once a call; links held before are no news."""
+    await stage.claims("ann", "bob")
+    assert stage.heard.told == [("claimed", SID)]
+    kept = {redo.customer_id: redo for redo in stage.redo.lately(SID)}
+    assert set(kept) == {"ann", "bob"}
+    assert kept["ann"].claim.slug == "a-0"
+    assert kept["ann"].ttl_ms == Meeting(SID).claim_ttl_seconds * 1_000
+    assert kept["ann"].payload == stage.store.calls[0][1][0][1]
+    await stage.claims("ann")
+    assert stage.heard.told == [("claimed", SID)]
+    assert len(stage.redo.lately(SID)) == 2
+
+
+async def test_a_low_pool_is_announced(stage: Stage) -> None:
+    """When the script says so."""
+    await stage.claims("ann")
+    stage.store.nudge = True
+    await stage.claims("bob")
+    assert stage.heard.told.count(("low", SID)) == 1
+
+
+async def test_closing_waits_for_calls_and_links_under_way(stage: Stage) -> None:
+    """Who was accepted is answered."""
+    stage.store.stock = 1
+    tasks = [asyncio.create_task(stage.claim(SID, who)) for who in ("ann", "bob")]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    await stage.desk.close()
+    await asyncio.sleep(0)
+    assert [task.done() for task in tasks] == [True, True]
+
+
+def test_a_receipt_says_whether_the_link_was_held_before() -> None:
+    """Links made on the spot are new, too."""
+    receipt = Receipt(Meeting(SID), made(1), "direct")
+    assert not receipt.reused
+    assert msgspec.structs.replace(receipt, outcome="reused").reused

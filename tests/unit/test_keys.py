@@ -1,0 +1,154 @@
+"""API keys: their form, what they may do, and how they are told apart."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from pool.errors import Forbidden, LedgerUnavailable, Unauthorized
+from pool.keys import Caller, KeyRing, Scope, digest, make_key
+from pool.ledger.records import ApiKey
+
+ADMIN_KEY = "an admin key from the environment"
+CLAIM, READ, ADMIN = Scope
+
+
+class FakeLedger:
+    """The keys of a ledger; `away` makes it fail."""
+
+    def __init__(self, *kept: ApiKey) -> None:
+        self.kept = list(kept)
+        self.away = False
+        self.keys = self
+
+    async def all(self) -> list[ApiKey]:
+        if self.away:
+            raise LedgerUnavailable("the ledger is away")
+        return self.kept
+
+
+def key(*scopes: Scope, meetings: frozenset[str] | None = None) -> tuple[str, ApiKey]:
+    return make_key(frozenset(scope.value for scope in scopes), meetings, "for tests")
+
+
+async def ring(*kept: ApiKey, admin_key: str | None = None) -> KeyRing:
+    made = KeyRing(FakeLedger(*kept), admin_key)  # type: ignore[arg-type]
+    await made.refresh()
+    return made
+
+
+def test_a_key_has_its_documented_form() -> None:
+    """An id by which it is found, and more than 32 random characters; only a hash is kept."""
+    clear, kept = key(CLAIM)
+    assert re.fullmatch(r"lp_[0-9a-f]{8}_[A-Za-z0-9_-]{32,}", clear)
+    assert kept.id == clear[3:11]
+    assert kept.digest == digest(clear.encode())
+    assert clear[12:] not in repr(kept)
+    assert key(CLAIM)[0] != clear
+
+
+async def test_a_key_is_known_by_its_hash() -> None:
+    """Two keys side by side, each with its own rights."""
+    (first, kept), (second, other) = key(CLAIM), key(READ)
+    both = await ring(kept, other)
+    assert both.authenticate(first.encode()).scopes == {"claim"}
+    assert both.authenticate(second.encode()).scopes == {"read"}
+    caller = both.caller(kept.id)
+    assert caller is not None
+    assert caller.key_id == kept.id
+
+
+async def test_a_wrong_key_is_refused() -> None:
+    """Whether its id is known or not, and whatever bytes it is made of."""
+    clear, kept = key(CLAIM)
+    keys = await ring(kept)
+    for wrong in (
+        None,
+        b"",
+        b"lp_",
+        (clear + "x").encode(),
+        clear[:-1].encode(),
+        clear.upper().encode(),
+        b"lp_00000000_" + b"x" * 43,
+        b"\xff\xfe\x00" * 20,
+        kept.digest.encode(),
+    ):
+        with pytest.raises(Unauthorized):
+            keys.authenticate(wrong)
+
+
+async def test_a_revoked_key_is_refused_after_the_next_refresh() -> None:
+    """It is gone from memory."""
+    clear, kept = key(CLAIM)
+    ledger = FakeLedger(kept)
+    keys = KeyRing(ledger, None)  # type: ignore[arg-type]
+    await keys.refresh()
+    keys.authenticate(clear.encode())
+    ledger.kept = [replace(kept, revoked_at=datetime.now(UTC))]
+    await keys.refresh()
+    with pytest.raises(Unauthorized):
+        keys.authenticate(clear.encode())
+    assert keys.caller(kept.id) is None
+
+
+async def test_keys_stay_known_while_the_ledger_is_away() -> None:
+    """A failed refresh forgets nobody."""
+    clear, kept = key(CLAIM)
+    ledger = FakeLedger(kept)
+    keys = KeyRing(ledger, None)  # type: ignore[arg-type]
+    await keys.refresh()
+    ledger.away = True
+    with pytest.raises(LedgerUnavailable):
+        await keys.refresh()
+    assert keys.authenticate(clear.encode()).key_id == kept.id
+
+
+async def test_before_any_key_was_read_nobody_is_called_wrong() -> None:
+    """The caller is asked to come back; the admin key from the environment works at once."""
+    keys = KeyRing(FakeLedger(), ADMIN_KEY)  # type: ignore[arg-type]
+    with pytest.raises(LedgerUnavailable):
+        keys.authenticate(key(CLAIM)[0].encode())
+    assert keys.authenticate(ADMIN_KEY.encode()).scopes == {"admin"}
+
+
+async def test_without_an_admin_key_nobody_is_admin() -> None:
+    """An empty key, and the name of the admin, open nothing."""
+    keys = await ring(admin_key=None)
+    assert keys.caller("admin") is None
+    for wrong in (b"", b"None", b"admin"):
+        with pytest.raises(Unauthorized):
+            keys.authenticate(wrong)
+    assert (await ring(admin_key=ADMIN_KEY)).caller("admin") is not None
+
+
+@pytest.mark.parametrize("needed", Scope)
+@pytest.mark.parametrize("held", Scope)
+def test_a_scope_opens_its_own_calls(held: Scope, needed: Scope) -> None:
+    """Admin opens all."""
+    caller = Caller("id", frozenset({held.value}), None)
+    if held in (needed, ADMIN):
+        caller.check(needed, "intro")
+        caller.check_everywhere(needed)
+    else:
+        with pytest.raises(Forbidden, match=needed.value):
+            caller.check(needed, "intro")
+
+
+def test_a_key_limited_to_meetings_opens_these_only() -> None:
+    """Not others, and no call that is about all of them, even with the scope admin."""
+    caller = Caller("id", frozenset({"admin"}), frozenset({"intro"}))
+    caller.check(CLAIM, "intro")
+    with pytest.raises(Forbidden, match="this meeting"):
+        caller.check(CLAIM, "demo")
+    with pytest.raises(Forbidden, match="all"):
+        caller.check_everywhere(READ)
+
+
+def test_a_key_limited_to_no_meetings_opens_none() -> None:
+    """An empty list is not the same as no limit."""
+    caller = Caller("id", frozenset({"admin"}), frozenset())
+    with pytest.raises(Forbidden):
+        caller.check(READ, "intro")

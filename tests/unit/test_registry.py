@@ -1,0 +1,168 @@
+"""The registry: which meetings a process knows, and whom it asks for others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pool.errors import LedgerUnavailable, StoreUnavailable, UnknownMeeting
+from pool.meetings import Meeting
+from pool.registry import Registry
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class FakePublished:
+    """What Redis has been told; `away` makes it fail."""
+
+    def __init__(self) -> None:
+        self.meetings: list[Meeting] = []
+        self.number = 0
+        self.away = False
+        self.reads = 0
+
+    def put(self, *meetings: Meeting) -> None:
+        self.meetings += meetings
+        self.number += 1
+
+    async def version(self) -> int:
+        if self.away:
+            raise StoreUnavailable("Redis is away")
+        return self.number
+
+    async def all(self) -> list[Meeting]:
+        self.reads += 1
+        return self.meetings
+
+
+class FakeMeetings:
+    """What the ledger has; `away` makes it fail."""
+
+    def __init__(self) -> None:
+        self.meetings: dict[str, Meeting] = {}
+        self.away = False
+        self.asked = 0
+
+    async def get(self, sid: str) -> Meeting | None:
+        self.asked += 1
+        if self.away:
+            raise LedgerUnavailable("the ledger is away")
+        return self.meetings.get(sid)
+
+    async def all(self) -> list[Meeting]:
+        if self.away:
+            raise LedgerUnavailable("the ledger is away")
+        return list(self.meetings.values())
+
+
+class Stage:
+    """A registry between a Redis and a ledger."""
+
+    def __init__(self) -> None:
+        self.published, self.ledger, self.clock = FakePublished(), FakeMeetings(), Clock()
+        store: Any = type("Store", (), {"published": self.published})
+        ledger: Any = type("Ledger", (), {"meetings": self.ledger})
+        self.registry = Registry(store, ledger, self.clock)
+
+
+@pytest.fixture
+def stage() -> Stage:
+    return Stage()
+
+
+async def test_published_meetings_are_known_by_heart(stage: Stage) -> None:
+    """Nobody is asked on the way of a claim."""
+    stage.published.put(Meeting("b"), Meeting("a"))
+    await stage.registry.refresh()
+    assert stage.registry.get("a") == Meeting("a")
+    assert stage.registry.all() == [Meeting("a"), Meeting("b")]
+    assert await stage.registry.find("a") == Meeting("a")
+    assert stage.ledger.asked == 0
+
+
+async def test_meetings_are_read_again_only_when_they_changed(stage: Stage) -> None:
+    """The version tells."""
+    stage.published.put(Meeting("a"))
+    for _ in range(3):
+        await stage.registry.refresh()
+    assert stage.published.reads == 1
+    stage.published.put(Meeting("a", paused=True))
+    await stage.registry.refresh()
+    assert stage.registry.get("a") == Meeting("a", paused=True)
+
+
+async def test_a_meeting_that_redis_lacks_is_asked_of_the_ledger(stage: Stage) -> None:
+    """Once; then it is known."""
+    stage.ledger.meetings["a"] = Meeting("a")
+    assert stage.registry.get("a") is None
+    for _ in range(3):
+        assert await stage.registry.find("a") == Meeting("a")
+    assert stage.ledger.asked == 1
+
+
+async def test_an_unknown_meeting_is_asked_for_once_a_second(stage: Stage) -> None:
+    """A crowd that asks for what is not there does not become the ledger's load."""
+    for _ in range(50):
+        with pytest.raises(UnknownMeeting, match="PUT /v1/meetings/a"):
+            await stage.registry.find("a")
+    assert stage.ledger.asked == 1
+    stage.clock.now += 1.1
+    stage.ledger.meetings["a"] = Meeting("a")
+    assert await stage.registry.find("a") == Meeting("a")
+
+
+async def test_what_was_known_stays_known_while_both_are_away(stage: Stage) -> None:
+    """A refresh never raises, and never forgets."""
+    stage.published.put(Meeting("a"))
+    await stage.registry.refresh()
+    stage.published.away = stage.ledger.away = True
+    await stage.registry.refresh()
+    assert stage.registry.get("a") == Meeting("a")
+
+
+async def test_without_redis_the_ledger_is_read(stage: Stage) -> None:
+    """At the first start of all, and when Redis has not been told yet."""
+    stage.published.away = True
+    stage.ledger.meetings["a"] = Meeting("a")
+    await stage.registry.refresh()
+    assert stage.registry.get("a") == Meeting("a")
+
+
+async def test_nobody_is_told_unknown_while_nobody_can_know(stage: Stage) -> None:
+    """With the ledger away and Redis never read, the error says so."""
+    stage.ledger.away = stage.published.away = True
+    await stage.registry.refresh()
+    with pytest.raises(LedgerUnavailable):
+        await stage.registry.find("a")
+
+
+async def test_redis_is_believed_while_the_ledger_is_away(stage: Stage) -> None:
+    """It has a copy of all meetings: what is not among them is unknown."""
+    stage.published.put(Meeting("a"))
+    await stage.registry.refresh()
+    stage.ledger.away = True
+    with pytest.raises(UnknownMeeting):
+        await stage.registry.find("b")
+
+
+async def test_a_change_made_here_counts_at_once(stage: Stage) -> None:
+    """Without waiting for the next refresh."""
+    stage.registry.put(Meeting("a", paused=True))
+    assert stage.registry.get("a") == Meeting("a", paused=True)
+
+
+async def test_names_of_unknown_meetings_do_not_fill_the_memory(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many are tried."""
+    monkeypatch.setattr("pool.registry._UNKNOWN_KEPT", 10)
+    for number in range(100):
+        with pytest.raises(UnknownMeeting):
+            await stage.registry.find(f"m{number}")
+    assert len(stage.registry._unknown) <= 10
