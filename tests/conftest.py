@@ -21,8 +21,6 @@ from pool.up.redis_server import (
     NoRedisServer,
     RedisDidNotStart,
     RedisServer,
-    bundled_redis_server,
-    find_redis_server,
 )
 from tests.fake_redis import FakeRedisServer
 
@@ -104,18 +102,6 @@ async def fake_redis(fake_server: FakeRedisServer) -> AsyncIterator[AnyRedis]:
 
 
 # -- real ------------------------------------------------------------------------
-
-
-def redis_servers() -> list[Path]:
-    """The different servers that can be had here, the one the product would take first."""
-    found: dict[Path, None] = {}
-    try:
-        found[find_redis_server().resolve()] = None
-    except NoRedisServer:
-        return []
-    if bundled := bundled_redis_server():
-        found[bundled.resolve()] = None
-    return list(found)
 
 
 def _started(directory: Path, server: Path | None = None) -> RedisServer:

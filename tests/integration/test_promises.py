@@ -10,6 +10,7 @@ LINKPOOL_HYPOTHESIS_EXAMPLES says how many sequences of up to 30 steps are tried
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import shutil
 from collections.abc import Awaitable, Callable
@@ -18,7 +19,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-import redis as blocking_redis
 import structlog
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -68,9 +68,9 @@ class Promises(RuleBasedStateMachine):
         shutil.rmtree(self.directory, ignore_errors=True)
         self.directory.mkdir()
         shutil.copy(self.template, self.directory / "ledger.sqlite3")
-        self.server.start()
-        with blocking_redis.Redis.from_url(self.server.url()) as client:
-            client.flushall()
+        empty = self.directory / "empty"
+        empty.mkdir()
+        start_from_copy(self.server, empty)
         # The model.
         self.given: dict[str, str] = {}  # every slug that was ever answered, and to whom
         self.holds: dict[str, str] = {}  # the link that each customer must get
@@ -83,7 +83,8 @@ class Promises(RuleBasedStateMachine):
         self.paused = False
         self.made = 0
         self.copies: list[Path] = []
-        self.old_epoch = "none"
+        self.numbers = itertools.count()
+        self.old_epoch = "an epoch before"
         self.now = 0.0
 
     def run(self, step: Awaitable[T]) -> T:
@@ -242,15 +243,15 @@ class Promises(RuleBasedStateMachine):
             assert pooled == ("added" if self.stands else "quarantined")
 
     @rule()
-    def begin_slow_top_up(self) -> None:
-        self.old_epoch = self.run(self.store.look([SID]))[0].epoch
+    def a_slow_top_up_ends(self) -> None:
+        """Its links carry the epoch that stood when it began: before the last crash, say."""
+        self.run(self._slow_top_up())
 
-    @rule()
-    def end_slow_top_up(self) -> None:
-        """Its links carry the epoch that stood when it began."""
+    async def _slow_top_up(self) -> None:
         [slug] = self._new_slugs(1)
         new = NewLink(slug, f"{BASE}/{slug}")
-        self.run(pool_link(self.store, self.ledger, SID, self.old_epoch, new))
+        pooled = await pool_link(self.store, self.ledger, SID, self.old_epoch, new)
+        assert pooled == "quarantined"
 
     @rule()
     def die_between_ledger_and_pool(self) -> None:
@@ -367,18 +368,19 @@ class Promises(RuleBasedStateMachine):
 
     @rule()
     def keep_a_copy_of_the_file(self) -> None:
-        copy = self.directory / f"copy-{len(self.copies)}-{self.made}"
-        shutil.rmtree(copy, ignore_errors=True)
+        copy = self.directory / f"copy-{next(self.numbers)}"
         copy.mkdir()
         copy_of_its_file(self.server, copy)
         self.copies.append(copy)
 
     @rule(
-        how=st.sampled_from(["killed", "older file", "older file", "emptied", "master anew"]),
+        how=st.sampled_from(["older file", "older file", "killed", "emptied", "master anew"]),
         number=numbers,
         healed=st.sampled_from(["at once", "at once", "at once, told late", "later"]),
     )
     def redis_crashes(self, how: str, number: int, healed: str) -> None:
+        if self.stands:
+            self.old_epoch = self.run(self.store.look([SID]))[0].epoch
         match how:
             case "older file" if self.copies:
                 copy = self.copies[number % len(self.copies)]
@@ -394,6 +396,26 @@ class Promises(RuleBasedStateMachine):
             self.run(self._claim(["a"], reply_lost=False))  # refused
         else:
             self.run(self._recover(late=healed.endswith("late")))
+
+    @precondition(lambda self: self.stands)
+    @rule(
+        who=st.lists(customers, min_size=1, max_size=6),
+        number=st.integers(1, 6),
+        recorded=st.booleans(),
+        late=st.booleans(),
+    )
+    def redis_forgets_the_last_second(
+        self, who: list[str], number: int, recorded: bool, late: bool
+    ) -> None:
+        self.run(self._top_up(number))
+        self.keep_a_copy_of_the_file()
+        self.run(self._claim(who, reply_lost=False))
+        if recorded:
+            self.a_minute_passes()
+        copy = self.copies[-1]
+        self._meanwhile(lambda: start_from_copy(self.server, copy))
+        self.stands = False
+        self.run(self._recover(late))
 
     def _kill(self) -> None:
         self.server.kill()
@@ -445,6 +467,9 @@ class Promises(RuleBasedStateMachine):
             else:
                 expected = Recovered.OPENED
             assert await self.stage.recover() is expected
+            if expected is Recovered.QUARANTINED:
+                counts = await self.ledger.links.counts_of(SID)
+                assert State.FRESH not in counts, "a link that may have been shown is fresh"
             await self.store.redo(SID, self.redo.lately(SID))
             await self.stage.recorder.record(SID)
         self.stands, self.sealed, self.good_seal = True, False, ""

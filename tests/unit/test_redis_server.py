@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
 import stat
 import sys
@@ -20,6 +19,7 @@ from pool.up.redis_server import (
     redis_url,
     write_redis_config,
 )
+from tests.servers import redis_servers
 
 
 def fake_server(path: Path, version: str) -> Path:
@@ -108,12 +108,7 @@ def test_the_url_names_server_and_database() -> None:
     assert redis_url(7001, "secret", 1) == "redis://:secret@127.0.0.1:7001/1"
 
 
-def servers() -> list[Path]:
-    found = [shutil.which("redis-server"), shutil.which("valkey-server"), bundled_redis_server()]
-    return [Path(server) for server in found if server]
-
-
-@pytest.mark.parametrize("server", servers(), ids=str)
+@pytest.mark.parametrize("server", redis_servers().values(), ids=redis_servers().keys())
 def test_it_remembers_over_stop_and_kill(server: Path, tmp_path: Path) -> None:
     """What was written a while ago is there after a stop and after a kill, on the same port."""
     instance = RedisServer(tmp_path / "an \"odd\" 'place'", server=server)
