@@ -399,20 +399,27 @@ class Promises(RuleBasedStateMachine):
 
     @precondition(lambda self: self.stands)
     @rule(
-        who=st.lists(customers, min_size=1, max_size=6),
-        number=st.integers(1, 6),
-        recorded=st.booleans(),
+        before=st.lists(customers, min_size=1, max_size=4),
+        after=st.lists(customers, min_size=1, max_size=4),
+        number=numbers,
+        event=st.sampled_from(["booked", "cancelled", "a minute", "none"]),
         late=st.booleans(),
     )
     def redis_forgets_the_last_second(
-        self, who: list[str], number: int, recorded: bool, late: bool
+        self, before: list[str], after: list[str], number: int, event: str, late: bool
     ) -> None:
-        self.run(self._top_up(number))
+        self.run(self._top_up(4))
+        self.run(self._claim(before, reply_lost=False))
         self.keep_a_copy_of_the_file()
-        self.run(self._claim(who, reply_lost=False))
-        if recorded:
-            self.a_minute_passes()
         copy = self.copies[-1]
+        self.run(self._claim(after, reply_lost=False))
+        match event:
+            case "booked":
+                self.book(number)
+            case "cancelled":
+                self.cancel(number)
+            case "a minute":
+                self.a_minute_passes()
         self._meanwhile(lambda: start_from_copy(self.server, copy))
         self.stands = False
         self.run(self._recover(late))
@@ -478,6 +485,18 @@ class Promises(RuleBasedStateMachine):
     @rule(restart=st.booleans())
     def seal(self, restart: bool) -> None:
         self.run(self._seal(restart))
+
+    @precondition(lambda self: self.stands)
+    @rule(who=st.lists(customers, min_size=1, max_size=4))
+    def an_old_backup_is_put_back(self, who: list[str]) -> None:
+        """One made in the order of a planned stop, whose seal is spent."""
+        self.run(self._top_up(3))
+        self.run(self._seal(restart=True))
+        copy = self.copies[-1]
+        self.run(self._claim(who, reply_lost=False))
+        self._meanwhile(lambda: start_from_copy(self.server, copy))
+        self.stands = False
+        self.run(self._recover(late=False))
 
     async def _seal(self, restart: bool) -> None:
         assert await self.stage.fence.seal([SID]) == [SID]

@@ -46,7 +46,7 @@ async def test_a_full_redis_refuses_and_nothing_is_half_written(any_redis: AnyRe
         store.add(SID, epoch, ["a-3"], 1),
         store.redo(SID, [Redo("dan", held, 1_000, payload("dan"))]),
     ):
-        with pytest.raises(StoreUnavailable, match="maxmemory|OOM") as refused:
+        with pytest.raises(StoreUnavailable, match=r"maxmemory|OOM") as refused:
             await call
         assert refused.value.connection_lost is False
     assert await any_redis.everything() == before

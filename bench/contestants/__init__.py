@@ -1,0 +1,1 @@
+"""Who is measured: each can be started, refilled, asked and stopped."""

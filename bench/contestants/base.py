@@ -1,0 +1,67 @@
+"""What every contestant can do."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Protocol
+
+from bench import preload
+from bench.loads.request import Request
+from bench.processes import Process
+from bench.stage import Stage, quiet_meeting
+
+
+class Contestant(Protocol):
+    """One way to give a visitor a link."""
+
+    name: str
+    title: str
+
+    def start(self) -> None:
+        """Starts it; returns once it listens."""
+
+    def stop(self) -> None:
+        """Ends it."""
+
+    def refill(self, seconds: float) -> None:
+        """Forgets earlier customers, and has links for a run of that length."""
+
+    def level(self) -> int | None:
+        """How many links it has left; None if it has none to give."""
+
+    @property
+    def request(self) -> Request:
+        """A claim of a new customer."""
+
+
+class InRedis:
+    """What contestants share whose links are in Redis."""
+
+    def __init__(self, stage: Stage, sid: str, links_per_second: int) -> None:
+        self.stage = stage
+        self.sid = sid
+        self._links_per_second = links_per_second
+        self._prefix = secrets.token_hex(2)
+        self._made = 0
+        stage.open_meetings([quiet_meeting(sid)])
+
+    def refill(self, seconds: float) -> None:
+        """Takes back all claims and fills the pool up."""
+        preload.forget_claims(self.stage.redis, self.sid)
+        wanted = int(self._links_per_second * (seconds + 1))
+        missing = wanted - preload.level(self.stage.redis, self.sid)
+        if missing > 0:
+            preload.fresh_links(
+                self.stage.redis, self.sid, missing, prefix=self._prefix, first=self._made
+            )
+            self._made += missing
+
+    def level(self) -> int | None:
+        """How many links are left."""
+        return preload.level(self.stage.redis, self.sid)
+
+
+def stop_all(processes: list[Process]) -> None:
+    """Ends processes, the last started first."""
+    while processes:
+        processes.pop().stop()

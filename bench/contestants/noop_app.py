@@ -1,0 +1,63 @@
+"""An ASGI application that does nothing but answer with as many bytes as a claim's answer has.
+
+    python -m bench.contestants.noop_app    serves it exactly as linkpool's API is served
+
+The ceiling of Python HTTP here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from unittest import mock
+
+import uvicorn
+
+BODY = (
+    b'{"claim":{"meeting_sid":"bench-linkpool-2","customer_id":"0123456789abcdef01234567",'
+    b'"slug":"one-off-c5530bc7c9ab","url":"https://sandbox.neetocal.com/one-off-c5530bc7c9ab",'
+    b'"state":"claimed","source":"pool","claimed_at":"2026-11-22T06:00:00.000Z",'
+    b'"consumed_at":null,"booking_sid":null},"reused":false,"embed":{"type":"inline",'
+    b'"organization":"sandbox","slug":"one-off-c5530bc7c9ab","queryParams":{"dynamicHeight":true}}}'
+)
+_HEADERS = [
+    (b"content-type", b"application/json"),
+    (b"cache-control", b"no-store"),
+    (b"content-length", str(len(BODY)).encode()),
+]
+Message = MutableMapping[str, Any]
+
+
+async def app(
+    scope: Message,
+    receive: Callable[[], Awaitable[Message]],
+    send: Callable[[Message], Awaitable[None]],
+) -> None:
+    """The ASGI door."""
+    if scope["type"] == "lifespan":
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    await send({"type": "http.response.start", "status": 201, "headers": list(_HEADERS)})
+    await send({"type": "http.response.body", "body": BODY})
+
+
+def make_app() -> Any:
+    """What each server process runs."""
+    return app
+
+
+def serve_as_the_api_is() -> None:
+    """Serves with whatever arguments linkpool's API gives its server; it is told to, once."""
+    from pool.api.serve import serve
+    from pool.settings import load
+
+    with mock.patch.object(uvicorn, "run") as run:
+        serve(load())
+    uvicorn.run("bench.contestants.noop_app:make_app", **run.call_args.kwargs)
+
+
+if __name__ == "__main__":
+    serve_as_the_api_is()

@@ -1,0 +1,43 @@
+"""The obvious service as a contestant."""
+
+from __future__ import annotations
+
+from bench.contestants.base import InRedis
+from bench.contestants.serving import uvicorn
+from bench.loads.request import Request, claim_request
+from bench.processes import Process
+from bench.stage import Stage
+from pool.up import ports
+
+
+class Obvious(InRedis):
+    """FastAPI, uvicorn and redis-py with some workers."""
+
+    def __init__(self, stage: Stage, workers: int, links_per_second: int) -> None:
+        super().__init__(stage, f"bench-obvious-{workers}", links_per_second)
+        self.name = f"obvious-{workers}"
+        self.title = f"FastAPI + redis-py, {workers} worker{'s' if workers > 1 else ''}"
+        self._workers = workers
+        self._port = ports.choose()
+        self._process: Process | None = None
+
+    def start(self) -> None:
+        """Starts it."""
+        self._process = uvicorn(
+            "bench.contestants.obvious_app:app",
+            port=self._port,
+            workers=self._workers,
+            log=self.stage.log(self.name),
+            environ={"BENCH_REDIS_URL": self.stage.redis_server.url()},
+        )
+        self._process.start()
+
+    def stop(self) -> None:
+        """Ends it."""
+        if self._process is not None:
+            self._process.stop()
+
+    @property
+    def request(self) -> Request:
+        """A claim, without a key: this one checks none."""
+        return claim_request(self._port, f"/v1/meetings/{self.sid}/claims")

@@ -1,0 +1,35 @@
+"""Very many meetings at once: thousands of single transactions would take minutes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from sqlalchemy import insert
+
+from bench.stage import Stage
+from pool.compose import Parts
+from pool.ledger.tables import meetings as table
+from pool.meetings import Meeting
+from pool.store import keys
+
+_AT_ONCE = 500
+
+
+def open_many(stage: Stage, meetings: Sequence[Meeting]) -> None:
+    """Puts meetings into the ledger, publishes them, and opens their pools."""
+
+    async def put(parts: Parts) -> None:
+        # The ledger's own door takes one meeting at a time, as people add them.
+        async with parts.ledger.meetings._database.write() as connection:
+            await connection.execute(insert(table), [asdict(meeting) for meeting in meetings])
+        for start in range(0, len(meetings), _AT_ONCE):
+            await parts.store.published.put(meetings[start : start + _AT_ONCE])
+
+    stage.work(put)
+    server = stage.redis.info("server")["run_id"]
+    replication = stage.redis.info("replication")["master_replid"]
+    pipe = stage.redis.pipeline(transaction=False)
+    for meeting in meetings:
+        pipe.set(keys.epoch(meeting.sid), f"{server}:{replication}:bench")
+    pipe.execute()

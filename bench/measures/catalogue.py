@@ -1,0 +1,54 @@
+"""All measures by name, in the order in which they are taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from bench.measures import (
+    batches,
+    claims,
+    latency,
+    memory,
+    no_pool,
+    open_loop,
+    planning,
+    recorder,
+    recovery,
+    repeated,
+    scale,
+    soak,
+    startup,
+    topup,
+    whole,
+)
+from bench.measures.base import Bench
+from bench.rows import Row
+
+
+class Measure(NamedTuple):
+    """One measure."""
+
+    title: str
+    take: Callable[[Bench], list[Row]]
+    by_default: bool = True
+    in_quick: bool = True
+
+
+MEASURES: dict[str, Measure] = {
+    "claims": Measure("Claims at saturation", claims.measure),
+    "latency": Measure("Latency by connections", latency.measure),
+    "repeated": Measure("Repeated claims", repeated.measure),
+    "batches": Measure("Batches", batches.measure, in_quick=False),
+    "open_loop": Measure("Constant arrival rate", open_loop.measure),
+    "no_pool": Measure("Without a pool", no_pool.measure),
+    "whole": Measure("Everything on, and the ledger down", whole.measure),
+    "scale": Measure("Very many links, bindings and meetings", scale.measure),
+    "memory": Measure("Memory", memory.measure),
+    "topup": Measure("Top-up", topup.measure),
+    "planning": Measure("Planning", planning.measure),
+    "recorder": Measure("Recorder", recorder.measure),
+    "recovery": Measure("Recovery", recovery.measure),
+    "startup": Measure("Start", startup.measure),
+    "soak": Measure("Soak", soak.measure, by_default=False, in_quick=False),
+}

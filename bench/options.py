@@ -1,0 +1,66 @@
+"""How much is measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How large the things measured are."""
+
+    connections: tuple[int, ...] = (1, 16, 64, 256)
+    links_per_second: int = 60_000  # stock per second of a run: more than anything here takes
+    links_per_second_sql: int = 15_000
+    scale_fresh: int = 10_000_000
+    scale_bindings: int = 1_000_000
+    scale_meetings: int = 10_000
+    memory_each: int = 100_000
+    recorder_claims: int = 100_000
+    recovery_bindings: int = 1_000_000
+    top_up_warm_seconds: int = 15
+    top_up_seconds: int = 40
+    settle_seconds: int = 40
+    plan_meetings: int = 10_000
+    plan_low: int = 500
+
+
+QUICK = Sizes(
+    connections=(1, 16),
+    links_per_second=30_000,
+    scale_fresh=50_000,
+    scale_bindings=5_000,
+    scale_meetings=100,
+    memory_each=5_000,
+    recorder_claims=5_000,
+    recovery_bindings=5_000,
+    top_up_warm_seconds=1,
+    top_up_seconds=2,
+    settle_seconds=3,
+    plan_meetings=200,
+    plan_low=10,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line asked for."""
+
+    runs: int
+    seconds: float  # of load, per run
+    minutes: float  # of the soak
+    wrk_threads: int
+    out: Path
+    only: tuple[str, ...]
+    quick: bool
+    sizes: Sizes
+
+    def command(self, measure: str) -> str:
+        """The command that makes a measure's numbers."""
+        if self.quick:
+            return f"python -m bench --quick --only {measure}"
+        rest = f" --minutes {self.minutes:g}" if measure == "soak" else ""
+        return (
+            f"python -m bench --only {measure} --runs {self.runs} --seconds {self.seconds:g}{rest}"
+        )

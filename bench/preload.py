@@ -1,0 +1,100 @@
+"""Filling Redis by scripts that run inside it, in the product's own formats.
+
+The links are made up: they have no rows in the ledger, which no claim looks at.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pool.store import keys
+
+# fresh; prefix, first, count, made_at_ms
+_FRESH = """
+local first, last = tonumber(ARGV[2]), tonumber(ARGV[2]) + tonumber(ARGV[3]) - 1
+for from = first, last, 2000 do
+  local scored = {}
+  for n = from, math.min(from + 1999, last) do
+    scored[#scored + 1] = ARGV[4]
+    scored[#scored + 1] = string.format('one-off-%s%08x', ARGV[1], n)
+  end
+  redis.call('ZADD', KEYS[1], unpack(scored))
+end
+return redis.call('ZCARD', KEYS[1])
+"""
+
+# binding prefix (not a key itself); slug prefix, first, count, ttl_ms
+_BINDINGS = """
+local clock = redis.call('TIME')
+local now = string.format('%.0f', clock[1] * 1000)
+for n = tonumber(ARGV[2]), tonumber(ARGV[2]) + tonumber(ARGV[3]) - 1 do
+  redis.call('SET', KEYS[1] .. string.format('%022d', n),
+    'cp' .. now .. ':one-off-' .. ARGV[1] .. string.format('%08x', n), 'PX', ARGV[4])
+end
+return 1
+"""
+
+# claims; slug prefix, first, count. A payload is msgpack of a list of one string.
+_CLAIMS = """
+for n = tonumber(ARGV[2]), tonumber(ARGV[2]) + tonumber(ARGV[3]) - 1 do
+  redis.call('XADD', KEYS[1], '*', 's', 'one-off-' .. ARGV[1] .. string.format('%08x', n),
+    'c', '\\145\\175customer-' .. string.format('%06d', n % 1000000))
+end
+return redis.call('XLEN', KEYS[1])
+"""
+
+# pattern, cursor
+_FORGET = """
+local found = redis.call('SCAN', ARGV[2], 'MATCH', ARGV[1], 'COUNT', 5000)
+for from = 1, #found[2], 1000 do
+  redis.call('UNLINK', unpack(found[2], from, math.min(from + 999, #found[2])))
+end
+return found[1]
+"""
+
+_AT_ONCE = 50_000
+_TTL_MS = 30 * 86_400_000
+
+
+def fresh_links(client: Any, sid: str, count: int, *, prefix: str, first: int = 0) -> int:
+    """Adds made-up links to a pool; its level after. `prefix` is 4 hex digits of its own."""
+    level = 0
+    clock = client.time()[0] * 1000
+    for start, part in _parts(first, count):
+        level = client.eval(_FRESH, 1, keys.fresh(sid), prefix, start, part, clock)
+    return int(level)
+
+
+def bindings(client: Any, sid: str, count: int, *, prefix: str) -> None:
+    """Adds live bindings of made-up customers."""
+    for start, part in _parts(0, count):
+        client.eval(_BINDINGS, 1, keys.binding(sid, ""), prefix, start, part, _TTL_MS)
+
+
+def stream(client: Any, sid: str, count: int, *, prefix: str) -> None:
+    """Adds unrecorded claims."""
+    for start, part in _parts(0, count):
+        client.eval(_CLAIMS, 1, keys.claims(sid), prefix, start, part)
+
+
+def forget_claims(client: Any, sid: str) -> None:
+    """Takes away all bindings and unrecorded claims of a meeting. Its epoch stays: a new one
+    would make the API processes assert again what they answered."""
+    cursor: Any = 0
+    while True:
+        cursor = client.eval(_FORGET, 0, keys.binding(sid, "*"), cursor)
+        if int(cursor) == 0:
+            break
+    client.xtrim(keys.claims(sid), maxlen=0, approximate=False)
+
+
+def level(client: Any, sid: str) -> int:
+    """How many links are in the pool."""
+    return int(client.zcard(keys.fresh(sid)))
+
+
+def _parts(first: int, count: int) -> list[tuple[int, int]]:
+    return [
+        (start, min(_AT_ONCE, first + count - start))
+        for start in range(first, first + count, _AT_ONCE)
+    ]
