@@ -41,18 +41,34 @@ def database_url(settings: Settings) -> str:
 
 
 def secret_key(settings: Settings) -> bytes:
-    """The secret key: as set, else kept in the data directory, made there if need be."""
+    """The secret key: as set, else kept in the data directory, made there if need be.
+
+    Processes that start at once all get the same one. Raises SettingsError.
+    """
     if settings.secret_key is not None:
         return settings.secret_key.get_secret_value().encode()
-    path = Path(settings.data_dir) / SECRET_FILE
+    path = settings.data_dir / SECRET_FILE
     try:
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            return path.read_text("utf-8").strip().encode()
-        with os.fdopen(descriptor, "w") as file:
-            file.write(key := secrets.token_urlsafe(32))
-        return key.encode()
+        if not (path.exists() and path.stat().st_size):
+            _make_once(path, secrets.token_urlsafe(32))
+        return path.read_text("utf-8").strip().encode()
     except OSError as error:
         raise SettingsError("LINKPOOL_DATA_DIR", f"cannot keep {path}: {error}") from None
+
+
+def _make_once(path: Path, text: str) -> None:
+    """Makes a private file whole, or leaves the one that another process made meanwhile."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        if not path.stat().st_size:  # what a crash left of an older way to make it
+            draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)

@@ -28,7 +28,7 @@ from pool.errors import (
 )
 from pool.links import Claim
 from pool.meetings import Meeting
-from pool.redo import RedoBuffer
+from pool.redo import KEPT_SECONDS, RedoBuffer
 from pool.registry import Registry
 from pool.store import Store
 from pool.store.records import Answer, Outcome, Redo, payload
@@ -220,7 +220,7 @@ class Desk:
             answers, meeting = await self._call(sid, batch)
             for entry, answer in zip(batch, answers, strict=True):
                 if answer.claim is not None:
-                    if answer.outcome is Outcome.NEW:
+                    if answer.outcome is Outcome.NEW or _is_recent(answer.claim):
                         self._remember(meeting, entry, answer.claim)
                     self._answer(meeting, entry, answer.claim, answer.outcome.value, ended)
                 elif answer.outcome is Outcome.EMPTY:
@@ -313,7 +313,7 @@ class Desk:
         ended: Counter[str] = Counter()
         try:
             claim, made = await self._ladder.climb(meeting, entry.name, entry.payload)
-            if made:
+            if made or _is_recent(claim):
                 self._remember(meeting, entry, claim)
             self._answer(meeting, entry, claim, "direct" if made else "reused", ended)
         except LinkpoolError as error:
@@ -330,7 +330,16 @@ class Desk:
 
     def _remember(self, meeting: Meeting, entry: Waiting, claim: Claim) -> None:
         ttl_ms = meeting.claim_ttl_seconds * 1000
-        self._redo.remember(meeting.sid, Redo(entry.customer_id, claim, ttl_ms, entry.payload))
+        # Who is limited sent no payload, and the recorder needs one.
+        document = entry.payload or payload(entry.customer_id)
+        self._redo.remember(meeting.sid, Redo(entry.customer_id, claim, ttl_ms, document))
+
+
+def _is_recent(claim: Claim) -> bool:
+    """Whether a link held before was bound so lately that nobody else may remember it: the
+    call that bound it may have lost its reply, to this process or another."""
+    lately_ms = (time.time() - KEPT_SECONDS) * 1000
+    return claim.state == "claimed" and claim.claimed_at_ms > lately_ms
 
 
 def _refusal(meeting: Meeting, outcome: Outcome) -> LinkpoolError:

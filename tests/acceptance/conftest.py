@@ -6,8 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator
 
 import pytest
-
-from tests.acceptance.product import Product
+from product import Product, wait_until
 
 _serial = itertools.count(1)
 
@@ -19,6 +18,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
     product = Product(tmp_path_factory.mktemp("shared"), "demo", PROVIDER_RATE="200")
     try:
         product.start()
+        wait_until(lambda: product.meeting("demo")["fresh"] >= 50, 30)  # the worker is at work
         yield product
     finally:
         product.close()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import hmac
 import json
 import os
 import re
@@ -29,7 +31,7 @@ SLOW = bool(os.environ.get("CI"))  # CI machines may be slow; see the tests that
 MARKS = {
     "supervisord": "supervisor.supervisord",
     "redis": "redis-server 127",
-    "api": "pool.cli api",
+    "api": "-m pool.api",
     "worker": "-m worker worker",
     "beat": "-m worker beat",
     "sandbox": "-m sandbox",
@@ -221,11 +223,18 @@ class Product:
 
     def new_key(self, *words: str) -> str:
         """A key made by the command line, once the API knows it."""
-        done = self.command("keys", "create", *words)
-        assert done.returncode == 0, done.stderr
-        key = done.stdout.strip()
-        wait_until(lambda: self.api("GET", "/v1/meetings", key=key).status_code != 401, 5)
-        return key
+        return self.new_keys(words)[0]
+
+    def new_keys(self, *each: tuple[str, ...]) -> list[str]:
+        """Keys made by the command line, once the API knows them."""
+        keys = []
+        for words in each:
+            done = self.command("keys", "create", *words)
+            assert done.returncode == 0, done.stderr
+            keys.append(done.stdout.strip())
+        for key in keys:
+            wait_until(lambda key=key: self.api("GET", "/v1/meetings", key=key).status_code != 401)
+        return keys
 
     def environment(self) -> dict[str, str]:
         """The settings the parts run with."""
@@ -276,3 +285,10 @@ def _said(text: str, pattern: str) -> str:
     found = re.search(pattern, text)
     assert found, text
     return found[1]
+
+
+def signed(product: Product, body: bytes) -> dict[str, str]:
+    """The headers of a webhook, as the provider signs it."""
+    secret = product.environment()["LINKPOOL_NEETOCAL_WEBHOOK_SECRET"].encode()
+    digest = hmac.new(secret, body, hashlib.sha256).hexdigest()
+    return {"x-neeto-webhook-signature": f"sha256={digest}"}

@@ -74,6 +74,7 @@ class Promises(RuleBasedStateMachine):
         # The model.
         self.given: dict[str, str] = {}  # every slug that was ever answered, and to whom
         self.holds: dict[str, str] = {}  # the link that each customer must get
+        self.recent: set[str] = set()  # slugs bound in the last seconds
         self.booked: set[str] = set()  # those of them that are consumed
         self.unsure: set[str] = set()  # customers whose claim nobody can vouch for
         self.bookings = 0
@@ -153,6 +154,11 @@ class Promises(RuleBasedStateMachine):
                 await self.store.claim(SID, batch)
             return
         answers = (await self.store.claim(SID, batch)).answers
+        self.recent |= {
+            answer.claim.slug
+            for answer in answers
+            if answer.claim is not None and answer.outcome is Outcome.NEW
+        }
         for each, answer in zip(who, answers, strict=True):
             if reply_lost:
                 # Nobody was told; the link may be bound all the same.
@@ -164,7 +170,8 @@ class Promises(RuleBasedStateMachine):
                 assert answer.outcome is (Outcome.PAUSED if self.paused else Outcome.EMPTY)
             else:
                 self._answered(each, answer.claim.slug, answer.outcome)
-                if answer.outcome is Outcome.NEW:
+                # As the desk does: bound now, or so lately that its first reply may be lost.
+                if answer.outcome is Outcome.NEW or answer.claim.slug in self.recent:
                     self.redo.remember(
                         SID, Redo(each, answer.claim, TTL_SECONDS * 1000, payload(each))
                     )
@@ -329,6 +336,7 @@ class Promises(RuleBasedStateMachine):
         """The sweep has recorded everything, and nobody remembers what they answered."""
         self.run(self.stage.recorder.record(SID))
         self.now += KEPT_SECONDS + 50
+        self.recent.clear()
 
     @precondition(lambda self: self.stands)
     @rule()
@@ -353,6 +361,8 @@ class Promises(RuleBasedStateMachine):
             self.a_minute_passes()
             self.run(self._forget(held[0]))
             del self.holds[held[0]]
+            # An older file still knows them, and the ledger can no longer tell whom to drop.
+            self.copies.clear()
 
     async def _forget(self, who: str) -> None:
         for link in await self.ledger.links.forget(SID, who):
@@ -450,7 +460,7 @@ class Promises(RuleBasedStateMachine):
             link = await self.ledger.links.get(slug)
             if link is None or link.customer_id != who:
                 self.unsure.add(who)
-        self.now += KEPT_SECONDS + 50
+        self.redo = RedoBuffer(clock=lambda: self.now)
 
     # -- and is healed -----------------------------------------------------------------
 

@@ -583,6 +583,22 @@ async def test_new_links_are_announced_and_remembered(stage: Stage) -> None:
     assert len(stage.redo.lately(SID)) == 2
 
 
+@pytest.mark.parametrize("limited", [False, True])
+async def test_a_link_bound_a_moment_ago_is_remembered_too(stage: Stage, limited: bool) -> None:
+    """The call that bound it may have lost its reply, so that only this answer was ever given."""
+    now_ms = round(time.time() * 1000)
+    lately = msgspec.structs.replace(made(1), claimed_at_ms=now_ms - 3_000)
+    long_ago = msgspec.structs.replace(made(2), claimed_at_ms=now_ms - 60_000)
+    booked = msgspec.structs.replace(made(3), claimed_at_ms=now_ms, state="consumed")
+    for who, claim in (("ann", lately), ("bob", long_ago), ("cyd", booked)):
+        stage.store.bound[stage.store.names.name(SID, who)] = claim
+        assert (await stage.desk.claim(SID, who, limited=limited)).reused
+    [kept] = stage.redo.lately(SID)
+    assert (kept.customer_id, kept.claim) == ("ann", lately)
+    assert msgspec.msgpack.decode(kept.payload) == ["ann"]
+    assert stage.heard.told == []
+
+
 async def test_a_low_pool_is_announced(stage: Stage) -> None:
     """When the script says so."""
     await stage.claims("ann")

@@ -1,0 +1,401 @@
+"""The command line, as people and scripts use it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from product import LINKPOOL, Product, clean_environment, wait_until
+from typer.testing import CliRunner
+
+from pool.cli.main import app
+from pool.up import ports
+from pool.up.redis_server import RedisServer
+
+DONE, FAILED, WRONG_USAGE, NOT_REACHABLE = 0, 1, 2, 3
+
+COMMANDS = [
+    "up",
+    "api",
+    "worker",
+    "beat",
+    "status",
+    "doctor",
+    "seal",
+    "meetings",
+    "meetings list",
+    "meetings add",
+    "meetings set",
+    "meetings pause",
+    "meetings resume",
+    "meetings top-up",
+    "meetings drain",
+    "keys",
+    "keys create",
+    "keys list",
+    "keys revoke",
+    "events",
+    "events list",
+    "events replay",
+    "db",
+    "db upgrade",
+]
+
+
+def ok(product: Product, *words: str, **more: Any) -> str:
+    """What a command that must succeed prints."""
+    done = product.command(*words, **more)
+    assert done.returncode == DONE, (words, done.stdout, done.stderr)
+    assert done.stderr == ""
+    return done.stdout
+
+
+def fails(product: Product, code: int, *words: str, **more: Any) -> str:
+    """The one line on stderr of a command that must fail with this code."""
+    done = product.command(*words, **more)
+    assert done.returncode == code, (words, done.stdout, done.stderr)
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_linkpool_has_help(product: Product) -> None:
+    """`linkpool --help` and the sandbox's own, as they are really started."""
+    whole = ok(product, "--help")
+    assert "Exit codes" in whole
+    for words in COMMANDS:
+        assert words.partition(" ")[0] in whole
+    assert "--webhook-url" in ok(product, "sandbox", "--help")
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_every_command_has_help(words: str) -> None:
+    """--help of every command answers 0, and says what the command is for."""
+    # In this process: starting one for each would be most of the work.
+    done = CliRunner().invoke(app, [*words.split(), "--help"])
+    assert done.exit_code == DONE
+    assert "usage" in done.stdout.lower()
+    assert len(done.stdout) > 100
+
+
+def test_status_shows_every_pool(product: Product, sid: str) -> None:
+    """A table for people, JSON for programs."""
+    table = ok(product, "status")
+    assert sid in table
+    assert "last sweep" in table
+    found = json.loads(ok(product, "status", "--json"))
+    mine = next(each for each in found["meetings"] if each["sid"] == sid)
+    assert (mine["state"], mine["min_fresh"]) == ("ok", 5)
+    assert mine["fresh"] >= 5
+    assert mine["target"] == 5
+    assert found["notes"]
+
+
+def test_meetings_from_adding_to_draining(product: Product) -> None:
+    """Each action says what it did, and the API knows of it."""
+    sid = "by-hand"
+    assert "added" in ok(product, "meetings", "add", sid, "--min-fresh", "4")
+    wait_until(lambda: product.meeting(sid)["fresh"] >= 4, 15)
+    assert "changed" in ok(product, "meetings", "set", sid, "--max-fresh", "9")
+    wait_until(lambda: product.meeting(sid)["max_fresh"] == 9, 5)
+    slug = product.slug(sid, "held")
+    ok(product, "meetings", "pause", sid, "--reason", "audit")
+    wait_until(lambda: product.meeting(sid)["state"] == "paused", 5)
+    assert product.meeting(sid)["reason"] == "audit"
+    assert product.slug(sid, "held") == slug
+    before = set(product.sandbox_links(sid)) - {slug}
+    assert "retired" in ok(product, "meetings", "drain", sid, "--yes")
+    assert product.meeting(sid)["fresh"] == 0
+    ok(product, "meetings", "resume", sid)
+    assert "asked" in ok(product, "meetings", "top-up", sid)
+    wait_until(lambda: product.meeting(sid)["fresh"] >= 4, 15)
+    assert product.slug(sid, "another") not in before
+    listed = json.loads(ok(product, "meetings", "list", "--json"))
+    assert sid in [each["sid"] for each in listed]
+    assert sid in ok(product, "meetings", "list")
+    audit = product.rows("SELECT action FROM audit WHERE meeting_sid = ?", sid)
+    assert {"put", "pause", "drain", "resume", "top-up"} <= {action for (action,) in audit}
+
+
+def test_draining_asks_first(product: Product, sid: str) -> None:
+    """Without --yes the SID must be typed; anything else does nothing."""
+    fails(product, WRONG_USAGE, "meetings", "drain", sid, said="no\n")
+    assert product.meeting(sid)["fresh"] >= 5
+    assert "retired" in product.command("meetings", "drain", sid, said=f"{sid}\n").stdout
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("nonsense",),
+        ("meetings", "add", "a b"),
+        ("meetings", "add", "x", "--min-fresh", "-1"),
+        ("meetings", "add", "x", "--min-fresh", "9", "--max-fresh", "3"),
+        ("meetings", "add", "x", "--after-booking", "maybe"),
+        ("meetings", "add", "x", "--workspace", "elsewhere"),
+        ("meetings", "pause", "nowhere"),
+        ("meetings", "drain", "nowhere", "--yes"),
+        ("keys", "create", "--scope", "everything"),
+        ("keys", "create", "--meeting", "a b"),
+        ("keys", "revoke", "00000000"),
+        ("events", "replay", "0123"),
+        ("events", "list", "--state", "lost"),
+        ("up", "--meeting", "a b"),
+        ("up", "--port", "0"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_two(product: Product, words: tuple[str, ...]) -> None:
+    """What cannot be meant is answered with code 2, and said on stderr."""
+    # In this process, as above; no wrong setting of this environment may get in.
+    environ = {name: None for name in os.environ if name.startswith("LINKPOOL_")}
+    done = CliRunner().invoke(app, words, env=environ | {"LINKPOOL_DATA_DIR": str(product.data)})
+    assert done.exit_code == WRONG_USAGE, done.output
+    assert done.stderr.strip()
+    assert done.stdout == ""
+
+
+def test_keys_are_shown_once_and_revoked(product: Product) -> None:
+    """create prints the key, list its id and scopes, revoke ends it; no secret is listed."""
+    made = json.loads(
+        ok(product, "keys", "create", "--scope", "read", "--label", "Zoë's", "--json")
+    )
+    key, identity = made["key"], made["id"]
+    assert key.startswith(f"lp_{identity}_")
+    listing = ok(product, "keys", "list")
+    assert identity in listing
+    assert "Zoë's" in listing
+    assert key not in listing
+    assert key not in ok(product, "keys", "list", "--json")
+    wait_until(lambda: product.api("GET", "/v1/meetings", key=key).status_code == 200, 5)
+    ok(product, "keys", "revoke", identity)
+    wait_until(lambda: product.api("GET", "/v1/meetings", key=key).status_code == 401, 5)
+    mine = next(k for k in json.loads(ok(product, "keys", "list", "--json")) if k["id"] == identity)
+    assert mine["revoked_at"]
+    fails(product, WRONG_USAGE, "keys", "revoke", identity)
+
+
+def test_events_are_listed_and_replayed(product: Product, sid: str) -> None:
+    """The inbox from the command line."""
+    booking = product.control("book", meeting_sid=sid, email="nobody@example.com")["booking"]
+
+    def unmatched() -> list[dict[str, Any]]:
+        found = product.api("GET", "/v1/events?state=unmatched").json()["events"]
+        return [event for event in found if event["booking_sid"] == booking["sid"]]
+
+    event = wait_until(unmatched)[0]
+    listed = json.loads(ok(product, "events", "list", "--state", "unmatched", "--json"))
+    assert event["id"] in [each["id"] for each in listed]
+    assert event["id"] in ok(product, "events", "list")
+    assert "unmatched" in ok(product, "events", "replay", event["id"])
+
+
+def test_seal_and_undo(product: Product, sid: str) -> None:
+    """seal stops handing out, --undo goes on with the same links."""
+    slug = product.slug(sid, "held")
+    try:
+        assert "sealed" in ok(product, "seal")
+        assert product.claim(sid, "x").json()["type"] == "/problems/recovering"
+    finally:
+        said = ok(product, "seal", "--undo")
+    assert "unsealed" in said
+    assert product.slug(sid, "held") == slug
+    assert product.rows("SELECT count(*) FROM links WHERE state = 'quarantined'") == [(0,)]
+
+
+def test_doctor_finds_everything_well(product: Product) -> None:
+    """With everything up it answers 0, and everything it looked at is ok."""
+    findings = json.loads(ok(product, "doctor", "--json"))
+    assert {finding["verdict"] for finding in findings} <= {"ok", "warning"}
+    well = {finding["what"] for finding in findings if finding["verdict"] == "ok"}
+    assert {"settings", "redis", "redis memory", "redis persistence", "database"} <= well
+    assert {"worker", "provider default", "links of default", "webhook default"} <= well
+    assert "ok" in ok(product, "doctor", "--no-make-link")
+
+
+def test_doctor_says_what_to_do_about_a_wrong_key(product: Product) -> None:
+    """A key the provider refuses is 1, and the line says what to check."""
+    done = product.command("doctor", LINKPOOL_NEETOCAL_API_KEY="wrong")
+    assert done.returncode == FAILED, done.stdout
+    assert "LINKPOOL_NEETOCAL_API_KEY" in done.stdout
+    assert "wrong" not in done.stdout.replace("is wrong", "")
+
+
+def test_doctor_finds_a_wrong_webhook_secret(product: Product) -> None:
+    """Another secret than the API's is 1."""
+    done = product.command(
+        "doctor", "--no-make-link", "--json", LINKPOOL_NEETOCAL_WEBHOOK_SECRET="another"
+    )
+    assert done.returncode == FAILED
+    failed = [each for each in json.loads(done.stdout) if each["verdict"] == "failed"]
+    assert [each["what"] for each in failed] == ["webhook default"]
+    assert failed[0]["to_do"]
+
+
+def test_without_redis_commands_are_three(tmp_path: Path) -> None:
+    """Not reachable is 3: for doctor, status and actions."""
+    product = Product(tmp_path)
+    away = {"LINKPOOL_REDIS_URL": f"redis://127.0.0.1:{ports.choose()}/0"}
+    ok(product, "db", "upgrade")
+    done = product.command("doctor", **away)
+    assert done.returncode == NOT_REACHABLE, done.stdout
+    assert "LINKPOOL_REDIS_URL" in done.stdout
+    fails(product, NOT_REACHABLE, "status", **away)
+    product.close()
+
+
+def test_without_settings_or_up_commands_say_what_is_missing(tmp_path: Path) -> None:
+    """On a directory where nothing runs: code 2, naming the setting."""
+    product = Product(tmp_path)
+    for words in (("status",), ("api",), ("worker",), ("beat",), ("meetings", "list")):
+        assert "LINKPOOL_REDIS_URL" in fails(product, WRONG_USAGE, *words)
+    product.close()
+
+
+def test_db_upgrade_may_run_again(tmp_path: Path) -> None:
+    """On nothing, and on what is there already."""
+    product = Product(tmp_path)
+    first = ok(product, "db", "upgrade")
+    assert ok(product, "db", "upgrade") == first
+    assert product.rows("SELECT count(*) FROM links") == [(0,)]
+    product.close()
+
+
+# -- each part alone
+
+
+class Alone:
+    """API, worker, beat and sandbox as plain processes, with a Redis and a fresh database."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.redis = RedisServer(directory / "redis")
+        self.sandbox_port, self.port = ports.choose(), ports.choose()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.environ = clean_environment(
+            REDIS_URL=self.redis.url(),
+            DATA_DIR=str(directory / "data"),
+            PORT=str(self.port),
+            ADMIN_KEY="for-tests-only",
+            SWEEP_SECONDS="1",
+            NEETOCAL_SUBDOMAIN="acme",
+            NEETOCAL_API_KEY="a-key",
+            NEETOCAL_WEBHOOK_SECRET="a-secret",
+            NEETOCAL_BASE_URL=f"http://127.0.0.1:{self.sandbox_port}",
+        )
+        self.started: list[subprocess.Popen[bytes]] = []
+
+    def start(self, *words: str, **environ: str) -> subprocess.Popen[bytes]:
+        """`linkpool words…`, in the background."""
+        with (self.directory / f"{words[0]}.log").open("ab") as log:
+            process = subprocess.Popen(
+                [*LINKPOOL, *words], env=self.environ | environ, stdout=log, stderr=log
+            )
+        self.started.append(process)
+        return process
+
+    def call(self, method: str, path: str, **request: Any) -> httpx.Response:
+        """One call by the admin key."""
+        headers = {"X-API-Key": "for-tests-only"}
+        return httpx.request(
+            method, self.url + path, headers=headers, trust_env=False, timeout=10, **request
+        )
+
+    def answers(self) -> bool:
+        """Whether the API does."""
+        with contextlib.suppress(httpx.HTTPError):
+            return self.call("GET", "/livez").status_code == 200
+        return False
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Iterator[Alone]:
+    """Redis and an empty database; nothing else runs yet."""
+    alone = Alone(tmp_path)
+    alone.redis.start()
+    try:
+        yield alone
+    finally:
+        for process in reversed(alone.started):
+            if process.poll() is None:
+                process.terminate()
+        for process in alone.started:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(20)
+            process.kill()
+            process.wait()
+        alone.redis.stop()
+
+
+def test_each_part_runs_alone(alone: Alone) -> None:
+    """api, worker, beat and sandbox as plain processes do together what `up` does."""
+    subprocess.run([*LINKPOOL, "db", "upgrade"], env=alone.environ, check=True)
+    alone.start(
+        "sandbox",
+        *("--port", str(alone.sandbox_port)),
+        *("--webhook-url", f"{alone.url}/v1/webhooks/default"),
+        "--any-meeting",
+        SANDBOX_API_KEY="a-key",
+        SANDBOX_WEBHOOK_SECRET="a-secret",
+    )
+    api = alone.start("api")
+    worker, beat = alone.start("worker"), alone.start("beat")
+    wait_until(alone.answers, 20, what="the API serves")
+    assert alone.call("GET", "/readyz").status_code == 200
+    assert alone.call("PUT", "/v1/meetings/m", json={"min_fresh": 5}).status_code == 201
+
+    def fresh() -> int:
+        return int(alone.call("GET", "/v1/meetings/m").json()["meeting"]["fresh"])
+
+    wait_until(lambda: fresh() >= 5, 30, what="the pool is full")
+    claim = alone.call("POST", "/v1/meetings/m/claims", json={"customer_id": "c"})
+    assert claim.status_code == 201
+    slug = claim.json()["claim"]["slug"]
+    sandbox = f"http://127.0.0.1:{alone.sandbox_port}"
+    httpx.post(f"{sandbox}/_control/book", json={"slug": slug}, trust_env=False)
+
+    def state() -> str:
+        shown = alone.call("GET", "/v1/meetings/m/claims/c").json()
+        return str(shown["claim"]["state"])
+
+    wait_until(lambda: state() == "consumed", 10)
+    for process in (api, worker, beat):
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) in (0, -signal.SIGTERM), process.args
+    done = subprocess.run(
+        [*LINKPOOL, "doctor", "--no-make-link"],
+        env=alone.environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "the API does not answer" in done.stdout
+
+
+def test_a_second_api_says_that_the_port_is_taken(product: Product, alone: Alone) -> None:
+    """One line and code 1."""
+    done = subprocess.run(
+        [*LINKPOOL, "api", "--port", str(product.port)],
+        env=alone.environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert done.returncode == FAILED
+    assert str(product.port) in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_an_api_of_another_secret_key_is_refused(product: Product) -> None:
+    """Two secret keys would name one customer twice: the start fails and says which setting."""
+    done = product.command("doctor", "--no-make-link", LINKPOOL_SECRET_KEY="another")
+    assert done.returncode == FAILED
+    assert "same key" in done.stdout
