@@ -6,8 +6,7 @@ import asyncio
 import os
 import shutil
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,56 +21,10 @@ from pool.up.redis_server import (
     RedisDidNotStart,
     RedisServer,
 )
+from tests.any_redis import SECRET_KEY, AnyRedis
 from tests.fake_redis import FakeRedisServer
 
 pytest.register_assert_rewrite("tests.unit.store_contract", "tests.unit.recovery_contract")
-
-SECRET_KEY = b"secret key of the tests"
-
-
-@dataclass
-class AnyRedis:
-    """A Redis under test, whatever it is made of: the store, and a bare client to look behind it.
-
-    `restart` ends the server in order and starts it with what it wrote down; `fail_back`
-    makes the same process a master anew, as after a failover and a quick return.
-    """
-
-    store: Store
-    bare: Redis
-    restart: Callable[[], Awaitable[None]]
-    fail_back: Callable[[], Awaitable[None]]
-    open_store: Callable[[], Store]
-    opened: list[Store] = field(default_factory=list)
-
-    async def everything(self) -> dict[bytes, object]:
-        """All keys and what they hold."""
-        held: dict[bytes, object] = {}
-        async for key in self.bare.scan_iter():
-            match await self.bare.type(key):
-                case b"string":
-                    held[key] = await self.bare.get(key)
-                case b"hash":
-                    held[key] = await self.bare.hgetall(key)
-                case b"zset":
-                    held[key] = await self.bare.zrange(key, 0, -1, withscores=True)
-                case b"set":
-                    held[key] = await self.bare.smembers(key)
-                case b"stream":
-                    held[key] = await self.bare.xrange(key)
-        return held
-
-    def another_store(self) -> Store:
-        """A store of another process, on the same Redis."""
-        store = self.open_store()
-        self.opened.append(store)
-        return store
-
-    async def close(self) -> None:
-        """Closes every client."""
-        for store in (self.store, *self.opened):
-            await store.close()
-        await self.bare.aclose()
 
 
 # -- fake ------------------------------------------------------------------------
@@ -202,22 +155,3 @@ async def sqlite_ledger(sqlite_url: str) -> AsyncIterator[Ledger]:
     ledger = Ledger.open(sqlite_url)
     yield ledger
     await ledger.close()
-
-
-# -- files of Redis ------------------------------------------------------------------
-
-
-def copy_of_its_file(server: RedisServer, to: Path) -> None:
-    """What Redis has written of its append-only file by now; it may be running."""
-    for part in server.directory.glob("appendonly*"):
-        copy = shutil.copytree if part.is_dir() else shutil.copy
-        copy(part, to / part.name)
-
-
-def start_from_copy(server: RedisServer, copy: Path) -> None:
-    """Kills Redis, and starts it from an older copy of its append-only file."""
-    server.kill()
-    for part in server.directory.glob("appendonly*"):
-        shutil.rmtree(part) if part.is_dir() else part.unlink()
-    shutil.copytree(copy, server.directory, dirs_exist_ok=True)
-    server.start()

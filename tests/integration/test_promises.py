@@ -43,7 +43,7 @@ from pool.redo import KEPT_SECONDS, RedoBuffer
 from pool.store import Store, keys
 from pool.store.records import Outcome, Redo, payload
 from pool.up.redis_server import RedisServer
-from tests.conftest import SECRET_KEY, AnyRedis, copy_of_its_file, start_from_copy
+from tests.any_redis import SECRET_KEY, AnyRedis, copy_of_its_file, start_from_copy
 from tests.unit.recovery_contract import BASE, SID, stage_on
 
 EXAMPLES = int(os.environ.get("LINKPOOL_HYPOTHESIS_EXAMPLES", "40"))
@@ -89,7 +89,7 @@ class Promises(RuleBasedStateMachine):
         self.now = 0.0
 
     def run(self, step: Awaitable[T]) -> T:
-        return self.loop.run_until_complete(step)  # type: ignore[arg-type]
+        return self.loop.run_until_complete(step)
 
     @initialize(after_booking=st.sampled_from(["same", "new"]), stock=st.integers(0, 12))
     def open(self, after_booking: Any, stock: int) -> None:

@@ -10,7 +10,7 @@ import pytest
 from pool.fence import Recovered
 from pool.links import State
 from pool.up.redis_server import RedisServer
-from tests.conftest import AnyRedis, copy_of_its_file, start_from_copy
+from tests.any_redis import AnyRedis, copy_of_its_file, start_from_copy
 from tests.unit.recovery_contract import *  # noqa: F403 - the contract's tests
 from tests.unit.recovery_contract import NEW, REUSED, SID, Stage
 

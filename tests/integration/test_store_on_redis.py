@@ -8,7 +8,7 @@ from pool.errors import StoreUnavailable
 from pool.links import Claim
 from pool.store import keys
 from pool.store.records import Redo, payload
-from tests.conftest import AnyRedis
+from tests.any_redis import AnyRedis
 from tests.servers import redis_servers
 from tests.unit.store_contract import *  # noqa: F403 - the contract's tests
 from tests.unit.store_contract import SID, claim, customer, open_pool

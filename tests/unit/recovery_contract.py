@@ -27,7 +27,7 @@ from pool.recorder import Recorder, booked_claim
 from pool.settings import Settings, Workspace
 from pool.store import keys
 from pool.store.records import Outcome, Redo, payload
-from tests.conftest import AnyRedis
+from tests.any_redis import AnyRedis
 
 SID = "intro"
 BASE = "https://acme.neetocal.com"

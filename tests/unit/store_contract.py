@@ -21,7 +21,7 @@ from pool.store import Store, keys, scripts
 from pool.store.bindings import pack
 from pool.store.records import Block, Outcome, Redo, payload
 from pool.store.recovery import Rebind, RecoveryLost
-from tests.conftest import AnyRedis
+from tests.any_redis import AnyRedis
 
 SID = "intro"
 TTL_SECONDS = 3_600
@@ -895,7 +895,7 @@ async def test_a_server_that_forgot_the_scripts_is_told_them_again(any_redis: An
         lambda: store.recovery.seal(SID, "c" * 32),
     ):
         await forget()
-        assert await call()  # type: ignore[no-untyped-call]
+        assert await call()
 
 
 async def test_a_reply_to_another_call_is_not_believed(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conftest import AnyRedis
+from tests.any_redis import AnyRedis
 from tests.unit.recovery_contract import *  # noqa: F403 - the contract's tests
 
 
