@@ -6,9 +6,12 @@ waits for the broker: hints that do not go out are dropped.
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import queue
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import structlog
@@ -25,6 +28,10 @@ QUEUE = "linkpool"
 EXPIRES_SECONDS = 30  # a hint older than this has been overtaken by sweeps
 _SPACING_SECONDS = 0.5  # the same hint again is only sent after this
 _WAITING_LIMIT = 1000
+
+# when it is due, order, key, task, arguments
+_Hint = tuple[float, int, tuple[str, str], str, dict[str, Any]]
+_order = itertools.count()
 
 # kombu's Redis transport has no time-outs by default: a half-open connection would hang a
 # worker for ever (celery #8030, #10205).
@@ -44,7 +51,9 @@ class Nudges:
 
     def __init__(self, broker_url: str) -> None:
         self._broker_url = broker_url
-        self._waiting: queue.Queue[tuple[str, dict[str, Any]] | None] = queue.Queue(_WAITING_LIMIT)
+        self._waiting: queue.Queue[_Hint | None] = queue.Queue(_WAITING_LIMIT)
+        self._lock = threading.Lock()
+        self._pending: set[tuple[str, str]] = set()  # hints that have not gone out yet
         self._last: dict[tuple[str, str], float] = {}
         self._thread: threading.Thread | None = None
 
@@ -63,18 +72,47 @@ class Nudges:
             self._thread.join(timeout=1.0)
 
     def send(self, task: str, **arguments: Any) -> None:
-        """Asks a worker to run a task soon; the same hint at most twice a second."""
+        """Asks a worker to run a task soon; the same hint at most twice a second.
+
+        One that comes too soon after its like waits its time and is not dropped: what it is
+        about may have happened after the task looked.
+        """
         key = (task, repr(arguments))
         now = time.monotonic()
-        if self._last.get(key, 0.0) > now - _SPACING_SECONDS:
-            return
-        if len(self._last) > 10 * _WAITING_LIMIT:
-            self._last.clear()
-        self._last[key] = now
-        try:
-            self._waiting.put_nowait((task, arguments))
-        except queue.Full:
-            log.warning("hint dropped: the broker does not keep up", task=task)
+        with self._lock:
+            if key in self._pending:
+                return
+            if len(self._last) > 10 * _WAITING_LIMIT:
+                self._last.clear()
+            due = max(now, self._last.get(key, -_SPACING_SECONDS) + _SPACING_SECONDS)
+            try:
+                self._waiting.put_nowait((due, next(_order), key, task, arguments))
+            except queue.Full:
+                log.warning("hint dropped: the broker does not keep up", task=task)
+                return
+            self._pending.add(key)
+
+    def _due(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Each hint when its time has come; at the end at once."""
+        later: list[_Hint] = []
+        ending = False
+        while later or not ending:
+            wait = max(0.0, later[0][0] - time.monotonic()) if later else None
+            if not ending:
+                try:
+                    item = self._waiting.get(timeout=wait)
+                except queue.Empty:
+                    pass
+                else:
+                    ending = item is None
+                    if item is not None:
+                        heapq.heappush(later, item)
+            if later and (ending or later[0][0] <= time.monotonic()):
+                _, _, key, task, arguments = heapq.heappop(later)
+                with self._lock:
+                    self._pending.discard(key)
+                    self._last[key] = time.monotonic()
+                yield task, arguments
 
     def _send_all(self) -> None:
         # Here and not above: a second of importing that no claim has to wait for.
@@ -87,8 +125,7 @@ class Nudges:
             broker_pool_limit=1,
             task_ignore_result=True,
         )
-        while (item := self._waiting.get()) is not None:
-            task, arguments = item
+        for task, arguments in self._due():
             try:
                 app.send_task(
                     task,
