@@ -9,21 +9,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import Literal
 
 import structlog
 
 from pool.errors import (
-    Fenced,
     MeetingRefused,
     ProviderError,
-    StoreError,
     Throttled,
     WorkspaceRefused,
 )
-from pool.ledger import Ledger
-from pool.links import Link, State
 from pool.providers import NewLink, Provider
 from pool.store import Store
 from pool.store.records import Block
@@ -99,8 +93,6 @@ class LinkMaker:
                 retry_after_seconds=error.retry_after_seconds,
             )
             return
-        await self._store.budget.report(self.workspace, "failed", first_rate=self._first_rate)
-        self._failures += 1
         now_ms = int(time.time() * 1000)
         block = Block(str(error), now_ms, now_ms + int(self._probe_seconds * 1000))
         if isinstance(error, WorkspaceRefused):
@@ -109,46 +101,9 @@ class LinkMaker:
         elif isinstance(error, MeetingRefused):
             log.error("meeting blocked", meeting=sid, reason=str(error))
             await self._store.block_meeting(sid, block)
-        elif self._failures >= FAILURES_TO_BLOCK:
-            log.error("workspace blocked", workspace=self.workspace, reason=str(error))
-            await self._store.block_workspace(self.workspace, block)
-
-
-Pooled = Literal["added", "duplicate", "quarantined"]
-
-
-async def pool_link(store: Store, ledger: Ledger, sid: str, epoch: str, new: NewLink) -> Pooled:
-    """Puts a link just made into the ledger, then into the pool; what came of it.
-
-    A crash between the two leaves a row that is fresh but nowhere, which `expire` sets
-    aside. Raises LedgerUnavailable: the link is lost, for without a row it may not be pooled.
-    """
-    made_at = datetime.now(UTC)
-    link = Link(
-        slug=new.slug,
-        url=new.url,
-        meeting_sid=sid,
-        state=State.FRESH,
-        source="pool",
-        epoch=epoch,
-        created_at=made_at,
-    )
-    if not await ledger.links.insert_fresh([link]):
-        return "duplicate"
-    try:
-        await store.add(sid, epoch, [new.slug], round(made_at.timestamp() * 1000))
-    except StoreError as error:
-        # In doubt, or of another epoch by now: it is set aside, never added again.
-        log.warning("link not pooled", meeting=sid, reason=str(error))
-        await ledger.links.move([new.slug], State.QUARANTINED, at=made_at)
-        return "quarantined"
-    return "added"
-
-
-async def make_and_pool(maker: LinkMaker, store: Store, ledger: Ledger, sid: str) -> Pooled:
-    """Makes one link out of turn and pools it. Raises ProviderError, Fenced, LedgerUnavailable."""
-    level = (await store.look([sid]))[0]
-    if level.fence != "stands":
-        raise Fenced(sid)
-    await ledger.ping()
-    return await pool_link(store, ledger, sid, level.epoch, await maker.make_now(sid))
+        else:
+            self._failures += 1
+            await self._store.budget.report(self.workspace, "failed", first_rate=self._first_rate)
+            if self._failures >= FAILURES_TO_BLOCK:
+                log.error("workspace blocked", workspace=self.workspace, reason=str(error))
+                await self._store.block_workspace(self.workspace, block)

@@ -24,8 +24,9 @@ from pool.errors import (
     StoreError,
     WorkspaceRefused,
 )
-from pool.making import LinkMaker, pool_link
+from pool.making import LinkMaker
 from pool.meetings import Meeting
+from pool.pooling import Pooling
 from pool.recorder import to_ms
 from pool.store import keys
 from pool.store.locks import Held
@@ -90,6 +91,7 @@ class TopUp:
         self._parts = parts
         self._workspace = workspace
         self._maker = maker
+        self._pooling = Pooling(parts.store, parts.ledger)
         self._under_way: set[asyncio.Task[None]] = set()
         self._making: Counter[str] = Counter()
         self._targets: dict[str, int] = {}
@@ -147,10 +149,12 @@ class TopUp:
         }
         needs = []
         targets: dict[str, int] = {}
+        # Before the levels: a link that enters meanwhile is then counted twice, not never.
+        making = self._making.copy()
         for level in await self._parts.store.look(sorted(meetings)):
             meeting = meetings[level.sid]
             targets[level.sid] = target = meeting.target(level.claims_per_second)
-            need = await self._need(meeting, level, target)
+            need = await self._need(meeting, level, target, making[level.sid])
             if need is not None:
                 needs.append(need)
         changed = {sid: t for sid, t in targets.items() if self._targets.get(sid) != t}
@@ -158,18 +162,18 @@ class TopUp:
         self._targets = targets
         return plan(needs, 1 if self._blocked else PLAN_LINKS)
 
-    async def _need(self, meeting: Meeting, level: Level, target: int) -> Need | None:
+    async def _need(self, meeting: Meeting, level: Level, target: int, making: int) -> Need | None:
         if meeting.paused or level.fence != "stands":
             return None
         if level.block is not None:
-            if self._making[level.sid] or level.block.probe_at_ms > level.now_ms:
+            if making or level.block.probe_at_ms > level.now_ms:
                 return None
             probe_at = level.now_ms + int(self._parts.settings.probe_seconds * 1000)
             await self._parts.store.block_meeting(level.sid, replace_probe(level.block, probe_at))
         return Need(
             sid=level.sid,
             epoch=level.epoch,
-            fresh=level.fresh + self._making[level.sid],
+            fresh=level.fresh + making,
             target=target,
             claims_per_second=level.claims_per_second,
             probe=level.block is not None,
@@ -219,9 +223,7 @@ class TopUp:
             self._stop = True
             return
         try:
-            outcome = await pool_link(
-                self._parts.store, self._parts.ledger, need.sid, need.epoch, new
-            )
+            outcome = await self._pooling.put(need.sid, need.epoch, new)
         except LedgerUnavailable as error:
             log.warning("link lost: the ledger is away", meeting=need.sid, reason=str(error))
             self._count(need.sid, "lost")

@@ -229,7 +229,7 @@ async def _provider(parts: Parts, name: str, *, make_link: bool) -> AsyncIterato
 
 
 async def _make_one(parts: Parts, workspace: str, sid: str) -> Finding:
-    from pool.making import make_and_pool
+    from pool.pooling import make_and_pool
 
     what = f"links of {workspace}"
     try:

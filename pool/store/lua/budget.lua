@@ -3,8 +3,9 @@
 -- The request budget of one workspace, shared by all workers and the direct path.
 -- KEYS 1 hash: rate (requests/s), next_at (ms: when the next request may start),
 --              ceiling (requests/s at which the provider last said 429; 0 unknown),
---              lowered_at (ms), hits (429s since then), good, good_at (a decaying count
---              of successes), failures (in a row)
+--              lowered_at (ms), hits (429s in a row since then), good, bad, good_at
+--              (decaying counts of answers that were not 429, and that were), failures (in
+--              a row)
 --
 -- what  take       reserve the next request if it may start within `argument` ms;
 --                  wait_ms says when, -1 that it may not
@@ -15,24 +16,29 @@
 -- Finding the rate: doubling each second while nothing is known; after a 429, a little
 -- under what got through, back to it along a cubic that is flat around the ceiling (so
 -- that steady state asks for little that is refused), and doubling again once the ceiling
--- has been passed without a 429. Several 429s in a row halve the rate at a time.
+-- has been passed without a 429. Several 429s in a row halve the rate at a time. While
+-- few answers are 429, the rate stays above a fifth of the first one: a provider that
+-- refuses at random, whatever the rate, must not silence itself.
 
 local MIN_RATE, MAX_RATE = 0.2, 10000
 local PLATEAU_MS = 4000      -- time from a 429 back to the ceiling
 local DIP = 0.05             -- how far under the ceiling the rate goes
 local GOOD_TAU_MS = 2000
+local FLOOR = 0.2           -- of the first rate, while ...
+local FEW = 0.15            -- ... no larger share of the answers is 429
 local MAX_WAIT_MS = 600000   -- no Retry-After silences a workspace for longer
 
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + clock[2] / 1000
 local s = redis.call('HMGET', KEYS[1], 'rate', 'next_at', 'ceiling', 'lowered_at', 'hits',
-                     'good', 'good_at', 'failures')
+                     'good', 'good_at', 'failures', 'bad')
 local rate = tonumber(s[1]) or tonumber(ARGV[2])
 local next_at = math.min(tonumber(s[2]) or 0, now + MAX_WAIT_MS)
 local ceiling, lowered_at = tonumber(s[3]) or 0, math.min(tonumber(s[4]) or 0, now)
 local hits, failures = tonumber(s[5]) or 0, tonumber(s[8]) or 0
 local good_at = math.min(tonumber(s[7]) or now, now)
-local good = (tonumber(s[6]) or 0) * math.exp((good_at - now) / GOOD_TAU_MS)
+local decay = math.exp((good_at - now) / GOOD_TAU_MS)
+local good, bad = (tonumber(s[6]) or 0) * decay, (tonumber(s[9]) or 0) * decay
 local wait = 0
 
 if ARGV[1] == 'take' then
@@ -58,7 +64,7 @@ elseif ARGV[1] == 'ok' then
   -- Only a rate that is made use of says anything about the next one.
   if ceiling == 0 and per_second > 0.6 * rate then rate = rate + 0.7 end
 elseif ARGV[1] == 'throttled' then
-  hits = hits + 1
+  hits, bad = hits + 1, bad + 1
   local through = good * 1000 / GOOD_TAU_MS
   if ceiling == 0 or now - lowered_at > 1000 then
     ceiling = math.max(rate / 2, math.min(rate, through))
@@ -67,11 +73,12 @@ elseif ARGV[1] == 'throttled' then
     ceiling = ceiling / 2
     lowered_at, hits = now, 0
   end
+  if bad < FEW * (good + bad) then ceiling = math.max(ceiling, FLOOR * tonumber(ARGV[2])) end
   rate = ceiling * (1 - DIP)
   local pause = tonumber(ARGV[3]) or 0
   next_at = math.max(next_at, now + math.max(0, math.min(pause, MAX_WAIT_MS)))
 elseif ARGV[1] == 'failed' then
-  failures = failures + 1
+  failures, good = failures + 1, good + 1
   if failures >= 3 then
     next_at = math.max(next_at, now + math.min(30000, 500 * 2 ^ math.min(failures - 3, 10)))
   end
@@ -81,5 +88,5 @@ rate = math.max(MIN_RATE, math.min(MAX_RATE, rate))
 local function number(value) return string.format('%.3f', value) end
 redis.call('HSET', KEYS[1], 'rate', number(rate), 'next_at', number(next_at),
   'ceiling', number(ceiling), 'lowered_at', number(lowered_at), 'hits', number(hits),
-  'good', number(good), 'good_at', number(now), 'failures', number(failures))
+  'good', number(good), 'bad', number(bad), 'good_at', number(now), 'failures', number(failures))
 return {math.ceil(wait), tostring(rate)}

@@ -1,0 +1,90 @@
+"""From a link just made to the pool, on a real Redis and a real database."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from pool.errors import LedgerUnavailable
+from pool.ledger import Ledger
+from pool.links import Link, State
+from pool.meetings import Meeting
+from pool.pooling import Pooling
+from pool.providers import NewLink
+from tests.any_redis import AnyRedis
+from tests.unit.store_contract import SID, open_pool
+
+
+def made(slug: str) -> NewLink:
+    return NewLink(slug, f"https://acme.neetocal.com/{slug}")
+
+
+async def stocked(ledger: Ledger, real_redis: AnyRedis) -> str:
+    await ledger.meetings.put(Meeting(SID))
+    return await open_pool(real_redis)
+
+
+async def test_links_made_at_once_share_a_write(
+    sqlite_ledger: Ledger, real_redis: AnyRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hundred links cost a handful of transactions, and all of them enter the pool."""
+    epoch = await stocked(sqlite_ledger, real_redis)
+    writes = []
+    insert = sqlite_ledger.links.insert_fresh
+
+    async def counted(links: list[Link]) -> set[str]:
+        writes.append(len(links))
+        return await insert(links)
+
+    monkeypatch.setattr(sqlite_ledger.links, "insert_fresh", counted)
+    pooling = Pooling(real_redis.store, sqlite_ledger)
+    slugs = [f"one-off-{number}" for number in range(100)]
+    outcomes = await asyncio.gather(*(pooling.put(SID, epoch, made(slug)) for slug in slugs))
+    assert set(outcomes) == {"added"}
+    assert len(writes) <= 5
+    assert all(await real_redis.store.pooled(SID, slugs))
+
+
+async def test_a_repeated_slug_enters_once(sqlite_ledger: Ledger, real_redis: AnyRedis) -> None:
+    """Whether it comes in the same write or in a later one."""
+    epoch = await stocked(sqlite_ledger, real_redis)
+    pooling = Pooling(real_redis.store, sqlite_ledger)
+    twice = await asyncio.gather(*(pooling.put(SID, epoch, made("one-off-1")) for _ in range(2)))
+    assert sorted(twice) == ["added", "duplicate"]
+    assert await pooling.put(SID, epoch, made("one-off-1")) == "duplicate"
+    assert (await real_redis.store.look([SID]))[0].fresh == 1
+
+
+async def test_a_link_of_another_epoch_is_set_aside(
+    sqlite_ledger: Ledger, real_redis: AnyRedis
+) -> None:
+    """The fence fell between planning and pooling: the link is quarantined, not pooled."""
+    await stocked(sqlite_ledger, real_redis)
+    pooling = Pooling(real_redis.store, sqlite_ledger)
+    assert await pooling.put(SID, "another:epoch:1", made("one-off-2")) == "quarantined"
+    row = await sqlite_ledger.links.get("one-off-2")
+    assert row is not None
+    assert row.state is State.QUARANTINED
+    assert await real_redis.store.pooled(SID, ["one-off-2"]) == [False]
+
+
+async def test_without_the_ledger_nothing_is_pooled(
+    sqlite_ledger: Ledger, real_redis: AnyRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everyone who waits is told, and the next link is tried anew."""
+    epoch = await stocked(sqlite_ledger, real_redis)
+
+    async def away(_links: list[Link]) -> set[str]:
+        raise LedgerUnavailable("gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite_ledger.links, "insert_fresh", away)
+        pooling = Pooling(real_redis.store, sqlite_ledger)
+        told = await asyncio.gather(
+            *(pooling.put(SID, epoch, made(f"one-off-{n}")) for n in range(3)),
+            return_exceptions=True,
+        )
+        assert all(isinstance(error, LedgerUnavailable) for error in told)
+    assert (await real_redis.store.look([SID]))[0].fresh == 0
+    assert await pooling.put(SID, epoch, made("one-off-9")) == "added"
