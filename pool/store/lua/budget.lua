@@ -17,14 +17,15 @@
 -- under what got through, back to it along a cubic that is flat around the ceiling (so
 -- that steady state asks for little that is refused), and doubling again once the ceiling
 -- has been passed without a 429. Several 429s in a row halve the rate at a time. While
--- few answers are 429, the rate stays above a fifth of the first one: a provider that
--- refuses at random, whatever the rate, must not silence itself.
+-- few answers are 429, the rate stays above a fifth of the first one, or 4/s: a provider
+-- that refuses at random, whatever the rate, must not silence itself.
 
 local MIN_RATE, MAX_RATE = 0.2, 10000
 local PLATEAU_MS = 4000      -- time from a 429 back to the ceiling
 local DIP = 0.05             -- how far under the ceiling the rate goes
 local GOOD_TAU_MS = 2000
-local FLOOR = 0.2           -- of the first rate, while ...
+local FLOOR = 0.2           -- of the first rate ...
+local FLOOR_RATE = 4        -- ... or so many requests/s, if that is less, while ...
 local FEW = 0.15            -- ... no larger share of the answers is 429
 local MAX_WAIT_MS = 600000   -- no Retry-After silences a workspace for longer
 
@@ -73,7 +74,7 @@ elseif ARGV[1] == 'throttled' then
     ceiling = ceiling / 2
     lowered_at, hits = now, 0
   end
-  if bad < FEW * (good + bad) then ceiling = math.max(ceiling, FLOOR * tonumber(ARGV[2])) end
+  if bad < FEW * (good + bad) then ceiling = math.max(ceiling, math.min(FLOOR_RATE, FLOOR * tonumber(ARGV[2]))) end
   rate = ceiling * (1 - DIP)
   local pause = tonumber(ARGV[3]) or 0
   next_at = math.max(next_at, now + math.max(0, math.min(pause, MAX_WAIT_MS)))
