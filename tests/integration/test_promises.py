@@ -36,8 +36,8 @@ from pool.errors import Fenced
 from pool.fence import Recovered
 from pool.ledger import Ledger
 from pool.links import Link, State
-from pool.making import pool_link
 from pool.meetings import Meeting
+from pool.pooling import Pooling
 from pool.providers import NewLink
 from pool.redo import KEPT_SECONDS, RedoBuffer
 from pool.store import Store, keys
@@ -246,7 +246,7 @@ class Promises(RuleBasedStateMachine):
         [level] = await self.store.look([SID])
         for slug in self._new_slugs(number):
             new = NewLink(slug, f"{BASE}/{slug}")
-            pooled = await pool_link(self.store, self.ledger, SID, level.epoch, new)
+            pooled = await Pooling(self.store, self.ledger).put(SID, level.epoch, new)
             assert pooled == ("added" if self.stands else "quarantined")
 
     @rule()
@@ -257,7 +257,7 @@ class Promises(RuleBasedStateMachine):
     async def _slow_top_up(self) -> None:
         [slug] = self._new_slugs(1)
         new = NewLink(slug, f"{BASE}/{slug}")
-        pooled = await pool_link(self.store, self.ledger, SID, self.old_epoch, new)
+        pooled = await Pooling(self.store, self.ledger).put(SID, self.old_epoch, new)
         assert pooled == "quarantined"
 
     @rule()
@@ -274,7 +274,7 @@ class Promises(RuleBasedStateMachine):
     async def _repeat(self, slug: str) -> None:
         [level] = await self.store.look([SID])
         new = NewLink(slug, f"{BASE}/{slug}")
-        assert await pool_link(self.store, self.ledger, SID, level.epoch, new) == "duplicate"
+        assert await Pooling(self.store, self.ledger).put(SID, level.epoch, new) == "duplicate"
 
     # -- bookings --------------------------------------------------------------------
 

@@ -20,8 +20,8 @@ from pool.fence import Fence, Recovered, as_rebind
 from pool.ledger import Ledger
 from pool.ledger.records import Binding
 from pool.links import Link, State
-from pool.making import pool_link
 from pool.meetings import Meeting
+from pool.pooling import Pooling
 from pool.providers import NewLink
 from pool.recorder import Recorder, booked_claim
 from pool.settings import Settings, Workspace
@@ -56,8 +56,8 @@ class Stage:
     async def top_up(self, *slugs: str) -> None:
         [level] = await self.store.look([SID])
         for slug in slugs:
-            await pool_link(
-                self.store, self.ledger, SID, level.epoch, NewLink(slug, f"{BASE}/{slug}")
+            await Pooling(self.store, self.ledger).put(
+                SID, level.epoch, NewLink(slug, f"{BASE}/{slug}")
             )
 
     async def claim(self, who: str) -> tuple[Outcome, str]:
@@ -515,7 +515,7 @@ async def test_stock_made_before_the_fall_does_not_enter_after_recovery(stage: S
     await stage.redis.restart()
     await stage.recover()
     new = NewLink("late-1", f"{BASE}/late-1")
-    assert await pool_link(stage.store, stage.ledger, SID, before.epoch, new) == "quarantined"
+    assert await Pooling(stage.store, stage.ledger).put(SID, before.epoch, new) == "quarantined"
     assert await stage.state("late-1") is State.QUARANTINED
     assert await stage.pooled() == []
 
