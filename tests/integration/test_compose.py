@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -703,7 +704,8 @@ def test_metrics_of_api_and_worker_stand_side_by_side(
         assert values['linkpool_topup_links_total{meeting="counted",outcome="added"}'] >= 7
         assert values["linkpool_worker_heartbeat_seconds"] < 30
     directories = {path.parent.name for path in deployment.data.glob("metrics/*/*.db")}
-    assert directories == {"api", "worker"}
+    host = socket.gethostname()
+    assert directories == {f"api-{host}", f"worker-{host}"}
 
 
 def _metrics(deployment: Deployment) -> dict[str, float]:
