@@ -53,6 +53,10 @@ class Edge:
             problem = problems.BY_NAME["request-timeout"]
             await _send(stamped, problems.render(problem, "the body took too long", path))
             return
+        if path.startswith("/v1/"):
+            # Bodies are JSON whatever the caller calls them: curl -d says "form" by itself.
+            others = [each for each in scope["headers"] if each[0] != b"content-type"]
+            scope = {**scope, "headers": [*others, (b"content-type", b"application/json")]}
         try:
             await self._app(scope, _replay(body, receive), stamped)
         except Exception:

@@ -413,3 +413,16 @@ def test_any_customer_id_finds_its_claim(product: Product, customer: str) -> Non
     wait_until(lambda: product.link(slug).get("customer_id") == customer, 8)
     assert product.api("DELETE", path).status_code == 204
     assert product.api("GET", path).status_code == 404
+
+
+def test_a_body_is_json_whatever_it_is_called(product: Product) -> None:
+    """curl -d calls its body a form; the settings in it are taken all the same."""
+    headers = {"X-API-Key": product.key, "Content-Type": "application/x-www-form-urlencoded"}
+    answer = httpx.put(
+        f"{product.url}/v1/meetings/as-curl-does",
+        content=b'{"min_fresh": 3}',
+        headers=headers,
+        trust_env=False,
+    )
+    assert answer.status_code == 201
+    assert answer.json()["meeting"]["min_fresh"] == 3
