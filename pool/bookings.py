@@ -18,7 +18,6 @@ from pool.errors import (
     LinkpoolError,
     MalformedJson,
     UnknownEvent,
-    UnknownLink,
     UnknownWorkspace,
 )
 from pool.ledger import Ledger
@@ -40,7 +39,7 @@ class Match:
     """The link a booking is about, and how that was found out."""
 
     link: Link
-    how: str  # field | slug | booking | probable | assigned
+    how: str  # field | slug | booking | probable
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,17 +117,6 @@ class Bookings:
         if await self._ledger.inbox.get(event_id) is None:
             raise UnknownEvent("there is no event of this id in the inbox")
         await self._settle_or_postpone(await self._ledger.inbox.retry(event_id))
-        return await self._ledger.inbox.get(event_id) or _gone()
-
-    async def assign(self, event_id: str, slug: str) -> InboxEvent:
-        """Settles an event on the link a person chose. Raises UnknownEvent, UnknownLink."""
-        event = await self._ledger.inbox.get(event_id)
-        if event is None:
-            raise UnknownEvent("there is no event of this id in the inbox")
-        link = await self._ledger.links.get(slug)
-        if link is None:
-            raise UnknownLink("there is no link of this slug")
-        await self._apply(event, self._parse(event), Match(link, "assigned"))
         return await self._ledger.inbox.get(event_id) or _gone()
 
     async def _settle_or_postpone(self, event: InboxEvent) -> None:

@@ -45,7 +45,6 @@ async def overview(request: Request, service: TheService) -> Response:
     parts = service.parts
     problem = ""
     found: list[MeetingStatus] = []
-    heartbeat: int | None = None
     try:
         heartbeat = await parts.store.last_heartbeat_ms()
         try:
@@ -54,7 +53,7 @@ async def overview(request: Request, service: TheService) -> Response:
             problem = str(error)
             found = await statuses(parts.store, None, meetings)
     except StoreError as error:
-        problem = str(error)
+        return page("Pools", store_away(str(error)), refresh_seconds=REFRESH_SECONDS)
     found.sort(key=lambda status: (URGENCY[status.state], status.meeting.sid))
     return page(
         "Pools",
@@ -124,6 +123,16 @@ def _sign_in_form(problem: str, *, status: int = 200) -> HTMLResponse:
         '<input name="key" type="password" autocomplete="current-password" required autofocus>'
         "</label> <button>Sign in</button></form>",
         status=status,
+    )
+
+
+def store_away(reason: str) -> str:
+    """What the page says while Redis does not answer: nothing about pools can be known then."""
+    return (
+        f'<p class="error" role="alert">Redis does not answer ({escape(reason)}).</p>'
+        "<p>Claims are answered 503 <code>store-unavailable</code> meanwhile. Once Redis is back, "
+        "pools recover by themselves. If it does not come back, <code>linkpool doctor</code> "
+        f"says what is wrong. This page tries again every {REFRESH_SECONDS} s.</p>"
     )
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 MEETINGS = "lp:meetings"  # set of the SIDs that are published here
 VERSION = "lp:version"  # counter; moves whenever a meeting is published
 HEARTBEAT = "lp:heartbeat"  # milliseconds since 1970 of the last sweep a worker ran
-LEDGER_LAG = "lp:ledger-lag"  # claims that stood unrecorded at the last sweep
 
 
 def epoch(sid: str) -> str:
