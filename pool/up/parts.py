@@ -98,7 +98,7 @@ def make_plan(settings: Settings, data: DataDirectory, sids: list[str], commands
         Part(BEAT, commands.beat, stop_seconds=8, order=60),
     ]
     ours = {name: value for name, value in environ.items() if name.startswith(PREFIX)}
-    data.write(ENVIRONMENT, json.dumps(ours))
+    data.write(ENVIRONMENT, json.dumps(ours, sort_keys=True))
     return Plan(
         parts=tuple(parts),
         environ=environ,
