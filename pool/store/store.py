@@ -20,6 +20,7 @@ from pool.store.locks import Locks
 from pool.store.published import Published
 from pool.store.records import Answer, Batch, Block, Level, Outcome, Redo, StreamedClaim
 from pool.store.recovery import Recovery
+from pool.store.wire import Wire
 
 BATCH_LIMIT = 64  # customers a script call serves; keeps each call well under a millisecond
 
@@ -39,8 +40,9 @@ class Store:
     Every method raises StoreUnavailable when Redis does not answer in time or refuses.
     """
 
-    def __init__(self, redis: Redis, names: CustomerNames) -> None:
+    def __init__(self, redis: Redis, names: CustomerNames, wire: Wire | None = None) -> None:
         self._redis = redis
+        self._wire = wire
         self.names = names
         self._echoes = (f"{secrets.token_hex(4)}{n:x}" for n in itertools.count())
         self.published = Published(redis)
@@ -54,10 +56,12 @@ class Store:
     ) -> Store:
         """A store that connects when it is first used."""
         redis = open_redis(url, timeout_seconds=timeout_seconds, max_connections=max_connections)
-        return cls(redis, CustomerNames(secret_key))
+        return cls(redis, CustomerNames(secret_key), Wire(redis))
 
     async def close(self) -> None:
         """Gives the connections back."""
+        if self._wire is not None:
+            self._wire.close()
         # A client that was given its pool does not close it unless told to.
         await self._redis.aclose(close_connection_pool=True)
 
@@ -93,7 +97,7 @@ class Store:
         echo = next(self._echoes)
         with store_errors():
             reply = await scripts.run(
-                self._redis,
+                self._redis if self._wire is None else self._wire,
                 "claim",
                 [
                     keys.epoch(sid),
@@ -102,9 +106,9 @@ class Store:
                     keys.meeting(sid),
                     keys.demand(sid),
                     keys.nudged(sid),
-                    *(keys.binding(sid, name) for name, _ in customers),
+                    *[keys.binding(sid, name) for name, _ in customers],
                 ],
-                [echo, *(payload for _, payload in customers)],
+                [echo, *[payload for _, payload in customers]],
             )
         _expect(reply, echo, sid)
         return Batch([_answer(part) for part in reply[4:]], reply[2], reply[3] == 1)
