@@ -61,9 +61,8 @@ class Block(msgspec.Struct, frozen=True):
     probe_at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class StreamedClaim:
-    """A claim as the stream holds it for the recorder."""
+class StreamedClaim(msgspec.Struct, frozen=True, gc=False):
+    """A claim as the stream holds it for the recorder. Others may share its entry."""
 
     entry_id: str
     slug: str
