@@ -22,6 +22,7 @@ from pool.store.records import Answer, Batch, Block, Level, Outcome, Redo, Strea
 from pool.store.recovery import Recovery
 from pool.store.stream import streamed
 
+_LOOK_AT = 25  # pools a script call looks at
 BATCH_LIMIT = 64  # customers a script call serves; keeps each call well under a millisecond
 
 _HEAT_TAU_SECONDS = 30.0  # lua/claim.lua has the same in milliseconds
@@ -225,23 +226,19 @@ class Store:
     async def _look(self, sids: Sequence[str]) -> list[Level] | None:
         pipe = self._redis.pipeline(transaction=False)
         sha = scripts.sha1("look")
-        for sid in sids:
-            pipe.evalsha(
-                sha,
-                5,
-                keys.epoch(sid),
-                keys.fresh(sid),
-                keys.claims(sid),
-                keys.demand(sid),
-                keys.block(sid),
-            )
+        # A call for some at a time: each would take a moment to find out which server it is
+        # on, and all together would make claims wait.
+        for start in range(0, len(sids), _LOOK_AT):
+            named = [name for sid in sids[start : start + _LOOK_AT] for name in _looked_at(sid)]
+            pipe.evalsha(sha, len(named), *named)
         replies = await pipe.execute(raise_on_error=False)
         for reply in replies:
             if isinstance(reply, Exception):
                 if "NOSCRIPT" in str(reply) or type(reply).__name__ == "NoScriptError":
                     return None
                 raise reply
-        return [_level(sid, reply) for sid, reply in zip(sids, replies, strict=True)]
+        parts = ((int(now_ms), part) for now_ms, *parts in replies for part in parts)
+        return [_level(sid, *part) for sid, part in zip(sids, parts, strict=True)]
 
     # -- the stream --------------------------------------------------------------
 
@@ -317,9 +314,19 @@ def _block(value: bytes | None) -> Block | None:
     return msgspec.json.decode(value, type=Block) if value else None
 
 
-def _level(sid: str, reply: list[Any]) -> Level:
-    fence, epoch, fresh, backlog, heat, heat_at, oldest, block, now = reply
-    now_ms = int(now)
+def _looked_at(sid: str) -> tuple[str, ...]:
+    return (
+        keys.epoch(sid),
+        keys.fresh(sid),
+        keys.claims(sid),
+        keys.demand(sid),
+        keys.block(sid),
+        keys.meeting(sid),
+    )
+
+
+def _level(sid: str, now_ms: int, reply: list[Any]) -> Level:
+    fence, epoch, fresh, backlog, heat, heat_at, oldest, block, digest, target = reply
     idle_seconds = max(0.0, (now_ms - float(heat_at)) / 1000)
     return Level(
         sid=sid,
@@ -330,6 +337,8 @@ def _level(sid: str, reply: list[Any]) -> Level:
         claims_per_second=decayed_rate(float(heat), idle_seconds),
         oldest_fresh_seconds=max(0.0, (now_ms - float(oldest)) / 1000) if oldest else None,
         block=_block(block),
+        published=digest.decode(),
+        target=int(target) if target else None,
         now_ms=now_ms,
     )
 
