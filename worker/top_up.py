@@ -94,7 +94,6 @@ class TopUp:
         self._pooling = Pooling(parts.store, parts.ledger)
         self._under_way: set[asyncio.Task[None]] = set()
         self._making: Counter[str] = Counter()
-        self._targets: dict[str, int] = {}
         self._blocked = False  # the workspace is, and this run is its probe
         self._stop = False
         self._refused = False  # what is planned may be blocked by now
@@ -153,13 +152,13 @@ class TopUp:
         making = self._making.copy()
         for level in await self._parts.store.look(sorted(meetings)):
             meeting = meetings[level.sid]
-            targets[level.sid] = target = meeting.target(level.claims_per_second)
+            target = meeting.target(level.claims_per_second)
+            if level.target != target:
+                targets[level.sid] = target
             need = await self._need(meeting, level, target, making[level.sid])
             if need is not None:
                 needs.append(need)
-        changed = {sid: t for sid, t in targets.items() if self._targets.get(sid) != t}
-        await self._parts.store.published.set_targets(changed)
-        self._targets = targets
+        await self._parts.store.published.set_targets(targets)
         return plan(needs, 1 if self._blocked else PLAN_LINKS)
 
     async def _need(self, meeting: Meeting, level: Level, target: int, making: int) -> Need | None:

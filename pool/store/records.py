@@ -37,9 +37,11 @@ class Batch:
     nudge: bool  # a top-up should be asked for
 
 
-@dataclass(frozen=True, slots=True)
-class Level:
-    """How one pool is, at one moment. Times are milliseconds by Redis's clock."""
+class Level(msgspec.Struct, frozen=True, gc=False):
+    """How one pool is, at one moment. Times are milliseconds by Redis's clock.
+
+    A Struct: a sweep reads thousands.
+    """
 
     sid: str
     fresh: int
@@ -49,6 +51,8 @@ class Level:
     claims_per_second: float
     oldest_fresh_seconds: float | None
     block: Block | None
+    published: str  # digest of the meeting as it is published here; empty if it is not
+    target: int | None  # below which claims ask for a top-up
     now_ms: int
 
 
@@ -60,9 +64,8 @@ class Block(msgspec.Struct, frozen=True):
     probe_at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class StreamedClaim:
-    """A claim as the stream holds it for the recorder."""
+class StreamedClaim(msgspec.Struct, frozen=True, gc=False):
+    """A claim as the stream holds it for the recorder. Others may share its entry."""
 
     entry_id: str
     slug: str
