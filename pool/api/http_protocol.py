@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from pool.api.slow_clients import GuardedProtocol
 
 
 class CorkedTransport:
@@ -45,9 +45,9 @@ class CorkedTransport:
         return getattr(self._transport, name)
 
 
-class CorkedProtocol(HttpToolsProtocol):
+class CorkedProtocol(GuardedProtocol):
     """The server's protocol over a corked transport."""
 
     def connection_made(self, transport: Any) -> None:
         """Called once per connection."""
-        super().connection_made(CorkedTransport(transport, self.loop))  # type: ignore[arg-type]
+        super().connection_made(CorkedTransport(transport, self.loop))
