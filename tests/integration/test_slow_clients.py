@@ -13,7 +13,6 @@ import uvicorn
 
 from pool.api import slow_clients
 from pool.api.http import read_body
-from pool.api.http_protocol import CorkedProtocol
 
 REQUEST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
 Reader, Writer = asyncio.StreamReader, asyncio.StreamWriter
@@ -42,7 +41,12 @@ async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
         monkeypatch.setattr(slow_clients, name, seconds)
     monkeypatch.setattr(slow_clients, "connections_most", lambda: 20)
     config = uvicorn.Config(
-        echo, port=0, http=CorkedProtocol, lifespan="off", log_config=None, access_log=False
+        echo,
+        port=0,
+        http=slow_clients.GuardedProtocol,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
     )
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
