@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from pool.settings import load
 KINDS = ("none", "wrong", "revoked", "claim", "read", "admin")
 # Keys that are limited to the meeting of the table, or to another.
 KINDS += ("claim here", "read here", "admin here", "admin elsewhere")
+PAGES = "/ops"
 IN = 0  # let in: the row's own status
 
 
@@ -66,10 +68,6 @@ ROUTES = {
     ("GET", "/docs"): Row(OPEN),
     ("GET", "/problems"): Row(OPEN),
     ("GET", "/problems/{name}"): Row(OPEN),
-    # Pages have a sign-in of their own: a form that takes a key, not a header.
-    ("GET", "/ops"): Row(OPEN),
-    ("POST", "/ops/sign-in"): Row(OPEN, answered=(401,)),
-    ("POST", "/ops/sign-out"): Row(OPEN, answered=(303,)),
 }
 
 
@@ -117,13 +115,34 @@ def names(shared: Product) -> dict[str, str]:
 
 def test_the_table_names_every_route(product: Product) -> None:
     """A route that is added, documented or not, must say here who may use it."""
+    assert {each for each in _all_routes(product) if not each[1].startswith(PAGES)} == set(ROUTES)
+
+
+def test_operators_pages_show_nothing_to_whoever_is_not_signed_in(
+    product: Product, keys: dict[str, str], names: dict[str, str]
+) -> None:
+    """Pages have a sign-in of their own: an API key in a header opens none of them."""
+    pages = [each for each in _all_routes(product) if each[1].startswith(PAGES)]
+    assert len(pages) >= 3
+    before = product.meeting("scoped")
+    for method, path in pages:
+        place = re.sub(r"{(\w+)}", lambda found: names.get(found[1], "scoped"), path)
+        for key in ("", keys["admin"]):
+            answer = product.api(method, place, key=key)
+            assert answer.status_code in (200, 303, 401, 403, 404, 405, 422), (place, answer.text)
+            told = answer.text.replace(place, "")  # what was asked may be said again
+            assert not any(secret in told for secret in ("scoped", "held", names["slug"])), place
+    after = product.meeting("scoped")
+    assert (after["paused"], after["fresh"]) == (before["paused"], before["fresh"])
+
+
+def _all_routes(product: Product) -> set[tuple[str, str]]:
     framework = Application(load(product.environment())).framework
-    routes = {
+    return {
         (method, route.path.replace(":path}", "}"))
         for route in _routes(framework.routes)
         for method in route.methods - {"HEAD"}
     }
-    assert routes == set(ROUTES)
 
 
 def _routes(routes: Iterable[Any]) -> Iterator[Any]:

@@ -127,7 +127,6 @@ def _busy_hour(product: Product) -> list[str]:
     wait_until(lambda: product.link(slugs[0]).get("state") == "cancelled", 20)
     wait_until(lambda: product.link(slugs[4]).get("customer_id"), 20)
     product.api("DELETE", f"{url}/{CUSTOMER}-4")
-    # A Redis that ends under the claims.
     return slugs
 
 
@@ -181,7 +180,7 @@ def test_a_forged_cookie_signs_nobody_in_and_breaks_nothing(product: Product) ->
     key_id, expires, *rest = good.split(".")
     forged = [
         "", "x", "...", good[:-1], good + "0", good.upper(), f"{good}.{good}",
-        ".".join([key_id, "9" * 12, *rest]), ".".join(["admin", expires, *rest]),
+        ".".join([key_id, "9" * 12, *rest]), ".".join(["x" + key_id[1:], expires, *rest]),
         ".".join([key_id, "9" * 5_000, *rest]), ".".join([key_id, "-1", *rest]),
         ".".join([key_id, "²", *rest]), ".".join([key_id, expires, "ä" * 64]),
         ".".join([key_id, expires, "\xff" * 64]), "\xad.1.2",
