@@ -132,7 +132,7 @@ async def _bind_fresh(
     statement = (
         update(links)
         .where(links.c.slug == given.c.slug, is_fresh)
-        .values({name: given.c[name] for name in given.c.keys() if name != "slug"})
+        .values({each.name: each for each in given.c if each.name != "slug"})
         .values(state=State.CLAIMED)
         .returning(links.c.slug)
     )

@@ -19,8 +19,8 @@ from pool.links import Claim
 from pool.meetings import Meeting
 from pool.store import Store, keys, scripts
 from pool.store.bindings import pack
-from pool.store.records import Block, Outcome, Redo, payload
 from pool.store.published import digest
+from pool.store.records import Block, Outcome, Redo, payload
 from pool.store.recovery import Rebind, RecoveryLost
 from tests.any_redis import AnyRedis
 
