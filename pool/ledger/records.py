@@ -14,8 +14,7 @@ from pool.links import Link, Source, State
 EventSource = Literal["webhook", "reconcile"]
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedClaim:
+class RecordedClaim(msgspec.Struct, frozen=True, gc=False):
     """One claim on its way from Redis into the ledger."""
 
     slug: str
