@@ -6,47 +6,22 @@ from datetime import timedelta
 from typing import Any
 
 from celery import Celery
-from celery.app.amqp import AMQP
-from kombu.connection import Connection
 
 from pool.addresses import broker_url
 from pool.nudges import QUEUE, TRANSPORT_OPTIONS
 from pool.settings import Settings
 from worker import tasks
+from worker.broker import BrokerAMQP
 from worker.loop import Loop
 
 EXPIRE_SECONDS = 60.0
 SOFT_LIMIT_SECONDS = 45
 HARD_LIMIT_SECONDS = 60
-RECONNECT_SECONDS = 0.5
-
-
-class PromptConnection(Connection):
-    """Comes back soon after its broker does.
-
-    Celery waits 2 s after the first failed try, 4 s after the next and so on up to 32 s, and
-    has no setting for it; every one of them is a pool that waits to be recovered.
-    """
-
-    def ensure_connection(self, *args: Any, **more: Any) -> Any:
-        """Tries again every RECONNECT_SECONDS."""
-        every = {
-            "interval_start": RECONNECT_SECONDS,
-            "interval_step": 0,
-            "interval_max": RECONNECT_SECONDS,
-        }
-        return super().ensure_connection(*args, **(every | more))  # type: ignore[no-untyped-call]
-
-
-class PromptAMQP(AMQP):  # type: ignore[misc]
-    """Where Celery takes its connections from."""
-
-    Connection = PromptConnection
 
 
 def make_app(settings: Settings) -> Celery:
     """A Celery application with all tasks; nothing is connected yet."""
-    app = Celery("linkpool", broker=broker_url(settings), amqp=PromptAMQP, set_as_current=True)
+    app = Celery("linkpool", broker=broker_url(settings), amqp=BrokerAMQP, set_as_current=True)
     app.conf.update(
         task_default_queue=QUEUE,
         # No results anywhere: tasks change the world or do not.

@@ -119,14 +119,17 @@ class Crowd:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
+        customers = []
         for number in range(self._connections):
             port, head = self._lines[number % len(self._lines)]
-            _Customer(self, self._loop, port, head).call()
+            customer = _Customer(self, self._loop, port, head)
+            customers.append(customer)
+            customer.call()
         self._loop.call_later(1.0, self._watch)
         self._loop.run_forever()
-        for customer in list(self._open):
+        for customer in customers:
             customer.leave()
-        self._loop.run_until_complete(asyncio.sleep(0))
+        self._loop.run_until_complete(asyncio.sleep(0.02))  # they close in the next turns
         self._loop.close()
 
     def _watch(self) -> None:

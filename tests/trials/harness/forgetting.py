@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 
 _EVERY_SECONDS = 0.02
@@ -22,8 +23,7 @@ class Forgetting:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._lengths: deque[tuple[float, Path, int]] = deque()
-        self._watching = threading.Event()
-        self._watching.set()
+        self._lock = threading.Lock()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="forgetting", daemon=True)
         self._thread.start()
@@ -31,6 +31,10 @@ class Forgetting:
     def forget(self, seconds: float) -> float:
         """Cuts the file, of a Redis that is down, to what it held so long ago; returns how long
         ago that really was: a file that was rewritten since is only cut to its beginning."""
+        with self._lock:
+            return self._forget(seconds)
+
+    def _forget(self, seconds: float) -> float:
         now = time.monotonic()
         path = self._newest()
         if path is None:
@@ -51,18 +55,16 @@ class Forgetting:
 
     def _watch(self) -> None:
         while not self._ended.wait(_EVERY_SECONDS):
-            path = self._newest()
-            if path is None:
-                continue
-            try:
-                length = path.stat().st_size
-            except OSError:
-                continue
+            with self._lock, suppress(OSError):
+                self._look()
+
+    def _look(self) -> None:
+        path = self._newest()
+        if path is not None:
             now = time.monotonic()
-            lengths = self._lengths
-            lengths.append((now, path, length))
-            while lengths and lengths[0][0] < now - _KEPT_SECONDS:
-                lengths.popleft()
+            self._lengths.append((now, path, path.stat().st_size))
+            while self._lengths[0][0] < now - _KEPT_SECONDS:
+                self._lengths.popleft()
 
     def _newest(self) -> Path | None:
         """The part that is being written: before Redis 7 there is only one."""

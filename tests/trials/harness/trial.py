@@ -74,7 +74,7 @@ class Trial:
         started = time.monotonic()
         try:
             outcome = self.run(stage, seed, size)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - shown, and counted as a failure
             wrong = f"{type(error).__name__}: {error}"
             traceback.print_exc()
             outcome = Outcome(self.number, seed, 0, 0, wrong=(wrong,))
