@@ -8,15 +8,13 @@ from pool.compose import Parts
 from pool.fence import GRACE_SECONDS, Recovered
 from pool.store import keys
 
-LOCK_SECONDS = 60.0
-
 
 async def recover(parts: Parts) -> set[str]:
     """Recovers every pool that needs it; the workspaces to top up now.
 
     API processes get one moment, for all meetings together, to assert what they answered.
     """
-    async with parts.store.locks.held(keys.task_lock("recover"), seconds=LOCK_SECONDS) as lock:
+    async with parts.store.locks.held(keys.task_lock("recover")) as lock:
         if lock is None:
             return set()
         meetings = {meeting.sid: meeting for meeting in await parts.ledger.meetings.all()}

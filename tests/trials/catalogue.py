@@ -1,0 +1,11 @@
+"""All trials, in the order of their numbers."""
+
+from __future__ import annotations
+
+from tests.trials import claims, crashes, promises
+from tests.trials.harness.trial import Trial
+
+TRIALS: list[Trial] = sorted(
+    [*claims.TRIALS, *crashes.TRIALS, *promises.TRIALS],
+    key=lambda trial: (not trial.number.isdigit(), trial.number.zfill(5)),
+)
