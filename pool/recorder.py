@@ -56,6 +56,10 @@ class Recorder:
                 )
             for link in recorded.settled:
                 await self._store.mark(sid, link.slug, link.customer_id, booked_claim(link))
+            for claim in recorded.forgotten:
+                # An older file of Redis, or an API process that asserted it again, brought
+                # the binding of an erased customer back.
+                await self._store.mark(sid, claim.slug, claim.customer_id, None)
             await self._store.trim(sid, claims[-1].entry_id)
             total += len(claims)
             if len(claims) < BATCH:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -64,7 +64,16 @@ class Recovery:
         args: list[str | int] = [token]
         for rebind in rebinds:
             args += [rebind.what, pack(rebind.claim), rebind.ttl_ms]
-        names = (self._names.name(sid, rebind.customer_id) for rebind in rebinds)
+        await self._put(sid, (self._names.name(sid, each.customer_id) for each in rebinds), args)
+
+    async def drop(self, sid: str, token: str, bindings: Sequence[tuple[str, str]]) -> None:
+        """Drops bindings, given as (customer name, slug), that must not be there any more."""
+        args: list[str | int] = [token]
+        for _, slug in bindings:
+            args += ["drop", pack(Claim(slug, "claimed", "pool", 0)), 0]
+        await self._put(sid, [name for name, _ in bindings], args)
+
+    async def _put(self, sid: str, names: Iterable[str], args: list[str | int]) -> None:
         with store_errors():
             status = await scripts.run(
                 self._redis,
