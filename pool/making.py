@@ -7,7 +7,6 @@ and refusals, the other heeds at once.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 
 import structlog
@@ -93,8 +92,8 @@ class LinkMaker:
                 retry_after_seconds=error.retry_after_seconds,
             )
             return
-        now_ms = int(time.time() * 1000)
-        block = Block(str(error), now_ms, now_ms + int(self._probe_seconds * 1000))
+        now_ms = await self._store.now_ms()
+        block = Block(str(error), now_ms, now_ms).put_off(now_ms, self._probe_seconds)
         if isinstance(error, WorkspaceRefused):
             log.error("workspace blocked", workspace=self.workspace, reason=str(error))
             await self._store.block_workspace(self.workspace, block)
