@@ -1,0 +1,82 @@
+"""What a trial is, and what comes of one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from tests.trials.harness.checker import Violation
+from tests.trials.harness.stage import Stage
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One run of a trial. `wrong` holds what the trial itself found, besides the checker."""
+
+    number: str
+    seed: int
+    operations: int
+    faults: int
+    violations: tuple[Violation, ...] = ()
+    wrong: tuple[str, ...] = ()
+    excused: int = 0  # answered by a process that died together with Redis
+    notes: str = ""
+    seconds: float = 0.0
+
+    @property
+    def passed(self) -> bool:
+        """Whether every promise was kept."""
+        return not self.violations and not self.wrong
+
+    def line(self) -> str:
+        """The outcome in one line."""
+        found = len(self.violations) + len(self.wrong)
+        verdict = "pass" if self.passed else "FAIL"
+        return (
+            f"trial {self.number:>5}  seed {self.seed:<6} operations {self.operations:>8,}  "
+            f"faults {self.faults:>6,}  violations {found:>3}  {verdict}  "
+            f"{self.seconds:.0f} s  {self.notes}"
+        )
+
+    def complaints(self) -> str:
+        """Everything that was found, kind by kind, each with its first cases."""
+        lines = [f"- {text}" for text in self.wrong[:10]]
+        kinds = Counter(violation.kind for violation in self.violations)
+        for kind, count in kinds.items():
+            lines.append(f"- {count} × {kind}")
+            first = [each for each in self.violations if each.kind is kind][:5]
+            lines += [f"    {each.meeting} {each.slug}: {each.detail}" for each in first]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A trial, the size the table asks for, and the size that a test suite has time for.
+
+    `run(stage, seed, size)`; the same seed asks for the same schedule of faults.
+    """
+
+    number: str
+    title: str
+    run: Callable[[Stage, int, int], Outcome]
+    full: int
+    bounded: int
+    settings: Mapping[str, str] | None = None  # of a stage of its own; None: the shared one
+    servers: int = 2
+
+
+def table(outcomes: list[Outcome], titles: Mapping[str, str]) -> str:
+    """The outcomes as a Markdown table."""
+    rows = [
+        "| trial | what | seed | operations | faults | violations | verdict | notes |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for each in outcomes:
+        found = len(each.violations) + len(each.wrong)
+        rows.append(
+            f"| {each.number} | {titles.get(each.number, '')} | {each.seed} "
+            f"| {each.operations:,} | {each.faults:,} | {found} "
+            f"| {'pass' if each.passed else '**FAIL**'} | {each.notes} |"
+        )
+    return "\n".join(rows)
