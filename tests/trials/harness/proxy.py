@@ -67,6 +67,10 @@ class Proxy:
 
         self._call(work)
 
+    def heal(self) -> None:
+        """New bytes pass again; connections that were half-open stay dead, and nobody is told."""
+        self._set(swallow=False, delay_seconds=0.0, cut_off=frozenset())
+
     def delay(self, seconds: float) -> None:
         """Everything takes this long each way."""
         self._set(delay_seconds=seconds)
