@@ -219,6 +219,8 @@ class Stage:
         """Starts the provider's stand-in; what it made it knows again after a restart."""
         command = [PYTHON, "-m", "sandbox", "--port", str(self.sandbox_port), "--any-meeting"]
         command += ["--api-key", SANDBOX_KEY, "--webhook-secret", WEBHOOK_SECRET]
+        # Its links must begin with the address that the product knows it by.
+        command += ["--public-url", f"http://127.0.0.1:{self.provider_line.port}"]
         command += ["--state-file", str(self.directory / "sandbox.jsonl")]
         if self.servers:
             hook = f"http://127.0.0.1:{self.servers[0].port}/v1/webhooks/default"
@@ -249,6 +251,10 @@ class Stage:
         """Turns knobs of the sandbox."""
         self.control("PATCH", "knobs", json=changes)
 
+    def calls(self) -> list[float]:
+        """When the provider was asked for links, in seconds since 1970; the last 2,000."""
+        return [float(call["at"]) for call in self.control("GET", "calls")["calls"]]
+
     # -- Redis ---------------------------------------------------------------------
 
     @property
@@ -276,6 +282,12 @@ class Stage:
     def level(self, meeting: str) -> int:
         """How many links are in a pool."""
         return int(self.redis.zcard(keys.fresh(meeting)))
+
+    def saw_stock(self, meeting: str, bound: int) -> int:
+        """Looks at a level for the checker: at most `bound` (target + calls in flight) now."""
+        fresh = self.level(meeting)
+        self.stock_seen.append(Stock(meeting, fresh, bound))
+        return fresh
 
     # -- meetings and stock --------------------------------------------------------
 

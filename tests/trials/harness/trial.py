@@ -44,7 +44,7 @@ class Outcome:
         lines = [f"- {text}" for text in self.wrong[:10]]
         kinds = Counter(violation.kind for violation in self.violations)
         for kind, count in kinds.items():
-            lines.append(f"- {count} × {kind}")
+            lines.append(f"- {count} of: {kind}")
             first = [each for each in self.violations if each.kind is kind][:5]
             lines += [f"    {each.meeting} {each.slug}: {each.detail}" for each in first]
         return "\n".join(lines)
