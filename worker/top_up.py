@@ -230,6 +230,8 @@ class TopUp:
             self._stop = True
             return
         self._count(need.sid, outcome)
+        await self._maker.received(need.sid, is_new=outcome != "duplicate")
+        self._refused |= outcome == "duplicate"  # it may be blocked by now
         if outcome == "quarantined":
             self._stop = True
         if outcome != "added":

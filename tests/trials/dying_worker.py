@@ -7,6 +7,7 @@ whole process group dies, as with a host.
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
@@ -25,15 +26,14 @@ def dying(
     function: Callable[..., Awaitable[Any]], *, after: bool, times: int
 ) -> Callable[..., Awaitable[Any]]:
     """The function, which kills the process the last time it is called."""
-    left = times
+    calls = itertools.count(1)
 
     async def call(*args: Any, **named: Any) -> Any:
-        nonlocal left
-        left -= 1
-        if left == 0 and not after:
+        is_last = next(calls) == times
+        if is_last and not after:
             die()
         result = await function(*args, **named)
-        if left == 0:
+        if is_last:
             die()
         return result
 

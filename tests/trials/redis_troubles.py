@@ -63,7 +63,9 @@ def slow_or_silent(stage: Stage, seed: int, size: int) -> Outcome:
     Every claim is answered within its deadline. Connections that fell silent stay so for
     good, as they do behind a firewall that forgot them; top-up is back within a minute.
     """
-    sid = stage.open(Meeting(f"trial-11-{seed}-{time.time_ns()}", min_fresh=30, cover_seconds=0))
+    sid = stage.open(
+        Meeting(f"trial-11-{seed}-{time.time_ns()}", min_fresh=30, cover_seconds=0, on_empty="fail")
+    )
     until(lambda: stage.level(sid) >= 30, 30, "the pool is filled")
     tape = Tape()
     line = stage.redis_line

@@ -70,7 +70,8 @@ class Crowd:
         self._lines = [(port, port_head(port, meeting, key)) for port in ports]
         self._connections = connections
         self._loop = uvloop.new_event_loop()
-        self._open: set[_Customer] = set()
+        self._open: set[_Customer] = set()  # with work
+        self._everyone: list[_Customer] = []
         self._stopping = False
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="crowd", daemon=True)
@@ -109,12 +110,14 @@ class Crowd:
         asyncio.set_event_loop(self._loop)
         for number in range(self._connections):
             port, head = self._lines[number % len(self._lines)]
-            _Customer(self, self._loop, port, head).call()
+            customer = _Customer(self, self._loop, port, head)
+            self._everyone.append(customer)
+            customer.call()
         self._loop.call_later(1.0, self._watch)
         self._loop.run_forever()
-        for customer in list(self._open):
+        for customer in self._everyone:
             customer.leave()
-        self._loop.run_until_complete(asyncio.sleep(0))
+        self._loop.run_until_complete(asyncio.sleep(0.01))
         self._loop.close()
 
     def _watch(self) -> None:

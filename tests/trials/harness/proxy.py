@@ -265,7 +265,7 @@ class _End(asyncio.Protocol):
             return
         while self._waiting and self._waiting[0][0] <= self.link.loop.time():
             data = self._waiting.popleft()[1]
-            if self.link.passes():
+            if self.link.passes() and not self.transport.is_closing():
                 self.transport.write(data)
         if self._waiting and self._timer is None:
             self._timer = self.link.loop.call_at(self._waiting[0][0] + 1e-4, self.flush)
