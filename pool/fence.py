@@ -27,7 +27,6 @@ from pool.store.recovery import Rebind, RecoveryLost
 
 log = structlog.get_logger()
 
-LOCK_SECONDS = 30.0
 GRACE_SECONDS = 1.0  # for API processes to assert again what they answered
 _CALL = 500  # bindings a script call; well under a millisecond each hundred
 
@@ -95,7 +94,7 @@ class Fence:
         meeting = await self._ledger.meetings.get(sid)
         if meeting is None:
             return Recovered.UNKNOWN
-        async with self._store.locks.held(keys.recovery_lock(sid), seconds=LOCK_SECONDS) as lock:
+        async with self._store.locks.held(keys.recovery_lock(sid)) as lock:
             if lock is None:
                 return Recovered.BUSY
             try:

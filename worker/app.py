@@ -13,6 +13,7 @@ from pool.addresses import broker_url
 from pool.nudges import QUEUE, TRANSPORT_OPTIONS
 from pool.settings import Settings
 from worker import tasks
+from worker.broker import BrokerAMQP
 from worker.loop import Loop
 
 EXPIRE_SECONDS = 60.0
@@ -31,7 +32,7 @@ def _steady_now() -> datetime:
 
 def make_app(settings: Settings) -> Celery:
     """A Celery application with all tasks; nothing is connected yet."""
-    app = Celery("linkpool", broker=broker_url(settings), set_as_current=True)
+    app = Celery("linkpool", broker=broker_url(settings), amqp=BrokerAMQP, set_as_current=True)
     app.conf.update(
         task_default_queue=QUEUE,
         # No results anywhere: tasks change the world or do not.

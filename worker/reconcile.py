@@ -14,16 +14,13 @@ log = structlog.get_logger()
 
 OVERLAP = timedelta(hours=1)  # clocks differ, and a booking may be listed late
 FIRST_LOOK = timedelta(days=7)
-LOCK_SECONDS = 60.0
 
 
 async def reconcile(parts: Parts) -> int:
     """Takes missed bookings into the inbox and settles them; how many were news."""
     news = 0
     for workspace in parts.providers:
-        async with parts.store.locks.held(
-            keys.task_lock(f"reconcile:{workspace}"), seconds=LOCK_SECONDS
-        ) as lock:
+        async with parts.store.locks.held(keys.task_lock(f"reconcile:{workspace}")) as lock:
             if lock is not None and await parts.store.workspace_block(workspace) is None:
                 try:
                     news += await _reconcile_one(parts, workspace)

@@ -9,7 +9,6 @@ from pool.fence import GRACE_SECONDS, Recovered
 from pool.store import keys
 
 AT_ONCE = 8
-LOCK_SECONDS = 60.0
 
 
 async def recover(parts: Parts) -> set[str]:
@@ -17,7 +16,7 @@ async def recover(parts: Parts) -> set[str]:
 
     API processes get one moment, for all meetings together, to assert what they answered.
     """
-    async with parts.store.locks.held(keys.task_lock("recover"), seconds=LOCK_SECONDS) as lock:
+    async with parts.store.locks.held(keys.task_lock("recover")) as lock:
         if lock is None:
             return set()
         meetings = {meeting.sid: meeting for meeting in await parts.ledger.meetings.all()}

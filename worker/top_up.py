@@ -33,7 +33,6 @@ from pool.store.records import Level
 log = structlog.get_logger()
 
 RUN_SECONDS = 40.0  # under Celery's soft limit; the next sweep goes on
-LOCK_SECONDS = 15.0
 LOOK_SECONDS = 1.0
 PLAN_LINKS = 1_000  # at most, per look
 TURN_SECONDS = 2.0  # a provider that wants more patience than this gets it from the sweep
@@ -78,7 +77,7 @@ async def top_up(parts: Parts, workspace: str) -> bool:
         log.error("workspace is not configured", workspace=workspace)
         return False
     await parts.ledger.ping()  # without it no link may be pooled, so none should be made
-    async with parts.store.locks.held(keys.top_up_lock(workspace), seconds=LOCK_SECONDS) as lock:
+    async with parts.store.locks.held(keys.top_up_lock(workspace)) as lock:
         return lock is not None and await TopUp(parts, workspace, maker).run(lock)
 
 

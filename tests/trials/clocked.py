@@ -10,34 +10,22 @@ import time
 from pool.meetings import Meeting
 from tests.trials.harness.answers import Tape
 from tests.trials.harness.checker import check
-from tests.trials.harness.clock import Clock
 from tests.trials.harness.crowd import Crowd, until
-from tests.trials.harness.stage import Stage
 from tests.trials.harness.trial import Outcome, Trial
+from tests.trials.stages import ClockedStage, clocked
 
 HOUR_SECONDS = 3_600
 TARGET = 30
 
 
-def clock_of(stage: Stage) -> Clock:
-    """Starts all parts of a stage by one clock of their own."""
-    clock = Clock(stage.directory)
-    with clock.worn():
-        stage.redis_server.stop()
-        stage.redis_server.start()
-        stage.start_servers(1)
-        stage.start_worker()
-    stage.start_sandbox()
-    return clock
-
-
-def provider_gone(stage: Stage, seed: int, size: int) -> Outcome:
+def provider_gone(stage: ClockedStage, seed: int, size: int) -> Outcome:
     """16: the provider is gone for `size` hours, which pass in a moment each.
 
     Claims go on until the pool is empty, and are then refused by a typed error; the provider
     is probed, not hammered; once it is back the pool is filled by itself.
     """
-    clock = clock_of(stage)
+    clock = stage.clock
+    clock.set(0)
     sid = stage.open(
         Meeting(f"trial-16-{seed}", min_fresh=TARGET, max_fresh=TARGET, cover_seconds=0)
     )
@@ -75,13 +63,14 @@ def provider_gone(stage: Stage, seed: int, size: int) -> Outcome:
     return Outcome("16", seed, crowd.asked, size, verdict.violations, tuple(wrong), notes=notes)
 
 
-def clocks_set(stage: Stage, seed: int, size: int) -> Outcome:
+def clocks_set(stage: ClockedStage, seed: int, size: int) -> Outcome:
     """25: all clocks are set forward by an hour, back by two, and forward again, under load.
 
     Claims go on, links are made, claims are recorded, and a provider that said 429 is asked
     again as soon as before.
     """
-    clock = clock_of(stage)
+    clock = stage.clock
+    clock.set(0)
     sid = stage.open(
         Meeting(
             f"trial-25-{seed}", min_fresh=TARGET, max_fresh=200, cover_seconds=5, on_empty="fail"
@@ -136,13 +125,7 @@ def clocks_set(stage: Stage, seed: int, size: int) -> Outcome:
     )
 
 
-_SETTINGS = {"PROBE_SECONDS": "2", "PROVIDER_TIMEOUT_SECONDS": "1", "DIRECT_TIMEOUT_SECONDS": "1"}
 TRIALS = [
-    Trial(
-        "16", "provider gone for an hour", provider_gone, full=3, bounded=1,
-        settings=_SETTINGS, servers=0,
-    ),
-    Trial(
-        "25", "clocks set by an hour", clocks_set, full=4, bounded=1, settings=_SETTINGS, servers=0
-    ),
-]  # fmt: skip
+    Trial("16", "provider gone for an hour", provider_gone, full=3, bounded=1, stage=clocked),
+    Trial("25", "clocks set by an hour", clocks_set, full=4, bounded=1, stage=clocked),
+]

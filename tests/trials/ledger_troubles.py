@@ -22,6 +22,7 @@ from tests.trials.harness.checker import check
 from tests.trials.harness.crowd import Crowd, until
 from tests.trials.harness.stage import WEBHOOK_SECRET, Stage
 from tests.trials.harness.trial import Outcome, Trial
+from tests.trials.stages import whole
 
 TIMES = 5  # each event comes so often
 SLOW_SECONDS = 2.0  # what a claim may take at most, whoever is away
@@ -193,6 +194,13 @@ async def _redis_agrees(
 
 
 TRIALS = [
-    Trial("17", "ledger locked under load", ledger_locked, full=60, bounded=6),
-    Trial("18", "webhooks repeated and shuffled", shuffled_webhooks, full=1_000, bounded=120),
+    Trial("17", "ledger locked under load", ledger_locked, full=60, bounded=6, stage=whole),
+    Trial(
+        "18",
+        "webhooks repeated and shuffled",
+        shuffled_webhooks,
+        full=1_000,
+        bounded=120,
+        stage=whole,
+    ),
 ]

@@ -13,9 +13,9 @@ from tests.trials.harness.checker import check
 from tests.trials.harness.crowd import Crowd, until
 from tests.trials.harness.stage import Stage
 from tests.trials.harness.trial import Outcome, Trial
+from tests.trials.stages import PROBE_SECONDS, whole
 
 TARGET = 20
-PROBE_SECONDS = 1.0  # as the stage is set
 CONCURRENCY = 16
 FEW_SECONDS = 5
 FAILURES_TO_BLOCK = 8
@@ -122,6 +122,11 @@ def misbehaving_provider(stage: Stage, seed: int, size: int) -> Outcome:
 
 TRIALS = [
     Trial(
-        "15", "every misbehaviour of the provider", misbehaving_provider, full=38, bounded=1
+        "15",
+        "every misbehaviour of the provider",
+        misbehaving_provider,
+        full=38,
+        bounded=1,
+        stage=whole,
     ),
-]  # fmt: skip
+]

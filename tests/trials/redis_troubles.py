@@ -12,6 +12,7 @@ from tests.trials.harness.checker import check
 from tests.trials.harness.crowd import Crowd, until
 from tests.trials.harness.stage import Stage
 from tests.trials.harness.trial import Outcome, Trial
+from tests.trials.stages import whole
 
 DEADLINE_SECONDS = 2.0  # of a claim, as the product is set by default
 LATE_SECONDS = 1.0  # what a busy machine may add to it
@@ -112,6 +113,6 @@ def slow_or_silent(stage: Stage, seed: int, size: int) -> Outcome:
 
 
 TRIALS = [
-    Trial("10", "Redis out of memory", memory_full, full=50, bounded=3),
-    Trial("11", "Redis slow, then half-open", slow_or_silent, full=30, bounded=3),
+    Trial("10", "Redis out of memory", memory_full, full=50, bounded=3, stage=whole),
+    Trial("11", "Redis slow, then half-open", slow_or_silent, full=30, bounded=3, stage=whole),
 ]

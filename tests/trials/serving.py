@@ -17,6 +17,7 @@ from tests.trials.harness.checker import check
 from tests.trials.harness.crowd import Crowd, until
 from tests.trials.harness.stage import Stage
 from tests.trials.harness.trial import Outcome, Trial
+from tests.trials.stages import whole, without_worker
 
 
 def rolling_restart(stage: Stage, seed: int, size: int) -> Outcome:
@@ -149,8 +150,10 @@ def _claim(http: httpx.Client, stage: Stage, sid: str, customer: str) -> Any:
 
 
 TRIALS = [
-    Trial("26", "API processes replaced under load", rolling_restart, full=10, bounded=1),
     Trial(
-        "27", "API up before Redis and ledger", early_api, full=9, bounded=3, settings={}, servers=0
+        "26", "API processes replaced under load", rolling_restart, full=10, bounded=1, stage=whole
+    ),
+    Trial(
+        "27", "API up before Redis and ledger", early_api, full=9, bounded=3, stage=without_worker
     ),
 ]

@@ -21,6 +21,7 @@ from tests.trials.harness.checker import Budget, check
 from tests.trials.harness.crowd import Crowd, until
 from tests.trials.harness.stage import Stage
 from tests.trials.harness.trial import Outcome, Trial
+from tests.trials.stages import whole, without_worker
 from worker.expire import quarantine_astray
 from worker.tasks import EXPIRE, SWEEP
 
@@ -33,8 +34,6 @@ def dying_workers(stage: Stage, seed: int, size: int) -> Outcome:
     Lost are at most the links whose calls were under way; what was written down and did not
     reach the pool is set aside, and nobody gets a link twice.
     """
-    if stage.sandbox is None:
-        stage.start_sandbox()
     target = 60 * size
     sid = stage.open(
         Meeting(
@@ -190,7 +189,14 @@ def too_many(stage: Stage, seed: int, size: int) -> Outcome:
 
 
 TRIALS = [
-    Trial("12", "worker killed at every step", dying_workers, full=100, bounded=5, settings={}),
-    Trial("13", "broker emptied", broker_forgets, full=20, bounded=2),
-    Trial("14", "two beats, three workers", too_many, full=60, bounded=4),
+    Trial(
+        "12",
+        "worker killed at every step",
+        dying_workers,
+        full=100,
+        bounded=5,
+        stage=without_worker,
+    ),
+    Trial("13", "broker emptied", broker_forgets, full=20, bounded=2, stage=whole),
+    Trial("14", "two beats, three workers", too_many, full=60, bounded=4, stage=whole),
 ]

@@ -128,6 +128,7 @@ class Proxy:
         if not self._thread.is_alive():
             return
         self.refuse()
+        self._call(lambda: asyncio.sleep(0.02))  # they close in the next turns
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_CALL_SECONDS)
         self._loop.close()

@@ -39,6 +39,7 @@ from pool.up.redis_server import RedisServer, redis_url
 from tests.trials.harness.answers import Tape
 from tests.trials.harness.checker import Budget, Evidence, Outage, Stock
 from tests.trials.harness.crowd import until
+from tests.trials.harness.forgetting import Forgetting
 from tests.trials.harness.proxy import Proxy
 
 T = TypeVar("T")
@@ -85,6 +86,8 @@ class Stage:
         self.key = ""
         self.outages: list[Outage] = []
         self.stock_seen: list[Stock] = []
+        self.forgotten_seconds = 0.0  # the most that Redis was made to forget
+        self._forgetting = Forgetting(self.redis_server.directory)
         self.stocked: set[str] = set()  # slugs that were put into pools by hand
         self.pool = ThreadPoolExecutor(8)
         self._set = settings
@@ -127,6 +130,7 @@ class Stage:
         if self._client is not None:
             self._client.close()
         self._http.close()
+        self._forgetting.close()
         self.redis_server.kill()
         if self.redis_line is not None:
             self.redis_line.close()
@@ -264,6 +268,7 @@ class Stage:
             self._client = redis.Redis.from_url(self.redis_server.url(), socket_timeout=60)
         return self._client
 
+<<<<<<< HEAD
     @property
     def broker(self) -> Any:
         """A blocking client of the broker's database, past the proxy."""
@@ -271,8 +276,16 @@ class Stage:
 
     def kill_redis(self, *, down_seconds: float = 0.0) -> Outage:
         """kill -9, and up again from what it wrote."""
+=======
+    def kill_redis(self, *, down_seconds: float = 0.0, forget_seconds: float = 0.0) -> Outage:
+        """kill -9, and up again from what it had written so long before."""
+>>>>>>> trials
         died_at = time.time()
         self.redis_server.kill()
+        if forget_seconds:
+            self.forgotten_seconds = max(
+                self.forgotten_seconds, self._forgetting.forget(forget_seconds)
+            )
         time.sleep(down_seconds)
         self.redis_server.start()
         outage = Outage(died_at, time.time())
