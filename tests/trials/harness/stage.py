@@ -268,18 +268,13 @@ class Stage:
             self._client = redis.Redis.from_url(self.redis_server.url(), socket_timeout=60)
         return self._client
 
-<<<<<<< HEAD
     @property
     def broker(self) -> Any:
         """A blocking client of the broker's database, past the proxy."""
         return redis.Redis.from_url(self.redis_server.url(1), socket_timeout=60)
 
-    def kill_redis(self, *, down_seconds: float = 0.0) -> Outage:
-        """kill -9, and up again from what it wrote."""
-=======
     def kill_redis(self, *, down_seconds: float = 0.0, forget_seconds: float = 0.0) -> Outage:
         """kill -9, and up again from what it had written so long before."""
->>>>>>> trials
         died_at = time.time()
         self.redis_server.kill()
         if forget_seconds:
