@@ -72,6 +72,10 @@ class Recorder:
             )
         for link in recorded.settled:
             await self._store.mark(sid, link.slug, link.customer_id, booked_claim(link))
+        for claim in recorded.forgotten:
+            # An older file of Redis, or an API process that asserted it again, brought the
+            # binding of an erased customer back.
+            await self._store.mark(sid, claim.slug, claim.customer_id, None)
 
     async def _more(self, sid: str, after: str) -> list[StreamedClaim]:
         await asyncio.sleep(0)  # the write is on its way first

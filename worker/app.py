@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from celery import Celery
+from celery.schedules import schedule
 
 from pool.addresses import broker_url
 from pool.nudges import QUEUE, broker
@@ -17,6 +19,15 @@ from worker.loop import Loop
 EXPIRE_SECONDS = 60.0
 SOFT_LIMIT_SECONDS = 45
 HARD_LIMIT_SECONDS = 60
+CLOCKS_DIFFER_SECONDS = 300.0  # between the hosts of beat and workers
+
+
+_started_at, _started = datetime.now(UTC), time.monotonic()
+
+
+def _steady_now() -> datetime:
+    """A time that is never set: beat would sleep for as long as the clock is set back."""
+    return _started_at + timedelta(seconds=time.monotonic() - _started)
 
 
 def make_app(settings: Settings) -> Celery:
@@ -62,8 +73,9 @@ def _schedule(settings: Settings) -> dict[str, Any]:
     def every(task: str, seconds: float) -> dict[str, Any]:
         return {
             "task": task,
-            "schedule": timedelta(seconds=seconds),
-            "options": {"expires": max(5.0, 2 * seconds), "queue": QUEUE},
+            "schedule": schedule(timedelta(seconds=seconds), nowfun=_steady_now),
+            # The worker compares it by its own clock, which may be wrong by minutes.
+            "options": {"expires": CLOCKS_DIFFER_SECONDS + 2 * seconds, "queue": QUEUE},
         }
 
     return {

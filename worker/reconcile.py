@@ -37,7 +37,8 @@ async def _reconcile_one(parts: Parts, workspace: str) -> int:
     fact = f"reconciled:{workspace}"
     started = datetime.now(UTC)
     last = await parts.ledger.facts.get(fact)
-    since = datetime.fromisoformat(last) - OVERLAP if last else started - FIRST_LOOK
+    # A last time that lies ahead was written before the clock was set back.
+    since = min(datetime.fromisoformat(last), started) - OVERLAP if last else started - FIRST_LOOK
     news = 0
     async for page in parts.providers[workspace].bookings(since=since):
         for event, body in page:

@@ -12,7 +12,6 @@ import heapq
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 import structlog
 
@@ -27,10 +26,9 @@ from pool.errors import (
 from pool.making import LinkMaker
 from pool.meetings import Meeting
 from pool.pooling import Pooling
-from pool.recorder import to_ms
 from pool.store import keys
 from pool.store.locks import Held
-from pool.store.records import Block, Level
+from pool.store.records import Level
 
 log = structlog.get_logger()
 
@@ -164,10 +162,12 @@ class TopUp:
         if meeting.paused or level.fence != "stands":
             return None
         if level.block is not None:
-            if making or level.block.probe_at_ms > level.now_ms:
+            every = self._parts.settings.probe_seconds
+            if making or not level.block.is_probe_due(level.now_ms, every):
                 return None
-            probe_at = level.now_ms + int(self._parts.settings.probe_seconds * 1000)
-            await self._parts.store.block_meeting(level.sid, replace_probe(level.block, probe_at))
+            await self._parts.store.block_meeting(
+                level.sid, level.block.put_off(level.now_ms, every)
+            )
         return Need(
             sid=level.sid,
             epoch=level.epoch,
@@ -180,14 +180,14 @@ class TopUp:
     async def _workspace_rests(self) -> bool:
         """Whether the workspace is blocked and no probe is due; a due probe is taken."""
         block = await self._parts.store.workspace_block(self._workspace)
-        now_ms = to_ms(datetime.now(UTC))
         self._blocked = block is not None
         if block is None:
             return False
-        if self._under_way or block.probe_at_ms > now_ms:
+        now_ms = await self._parts.store.now_ms()
+        every = self._parts.settings.probe_seconds
+        if self._under_way or not block.is_probe_due(now_ms, every):
             return True
-        probe_at = now_ms + int(self._parts.settings.probe_seconds * 1000)
-        await self._parts.store.block_workspace(self._workspace, replace_probe(block, probe_at))
+        await self._parts.store.block_workspace(self._workspace, block.put_off(now_ms, every))
         return False
 
     # -- making --------------------------------------------------------------------
@@ -228,6 +228,8 @@ class TopUp:
             self._stop = True
             return
         self._count(need.sid, outcome)
+        await self._maker.received(need.sid, is_new=outcome != "duplicate")
+        self._refused |= outcome == "duplicate"  # it may be blocked by now
         if outcome == "quarantined":
             self._stop = True
         if outcome != "added":
@@ -241,8 +243,3 @@ class TopUp:
 
     def _count(self, sid: str, outcome: str) -> None:
         self._parts.metrics.topup_links.labels(sid, outcome).inc()
-
-
-def replace_probe(block: Block, probe_at_ms: int) -> Block:
-    """The same block, with its next probe put off: whoever writes it takes the probe."""
-    return Block(block.reason, block.since_ms, probe_at_ms)

@@ -34,7 +34,8 @@ class Verdict(Enum):
 
     INSERT = auto()  # the link is not known: its row was lost
     BIND = auto()  # nobody holds the link: now this customer does
-    KEEP = auto()  # written before, or forgotten since
+    KEEP = auto()  # written before
+    FORGOTTEN = auto()  # its customer was erased since, and must not come back
     CONFLICT = auto()  # somebody else holds the link
 
 
@@ -42,7 +43,9 @@ def judge(kept: Kept | None, customer_id: str) -> Verdict:
     """What a claim by this customer does to a link of which this is kept."""
     if kept is None:
         return Verdict.INSERT
-    if kept.forgotten or kept.customer_id == customer_id:
+    if kept.forgotten:
+        return Verdict.FORGOTTEN
+    if kept.customer_id == customer_id:
         return Verdict.KEEP
     return Verdict.BIND if kept.customer_id is None else Verdict.CONFLICT
 
@@ -60,6 +63,7 @@ class _Plan:
     binds: list[tuple[State, RecordedClaim]] = field(default_factory=list)
     settled: set[str] = field(default_factory=set)
     conflicts: list[RecordedClaim] = field(default_factory=list)
+    forgotten: list[RecordedClaim] = field(default_factory=list)
 
 
 def _plan(kept: dict[str, Kept], claims: Sequence[RecordedClaim]) -> _Plan:
@@ -69,6 +73,9 @@ def _plan(kept: dict[str, Kept], claims: Sequence[RecordedClaim]) -> _Plan:
         verdict = judge(before, claim.customer_id)
         if verdict is Verdict.CONFLICT:
             plan.conflicts.append(claim)
+            continue
+        if verdict is Verdict.FORGOTTEN:
+            plan.forgotten.append(claim)
             continue
         after = before
         if verdict is Verdict.INSERT:
@@ -81,7 +88,7 @@ def _plan(kept: dict[str, Kept], claims: Sequence[RecordedClaim]) -> _Plan:
         if after is not None:
             # The same slug may stand again in this batch, for this customer or another.
             kept[claim.slug] = after
-            if after.state in _SETTLED and not after.forgotten:
+            if after.state in _SETTLED:
                 plan.settled.add(claim.slug)
     return plan
 
@@ -90,6 +97,7 @@ async def record(database: Database, claims: Sequence[RecordedClaim]) -> Recorde
     """See Links.record()."""
     written = 0
     conflicts: list[RecordedClaim] = []
+    forgotten: list[RecordedClaim] = []
     settled: list[Link] = []
     while claims:
         async with database.write() as connection:
@@ -107,10 +115,11 @@ async def record(database: Database, claims: Sequence[RecordedClaim]) -> Recorde
                 settled += links_of(await connection.execute(select(*LINK).where(chosen)))
         written += len(plan.binds) + len(plan.inserts) - len(raced)
         conflicts += [claim for claim in plan.conflicts if claim.slug not in raced]
+        forgotten += plan.forgotten
         # Rows that another process inserted between our look and our insert are judged
         # again; in a new transaction, because taking more locks now could deadlock.
         claims = [claim for claim in claims if claim.slug in raced]
-    return Recorded(written=written, conflicts=tuple(conflicts), settled=tuple(settled))
+    return Recorded(written, tuple(conflicts), tuple(settled), tuple(forgotten))
 
 
 async def _bind_fresh(

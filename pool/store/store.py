@@ -77,6 +77,12 @@ class Store:
         with store_errors():
             return dict(await self._redis.info())
 
+    async def now_ms(self) -> int:
+        """Milliseconds since 1970 by Redis's clock, which all processes share."""
+        with store_errors():
+            seconds, microseconds = await self._redis.time()
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
     async def heartbeat(self, now_ms: int) -> None:
         """Leaves word that a worker ran a sweep."""
         with store_errors():

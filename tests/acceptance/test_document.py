@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
-import hypothesis
-import pytest
 import schemathesis
-from product import Product
 from schemathesis import checks
 
 CHECKS = [

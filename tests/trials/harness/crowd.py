@@ -69,7 +69,7 @@ class Crowd:
         self._lines = [(port, port_head(port, meeting, key)) for port in ports]
         self._connections = connections
         self._loop = uvloop.new_event_loop()
-        self._open: set[_Customer] = set()
+        self._open: set[_Customer] = set()  # with work
         self._stopping = False
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="crowd", daemon=True)

@@ -274,6 +274,11 @@ class Stage:
             self._client = redis.Redis.from_url(self.redis_server.url(), socket_timeout=60)
         return self._client
 
+    @property
+    def broker(self) -> Any:
+        """A blocking client of the broker's database, past the proxy."""
+        return redis.Redis.from_url(self.redis_server.url(1), socket_timeout=60)
+
     def kill_redis(self, *, down_seconds: float = 0.0, forget_seconds: float = 0.0) -> Outage:
         """kill -9, and up again from what it had written so long before."""
         died_at = time.time()
