@@ -116,7 +116,7 @@ class History:
             pipe.hset(keys.HISTORY_LAST, mapping=changed)
         for key, text, span in texts:
             pipe.append(key, text)
-            pipe.expire(key, chunks.kept_seconds(span))
+            pipe.expireat(key, now_seconds + chunks.kept_seconds(span))
         for span, slot, is_due in zip(STEPS, slots, due, strict=True):
             if is_due:
                 pipe.xadd(
