@@ -24,7 +24,8 @@ def fresh(sid: str) -> str:
 
 
 def claims(sid: str) -> str:
-    """Stream of claims that the ledger does not have yet; trimmed once recorded."""
+    """Stream of claims that the ledger does not have yet; trimmed once recorded.
+    lua/stream.lua has its form."""
     return f"lp:{{{sid}}}:claims"
 
 
@@ -34,8 +35,9 @@ def meeting(sid: str) -> str:
 
 
 def demand(sid: str) -> str:
-    """Hash `heat`, `at`: a decaying count of claims that asked for a new link; and what was
-    ever counted: `recorded` claims, `pooled` links, `booked` ones.
+    """Hash `heat`, `at`: a decaying count of claims that asked for a new link; and how
+    many there ever were: `streamed` claims put into the claims stream, `pooled` links,
+    `booked` ones.
     """
     return f"lp:{{{sid}}}:demand"
 
