@@ -10,6 +10,7 @@ MEETINGS = "lp:meetings"  # set of the SIDs that are published here
 VERSION = "lp:version"  # counter; moves whenever a meeting is published
 HEARTBEAT = "lp:heartbeat"  # milliseconds since 1970 of the last sweep a worker ran
 
+OUTLOOKS = "lp:outlooks"  # hash: SID → what the hours of the coming day usually bring, packed
 HISTORY_LAST = "lp:history:last"  # hash: SID → its last sample at each step, packed
 
 

@@ -18,6 +18,7 @@ from pool.store.budget import Budget
 from pool.store.connect import open_redis, store_errors
 from pool.store.history import History
 from pool.store.locks import Locks
+from pool.store.outlooks import Outlooks
 from pool.store.published import Published
 from pool.store.records import Answer, Batch, Block, Level, Outcome, Redo, StreamedClaim, Totals
 from pool.store.recovery import Recovery
@@ -50,6 +51,7 @@ class Store:
         self.budget = Budget(redis)
         self.locks = Locks(redis)
         self.history = History(redis)
+        self.outlooks = Outlooks(redis)
 
     @classmethod
     def open(
