@@ -13,7 +13,7 @@ from redis.exceptions import NoScriptError
 
 # Scripts that stand behind the fence, or read bindings, begin with lua/fence.lua; those that
 # write to the claims stream, or measure it, have lua/stream.lua after that.
-_PLAIN = {"take_out", "budget"}
+_PLAIN = {"take_out", "budget", "turn"}
 _STREAM = {"claim", "bind", "redo", "look"}
 
 
