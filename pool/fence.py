@@ -124,6 +124,7 @@ class Fence:
         log.info("recovered", meeting=sid, result=result.value, quarantined=quarantined)
         if result is Recovered.QUARANTINED:
             self._fallen(quarantined)
+            await self._store.alerts.fence_fell()
         if result is not Recovered.OPENED:
             await self._ledger.audit.add(
                 "linkpool", "recover", sid, result.value, {"quarantined": quarantined}

@@ -13,12 +13,15 @@ from redis.asyncio import Redis
 from pool.errors import Fenced, StoreUnavailable, UnknownMeeting
 from pool.links import Claim
 from pool.store import keys, scripts
+from pool.store.alerts import Alerts
 from pool.store.bindings import CustomerNames, pack, unpack
 from pool.store.budget import Budget
 from pool.store.connect import open_redis, store_errors
+from pool.store.history import History
 from pool.store.locks import Locks
+from pool.store.outlooks import Outlooks
 from pool.store.published import Published
-from pool.store.records import Answer, Batch, Block, Level, Outcome, Redo, StreamedClaim
+from pool.store.records import Answer, Batch, Block, Level, Outcome, Redo, StreamedClaim, Totals
 from pool.store.recovery import Recovery
 from pool.store.stream import streamed
 from pool.store.wire import Wire
@@ -51,6 +54,9 @@ class Store:
         self.recovery = Recovery(redis, names)
         self.budget = Budget(redis)
         self.locks = Locks(redis)
+        self.history = History(redis)
+        self.alerts = Alerts(redis)
+        self.outlooks = Outlooks(redis)
 
     @classmethod
     def open(
@@ -186,6 +192,11 @@ class Store:
             )
         return bool(was_fresh == 1)
 
+    async def count_booking(self, sid: str) -> None:
+        """Counts a booking of this meeting, for the history."""
+        with store_errors():
+            await self._redis.hincrby(keys.demand(sid), "booked", 1)
+
     # -- stock -----------------------------------------------------------------
 
     async def add(self, sid: str, epoch: str, slugs: Sequence[str], made_at_ms: int) -> int:
@@ -199,7 +210,7 @@ class Store:
             reply = await scripts.run(
                 self._redis,
                 "add",
-                [keys.epoch(sid), keys.fresh(sid)],
+                [keys.epoch(sid), keys.fresh(sid), keys.demand(sid)],
                 [echo, epoch, made_at_ms, *slugs],
             )
         _expect(reply, echo, sid)
@@ -338,7 +349,7 @@ def _looked_at(sid: str) -> tuple[str, ...]:
 
 
 def _level(sid: str, now_ms: int, reply: list[Any]) -> Level:
-    fence, epoch, fresh, backlog, heat, heat_at, oldest, block, digest, target = reply
+    fence, epoch, fresh, backlog, heat, heat_at, oldest, block, digest, target, *totals = reply
     idle_seconds = max(0.0, (now_ms - float(heat_at)) / 1000)
     return Level(
         sid=sid,
@@ -352,6 +363,7 @@ def _level(sid: str, now_ms: int, reply: list[Any]) -> Level:
         published=digest.decode(),
         target=int(target) if target else None,
         now_ms=now_ms,
+        totals=Totals(*totals),
     )
 
 
