@@ -76,6 +76,11 @@ class Administration:
         await self._ledger.audit.add(actor, "top-up", sid, reason, {})
         return meeting
 
+    async def drainable(self, sid: str) -> int:
+        """How many fresh links a drain would retire at this moment."""
+        [level] = await self._store.look([(await self._get(sid)).sid])
+        return level.fresh
+
     async def drain(self, sid: str, reason: str, actor: str) -> tuple[Meeting, int]:
         """Retires all fresh links; the meeting, and how many."""
         meeting = await self._get(sid)

@@ -42,6 +42,7 @@ ROUTES = {
     ("POST", "/v1/webhooks/{workspace}"): Row(OPEN),
     ("GET", "/v1/events"): Row(ADMIN),
     ("POST", "/v1/events/{event_id}/replay"): Row(ADMIN),
+    ("POST", "/v1/events/{event_id}/assign"): Row(ADMIN, {"slug": "one-off-of-nobody"}),
     ("GET", "/livez"): Row(OPEN),
     ("GET", "/readyz"): Row(OPEN),
     ("GET", "/metrics"): Row(OPEN),
