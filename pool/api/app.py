@@ -19,13 +19,14 @@ from pool.api import (
     routes_docs,
     routes_events,
     routes_meetings,
-    routes_ops,
     routes_system,
 )
 from pool.api.claim_lane import ClaimLane
 from pool.api.edge import Edge
 from pool.api.exposition import Exposition
 from pool.api.http import Answer
+from pool.api.ops.routes import router as ops_router
+from pool.api.ops.state import open_ops
 from pool.api.service import open_service
 from pool.errors import InvalidRequest, LinkpoolError
 from pool.settings import Settings
@@ -58,6 +59,7 @@ class Application:
             )
             framework.state.service = service
             framework.state.lane = lane
+            framework.state.ops = open_ops(service)
             framework.state.exposition = Exposition(service)
             self._app = lane
             try:
@@ -83,9 +85,9 @@ def _framework(lifespan: Any) -> FastAPI:
         routes_events,
         routes_system,
         routes_docs,
-        routes_ops,
     ):
         app.include_router(module.router)
+    app.include_router(ops_router)
     app.add_exception_handler(LinkpoolError, _linkpool_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
