@@ -36,7 +36,9 @@ class Administration:
         self._fence = fence
         self._settings = settings
 
-    async def put(self, sid: str, changes: dict[str, Any], actor: str) -> tuple[Meeting, bool]:
+    async def put(
+        self, sid: str, changes: dict[str, Any], actor: str, *, reason: str = ""
+    ) -> tuple[Meeting, bool]:
         """Makes a meeting or changes the settings given; the meeting, and whether it is new.
 
         Raises InvalidRequest, UnknownWorkspace, LedgerUnavailable or StoreUnavailable.
@@ -49,7 +51,7 @@ class Administration:
                 f"workspace {meeting.workspace} is not configured; see LINKPOOL_NEETOCAL_SUBDOMAIN"
             )
         await self._write(meeting)
-        await self._ledger.audit.add(actor, "put", sid, "", changes)
+        await self._ledger.audit.add(actor, "put", sid, reason, changes)
         if before is None:
             await self._fence.recover(sid)
         return meeting, before is None

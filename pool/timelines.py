@@ -89,8 +89,13 @@ _HOW = {
 }
 
 
+def how_matched(match: str | None) -> str:
+    """How a booking was matched to its link, in words; empty if it was not."""
+    return _HOW.get(match, match) if match else ""
+
+
 def _matched(match: str | None) -> str:
-    return f", matched {_HOW.get(match, match)}" if match else ""
+    return f", matched {how_matched(match)}" if match else ""
 
 
 def _of_event(event: InboxEvent) -> Moment:

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from pool.errors import Fenced, StoreUnavailable, UnknownMeeting
 from pool.links import Claim
 from pool.store import keys, scripts
+from pool.store.ages import Ages
 from pool.store.bindings import CustomerNames, pack, unpack
 from pool.store.budget import Budget
 from pool.store.connect import open_redis, store_errors
@@ -48,6 +49,7 @@ class Store:
         self.recovery = Recovery(redis, names)
         self.budget = Budget(redis)
         self.locks = Locks(redis)
+        self.ages = Ages(redis)
         self.history = History(redis)
 
     @classmethod

@@ -173,9 +173,7 @@ def charts(series: Series, window: Window) -> tuple[Chart, ...]:
 class _Drawing:
     """The axes that the charts of one window share."""
 
-    def __init__(
-        self, found: Sequence[Bucket | None], series: Series, window: Window
-    ) -> None:
+    def __init__(self, found: Sequence[Bucket | None], series: Series, window: Window) -> None:
         self._found = found
         self._window = window
         self._begin = series.begin_ms / 1000

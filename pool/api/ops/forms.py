@@ -56,6 +56,11 @@ class Action:
         """Who acts; goes into the audit log by `key_id`."""
         return self.session.caller
 
+    @property
+    def reason(self) -> str:
+        """Why, for the audit log. Raises InvalidRequest if nothing was written."""
+        return self.form.text("reason", label="Reason", required=True)
+
 
 async def form_of(request: Request) -> Form:
     """The fields of the form that was posted. Raises InvalidRequest."""

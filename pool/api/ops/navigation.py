@@ -13,11 +13,17 @@ class Place:
 
     path: str
     label: str
-    admin: bool = False  # shown to admin keys alone; the view refuses others itself
+    admin: bool = False  # shown to admins of all meetings; the view refuses others itself
     also: tuple[str, ...] = ()  # paths below which this entry is the current one, too
 
 
-PLACES = (Place("/ops", "Pools", also=("/ops/meetings",)),)
+PLACES = (
+    Place("/ops", "Pools", also=("/ops/meetings",)),
+    Place("/ops/find", "Find", also=("/ops/links",)),
+    Place("/ops/inbox", "Inbox"),
+    Place("/ops/audit", "Audit log"),
+    Place("/ops/keys", "Keys", admin=True),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +42,7 @@ def places_for(session: Session | None, path: str) -> list[ShownPlace]:
     return [
         ShownPlace(place.path, place.label, _is_current(place, path))
         for place in PLACES
-        if session.may_act or not place.admin
+        if not place.admin or (session.may_act and session.caller.meetings is None)
     ]
 
 

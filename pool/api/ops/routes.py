@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from pool.api.ops import overview, sign_in, static_files
+from pool.api.ops import audit, find, inbox, keys, meeting, overview, sign_in, static_files
 from pool.api.ops.routing import views
 from pool.api.ops.sessions import SignedIn
 from pool.errors import Unknown
@@ -19,5 +19,6 @@ async def nowhere(path: str, _session: SignedIn) -> Response:
 
 
 router = APIRouter(include_in_schema=False)
-for _each in (static_files.router, sign_in.router, overview.router, _lost):  # _lost stays last
-    router.include_router(_each)
+for _view in (static_files, sign_in, overview, meeting, find, inbox, audit, keys):
+    router.include_router(_view.router)
+router.include_router(_lost)  # stays last

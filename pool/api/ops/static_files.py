@@ -12,7 +12,9 @@ from pool.errors import Unknown
 
 _KINDS = {
     "ops.css": "text/css; charset=utf-8",
+    "views.css": "text/css; charset=utf-8",
     "ops.js": "text/javascript; charset=utf-8",
+    "views.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }
 _YEAR_SECONDS = 31_536_000
