@@ -107,25 +107,29 @@ def buckets(series: Series, seconds: int) -> list[Bucket | None]:
         # What an interruption hid is told where it became known, and its time stays a gap.
         covers = series.step_seconds if sample.after_gap else sample.covers_seconds
         start = max(begin, end - covers)
-        counts = (sample.claims, sample.top_ups, sample.bookings)
         share = (end - start) / covers
         first, last = int((start - begin) // seconds), int((end - 1e-6 - begin) // seconds)
         for index in range(first, min(last + 1, len(found))):
             left = begin + index * seconds
             overlap = min(end, left + seconds) - max(start, left)
             part = share * overlap / (end - start)
-            before = found[index]
-            sums = (before.claims, before.top_ups, before.bookings) if before else (0.0,) * 3
+            before = found[index] or _unknown(left, seconds, sample.lowest)
             found[index] = Bucket(
                 left,
                 left + seconds,
-                sample.level,
-                min(sample.lowest, before.lowest) if before else sample.lowest,
-                sample.target,
-                *(total + count * part for total, count in zip(sums, counts, strict=True)),
-                seen_seconds=(before.seen_seconds if before else 0.0) + overlap,
+                level=sample.level,
+                lowest=min(sample.lowest, before.lowest),
+                target=sample.target,
+                claims=before.claims + sample.claims * part,
+                top_ups=before.top_ups + sample.top_ups * part,
+                bookings=before.bookings + sample.bookings * part,
+                seen_seconds=before.seen_seconds + overlap,
             )
     return found
+
+
+def _unknown(begin: float, seconds: int, lowest: int) -> Bucket:
+    return Bucket(begin, begin + seconds, 0, lowest, 0, 0.0, 0.0, 0.0, 0.0)
 
 
 def charts(series: Series, window: Window) -> tuple[Chart, ...]:
