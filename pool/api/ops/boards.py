@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,16 +28,18 @@ class Board:
     parts: dict[str, str]  # by the id of the element they fill
     rows: dict[str, str]  # by SID, in the order shown
     states: dict[str, PoolState]
-    _messages: dict[Board | None, bytes] = field(default_factory=dict)
+    number: int = field(default_factory=itertools.count(1).__next__)
+    _messages: dict[int, bytes] = field(default_factory=dict)  # by the board shown before
 
     def message_after(self, shown: Board | None) -> bytes:
         """What a page that shows `shown` (None: nothing) needs to show this; JSON in one line.
 
         Pages that show the same need the same, so it is written once for all of them.
         """
-        if shown not in self._messages:
+        before = shown.number if shown else 0
+        if before not in self._messages:
             old_parts, old_rows = (shown.parts, shown.rows) if shown else ({}, {})
-            self._messages[shown] = msgspec.json.encode(
+            self._messages[before] = msgspec.json.encode(
                 {
                     "at_ms": round(self.snapshot.at.timestamp() * 1000),
                     "every_seconds": self.snapshot.every_seconds,
@@ -46,7 +49,7 @@ class Board:
                     "states": self.states,
                 }
             )
-        return self._messages[shown]
+        return self._messages[before]
 
 
 class Boards:
@@ -103,7 +106,7 @@ class Boards:
         trends = await self._trends.of([each.meeting.sid for each in rows])
         for each in rows:
             self._rows[each.meeting.sid] = fragment(
-                "overview/row.html", status=each, trend=trends[each.meeting.sid]
+                "overview/row.html", status=each, spark=trends[each.meeting.sid]
             )
 
 

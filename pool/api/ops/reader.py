@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 
+import structlog
+
 from pool.api.ops.snapshot import LedgerHealth, Snapshot, WorkspaceHealth
 from pool.errors import LedgerError, StoreError
 from pool.ledger import Ledger
@@ -16,6 +18,8 @@ from pool.registry import Registry
 from pool.settings import Settings
 from pool.status import MeetingStatus, statuses, urgency
 from pool.store import Store
+
+log = structlog.get_logger()
 
 EVERY_SECONDS = 2.0
 # With very many meetings a reading is work; it is then made less often.
@@ -60,6 +64,7 @@ class Reader:
             if latest is None or self._clock() - self._read_at >= latest.every_seconds:
                 latest = await self._read()
                 self._latest, self._read_at = latest, self._clock()
+                self._tell()
             return latest
 
     async def follow(self) -> AsyncIterator[Snapshot]:
@@ -94,11 +99,12 @@ class Reader:
 
     async def _go_on(self) -> None:
         while self._followers and not self._closed:
-            before = self._latest
-            latest = await self.latest()
-            if latest is not before:
-                self._tell()
-            due = self._read_at + latest.every_seconds
+            try:
+                latest = await self.latest()
+                due = self._read_at + latest.every_seconds
+            except Exception:
+                log.exception("the page's reading failed")
+                due = self._clock() + self._every_seconds
             await asyncio.sleep(max(0.05, due - self._clock()))
 
     def _tell(self) -> None:

@@ -127,7 +127,10 @@ def _ledger(snapshot: Snapshot, lag_claims: int) -> Tile:
     waiting = f"{count_words(lag_claims, 'claim')} waiting"
     if snapshot.ledger.problem:
         return Tile(
-            "Ledger", "bad", "does not answer", f"{snapshot.ledger.problem}; claims go on, {waiting}"
+            "Ledger",
+            "bad",
+            "does not answer",
+            f"{snapshot.ledger.problem}; claims go on, {waiting}",
         )
     if lag_claims > LAG_CLAIMS:
         return Tile("Ledger", "low", "behind", waiting)
