@@ -52,14 +52,14 @@ class Application:
 
     @asynccontextmanager
     async def _lifespan(self, framework: FastAPI) -> AsyncIterator[None]:
-        async with open_service(self._settings) as service:
+        async with open_service(self._settings) as service, open_ops(service) as ops:
             edge = self._app
             lane = ClaimLane(
                 edge, service.desk, service.registry, service.keys, self._settings, service.tally
             )
             framework.state.service = service
             framework.state.lane = lane
-            framework.state.ops = open_ops(service)
+            framework.state.ops = ops
             framework.state.exposition = Exposition(service)
             self._app = lane
             try:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pool.api.ops.figures import bar, spark
+from pool.api.ops.figures import bar, sparkline
 from pool.api.ops.words import ago_words, count_words, rate_words, runway_words
 
 
@@ -57,15 +57,15 @@ def test_a_bar_shows_level_against_target(
 
 def test_a_gap_in_a_sparkline_stays_a_gap() -> None:
     """Where there is no value, nothing is drawn."""
-    drawn = spark([1, 2, None, 3], "claims")
+    drawn = sparkline([1, 2, None, 3], "claims")
     assert len(drawn.lines) == 2
-    assert spark([None], "claims").lines == ()
-    assert "no history" in spark([], "claims").words
+    assert sparkline([None], "claims").lines == ()
+    assert "no history" in sparkline([], "claims").words
 
 
 def test_a_sparkline_stays_within_its_frame() -> None:
     """The highest value at the top, zero at the bottom, whatever the scale."""
     for values in ([0, 0], [0, 1e9], [1e-9, 0]):
-        (line,) = spark(values, "claims").lines
+        (line,) = sparkline(values, "claims").lines
         heights = [float(point.split(" ")[1]) for point in line[1:].split("L")]
         assert all(2 <= height <= 20 for height in heights)

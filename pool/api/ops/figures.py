@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pool.api.ops.words import rate_words
+
 SPARK_WIDTH, SPARK_HEIGHT = 96, 22
 _PAD = 2
 
@@ -19,7 +21,7 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
-class Spark:
+class Sparkline:
     """A line of recent values; `lines` and `areas` are SVG path data, one per stretch
     without a gap."""
 
@@ -40,12 +42,12 @@ def bar(level: int, target: int) -> Bar:
     )
 
 
-def spark(values: Sequence[float | None], what: str) -> Spark:
+def sparkline(values: Sequence[float | None], what: str) -> Sparkline:
     """A sparkline from the oldest to the newest value; None is a gap and stays one."""
     known = [value for value in values if value is not None]
     if not known:
-        return Spark((), (), f"{what}: no history yet")
-    top = max(*known, 1e-9) if max(known) > 0 else 1.0
+        return Sparkline((), (), f"{what}: no history yet")
+    top = max(known) or 1.0
     step = (SPARK_WIDTH - 2 * _PAD) / max(1, len(values) - 1)
     base = SPARK_HEIGHT - _PAD
     stretches: list[list[tuple[float, float]]] = [[]]
@@ -62,4 +64,4 @@ def spark(values: Sequence[float | None], what: str) -> Spark:
         line = "M" + "L".join(f"{x:g} {y:g}" for x, y in points)
         lines.append(line)
         areas.append(f"{line}L{points[-1][0]:g} {base:g}L{points[0][0]:g} {base:g}Z")
-    return Spark(tuple(lines), tuple(areas), f"{what}: now {known[-1]:.3g}, most {max(known):.3g}")
+    return Sparkline(tuple(lines), tuple(areas), f"{what}: at most {rate_words(max(known))}")

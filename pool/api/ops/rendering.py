@@ -50,7 +50,7 @@ def _environment() -> Environment:
     )
     environment.globals.update(
         bar_of=figures.bar,
-        spark_of=figures.spark,
+        sparkline_of=figures.sparkline,
         static_url=static_url,
         csrf_field=CSRF_FIELD,
     )
