@@ -60,9 +60,9 @@ def binding(sid: str, customer: str) -> str:
     return f"lp:{{{sid}}}:b:{customer}"
 
 
-def history(sid: str, step_seconds: int) -> str:
-    """Stream: slot of `step_seconds` since 1970 → what changed in it, packed."""
-    return f"lp:{{{sid}}}:history:{step_seconds}"
+def history(sid: str, step_seconds: int, chunk: int) -> str:
+    """String: what changed in the slots of `step_seconds` of one stretch of time."""
+    return f"lp:{{{sid}}}:h:{step_seconds}:{chunk}"
 
 
 def history_taken(step_seconds: int) -> str:
