@@ -53,6 +53,17 @@ def test_a_gap_stays_a_gap() -> None:
     assert len(level.paths) == len(level.areas) == 2
 
 
+def test_what_a_gap_hid_is_no_peak_when_it_ends() -> None:
+    """600 claims in ten unseen minutes are one per second; the table and the sum have them all."""
+    told = series(
+        sample(0), sample(600, claims=600, covers_seconds=600, after_gap=True), sample(610)
+    )
+    after = known(buckets(told, 10))[60]
+    assert after.rate(after.claims) == pytest.approx(1)
+    assert sum(row.bucket.claims for row in rows(told, HOUR) if row.bucket) == 600
+    assert charts(told, HOUR)[1].words.startswith("600 claims")
+
+
 def test_what_lies_before_the_window_is_left_out() -> None:
     """The first sample may cover time that is not shown."""
     found = known(buckets(series(sample(0, claims=60, covers_seconds=600)), 30))

@@ -98,16 +98,21 @@ class Chart:
     spots: tuple[Spot, ...]
 
 
-def buckets(series: Series, seconds: int) -> list[Bucket | None]:
-    """The series in stretches of `seconds`, oldest first; None where nobody looked."""
+def buckets(series: Series, seconds: int, *, whole: bool = False) -> list[Bucket | None]:
+    """The series in stretches of `seconds`, oldest first; None where nobody looked.
+
+    What a gap hid became known at once when it ended. It counts there if `whole` is wanted;
+    otherwise only as much of it as the sample's own slot has of its time, so that a rate drawn
+    from it shows no peak that never was.
+    """
     begin = series.begin_ms // 1000 // seconds * seconds
     found: list[Bucket | None] = [None] * math.ceil((series.end_ms / 1000 - begin) / seconds)
     for sample in series.samples:
         end = sample.at_ms / 1000 + series.step_seconds
-        # What an interruption hid is told where it became known, and its time stays a gap.
-        covers = series.step_seconds if sample.after_gap else sample.covers_seconds
-        start = max(begin, end - covers)
-        share = (end - start) / covers
+        start = max(
+            begin, end - (series.step_seconds if sample.after_gap else sample.covers_seconds)
+        )
+        share = 1.0 if whole and sample.after_gap else (end - start) / sample.covers_seconds
         first, last = int((start - begin) // seconds), int((end - 1e-6 - begin) // seconds)
         for index in range(first, min(last + 1, len(found))):
             left = begin + index * seconds
@@ -147,7 +152,7 @@ def charts(series: Series, window: Window) -> tuple[Chart, ...]:
     return (
         draw.chart(
             "Fresh links",
-            "links",
+            "",
             top,
             (("level", "level", lambda each: each.level), ("target", "target", _target)),
             f"Now {known[-1].level:,} of {known[-1].target:,} wanted; "
@@ -161,15 +166,15 @@ def charts(series: Series, window: Window) -> tuple[Chart, ...]:
                 ("claims", "claims", lambda each: each.rate(each.claims) * unit_seconds),
                 ("top-ups", "top-ups", lambda each: each.rate(each.top_ups) * unit_seconds),
             ),
-            f"{_sum_words(known, lambda each: each.claims, 'claim')} and "
-            f"{_sum_words(known, lambda each: each.top_ups, 'new link')} in all.",
+            f"{_sum_words(series, 'claims', 'claim')} and "
+            f"{_sum_words(series, 'top_ups', 'new link')} in all.",
         ),
         draw.chart(
             "Bookings",
             per,
             booked,
             (("bookings", "bookings", lambda each: each.bookings),),
-            f"{_sum_words(known, lambda each: each.bookings, 'booking')} in all.",
+            f"{_sum_words(series, 'bookings', 'booking')} in all.",
         ),
     )
 
@@ -250,6 +255,7 @@ class _Drawing:
     def _spots(
         self, quantities: Sequence[tuple[str, str, Callable[[Bucket], float]]], unit: str
     ) -> Iterable[Spot]:
+        said = f" ({unit})" if unit else ""
         for bucket in self._found:
             if bucket is None:
                 continue
@@ -258,7 +264,7 @@ class _Drawing:
                 f"{label} {_value_words(value(bucket))}" for _, label, value in quantities
             )
             at = datetime.fromtimestamp(bucket.begin_seconds, UTC)
-            yield Spot(left, round(right - left, 1), f"{at:%a %H:%M:%S} UTC: {values} ({unit})")
+            yield Spot(left, round(right - left, 1), f"{at:%a %H:%M:%S} UTC: {values}{said}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +281,7 @@ def rows(series: Series, window: Window) -> list[Row]:
     begin = series.begin_ms // 1000 // seconds * seconds
     return [
         Row(datetime.fromtimestamp(begin + index * seconds, UTC), bucket)
-        for index, bucket in enumerate(buckets(series, seconds))
+        for index, bucket in enumerate(buckets(series, seconds, whole=True))
     ][::-1]
 
 
@@ -292,10 +298,10 @@ def _rate_unit(busiest_per_second: float) -> tuple[int, str]:
 
 
 def _nice_step(top: float) -> float:
-    """The distance of two to four marks that people like to count in."""
+    """The distance of two to five marks that people like to count in."""
     if top <= 0:
         return 1.0
-    rough = top / 3
+    rough = top / 5
     power = 10.0 ** math.floor(math.log10(rough))
     return max(1.0, next(power * each for each in (1, 2, 5, 10) if power * each >= rough - 1e-12))
 
@@ -314,5 +320,5 @@ def _span_words(seconds: int) -> str:
     return f"{seconds // _MINUTE} min" if seconds < _HOUR else "hour"
 
 
-def _sum_words(known: Iterable[Bucket], value: Callable[[Bucket], float], one: str) -> str:
-    return count_words(round(sum(value(each) for each in known)), one)
+def _sum_words(series: Series, quantity: str, one: str) -> str:
+    return count_words(sum(getattr(sample, quantity) for sample in series.samples), one)
