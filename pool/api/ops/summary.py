@@ -16,6 +16,7 @@ Level = Literal["ok", "low", "bad", "unknown"]
 
 LAG_CLAIMS = 1_000  # more than this is not just what the recorder has in hand
 _INBOX = "/ops/inbox?state=unmatched"
+_ASK_WORKER = "is `linkpool worker` running, and `linkpool beat`?"
 _SAID = {
     "recovering": "recovering",
     "empty": "empty",
@@ -83,13 +84,11 @@ def _of_redis(snapshot: Snapshot, lag_claims: int, sweep_seconds: float) -> list
 
 def _worker(snapshot: Snapshot, sweep_seconds: float) -> Tile:
     if snapshot.heartbeat_at_ms is None:
-        return Tile(
-            "Worker", "bad", "has never swept", "is `linkpool worker` running, and `linkpool beat`?"
-        )
+        return Tile("Worker", "bad", "has never swept", _ASK_WORKER)
     quiet_seconds = max(0.0, snapshot.at.timestamp() - snapshot.heartbeat_at_ms / 1000)
     ago = f"last sweep {duration_words(quiet_seconds)} ago"
     if quiet_seconds > 3 * sweep_seconds + 5:
-        return Tile("Worker", "bad", "silent", f"{ago}; pools are not topped up meanwhile")
+        return Tile("Worker", "bad", "silent", f"{ago}; {_ASK_WORKER}")
     return Tile("Worker", "ok", "at work", ago)
 
 
