@@ -95,7 +95,15 @@ class MeetingDefaults(_Frozen):
     max_fresh_age_seconds: int | None = Field(default=None, ge=60, le=31_536_000)
     after_booking: Literal["same", "new"] | None = None
     on_empty: Literal["direct", "fail"] | None = None
+    target: Literal["fixed", "auto"] | None = None
     fallback_url: str | None = None
+
+    def given(self) -> dict[str, Any]:
+        """What is declared, by the names that a Meeting has for it."""
+        values = self.model_dump(exclude_none=True)
+        return {
+            "target_mode" if name == "target" else name: value for name, value in values.items()
+        }
 
 
 class Settings(BaseSettings):

@@ -12,11 +12,12 @@ from celery import Celery
 from celery.signals import worker_process_init, worker_process_shutdown
 
 from pool.nudges import EXPIRES_SECONDS, QUEUE, RECORD, RECOVER, SETTLE, TOP_UP
-from worker import expire, reconcile, record, recover, settle, sweep, top_up
+from worker import expire, foresee, reconcile, record, recover, settle, sweep, top_up
 from worker.loop import Loop
 
 SWEEP = "linkpool.sweep"
 EXPIRE = "linkpool.expire"
+FORESEE = "linkpool.foresee"
 RECONCILE = "linkpool.reconcile"
 
 
@@ -52,6 +53,10 @@ def register(app: Celery, loop: Loop) -> None:
     @app.task(name=EXPIRE)
     def _expire() -> None:
         loop.run(expire.expire)
+
+    @app.task(name=FORESEE)
+    def _foresee() -> None:
+        loop.run(foresee.foresee)
 
     @app.task(name=RECONCILE)
     def _reconcile() -> None:

@@ -11,7 +11,8 @@ from bench.measures.base import Bench
 from bench.rows import Goal, Row
 from bench.stage import Stage
 from pool.compose import Parts
-from pool.store.history import STEPS, History
+from pool.store.chunks import STEPS
+from pool.store.history import History
 from pool.store.records import Level, Span, Totals
 
 TARGET = 400

@@ -10,7 +10,7 @@ or repeated loses and doubles nothing: the next sample covers a longer time.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import msgspec
 from redis.asyncio import Redis
@@ -116,7 +116,7 @@ class History:
             pipe.hset(keys.HISTORY_LAST, mapping=changed)
         for key, text, span in texts:
             pipe.append(key, text)
-            pipe.expire(key, chunks.kept_seconds(span))
+            pipe.expireat(key, now_seconds + chunks.kept_seconds(span))
         for span, slot, is_due in zip(STEPS, slots, due, strict=True):
             if is_due:
                 pipe.xadd(
@@ -133,6 +133,12 @@ class History:
 
     async def read(self, sid: str, span: Span) -> Series:
         """The history of one meeting; empty if it has none. Two round trips."""
+        return (await self.read_all([sid], span))[0]
+
+    async def read_all(self, sids: Sequence[str], span: Span) -> list[Series]:
+        """The histories of these meetings, in their order. One pipeline after TIME."""
+        if not sids:
+            return []
         step = span.step_seconds
         with store_errors():
             now_seconds, _ = await self._redis.time()
@@ -142,22 +148,26 @@ class History:
             pipe = self._redis.pipeline(transaction=False)
             pipe.xrange(keys.history_taken(step), min=begin)
             pipe.xrevrange(keys.history_taken(step), max=begin - 1, count=1)
-            pipe.hget(keys.HISTORY_LAST, sid)
-            for chunk in numbers:
-                pipe.get(keys.history(sid, step, chunk))
-            taken, taken_before, packed, *texts = await pipe.execute()
-        window = (begin * step * 1000, (end + 1) * step * 1000)
-        if packed is None:
-            return Series(sid, step, *window, ())
-        since, *lasts = _unpack(packed)
-        known, entries = chunks.read(numbers, step, texts)
-        if not entries:  # nothing has changed lately
-            known = _before(next(last for last, kept in zip(lasts, STEPS, strict=True)
-                                 if kept.step_seconds == step))  # fmt: skip
-        samples = chunks.samples(
-            span, begin, since // step, _looked(taken), _newest(taken_before), entries, known
-        )
-        return Series(sid, step, *window, tuple(samples))
+            pipe.hmget(keys.HISTORY_LAST, list(sids))
+            for sid in sids:
+                pipe.mget([keys.history(sid, step, chunk) for chunk in numbers])
+            taken, taken_before, lasts, *found = await pipe.execute()
+        looked, looked_before = _looked(taken), _newest(taken_before)
+        place = [each.step_seconds for each in STEPS].index(step) + 1
+        series = []
+        for sid, packed, texts in zip(sids, lasts, found, strict=True):
+            samples: tuple[Sample, ...] = ()
+            if packed is not None:
+                last = _unpack(packed)
+                known, entries = chunks.read(numbers, step, texts)
+                if not entries:  # nothing has changed lately
+                    known = _before(cast(_Last, last[place]))
+                since = last[0] // step
+                samples = tuple(
+                    chunks.samples(span, begin, since, looked, looked_before, entries, known)
+                )
+            series.append(Series(sid, step, begin * step * 1000, (end + 1) * step * 1000, samples))
+        return series
 
     async def sparks(self, sids: Sequence[str], *, points: int = 30) -> dict[str, Spark]:
         """The last `points` slots of 10 s of these meetings, by SID; one pipeline after TIME."""

@@ -10,6 +10,7 @@ MEETINGS = "lp:meetings"  # set of the SIDs that are published here
 VERSION = "lp:version"  # counter; moves whenever a meeting is published
 HEARTBEAT = "lp:heartbeat"  # milliseconds since 1970 of the last sweep a worker ran
 
+OUTLOOKS = "lp:outlooks"  # hash: SID → what the hours of the coming day usually bring, packed
 HISTORY_LAST = "lp:history:last"  # hash: SID → its last sample at each step, packed
 
 
@@ -24,7 +25,8 @@ def fresh(sid: str) -> str:
 
 
 def claims(sid: str) -> str:
-    """Stream of claims that the ledger does not have yet; trimmed once recorded."""
+    """Stream of claims that the ledger does not have yet; trimmed once recorded.
+    lua/stream.lua has its form."""
     return f"lp:{{{sid}}}:claims"
 
 
@@ -34,8 +36,9 @@ def meeting(sid: str) -> str:
 
 
 def demand(sid: str) -> str:
-    """Hash `heat`, `at`: a decaying count of claims that asked for a new link; and what was
-    ever counted: `recorded` claims, `pooled` links, `booked` ones.
+    """Hash `heat`, `at`: a decaying count of claims that asked for a new link; and how
+    many there ever were: `streamed` claims put into the claims stream, `pooled` links,
+    `booked` ones.
     """
     return f"lp:{{{sid}}}:demand"
 

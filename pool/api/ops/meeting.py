@@ -15,7 +15,7 @@ from pool.api.ops.meeting_settings import changes_of, shown
 from pool.api.ops.rendering import render
 from pool.api.ops.routing import views
 from pool.api.ops.sessions import SignedIn
-from pool.api.ops.words import count_words
+from pool.api.ops.words import count_words, duration_words
 from pool.api.service import Service
 from pool.errors import InvalidRequest, LedgerError
 from pool.keys import Scope
@@ -76,6 +76,7 @@ async def meeting(
         ],
         ages=_shares(zip(_AGE_WORDS, ages, strict=True)),
         settings=shown(found),
+        span_words=span_words,
         acts=acts,
     )
 
@@ -108,6 +109,18 @@ def funnel(counts: Mapping[State, int]) -> list[Share]:
         share("Consumed", booked, claimed, "claimed"),
         share("Cancelled", cancelled, booked, "consumed"),
     ]
+
+
+def span_words(low_seconds: float, high_seconds: float | None) -> str:
+    """A range of time: 4 to 9 min; more than a day has no end."""
+    low = duration_words(low_seconds)
+    if high_seconds is None:
+        return f"{low} to over a day"
+    high = duration_words(high_seconds)
+    if low == high:
+        return f"about {high}"
+    same_unit = low.partition(" ")[2] == high.partition(" ")[2]
+    return f"{low.partition(' ')[0] if same_unit else low} to {high}"
 
 
 def _shares(counted: Iterable[tuple[str, int]]) -> list[Share]:

@@ -25,6 +25,12 @@ class Setting:
     meaning: str
     unit: str = ""  # of a number
     choices: tuple[tuple[str, str], ...] = ()
+    field: str = ""  # of Meeting, where it has another name
+
+    @property
+    def attribute(self) -> str:
+        """The field of Meeting that holds it."""
+        return self.field or self.name
 
 
 SETTINGS = (
@@ -35,6 +41,13 @@ SETTINGS = (
         "Cover",
         "The stock should last this long at the present claim rate.",
         "seconds",
+    ),
+    Setting(
+        "target",
+        "Target",
+        "What the stock is measured by, between at least and at most.",
+        choices=(("fixed", "the present claim rate"), ("auto", "the forecast")),
+        field="target_mode",
     ),
     Setting(
         "claim_ttl_seconds", "Claims lapse after", "A claim that nobody books ends then.", "seconds"
@@ -76,7 +89,7 @@ class ShownSetting:
 
 def shown(meeting: Meeting) -> list[ShownSetting]:
     """The settings of this meeting, in the order of the form."""
-    return [_shown(setting, getattr(meeting, setting.name)) for setting in SETTINGS]
+    return [_shown(setting, getattr(meeting, setting.attribute)) for setting in SETTINGS]
 
 
 def _shown(setting: Setting, value: Any) -> ShownSetting:
