@@ -20,11 +20,7 @@ async def outcome(request: Request, url: str, work: Awaitable[str]) -> Response:
     except (Forbidden, UnknownMeeting):
         raise
     except InvalidRequest as error:
-        return failed(request, url, f"Nothing was done. {_sentence('; '.join(error.errors))}")
+        return failed(request, url, f"Nothing was done: {'; '.join(error.errors)}.")
     except LinkpoolError as error:
-        return failed(request, url, f"That did not work. {_sentence(str(error))}")
+        return failed(request, url, f"That did not work: {error}.")
     return done(request, url, said)
-
-
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}."

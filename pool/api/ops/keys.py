@@ -52,7 +52,7 @@ async def create(request: Request, action: Posted, service: TheService) -> Respo
         meetings = _meetings(action.form)
         label = action.form.text("label", label="Whose key", required=True, max_characters=100)
     except InvalidRequest as error:
-        return failed(request, HERE, f"No key was made. {'; '.join(error.errors)}.")
+        return failed(request, HERE, f"No key was made: {'; '.join(error.errors)}.")
     key, kept = await issue_key(service.parts.ledger, scopes, meetings, label, action.caller.key_id)
     return render(request, "key_made.html", action.session, title="New key", key=key, kept=kept)
 

@@ -47,7 +47,7 @@ class PageRoute(APIRoute):
                     title="Something went wrong inside linkpool",
                     status=500,
                     status_code=500,
-                    detail="This is a defect. The server's log has the reason.",
+                    detail="This is a defect. The server's log has the reason",
                     what_to_do="",
                 )
 
