@@ -26,12 +26,14 @@ LinkpoolError
 │   ├── TooLarge
 │   ├── Unauthorized
 │   ├── Forbidden
+│   ├── NotAssignable
 │   └── BadSignature
 └── Unknown                    names something that is not here
     ├── UnknownMeeting
     ├── UnknownClaim
     ├── UnknownLink
     ├── UnknownEvent
+    ├── UnknownKey
     └── UnknownWorkspace
 
 The message of an error is one sentence for the person who must act on it, and
@@ -221,6 +223,10 @@ class Forbidden(RequestRefused):
     """The API key lacks the scope or the meeting."""
 
 
+class NotAssignable(RequestRefused):
+    """This event cannot be given to this link: one is taken already, or it is no booking."""
+
+
 class BadSignature(RequestRefused):
     """The webhook's signature is missing or wrong."""
 
@@ -246,6 +252,10 @@ class UnknownLink(Unknown):
 
 class UnknownEvent(Unknown):
     """No webhook event of this id."""
+
+
+class UnknownKey(Unknown):
+    """No API key of this id that is still good."""
 
 
 class UnknownWorkspace(Unknown):

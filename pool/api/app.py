@@ -19,13 +19,14 @@ from pool.api import (
     routes_docs,
     routes_events,
     routes_meetings,
-    routes_ops,
     routes_system,
 )
 from pool.api.claim_lane import ClaimLane
 from pool.api.edge import Edge
 from pool.api.exposition import Exposition
 from pool.api.http import Answer
+from pool.api.ops.routes import router as ops_router
+from pool.api.ops.state import open_ops
 from pool.api.service import open_service
 from pool.errors import InvalidRequest, LinkpoolError
 from pool.settings import Settings
@@ -52,13 +53,14 @@ class Application:
 
     @asynccontextmanager
     async def _lifespan(self, framework: FastAPI) -> AsyncIterator[None]:
-        async with open_service(self._settings) as service:
+        async with open_service(self._settings) as service, open_ops(service) as ops:
             edge = self._app
             lane = ClaimLane(
                 edge, service.desk, service.registry, service.keys, self._settings, service.tally
             )
             framework.state.service = service
             framework.state.lane = lane
+            framework.state.ops = ops
             self.lane = lane
             framework.state.exposition = Exposition(service)
             self._app = lane
@@ -85,9 +87,9 @@ def _framework(lifespan: Any) -> FastAPI:
         routes_events,
         routes_system,
         routes_docs,
-        routes_ops,
     ):
         app.include_router(module.router)
+    app.include_router(ops_router)
     app.add_exception_handler(LinkpoolError, _linkpool_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)

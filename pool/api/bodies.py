@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from pool.links import SID_PATTERN
+from pool.links import SID_PATTERN, SLUG_PATTERN
 from pool.meetings import Meeting
 from pool.status import MeetingStatus
 
@@ -20,6 +20,12 @@ class Reason(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     reason: PlainText = ""
+
+
+class Assignment(Reason):
+    """The link that a booking used, by the word of a person."""
+
+    slug: Annotated[str, StringConstraints(pattern=SLUG_PATTERN)]
 
 
 class MeetingChange(BaseModel):

@@ -12,6 +12,7 @@ import typer
 from pool.addresses import broker_url
 from pool.administration import Administration
 from pool.cli.common import (
+    ACTOR,
     WRONG_USAGE,
     AsJson,
     DataDir,
@@ -30,7 +31,6 @@ from pool.status import statuses
 app = typer.Typer(help="Meetings and their pools.", no_args_is_help=True)
 
 Sid = Annotated[str, typer.Argument(help="The meeting's SID at the provider.")]
-ACTOR = "command line"
 Action = Callable[[Administration], Awaitable[str]]
 
 

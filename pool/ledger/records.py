@@ -12,6 +12,7 @@ import msgspec
 from pool.links import Link, Source, State
 
 EventSource = Literal["webhook", "reconcile"]
+ASSIGNED = "assigned"  # how an event was matched: a person said so
 
 
 class RecordedClaim(msgspec.Struct, frozen=True, gc=False):

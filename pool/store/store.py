@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from pool.errors import Fenced, StoreUnavailable, UnknownMeeting
 from pool.links import Claim
 from pool.store import keys, scripts
+from pool.store.ages import Ages
 from pool.store.alerts import Alerts
 from pool.store.bindings import CustomerNames, pack, unpack
 from pool.store.budget import Budget
@@ -54,6 +55,7 @@ class Store:
         self.recovery = Recovery(redis, names)
         self.budget = Budget(redis)
         self.locks = Locks(redis)
+        self.ages = Ages(redis)
         self.history = History(redis)
         self.alerts = Alerts(redis)
         self.outlooks = Outlooks(redis)

@@ -61,6 +61,9 @@ ROUTES = {
     ("POST", "/v1/webhooks/{workspace}"): Row(OPEN, answered=(401,)),
     ("GET", "/v1/events"): Row(ADMIN_OF_ALL),
     ("POST", "/v1/events/{event_id}/replay"): Row(ADMIN_OF_ALL),
+    ("POST", "/v1/events/{event_id}/assign"): Row(
+        ADMIN_OF_ALL, {"slug": "one-off-of-nobody"}, answered=(404, 409)
+    ),
     ("GET", "/livez"): Row(OPEN),
     ("GET", "/readyz"): Row(OPEN),
     ("GET", "/metrics"): Row(OPEN),
@@ -205,7 +208,8 @@ def test_a_limited_key_sees_its_own_meetings_only(product: Product, names: dict[
 def test_pages_for_people_need_no_key_to_sign_in(product: Product) -> None:
     """/docs and /ops answer; /ops shows pools only after signing in, and out again not."""
     assert product.api("GET", "/docs", key="").status_code == 200
-    assert "API key" in product.api("GET", "/ops", key="").text
+    assert product.api("GET", "/ops", key="").headers["location"] == "/ops/sign-in"
+    assert "API key" in product.api("GET", "/ops/sign-in", key="").text
     reader = product.new_key("--scope", "read", "--meeting", "demo")
     refused = product.api("POST", "/ops/sign-in", key="", data={"key": "wrong"})
     assert refused.status_code == 401
