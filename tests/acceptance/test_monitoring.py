@@ -1,0 +1,148 @@
+"""What a real Prometheus sees of a running linkpool with several API processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from observed import Prometheus, dashboard_queries, prometheus
+from product import Product, signed, wait_until
+
+SID = "watched"
+CLAIMS = 120
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    """A product of two API processes."""
+    product = Product(
+        tmp_path_factory.mktemp("watched"), SID, API_WORKERS="2", PROVIDER_RATE="200"
+    )
+    try:
+        product.start()
+        product.put(SID, min_fresh=30, cover_seconds=0)
+        yield product
+    finally:
+        product.close()
+
+
+@pytest.fixture(scope="module")
+def server(watched: Product, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """A Prometheus that scrapes it."""
+    directory = tmp_path_factory.mktemp("prometheus") / "p"
+    with prometheus(directory, f"127.0.0.1:{watched.port}") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def traffic(watched: Product, server: Prometheus) -> None:
+    """Claims, a booking, and a booking of nothing known; all of it counted by now."""
+    slug = ""
+    for n in range(CLAIMS):
+        slug = watched.slug(SID, f"visitor-{n // 2}")  # each comes twice
+    watched.control("book", slug=slug)
+    stray = {"event": "booking_created", "booking": {"sid": "stray", "email": "x@example.com"}}
+    body = json.dumps(stray).encode()
+    sent = watched.api(
+        "POST", "/v1/webhooks/default", content=body, headers=signed(watched, body), key=""
+    )
+    assert sent.status_code == 202
+    wait_until(lambda: server.values("sum(linkpool_claims_total)") == [CLAIMS], 10)
+    wait_until(lambda: server.values('linkpool_webhooks_total{outcome="settled"}'), 15)
+    wait_until(lambda: max(server.values("linkpool_unmatched_events"), default=0) >= 1, 15)
+
+
+def test_every_query_of_the_dashboard_has_data(
+    watched: Product, server: Prometheus, traffic: None
+) -> None:
+    """No panel stands empty while links are claimed, booked and made."""
+    queries = dashboard_queries()
+    assert len(queries) > 20
+
+    def missing() -> list[tuple[str, str]]:
+        watched.slug(SID, os.urandom(4).hex())  # rates need somebody who claims
+        return [(title, expr) for title, expr in queries if not server.values(expr)]
+
+    for _ in range(40):
+        if not (left := missing()):
+            break
+    assert not left
+
+
+def test_the_rules_load_and_nothing_fires_while_all_is_well(
+    server: Prometheus, traffic: None
+) -> None:
+    """Each rule is evaluated without an error, and the alerts know the metrics they read."""
+    rules = [rule for group in server.get("rules")["groups"] for rule in group["rules"]]
+    assert len(rules) == 20
+    wait_until(
+        lambda: all(
+            rule["health"] == "ok" for group in server.get("rules")["groups"] for rule in group["rules"]
+        ),
+        10,
+    )
+    firing = server.get("query", query='ALERTS{alertstate="firing"}')["result"]
+    assert not firing
+    pending = server.get("query", query='ALERTS{alertstate="pending"}')["result"]
+    assert {each["metric"]["alertname"] for each in pending} <= {"LinkpoolUnmatchedEvents"}
+
+
+def exposed(product: Product) -> dict[str, float]:
+    """Every sample of /metrics."""
+    text = product.api("GET", "/metrics", key="").text
+    samples = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+    return {name: float(value) for name, _, value in samples}
+
+
+def total(product: Product, name: str) -> float:
+    """The sum of a metric over its labels."""
+    return sum(v for k, v in exposed(product).items() if re.match(rf"{name}(\{{|$)", k))
+
+
+def test_counters_never_run_back(watched: Product, traffic: None) -> None:
+    """Not when an API process is killed, and not when the worker is: what a process had
+    counted stays counted, and the sum over all of them goes on."""
+    claims = total(watched, "linkpool_claims_total")
+    asked = total(watched, "linkpool_provider_requests_total")
+    assert claims >= CLAIMS
+    assert asked >= 30
+    api, worker = watched.pid("api"), watched.pid("worker")
+    os.kill(api, signal.SIGKILL)
+    os.kill(worker, signal.SIGKILL)
+
+    def again() -> bool:
+        alive = watched.pids("api"), watched.pids("worker")
+        return all(alive) and api not in alive[0] and worker not in alive[1]
+
+    wait_until(again, 30)
+
+    def answers() -> bool:
+        try:
+            return watched.api("GET", "/livez").status_code == 200
+        except OSError:
+            return False
+        except Exception as error:
+            assert "onnect" in repr(error) or "Read" in repr(error), error
+            return False
+
+    wait_until(answers, 30)
+    assert total(watched, "linkpool_claims_total") == claims
+    assert total(watched, "linkpool_provider_requests_total") >= asked
+    watched.slug(SID, "one-more")
+    wait_until(lambda: total(watched, "linkpool_claims_total") == claims + 1, 5)
+
+
+def test_each_metric_says_what_it_is(watched: Product, traffic: None) -> None:
+    """HELP and TYPE for every family, and no customer and no slug anywhere."""
+    text = watched.api("GET", "/metrics", key="").text
+    families = set(re.findall(r"^# TYPE (\S+) ", text, re.MULTILINE))
+    helped = dict(re.findall(r"^# HELP (\S+) (.+)$", text, re.MULTILINE))
+    assert families == set(helped)
+    assert all(len(words.split()) >= 4 for words in helped.values()), helped
+    assert "visitor-" not in text
+    assert "one-off-" not in text
