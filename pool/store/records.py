@@ -21,8 +21,7 @@ class Outcome(StrEnum):
     LIMITED = "limited"
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """One customer's part of a batch; `claim` is there exactly for new and reused."""
 
     outcome: Outcome
@@ -74,7 +73,7 @@ class StreamedClaim:
     claimed_at_ms: int
 
 
-class Redo(msgspec.Struct, frozen=True, gc=False):
+class Redo(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """A claim this process answered, kept to be asserted again after a fence."""
 
     customer_id: str
