@@ -37,7 +37,8 @@ class Metrics:
         self.registry = CollectorRegistry()
         registry = self.registry
         self.claims = Counter(
-            "linkpool_claims", "Claims answered, by outcome: new, reused, direct (made on the spot), empty, paused, "
+            "linkpool_claims",
+            "Claims answered, by outcome: new, reused, direct (made on the spot), empty, paused, "
             "recovering or error",
             ["meeting", "outcome"],
             registry=registry,
@@ -80,9 +81,11 @@ class Metrics:
             ["workspace", "event", "outcome"],
             registry=registry,
         )
-        self.fences = Counter("linkpool_fences",
+        self.fences = Counter(
+            "linkpool_fences",
             "Pools whose fence fell: Redis may have forgotten claims, so they were recovered",
-            registry=registry,)
+            registry=registry,
+        )
         self.quarantined_links = Counter(
             "linkpool_quarantined_links",
             "Links set aside because they may have been shown; they are never handed out",

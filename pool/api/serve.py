@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from pool.api.http_protocol import ClaimProtocol
-from pool.logs import configure_logging
+from pool.logs import configure_logging, log_strays
 from pool.metrics import share_metrics
 from pool.settings import Settings, load
 
@@ -27,6 +27,7 @@ def make_application() -> Application:
 
     settings = load()
     configure_logging(log_format=settings.log_format, log_level=settings.log_level)
+    log_strays()
     application = Application(settings)
     # What is loaded now stays: the collector need not look at it again. And what claims
     # leave behind is freed by counting; full collections only cost pauses.

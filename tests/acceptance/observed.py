@@ -69,7 +69,9 @@ def prometheus(directory: Path, target: str) -> Iterator[Prometheus]:
     directory.mkdir(parents=True)
     text = (PROMETHEUS / "prometheus.yml").read_text("utf-8")
     config = directory / "prometheus.yml"
-    config.write_text(re.sub(r"interval: \w+", "interval: 1s", text).replace("127.0.0.1:8000", target))
+    config.write_text(
+        re.sub(r"interval: \w+", "interval: 1s", text).replace("127.0.0.1:8000", target)
+    )
     shutil.copy(PROMETHEUS / "linkpool.rules.yml", directory)
     port = ports.choose()
     with (directory / "log").open("wb") as log:
