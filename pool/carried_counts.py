@@ -11,6 +11,7 @@ import os
 import struct
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 _KINDS = ("counter", "histogram")  # all there are; files are named kind_pid.db
 _CARRIED = "carried"  # stands where a process id does
@@ -19,15 +20,16 @@ _CARRIED = "carried"  # stands where a process id does
 def carry_over(directory: Path) -> None:
     """Moves the counts of ended processes into one file per kind. A file that a crash left
     unreadable is dropped."""
-    from prometheus_client.mmap_dict import MmapedDict
+    from prometheus_client import mmap_dict
 
+    counts_in: Any = mmap_dict.MmapedDict  # it publishes no types
     for kind in _KINDS:
         total: Counter[str] = Counter()
         kept = directory / f"{kind}_{_CARRIED}.db"
         ended = [path for path in directory.glob(f"{kind}_*.db") if not _lives(path)]
         for path in ended:
             try:
-                for key, value, *_ in MmapedDict.read_all_values_from_file(path):
+                for key, value, *_ in counts_in.read_all_values_from_file(path):
                     total[key] += value
             except (OSError, RuntimeError, ValueError, struct.error):
                 continue
@@ -36,7 +38,7 @@ def carry_over(directory: Path) -> None:
         # Readers look for .db files: this is none until it is whole.
         new = kept.with_suffix(".new")
         new.unlink(missing_ok=True)
-        file = MmapedDict(str(new))
+        file = counts_in(str(new))
         for key, value in total.items():
             file.write_value(key, value, 0.0)
         file.close()

@@ -12,7 +12,7 @@ import sys
 import threading
 import warnings
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import structlog
 
@@ -67,7 +67,7 @@ def configure_logging(*, log_format: str, log_level: str) -> None:
 
 def log_strays() -> None:
     """Sends Python's warnings and uncaught exceptions the same way, for a process that serves."""
-    warnings.showwarning = _show_warning
+    warnings.showwarning = cast(Any, _show_warning)
     sys.excepthook = _log_uncaught
     threading.excepthook = _log_uncaught_in_thread
 
@@ -93,12 +93,10 @@ def _in_order(
 ) -> structlog.typing.EventDict:
     """When, how bad and what come first, for whoever reads the lines as they are."""
     first = ("timestamp", "level", "event")
-    return {name: event[name] for name in first if name in event} | event
+    return {**{name: event[name] for name in first if name in event}, **event}
 
 
-def _show_warning(
-    message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any
-) -> None:
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:
     log.warning("python warning", category=category.__name__, text=" ".join(str(message).split()))
 
 

@@ -51,7 +51,9 @@ class Access:
         if is_sid(sid):
             about["meeting"] = sid
         seconds = round(time.perf_counter() - self._started, 4)
-        log.log(_level(route, self._status), "request", **about, status=self._status, seconds=seconds)
+        log.log(
+            _level(route, self._status), "request", **about, status=self._status, seconds=seconds
+        )
         structlog.contextvars.reset_contextvars(**self._tokens)
 
 

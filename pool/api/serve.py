@@ -12,6 +12,7 @@ from pool.api.http_protocol import ClaimProtocol
 from pool.logs import configure_logging, log_strays
 from pool.metrics import share_metrics
 from pool.settings import Settings, load
+from pool.tracing import open_tracing
 
 if TYPE_CHECKING:
     from pool.api.app import Application
@@ -28,7 +29,7 @@ def make_application() -> Application:
     settings = load()
     configure_logging(log_format=settings.log_format, log_level=settings.log_level)
     log_strays()
-    application = Application(settings)
+    application = Application(settings, open_tracing("api"))
     # What is loaded now stays: the collector need not look at it again. And what claims
     # leave behind is freed by counting; full collections only cost pauses.
     gc.collect()

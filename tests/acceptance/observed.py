@@ -7,13 +7,16 @@ import os
 import re
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from product import wait_until
 
 from pool.up import ports
@@ -108,3 +111,51 @@ def dashboard_queries() -> list[tuple[str, str]]:
         for panel in DASHBOARD["panels"]
         for target in panel.get("targets", [])
     ]
+
+
+class Collector:
+    """Takes spans as an OpenTelemetry collector does, over HTTP."""
+
+    def __init__(self) -> None:
+        self.spans: list[dict[str, Any]] = []
+        outer = self
+
+        class Door(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                outer.take(ExportTraceServiceRequest.FromString(body))
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None: ...
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Door)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def take(self, sent: ExportTraceServiceRequest) -> None:
+        """Keeps what came, flat."""
+        for resource in sent.resource_spans:
+            about = {each.key: each.value.string_value for each in resource.resource.attributes}
+            self.spans += [
+                {
+                    "name": span.name,
+                    "part": about["linkpool.part"],
+                    "service": about["service.name"],
+                    "trace": span.trace_id.hex(),
+                    "id": span.span_id.hex(),
+                    "parent": span.parent_span_id.hex(),
+                    "text": str(span),
+                }
+                for scope in resource.scope_spans
+                for span in scope.spans
+            ]
+
+    def of(self, trace: str) -> set[tuple[str, str]]:
+        """The parts and names of one trace's spans."""
+        return {(each["part"], each["name"]) for each in self.spans if each["trace"] == trace}
+
+    def close(self) -> None:
+        """Takes no more."""
+        self._server.shutdown()
+        self._server.server_close()

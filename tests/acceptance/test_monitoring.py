@@ -7,11 +7,11 @@ import os
 import re
 import signal
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
-from observed import Prometheus, dashboard_queries, prometheus
+from observed import Collector, Prometheus, dashboard_queries, prometheus
 from product import Product, signed, wait_until
 
 SID = "watched"
@@ -116,8 +116,63 @@ def test_each_metric_says_what_it_is(watched: Product, traffic: None) -> None:
     assert "one-off-" not in text
 
 
+def test_a_trace_goes_through_every_process(
+    watched: Product, collector: Collector, traffic: None
+) -> None:
+    """From the caller's own trace to the claim, its script call and the task that records it;
+    and from a webhook to the task that settles it. A top-up's requests are its children."""
+    trace = os.urandom(16).hex()
+    headers = {"traceparent": f"00-{trace}-{'cd' * 8}-01"}
+
+    def claimed() -> bool:
+        # A hint that is sent already for another claim does not go out twice: try again.
+        body = {"customer_id": os.urandom(4).hex()}
+        watched.api("POST", f"/v1/meetings/{SID}/claims", json=body, headers=headers)
+        return ("worker", "record") in collector.of(trace)
+
+    wait_until(claimed, 20, every=0.7)
+    assert {("api", "claim"), ("api", "claim script")} <= collector.of(trace)
+    slug = watched.slug(SID, "visitor-booked")
+    watched.control("book", slug=slug)
+
+    def settled() -> bool:
+        hooks = [each for each in collector.spans if "/v1/webhooks/" in each["name"]]
+        return any(("worker", "settle") in collector.of(each["trace"]) for each in hooks)
+
+    wait_until(settled, 20)
+    asked = [each for each in collector.spans if each["name"] == "create link"]
+    assert {("worker", "top-up"), ("worker", "add script")} <= collector.of(asked[-1]["trace"])
+    everything = "".join(each["text"] for each in collector.spans)
+    assert {each["service"] for each in collector.spans} == {"linkpool"}
+    assert "visitor-" not in everything
+    assert "one-off-" not in everything.replace("/one-off-links", "")
+
+
+def test_every_line_of_the_logs_is_json(watched: Product, traffic: None) -> None:
+    """Celery's words included; requests with id, route, status and time; nobody's id or link."""
+    watched.api("GET", f"/v1/meetings/{SID}/claims/visitor-1", headers={"X-Request-Id": "mine-7"})
+
+    def lines(part: str) -> list[dict[str, Any]]:
+        text = (watched.data / "logs" / f"{part}.log").read_text("utf-8")
+        return [json.loads(line) for line in text.splitlines()]
+
+    (request,) = wait_until(
+        lambda: [each for each in lines("api") if each.get("request_id") == "mine-7"], 5
+    )
+    assert (request["event"], request["route"], request["meeting"], request["status"]) == (
+        "request", "/v1/meetings/{sid}/claims/{customer_id:path}", SID, 200,
+    )  # fmt: skip
+    assert 0 < request["seconds"] < 10
+    assert any(each["event"] == "topped up" for each in lines("worker"))
+    for part in ("api", "worker", "beat"):
+        assert all({"timestamp", "level", "event"} <= each.keys() for each in lines(part))
+        text = (watched.data / "logs" / f"{part}.log").read_text("utf-8")
+        assert "visitor-" not in text
+        assert "one-off-" not in text
+
+
 def test_counters_never_run_back(watched: Product, traffic: None) -> None:
-    """Not when the API is started anew, and not when the worker is killed: what a process had
+    """Not when the API is started anew, and not when the worker is: what a process had
     counted stays counted, and the sum over all of them goes on."""
     claims = int(total(watched, "linkpool_claims_total"))
     watched.slug(SID, "before")
@@ -128,7 +183,7 @@ def test_counters_never_run_back(watched: Product, traffic: None) -> None:
     assert asked >= 30
     killed = {part: watched.pid(part) for part in ("api", "worker")}
     os.kill(killed["api"], signal.SIGTERM)
-    os.kill(killed["worker"], signal.SIGKILL)
+    os.kill(killed["worker"], signal.SIGTERM)
 
     def again() -> bool:
         alive = {part: watched.pids(part) for part in killed}
