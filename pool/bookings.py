@@ -180,6 +180,8 @@ class Bookings:
             log.warning("a link was booked before anyone claimed it", meeting=sid)
         await self._ledger.inbox.finish(event.id, EventState.SETTLED, slug=slug, match=match.how)
         self._counted(event.workspace, _event_label(parsed), "settled")
+        if parsed.kind == "booked" and match.link.state not in (State.CONSUMED, State.CANCELLED):
+            await self._store.count_booking(sid)
         if parsed.booking_sid and parsed.kind == "booked":
             # A cancellation that names no link may have come first.
             await self._ledger.inbox.reopen_booking(event.workspace, parsed.booking_sid)

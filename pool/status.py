@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -45,6 +46,19 @@ class MeetingStatus:
     def consumed(self) -> int:
         """Links that were booked, and not cancelled since."""
         return self.counts.get(State.CONSUMED, 0)
+
+
+# Within a state, pools are told apart by how soon they run dry, but not so finely that a list
+# is never still.
+_RUNWAY_STEPS_SECONDS = (60.0, 300.0, 900.0, 3_600.0, 21_600.0)
+
+
+def urgency(status: MeetingStatus) -> tuple[int, int, str]:
+    """Sorts statuses, those that people should look at first."""
+    runway = status.runway_seconds
+    steps = len(_RUNWAY_STEPS_SECONDS)
+    step = steps + 1 if runway is None else bisect(_RUNWAY_STEPS_SECONDS, runway)
+    return URGENCY[status.state], step, status.meeting.sid
 
 
 async def statuses(

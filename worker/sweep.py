@@ -25,12 +25,12 @@ async def sweep(parts: Parts) -> list[tuple[str, dict[str, Any]]]:
     due: list[tuple[str, dict[str, Any]]] = []
     low: set[str] = set()
     levels = await parts.store.look(sorted(meetings))
+    targets = {level.sid: meetings[level.sid].target(level.claims_per_second) for level in levels}
     for level in levels:
         meeting = meetings[level.sid]
-        if level.fence == "stands" and not meeting.paused:
-            target = meeting.target(level.claims_per_second)
-            if level.fresh < target:
-                low.add(meeting.workspace)
+        if level.fence == "stands" and not meeting.paused and level.fresh < targets[level.sid]:
+            low.add(meeting.workspace)
+    await parts.store.history.sample(levels, targets, sweep_seconds=parts.settings.sweep_seconds)
     if any(level.fence == "fallen" for level in levels):
         due.append((RECOVER, {}))
     if any(level.backlog for level in levels):

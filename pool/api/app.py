@@ -19,13 +19,14 @@ from pool.api import (
     routes_docs,
     routes_events,
     routes_meetings,
-    routes_ops,
     routes_system,
 )
 from pool.api.claim_lane import ClaimLane
 from pool.api.edge import Edge
 from pool.api.exposition import Exposition
 from pool.api.http import Answer
+from pool.api.ops.routes import router as ops_router
+from pool.api.ops.state import open_ops
 from pool.api.service import Service, open_service
 from pool.errors import InvalidRequest, LinkpoolError
 from pool.settings import Settings
@@ -73,12 +74,16 @@ class Application:
 
     @asynccontextmanager
     async def _lifespan(self, framework: FastAPI) -> AsyncIterator[None]:
-        async with open_service(self._settings, self._tracing) as service:
+        async with (
+            open_service(self._settings, self._tracing) as service,
+            open_ops(service) as ops,
+        ):
             edge = self._app
             lane = self._lane(edge, service)
             framework.state.service = service
             framework.state.lane = lane
             self.lane = lane
+            framework.state.ops = ops
             framework.state.exposition = Exposition(service)
             self._app = lane
             try:
@@ -106,9 +111,9 @@ def _framework(lifespan: Any) -> FastAPI:
         routes_events,
         routes_system,
         routes_docs,
-        routes_ops,
     ):
         app.include_router(module.router)
+    app.include_router(ops_router)
     app.add_exception_handler(LinkpoolError, _linkpool_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)

@@ -12,7 +12,7 @@ import typer
 from pool.cli.common import AsJson, DataDir, print_json, run, settings_for
 from pool.compose import Parts, compose
 from pool.errors import LedgerError, LinkpoolError
-from pool.status import URGENCY, MeetingStatus, statuses
+from pool.status import MeetingStatus, statuses, urgency
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -60,7 +60,7 @@ async def _read(parts: Parts) -> tuple[list[MeetingStatus], list[str]]:
         notes.append("no worker has swept yet; is `linkpool worker` running, and beat?")
     else:
         notes.append(f"last sweep of a worker {max(0.0, time.time() - heartbeat / 1000):.0f} s ago")
-    found.sort(key=lambda each: (URGENCY[each.state], each.meeting.sid))
+    found.sort(key=urgency)
     return found, notes
 
 

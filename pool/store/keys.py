@@ -10,6 +10,8 @@ MEETINGS = "lp:meetings"  # set of the SIDs that are published here
 VERSION = "lp:version"  # counter; moves whenever a meeting is published
 HEARTBEAT = "lp:heartbeat"  # milliseconds since 1970 of the last sweep a worker ran
 
+HISTORY_LAST = "lp:history:last"  # hash: SID → its last sample at each step, packed
+
 
 def epoch(sid: str) -> str:
     """String `run_id:master_replid:nonce`, or `sealed:token:run_id:master_replid`."""
@@ -32,7 +34,9 @@ def meeting(sid: str) -> str:
 
 
 def demand(sid: str) -> str:
-    """Hash `heat`, `at`: a decaying count of claims that asked for a new link."""
+    """Hash `heat`, `at`: a decaying count of claims that asked for a new link; and what was
+    ever counted: `recorded` claims, `pooled` links, `booked` ones.
+    """
     return f"lp:{{{sid}}}:demand"
 
 
@@ -54,6 +58,16 @@ def recovery_lock(sid: str) -> str:
 def binding(sid: str, customer: str) -> str:
     """String: the link bound to a customer; `customer` is the keyed hash of the id."""
     return f"lp:{{{sid}}}:b:{customer}"
+
+
+def history(sid: str, step_seconds: int) -> str:
+    """Stream: slot of `step_seconds` since 1970 → what changed in it, packed."""
+    return f"lp:{{{sid}}}:history:{step_seconds}"
+
+
+def history_taken(step_seconds: int) -> str:
+    """Stream: the slots of `step_seconds` in which a sweep took samples of all meetings."""
+    return f"lp:history:taken:{step_seconds}"
 
 
 def budget(workspace: str) -> str:

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
 # Scripts that stand behind the fence, or read bindings, begin with lua/fence.lua.
-_PLAIN = {"take_out", "budget"}
+_PLAIN = {"take_out", "trim", "budget"}
 
 
 @cache

@@ -16,9 +16,10 @@ from pool.store import keys, scripts
 from pool.store.bindings import CustomerNames, pack, unpack
 from pool.store.budget import Budget
 from pool.store.connect import open_redis, store_errors
+from pool.store.history import History
 from pool.store.locks import Locks
 from pool.store.published import Published
-from pool.store.records import Answer, Batch, Block, Level, Outcome, Redo, StreamedClaim
+from pool.store.records import Answer, Batch, Block, Level, Outcome, Redo, StreamedClaim, Totals
 from pool.store.recovery import Recovery
 
 BATCH_LIMIT = 64  # customers a script call serves; keeps each call well under a millisecond
@@ -47,6 +48,7 @@ class Store:
         self.recovery = Recovery(redis, names)
         self.budget = Budget(redis)
         self.locks = Locks(redis)
+        self.history = History(redis)
 
     @classmethod
     def open(
@@ -172,6 +174,11 @@ class Store:
             )
         return bool(was_fresh == 1)
 
+    async def count_booking(self, sid: str) -> None:
+        """Counts a booking of this meeting, for the history."""
+        with store_errors():
+            await self._redis.hincrby(keys.demand(sid), "booked", 1)
+
     # -- stock -----------------------------------------------------------------
 
     async def add(self, sid: str, epoch: str, slugs: Sequence[str], made_at_ms: int) -> int:
@@ -185,7 +192,7 @@ class Store:
             reply = await scripts.run(
                 self._redis,
                 "add",
-                [keys.epoch(sid), keys.fresh(sid)],
+                [keys.epoch(sid), keys.fresh(sid), keys.demand(sid)],
                 [echo, epoch, made_at_ms, *slugs],
             )
         _expect(reply, echo, sid)
@@ -248,12 +255,17 @@ class Store:
             entries: Any = await self._redis.xrange(keys.claims(sid), count=limit)
         return [_streamed(entry_id, fields) for entry_id, fields in entries]
 
-    async def trim(self, sid: str, last_entry_id: str) -> None:
-        """Forgets the stream up to and with an entry, once the ledger has it."""
-        ms, sequence = last_entry_id.split("-")
+    async def trim(self, sid: str, recorded: Sequence[StreamedClaim]) -> None:
+        """Forgets the oldest claims of the stream, up to the last of these, once the ledger
+        has them, and counts them. Repeating it is harmless.
+        """
+        ms, sequence = recorded[-1].entry_id.split("-")
         with store_errors():
-            await self._redis.xtrim(
-                keys.claims(sid), minid=f"{ms}-{int(sequence) + 1}", approximate=False
+            await scripts.run(
+                self._redis,
+                "trim",
+                [keys.claims(sid), keys.demand(sid)],
+                [f"{ms}-{int(sequence) + 1}", len(recorded)],
             )
 
     # -- blocks ------------------------------------------------------------------
@@ -301,7 +313,7 @@ def _block(value: bytes | None) -> Block | None:
 
 
 def _level(sid: str, reply: list[Any]) -> Level:
-    fence, epoch, fresh, backlog, heat, heat_at, oldest, block, now = reply
+    fence, epoch, fresh, backlog, heat, heat_at, oldest, block, now, *totals = reply
     now_ms = int(now)
     idle_seconds = max(0.0, (now_ms - float(heat_at)) / 1000)
     return Level(
@@ -314,6 +326,7 @@ def _level(sid: str, reply: list[Any]) -> Level:
         oldest_fresh_seconds=max(0.0, (now_ms - float(oldest)) / 1000) if oldest else None,
         block=_block(block),
         now_ms=now_ms,
+        totals=Totals(*totals),
     )
 
 

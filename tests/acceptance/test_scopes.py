@@ -133,7 +133,8 @@ def test_a_limited_key_sees_its_own_meetings_only(product: Product, names: dict[
 def test_pages_for_people_need_no_key_to_sign_in(product: Product) -> None:
     """/docs and /ops answer; /ops shows pools only after signing in, and out again not."""
     assert product.api("GET", "/docs", key="").status_code == 200
-    assert "API key" in product.api("GET", "/ops", key="").text
+    assert product.api("GET", "/ops", key="").headers["location"] == "/ops/sign-in"
+    assert "API key" in product.api("GET", "/ops/sign-in", key="").text
     reader = product.new_key("--scope", "read", "--meeting", "demo")
     refused = product.api("POST", "/ops/sign-in", key="", data={"key": "wrong"})
     assert refused.status_code == 401

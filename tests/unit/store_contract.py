@@ -561,8 +561,8 @@ async def test_recorded_claims_are_trimmed(any_redis: AnyRedis) -> None:
     store = any_redis.store
     first = await store.unrecorded(SID, 3)
     assert [each.customer_id for each in first] == ["c0", "c1", "c2"]
-    await store.trim(SID, first[-1].entry_id)
-    await store.trim(SID, first[-1].entry_id)
+    await store.trim(SID, first)
+    await store.trim(SID, first)
     assert [each.customer_id for each in await store.unrecorded(SID, 10)] == ["c3", "c4"]
     assert (await store.look([SID]))[0].backlog == 2
 

@@ -1,0 +1,23 @@
+"""Every route below /ops."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+
+from pool.api.ops import overview, sign_in, static_files
+from pool.api.ops.routing import views
+from pool.api.ops.sessions import SignedIn
+from pool.errors import Unknown
+
+_lost = views()
+
+
+@_lost.get("/ops/{path:path}")
+async def nowhere(path: str, _session: SignedIn) -> Response:
+    """Says that there is no such page."""
+    raise Unknown(f"there is no page at /ops/{path}")
+
+
+router = APIRouter(include_in_schema=False)
+for _each in (static_files.router, sign_in.router, overview.router, _lost):  # _lost stays last
+    router.include_router(_each)
