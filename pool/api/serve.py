@@ -23,12 +23,12 @@ KEEP_ALIVE_SECONDS = 30
 
 def make_application() -> Application:
     """What each server process runs; reads the settings from its environment."""
-    # Here and not above: the metrics library must find its directory when it is imported.
-    from pool.api.app import Application
-
     settings = load()
     configure_logging(log_format=settings.log_format, log_level=settings.log_level)
     log_strays()
+    # Here and not above: the metrics library must find its directory when it is imported.
+    from pool.api.app import Application
+
     application = Application(settings, open_tracing("api"))
     # What is loaded now stays: the collector need not look at it again. And what claims
     # leave behind is freed by counting; full collections only cost pauses.
