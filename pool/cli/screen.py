@@ -32,7 +32,7 @@ _LEVEL_STYLES: dict[Level, str] = {
 _MARKS: dict[Level, str] = {"ok": "●", "low": "▲", "bad": "■", "unknown": "?"}
 _TICKS = "▁▂▃▄▅▆▇█"
 # From this width on there is room for the column.
-_TREND_COLUMNS, _TARGET_COLUMNS = 96, 64
+_TREND_COLUMNS, _TARGET_COLUMNS, _BAR_COLUMNS = 96, 72, 64
 _FRAME_LINES = 4  # headline, the table's head, what else there is, and the footer
 
 
@@ -80,7 +80,8 @@ def _table(view: View, found: Sequence[MeetingStatus], columns: int) -> Table:
     table = Table(box=None, padding=(0, 1), expand=True, header_style="dim")
     table.add_column("Meeting", no_wrap=True, overflow="ellipsis", ratio=3, min_width=8)
     table.add_column("State", no_wrap=True)
-    table.add_column("Level", no_wrap=True)
+    if columns >= _BAR_COLUMNS:
+        table.add_column("Level", no_wrap=True)
     table.add_column("Fresh", no_wrap=True, justify="right")
     wide = columns >= _TREND_COLUMNS
     if columns >= _TARGET_COLUMNS:
@@ -92,12 +93,13 @@ def _table(view: View, found: Sequence[MeetingStatus], columns: int) -> Table:
     table.add_column("Why", no_wrap=True, overflow="ellipsis", ratio=4)
     for each in found:
         style = STATE_STYLES[each.state]
-        cells = [
+        cells: list[RenderableType] = [
             Text(each.meeting.sid),
             Text(each.state, style),
-            bar(each.fresh, each.target, 16 if wide else 8, style),
-            f"{each.fresh:,}",
         ]
+        if columns >= _BAR_COLUMNS:
+            cells.append(bar(each.fresh, each.target, 16 if wide else 8, style))
+        cells.append(f"{each.fresh:,}")
         if columns >= _TARGET_COLUMNS:
             cells.append(f"{each.target:,}")
         cells += [Text(runway_words(each.runway_seconds)), rate_words(each.claims_per_second)]

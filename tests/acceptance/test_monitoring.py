@@ -19,9 +19,21 @@ CLAIMS = 120
 
 
 @pytest.fixture(scope="module")
-def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    """A product of two API processes."""
+def collector() -> Iterator[Collector]:
+    """Where its traces go."""
+    running = Collector()
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[Product]:
+    """A product of two API processes, traced."""
     product = Product(tmp_path_factory.mktemp("watched"), SID, API_WORKERS="2", PROVIDER_RATE="200")
+    product.environ |= {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+        "OTEL_BSP_SCHEDULE_DELAY": "200",  # milliseconds
+    }
     try:
         product.start()
         product.put(SID, min_fresh=30, cover_seconds=0)

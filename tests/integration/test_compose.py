@@ -12,6 +12,7 @@ import asyncio
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -464,6 +465,8 @@ class Deployment:
         """Runs a service's health check in its environment, changed where it is asked for."""
         kind, *test = SERVICES[name]["healthcheck"]["test"]
         test = [self._here(interpolated(word, {})) for word in test]
+        if name in OURS:
+            test = [word.replace("linkpool ", shlex.join(_entrypoint()) + " ") for word in test]
         command = ["sh", "-c", *test] if kind == "CMD-SHELL" else test
         if command[0] == "python":
             command[0] = sys.executable
