@@ -18,6 +18,7 @@ from pool.providers import Provider, open_provider
 from pool.recorder import Recorder
 from pool.settings import Settings
 from pool.store import Store
+from pool.tracing import Tracing
 
 _FINGERPRINT = "secret-key-fingerprint"
 
@@ -36,21 +37,18 @@ class Parts:
     bookings: Bookings
     metrics: Metrics
     notifier: Notifier | None  # None: nobody wants to be told
+    tracing: Tracing | None = None  # where traces are asked for, store and providers are traced
 
 
 @asynccontextmanager
-async def compose(settings: Settings) -> AsyncIterator[Parts]:
+async def compose(settings: Settings, tracing: Tracing | None = None) -> AsyncIterator[Parts]:
     """Opens store, ledger and providers, lazily connected, and closes them at the end.
 
     Raises SettingsError.
     """
     metrics = Metrics()
     async with AsyncExitStack() as stack:
-        store = Store.open(
-            redis_url(settings),
-            secret_key(settings),
-            timeout_seconds=settings.claim_timeout_seconds,
-        )
+        store = _store(settings, tracing)
         stack.push_async_callback(store.close)
         ledger = Ledger.open(database_url(settings))
         stack.push_async_callback(ledger.close)
@@ -68,6 +66,10 @@ async def compose(settings: Settings) -> AsyncIterator[Parts]:
                 workspace, timeout_seconds=settings.provider_timeout_seconds, observe=observe
             )
             stack.push_async_callback(provider.close)
+            if tracing is not None:
+                from pool.traced import TracedProvider
+
+                provider = TracedProvider(provider, name, tracing)
             providers[name] = provider
             makers[name] = LinkMaker(
                 name,
@@ -104,7 +106,19 @@ async def compose(settings: Settings) -> AsyncIterator[Parts]:
             ),
             metrics=metrics,
             notifier=notifier,
+            tracing=tracing,
         )
+
+
+def _store(settings: Settings, tracing: Tracing | None) -> Store:
+    where = redis_url(settings), secret_key(settings)
+    timeout_seconds = settings.claim_timeout_seconds
+    if tracing is None:
+        return Store.open(*where, timeout_seconds=timeout_seconds)
+    # Here and not above: without the otel extra it cannot be imported.
+    from pool.traced import TracedStore
+
+    return TracedStore.open(*where, timeout_seconds=timeout_seconds).trace(tracing)
 
 
 async def check_secret_key(ledger: Ledger, fingerprint: str) -> None:

@@ -12,6 +12,7 @@ from celery import Celery
 from celery.signals import worker_process_init, worker_process_shutdown
 
 from pool.nudges import EXPIRES_SECONDS, NOTIFY, QUEUE, RECORD, RECOVER, SETTLE, TOP_UP
+from pool.tracing import open_tracing
 from worker import expire, foresee, notify, reconcile, record, recover, settle, sweep, top_up
 from worker.loop import Loop
 
@@ -69,6 +70,14 @@ def register(app: Celery, loop: Loop) -> None:
     def close(**_: Any) -> None:
         loop.close()
 
+    def trace(**_: Any) -> None:
+        loop.tracing = open_tracing("worker")
+        if loop.tracing is not None:
+            from worker.traced import TracedTasks
+
+            TracedTasks(loop.tracing).connect()
+
+    worker_process_init.connect(trace, weak=False)
     worker_process_shutdown.connect(close, weak=False)
     worker_process_init.connect(_quiet_interrupts, weak=False)
 

@@ -27,6 +27,7 @@ from pool.registry import Registry
 from pool.settings import Settings
 from pool.store import Store
 from pool.store.records import Level
+from pool.tracing import Tracing
 
 log = structlog.get_logger()
 
@@ -51,10 +52,12 @@ class Service:
 
 
 @asynccontextmanager
-async def open_service(settings: Settings) -> AsyncIterator[Service]:
+async def open_service(
+    settings: Settings, tracing: Tracing | None = None
+) -> AsyncIterator[Service]:
     """Composes a service, starts its background work, and ends both in order."""
-    async with compose(settings) as parts:
-        nudges = Nudges(broker_url(settings))
+    async with compose(settings, tracing) as parts:
+        nudges = Nudges(broker_url(settings), headers=tracing.carrier if tracing else dict)
         registry = Registry(parts.store, parts.ledger)
         admin_key = settings.admin_key.get_secret_value() if settings.admin_key else None
         keys = KeyRing(parts.ledger, admin_key)
@@ -66,12 +69,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
             parts.store,
             registry,
             redo,
-            DirectLadder(
-                parts.store,
-                parts.ledger,
-                parts.makers,
-                timeout_seconds=settings.direct_timeout_seconds,
-            ),
+            _ladder(parts),
             DeskListener(nudges, tally, watch),
             timeout_seconds=settings.claim_timeout_seconds,
         )
@@ -107,6 +105,17 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
             await desk.close()
             await tally.flush()
             nudges.stop()
+
+
+def _ladder(parts: Parts) -> DirectLadder:
+    made_of = parts.store, parts.ledger, parts.makers
+    timeout_seconds = parts.settings.direct_timeout_seconds
+    if parts.tracing is None:
+        return DirectLadder(*made_of, timeout_seconds=timeout_seconds)
+    from pool.traced import TracedLadder, TracedStore
+
+    assert isinstance(parts.store, TracedStore)  # noqa: S101 - compose saw to it
+    return TracedLadder(*made_of, timeout_seconds=timeout_seconds).trace(parts.store)
 
 
 async def _repeat(what: str, seconds: float, step: Callable[[], Awaitable[None]]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 from redis.asyncio import Redis
@@ -63,7 +63,7 @@ class Store:
     @classmethod
     def open(
         cls, url: str, secret_key: bytes, *, timeout_seconds: float = 2.0, max_connections: int = 32
-    ) -> Store:
+    ) -> Self:
         """A store that connects when it is first used."""
         redis = open_redis(url, timeout_seconds=timeout_seconds, max_connections=max_connections)
         return cls(redis, CustomerNames(secret_key), Wire(redis))
