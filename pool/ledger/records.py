@@ -14,8 +14,7 @@ from pool.links import Link, Source, State
 EventSource = Literal["webhook", "reconcile"]
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedClaim:
+class RecordedClaim(msgspec.Struct, frozen=True, gc=False):
     """One claim on its way from Redis into the ledger."""
 
     slug: str
@@ -36,23 +35,31 @@ class Recorded:
     written: int  # rows that changed; claims that were recorded before are not among them
     conflicts: tuple[RecordedClaim, ...]  # their slugs belong to somebody else
     settled: tuple[Link, ...]  # rows of these claims that are consumed or cancelled
+    forgotten: tuple[RecordedClaim, ...] = ()  # their customers were erased since
 
 
-class Binding(msgspec.Struct, frozen=True, gc=False):
+class Binding(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """One customer's link, as recovery loads it back into Redis.
 
-    A Struct and not a dataclass: recovery reads a million of them.
+    A Struct, and times in milliseconds since 1970: recovery reads a million of them.
     """
 
     customer_id: str
     slug: str
-    url: str
     state: State
     source: Source
-    claimed_at: datetime
-    lapses_at: datetime | None
-    consumed_at: datetime | None
+    claimed_at_ms: int
+    lapses_at_ms: int | None
+    consumed_at_ms: int | None
     booking_sid: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """A link whose customer was erased, and the name of the binding they had in Redis."""
+
+    slug: str
+    customer_name: str
 
 
 class EventState(StrEnum):

@@ -22,7 +22,8 @@ def fresh(sid: str) -> str:
 
 
 def claims(sid: str) -> str:
-    """Stream of claims that the ledger does not have yet; trimmed once recorded."""
+    """Stream of claims that the ledger does not have yet; trimmed once recorded.
+    lua/stream.lua has its form."""
     return f"lp:{{{sid}}}:claims"
 
 
@@ -32,7 +33,8 @@ def meeting(sid: str) -> str:
 
 
 def demand(sid: str) -> str:
-    """Hash `heat`, `at`: a decaying count of claims that asked for a new link."""
+    """Hash `heat`, `at`: a decaying count of claims that asked for a new link; `streamed`:
+    how many claims were ever put into the claims stream."""
     return f"lp:{{{sid}}}:demand"
 
 

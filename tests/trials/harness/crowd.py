@@ -61,7 +61,6 @@ class Crowd:
         self.everybody = everybody  # all claim as this customer
         self.pause_seconds = pause_seconds  # between an answer and the next claim
         self.asked = self.answered = self.hung_up = 0
-        self.last_new_at = 0.0  # when the last new link was answered, by time.time()
         self.wrong: list[str] = []  # answers that were not for whoever asked
         self.known: deque[str] = deque(maxlen=_KEPT)
         self.retries: deque[str] = deque()
@@ -70,7 +69,7 @@ class Crowd:
         self._lines = [(port, port_head(port, meeting, key)) for port in ports]
         self._connections = connections
         self._loop = uvloop.new_event_loop()
-        self._open: set[_Customer] = set()
+        self._open: set[_Customer] = set()  # with work
         self._stopping = False
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._run, name="crowd", daemon=True)
@@ -95,6 +94,19 @@ class Crowd:
         """Goes on claiming until that is so."""
         until(condition, seconds, f"claims go on; refused so far: {dict(self.tape.refusals)}")
 
+    def serves_after(self, moment: float, seconds: float) -> float:
+        """Seconds from a moment (since 1970) until the next new link was answered."""
+        count = len(self.tape.claims)
+
+        def served() -> float:
+            for claim in self.tape.claims[count:]:
+                if not claim.reused and claim.at_seconds > moment:
+                    return claim.at_seconds
+            return 0.0
+
+        until(served, seconds, f"a new link is answered; refused: {dict(self.tape.refusals)}")
+        return served() - moment
+
     def run(self, seconds: float) -> None:
         """All of them, from the first to the last."""
         self.start()
@@ -107,14 +119,17 @@ class Crowd:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
+        customers = []
         for number in range(self._connections):
             port, head = self._lines[number % len(self._lines)]
-            _Customer(self, self._loop, port, head).call()
+            customer = _Customer(self, self._loop, port, head)
+            customers.append(customer)
+            customer.call()
         self._loop.call_later(1.0, self._watch)
         self._loop.run_forever()
-        for customer in list(self._open):
+        for customer in customers:
             customer.leave()
-        self._loop.run_until_complete(asyncio.sleep(0))
+        self._loop.run_until_complete(asyncio.sleep(0.02))  # they close in the next turns
         self._loop.close()
 
     def _watch(self) -> None:
@@ -242,7 +257,6 @@ class _Customer(asyncio.Protocol):
                 self.port, crowd.meeting, customer, claim["slug"], status, answer["reused"]
             )
             if status == 201:
-                crowd.last_new_at = time.time()
                 crowd.known.append(customer)
             pause = crowd.pause_seconds
         else:

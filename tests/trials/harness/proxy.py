@@ -67,6 +67,10 @@ class Proxy:
 
         self._call(work)
 
+    def heal(self) -> None:
+        """New bytes pass again; connections that were half-open stay dead, and nobody is told."""
+        self._set(swallow=False, delay_seconds=0.0, cut_off=frozenset())
+
     def delay(self, seconds: float) -> None:
         """Everything takes this long each way."""
         self._set(delay_seconds=seconds)
@@ -124,6 +128,7 @@ class Proxy:
         if not self._thread.is_alive():
             return
         self.refuse()
+        self._call(lambda: asyncio.sleep(0.02))  # they close in the next turns
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_CALL_SECONDS)
         self._loop.close()
@@ -261,7 +266,7 @@ class _End(asyncio.Protocol):
             return
         while self._waiting and self._waiting[0][0] <= self.link.loop.time():
             data = self._waiting.popleft()[1]
-            if self.link.passes():
+            if self.link.passes() and not self.transport.is_closing():
                 self.transport.write(data)
         if self._waiting and self._timer is None:
             self._timer = self.link.loop.call_at(self._waiting[0][0] + 1e-4, self.flush)

@@ -39,6 +39,7 @@ from pool.up.redis_server import RedisServer, redis_url
 from tests.trials.harness.answers import Tape
 from tests.trials.harness.checker import Budget, Evidence, Outage, Stock
 from tests.trials.harness.crowd import until
+from tests.trials.harness.forgetting import Forgetting
 from tests.trials.harness.proxy import Proxy
 
 T = TypeVar("T")
@@ -85,6 +86,8 @@ class Stage:
         self.key = ""
         self.outages: list[Outage] = []
         self.stock_seen: list[Stock] = []
+        self.forgotten_seconds = 0.0  # the most that Redis was made to forget
+        self._forgetting = Forgetting(self.redis_server.directory)
         self.stocked: set[str] = set()  # slugs that were put into pools by hand
         self.pool = ThreadPoolExecutor(8)
         self._set = settings
@@ -127,6 +130,7 @@ class Stage:
         if self._client is not None:
             self._client.close()
         self._http.close()
+        self._forgetting.close()
         self.redis_server.kill()
         if self.redis_line is not None:
             self.redis_line.close()
@@ -200,14 +204,20 @@ class Stage:
         return self.servers
 
     def start_worker(self) -> None:
-        """Starts a Celery worker and beat."""
+        """Starts a Celery worker and beat; returns once a sweep ran."""
         environ = self.environ("worker")
         self.worker = Process(
             [PYTHON, "-m", "worker", "worker"], self.log("worker"), environ=environ
         )
         self.beat = Process([PYTHON, "-m", "worker", "beat"], self.log("beat"), environ=environ)
+        started_at = time.time()
         self.worker.start()
         self.beat.start()
+        until(lambda: self.swept_at() > started_at, 60, "a worker sweeps")
+
+    def swept_at(self) -> float:
+        """When a worker last swept, in seconds since 1970."""
+        return float(self.redis.get(keys.HEARTBEAT) or 0) / 1000
 
     def kill_worker(self) -> None:
         """kill -9 of the worker and its children; it is started again."""
@@ -264,10 +274,19 @@ class Stage:
             self._client = redis.Redis.from_url(self.redis_server.url(), socket_timeout=60)
         return self._client
 
-    def kill_redis(self, *, down_seconds: float = 0.0) -> Outage:
-        """kill -9, and up again from what it wrote."""
+    @property
+    def broker(self) -> Any:
+        """A blocking client of the broker's database, past the proxy."""
+        return redis.Redis.from_url(self.redis_server.url(1), socket_timeout=60)
+
+    def kill_redis(self, *, down_seconds: float = 0.0, forget_seconds: float = 0.0) -> Outage:
+        """kill -9, and up again from what it had written so long before."""
         died_at = time.time()
         self.redis_server.kill()
+        if forget_seconds:
+            self.forgotten_seconds = max(
+                self.forgotten_seconds, self._forgetting.forget(forget_seconds)
+            )
         time.sleep(down_seconds)
         self.redis_server.start()
         outage = Outage(died_at, time.time())
@@ -353,6 +372,14 @@ class Stage:
     def evidence(self, tape: Tape, *sids: str, budget: Budget | None = None) -> Evidence:
         """What there is to judge, once all is quiet."""
         self.quiet(*sids)
+        # In this order: top-up may be at work, and gives each link a row before it is pooled.
+        pools = {
+            sid: frozenset(slug.decode() for slug in self.redis.zrange(keys.fresh(sid), 0, -1))
+            for sid in sids
+        }
+        ledger = self.directory / "evidence.sqlite3"
+        with closing(sqlite3.connect(self.ledger)) as now, closing(sqlite3.connect(ledger)) as copy:
+            now.backup(copy)
         provider = None
         if self.sandbox is not None:
             links = self.control("GET", "links")["links"]
@@ -362,11 +389,8 @@ class Stage:
             deaths[server.port] += server.died_at
         return Evidence(
             tape=tape,
-            ledger=self.ledger,
-            pools={
-                sid: frozenset(slug.decode() for slug in self.redis.zrange(keys.fresh(sid), 0, -1))
-                for sid in sids
-            },
+            ledger=ledger,
+            pools=pools,
             provider=provider,
             stock=tuple(self.stock_seen),
             budget=budget,

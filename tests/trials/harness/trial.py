@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Any
 
 from tests.trials.harness.checker import Violation
-from tests.trials.harness.stage import Stage
+from tests.trials.harness.stages import ordinary
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +58,27 @@ class Outcome:
 class Trial:
     """A trial, the size the table asks for, and the size that a test suite has time for.
 
-    `run(stage, seed, size)`; the same seed asks for the same schedule of faults.
+    `run(stage, seed, size)`; the same seed asks for the same schedule of faults. Trials with
+    the same `stage` may share one, one after the other.
     """
 
     number: str
     title: str
-    run: Callable[[Stage, int, int], Outcome]
+    run: Callable[[Any, int, int], Outcome]
     full: int
-    bounded: int
-    settings: Mapping[str, str] | None = None  # of a stage of its own; None: the shared one
-    servers: int = 2
+    bounded: int  # 0: the suite has a test of its own for it
+    stage: Callable[[int], AbstractContextManager[Any]] = ordinary
+
+    def on(self, stage: Any, seed: int, size: int) -> Outcome:
+        """One run, timed. What goes wrong in the trial itself is an outcome, too."""
+        started = time.monotonic()
+        try:
+            outcome = self.run(stage, seed, size)
+        except Exception as error:  # noqa: BLE001 - shown, and counted as a failure
+            wrong = f"{type(error).__name__}: {error}"
+            traceback.print_exc()
+            outcome = Outcome(self.number, seed, 0, 0, wrong=(wrong,))
+        return replace(outcome, seconds=time.monotonic() - started)
 
 
 def table(outcomes: list[Outcome], titles: Mapping[str, str]) -> str:
