@@ -137,7 +137,10 @@ def _describe(app: FastAPI) -> None:
                 "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
                 "bearer": {"type": "http", "scheme": "bearer"},
             }
+            for unused in ("HTTPValidationError", "ValidationError"):
+                components["schemas"].pop(unused, None)
             for path, operations in document["paths"].items():
+                _describe_problems(operations)
                 if path.startswith("/v1/") and not path.startswith("/v1/webhooks/"):
                     for operation in operations.values():
                         operation["security"] = [{"key": []}, {"bearer": []}]
@@ -145,6 +148,15 @@ def _describe(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _describe_problems(operations: dict[str, Any]) -> None:
+    """Says of every error that it is a problem, which the framework takes for plain JSON."""
+    for operation in operations.values():
+        for status, answer in operation["responses"].items():
+            if status >= "400":
+                schema = {"$ref": "#/components/schemas/ProblemBody"}
+                answer["content"] = {problems.CONTENT_TYPE.decode(): {"schema": schema}}
 
 
 async def _linkpool_error(request: Request, error: Exception) -> Response:

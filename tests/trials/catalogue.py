@@ -6,11 +6,13 @@ from tests.trials import (
     claims,
     clocked,
     crashes,
+    inputs,
     ledger_troubles,
     promises,
     provider,
     redis_troubles,
     serving,
+    signatures,
     workers,
 )
 from tests.trials.harness.trial import Trial
@@ -25,6 +27,8 @@ TRIALS: list[Trial] = sorted(
         *ledger_troubles.TRIALS,
         *clocked.TRIALS,
         *serving.TRIALS,
+        *signatures.TRIALS,
+        *inputs.TRIALS,
         *promises.TRIALS,
     ],
     key=lambda trial: (not trial.number.isdigit(), trial.number.zfill(5)),

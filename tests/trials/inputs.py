@@ -223,4 +223,4 @@ def _drip(clients: list[socket.socket], over: threading.Event) -> None:
                 client.sendall(b"x")
 
 
-TRIALS = [Trial("20", "odd inputs and slow clients", inputs, full=FULL, bounded=200, servers=1)]
+TRIALS = [Trial("20", "odd inputs and slow clients", inputs, full=FULL, bounded=200)]
