@@ -73,7 +73,7 @@ class _Pool:
         return Level(
             sid=self.meeting.sid, fresh=round(self.level), fence="stands", epoch="e", backlog=0,
             claims_per_second=0.0, oldest_fresh_seconds=None, block=None,
-            now_ms=round(at * 1000), totals=totals,
+            published="", target=None, now_ms=round(at * 1000), totals=totals,
         )  # fmt: skip
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import Callable
-from dataclasses import replace
 
 import httpx
 import pytest
+from msgspec import structs
 from pydantic import SecretStr
 
 from pool import alerts
@@ -79,7 +80,7 @@ def test_a_clock_set_back_does_not_hold_a_notice_for_ever() -> None:
 # -- what ----------------------------------------------------------------------------
 
 MEETING = Meeting("demo", min_fresh=50)
-LEVEL = Level("demo", 50, "stands", "", 0, 0.0, None, None, 0, Totals())
+LEVEL = Level("demo", 50, "stands", "", 0, 0.0, None, None, "", None, 0, Totals())
 
 
 def signs(level: Level, meeting: Meeting = MEETING) -> dict[Kind, Sign]:
@@ -91,21 +92,21 @@ def signs(level: Level, meeting: Meeting = MEETING) -> dict[Kind, Sign]:
 
 def test_an_empty_pool_is_there_until_it_is_half_full_again() -> None:
     """Paused is a choice; recovering has a notice of its own."""
-    empty = replace(LEVEL, fresh=0)
+    empty = structs.replace(LEVEL, fresh=0)
     assert signs(empty)[Kind.EMPTY] == "there"
-    assert signs(replace(LEVEL, fresh=24))[Kind.EMPTY] == "between"
-    assert signs(replace(LEVEL, fresh=25))[Kind.EMPTY] == "over"
-    assert signs(empty, replace(MEETING, paused=True))[Kind.EMPTY] == "over"
-    assert signs(replace(empty, fence="fallen"))[Kind.EMPTY] == "between"
+    assert signs(structs.replace(LEVEL, fresh=24))[Kind.EMPTY] == "between"
+    assert signs(structs.replace(LEVEL, fresh=25))[Kind.EMPTY] == "over"
+    assert signs(empty, dataclasses.replace(MEETING, paused=True))[Kind.EMPTY] == "over"
+    assert signs(structs.replace(empty, fence="fallen"))[Kind.EMPTY] == "between"
 
 
 def test_a_low_runway_is_there_until_it_is_long_again() -> None:
     """A pool at its target is not low, however fast claims come."""
-    assert signs(replace(LEVEL, fresh=40, claims_per_second=1.0))[Kind.LOW] == "there"
-    assert signs(replace(LEVEL, fresh=40, claims_per_second=0.2))[Kind.LOW] == "between"
-    assert signs(replace(LEVEL, fresh=40, claims_per_second=0.1))[Kind.LOW] == "over"
-    assert signs(replace(LEVEL, fresh=50, claims_per_second=9.0))[Kind.LOW] == "over"
-    assert signs(replace(LEVEL, fresh=0, claims_per_second=1.0))[Kind.LOW] == "between"
+    assert signs(structs.replace(LEVEL, fresh=40, claims_per_second=1.0))[Kind.LOW] == "there"
+    assert signs(structs.replace(LEVEL, fresh=40, claims_per_second=0.2))[Kind.LOW] == "between"
+    assert signs(structs.replace(LEVEL, fresh=40, claims_per_second=0.1))[Kind.LOW] == "over"
+    assert signs(structs.replace(LEVEL, fresh=50, claims_per_second=9.0))[Kind.LOW] == "over"
+    assert signs(structs.replace(LEVEL, fresh=0, claims_per_second=1.0))[Kind.LOW] == "between"
 
 
 def test_of_pools_that_are_well_nothing_is_read() -> None:
@@ -116,7 +117,7 @@ def test_of_pools_that_are_well_nothing_is_read() -> None:
 def test_blocks_lag_unmatched_bookings_fences_and_workers_are_read() -> None:
     """Each with a level that raises it and one that ends it."""
     block = Block("401: the API key is not accepted", 0, 0)
-    assert signs(replace(LEVEL, block=block))[Kind.BLOCKED] == "there"
+    assert signs(structs.replace(LEVEL, block=block))[Kind.BLOCKED] == "there"
     assert "API key" in alerts.blocked("w", "workspace w", block).text
     assert alerts.blocked("w", "workspace w", None).sign == "over"
     lags: list[Sign] = [alerts.lag(claims).sign for claims in (1_000, 999, 101, 100, 0)]
