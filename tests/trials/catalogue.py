@@ -7,10 +7,12 @@ from tests.trials import (
     clocked,
     crashes,
     ledger_troubles,
+    machine,
     promises,
     provider,
     redis_troubles,
     serving,
+    soak,
     workers,
 )
 from tests.trials.harness.trial import Trial
@@ -25,6 +27,8 @@ TRIALS: list[Trial] = sorted(
         *ledger_troubles.TRIALS,
         *clocked.TRIALS,
         *serving.TRIALS,
+        *soak.TRIALS,
+        *machine.TRIALS,
         *promises.TRIALS,
     ],
     key=lambda trial: (not trial.number.isdigit(), trial.number.zfill(5)),

@@ -42,10 +42,10 @@ def provider_gone(stage: ClockedStage, seed: int, size: int) -> Outcome:
         crowd.until(lambda: tape.refusals["503 pool-empty"] >= 20, 60)
         before = set(tape.refusals)
         for _ in range(size - 1):
-            clock.set(clock.ahead_seconds + HOUR_SECONDS)
+            clock.set(clock.number + HOUR_SECONDS)
             time.sleep(1.0)
         stage.provider_line.calm()
-        clock.set(clock.ahead_seconds + HOUR_SECONDS)
+        clock.set(clock.number + HOUR_SECONDS)
         since = time.monotonic()
         until(lambda: stage.level(sid) >= TARGET // 2, 60, "topped up by itself")
         back = time.monotonic() - since

@@ -111,18 +111,6 @@ async def test_an_idle_workspace_does_not_save_up_requests(
     assert waits == [0, 0, 0, 0.1, 0.2]
 
 
-async def test_a_clock_set_back_does_not_silence_a_workspace(
-    fake_redis: AnyRedis, clock: FakeClock
-) -> None:
-    """Redis's clock may be an hour behind after a failover; ten minutes is the longest wait."""
-    budget = fake_redis.store.budget
-    await budget.take("w", first_rate=10, within_seconds=1)
-    clock.advance(-3_600)
-    wait = await budget.take("w", first_rate=10, within_seconds=3_600)
-    assert wait is not None
-    assert wait <= 600
-
-
 async def test_demand_fades_when_nobody_claims(fake_redis: AnyRedis, clock: FakeClock) -> None:
     """The claim rate is halved about every 20 seconds of silence."""
     await open_pool(fake_redis)  # noqa: F405
