@@ -36,7 +36,9 @@ class Administration:
         self._fence = fence
         self._settings = settings
 
-    async def put(self, sid: str, changes: dict[str, Any], actor: str) -> tuple[Meeting, bool]:
+    async def put(
+        self, sid: str, changes: dict[str, Any], actor: str, *, reason: str = ""
+    ) -> tuple[Meeting, bool]:
         """Makes a meeting or changes the settings given; the meeting, and whether it is new.
 
         Raises InvalidRequest, UnknownWorkspace, LedgerUnavailable or StoreUnavailable.
@@ -49,7 +51,7 @@ class Administration:
                 f"workspace {meeting.workspace} is not configured; see LINKPOOL_NEETOCAL_SUBDOMAIN"
             )
         await self._write(meeting)
-        await self._ledger.audit.add(actor, "put", sid, "", changes)
+        await self._ledger.audit.add(actor, "put", sid, reason, changes)
         if before is None:
             await self._fence.recover(sid)
         return meeting, before is None
@@ -75,6 +77,11 @@ class Administration:
         await self._unblock(meeting)
         await self._ledger.audit.add(actor, "top-up", sid, reason, {})
         return meeting
+
+    async def drainable(self, sid: str) -> int:
+        """How many fresh links a drain would retire at this moment."""
+        [level] = await self._store.look([(await self._get(sid)).sid])
+        return level.fresh
 
     async def drain(self, sid: str, reason: str, actor: str) -> tuple[Meeting, int]:
         """Retires all fresh links; the meeting, and how many."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -19,13 +18,16 @@ from pool.errors import (
     LedgerUnavailable,
     LinkpoolError,
     MalformedJson,
+    NotAssignable,
     StoreUnavailable,
     UnknownEvent,
+    UnknownLink,
     UnknownWorkspace,
 )
 from pool.ledger import Ledger
-from pool.ledger.records import EventSource, EventState, InboxEvent, NewEvent
+from pool.ledger.records import ASSIGNED, EventSource, EventState, InboxEvent, NewEvent
 from pool.links import Link, State
+from pool.matching import Match, Matcher, Mismatch
 from pool.providers import BookingEvent, Provider
 from pool.recorder import Recorder, booked_claim
 from pool.store import Store
@@ -36,21 +38,6 @@ MAX_ATTEMPTS = 10
 EVENT_SECONDS = 25  # for one event; it must not hold up those behind it for ever
 RETRY_SECONDS = 5  # doubled with each attempt, up to ten minutes
 Counted = Callable[[str, str, str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """The link a booking is about, and how that was found out."""
-
-    link: Link
-    how: str  # field | slug | booking | probable
-
-
-@dataclass(frozen=True, slots=True)
-class Mismatch:
-    """Why a booking belongs to no link of ours, as far as can be told."""
-
-    reason: str
 
 
 class Bookings:
@@ -70,6 +57,7 @@ class Bookings:
         self._recorder = recorder
         self._providers = providers
         self._counted = counted
+        self._matcher = Matcher(ledger, recorder)
 
     # -- receiving -----------------------------------------------------------------
 
@@ -97,7 +85,7 @@ class Bookings:
         """Takes a booking found by asking the provider, if it tells something new about a link."""
         if event.booking_sid is None or event.kind not in ("booked", "cancelled"):
             return False
-        match = await self.match(workspace, event)
+        match = await self._matcher.match(workspace, event)
         wanted = _target(event)
         if isinstance(match, Mismatch) or match.link.state in (wanted, State.CANCELLED):
             return False
@@ -116,12 +104,62 @@ class Bookings:
             await self._settle_or_postpone(event)
         return len(events)
 
-    async def replay(self, event_id: str) -> InboxEvent:
-        """Looks at one event again, now. Raises UnknownEvent."""
-        if await self._ledger.inbox.get(event_id) is None:
+    async def replay(self, event_id: str, by: str, reason: str = "") -> InboxEvent:
+        """Looks at one event again, now, and notes in the audit who asked for it.
+
+        Raises UnknownEvent.
+        """
+        event = await self._known(event_id)
+        await self._note("replay", event, event.meeting_sid, by, reason)
+        return await self._settle_now(await self._ledger.inbox.retry(event_id))
+
+    async def assign(self, event_id: str, slug: str, by: str, reason: str = "") -> InboxEvent:
+        """Gives an event that matched no link to this one, by a person's word; the event after.
+
+        The ledger keeps the word before anything is done, so that a crash on the way only
+        delays it. Given again it changes nothing. Raises UnknownEvent, UnknownLink or
+        NotAssignable.
+        """
+        event = await self._known(event_id)
+        if event.state is EventState.SETTLED and event.slug == slug:
+            return event
+        link = await self._ledger.links.get(slug)
+        if link is None:
+            raise UnknownLink("the ledger does not know this link")
+        await self._check_assignable(event, link)
+        event = await self._ledger.inbox.assign(event_id, slug)
+        if event.state is EventState.SETTLED:
+            return event
+        await self._note("assign", event, link.meeting_sid, by, reason, slug=slug)
+        return await self._settle_now(event)
+
+    async def _check_assignable(self, event: InboxEvent, link: Link) -> None:
+        meeting = await self._ledger.meetings.get(link.meeting_sid)
+        if meeting is None or meeting.workspace != event.workspace:
+            raise NotAssignable("the link is not of the event's workspace")
+        try:
+            parsed = self._parse(event)
+        except MalformedJson:
+            raise NotAssignable("the event's body was erased, or cannot be read") from None
+        if parsed.kind == "other":
+            raise NotAssignable("the event is not about a booking")
+        if link.booking_sid is not None and link.booking_sid != parsed.booking_sid:
+            raise NotAssignable("the link was used by another booking")
+
+    async def _known(self, event_id: str) -> InboxEvent:
+        event = await self._ledger.inbox.get(event_id)
+        if event is None:
             raise UnknownEvent("there is no event of this id in the inbox")
-        await self._settle_or_postpone(await self._ledger.inbox.retry(event_id))
-        return await self._ledger.inbox.get(event_id) or _gone()
+        return event
+
+    async def _note(
+        self, action: str, event: InboxEvent, sid: str | None, by: str, reason: str, **more: str
+    ) -> None:
+        await self._ledger.audit.add(by, action, sid, reason, {"event": event.id, **more})
+
+    async def _settle_now(self, event: InboxEvent) -> InboxEvent:
+        await self._settle_or_postpone(event)
+        return await self._known(event.id)
 
     async def _settle_or_postpone(self, event: InboxEvent) -> None:
         try:
@@ -160,12 +198,18 @@ class Bookings:
             )
             self._counted(event.workspace, "other", "ignored")
             return
-        match = await self.match(event.workspace, parsed)
+        match = await self._assigned(event) or await self._matcher.match(event.workspace, parsed)
         if isinstance(match, Mismatch):
             await self._ledger.inbox.finish(event.id, EventState.UNMATCHED, reason=match.reason)
             self._counted(event.workspace, _event_label(parsed), "unmatched")
             return
         await self._apply(event, parsed, match)
+
+    async def _assigned(self, event: InboxEvent) -> Match | None:
+        if event.match != ASSIGNED or event.slug is None:
+            return None
+        link = await self._ledger.links.get(event.slug)
+        return None if link is None else Match(link, ASSIGNED)
 
     def _parse(self, event: InboxEvent) -> BookingEvent:
         provider = self._providers.get(event.workspace)
@@ -193,63 +237,11 @@ class Bookings:
             log.warning("a link was booked before anyone claimed it", meeting=sid)
         await self._ledger.inbox.finish(event.id, EventState.SETTLED, slug=slug, match=match.how)
         self._counted(event.workspace, _event_label(parsed), "settled")
+        if parsed.kind == "booked" and match.link.state not in (State.CONSUMED, State.CANCELLED):
+            await self._store.count_booking(sid)
         if parsed.booking_sid and parsed.kind == "booked":
             # A cancellation that names no link may have come first.
             await self._ledger.inbox.reopen_booking(event.workspace, parsed.booking_sid)
-
-    # -- matching --------------------------------------------------------------------
-
-    async def match(self, workspace: str, event: BookingEvent) -> Match | Mismatch:
-        """The link a booking used, by the best sign there is."""
-        meetings = {
-            meeting.sid
-            for meeting in await self._ledger.meetings.all()
-            if meeting.workspace == workspace
-        }
-        ours = [
-            link
-            for link in await self._ledger.links.find(_candidates(event))
-            if link.meeting_sid in meetings
-        ]
-        there = [link for link in ours if event.meeting_sid in (None, link.meeting_sid)]
-        if ours and not there and event.meeting_sid in meetings:
-            return Mismatch("it names a link of another meeting")
-        # A meeting we do not know by that SID is no reason to doubt a slug of ours.
-        there = there or ours
-        by_field = [link for link in there if link.slug == event.ref]
-        if by_field:
-            return Match(by_field[0], "field")
-        if len(there) == 1:
-            return Match(there[0], "slug")
-        if len(there) > 1:
-            return Mismatch("it names several links")
-        if event.booking_sid:
-            known = await self._ledger.links.by_booking(sorted(meetings), event.booking_sid)
-            if known is not None:
-                return Match(known, "booking")
-        return await self._match_by_email(meetings, event)
-
-    async def _match_by_email(self, meetings: set[str], event: BookingEvent) -> Match | Mismatch:
-        if event.email is None:
-            return Mismatch("it names no link, and has no e-mail")
-        if event.kind == "cancelled":
-            return Mismatch("it names no link, and its booking was never seen")
-        where = {event.meeting_sid} & meetings if event.meeting_sid else meetings
-        if not where:
-            return Mismatch("it names no link, and its meeting is not one of ours")
-        for sid in where:
-            await self._recorder.record(sid)
-        since = datetime.now(UTC) - timedelta(days=366)
-        found = await self._ledger.links.live_by_email(sorted(where), event.email, since=since)
-        if len(found) == 1:
-            return Match(found[0], "probable")
-        if found:
-            return Mismatch("it names no link, and several claims gave its e-mail")
-        return Mismatch("it names no link, and no claim gave its e-mail")
-
-
-def _candidates(event: BookingEvent) -> list[str]:
-    return list(dict.fromkeys([*([event.ref] if event.ref else []), *event.tokens]))
 
 
 def _target(event: BookingEvent) -> State:
@@ -274,7 +266,3 @@ def _new_event(
         body=body,
         received_at=datetime.now(UTC),
     )
-
-
-def _gone() -> InboxEvent:
-    raise UnknownEvent("the event was removed meanwhile")

@@ -14,6 +14,7 @@ LinkpoolError
 │   ├── Throttled              429
 │   ├── ProviderFailed         5xx, time-out, broken connection
 │   └── BadAnswer              an answer that is not what the provider documents
+├── NotifyFailed               the operators' webhook took no notice
 ├── ClaimRefused               a claim that gets no link
 │   ├── PoolEmpty
 │   ├── PoolPaused
@@ -25,12 +26,14 @@ LinkpoolError
 │   ├── TooLarge
 │   ├── Unauthorized
 │   ├── Forbidden
+│   ├── NotAssignable
 │   └── BadSignature
 └── Unknown                    names something that is not here
     ├── UnknownMeeting
     ├── UnknownClaim
     ├── UnknownLink
     ├── UnknownEvent
+    ├── UnknownKey
     └── UnknownWorkspace
 
 The message of an error is one sentence for the person who must act on it, and
@@ -145,6 +148,17 @@ class BadAnswer(ProviderError):
     outcome = "bad-answer"
 
 
+# -- notices -------------------------------------------------------------------
+
+
+class NotifyFailed(LinkpoolError):
+    """The operators' webhook took no notice. `final`: nor will it later."""
+
+    def __init__(self, message: str, *, final: bool = False) -> None:
+        super().__init__(message)
+        self.final = final
+
+
 # -- claims --------------------------------------------------------------------
 
 
@@ -209,6 +223,10 @@ class Forbidden(RequestRefused):
     """The API key lacks the scope or the meeting."""
 
 
+class NotAssignable(RequestRefused):
+    """This event cannot be given to this link: one is taken already, or it is no booking."""
+
+
 class BadSignature(RequestRefused):
     """The webhook's signature is missing or wrong."""
 
@@ -234,6 +252,10 @@ class UnknownLink(Unknown):
 
 class UnknownEvent(Unknown):
     """No webhook event of this id."""
+
+
+class UnknownKey(Unknown):
+    """No API key of this id that is still good."""
 
 
 class UnknownWorkspace(Unknown):

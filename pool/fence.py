@@ -20,7 +20,7 @@ import structlog
 from pool.ledger import Ledger
 from pool.ledger.records import Binding
 from pool.links import Claim, State
-from pool.recorder import Recorder, to_ms
+from pool.recorder import Recorder
 from pool.store import Store, keys
 from pool.store.locks import Held
 from pool.store.recovery import Rebind, RecoveryLost
@@ -28,6 +28,7 @@ from pool.store.recovery import Rebind, RecoveryLost
 log = structlog.get_logger()
 
 GRACE_SECONDS = 1.0  # for API processes to assert again what they answered
+AT_ONCE = 8  # pools that are recovered at the same time
 _CALL = 500  # bindings a script call; well under a millisecond each hundred
 
 
@@ -85,6 +86,23 @@ class Fence:
         """Makes a pool serve again if its fence has fallen; safe to call at any time."""
         return await self._recover(sid, grace_seconds, unseal=False)
 
+    async def recover_all(
+        self, sids: Iterable[str], *, grace_seconds: float = GRACE_SECONDS
+    ) -> dict[str, Recovered]:
+        """`recover` for many pools, some at a time. The first error ends them all."""
+        slots = asyncio.Semaphore(AT_ONCE)
+
+        async def one(sid: str) -> Recovered:
+            async with slots:
+                return await self.recover(sid, grace_seconds=grace_seconds)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = {sid: group.create_task(one(sid)) for sid in sids}
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from failed
+        return {sid: task.result() for sid, task in tasks.items()}
+
     async def _recover(self, sid: str, grace_seconds: float, *, unseal: bool) -> Recovered:
         level = (await self._store.look([sid]))[0]
         if level.fence == "stands":
@@ -106,6 +124,7 @@ class Fence:
         log.info("recovered", meeting=sid, result=result.value, quarantined=quarantined)
         if result is Recovered.QUARANTINED:
             self._fallen(quarantined)
+            await self._store.alerts.fence_fell()
         if result is not Recovered.OPENED:
             await self._ledger.audit.add(
                 "linkpool", "recover", sid, result.value, {"quarantined": quarantined}
@@ -151,6 +170,7 @@ class Fence:
         return None
 
     async def _load_bindings(self, sid: str, lock: Held) -> None:
+        """One call after the other: of a customer's links, the latest claimed comes last."""
         now_ms = await self._store.now_ms()
         async for bindings in self._ledger.links.live_bindings(sid):
             rebinds = [
@@ -179,16 +199,16 @@ async def _keep(lock: Held, sid: str) -> None:
 def as_rebind(binding: Binding, now_ms: int) -> Rebind | None:
     """What a ledger row asks of Redis; None if the claim has lapsed by now."""
     claim = Claim(
-        slug=binding.slug,
-        state="consumed" if binding.state is State.CONSUMED else "claimed",
-        source=binding.source,
-        claimed_at_ms=to_ms(binding.claimed_at),
-        consumed_at_ms=to_ms(binding.consumed_at) if binding.consumed_at else None,
-        booking_sid=binding.booking_sid,
+        binding.slug,
+        "consumed" if binding.state is State.CONSUMED else "claimed",
+        binding.source,
+        binding.claimed_at_ms,
+        binding.consumed_at_ms,
+        binding.booking_sid,
     )
     if binding.state is State.CANCELLED:
         return Rebind(binding.customer_id, claim, "drop", 0)
     if binding.state is State.CONSUMED:
         return Rebind(binding.customer_id, claim, "bind", 0)
-    ttl_ms = to_ms(binding.lapses_at) - now_ms if binding.lapses_at else 0
+    ttl_ms = binding.lapses_at_ms - now_ms if binding.lapses_at_ms else 0
     return Rebind(binding.customer_id, claim, "bind", ttl_ms) if ttl_ms > 0 else None

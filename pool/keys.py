@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from pool.errors import Forbidden, LedgerUnavailable, Unauthorized
+from pool.errors import Forbidden, LedgerUnavailable, Unauthorized, UnknownKey
 from pool.ledger import Ledger
 from pool.ledger.records import ApiKey
 
@@ -61,6 +61,32 @@ def make_key(
         label=label,
         created_at=datetime.now(UTC),
     )
+
+
+async def issue_key(
+    ledger: Ledger,
+    scopes: frozenset[str],
+    meetings: frozenset[str] | None,
+    label: str,
+    actor: str,
+) -> tuple[str, ApiKey]:
+    """Makes a key, keeps its hash and notes who made it; the key in clear, for once."""
+    key, kept = make_key(scopes, meetings, label)
+    await ledger.keys.add(kept)
+    detail: dict[str, object] = {"id": kept.id, "scopes": sorted(scopes)}
+    if meetings is not None:
+        detail["meetings"] = sorted(meetings)
+    await ledger.audit.add(actor, "key-create", None, label, detail)
+    return key, kept
+
+
+async def revoke_key(ledger: Ledger, key_id: str, actor: str, reason: str = "") -> None:
+    """Revokes a key and notes who did; processes heed it within 5 s. Raises UnknownKey."""
+    if not await ledger.keys.revoke(key_id, datetime.now(UTC)):
+        raise UnknownKey(
+            f"there is no live key with the id {key_id}; `linkpool keys list` has them"
+        )
+    await ledger.audit.add(actor, "key-revoke", None, reason, {"id": key_id})
 
 
 def digest(key: bytes) -> str:

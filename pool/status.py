@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from pool import forecast
+from pool.forecast import NO_PAST, Forecast, Outlook
 from pool.ledger import Ledger
 from pool.links import State
 from pool.meetings import Meeting, runway_seconds
@@ -31,6 +34,7 @@ class MeetingStatus:
     counts: Mapping[State, int]  # of the ledger; empty when it is away
     claims_per_second: float
     runway_seconds: float | None  # None: nobody claims
+    forecast: Forecast
     oldest_fresh_seconds: float | None
     unrecorded: int
     state: PoolState
@@ -47,11 +51,25 @@ class MeetingStatus:
         return self.counts.get(State.CONSUMED, 0)
 
 
+# Within a state, pools are told apart by how soon they run dry, but not so finely that a list
+# is never still.
+_RUNWAY_STEPS_SECONDS = (60.0, 300.0, 900.0, 3_600.0, 21_600.0)
+
+
+def urgency(status: MeetingStatus) -> tuple[int, int, str]:
+    """Sorts statuses, those that people should look at first."""
+    runway = status.runway_seconds
+    steps = len(_RUNWAY_STEPS_SECONDS)
+    step = steps + 1 if runway is None else bisect(_RUNWAY_STEPS_SECONDS, runway)
+    return URGENCY[status.state], step, status.meeting.sid
+
+
 async def statuses(
     store: Store, ledger: Ledger | None, meetings: list[Meeting]
 ) -> list[MeetingStatus]:
     """How these meetings are; without counts if `ledger` is None. Raises StoreUnavailable."""
     levels = await store.look([meeting.sid for meeting in meetings])
+    outlooks = await store.outlooks.get([meeting.sid for meeting in meetings])
     blocks = {
         name: await store.workspace_block(name)
         for name in {meeting.workspace for meeting in meetings}
@@ -63,15 +81,26 @@ async def statuses(
         else:
             counts = await ledger.links.counts()
     return [
-        _status(meeting, level, blocks[meeting.workspace], counts.get(meeting.sid, {}))
+        _status(
+            meeting,
+            level,
+            blocks[meeting.workspace],
+            counts.get(meeting.sid, {}),
+            outlooks.get(meeting.sid, NO_PAST),
+        )
         for meeting, level in zip(meetings, levels, strict=True)
     ]
 
 
 def _status(
-    meeting: Meeting, level: Level, block: Block | None, counts: Mapping[State, int]
+    meeting: Meeting,
+    level: Level,
+    block: Block | None,
+    counts: Mapping[State, int],
+    outlook: Outlook,
 ) -> MeetingStatus:
-    target = meeting.target(level.claims_per_second)
+    now_seconds = level.now_ms / 1000
+    target = forecast.target(meeting, level.claims_per_second, now_seconds, outlook)
     runway = runway_seconds(level.fresh, level.claims_per_second)
     state, reason = _judge(meeting, level, level.block or block, target, runway)
     return MeetingStatus(
@@ -81,6 +110,9 @@ def _status(
         counts=counts,
         claims_per_second=level.claims_per_second,
         runway_seconds=runway,
+        forecast=forecast.forecast(
+            meeting, level.fresh, level.claims_per_second, now_seconds, outlook
+        ),
         oldest_fresh_seconds=level.oldest_fresh_seconds,
         unrecorded=level.backlog,
         state=state,

@@ -1,9 +1,39 @@
-"""The customers who wait at the desk."""
+"""The customers who wait at the desk, and what they are told."""
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any
+from typing import Protocol
+
+import msgspec
+
+from pool.links import Claim
+from pool.meetings import Meeting
+
+
+class Receipt(msgspec.Struct, frozen=True, gc=False):
+    """A claim as answered; `outcome` is new, reused or direct, as in the metrics."""
+
+    meeting: Meeting
+    claim: Claim
+    outcome: str
+
+    @property
+    def reused(self) -> bool:
+        """Whether the customer held this link before."""
+        return self.outcome == "reused"
+
+
+class Waiter(Protocol):
+    """One request that waits for an answer; futures are waiters."""
+
+    def done(self) -> bool:
+        """Whether nobody waits here any more."""
+
+    def set_result(self, receipt: Receipt, /) -> None:
+        """Told the claim, at most once and only while not done. Must not raise."""
+
+    def set_exception(self, error: BaseException, /) -> None:
+        """Told instead why there is none. Must not raise."""
 
 
 class Waiting:
@@ -16,7 +46,7 @@ class Waiting:
         self.customer_id = customer_id
         self.payload = b""  # stays empty while nobody here may have a new link
         self.since = since
-        self.answers: list[asyncio.Future[Any]] = []
+        self.answers: list[Waiter] = []
 
 
 class Line:

@@ -24,7 +24,9 @@ from pool.up.redis_server import (
 from tests.any_redis import SECRET_KEY, AnyRedis
 from tests.fake_redis import FakeRedisServer
 
-pytest.register_assert_rewrite("tests.unit.store_contract", "tests.unit.recovery_contract")
+pytest.register_assert_rewrite(
+    "tests.unit.store_contract", "tests.unit.history_contract", "tests.unit.recovery_contract"
+)
 
 
 # -- fake ------------------------------------------------------------------------

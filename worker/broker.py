@@ -65,7 +65,7 @@ class BrokerConnection(Connection):
 
     def get_transport_cls(self) -> Any:
         """Redis's transport with our count of messages; others are as they are."""
-        found = super().get_transport_cls()  # type: ignore[no-untyped-call]
+        found = super().get_transport_cls()
         return _OURS.get(found, found)
 
     def ensure_connection(self, *args: Any, **more: Any) -> Any:
@@ -75,7 +75,7 @@ class BrokerConnection(Connection):
             "interval_step": 0,
             "interval_max": RECONNECT_SECONDS,
         }
-        return super().ensure_connection(*args, **(every | more))  # type: ignore[no-untyped-call]
+        return super().ensure_connection(*args, **(every | more))
 
 
 class BrokerAMQP(AMQP):

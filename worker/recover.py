@@ -8,8 +8,6 @@ from pool.compose import Parts
 from pool.fence import GRACE_SECONDS, Recovered
 from pool.store import keys
 
-AT_ONCE = 8
-
 
 async def recover(parts: Parts) -> set[str]:
     """Recovers every pool that needs it; the workspaces to top up now.
@@ -25,13 +23,6 @@ async def recover(parts: Parts) -> set[str]:
         if not fallen:
             return set()
         await asyncio.sleep(GRACE_SECONDS)
-        slots = asyncio.Semaphore(AT_ONCE)
-
-        async def one(sid: str) -> Recovered:
-            async with slots:
-                return await parts.fence.recover(sid, grace_seconds=0.0)
-
-        async with asyncio.TaskGroup() as group:
-            tasks = {sid: group.create_task(one(sid)) for sid in fallen}
+        results = await parts.fence.recover_all(fallen, grace_seconds=0.0)
         emptied = (Recovered.OPENED, Recovered.QUARANTINED)
-        return {meetings[sid].workspace for sid, task in tasks.items() if task.result() in emptied}
+        return {meetings[sid].workspace for sid, came in results.items() if came in emptied}

@@ -7,13 +7,13 @@ whoever uses one is answered and told that it closes.
 
 from __future__ import annotations
 
-from pool.api.http_protocol import CorkedProtocol
+from pool.api.slow_clients import GuardedProtocol
 
 LINGER_SECONDS = 1.0
 _CLOSE = (b"connection", b"close")
 
 
-class DrainingProtocol(CorkedProtocol):
+class DrainingProtocol(GuardedProtocol):
     """The server's protocol, which ends its connection in order."""
 
     def shutdown(self) -> None:

@@ -41,6 +41,10 @@ _ROWS: list[tuple[type[errors.LinkpoolError] | None, Problem]] = [
     (errors.Unknown, Problem(404, "not-found", "Nothing is here", "See /docs for every call.")),
     (errors.UnknownWorkspace, Problem(404, "unknown-workspace", "No such workspace",
         "Use a workspace that the settings declare: `default`, or one of linkpool.toml.")),
+    (errors.UnknownKey, Problem(404, "unknown-key", "No such API key",
+        "`linkpool keys list` has every key's id; a revoked key cannot be revoked again.")),
+    (errors.NotAssignable, Problem(409, "not-assignable", "This event cannot be given to this link",
+        "Assign events that are unmatched or dead, to a link of the same workspace that no other booking used. `linkpool events list` says what became of the event.")),
     (errors.TooLarge, Problem(413, "too-large", "The body is too large",
         "Claims take up to 16 KiB, with metadata of up to 2 KiB; webhooks up to 256 KiB.")),
     (errors.InvalidCustomerId, Problem(422, "invalid-customer-id", "The customer id cannot be used",
@@ -64,7 +68,13 @@ _ROWS: list[tuple[type[errors.LinkpoolError] | None, Problem]] = [
     (None, Problem(405, "method-not-allowed", "This method is not for this address",
         "The Allow header names the methods that are; /docs has every call.")),
     (None, Problem(408, "request-timeout", "The request took too long to arrive",
-        "Send the whole request at once; the server waits 10 seconds for a body.")),
+        "Send the whole request at once; the server waits 10 seconds for a head, and 10 for a body.")),
+    (None, Problem(400, "malformed-request", "This is not HTTP",
+        "The request line, a header or the body's framing cannot be read. Is it HTTP/1.1, without TLS, and not cut?")),
+    (None, Problem(431, "headers-too-large", "The request's head is too large",
+        "Send at most 100 headers and 32 KiB of head; cookies of other sites under the same name are the usual reason.")),
+    (None, Problem(503, "too-many-connections", "The server has no room for another connection",
+        "Try again after Retry-After seconds. Keep connections alive and use them again rather than opening more.")),
     (None, Problem(500, "internal-error", "Something went wrong inside linkpool",
         "This is a defect. Its request id stands in the server's log, with the reason.")),
     (None, Problem(503, "webhooks-unconfigured", "This workspace has no webhook secret",
@@ -73,7 +83,12 @@ _ROWS: list[tuple[type[errors.LinkpoolError] | None, Problem]] = [
 
 BY_NAME = {problem.name: problem for _, problem in _ROWS}
 _BY_ERROR = {kind: problem for kind, problem in _ROWS if kind is not None}
-_RETRY_SECONDS = {"recovering": 1, "store-unavailable": 1, "ledger-unavailable": 5}
+_RETRY_SECONDS = {
+    "recovering": 1,
+    "store-unavailable": 1,
+    "ledger-unavailable": 5,
+    "too-many-connections": 2,
+}
 
 
 def problem_of(error: errors.LinkpoolError) -> Problem:

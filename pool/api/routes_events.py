@@ -10,6 +10,7 @@ from pool.api import problems
 from pool.api.access import TheCaller, TheService
 from pool.api.answers import iso
 from pool.api.bodies import (
+    Assignment,
     EventAnswer,
     EventsAnswer,
     EventView,
@@ -71,8 +72,20 @@ async def list_events(
 async def replay(event_id: str, caller: TheCaller, service: TheService) -> EventAnswer:
     """Look at an event again, now; the answer says what became of it."""
     caller.check_everywhere(Scope.ADMIN)
-    event = await service.parts.bookings.replay(event_id)
-    await service.parts.ledger.audit.add(caller.key_id, "replay", None, "", {"event": event.id})
+    event = await service.parts.bookings.replay(event_id, caller.key_id)
+    return EventAnswer(event=event_view(event))
+
+
+@router.post(
+    "/events/{event_id}/assign",
+    responses=problem_answers(400, 401, 403, 404, 409, 413, 422, 503),
+)
+async def assign(
+    event_id: str, body: Assignment, caller: TheCaller, service: TheService
+) -> EventAnswer:
+    """Give an event that matched no link to the link you name; again is harmless."""
+    caller.check_everywhere(Scope.ADMIN)
+    event = await service.parts.bookings.assign(event_id, body.slug, caller.key_id, body.reason)
     return EventAnswer(event=event_view(event))
 
 

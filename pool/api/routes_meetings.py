@@ -18,7 +18,7 @@ from pool.errors import LedgerError
 from pool.keys import Scope
 from pool.meetings import Meeting
 from pool.nudges import TOP_UP
-from pool.status import URGENCY, MeetingStatus, statuses
+from pool.status import MeetingStatus, statuses, urgency
 
 router = APIRouter(
     prefix="/v1/meetings",
@@ -37,7 +37,7 @@ async def list_meetings(caller: TheCaller, service: TheService) -> MeetingsAnswe
         if caller.meetings is None or meeting.sid in caller.meetings
     ]
     found, counted = await _statuses(service, meetings)
-    found.sort(key=lambda status: (URGENCY[status.state], status.meeting.sid))
+    found.sort(key=urgency)
     return MeetingsAnswer(meetings=[MeetingView.of(each, counted=counted) for each in found])
 
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from pool.api.draining import DrainingProtocol
-from pool.logs import configure_logging
+from pool.logs import configure_logging, log_strays
 from pool.metrics import share_metrics
 from pool.settings import Settings, load
+from pool.tracing import open_tracing
 
 if TYPE_CHECKING:
     from pool.api.app import Application
@@ -23,12 +24,13 @@ START_SECONDS = 15  # for a process to serve before the one it replaces is told 
 
 def make_application() -> Application:
     """What each server process runs; reads the settings from its environment."""
+    settings = load()
+    configure_logging(log_format=settings.log_format, log_level=settings.log_level)
+    log_strays()
     # Here and not above: the metrics library must find its directory when it is imported.
     from pool.api.app import Application
 
-    settings = load()
-    configure_logging(log_format=settings.log_format, log_level=settings.log_level)
-    application = Application(settings)
+    application = Application(settings, open_tracing("api"))
     # What is loaded now stays: the collector need not look at it again. And what claims
     # leave behind is freed by counting; full collections only cost pauses.
     gc.collect()

@@ -24,6 +24,7 @@ from pool.logs import configure_logging
 from pool.settings import PREFIX, Settings, load
 from pool.up.data_dir import ENVIRONMENT
 
+ACTOR = "command line"  # in the audit log
 DONE, FAILED, WRONG_USAGE, NOT_REACHABLE = 0, 1, 2, 3
 
 DataDir = Annotated[

@@ -7,11 +7,22 @@ from typing import Annotated
 
 import typer
 
-from pool.cli.common import AsJson, DataDir, print_json, print_table, run, settings_for
+from pool.cli.common import (
+    ACTOR,
+    AsJson,
+    DataDir,
+    ReasonOption,
+    print_json,
+    print_table,
+    run,
+    settings_for,
+)
 from pool.compose import compose
 from pool.ledger.records import EventState, InboxEvent
 
 app = typer.Typer(help="The webhook inbox.", no_args_is_help=True)
+
+EventId = Annotated[str, typer.Argument(metavar="ID")]
 
 
 @app.command("list")
@@ -37,19 +48,35 @@ def list_events(
 
 
 @app.command()
-def replay(
-    event_id: Annotated[str, typer.Argument(metavar="ID")], data_dir: DataDir = None
-) -> None:
+def replay(event_id: EventId, reason: ReasonOption = "", data_dir: DataDir = None) -> None:
     """Look at an event again, now."""
     settings = settings_for(data_dir)
 
     async def work() -> InboxEvent:
         async with compose(settings) as parts:
-            event = await parts.bookings.replay(event_id)
-            await parts.ledger.audit.add("command line", "replay", None, "", {"event": event_id})
-            return event
+            return await parts.bookings.replay(event_id, ACTOR, reason)
 
-    event = run(work)
+    _say(run(work))
+
+
+@app.command()
+def assign(
+    event_id: EventId,
+    slug: Annotated[str, typer.Argument(help="The link that the booking used.")],
+    reason: ReasonOption = "",
+    data_dir: DataDir = None,
+) -> None:
+    """Give an event that matched no link to this one, and settle it."""
+    settings = settings_for(data_dir)
+
+    async def work() -> InboxEvent:
+        async with compose(settings) as parts:
+            return await parts.bookings.assign(event_id, slug, ACTOR, reason)
+
+    _say(run(work))
+
+
+def _say(event: InboxEvent) -> None:
     sys.stdout.write(
         f"{event.id} is {event.state.value}{': ' + event.reason if event.reason else ''}\n"
     )

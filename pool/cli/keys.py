@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
 from pool.addresses import database_url
 from pool.cli.common import (
+    ACTOR,
     WRONG_USAGE,
     AsJson,
     DataDir,
@@ -19,7 +19,7 @@ from pool.cli.common import (
     run,
     settings_for,
 )
-from pool.keys import Scope, make_key
+from pool.keys import Scope, issue_key, revoke_key
 from pool.ledger import Ledger
 from pool.ledger.records import ApiKey
 from pool.links import is_sid
@@ -45,23 +45,16 @@ def create(
         if not is_sid(sid):
             fail(f"--meeting {sid!r}: a SID has 1 to 64 letters, digits, - and _", WRONG_USAGE)
     scopes = frozenset(each.value for each in scope or [Scope.CLAIM])
-    key, record = make_key(scopes, frozenset(meeting) if meeting else None, label)
+    meetings = frozenset(meeting) if meeting else None
     ledger = Ledger.open(database_url(settings_for(data_dir)))
 
-    async def work() -> None:
+    async def work() -> tuple[str, ApiKey]:
         try:
-            await ledger.keys.add(record)
-            await ledger.audit.add(
-                "command line",
-                "key-create",
-                None,
-                label,
-                {"id": record.id, "scopes": sorted(scopes)},
-            )
+            return await issue_key(ledger, scopes, meetings, label, ACTOR)
         finally:
             await ledger.close()
 
-    run(work)
+    key, record = run(work)
     if as_json:
         print_json({"key": key} | _view(record))
     else:
@@ -95,19 +88,13 @@ def revoke(
     """Revoke a key; API processes heed it within 5 seconds."""
     ledger = Ledger.open(database_url(settings_for(data_dir)))
 
-    async def work() -> bool:
+    async def work() -> None:
         try:
-            revoked = await ledger.keys.revoke(key_id, datetime.now(UTC))
-            if revoked:
-                await ledger.audit.add("command line", "key-revoke", None, "", {"id": key_id})
-            return revoked
+            await revoke_key(ledger, key_id, ACTOR)
         finally:
             await ledger.close()
 
-    if not run(work):
-        fail(
-            f"there is no live key with the id {key_id}; `linkpool keys list` has them", WRONG_USAGE
-        )
+    run(work)
     sys.stdout.write(f"revoked {key_id}\n")
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import Select, insert, select
 
 from pool.ledger.database import Database
 from pool.ledger.records import AuditEntry
@@ -41,10 +42,45 @@ class Audit:
                 )
             )
 
-    async def list(self, limit: int = 100, meeting_sid: str | None = None) -> _Entries:
-        """The latest actions, the newest first, all or those on one meeting."""
+    async def list(
+        self,
+        limit: int = 100,
+        meeting_sid: str | None = None,
+        *,
+        actor: str | None = None,
+        among: Collection[str] | None = None,
+        before_id: int | None = None,
+    ) -> _Entries:
+        """The latest actions, the newest first: all, or those on a meeting or by an actor.
+
+        `among` leaves only actions on these meetings; `before_id` gives the page that comes
+        after the one which ended with this entry.
+        """
         statement = select(audit).order_by(audit.c.id.desc()).limit(limit)
         if meeting_sid is not None:
             statement = statement.where(audit.c.meeting_sid == meeting_sid)
+        if actor is not None:
+            statement = statement.where(audit.c.actor == actor)
+        if among is not None:
+            statement = statement.where(self._database.among(audit.c.meeting_sid, among))
+        if before_id is not None:
+            statement = statement.where(audit.c.id < before_id)
+        return await self._list(statement)
+
+    async def of_events(self, event_ids: Collection[str]) -> _Entries:
+        """What people did to these webhook events, the oldest first."""
+        if not event_ids:
+            return []
+        statement = (
+            select(audit)
+            .where(
+                audit.c.action.in_(("assign", "replay")),
+                audit.c.detail["event"].as_string().in_(list(event_ids)),
+            )
+            .order_by(audit.c.id)
+        )
+        return await self._list(statement)
+
+    async def _list(self, statement: Select[Any]) -> _Entries:
         async with self._database.read() as connection:
             return [AuditEntry(*row) for row in await connection.execute(statement)]

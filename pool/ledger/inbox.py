@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Row, Select, Update, case, func, or_, select, update
 
-from pool.errors import UnknownEvent
+from pool.errors import NotAssignable, UnknownEvent
 from pool.ledger.columns import storable
 from pool.ledger.database import Database
-from pool.ledger.records import EventState, InboxEvent, NewEvent
-from pool.ledger.tables import inbox
+from pool.ledger.records import ASSIGNED, EventState, InboxEvent, NewEvent
+from pool.ledger.tables import inbox, links
 
 _Events = list[InboxEvent]  # Inbox.list hides the builtin
 _STATE = list(inbox.c.keys()).index("state")
@@ -75,16 +76,40 @@ class Inbox:
         )
 
     async def list(
-        self, state: str | None = None, *, meeting_sid: str | None = None, limit: int = 100
+        self,
+        state: str | None = None,
+        *,
+        meeting_sid: str | None = None,
+        among: Collection[str] | None = None,
+        limit: int = 100,
+        offset: int = 0,
     ) -> _Events:
-        """Events, the newest first, all or those of a state or meeting."""
+        """Events, the newest first, all or those of a state or meeting.
+
+        `among` leaves only events of these meetings: of the link that an event was matched
+        to, or where there is none of the meeting it names itself.
+        """
         statement = select(inbox)
+        if among is not None:
+            matched = inbox.outerjoin(links, links.c.slug == inbox.c.slug)
+            owner = func.coalesce(links.c.meeting_sid, inbox.c.meeting_sid)
+            statement = statement.select_from(matched).where(self._database.among(owner, among))
         if state is not None:
             statement = statement.where(inbox.c.state == state)
         if meeting_sid is not None:
             statement = statement.where(inbox.c.meeting_sid == meeting_sid)
         order = (inbox.c.received_at.desc(), inbox.c.id)
-        return await self._list(statement.order_by(*order).limit(limit))
+        return await self._list(statement.order_by(*order).limit(limit).offset(offset))
+
+    async def of_link(self, slug: str, booking_sid: str | None) -> _Events:
+        """The events that were matched to a link, and those unmatched that name its booking."""
+        statement = select(inbox).where(inbox.c.slug == slug)
+        if booking_sid is not None:
+            unmatched = select(inbox).where(
+                inbox.c.state == EventState.UNMATCHED, inbox.c.booking_sid == booking_sid
+            )
+            return await self._list(statement) + await self._list(unmatched.limit(100))
+        return await self._list(statement)
 
     async def count(self, state: str) -> int:
         """How many events are in this state."""
@@ -164,6 +189,31 @@ class Inbox:
         if row is None:
             raise UnknownEvent(f"there is no event {event_id}")
         return _event(row)
+
+    async def assign(self, event_id: str, slug: str) -> InboxEvent:
+        """Makes an event pending again, due at once, as one that a person gave to this link.
+
+        One that is settled with this very link is left as it is. Raises NotAssignable if it
+        belongs to another link by now, and UnknownEvent.
+        """
+        statement = (
+            _reopen(update(inbox))
+            .where(
+                inbox.c.id == event_id,
+                inbox.c.state != EventState.SETTLED,
+                or_(inbox.c.slug.is_(None), inbox.c.slug == storable(slug)),
+            )
+            .values(slug=storable(slug), match=ASSIGNED, reason="")
+            .returning(*inbox.c)
+        )
+        async with self._database.write() as connection:
+            row = (await connection.execute(statement)).one_or_none()
+        kept = _event(row) if row is not None else await self.get(event_id)
+        if kept is None:
+            raise UnknownEvent(f"there is no event {event_id}")
+        if kept.slug != slug:
+            raise NotAssignable("the event belongs to another link already")
+        return kept
 
     async def reopen_unmatched(self, older_than: datetime, limit: int = 100) -> int:
         """Makes unmatched events pending again that were last looked at before that time.

@@ -12,6 +12,7 @@ from pool.ledger.inbox import Inbox
 from pool.ledger.keys import Keys
 from pool.ledger.links import Links
 from pool.ledger.meetings import Meetings
+from pool.ledger.search import Search
 
 
 class Ledger:
@@ -30,6 +31,7 @@ class Ledger:
         self.keys = Keys(database)
         self.audit = Audit(database)
         self.facts = Facts(database)
+        self.search = Search(database)
 
     @classmethod
     def open(cls, database_url: str) -> Ledger:

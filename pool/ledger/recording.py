@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, NamedTuple
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, and_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pool.ledger.bulk import given_links, insert_links
@@ -15,7 +15,7 @@ from pool.ledger.columns import storable
 from pool.ledger.database import Database
 from pool.ledger.records import Recorded, RecordedClaim
 from pool.ledger.rows import LINK, email_key, links_of
-from pool.ledger.tables import links
+from pool.ledger.tables import links, literal_state
 from pool.links import Link, State, may_move
 
 _SETTLED = (State.CONSUMED, State.CANCELLED)
@@ -101,6 +101,12 @@ async def record(database: Database, claims: Sequence[RecordedClaim]) -> Recorde
     settled: list[Link] = []
     while claims:
         async with database.write() as connection:
+            bound = await _bind_fresh(database, connection, claims)
+            written += len(bound)
+            # Of a slug that stands here twice, the first claim was bound.
+            claims = [claim for claim in claims if bound.pop(claim.slug, None) is not claim]
+            if not claims:
+                break
             plan = _plan(await _kept(database, connection, claims), claims)
             await _bind(database, connection, plan.binds)
             raced = await _insert(database, connection, plan.inserts)
@@ -114,6 +120,32 @@ async def record(database: Database, claims: Sequence[RecordedClaim]) -> Recorde
         # again; in a new transaction, because taking more locks now could deadlock.
         claims = [claim for claim in claims if claim.slug in raced]
     return Recorded(written, tuple(conflicts), tuple(settled), tuple(forgotten))
+
+
+async def _bind_fresh(
+    database: Database, connection: AsyncConnection, claims: Sequence[RecordedClaim]
+) -> dict[str, RecordedClaim]:
+    """Binds those whose link is fresh, as almost all are, without a look; which they are."""
+    first = {claim.slug: claim for claim in reversed(claims)}
+    given = given_links(database, [_claimed(claim) for claim in first.values()])
+    is_fresh: ColumnElement[bool] = and_(
+        links.c.state == literal_state(State.FRESH),
+        links.c.customer_id.is_(None),
+        links.c.forgotten_at.is_(None),
+    )
+    if database.sqlite_path is None:
+        # Locked in the order of their slugs, as all that lock rows do. SQLite locks no rows,
+        # and would walk through all that is given for each of these.
+        locked = select(links.c.slug).where(database.among(links.c.slug, first), is_fresh)
+        is_fresh = links.c.slug.in_(locked.order_by(links.c.slug).with_for_update())
+    statement = (
+        update(links)
+        .where(links.c.slug == given.c.slug, is_fresh)
+        .values({each.name: each for each in given.c if each.name != "slug"})
+        .values(state=State.CLAIMED)
+        .returning(links.c.slug)
+    )
+    return {slug: first[slug] for slug in await connection.scalars(statement)}
 
 
 async def _kept(
@@ -137,7 +169,7 @@ async def _bind(
 ) -> None:
     if not binds:
         return
-    rows = [_claimed(claim) | {"slug": claim.slug, "state": state} for state, claim in binds]
+    rows = [_claimed(claim) | {"state": state} for state, claim in binds]
     given = given_links(database, rows)
     await connection.execute(
         update(links)
@@ -153,7 +185,6 @@ async def _insert(
     rows = [
         _claimed(claim)
         | {
-            "slug": claim.slug,
             "url": claim.url,
             "meeting_sid": claim.meeting_sid,
             "state": State.CLAIMED,
@@ -168,6 +199,7 @@ async def _insert(
 def _claimed(claim: RecordedClaim) -> dict[str, Any]:
     email = None if claim.email is None else storable(claim.email)
     return {
+        "slug": claim.slug,
         "source": claim.source,
         "customer_id": claim.customer_id,
         "email": email,

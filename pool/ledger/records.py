@@ -12,10 +12,10 @@ import msgspec
 from pool.links import Link, Source, State
 
 EventSource = Literal["webhook", "reconcile"]
+ASSIGNED = "assigned"  # how an event was matched: a person said so
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedClaim:
+class RecordedClaim(msgspec.Struct, frozen=True, gc=False):
     """One claim on its way from Redis into the ledger."""
 
     slug: str
@@ -39,20 +39,19 @@ class Recorded:
     forgotten: tuple[RecordedClaim, ...] = ()  # their customers were erased since
 
 
-class Binding(msgspec.Struct, frozen=True, gc=False):
+class Binding(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """One customer's link, as recovery loads it back into Redis.
 
-    A Struct and not a dataclass: recovery reads a million of them.
+    A Struct, and times in milliseconds since 1970: recovery reads a million of them.
     """
 
     customer_id: str
     slug: str
-    url: str
     state: State
     source: Source
-    claimed_at: datetime
-    lapses_at: datetime | None
-    consumed_at: datetime | None
+    claimed_at_ms: int
+    lapses_at_ms: int | None
+    consumed_at_ms: int | None
     booking_sid: str | None
 
 

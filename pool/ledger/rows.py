@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import Any
-
-from sqlalchemy import Row
 
 from pool.ledger.tables import links
 from pool.links import Link, State
@@ -16,17 +14,17 @@ LINK: tuple[Any, ...] = tuple(links.c[field.name] for field in fields(Link))
 _STATE = [field.name for field in fields(Link)].index("state")
 
 
-def links_of(rows: Iterable[Row[Any]]) -> list[Link]:
+def links_of(rows: Iterable[Sequence[Any]]) -> list[Link]:
     """The links of rows that hold the columns LINK."""
     return [_link(row) for row in rows]
 
 
-def link_of(rows: Iterable[Row[Any]]) -> Link | None:
+def link_of(rows: Iterable[Sequence[Any]]) -> Link | None:
     """The first link, if there is any row."""
     return next(iter(links_of(rows)), None)
 
 
-def _link(row: Row[Any]) -> Link:
+def _link(row: Sequence[Any]) -> Link:
     values: list[Any] = list(row)
     values[_STATE] = State(values[_STATE])
     return Link(*values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import Any, Literal
 
 import msgspec
@@ -21,8 +21,7 @@ class Outcome(StrEnum):
     LIMITED = "limited"
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """One customer's part of a batch; `claim` is there exactly for new and reused."""
 
     outcome: Outcome
@@ -38,9 +37,11 @@ class Batch:
     nudge: bool  # a top-up should be asked for
 
 
-@dataclass(frozen=True, slots=True)
-class Level:
-    """How one pool is, at one moment. Times are milliseconds by Redis's clock."""
+class Level(msgspec.Struct, frozen=True, gc=False):
+    """How one pool is, at one moment. Times are milliseconds by Redis's clock.
+
+    A Struct: a sweep reads thousands.
+    """
 
     sid: str
     fresh: int
@@ -50,7 +51,21 @@ class Level:
     claims_per_second: float
     oldest_fresh_seconds: float | None
     block: Block | None
+    published: str  # digest of the meeting as it is published here; empty if it is not
+    target: int | None  # below which claims ask for a top-up
     now_ms: int
+    totals: Totals
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What was ever counted of one meeting. Only their growth means something: a Redis that
+    lost its data starts again at 0.
+    """
+
+    claims: int = 0  # answered with a link that was new to the customer
+    top_ups: int = 0  # links that entered the pool
+    bookings: int = 0
 
 
 class Block(msgspec.Struct, frozen=True):
@@ -70,9 +85,8 @@ class Block(msgspec.Struct, frozen=True):
         return Block(self.reason, self.since_ms, now_ms + int(probe_seconds * 1000))
 
 
-@dataclass(frozen=True, slots=True)
-class StreamedClaim:
-    """A claim as the stream holds it for the recorder."""
+class StreamedClaim(msgspec.Struct, frozen=True, gc=False):
+    """A claim as the stream holds it for the recorder. Others may share its entry."""
 
     entry_id: str
     slug: str
@@ -83,13 +97,80 @@ class StreamedClaim:
     claimed_at_ms: int
 
 
-class Redo(msgspec.Struct, frozen=True, gc=False):
+class Redo(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """A claim this process answered, kept to be asserted again after a fence."""
 
     customer_id: str
     claim: Claim
     ttl_ms: int
     payload: bytes
+
+
+class Span(Enum):
+    """How far back a history reaches, and how fine it is."""
+
+    HOUR = (10, 3_600)
+    DAY = (60, 86_400)
+    WEEK = (3_600, 7 * 86_400)
+    FIVE_WEEKS = (3_600, 35 * 86_400)
+
+    def __init__(self, step_seconds: int, seconds: int) -> None:
+        self.step_seconds = step_seconds
+        self.seconds = seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One meeting as a sweep saw it, and what happened since the sample before."""
+
+    at_ms: int  # the beginning of the slot in which it was taken
+    level: int
+    lowest: int  # the lowest level that any sweep saw since the sample before
+    target: int
+    claims: int
+    top_ups: int
+    bookings: int
+    covers_seconds: int  # the time since the sample before, over which the counts were made
+    after_gap: bool  # nobody looked for longer than usual: a chart should break its line here
+
+    @property
+    def claims_per_second(self) -> float:
+        """Claims over the time the sample covers."""
+        return self.claims / self.covers_seconds
+
+    @property
+    def top_ups_per_second(self) -> float:
+        """Links that entered the pool, over the time the sample covers."""
+        return self.top_ups / self.covers_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The history of one meeting, oldest first. Times in which nobody looked have no samples."""
+
+    sid: str
+    step_seconds: int
+    begin_ms: int  # the window, whether there are samples or not
+    end_ms: int
+    samples: tuple[Sample, ...]
+
+    def stretches(self) -> list[tuple[Sample, ...]]:
+        """The samples, parted where there are gaps."""
+        parted: list[list[Sample]] = []
+        for sample in self.samples:
+            if sample.after_gap or not parted:
+                parted.append([])
+            parted[-1].append(sample)
+        return [tuple(stretch) for stretch in parted]
+
+
+@dataclass(frozen=True, slots=True)
+class Spark:
+    """The last minutes of one meeting, a value per 10 s, oldest first; None: nobody looked."""
+
+    sid: str
+    claims_per_second: tuple[float | None, ...]
+    top_ups_per_second: tuple[float | None, ...]
 
 
 def payload(

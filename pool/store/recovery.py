@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
 
 from redis.asyncio import Redis
 
@@ -19,8 +18,7 @@ class RecoveryLost(StoreError):
     """Somebody else recovers this pool by now, or another server answers."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rebind:
+class Rebind(NamedTuple):
     """What one binding should be: bound for `ttl_ms` (0: for good), or dropped."""
 
     customer_id: str
@@ -60,26 +58,30 @@ class Recovery:
         return str(identity.decode())
 
     async def bind(self, sid: str, token: str, rebinds: Sequence[Rebind]) -> None:
-        """Puts bindings back as the ledger knows them."""
-        args: list[str | int] = [token]
-        for rebind in rebinds:
-            args += [rebind.what, pack(rebind.claim), rebind.ttl_ms]
-        await self._put(sid, (self._names.name(sid, each.customer_id) for each in rebinds), args)
+        """Puts bindings back as the ledger knows them, in this order."""
+        name = self._names.name
+        lines = [
+            f"{name(sid, customer_id)} {ttl_ms if what == 'bind' else what} {pack(claim)}\n"
+            for customer_id, claim, what, ttl_ms in rebinds
+        ]
+        await self._put(sid, token, lines)
 
     async def drop(self, sid: str, token: str, bindings: Sequence[tuple[str, str]]) -> None:
         """Drops bindings, given as (customer name, slug), that must not be there any more."""
-        args: list[str | int] = [token]
-        for _, slug in bindings:
-            args += ["drop", pack(Claim(slug, "claimed", "pool", 0)), 0]
-        await self._put(sid, [name for name, _ in bindings], args)
+        lines = [
+            f"{name} drop {pack(Claim(slug, 'claimed', 'pool', 0))}\n" for name, slug in bindings
+        ]
+        await self._put(sid, token, lines)
 
-    async def _put(self, sid: str, names: Iterable[str], args: list[str | int]) -> None:
+    async def _put(self, sid: str, token: str, lines: list[str]) -> None:
+        # One argument for all: a key and three arguments for each take far longer. No value
+        # holds the end of a line, for no id that we take holds control characters.
         with store_errors():
             status = await scripts.run(
                 self._redis,
                 "recover_bind",
-                [keys.recovery_lock(sid), *(keys.binding(sid, name) for name in names)],
-                args,
+                [keys.recovery_lock(sid), keys.binding(sid, "")],
+                [token, "".join(lines)],
             )
         _check(status, sid)
 

@@ -145,6 +145,7 @@ def test_the_keys_of_a_meeting_or_workspace_share_a_slot() -> None:
         keys.nudged,
         keys.block,
         keys.recovery_lock,
+        lambda sid: keys.history(sid, 10, 1),
     )
     of_workspace = (keys.budget, keys.workspace_block, keys.top_up_lock)
     for kind in of_meeting:
@@ -152,7 +153,8 @@ def test_the_keys_of_a_meeting_or_workspace_share_a_slot() -> None:
     assert re.findall(r"\{(.*?)\}", keys.binding("s1", "name")) == ["s1"]
     for kind in of_workspace:
         assert re.findall(r"\{(.*?)\}", kind("s1")) == ["w:s1"], "no meeting's tag"
-    named = {*of_meeting, *of_workspace, keys.binding, keys.task_lock}
+    of_all = {keys.task_lock, keys.history_taken}
+    named = {*of_meeting[:-1], *of_workspace, keys.binding, keys.history, *of_all}
     assert {kind for _, kind in inspect.getmembers(keys, inspect.isfunction)} == named
 
 

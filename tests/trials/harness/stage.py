@@ -204,14 +204,20 @@ class Stage:
         return self.servers
 
     def start_worker(self) -> None:
-        """Starts a Celery worker and beat."""
+        """Starts a Celery worker and beat; returns once a sweep ran."""
         environ = self.environ("worker")
         self.worker = Process(
             [PYTHON, "-m", "worker", "worker"], self.log("worker"), environ=environ
         )
         self.beat = Process([PYTHON, "-m", "worker", "beat"], self.log("beat"), environ=environ)
+        started_at = time.time()
         self.worker.start()
         self.beat.start()
+        until(lambda: self.swept_at() > started_at, 60, "a worker sweeps")
+
+    def swept_at(self) -> float:
+        """When a worker last swept, in seconds since 1970."""
+        return float(self.redis.get(keys.HEARTBEAT) or 0) / 1000
 
     def kill_worker(self) -> None:
         """kill -9 of the worker and its children; it is started again."""
@@ -366,6 +372,14 @@ class Stage:
     def evidence(self, tape: Tape, *sids: str, budget: Budget | None = None) -> Evidence:
         """What there is to judge, once all is quiet."""
         self.quiet(*sids)
+        # In this order: top-up may be at work, and gives each link a row before it is pooled.
+        pools = {
+            sid: frozenset(slug.decode() for slug in self.redis.zrange(keys.fresh(sid), 0, -1))
+            for sid in sids
+        }
+        ledger = self.directory / "evidence.sqlite3"
+        with closing(sqlite3.connect(self.ledger)) as now, closing(sqlite3.connect(ledger)) as copy:
+            now.backup(copy)
         provider = None
         if self.sandbox is not None:
             links = self.control("GET", "links")["links"]
@@ -375,11 +389,8 @@ class Stage:
             deaths[server.port] += server.died_at
         return Evidence(
             tape=tape,
-            ledger=self.ledger,
-            pools={
-                sid: frozenset(slug.decode() for slug in self.redis.zrange(keys.fresh(sid), 0, -1))
-                for sid in sids
-            },
+            ledger=ledger,
+            pools=pools,
             provider=provider,
             stock=tuple(self.stock_seen),
             budget=budget,

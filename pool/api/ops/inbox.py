@@ -1,0 +1,161 @@
+"""The inbox: what the provider told, why it matched or not, and what people make of it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from fastapi import Query, Request, Response
+
+from pool.api.access import TheService
+from pool.api.ops.acting import outcome
+from pool.api.ops.forms import Posted
+from pool.api.ops.rendering import render
+from pool.api.ops.routing import views
+from pool.api.ops.sessions import Session, SignedIn
+from pool.api.service import Service
+from pool.errors import Forbidden, MalformedJson, UnknownEvent
+from pool.keys import Scope
+from pool.ledger.records import EventState, InboxEvent
+from pool.ledger.search import Found
+from pool.links import State
+from pool.providers import BookingEvent
+from pool.timelines import how_matched
+
+router = views()
+
+PAGE = 50
+_CANDIDATES = 20
+_WAITING = (EventState.UNMATCHED, EventState.DEAD)  # those that a person can help
+
+
+@router.get("/ops/inbox")
+async def inbox(
+    request: Request,
+    session: SignedIn,
+    service: TheService,
+    state: EventState | None = None,
+    page: Annotated[int, Query(ge=1, le=10_000)] = 1,
+) -> Response:
+    """Events, newest first."""
+    kept = service.parts.ledger.inbox
+    everywhere = session.caller.meetings is None
+    events = await kept.list(
+        state, among=session.caller.meetings, limit=PAGE + 1, offset=(page - 1) * PAGE
+    )
+    return render(
+        request,
+        "inbox.html",
+        session,
+        title="Inbox",
+        events=events[:PAGE],
+        state=state,
+        states=list(EventState),
+        counts={each: await kept.count(each) for each in EventState} if everywhere else {},
+        page=page,
+        more=len(events) > PAGE,
+        how_matched=how_matched,
+    )
+
+
+@router.get("/ops/inbox/{event_id}")
+async def event(
+    event_id: str, request: Request, session: SignedIn, service: TheService
+) -> Response:
+    """One event; what it says of its customer is shown to those who may assign it."""
+    found = await _seen(service, session, event_id)
+    may_act = _may_act(session)
+    said = _said(service, found) if may_act else None
+    return render(
+        request,
+        "event.html",
+        session,
+        title=f"Event {found.event}",
+        event=found,
+        may_act=may_act,
+        said=said,
+        body=_pretty(found.body) if may_act else "",
+        candidates=await _candidates(service, found, said),
+        acts=await service.parts.ledger.audit.of_events([found.id]),
+        waiting=found.state in _WAITING,
+        how_matched=how_matched,
+    )
+
+
+@router.post("/ops/inbox/{event_id}/replay")
+async def replay(event_id: str, request: Request, action: Posted, service: TheService) -> Response:
+    """Looks at an event again, now."""
+    action.caller.check_everywhere(Scope.ADMIN)
+
+    async def work() -> str:
+        after = await service.parts.bookings.replay(
+            event_id, action.caller.key_id, action.form.text("reason", label="Reason")
+        )
+        return f"Replayed. The event is {_what_became(after)}."
+
+    return await outcome(request, f"/ops/inbox/{event_id}", work())
+
+
+@router.post("/ops/inbox/{event_id}/assign")
+async def assign(event_id: str, request: Request, action: Posted, service: TheService) -> Response:
+    """Gives an event to a link."""
+    action.caller.check_everywhere(Scope.ADMIN)
+
+    async def work() -> str:
+        slug = action.form.text("slug", label="Link", required=True)
+        after = await service.parts.bookings.assign(
+            event_id, slug.rpartition("/")[2], action.caller.key_id, action.reason
+        )
+        return f"Assigned. The event is {_what_became(after)}."
+
+    return await outcome(request, f"/ops/inbox/{event_id}", work())
+
+
+def _may_act(session: Session) -> bool:
+    # As the API has it: an event may turn out to be about any meeting.
+    return session.may_act and session.caller.meetings is None
+
+
+async def _seen(service: Service, session: Session, event_id: str) -> InboxEvent:
+    found = await service.parts.ledger.inbox.get(event_id)
+    if found is None:
+        raise UnknownEvent("there is no event of this id in the inbox")
+    if session.caller.meetings is not None:
+        link = await service.parts.ledger.links.get(found.slug) if found.slug else None
+        sid = link.meeting_sid if link else found.meeting_sid
+        if sid is None or not session.sees(sid):
+            raise Forbidden("this key may not see this event")
+    return found
+
+
+def _said(service: Service, event: InboxEvent) -> BookingEvent | None:
+    provider = service.parts.providers.get(event.workspace)
+    try:
+        return provider.parse_event(event.body) if provider else None
+    except MalformedJson:
+        return None
+
+
+async def _candidates(
+    service: Service, event: InboxEvent, said: BookingEvent | None
+) -> list[Found]:
+    """Links that this booking may have used: those claimed with its e-mail."""
+    if said is None or said.email is None or event.state not in _WAITING:
+        return []
+    sids = [each.sid for each in service.registry.all() if each.workspace == event.workspace]
+    found = await service.parts.ledger.search.links(said.email, sids, limit=_CANDIDATES)
+    return [each for each in found if each.link.state in (State.CLAIMED, State.LAPSED)]
+
+
+def _pretty(body: bytes) -> str:
+    if not body:
+        return ""
+    try:
+        return msgspec.json.format(body, indent=2).decode("utf-8", "replace")
+    except msgspec.MsgspecError:
+        return body.decode("utf-8", "replace")
+
+
+def _what_became(event: InboxEvent) -> str:
+    why = event.reason or (event.last_error or "")
+    return f"{event.state.value}{': ' + why if why else ''}"

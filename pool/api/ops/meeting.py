@@ -1,0 +1,232 @@
+"""One meeting: how its pool is and was, and what operators do to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from fastapi import APIRouter, Request, Response
+
+from pool.api.access import Sid, TheService
+from pool.api.ops.acting import outcome
+from pool.api.ops.charts import WINDOWS, charts, rows
+from pool.api.ops.forms import Posted
+from pool.api.ops.meeting_settings import changes_of, shown
+from pool.api.ops.rendering import render
+from pool.api.ops.routing import views
+from pool.api.ops.sessions import SignedIn
+from pool.api.ops.words import count_words, duration_words
+from pool.api.service import Service
+from pool.errors import InvalidRequest, LedgerError
+from pool.keys import Scope
+from pool.ledger.records import AuditEntry
+from pool.links import State
+from pool.meetings import Meeting
+from pool.nudges import TOP_UP
+from pool.status import MeetingStatus, statuses
+from pool.store.records import Span
+
+router: APIRouter = views()
+
+_SPANS = {"hour": Span.HOUR, "day": Span.DAY, "week": Span.WEEK}
+_AGE_EDGES_SECONDS = (60, 600, 3_600, 6 * 3_600, 86_400, 7 * 86_400)
+_AGE_WORDS = (
+    "under 1 min", "1 to 10 min", "10 to 60 min", "1 to 6 h", "6 to 24 h", "1 to 7 days", "older",
+)  # fmt: skip
+_ACTS_SHOWN = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One bar of several: a count, and its share of the longest in percent."""
+
+    label: str
+    count: int
+    percent: float
+    words: str = ""
+
+
+@router.get("/ops/meetings/{sid}")
+async def meeting(
+    sid: Sid, request: Request, session: SignedIn, service: TheService, span: str = "hour"
+) -> Response:
+    """Everything about one meeting."""
+    session.caller.check(Scope.READ, sid)
+    window = next((each for each in WINDOWS if each.name == span), WINDOWS[0])
+    found = await service.registry.find(sid)
+    status, acts = await _from_ledger(service, found)
+    series = await service.parts.store.history.read(sid, _SPANS[window.name])
+    ages = await service.parts.store.ages.count(sid, _AGE_EDGES_SECONDS)
+    return render(
+        request,
+        "meeting.html",
+        session,
+        title=sid,
+        sid=sid,
+        pool=status,
+        windows=WINDOWS,
+        window=window,
+        charts=charts(series, window),
+        rows=rows(series, window),
+        funnel=funnel(status.counts),
+        withdrawn=[
+            (state.value, status.counts[state])
+            for state in (State.LAPSED, State.RETIRED, State.QUARANTINED)
+            if status.counts.get(state)
+        ],
+        ages=_shares(zip(_AGE_WORDS, ages, strict=True)),
+        settings=shown(found),
+        span_words=span_words,
+        acts=acts,
+    )
+
+
+async def _from_ledger(
+    service: Service, meeting: Meeting
+) -> tuple[MeetingStatus, list[AuditEntry] | None]:
+    """The status, and the latest acts; while the ledger is away no counts, and None."""
+    store, ledger = service.parts.store, service.parts.ledger
+    try:
+        [status] = await statuses(store, ledger, [meeting])
+        return status, await ledger.audit.list(_ACTS_SHOWN, meeting.sid)
+    except LedgerError:
+        [status] = await statuses(store, None, [meeting])
+        return status, None
+
+
+def funnel(counts: Mapping[State, int]) -> list[Share]:
+    """How many links were ever claimed, booked of those, and cancelled of those."""
+    cancelled = counts.get(State.CANCELLED, 0)
+    booked = counts.get(State.CONSUMED, 0) + cancelled
+    claimed = booked + counts.get(State.CLAIMED, 0) + counts.get(State.LAPSED, 0)
+
+    def share(label: str, count: int, of: int, what: str) -> Share:
+        words = f"{100 * count / of:.0f} % of those {what}" if of and what else ""
+        return Share(label, count, round(100 * count / max(1, claimed), 1), words)
+
+    return [
+        share("Claimed", claimed, claimed, ""),
+        share("Consumed", booked, claimed, "claimed"),
+        share("Cancelled", cancelled, booked, "consumed"),
+    ]
+
+
+def span_words(low_seconds: float, high_seconds: float | None) -> str:
+    """A range of time: 4 to 9 min; more than a day has no end."""
+    low = duration_words(low_seconds)
+    if high_seconds is None:
+        return f"{low} to over a day"
+    high = duration_words(high_seconds)
+    if low == high:
+        return f"about {high}"
+    same_unit = low.partition(" ")[2] == high.partition(" ")[2]
+    return f"{low.partition(' ')[0] if same_unit else low} to {high}"
+
+
+def _shares(counted: Iterable[tuple[str, int]]) -> list[Share]:
+    pairs = list(counted)
+    most = max((count for _, count in pairs), default=0) or 1
+    return [Share(label, count, round(100 * count / most, 1)) for label, count in pairs]
+
+
+# -- actions -------------------------------------------------------------------
+
+
+@router.post("/ops/meetings/{sid}/pause")
+async def pause(sid: Sid, request: Request, action: Posted, service: TheService) -> Response:
+    """Stops top-up and new claims."""
+    action.caller.check(Scope.ADMIN, sid)
+
+    async def work() -> str:
+        reason = action.reason
+        service.registry.put(await service.administration.pause(sid, reason, action.caller.key_id))
+        return "Paused. Customers who hold a link still get it; nobody else gets one."
+
+    return await outcome(request, _page(sid), work())
+
+
+@router.post("/ops/meetings/{sid}/resume")
+async def resume(sid: Sid, request: Request, action: Posted, service: TheService) -> Response:
+    """Ends a pause or a block."""
+    action.caller.check(Scope.ADMIN, sid)
+
+    async def work() -> str:
+        reason = action.reason
+        found = await service.administration.resume(sid, reason, action.caller.key_id)
+        service.registry.put(found)
+        service.nudges.send(TOP_UP, workspace=found.workspace)
+        return "Resumed. Claims are answered again, and a top-up was asked for."
+
+    return await outcome(request, _page(sid), work())
+
+
+@router.post("/ops/meetings/{sid}/top-up")
+async def top_up(sid: Sid, request: Request, action: Posted, service: TheService) -> Response:
+    """Asks for a top-up now."""
+    action.caller.check(Scope.ADMIN, sid)
+
+    async def work() -> str:
+        reason = action.reason
+        found = await service.administration.top_up(sid, reason, action.caller.key_id)
+        service.nudges.send(TOP_UP, workspace=found.workspace)
+        return "Top-up asked for. A worker makes links now, as fast as the budget allows."
+
+    return await outcome(request, _page(sid), work())
+
+
+@router.get("/ops/meetings/{sid}/drain")
+async def drain_form(
+    sid: Sid, request: Request, session: SignedIn, service: TheService
+) -> Response:
+    """Says what a drain would do, and asks for the SID."""
+    session.caller.check(Scope.ADMIN, sid)
+    return render(
+        request,
+        "drain.html",
+        session,
+        title=f"Drain {sid}",
+        sid=sid,
+        found=await service.registry.find(sid),
+        drainable=await service.administration.drainable(sid),
+    )
+
+
+@router.post("/ops/meetings/{sid}/drain")
+async def drain(sid: Sid, request: Request, action: Posted, service: TheService) -> Response:
+    """Retires all fresh links, if the SID was typed."""
+    action.caller.check(Scope.ADMIN, sid)
+    typed = action.form.fields.get("typed", "").strip()
+
+    async def work() -> str:
+        reason = action.reason
+        if typed != sid:
+            raise InvalidRequest("what you typed is not the SID of this meeting")
+        _, retired = await service.administration.drain(sid, reason, action.caller.key_id)
+        return f"Drained: {count_words(retired, 'link')} retired."
+
+    url = _page(sid) if typed == sid else f"{_page(sid)}/drain"
+    return await outcome(request, url, work())
+
+
+@router.post("/ops/meetings/{sid}/settings")
+async def change(sid: Sid, request: Request, action: Posted, service: TheService) -> Response:
+    """Changes settings."""
+    action.caller.check(Scope.ADMIN, sid)
+
+    async def work() -> str:
+        reason = action.reason
+        changes = changes_of(action.form, await service.registry.find(sid))
+        if not changes:
+            return "Nothing was changed: the settings are as they were."
+        found, _ = await service.administration.put(
+            sid, changes, action.caller.key_id, reason=reason
+        )
+        service.registry.put(found)
+        service.nudges.send(TOP_UP, workspace=found.workspace)
+        return f"Saved: {', '.join(sorted(changes))}. Pools follow within seconds."
+
+    return await outcome(request, f"{_page(sid)}#settings", work())
+
+
+def _page(sid: str) -> str:
+    return f"/ops/meetings/{sid}"

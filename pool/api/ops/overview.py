@@ -1,0 +1,63 @@
+"""The overview: one row per meeting, the most urgent first, live while somebody looks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from fastapi import Request, Response
+from fastapi.responses import StreamingResponse
+
+from pool.api.ops.boards import Board
+from pool.api.ops.rendering import HEADERS, render
+from pool.api.ops.routing import views
+from pool.api.ops.selection import Selection
+from pool.api.ops.sessions import COOKIE, SignedIn, sessions_of
+from pool.api.ops.state import Ops
+from pool.errors import Unauthorized
+
+router = views()
+
+# A proxy in between must hand on each event as it comes.
+_STREAM_HEADERS = HEADERS | {"x-accel-buffering": "no"}
+
+
+@router.get("/ops")
+async def overview(request: Request, session: SignedIn) -> Response:
+    """The pools as they are; by itself a whole page that needs no script."""
+    ops: Ops = request.app.state.ops
+    selection = Selection.of(request.query_params)
+    board = await ops.boards.board(await ops.reader.latest(), selection, session)
+    return render(
+        request,
+        "overview.html",
+        session,
+        title="Pools",
+        board=board,
+        selection=selection,
+        stream_url=selection.address("/ops/stream"),
+    )
+
+
+@router.get("/ops/stream")
+async def stream(request: Request) -> Response:
+    """What changes in that page, as server-sent events, until the page or the session ends."""
+    return StreamingResponse(
+        _events(request), media_type="text/event-stream", headers=_STREAM_HEADERS
+    )
+
+
+async def _events(request: Request) -> AsyncIterator[bytes]:
+    ops: Ops = request.app.state.ops
+    selection = Selection.of(request.query_params)
+    shown: Board | None = None
+    async for snapshot in ops.reader.follow():
+        try:
+            # Each time: a key that is revoked meanwhile sees no more.
+            session = sessions_of(request).find(request.cookies.get(COOKIE, ""))
+        except Unauthorized:
+            yield b"event: signed-out\ndata:\n\n"
+            return
+        board = await ops.boards.board(snapshot, selection, session)
+        yield b"data: " + board.message_after(shown) + b"\n\n"
+        shown = board
+    yield b"event: stopping\ndata:\n\n"

@@ -1,0 +1,24 @@
+"""Every route below /ops."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+
+from pool.api.ops import audit, find, inbox, keys, meeting, overview, sign_in, static_files
+from pool.api.ops.routing import views
+from pool.api.ops.sessions import SignedIn
+from pool.errors import Unknown
+
+_lost = views()
+
+
+@_lost.get("/ops/{path:path}")
+async def nowhere(path: str, _session: SignedIn) -> Response:
+    """Says that there is no such page."""
+    raise Unknown(f"there is no page at /ops/{path}")
+
+
+router = APIRouter(include_in_schema=False)
+for _view in (static_files, sign_in, overview, meeting, find, inbox, audit, keys):
+    router.include_router(_view.router)
+router.include_router(_lost)  # stays last

@@ -1,0 +1,91 @@
+"""Routes whose errors are pages in the frame, not problem documents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+from urllib.parse import quote
+
+import structlog
+from fastapi import APIRouter, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import RedirectResponse
+from fastapi.routing import APIRoute
+
+from pool.api import problems
+from pool.api.ops.rendering import render
+from pool.api.ops.sessions import COOKIE, Session, sessions_of
+from pool.errors import InvalidRequest, LinkpoolError, Unauthorized
+
+log = structlog.get_logger()
+
+SIGN_IN = "/ops/sign-in"
+
+
+class PageRoute(APIRoute):
+    """Turns what a view raises into a page; who is not signed in is led to the sign-in."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The framework's handler, wrapped."""
+        view = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            try:
+                return await view(request)
+            except Unauthorized:
+                return to_sign_in(request)
+            except LinkpoolError as error:
+                return error_page(request, error)
+            except RequestValidationError:
+                return error_page(request, InvalidRequest("this address is not one of the page's"))
+            except Exception:
+                log.exception("page failed", path=request.url.path)
+                return render(
+                    request,
+                    "error.html",
+                    _session_if_any(request),
+                    title="Something went wrong inside linkpool",
+                    status=500,
+                    status_code=500,
+                    detail="This is a defect. The server's log has the reason",
+                    what_to_do="",
+                )
+
+        return handle
+
+
+def views() -> APIRouter:
+    """A router for views."""
+    return APIRouter(include_in_schema=False, route_class=PageRoute)
+
+
+def to_sign_in(request: Request) -> Response:
+    """Leads to the sign-in, and from there back to where a page was asked for."""
+    if request.method != "GET":
+        return RedirectResponse(SIGN_IN, 303)
+    here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return RedirectResponse(SIGN_IN if here == "/ops" else f"{SIGN_IN}?next={quote(here)}", 303)
+
+
+def error_page(request: Request, error: LinkpoolError) -> Response:
+    """What went wrong, in words, and what to do."""
+    problem = problems.problem_of(error)
+    detail = "; ".join(error.errors) if isinstance(error, InvalidRequest) else str(error)
+    return render(
+        request,
+        "error.html",
+        _session_if_any(request),
+        title=problem.title,
+        status=problem.status,
+        status_code=problem.status,
+        detail=detail,
+        # What callers of the API should do with 404 and 422 is no advice to people.
+        what_to_do="" if problem.status in (404, 422) else problem.what_to_do,
+    )
+
+
+def _session_if_any(request: Request) -> Session | None:
+    try:
+        return sessions_of(request).find(request.cookies.get(COOKIE, ""))
+    except Unauthorized:
+        return None

@@ -1,0 +1,68 @@
+"""Signing in with an API key, and out again."""
+
+from __future__ import annotations
+
+from fastapi import Request, Response
+from fastapi.responses import RedirectResponse
+
+from pool.api import problems
+from pool.api.access import TheService
+from pool.api.ops.forms import check_csrf, form_of
+from pool.api.ops.rendering import render
+from pool.api.ops.routing import SIGN_IN, views
+from pool.api.ops.sessions import (
+    COOKIE,
+    PATH,
+    SESSION_SECONDS,
+    SignedIn,
+    check_same_site,
+    keep_cookie,
+    sessions_of,
+)
+from pool.errors import LinkpoolError
+
+router = views()
+
+
+@router.get(SIGN_IN)
+async def sign_in_form(request: Request, _service: TheService) -> Response:
+    """Asks for a key."""
+    return _form(request, _ours(request.query_params.get("next", "")))
+
+
+@router.post(SIGN_IN)
+async def sign_in(request: Request, _service: TheService) -> Response:
+    """Checks the key and sets the cookie."""
+    form = await form_of(request)
+    place = _ours(form.fields.get("next", ""))
+    try:
+        check_same_site(request)
+        _, cookie = sessions_of(request).open(form.fields.get("key", ""))
+    except LinkpoolError as error:
+        status = problems.problem_of(error).status
+        return _form(request, place, problem=str(error), status=status)
+    response = RedirectResponse(place, 303)
+    keep_cookie(request, response, COOKIE, cookie, SESSION_SECONDS)
+    return response
+
+
+@router.post("/ops/sign-out")
+async def sign_out(request: Request, session: SignedIn) -> Response:
+    """Drops the cookie."""
+    check_csrf(request, session, await form_of(request))
+    response = RedirectResponse(SIGN_IN, 303)
+    response.delete_cookie(COOKIE, path=PATH)
+    return response
+
+
+def _form(request: Request, place: str, *, problem: str = "", status: int = 200) -> Response:
+    return render(
+        request, "sign_in.html", None, title="Sign in", status=status, place=place, problem=problem
+    )
+
+
+def _ours(place: str) -> str:
+    """Where to go after signing in: a place of this page, whatever the address says."""
+    plain = place.isascii() and place.isprintable() and "\\" not in place
+    below = place == PATH or place.startswith((f"{PATH}/", f"{PATH}?"))
+    return place if plain and below else PATH

@@ -1,0 +1,75 @@
+"""What the page keeps per API process."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from pool.addresses import secret_key
+from pool.api.ops.boards import Boards
+from pool.api.ops.reader import Reader
+from pool.api.ops.sessions import Sessions
+from pool.api.ops.trends import Trends
+from pool.api.service import Service
+
+_STOPS = (signal.SIGINT, signal.SIGTERM)
+
+
+@dataclass(frozen=True, slots=True)
+class Ops:
+    """The page's parts that outlive a request."""
+
+    sessions: Sessions
+    reader: Reader
+    boards: Boards
+
+
+@asynccontextmanager
+async def open_ops(service: Service) -> AsyncIterator[Ops]:
+    """The page of this process; ends its streams as soon as the process is told to stop."""
+    parts, settings = service.parts, service.settings
+    reader = Reader(parts.store, parts.ledger, service.registry, settings)
+    ops = Ops(
+        Sessions(service.keys, secret_key(settings)),
+        reader,
+        Boards(Trends(parts.store), settings.sweep_seconds),
+    )
+    try:
+        with _told_to_stop(reader.stop):
+            yield ops
+    finally:
+        await reader.close()
+
+
+@contextmanager
+def _told_to_stop(tell: Callable[[], None]) -> Iterator[None]:
+    """Calls `tell` on the event loop when a signal asks this process to stop.
+
+    The server waits for answers that are under way before it tells the application, and a
+    stream is never done by itself.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    before = {each: signal.getsignal(each) for each in _STOPS}
+
+    def handle(number: int, frame: Any) -> None:
+        loop.call_soon_threadsafe(tell)
+        handler = before[signal.Signals(number)]
+        if callable(handler):
+            handler(number, frame)
+
+    for each in _STOPS:
+        signal.signal(each, handle)
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            if signal.getsignal(each) is handle:
+                signal.signal(each, handler)

@@ -1,0 +1,61 @@
+"""The page's own style, script and icon, under addresses that change when they do."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from importlib.resources import files
+
+from fastapi import APIRouter, Request, Response
+
+from pool.errors import Unknown
+
+_KINDS = {
+    "ops.css": "text/css; charset=utf-8",
+    "views.css": "text/css; charset=utf-8",
+    "ops.js": "text/javascript; charset=utf-8",
+    "views.js": "text/javascript; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+}
+_YEAR_SECONDS = 31_536_000
+
+router = APIRouter(include_in_schema=False)
+
+
+@dataclass(frozen=True, slots=True)
+class StaticFile:
+    """One file as it is served."""
+
+    content: bytes
+    kind: str
+    digest: str
+
+
+def _read(name: str, kind: str) -> StaticFile:
+    content = (files("pool.api.ops") / "static" / name).read_bytes()
+    return StaticFile(content, kind, hashlib.sha256(content).hexdigest()[:16])
+
+
+_FILES = {name: _read(name, kind) for name, kind in _KINDS.items()}
+
+
+def static_url(name: str) -> str:
+    """The address of a file as it is now."""
+    return f"/ops/static/{_FILES[name].digest}/{name}"
+
+
+@router.get("/ops/static/{digest}/{name}")
+async def static_file(digest: str, name: str, request: Request) -> Response:
+    """A file. One of an older page is served as it is now, and not kept."""
+    found = _FILES.get(name)
+    if found is None:
+        raise Unknown("there is no such file")
+    same = digest == found.digest
+    headers = {
+        "etag": f'"{found.digest}"',
+        "cache-control": f"public, max-age={_YEAR_SECONDS}, immutable" if same else "no-cache",
+        "x-content-type-options": "nosniff",
+    }
+    if request.headers.get("if-none-match") == headers["etag"]:
+        return Response(None, 304, headers)
+    return Response(found.content, 200, headers, found.kind)

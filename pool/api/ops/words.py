@@ -1,0 +1,58 @@
+"""Numbers and times as people say them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+_MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
+
+
+def duration_words(seconds: float) -> str:
+    """A length of time in its largest sensible unit: 59 s, 10 min, 2 h, 10 days."""
+    if seconds < 2 * _MINUTE:
+        return f"{seconds:.0f} s"
+    if seconds < 2 * _HOUR:
+        return f"{seconds / _MINUTE:.0f} min"
+    return f"{seconds / _HOUR:.0f} h" if seconds < 2 * _DAY else f"{seconds / _DAY:.0f} days"
+
+
+def runway_words(seconds: float | None) -> str:
+    """A runway; None when nobody claims."""
+    return "no claims" if seconds is None else duration_words(seconds)
+
+
+def rate_words(per_second: float) -> str:
+    """Events per second, in the unit in which people can picture them."""
+    if per_second <= 0:
+        return "0/s"
+    if per_second >= 10:
+        return f"{per_second:,.0f}/s"
+    if per_second >= 0.1:
+        return f"{per_second:.1f}/s"
+    if per_second * _MINUTE >= 0.1:
+        return f"{per_second * _MINUTE:.1f}/min"
+    return f"{per_second * _HOUR:.1f}/h"
+
+
+def count_words(count: int, one: str, many: str = "") -> str:
+    """A count with its noun: 1 link, 1,204 links."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def moment_words(at: datetime) -> str:
+    """A moment to the second, in UTC."""
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def ago_words(at: datetime, now: datetime | None = None) -> str:
+    """How long ago a moment was, or how far ahead it is."""
+    seconds = ((now or datetime.now(UTC)) - at).total_seconds()
+    if abs(seconds) < 1:
+        return "just now"
+    words = duration_words(abs(seconds))
+    return f"{words} ago" if seconds > 0 else f"in {words}"
+
+
+def from_ms(milliseconds: int) -> datetime:
+    """A moment from milliseconds since 1970."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)

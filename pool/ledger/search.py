@@ -1,0 +1,74 @@
+"""Searching: the links that an operator asks for by what they have at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, select
+
+from pool.ledger.columns import storable
+from pool.ledger.database import Database
+from pool.ledger.rows import LINK, email_key, links_of
+from pool.ledger.tables import links
+from pool.links import Link
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A link, with what the ledger alone knows of it."""
+
+    link: Link
+    withdrawn_at: datetime | None  # when it was retired or quarantined
+    forgotten_at: datetime | None  # when its customer was erased
+
+
+class Search:
+    """Links by slug, booking, customer or e-mail."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def links(self, text: str, sids: Collection[str], *, limit: int = 50) -> list[Found]:
+        """The links of these meetings that `text` names, those that moved last first.
+
+        It is taken for a slug, a booking's SID, a customer id and, with an @ in it, an e-mail:
+        whole, as it is written; only for e-mails case does not count. At most `limit` of each.
+        """
+        text = storable(text)
+        here = self._database.among(links.c.meeting_sid, sids)
+        # One statement each: every one of them has an index of its own to go by.
+        wanted: list[ColumnElement[bool]] = [
+            links.c.slug == text,
+            links.c.booking_sid == text,
+            links.c.customer_id == text,
+        ]
+        if "@" in text:
+            wanted.append(links.c.email_key == email_key(text))
+        found: dict[str, Found] = {}
+        for condition in wanted:
+            for each in await self._found(condition & here, limit):
+                found[each.link.slug] = each
+        return sorted(found.values(), key=lambda each: _last_moved(each.link), reverse=True)
+
+    async def link(self, slug: str) -> Found | None:
+        """The link of this slug."""
+        return next(iter(await self._found(links.c.slug == storable(slug), 1)), None)
+
+    async def _found(self, condition: ColumnElement[bool], limit: int) -> list[Found]:
+        columns: tuple[Any, ...] = (*LINK, links.c.withdrawn_at, links.c.forgotten_at)
+        statement = select(*columns).where(condition).limit(limit)
+        async with self._database.read() as connection:
+            rows = list(await connection.execute(statement))
+        whole = len(LINK)
+        return [
+            Found(link, *row[whole:])
+            for link, row in zip(links_of(row[:whole] for row in rows), rows, strict=True)
+        ]
+
+
+def _last_moved(link: Link) -> datetime:
+    moments = (link.created_at, link.claimed_at, link.consumed_at, link.cancelled_at)
+    return max(at for at in moments if at is not None)

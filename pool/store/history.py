@@ -1,0 +1,253 @@
+"""What each meeting's pool was like: 10 s apart for an hour, a minute for a day, an hour for
+five weeks.
+
+Samples are taken by sweeps, for all meetings at once and at most once per slot of 10 s,
+and written only for meetings in which something changed; which slots were looked at is
+kept once for all. Counts are differences of totals, so that a sweep that was missed, late,
+or repeated loses and doubles nothing: the next sample covers a longer time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, cast
+
+import msgspec
+from redis.asyncio import Redis
+
+from pool.store import chunks, keys
+from pool.store.chunks import STEPS, Entry
+from pool.store.connect import store_errors
+from pool.store.locks import Locks
+from pool.store.records import Level, Sample, Series, Span, Spark
+
+LOCK_SECONDS = 10.0
+_FINEST = Span.HOUR.step_seconds
+
+
+class _Last(NamedTuple):
+    """A meeting at its last sample of one step; the totals that its counts go on from."""
+
+    level: int
+    target: int
+    lowest: int  # since then
+    claims: int
+    top_ups: int
+    bookings: int
+    chunk: int  # the one that was last written to; -1: none yet
+
+
+_Lasts = tuple[int, _Last, _Last, _Last]  # since when the meeting is known (s), and per step
+
+_NOTHING = Entry(0, 0)
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder(_Lasts).decode
+
+
+class History:
+    """The kept past of all meetings. Raises StoreUnavailable, as the store does."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._locks = Locks(redis)
+        self._taken = -1  # the last slot this process knows to be sampled
+
+    # -- writing -------------------------------------------------------------------
+
+    async def sample(
+        self, levels: Sequence[Level], targets: Mapping[str, int], *, sweep_seconds: float
+    ) -> bool:
+        """Takes a sample of these meetings, unless this slot has one; whether it did.
+
+        `sweep_seconds` is how often somebody means to call this. Four round trips when a
+        slot begins, at most one otherwise. Any number of callers at once do no harm.
+        """
+        if not levels:
+            return False
+        now_seconds = levels[0].now_ms // 1000
+        if now_seconds // _FINEST == self._taken:
+            return False
+        name = keys.task_lock("history")
+        async with self._locks.held(name, seconds=LOCK_SECONDS) as lock:
+            if lock is None:
+                return False
+            with store_errors():
+                return await self._sample(levels, targets, now_seconds, sweep_seconds)
+
+    async def _sample(
+        self,
+        levels: Sequence[Level],
+        targets: Mapping[str, int],
+        now_seconds: int,
+        sweep_seconds: float,
+    ) -> bool:
+        pipe = self._redis.pipeline(transaction=False)
+        for span in STEPS:
+            pipe.xrevrange(keys.history_taken(span.step_seconds), count=1)
+        pipe.hgetall(keys.HISTORY_LAST)
+        *heads, lasts = await pipe.execute()
+        slots = [now_seconds // span.step_seconds for span in STEPS]
+        due = [slot > _newest(head) for slot, head in zip(slots, heads, strict=True)]
+        self._taken = slots[0]
+        if not due[0]:
+            return False
+        changed: dict[Any, Any] = {}
+        texts: list[tuple[str, str, Span]] = []
+        for level in levels:
+            packed = lasts.get(level.sid.encode())
+            before = _unpack(packed) if packed else None
+            after = [before[0] if before else now_seconds]
+            for place, span in enumerate(STEPS):
+                last = before[place + 1] if before else None
+                now, entry = _step(level, targets[level.sid], last, due[place])
+                if entry is not None:
+                    step, slot = span.step_seconds, slots[place]
+                    chunk = chunks.chunk_of(slot, step)
+                    was = _before(last) if last and last.chunk != chunk else None
+                    text = chunks.write(slot, step, entry, was)
+                    texts.append((keys.history(level.sid, step, chunk), text, span))
+                    now = now._replace(chunk=chunk)
+                after.append(now)
+            if before != tuple(after):
+                changed[level.sid] = _pack(after)
+        pipe = self._redis.pipeline(transaction=False)
+        if changed:
+            # First, so that a crash in between loses a slot rather than counting it twice.
+            pipe.hset(keys.HISTORY_LAST, mapping=changed)
+        for key, text, span in texts:
+            pipe.append(key, text)
+            pipe.expireat(key, now_seconds + chunks.kept_seconds(span))
+        for span, slot, is_due in zip(STEPS, slots, due, strict=True):
+            if is_due:
+                pipe.xadd(
+                    keys.history_taken(span.step_seconds),
+                    {"v": sweep_seconds},
+                    id=f"{slot}-1",
+                    minid=str(slot - span.seconds // span.step_seconds),
+                    approximate=True,
+                )
+        await pipe.execute()
+        return True
+
+    # -- reading -------------------------------------------------------------------
+
+    async def read(self, sid: str, span: Span) -> Series:
+        """The history of one meeting; empty if it has none. Two round trips."""
+        return (await self.read_all([sid], span))[0]
+
+    async def read_all(self, sids: Sequence[str], span: Span) -> list[Series]:
+        """The histories of these meetings, in their order. One pipeline after TIME."""
+        if not sids:
+            return []
+        step = span.step_seconds
+        with store_errors():
+            now_seconds, _ = await self._redis.time()
+            end = now_seconds // step
+            begin = end - span.seconds // step + 1
+            numbers = range(chunks.chunk_of(begin, step), chunks.chunk_of(end, step) + 1)
+            pipe = self._redis.pipeline(transaction=False)
+            pipe.xrange(keys.history_taken(step), min=begin)
+            pipe.xrevrange(keys.history_taken(step), max=begin - 1, count=1)
+            pipe.hmget(keys.HISTORY_LAST, list(sids))
+            for sid in sids:
+                pipe.mget([keys.history(sid, step, chunk) for chunk in numbers])
+            taken, taken_before, lasts, *found = await pipe.execute()
+        looked, looked_before = _looked(taken), _newest(taken_before)
+        place = [each.step_seconds for each in STEPS].index(step) + 1
+        series = []
+        for sid, packed, texts in zip(sids, lasts, found, strict=True):
+            samples: tuple[Sample, ...] = ()
+            if packed is not None:
+                last = _unpack(packed)
+                known, entries = chunks.read(numbers, step, texts)
+                if not entries:  # nothing has changed lately
+                    known = _before(cast(_Last, last[place]))
+                since = last[0] // step
+                samples = tuple(
+                    chunks.samples(span, begin, since, looked, looked_before, entries, known)
+                )
+            series.append(Series(sid, step, begin * step * 1000, (end + 1) * step * 1000, samples))
+        return series
+
+    async def sparks(self, sids: Sequence[str], *, points: int = 30) -> dict[str, Spark]:
+        """The last `points` slots of 10 s of these meetings, by SID; one pipeline after TIME."""
+        if not sids:
+            return {}
+        with store_errors():
+            now_seconds, _ = await self._redis.time()
+            end = now_seconds // _FINEST
+            begin = end - points
+            numbers = range(chunks.chunk_of(begin, _FINEST), chunks.chunk_of(end, _FINEST) + 1)
+            pipe = self._redis.pipeline(transaction=False)
+            pipe.xrange(keys.history_taken(_FINEST), min=begin)
+            for sid in sids:
+                pipe.mget([keys.history(sid, _FINEST, chunk) for chunk in numbers])
+            taken, *found = await pipe.execute()
+        looked = _looked(taken)
+        # The slot that has just begun may have no sample yet; that is no gap.
+        last = end if end in looked else end - 1
+        window = range(last - points + 1, last + 1)
+        sparks = {}
+        for sid, texts in zip(sids, found, strict=True):
+            _, entries = chunks.read(numbers, _FINEST, texts)
+            samples = list(chunks.samples(Span.HOUR, begin, 0, looked, -1, entries, _NOTHING))
+            sparks[sid] = Spark(
+                sid,
+                _per_slot(window, [(each, each.claims_per_second) for each in samples]),
+                _per_slot(window, [(each, each.top_ups_per_second) for each in samples]),
+            )
+        return sparks
+
+
+def _step(level: Level, target: int, last: _Last | None, due: bool) -> tuple[_Last, Entry | None]:
+    """What to go on from, and what is to be written, if anything changed and a slot is due."""
+    totals = level.totals
+    now = _Last(
+        level.fresh, target, level.fresh,
+        totals.claims, totals.top_ups, totals.bookings, last.chunk if last else -1,
+    )  # fmt: skip
+    if last is None:  # what happened before the first sample is not known
+        return now, None
+    lowest = min(last.lowest, now.lowest)
+    if not due:
+        return last._replace(lowest=lowest), None
+    entry = Entry(
+        now.level,
+        now.target,
+        _grown(last.claims, now.claims),
+        _grown(last.top_ups, now.top_ups),
+        _grown(last.bookings, now.bookings),
+        now.level - lowest,
+    )
+    return now, None if entry == _before(last) else entry
+
+
+def _before(last: _Last) -> Entry:
+    return Entry(last.level, last.target)
+
+
+def _grown(was: int, total: int) -> int:
+    """How much a total grew; one that fell was counted anew from 0."""
+    return total - was if total >= was else total
+
+
+def _per_slot(window: range, values: Sequence[tuple[Sample, float]]) -> tuple[float | None, ...]:
+    """One value per slot; a sample stands for all slots that it covers without a gap."""
+    found: dict[int, float] = {}
+    for sample, value in values:
+        slot = sample.at_ms // 1000 // _FINEST
+        reach = 1 if sample.after_gap else sample.covers_seconds // _FINEST
+        found.update(dict.fromkeys(range(slot - reach + 1, slot + 1), value))
+    return tuple(found.get(slot) for slot in window)
+
+
+def _looked(entries: list[tuple[bytes, Any]]) -> dict[int, float]:
+    return {_slot(entry): float(entry[1][b"v"]) for entry in entries}
+
+
+def _slot(entry: tuple[bytes, Any]) -> int:
+    return int(entry[0].split(b"-")[0])
+
+
+def _newest(entries: list[tuple[bytes, Any]]) -> int:
+    return _slot(entries[0]) if entries else -1

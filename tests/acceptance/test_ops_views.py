@@ -1,0 +1,340 @@
+"""The views of the operators' page, as a server: who sees what, who may do what, by which form."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+from product import Product, signed, wait_until
+
+from pool.api.ops.routes import router
+
+KINDS = {
+    "read": ("--scope", "read"),
+    "limited": ("--scope", "admin", "--meeting", "seen"),
+    "elsewhere": ("--scope", "admin", "--meeting", "elsewhere"),
+}
+# Not actions: signing in and out, and finding, which anybody who reads may do.
+NO_ACTIONS = {"/ops/sign-in", "/ops/sign-out", "/ops/find"}
+ACTIONS = sorted(
+    context.path
+    for included in router.routes
+    for context in included.effective_route_contexts()
+    if "POST" in context.methods and context.path not in NO_ACTIONS
+)
+
+
+class Visitor:
+    """Somebody signed in to the page without a browser."""
+
+    def __init__(self, product: Product, key: str) -> None:
+        self.http = httpx.Client(base_url=product.url, timeout=20, trust_env=False)
+        if key:
+            answer = self.http.post("/ops/sign-in", data={"key": key})
+            assert answer.status_code == 303, answer.text
+
+    def page(self, path: str, status: int = 200) -> str:
+        """A page, which must be answered with this status."""
+        answer = self.http.get(path)
+        assert answer.status_code == status, answer.text
+        return answer.text
+
+    def csrf(self) -> str:
+        """The token that this session's forms carry."""
+        found = re.search(r'name="csrf" value="(\w+)"', self.page("/ops/find"))
+        assert found
+        return found[1]
+
+    def post(self, path: str, **fields: str) -> httpx.Response:
+        """A form as the page sends it."""
+        return self.http.post(path, data={"csrf": self.csrf(), **fields})
+
+    def told(self, path: str, **fields: str) -> str:
+        """What the page says after a form was sent."""
+        answer = self.post(path, **fields)
+        assert answer.status_code == 303, answer.text
+        found = re.search(
+            r'<p class="notice.*?<span>(.*?)</span>', self.page(answer.headers["location"])
+        )
+        assert found
+        return found[1]
+
+
+Visit = Callable[[str], Visitor]
+
+
+@pytest.fixture(scope="module")
+def visit(shared: Product) -> Iterator[Visit]:
+    """Signed-in visitors by the kind of their key: admin, those of KINDS, or none."""
+    made = dict(zip(KINDS, shared.new_keys(*KINDS.values()), strict=True))
+    keys = {"admin": shared.key, "none": "", **made}
+    opened: dict[str, Visitor] = {}
+
+    def get(kind: str) -> Visitor:
+        if kind not in opened:
+            opened[kind] = Visitor(shared, keys[kind])
+        return opened[kind]
+
+    yield get
+    for visitor in opened.values():
+        visitor.http.close()
+
+
+@pytest.fixture(scope="module")
+def stock(shared: Product) -> dict[str, str]:
+    """Two meetings, a claim of each, and an event of each that matched nothing."""
+    names = {"sid": "seen", "key_id": "00000000"}
+    for sid in ("seen", "unseen"):
+        shared.put(sid, min_fresh=3, cover_seconds=0)
+        names[f"slug-{sid}"] = shared.slug(sid, f"{sid}-customer")
+        names[f"event-{sid}"] = stranger(shared, sid)
+        wait_until(lambda sid=sid: shared.link(names[f"slug-{sid}"]).get("customer_id"), 10)
+    return names | {"event_id": names["event-seen"]}
+
+
+def stranger(product: Product, sid: str, booking: str = "") -> str:
+    """A booking that fits no link; its event, once it was looked at."""
+    said = {"sid": booking or f"bk-{sid}", "email": "nobody@x.test", "meeting": {"sid": sid}}
+    body = json.dumps({"event": "booking_created", "booking": said}).encode()
+    answer = product.api(
+        "POST", "/v1/webhooks/default", key="", content=body, headers=signed(product, body)
+    )
+    event_id: str = answer.json()["event_id"]
+    wait_until(lambda: event_of(product, event_id)["state"] == "unmatched", 10)
+    return event_id
+
+
+def event_of(product: Product, event_id: str) -> dict[str, object]:
+    """An event of the inbox."""
+    events = product.api("GET", "/v1/events", params={"limit": 1000}).json()["events"]
+    return next(each for each in events if each["id"] == event_id)
+
+
+def acts(product: Product) -> int:
+    """How many entries the audit log has."""
+    return int(product.rows("SELECT count(*) FROM audit")[0][0])
+
+
+def address(path: str, names: dict[str, str]) -> str:
+    """An action's address, about things that exist."""
+    return path.format(**names)
+
+
+def test_there_are_actions() -> None:
+    """The tests below are about something."""
+    assert len(ACTIONS) >= 9
+
+
+@pytest.mark.parametrize("path", ACTIONS)
+def test_no_action_without_an_admins_own_form(
+    product: Product, visit: Visit, stock: dict[str, str], path: str
+) -> None:
+    """Refused: not signed in, read only, another meeting's admin, no token, another's token."""
+    url, before = address(path, stock), acts(product)
+    fields = {"reason": "no", "typed": stock["sid"], "slug": stock["slug-seen"]}
+    refused = visit("none").http.post(url, data=fields)
+    assert (refused.status_code, refused.headers["location"]) == (303, "/ops/sign-in")
+    for kind in ("read", "elsewhere"):
+        assert visit(kind).post(url, **fields).status_code == 403
+    admin = visit("admin")
+    for token in ("", "0" * 64, visit("read").csrf()):
+        assert admin.http.post(url, data={"csrf": token, **fields}).status_code == 403
+    foreign = {"sec-fetch-site": "cross-site"}
+    data = {"csrf": admin.csrf(), **fields}
+    assert admin.http.post(url, data=data, headers=foreign).status_code == 403
+    assert acts(product) == before
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/ops", "/ops/find", "/ops/inbox", "/ops/audit", "/ops/keys", "/ops/meetings/seen",
+     "/ops/meetings/seen/drain", "/ops/links/{slug-seen}", "/ops/inbox/{event-seen}"],
+)  # fmt: skip
+def test_nothing_is_seen_without_signing_in(visit: Visit, stock: dict[str, str], path: str) -> None:
+    """Every page leads to the sign-in."""
+    answer = visit("none").http.get(address(path, stock))
+    assert answer.status_code == 303
+    assert answer.headers["location"].startswith("/ops/sign-in")
+
+
+def test_a_read_only_key_sees_no_action(visit: Visit, stock: dict[str, str]) -> None:
+    """No form but signing out and finding, no way to the drain or the keys."""
+    reader = visit("read")
+    for path in ("/ops/meetings/seen", "/ops/inbox/{event-seen}", "/ops/audit", "/ops/inbox"):
+        page = reader.page(address(path, stock))
+        assert set(re.findall(r'<form method="post" action="([^"]+)"', page)) == {"/ops/sign-out"}
+        assert "/drain" not in page
+        assert "/ops/keys" not in page
+    # What a booking says of its customer is for those who may assign it.
+    assert "nobody@x.test" not in reader.page(address("/ops/inbox/{event-seen}", stock))
+    assert "nobody@x.test" in visit("admin").page(address("/ops/inbox/{event-seen}", stock))
+    for path in ("/ops/keys", "/ops/meetings/seen/drain"):
+        reader.page(path, 403)
+
+
+def test_a_limited_key_sees_its_own_meeting_everywhere(
+    product: Product, visit: Visit, stock: dict[str, str]
+) -> None:
+    """Find, links, inbox, audit and the meeting itself."""
+    limited = visit("limited")
+    for sid in ("seen", "unseen"):
+        visit("admin").told(f"/ops/meetings/{sid}/top-up", reason=f"reason-{sid}")
+    assert stock["slug-seen"] in limited.post("/ops/find", asked="seen-customer").text
+    hidden = limited.post("/ops/find", asked="unseen-customer").text
+    assert "Nothing found" in hidden
+    assert stock["slug-unseen"] not in hidden
+    assert "Nothing found" in limited.post("/ops/find", asked=stock["slug-unseen"]).text
+    assert "Nothing found" in limited.post("/ops/find", asked="bk-unseen").text
+    for path, mine, others in (
+        ("/ops/audit", "reason-seen", "reason-unseen"),
+        ("/ops/inbox", stock["event-seen"], stock["event-unseen"]),
+    ):
+        page = limited.page(path)
+        assert mine in page
+        assert others not in page
+    assert "reason-unseen" not in limited.page("/ops/audit?meeting=unseen")
+    for path in ("/ops/links/{slug-unseen}", "/ops/inbox/{event-unseen}", "/ops/meetings/unseen",
+                 "/ops/meetings/unseen/drain", "/ops/keys"):  # fmt: skip
+        limited.page(address(path, stock), 403)
+    # It acts on its meeting, but not on events: they may turn out to be about any.
+    assert limited.told("/ops/meetings/seen/pause", reason="mine").startswith("Paused")
+    assert limited.told("/ops/meetings/seen/resume", reason="mine").startswith("Resumed")
+    assert limited.post(f"/ops/inbox/{stock['event-seen']}/replay").status_code == 403
+
+
+def test_an_action_wants_a_reason(product: Product, visit: Visit, stock: dict[str, str]) -> None:
+    """Without one nothing is done; with one it stands in the audit log, with the key's id."""
+    admin = visit("admin")
+    assert "Reason: fill this in" in admin.told("/ops/meetings/seen/pause")
+    assert product.meeting("seen")["state"] != "paused"
+    admin.told("/ops/meetings/seen/pause", reason="wrong calendar <&>")
+    assert product.meeting("seen")["state"] == "paused"
+    page = admin.page("/ops/audit?meeting=seen&actor=admin")
+    assert "wrong calendar &lt;&amp;&gt;" in page
+    admin.told("/ops/meetings/seen/resume", reason="right again")
+    assert product.meeting("seen")["state"] != "paused"
+
+
+def test_a_drain_wants_the_sid_typed(product: Product, visit: Visit) -> None:
+    """The server compares; the page said before how many links go."""
+    product.put("drained", min_fresh=4, cover_seconds=0)
+    admin = visit("admin")
+    admin.told("/ops/meetings/drained/pause", reason="before a drain")
+    assert "4 fresh links" in admin.page("/ops/meetings/drained/drain")
+    for typed in ("", "Drained", "drained2", "seen"):
+        said = admin.told("/ops/meetings/drained/drain", typed=typed, reason="why")
+        assert "not the SID" in said
+    assert product.meeting("drained")["fresh"] == 4
+    said = admin.told("/ops/meetings/drained/drain", typed=" drained ", reason="wrong duration")
+    assert said == "Drained: 4 links retired."
+    assert product.meeting("drained")["fresh"] == 0
+    assert "Nothing to drain" in admin.page("/ops/meetings/drained/drain")
+
+
+def test_settings_are_changed_and_checked(product: Product, visit: Visit) -> None:
+    """What is wrong is said and nothing saved; what is unchanged is not in the audit."""
+    product.put("set", min_fresh=2, cover_seconds=0)
+    admin = visit("admin")
+    url = "/ops/meetings/set/settings"
+    for fields, said in (
+        ({"min_fresh": "many"}, "At least: write a whole number of links"),
+        ({"min_fresh": "9", "max_fresh": "3"}, "max_fresh: 3 is below min_fresh (9)"),
+        ({"cover_seconds": "90000"}, "Cover: "),
+        ({"fallback_url": "javascript:alert(1)"}, "fallback_url: must be"),
+        ({"on_empty": "explode"}, "When empty: "),
+    ):
+        assert said in admin.told(url, reason="why", **fields), fields
+    assert product.meeting("set")["min_fresh"] == 2
+    said = admin.told(url, reason="campaign", min_fresh="3", max_fresh="2000", target="auto")
+    assert said == "Saved: min_fresh, target_mode. Pools follow within seconds."
+    assert product.meeting("set")["min_fresh"] == 3
+    assert product.meeting("set")["target_mode"] == "auto"
+    [[detail]] = product.rows("SELECT detail FROM audit WHERE reason = 'campaign'")
+    assert json.loads(detail) == {"min_fresh": 3, "target_mode": "auto"}
+
+
+def test_a_key_is_shown_once_and_revoked(product: Product, visit: Visit) -> None:
+    """The answer that made it holds it and no other page; once revoked it is refused."""
+    admin = visit("admin")
+    assert "choose what the key may do" in admin.told("/ops/keys", label="Shop")
+    wrong = {"label": "Shop", "scope-claim": "1", "meetings": "seen, no such"}
+    assert "No key was made" in admin.told("/ops/keys", **wrong | {"meetings": "seen, a/b"})
+    fields = {"label": "Shop", "scope-claim": "1", "scope-read": "1", "meetings": "seen unseen"}
+    answer = admin.post("/ops/keys", **fields)
+    assert answer.status_code == 200
+    assert answer.headers["cache-control"] == "no-store"
+    found = re.search(r"lp_([0-9a-f]{8})_[\w-]{32,}", answer.text)
+    assert found
+    key, key_id = found[0], found[1]
+    assert key not in admin.page("/ops/keys")
+    assert f"lp_{key_id}_" in admin.page("/ops/keys")
+    wait_until(lambda: product.api("GET", "/v1/meetings", key=key).status_code == 200, 10)
+    listed = product.api("GET", "/v1/meetings", key=key).json()["meetings"]
+    assert {each["sid"] for each in listed} <= {"seen", "unseen"}
+    said = admin.told(f"/ops/keys/{key_id}/revoke", reason="its owner left")
+    assert said.startswith(f"Revoked {key_id}")
+    assert "no live key" in admin.told(f"/ops/keys/{key_id}/revoke", reason="again")
+    wait_until(lambda: product.api("GET", "/v1/meetings", key=key).status_code == 401, 10)
+
+
+def test_an_event_is_assigned_by_api_and_command_line(product: Product, visit: Visit) -> None:
+    """Both give it to the link, say what became of it, and repeat harmlessly."""
+    product.put("phoned", min_fresh=3, cover_seconds=0)
+    slugs = [product.slug("phoned", f"caller-{number}") for number in range(2)]
+    events = [stranger(product, "phoned", f"bk-phoned-{number}") for number in range(2)]
+    path = f"/v1/events/{events[0]}/assign"
+    for _ in range(2):
+        answer = product.api("POST", path, json={"slug": slugs[0], "reason": "by phone"})
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["event"]["state"] == "settled"
+        assert answer.json()["event"]["match"] == "assigned"
+    assert product.link(slugs[0])["state"] == "consumed"
+    taken = product.api("POST", path, json={"slug": slugs[1]})
+    assert (taken.status_code, taken.json()["type"]) == (409, "/problems/not-assignable")
+    for wrong in ({"slug": "one-off-000000000000"}, {"slug": "../x"}, {}):
+        assert product.api("POST", path, json=wrong).status_code in (404, 422)
+    done = product.command("events", "assign", events[1], slugs[1], "--reason", "by phone")
+    assert (done.returncode, done.stdout) == (0, f"{events[1]} is settled\n")
+    done = product.command("events", "assign", events[1], slugs[0])
+    assert done.returncode == 2
+    assert "another booking" in done.stderr
+    page = visit("admin").post("/ops/find", asked="caller-0").text
+    assert "Event assigned to this link: by phone" in page
+    assert product.rows("SELECT count(*) FROM audit WHERE action = 'assign'") == [(2,)]
+
+
+def test_pages_that_lead_nowhere_say_so(visit: Visit) -> None:
+    """In the frame, with the right status."""
+    admin = visit("admin")
+    for path in ("/ops/meetings/nothing", "/ops/links/one-off-nothing", "/ops/inbox/nothing"):
+        assert "Back to the pools" in admin.page(path, 404)
+    assert "Back to the pools" in admin.page("/ops/inbox?state=odd", 422)
+    assert "Back to the pools" in admin.page("/ops/audit?before=0", 422)
+
+
+def test_what_customers_send_is_text_on_every_page(product: Product, visit: Visit) -> None:
+    """Markup in a customer id, a reason or an event's name is shown, not obeyed."""
+    product.put("hostile", min_fresh=2, cover_seconds=0)
+    evil = "<img src=x onerror=alert(1)>"
+    slug = product.slug("hostile", evil)
+    body = json.dumps({"event": f"booking_created{evil}", "booking": {"sid": evil}}).encode()
+    answer = product.api(
+        "POST", "/v1/webhooks/default", key="", content=body, headers=signed(product, body)
+    )
+    event_id = answer.json()["event_id"]
+    admin = visit("admin")
+    admin.told("/ops/meetings/hostile/pause", reason=evil)
+    wait_until(lambda: product.link(slug).get("customer_id"), 10)
+    for page in (
+        admin.post("/ops/find", asked=evil).text,
+        admin.page(f"/ops/links/{slug}"),
+        admin.page("/ops/meetings/hostile"),
+        admin.page("/ops/audit"),
+        admin.page("/ops/inbox"),
+        admin.page(f"/ops/inbox/{event_id}"),
+    ):
+        assert "&lt;img src=x" in page
+        assert "<img" not in page

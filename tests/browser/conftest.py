@@ -1,0 +1,103 @@
+"""A real product, and a real browser that looks at its page.
+
+`linkpool up` and the browser are started once for all tests here. Every tab reports what it
+may not do: errors on its console, requests to another host.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.acceptance.product import Product, wait_until
+from tests.browser.tab import PHONE, WAIT_MS, WIDE, OpenTab, Tab
+
+_CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+
+
+@pytest.fixture(scope="session")
+def shared_product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+    """`linkpool up` with a provider that is asked freely, and a sweep every second."""
+    product = Product(
+        tmp_path_factory.mktemp("browsed"), "demo", PROVIDER_RATE="200", SWEEP_SECONDS="1"
+    )
+    try:
+        product.start()
+        wait_until(lambda: product.meeting("demo")["fresh"] >= 50, 30, what="demo is full")
+        yield product
+    finally:
+        product.close()
+
+
+@pytest.fixture
+def product(shared_product: Product) -> Product:
+    """The shared product."""
+    return shared_product
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium; without one the tests are skipped, but fail where CI is set."""
+    found = next(filter(None, map(shutil.which, _CHROMIUM)), None)
+    if found is None:
+        message = "no Chromium on PATH; Debian has it as the package chromium"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    with sync_playwright() as playwright:
+        # Containers forbid the browser its own sandbox; it sees nothing but our own page.
+        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_tab(browser: Browser, product: Product) -> Iterator[OpenTab]:
+    """Opens tabs, each in a profile of its own: `open_tab(dark=True, phone=True)`.
+
+    At the end of the test no tab may have complained on its console or asked another host.
+    """
+    tabs: list[Tab] = []
+
+    def open_one(*, dark: bool = False, phone: bool = False, script: bool = True) -> Tab:
+        context = browser.new_context(
+            color_scheme="dark" if dark else "light",
+            viewport=PHONE if phone else WIDE,
+            java_script_enabled=script,
+            has_touch=phone,
+        )
+        context.set_default_timeout(WAIT_MS)
+        tab = Tab(context.new_page(), product)
+        own = urlsplit(product.url).netloc
+
+        def asked(request: Any) -> None:
+            if urlsplit(request.url).netloc != own:
+                tab.strangers.append(request.url)
+
+        def said(message: Any) -> None:
+            if message.type in ("error", "warning"):
+                tab.console.append(message.text)
+
+        tab.page.on("request", asked)
+        tab.page.on("console", said)
+        tab.page.on("pageerror", lambda error: tab.console.append(str(error)))
+        tabs.append(tab)
+        return tab
+
+    yield open_one
+    for tab in tabs:
+        tab.page.context.close()
+    assert [tab.console for tab in tabs if tab.console] == []
+    assert [tab.strangers for tab in tabs if tab.strangers] == []
+
+
+@pytest.fixture
+def tab(open_tab: OpenTab) -> Tab:
+    """A tab as most people have it: wide and light."""
+    return open_tab()

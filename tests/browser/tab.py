@@ -1,0 +1,45 @@
+"""A tab of the browser, signed in or not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from playwright.sync_api import Page, ViewportSize
+
+from tests.acceptance.product import Product
+
+WAIT_MS = 15_000  # how long a test waits for what must come, not what is promised
+WIDE: ViewportSize = {"width": 1280, "height": 900}
+PHONE: ViewportSize = {"width": 390, "height": 844}
+
+
+@dataclass
+class Tab:
+    """A tab of the browser, and what it did that it may not."""
+
+    page: Page
+    product: Product
+    console: list[str] = field(default_factory=list)
+    strangers: list[str] = field(default_factory=list)
+
+    def sign_in(self, key: str | None = None) -> Page:
+        """Signs in, as the admin unless another key is given; the overview is shown then."""
+        self.page.goto(f"{self.product.url}/ops")
+        self.page.get_by_label("API key").fill(key or self.product.key)
+        self.page.get_by_role("button", name="Sign in").click()
+        self.page.get_by_role("heading", name="Pools").wait_for()
+        return self.page
+
+    def open(self, path: str) -> Page:
+        """Shows another address of the product."""
+        self.page.goto(self.product.url + path)
+        return self.page
+
+    def live(self) -> Page:
+        """Waits until the overview is live."""
+        self.page.locator("#live.on").wait_for()
+        return self.page
+
+
+OpenTab = Callable[..., Tab]

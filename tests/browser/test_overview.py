@@ -1,0 +1,241 @@
+"""The overview, as operators use it: in a browser, live, by mouse, keyboard and on a phone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.acceptance.product import Product
+from tests.browser.accessibility import grave_findings
+from tests.browser.tab import PHONE, WAIT_MS, WIDE, OpenTab, Tab
+
+expect.set_options(timeout=WAIT_MS)
+
+
+@pytest.fixture
+def sid(product: Product) -> Iterator[str]:
+    """A full meeting of 10 links, for the tests of this module."""
+    product.put("looked-at", min_fresh=10, cover_seconds=0)
+    yield "looked-at"
+    product.api("POST", "/v1/meetings/looked-at/resume", json={})
+
+
+def row_of(page: Page, sid: str) -> Locator:
+    """The row of a meeting."""
+    return page.locator(f'[data-sid="{sid}"]')
+
+
+def test_nobody_gets_in_without_a_good_key(tab: Tab) -> None:
+    """A wrong key is refused with the reason, and the page stays shut."""
+    page = tab.open("/ops?state=low")
+    page.get_by_label("API key").fill("lp_00000000_wrong")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_contain_text("wrong or revoked")
+    # That the browser notes the refusal is not the page's doing.
+    assert all("401" in said for said in tab.console)
+    tab.console.clear()
+    page.get_by_label("API key").fill(tab.product.key)
+    page.get_by_label("API key").press("Enter")
+    expect(page).to_have_url(f"{tab.product.url}/ops?state=low")
+
+
+def test_signing_out_ends_it(tab: Tab) -> None:
+    """After signing out, the page asks for a key again, also by its address."""
+    page = tab.sign_in()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    tab.open("/ops")
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+def test_a_level_is_seen_to_fall_and_to_recover(tab: Tab, sid: str) -> None:
+    """Without a reload: full, claimed empty while paused, and full again."""
+    page = tab.sign_in()
+    tab.live()
+    row = row_of(page, sid)
+    level, bar = row.locator(".level strong"), row.locator(".bar .fill")
+    expect(level).to_have_text("10")
+    expect(bar).to_have_attribute("width", "100.0")
+    with tab.product.turned(disabled_meetings=sid):
+        for number in range(10):
+            tab.product.claim(sid, f"visitor-{number}")
+        expect(level).to_have_text("0")
+        expect(bar).to_have_attribute("width", "0.0")
+        expect(row.locator(".badge")).to_have_text(re.compile("empty|blocked"))
+        expect(page.locator("#said")).to_contain_text(f"{sid} is now")
+        expect(page.locator("#lead")).to_have_text(re.compile("empty|blocked"))
+    tab.product.api("POST", f"/v1/meetings/{sid}/top-up", json={})
+    expect(level).to_have_text("10")
+    expect(row.locator(".badge")).to_have_text("ok")
+
+
+def test_what_has_the_focus_keeps_it_while_rows_change(tab: Tab, sid: str) -> None:
+    """A keyboard user is not thrown back to the top by an update."""
+    page = tab.sign_in()
+    tab.live()
+    link = row_of(page, sid).get_by_role("link")
+    link.focus()
+    tab.product.api("POST", f"/v1/meetings/{sid}/pause", json={"reason": "lunch"})
+    expect(row_of(page, sid)).to_contain_text("lunch")
+    expect(link).to_be_focused()
+
+
+def test_a_paused_page_says_so_and_stands_still(tab: Tab, sid: str) -> None:
+    """Pausing is said loudly; nothing moves until it is resumed."""
+    page = tab.sign_in()
+    tab.live()
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator("#trouble")).to_contain_text("Paused")
+    tab.product.api("POST", f"/v1/meetings/{sid}/pause", json={"reason": "while paused"})
+    expect(page.locator("#live-words")).to_have_text(re.compile("paused, [3-9] s old"))
+    expect(row_of(page, sid)).not_to_contain_text("while paused")
+    page.get_by_role("button", name="Resume").click()
+    expect(row_of(page, sid)).to_contain_text("while paused")
+    expect(page.locator("#trouble")).to_be_empty()
+
+
+def test_a_lost_connection_is_said_and_mended(tab: Tab) -> None:
+    """Cut off, the page says that it is and how old it is; it finds its way back by itself."""
+    page = tab.sign_in()
+    tab.live()
+    page.context.set_offline(True)
+    # Being offline ends no stream by itself; going to another tab and back opens a new one.
+    _look_away_and_back(page)
+    expect(page.locator("#trouble")).to_contain_text("Disconnected")
+    expect(page.locator("body")).to_have_class(re.compile("stale"))
+    page.context.set_offline(False)
+    tab.live()
+    expect(page.locator("#trouble")).to_be_empty()
+    tab.console.clear()  # the browser's own notes about being offline
+
+
+def test_a_hidden_tab_asks_for_nothing(tab: Tab) -> None:
+    """Its stream is closed while nobody looks, and opened again when somebody does."""
+    page = tab.sign_in()
+    tab.live()
+    _hide(page, hidden=True)
+    expect(page.locator("#live")).not_to_have_class(re.compile(r"\bon\b"))
+    _hide(page, hidden=False)
+    tab.live()
+
+
+def _hide(page: Page, *, hidden: bool) -> None:
+    page.evaluate(
+        """hidden => {
+            Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+            document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        hidden,
+    )
+
+
+def _look_away_and_back(page: Page) -> None:
+    _hide(page, hidden=True)
+    _hide(page, hidden=False)
+
+
+def test_a_revoked_key_is_shut_out_of_an_open_page(tab: Tab) -> None:
+    """Within seconds, without anybody's doing."""
+    key = tab.product.new_key("--scope", "read")
+    page = tab.sign_in(key)
+    tab.live()
+    assert tab.product.command("keys", "revoke", key[3:11]).returncode == 0
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+def test_it_works_without_javascript(open_tab: OpenTab, sid: str) -> None:
+    """Rows, filters and signing out are plain HTML; the page reloads by itself."""
+    tab = open_tab(script=False)
+    page = tab.sign_in()
+    expect(row_of(page, sid)).to_contain_text("of 10")
+    page.get_by_role("navigation", name="Filter").get_by_role("link", name="ok").click()
+    expect(page).to_have_url(re.compile("state=ok"))
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+
+
+def test_nobody_is_shut_out(tab: Tab, sid: str) -> None:
+    """axe finds nothing serious: in both themes, wide and on a phone, well and paused."""
+    page = tab.open("/ops/sign-in")
+    assert grave_findings(page) == []
+    tab.sign_in()
+    tab.live()
+    tab.product.api("POST", f"/v1/meetings/{sid}/pause", json={"reason": "as a test"})
+    expect(row_of(page, sid)).to_contain_text("as a test")
+    assert grave_findings(page) == []
+    page.get_by_role("button", name="Pause").click()
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme)
+        for size in (WIDE, PHONE):
+            page.set_viewport_size(size)
+            assert grave_findings(page) == [], (theme, size)
+
+
+def test_a_phone_needs_no_sideways_scrolling(open_tab: OpenTab, sid: str) -> None:
+    """Nothing is wider than the screen, and a row is a card with its labels."""
+    tab = open_tab(phone=True)
+    page = tab.sign_in()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    row = row_of(page, sid).bounding_box()
+    assert row is not None
+    assert row["width"] > 340
+    assert row["height"] > 100
+
+
+def test_the_keyboard_is_enough(tab: Tab, sid: str) -> None:
+    """Sign in, skip to the content, pause, filter and open a meeting without a mouse."""
+    page = tab.open("/ops")
+    page.get_by_label("API key").focus()
+    page.keyboard.type(tab.product.key)
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="Pools").wait_for()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Pause")).to_be_focused()
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    page.keyboard.press("Space")
+    expect(page.get_by_role("button", name="Resume")).to_be_focused()
+    page.keyboard.press("Space")
+    _tab_to(page, page.get_by_role("searchbox"))
+    page.keyboard.type(sid)
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-sid]")).to_have_count(1)
+    _tab_to(page, row_of(page, sid).get_by_role("link"))
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(f"{tab.product.url}/ops/meetings/{sid}")
+    tab.console.clear()  # until that view is there
+
+
+def test_pools_are_searched_filtered_and_paged(tab: Tab) -> None:
+    """With more meetings than a page holds; each choice is an address of its own."""
+    product = tab.product
+    for number in range(55):
+        product.put(f"many-{number:02}", fill=False, min_fresh=1, cover_seconds=0)
+    page = tab.sign_in()
+    page.get_by_role("searchbox").fill("MANY-")
+    page.get_by_role("searchbox").press("Enter")
+    expect(page).to_have_url(f"{product.url}/ops?q=MANY-")
+    expect(page.locator("[data-sid]")).to_have_count(50)
+    expect(page.locator("#pages")).to_contain_text("50 of 55")
+    page.get_by_role("link", name="Next").click()
+    expect(page.locator("[data-sid]")).to_have_count(5)
+    tab.live()  # and what is streamed is this page, too
+    expect(page.locator("[data-sid]")).to_have_count(5)
+    product.api("POST", "/v1/meetings/many-07/pause", json={})
+    tab.open("/ops?state=paused&q=many")
+    expect(page.locator("[data-sid]")).to_have_count(1)
+    tab.open("/ops?q=nothing-like-it")
+    expect(page.get_by_text("No pool is like that")).to_be_visible()
+
+
+def _tab_to(page: Page, target: Locator) -> None:
+    for _ in range(40):
+        if target.evaluate("element => element === document.activeElement"):
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError("not reached by Tab")

@@ -1,0 +1,212 @@
+"""The views behind the overview, as operators use them: in a browser, by mouse and keyboard."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.acceptance.product import Product, signed, wait_until
+from tests.browser.accessibility import grave_findings
+from tests.browser.tab import WAIT_MS, OpenTab, Tab
+
+expect.set_options(timeout=WAIT_MS)
+
+HELD = "order-4711"
+
+
+@pytest.fixture(scope="module")
+def sid(shared_product: Product) -> str:
+    """A full meeting of 10 links, with one customer and bookings that match nothing."""
+    shared_product.put("viewed", min_fresh=10, cover_seconds=0)
+    slug = shared_product.slug("viewed", HELD, email="ida@example.com")
+    shared_product.slug("viewed", "order-4712", email="ida@example.com")
+    wait_until(lambda: shared_product.link(slug).get("customer_id"), 10, what="it is recorded")
+    return "viewed"
+
+
+def unmatched(product: Product, booking: str) -> str:
+    """A booking of somebody whose e-mail two customers gave; its event, once looked at."""
+    said = {"sid": booking, "email": "ida@example.com", "meeting": {"sid": "viewed"}}
+    body = json.dumps({"event": "booking_created", "booking": said}).encode()
+    answer = product.api(
+        "POST", "/v1/webhooks/default", key="", content=body, headers=signed(product, body)
+    )
+    event_id: str = answer.json()["event_id"]
+
+    def looked_at() -> bool:
+        events = product.api("GET", "/v1/events", params={"state": "unmatched"}).json()["events"]
+        return event_id in [each["id"] for each in events]
+
+    wait_until(looked_at, 15, what="the event was looked at")
+    return event_id
+
+
+def said(page: Page) -> str:
+    """What the page says about the action before it."""
+    return page.locator(".notice").inner_text()
+
+
+def test_pause_and_resume(tab: Tab, sid: str) -> None:
+    """Each asks for a reason, says what it did, and stands among the latest actions."""
+    tab.sign_in()
+    page = tab.open(f"/ops/meetings/{sid}")
+    page.get_by_text("Pause…").click()
+    page.get_by_role("button", name="Pause").click()  # the browser itself wants the reason
+    expect(page.locator("input:invalid:visible")).to_be_focused()
+    page.get_by_label("Reason").locator("visible=true").fill("wrong calendar")
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator("#state")).to_have_text("paused")
+    assert said(page).startswith("Paused.")
+    expect(page.locator("#why")).to_have_text("wrong calendar")
+    expect(page.locator(".acts")).to_contain_text("wrong calendar")
+    assert tab.product.claim(sid, "somebody new").status_code == 503
+    page.get_by_text("Resume…").click()
+    page.get_by_label("Reason").locator("visible=true").fill("right again")
+    page.get_by_role("button", name="Resume").click()
+    expect(page.locator("#state")).to_have_text("ok")
+    assert said(page).startswith("Resumed.")
+    page.reload()
+    expect(page.locator(".notice")).to_have_count(0)
+
+
+def test_the_view_of_a_meeting_follows_by_itself(tab: Tab, sid: str) -> None:
+    """What is shown is replaced while a form stands open; what was typed stays."""
+    tab.sign_in()
+    page = tab.open(f"/ops/meetings/{sid}")
+    expect(page.locator(".chart")).to_have_count(3)
+    page.get_by_text("Top up now…").click()
+    reason = page.get_by_label("Reason").locator("visible=true")
+    reason.fill("half a sentence")
+    page.evaluate("document.querySelector('#now strong').textContent = 'old'")
+    expect(page.locator("#now strong").first).to_have_text(re.compile(r"^\d+$"))
+    expect(reason).to_have_value("half a sentence")
+
+
+def test_a_drain_wants_the_sid_typed(tab: Tab) -> None:
+    """It says how many links go, refuses another word, and then retires exactly those."""
+    tab.product.put("to-drain", min_fresh=7, cover_seconds=0)
+    tab.product.api("POST", "/v1/meetings/to-drain/pause", json={"reason": "before a drain"})
+    tab.sign_in()
+    page = tab.open("/ops/meetings/to-drain")
+    page.get_by_role("link", name="Drain…").click()
+    expect(page.get_by_text("This retires 7 fresh links")).to_be_visible()
+    for typed, answer in (("to-brain", "not the SID"), ("to-drain", "Drained: 7 links retired.")):
+        page.get_by_label("Type the SID").fill(typed)
+        page.get_by_label("Reason").fill("made with the wrong duration")
+        page.get_by_role("button", name="Retire 7 links").click()
+        expect(page.locator(".notice")).to_contain_text(answer)
+    assert tab.product.meeting("to-drain")["fresh"] == 0
+
+
+def test_a_customer_is_found_without_being_named_in_an_address(tab: Tab, sid: str) -> None:
+    """Their link and its story are shown; the address, which logs keep, says nothing of them."""
+    tab.sign_in()
+    page = tab.page
+    page.get_by_role("link", name="Find").click()
+    expect(page.get_by_label("Customer id")).to_be_focused()
+    page.keyboard.type(HELD)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_have_text("1 link found.")
+    expect(page.locator(".timeline")).to_contain_text("Claimed by the customer")
+    assert page.url == f"{tab.product.url}/ops/find"
+    page.get_by_label("Customer id").fill("order-0000")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Nothing found")).to_be_visible()
+
+
+def test_an_unmatched_booking_is_replayed_and_assigned(tab: Tab, sid: str) -> None:
+    """The replay says why it still fits none; the candidates are a click away from done."""
+    unmatched(tab.product, "bk-browser")
+    tab.sign_in()
+    page = tab.page
+    page.get_by_role("link", name="Inbox").click()
+    page.get_by_role("link", name=re.compile("^Unmatched")).click()
+    page.locator(".events th a").first.click()
+    page.get_by_role("button", name="Replay").click()
+    expect(page.locator(".notice")).to_contain_text("several claims gave its e-mail")
+    slug = tab.product.slug(sid, HELD)
+    page.get_by_role("button", name=f"Assign to {slug}").click()
+    expect(page.locator(".notice")).to_contain_text("Assigned. The event is settled.")
+    expect(page.locator(".reason")).to_have_text("Matched by a person's word.")
+    assert tab.product.link(slug)["state"] == "consumed"
+    page.get_by_role("link", name=slug).click()
+    expect(page.locator(".timeline")).to_contain_text("Event assigned to this link")
+    expect(page.get_by_role("button", name="Assign")).to_have_count(0)
+
+
+def test_a_read_only_key_is_offered_nothing_to_do(tab: Tab, sid: str) -> None:
+    """It sees the same, and no action anywhere."""
+    event_id = unmatched(tab.product, "bk-read-only")
+    tab.sign_in(tab.product.new_key("--scope", "read"))
+    page = tab.page
+    for path in (f"/ops/meetings/{sid}", f"/ops/inbox/{event_id}", "/ops/audit", "/ops/inbox"):
+        tab.open(path)
+        expect(page.get_by_role("heading", level=1)).to_be_visible()
+        expect(page.locator("form[method=post]:not([action='/ops/sign-out'])")).to_have_count(0)
+    expect(page.get_by_role("link", name="Keys")).to_have_count(0)
+
+
+def test_a_meeting_is_paused_by_keyboard_alone(tab: Tab, sid: str) -> None:
+    """Tab, Enter and typing are enough, and the focus is always to be seen."""
+    tab.sign_in()
+    page = tab.open(f"/ops/meetings/{sid}")
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.textContent") == "Pause…":
+            break
+    outline = "getComputedStyle(document.activeElement).outlineStyle"
+    assert page.evaluate(outline) == "solid"
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    page.keyboard.type("by keyboard")
+    page.keyboard.press("Enter")
+    expect(page.locator("#state")).to_have_text("paused")
+    tab.product.api("POST", f"/v1/meetings/{sid}/resume", json={})
+
+
+def test_a_key_is_made_without_a_script(open_tab: OpenTab) -> None:
+    """Forms are plain forms: the page does everything with scripts turned off."""
+    tab = open_tab(script=False)
+    tab.sign_in()
+    page = tab.open("/ops/keys")
+    page.get_by_label("Whose key").fill("Till")
+    page.get_by_role("button", name="Make the key").click()
+    key = page.locator(".secret").inner_text()
+    assert re.fullmatch(r"lp_[0-9a-f]{8}_[\w-]{32,}", key)
+    tab.open("/ops/keys")
+    assert key not in page.content()
+    page.get_by_label("Revoke Till…").click()
+    page.get_by_label("Reason").locator("visible=true").fill("a test")
+    page.get_by_role("button", name="Revoke for good").locator("visible=true").click()
+    expect(page.locator(".notice")).to_contain_text("stops working within 5 seconds")
+
+
+@pytest.mark.parametrize(("dark", "phone"), [(False, False), (True, False), (True, True)])
+def test_every_view_is_for_everybody(
+    open_tab: OpenTab, sid: str, *, dark: bool, phone: bool
+) -> None:
+    """axe finds nothing grave, and nothing sticks out of the screen, in light, dark, on a phone."""
+    tab = open_tab(dark=dark, phone=phone)
+    event_id = unmatched(tab.product, f"bk-axe-{dark}-{phone}")
+    tab.sign_in()
+    page = tab.page
+    width = page.viewport_size["width"] if page.viewport_size else 0
+    slug = tab.product.slug(sid, "order-4712")
+    for path in (
+        f"/ops/meetings/{sid}",
+        f"/ops/meetings/{sid}/drain",
+        "/ops/find",
+        f"/ops/links/{slug}",
+        "/ops/inbox",
+        f"/ops/inbox/{event_id}",
+        "/ops/audit",
+        "/ops/keys",
+    ):
+        tab.open(path)
+        for details in page.locator("main details").all():
+            details.evaluate("each => { each.open = true }")
+        assert grave_findings(page) == [], path
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, path

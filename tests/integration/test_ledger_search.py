@@ -1,0 +1,169 @@
+"""What operators look for: links, the events about them, and the audit page by page."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from ledger_samples import NOW, claim, fresh
+
+from pool.errors import NotAssignable, UnknownEvent
+from pool.ledger import EventState, Ledger, NewEvent
+from pool.links import State
+
+pytest_plugins = ("ledger_fixtures",)
+
+
+def event(event_id: str, **fields: Any) -> NewEvent:
+    values: dict[str, Any] = {
+        "id": event_id,
+        "workspace": "default",
+        "source": "webhook",
+        "event": "booking_created",
+        "body": b"{}",
+        "received_at": NOW,
+        "meeting_sid": "intro",
+    }
+    return NewEvent(**values | fields)
+
+
+@pytest.fixture
+async def filled(ledger: Ledger) -> Ledger:
+    """Two meetings; ada holds a link of both, bob's is booked."""
+    await ledger.links.insert_fresh(
+        [fresh(slug) for slug in ("a-1", "a-2", "a-3")] + [fresh("b-1", meeting_sid="demo")]
+    )
+    later = NOW + timedelta(minutes=5)
+    await ledger.links.record(
+        [
+            claim("a-1", "ada", email="Ada@Example.com"),
+            claim("a-2", "bob"),
+            claim("b-1", "ada", meeting_sid="demo", claimed_at=later),
+        ]
+    )
+    await ledger.links.settle("a-2", State.CONSUMED, booking_sid="bk-9", at=NOW, match="slug")
+    return ledger
+
+
+async def found(ledger: Ledger, text: str, *sids: str) -> list[str]:
+    return [each.link.slug for each in await ledger.search.links(text, sids or ("intro", "demo"))]
+
+
+async def test_links_are_found_by_what_is_at_hand(filled: Ledger) -> None:
+    """Slug, customer id, booking or e-mail, whole; the link that moved last comes first."""
+    assert await found(filled, "a-3") == ["a-3"]
+    assert await found(filled, "ada") == ["b-1", "a-1"]
+    assert await found(filled, "bk-9") == ["a-2"]
+    assert await found(filled, "ada@example.COM") == ["a-1"]
+    assert await found(filled, "ad") == []
+    assert await found(filled, "\0' OR 1=1 --") == []
+
+
+async def test_a_search_stays_within_the_meetings_it_is_for(filled: Ledger) -> None:
+    """A link of another meeting is not found by any of its names."""
+    assert await found(filled, "ada", "demo") == ["b-1"]
+    assert await found(filled, "a-1", "demo") == []
+    assert await found(filled, "bk-9", "demo") == []
+    assert await filled.search.links("ada", ()) == []
+
+
+async def test_a_link_says_when_it_was_withdrawn_or_forgotten(filled: Ledger) -> None:
+    """The ledger alone knows these two times."""
+    await filled.links.move(["a-3"], State.RETIRED, at=NOW)
+    await filled.links.forget("intro", "ada")
+    retired, erased = [await filled.search.link(slug) for slug in ("a-3", "a-1")]
+    assert retired is not None
+    assert erased is not None
+    assert (retired.link.state, retired.withdrawn_at, retired.forgotten_at) == (
+        State.RETIRED,
+        NOW,
+        None,
+    )
+    assert (erased.link.customer_id, erased.withdrawn_at) == (None, None)
+    assert erased.forgotten_at is not None
+    assert await filled.search.link("nobody") is None
+
+
+async def test_a_links_events_are_those_matched_to_it_or_to_its_booking(filled: Ledger) -> None:
+    """An unmatched event of the same booking belongs to the story, another booking's does not."""
+    for event_id, booking_sid in (("e1", "bk-9"), ("e2", "bk-9"), ("e3", "bk-8")):
+        await filled.inbox.add(event(event_id, booking_sid=booking_sid))
+        await filled.inbox.finish(event_id, EventState.UNMATCHED)
+    await filled.inbox.finish("e1", EventState.SETTLED, slug="a-2", match="slug")
+    assert [each.id for each in await filled.inbox.of_link("a-2", "bk-9")] == ["e1", "e2"]
+    assert [each.id for each in await filled.inbox.of_link("a-2", None)] == ["e1"]
+
+
+async def test_events_are_listed_for_some_meetings_alone(filled: Ledger) -> None:
+    """The meeting of the link counts; without a link the one that the event names."""
+    await filled.inbox.add(event("e1"))
+    await filled.inbox.add(event("e2", meeting_sid="somewhere"))
+    await filled.inbox.add(event("e3", meeting_sid=None))
+    await filled.inbox.finish("e2", EventState.SETTLED, slug="b-1", match="slug")
+
+    async def listed(*sids: str, **page: int) -> list[str]:
+        return [each.id for each in await filled.inbox.list(among=sids, **page)]
+
+    assert await listed("intro") == ["e1"]
+    assert await listed("demo") == ["e2"]
+    assert await listed("somewhere") == []
+    assert await listed("intro", "demo") == ["e1", "e2"]
+    assert await listed("intro", "demo", limit=1, offset=1) == ["e2"]
+
+
+async def test_an_event_is_assigned_to_one_link(filled: Ledger) -> None:
+    """It is due at once, and nobody can then give it to another; a settled one is left alone."""
+    await filled.inbox.add(event("e1"))
+    await filled.inbox.finish("e1", EventState.UNMATCHED, reason="it names no link")
+    for _ in range(2):
+        given = await filled.inbox.assign("e1", "a-1")
+        assert (given.state, given.slug, given.match) == (EventState.PENDING, "a-1", "assigned")
+    assert [each.id for each in await filled.inbox.due(NOW)] == ["e1"]
+    with pytest.raises(NotAssignable):
+        await filled.inbox.assign("e1", "a-3")
+    await filled.inbox.finish("e1", EventState.SETTLED, slug="a-1", match="assigned")
+    assert (await filled.inbox.assign("e1", "a-1")).state is EventState.SETTLED
+    with pytest.raises(NotAssignable):
+        await filled.inbox.assign("e1", "a-3")
+    with pytest.raises(UnknownEvent):
+        await filled.inbox.assign("unknown", "a-1")
+
+
+async def test_the_audit_is_read_page_by_page(ledger: Ledger) -> None:
+    """Newest first, and every entry on exactly one page."""
+    for number in range(5):
+        await ledger.audit.add("ops", f"act-{number}")
+    first = await ledger.audit.list(2)
+    second = await ledger.audit.list(2, before_id=first[-1].id)
+    third = await ledger.audit.list(2, before_id=second[-1].id)
+    said = [entry.action for entry in (*first, *second, *third)]
+    assert said == ["act-4", "act-3", "act-2", "act-1", "act-0"]
+
+
+async def test_the_audit_is_filtered(ledger: Ledger) -> None:
+    """By meeting, by actor, and for a key that sees some meetings alone."""
+    await ledger.audit.add("ops", "pause", "intro")
+    await ledger.audit.add("ops", "pause", "demo")
+    await ledger.audit.add("cli", "resume", "intro")
+    await ledger.audit.add("cli", "key-create")
+
+    async def acts(**filters: Any) -> list[tuple[str, str | None]]:
+        return [(each.action, each.meeting_sid) for each in await ledger.audit.list(**filters)]
+
+    assert await acts(meeting_sid="intro") == [("resume", "intro"), ("pause", "intro")]
+    assert await acts(actor="ops") == [("pause", "demo"), ("pause", "intro")]
+    assert await acts(actor="ops", meeting_sid="demo") == [("pause", "demo")]
+    assert await acts(among=["demo"]) == [("pause", "demo")]
+    assert await acts(among=["demo"], meeting_sid="intro") == []
+
+
+async def test_the_audit_knows_what_was_done_to_events(ledger: Ledger) -> None:
+    """Replays and assignments of these events, the oldest first, and nothing else."""
+    await ledger.audit.add("ops", "replay", None, "", {"event": "e1"})
+    await ledger.audit.add("ops", "pause", "intro", "", {"event": "e1"})
+    await ledger.audit.add("ops", "assign", "intro", "by phone", {"event": "e1", "slug": "a-1"})
+    await ledger.audit.add("ops", "assign", "intro", "", {"event": "e2", "slug": "a-2"})
+    acts = await ledger.audit.of_events(["e1"])
+    assert [(each.action, each.reason) for each in acts] == [("replay", ""), ("assign", "by phone")]
+    assert await ledger.audit.of_events([]) == []

@@ -1,0 +1,71 @@
+"""How the page says numbers and times, and the geometry of its small pictures."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from pool.api.ops.figures import bar, sparkline
+from pool.api.ops.words import ago_words, count_words, rate_words, runway_words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(None, "no claims"), (59, "59 s"), (600, "10 min"), (7200, "2 h"), (864_000, "10 days")],
+)
+def test_a_runway_is_said_in_words(seconds: float | None, words: str) -> None:
+    """Short ones in seconds, long ones in days."""
+    assert runway_words(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("per_second", "words"),
+    [(0, "0/s"), (1234.5, "1,234/s"), (2.25, "2.2/s"), (0.05, "3.0/min"), (0.001, "3.6/h")],
+)
+def test_a_rate_is_said_in_the_unit_people_can_picture(per_second: float, words: str) -> None:
+    """Nobody pictures 0.001 claims a second."""
+    assert rate_words(per_second) == words
+
+
+def test_a_moment_is_said_as_a_distance_from_now() -> None:
+    """Past and to come."""
+    now = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
+    assert ago_words(now, now) == "just now"
+    assert ago_words(now - timedelta(seconds=90), now) == "90 s ago"
+    assert ago_words(now + timedelta(minutes=5), now) == "in 5 min"
+
+
+def test_a_count_carries_its_noun() -> None:
+    """With thousands apart, and one for one."""
+    assert count_words(1, "link") == "1 link"
+    assert count_words(1204, "entry", "entries") == "1,204 entries"
+
+
+@pytest.mark.parametrize(
+    ("level", "target", "filled", "goal"),
+    [(0, 50, 0, 100), (25, 50, 50, 100), (100, 50, 100, 50), (0, 0, 0, 0)],
+)
+def test_a_bar_shows_level_against_target(
+    level: int, target: int, filled: float, goal: float
+) -> None:
+    """It is as long as the larger of the two, so that neither leaves it."""
+    drawn = bar(level, target)
+    assert (drawn.level_percent, drawn.target_percent) == (filled, goal)
+    assert f"{level:,} fresh of {target:,}" in drawn.words
+
+
+def test_a_gap_in_a_sparkline_stays_a_gap() -> None:
+    """Where there is no value, nothing is drawn."""
+    drawn = sparkline([1, 2, None, 3], "claims")
+    assert len(drawn.lines) == 2
+    assert sparkline([None], "claims").lines == ()
+    assert "no history" in sparkline([], "claims").words
+
+
+def test_a_sparkline_stays_within_its_frame() -> None:
+    """The highest value at the top, zero at the bottom, whatever the scale."""
+    for values in ([0, 0], [0, 1e9], [1e-9, 0]):
+        (line,) = sparkline(values, "claims").lines
+        heights = [float(point.split(" ")[1]) for point in line[1:].split("L")]
+        assert all(2 <= height <= 20 for height in heights)
