@@ -45,6 +45,8 @@ def lead(snapshot: Snapshot, found: Sequence[MeetingStatus]) -> tuple[Level, str
     counts = Counter(status.state for status in found)
     troubled = [state for state in URGENCY if state in _SAID and counts[state]]
     paused = f", {counts['paused']:,} paused" if counts["paused"] else ""
+    if counts["paused"] == len(found):
+        return "ok", "All pools are paused" if len(found) > 1 else "The pool is paused"
     if not troubled:
         every = "All pools have" if len(found) > 1 else "The pool has"
         return "ok", f"{every} enough links{paused}"
