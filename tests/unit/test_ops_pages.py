@@ -45,7 +45,7 @@ def snapshot(**more: Any) -> Snapshot:
 
 
 def test_the_most_urgent_pools_come_first() -> None:
-    """By state, then by how soon they run dry, then by name."""
+    """Where visitors are turned away or will be soon; a calm pool comes last."""
     pools = [
         status("a-ok"),
         status("b-low", "low", runway_seconds=200.0),
@@ -53,9 +53,13 @@ def test_the_most_urgent_pools_come_first() -> None:
         status("d-empty", "empty", runway_seconds=0.0),
         status("e-paused", "paused"),
         status("f-low", "low", runway_seconds=10.0),
+        status("g-empty", "empty"),
+        status("h-blocked", "blocked", runway_seconds=1_000.0),
     ]
     order = [each.meeting.sid for each in sorted(pools, key=urgency)]
-    assert order == ["d-empty", "c-low", "f-low", "b-low", "e-paused", "a-ok"]
+    assert order == [
+        "d-empty", "c-low", "f-low", "b-low", "h-blocked", "g-empty", "e-paused", "a-ok",
+    ]  # fmt: skip
 
 
 def test_a_search_finds_parts_of_sids_in_any_case() -> None:
