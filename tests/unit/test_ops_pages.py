@@ -167,7 +167,7 @@ def test_nothing_is_claimed_to_be_known_while_redis_is_away() -> None:
     away = snapshot(store_problem="Redis: refused", heartbeat_at_ms=None, workspaces=())
     found = told(away)
     assert found["Redis"].detail == "Redis: refused"
-    assert found["Worker"].level == found["Provider"].level == "unknown"
+    assert found["Worker, provider"].level == "unknown"
     assert lead(away, []) == ("bad", "Redis does not answer: nothing is known of the pools")
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from pool.api.ops.figures import bar, sparkline
+from pool.api.ops.rendering import ticked
 from pool.api.ops.words import ago_words, count_words, rate_words, runway_words
 
 
@@ -69,3 +70,10 @@ def test_a_sparkline_stays_within_its_frame() -> None:
         (line,) = sparkline(values, "claims").lines
         heights = [float(point.split(" ")[1]) for point in line[1:].split("L")]
         assert all(2 <= height <= 20 for height in heights)
+
+
+def test_commands_in_a_message_look_like_commands() -> None:
+    """And nothing in a message becomes markup of its own."""
+    assert ticked("is `linkpool worker` up?") == "is <code>linkpool worker</code> up?"
+    assert ticked("`<b>` & a lone ` tick") == "<code>&lt;b&gt;</code> &amp; a lone ` tick"
+    assert ticked("") == ""

@@ -76,8 +76,7 @@ def _of_redis(snapshot: Snapshot, lag_claims: int, sweep_seconds: float) -> list
     ledger = snapshot.ledger
     return [
         Tile("Redis", "bad", "does not answer", snapshot.store_problem),
-        Tile("Worker", "unknown", unknown),
-        Tile("Provider", "unknown", unknown),
+        Tile("Worker, provider", "unknown", unknown),
         Tile("Ledger", "bad", "does not answer", ledger.problem)
         if ledger.problem
         else Tile("Ledger", "ok", "answers", "how far it is behind is not known"),
