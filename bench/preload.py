@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pool.store import keys
+from pool.store import keys, scripts
 
 # fresh; prefix, first, count, made_at_ms
 _FRESH = """
@@ -34,11 +34,16 @@ end
 return 1
 """
 
-# claims; slug prefix, first, count. A payload is msgpack of a list of one string.
+# claims, demand; slug prefix, first, count. A payload is msgpack of a list of one string.
 _CLAIMS = """
-for n = tonumber(ARGV[2]), tonumber(ARGV[2]) + tonumber(ARGV[3]) - 1 do
-  redis.call('XADD', KEYS[1], '*', 's', 'one-off-' .. ARGV[1] .. string.format('%08x', n),
-    'c', '\\145\\175customer-' .. string.format('%06d', n % 1000000))
+local first, last = tonumber(ARGV[2]), tonumber(ARGV[2]) + tonumber(ARGV[3]) - 1
+for from = first, last, 64 do
+  local slugs, payloads = {}, {}
+  for n = from, math.min(from + 63, last) do
+    slugs[#slugs + 1] = 'one-off-' .. ARGV[1] .. string.format('%08x', n)
+    payloads[#payloads + 1] = '\\145\\175customer-' .. string.format('%06d', n % 1000000)
+  end
+  append_claims(KEYS[1], KEYS[2], slugs, payloads)
 end
 return redis.call('XLEN', KEYS[1])
 """
@@ -72,9 +77,10 @@ def bindings(client: Any, sid: str, count: int, *, prefix: str) -> None:
 
 
 def stream(client: Any, sid: str, count: int, *, prefix: str) -> None:
-    """Adds unrecorded claims."""
+    """Adds unrecorded claims, in entries as full as they get."""
+    script = scripts.part("stream") + _CLAIMS
     for start, part in _parts(0, count):
-        client.eval(_CLAIMS, 1, keys.claims(sid), prefix, start, part)
+        client.eval(script, 2, keys.claims(sid), keys.demand(sid), prefix, start, part)
 
 
 def forget_claims(client: Any, sid: str) -> None:

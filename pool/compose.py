@@ -13,6 +13,7 @@ from pool.fence import Fence
 from pool.ledger import Ledger
 from pool.making import LinkMaker
 from pool.metrics import Metrics
+from pool.notifier import Notifier
 from pool.providers import Provider, open_provider
 from pool.recorder import Recorder
 from pool.settings import Settings
@@ -34,6 +35,7 @@ class Parts:
     fence: Fence
     bookings: Bookings
     metrics: Metrics
+    notifier: Notifier | None  # None: nobody wants to be told
 
 
 @asynccontextmanager
@@ -75,6 +77,9 @@ async def compose(settings: Settings) -> AsyncIterator[Parts]:
                 probe_seconds=settings.probe_seconds,
                 counted=lambda sid, outcome: metrics.topup_links.labels(sid, outcome).inc(),
             )
+        notifier = Notifier(settings.notify_url, store) if settings.notify_url else None
+        if notifier is not None:
+            stack.push_async_callback(notifier.close)
         recorder = Recorder(store, ledger, settings, conflict=metrics.conflicts.inc)
         yield Parts(
             settings=settings,
@@ -98,6 +103,7 @@ async def compose(settings: Settings) -> AsyncIterator[Parts]:
                 counted=lambda *labels: metrics.webhooks.labels(*labels).inc(),
             ),
             metrics=metrics,
+            notifier=notifier,
         )
 
 

@@ -33,7 +33,7 @@ from pool.registry import Registry
 from pool.store import Store
 from pool.store.records import Answer, Outcome, Redo, payload
 from pool.store.store import BATCH_LIMIT
-from pool.waiting import Line, Waiting
+from pool.waiting import Line, Waiter, Waiting
 
 log = structlog.get_logger()
 
@@ -126,28 +126,31 @@ class Desk:
         """
         if self._registry.get(sid) is None:
             await self._registry.find(sid)
-        return await self.ask(sid, customer_id, email, metadata, limited=limited)
+        answer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        self.join(answer, sid, customer_id, email, metadata, limited=limited)
+        return await answer
 
-    def ask(
+    def join(
         self,
+        waiter: Waiter,
         sid: str,
         customer_id: str,
         email: str | None = None,
         metadata: dict[str, Any] | None = None,
         *,
         limited: bool = False,
-    ) -> asyncio.Future[Receipt]:
+    ) -> None:
         """`claim` for a meeting known to exist: puts the customer in line, without I/O.
 
-        Whoever stops waiting for the answer disturbs nobody else's.
+        The waiter is told what `claim` returns or raises. One that stops waiting disturbs
+        nobody else's answer.
         """
-        answer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         if self._waiting >= WAITING_LIMIT:
             self._listener.outcome(sid, "error", 1)
-            answer.set_exception(
+            waiter.set_exception(
                 StoreUnavailable("too many claims are waiting; come back in a second")
             )
-            return answer
+            return
         name = self._store.names.name(sid, customer_id)
         line = self._lines.get(sid)
         if line is None:
@@ -157,10 +160,9 @@ class Desk:
             entry = line.waiting[name] = Waiting(name, customer_id, self._clock())
         if not limited and not entry.payload:
             entry.payload = payload(customer_id, email, metadata)
-        entry.answers.append(answer)
+        entry.answers.append(waiter)
         self._waiting += 1
         self._enqueue(line)
-        return answer
 
     async def close(self) -> None:
         """Waits for the calls that are under way."""
@@ -218,11 +220,20 @@ class Desk:
         ended: Counter[str] = Counter()
         try:
             answers, meeting = await self._call(sid, batch)
+            # Before the first of them is answered: what a visitor was told is kept.
+            lately_ms = _lately_ms()
+            self._remember(
+                meeting,
+                [
+                    (entry, answer.claim)
+                    for entry, answer in zip(batch, answers, strict=True)
+                    if answer.claim is not None
+                    and (answer.outcome is Outcome.NEW or _is_recent(answer.claim, lately_ms))
+                ],
+            )
             for entry, answer in zip(batch, answers, strict=True):
                 if answer.claim is not None:
-                    if answer.outcome is Outcome.NEW or _is_recent(answer.claim):
-                        self._remember(meeting, entry, answer.claim)
-                    self._answer(meeting, entry, answer.claim, answer.outcome.value, ended)
+                    self._answer(meeting, entry, answer.claim, answer.outcome, ended)
                 elif answer.outcome is Outcome.EMPTY:
                     climb = asyncio.create_task(self._climb(meeting, entry))
                     self._climbs.add(climb)
@@ -264,7 +275,7 @@ class Desk:
                 waiter.set_exception(error)
             ended[_outcome_of(error)] += 1
 
-    def _taken(self, entry: Waiting) -> list[asyncio.Future[Receipt]]:
+    def _taken(self, entry: Waiting) -> list[Waiter]:
         """Those who wait for this entry, once: from here on they are being answered."""
         waiters, entry.answers = entry.answers, []
         self._waiting -= len(waiters)
@@ -313,8 +324,8 @@ class Desk:
         ended: Counter[str] = Counter()
         try:
             claim, made = await self._ladder.climb(meeting, entry.name, entry.payload)
-            if made or _is_recent(claim):
-                self._remember(meeting, entry, claim)
+            if made or _is_recent(claim, _lately_ms()):
+                self._remember(meeting, [(entry, claim)])
             self._answer(meeting, entry, claim, "direct" if made else "reused", ended)
         except LinkpoolError as error:
             self._refuse(entry, error, ended)
@@ -328,18 +339,26 @@ class Desk:
             self._listener.claimed(meeting)
         self._tell(meeting.sid, ended)
 
-    def _remember(self, meeting: Meeting, entry: Waiting, claim: Claim) -> None:
+    def _remember(self, meeting: Meeting, bound: list[tuple[Waiting, Claim]]) -> None:
         ttl_ms = meeting.claim_ttl_seconds * 1000
-        # Who is limited sent no payload, and the recorder needs one.
-        document = entry.payload or payload(entry.customer_id)
-        self._redo.remember(meeting.sid, Redo(entry.customer_id, claim, ttl_ms, document))
+        self._redo.remember(
+            meeting.sid,
+            [
+                # Who is limited sent no payload, and the recorder needs one.
+                Redo(entry.customer_id, claim, ttl_ms, entry.payload or payload(entry.customer_id))
+                for entry, claim in bound
+            ],
+        )
 
 
-def _is_recent(claim: Claim) -> bool:
+def _is_recent(claim: Claim, lately_ms: float) -> bool:
     """Whether a link held before was bound so lately that nobody else may remember it: the
     call that bound it may have lost its reply, to this process or another."""
-    lately_ms = (time.time() - KEPT_SECONDS) * 1000
     return claim.state == "claimed" and claim.claimed_at_ms > lately_ms
+
+
+def _lately_ms() -> float:
+    return (time.time() - KEPT_SECONDS) * 1000
 
 
 def _refusal(meeting: Meeting, outcome: Outcome) -> LinkpoolError:

@@ -106,6 +106,7 @@ class Fence:
         log.info("recovered", meeting=sid, result=result.value, quarantined=quarantined)
         if result is Recovered.QUARANTINED:
             self._fallen(quarantined)
+            await self._store.alerts.fence_fell()
         if result is not Recovered.OPENED:
             await self._ledger.audit.add(
                 "linkpool", "recover", sid, result.value, {"quarantined": quarantined}
@@ -150,6 +151,7 @@ class Fence:
         return None
 
     async def _load_bindings(self, sid: str, lock: Held) -> None:
+        """One call after the other: of a customer's links, the latest claimed comes last."""
         now_ms = to_ms(datetime.now(UTC))
         async for bindings in self._ledger.links.live_bindings(sid):
             rebinds = [
@@ -164,16 +166,16 @@ class Fence:
 def as_rebind(binding: Binding, now_ms: int) -> Rebind | None:
     """What a ledger row asks of Redis; None if the claim has lapsed by now."""
     claim = Claim(
-        slug=binding.slug,
-        state="consumed" if binding.state is State.CONSUMED else "claimed",
-        source=binding.source,
-        claimed_at_ms=to_ms(binding.claimed_at),
-        consumed_at_ms=to_ms(binding.consumed_at) if binding.consumed_at else None,
-        booking_sid=binding.booking_sid,
+        binding.slug,
+        "consumed" if binding.state is State.CONSUMED else "claimed",
+        binding.source,
+        binding.claimed_at_ms,
+        binding.consumed_at_ms,
+        binding.booking_sid,
     )
     if binding.state is State.CANCELLED:
         return Rebind(binding.customer_id, claim, "drop", 0)
     if binding.state is State.CONSUMED:
         return Rebind(binding.customer_id, claim, "bind", 0)
-    ttl_ms = to_ms(binding.lapses_at) - now_ms if binding.lapses_at else 0
+    ttl_ms = binding.lapses_at_ms - now_ms if binding.lapses_at_ms else 0
     return Rebind(binding.customer_id, claim, "bind", ttl_ms) if ttl_ms > 0 else None

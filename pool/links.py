@@ -92,7 +92,7 @@ def check_customer_id(customer_id: str) -> str:
     return customer_id
 
 
-class Claim(msgspec.Struct, frozen=True, gc=False):
+class Claim(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """The binding of one link to one customer, as Redis knows it.
 
     Times are milliseconds since 1970 UTC by Redis's clock.

@@ -8,6 +8,7 @@ from typing import Literal
 
 AfterBooking = Literal["same", "new"]
 OnEmpty = Literal["direct", "fail"]
+TargetMode = Literal["fixed", "auto"]
 
 DAY_SECONDS = 86_400
 # Top-up is asked for by a claim within a second and answered by the provider soon after;
@@ -31,6 +32,7 @@ class Meeting:
     fallback_url: str | None = None  # offered to visitors when there is no link for them
     paused: bool = False  # no top-up, no new claims
     pause_reason: str = ""
+    target_mode: TargetMode = "fixed"  # by the present claim rate, or by the forecast
 
     def target(self, claims_per_second: float) -> int:
         """How many fresh links the pool should hold at this claim rate."""

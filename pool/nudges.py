@@ -23,6 +23,7 @@ TOP_UP = "linkpool.top_up"
 RECORD = "linkpool.record"
 SETTLE = "linkpool.settle"
 RECOVER = "linkpool.recover"
+NOTIFY = "linkpool.notify"
 
 QUEUE = "linkpool"
 EXPIRES_SECONDS = 30  # a hint older than this has been overtaken by sweeps

@@ -56,7 +56,7 @@ class Recorder:
                 )
             for link in recorded.settled:
                 await self._store.mark(sid, link.slug, link.customer_id, booked_claim(link))
-            await self._store.trim(sid, claims)
+            await self._store.trim(sid, claims[-1].entry_id)
             total += len(claims)
             if len(claims) < BATCH:
                 break

@@ -36,8 +36,7 @@ async def migrate(ledger: Ledger, settings: Settings, sids: list[str]) -> None:
     known = {meeting.sid: meeting for meeting in await ledger.meetings.all()}
     declared = [Meeting(sid) for sid in sids if sid not in known]
     for sid, defaults in settings.meetings.items():
-        given = defaults.model_dump(exclude_none=True)
-        declared.append(replace(known.get(sid, Meeting(sid)), **given))
+        declared.append(replace(known.get(sid, Meeting(sid)), **defaults.given()))
     for meeting in declared:
         check_meeting(meeting)
         if settings.workspace(meeting.workspace) is None:

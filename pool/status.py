@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from pool import forecast
+from pool.forecast import NO_PAST, Forecast, Outlook
 from pool.ledger import Ledger
 from pool.links import State
 from pool.meetings import Meeting, runway_seconds
@@ -32,6 +34,7 @@ class MeetingStatus:
     counts: Mapping[State, int]  # of the ledger; empty when it is away
     claims_per_second: float
     runway_seconds: float | None  # None: nobody claims
+    forecast: Forecast
     oldest_fresh_seconds: float | None
     unrecorded: int
     state: PoolState
@@ -70,6 +73,7 @@ async def statuses(
 ) -> list[MeetingStatus]:
     """How these meetings are; without counts if `ledger` is None. Raises StoreUnavailable."""
     levels = await store.look([meeting.sid for meeting in meetings])
+    outlooks = await store.outlooks.get([meeting.sid for meeting in meetings])
     blocks = {
         name: await store.workspace_block(name)
         for name in {meeting.workspace for meeting in meetings}
@@ -81,15 +85,26 @@ async def statuses(
         else:
             counts = await ledger.links.counts()
     return [
-        _status(meeting, level, blocks[meeting.workspace], counts.get(meeting.sid, {}))
+        _status(
+            meeting,
+            level,
+            blocks[meeting.workspace],
+            counts.get(meeting.sid, {}),
+            outlooks.get(meeting.sid, NO_PAST),
+        )
         for meeting, level in zip(meetings, levels, strict=True)
     ]
 
 
 def _status(
-    meeting: Meeting, level: Level, block: Block | None, counts: Mapping[State, int]
+    meeting: Meeting,
+    level: Level,
+    block: Block | None,
+    counts: Mapping[State, int],
+    outlook: Outlook,
 ) -> MeetingStatus:
-    target = meeting.target(level.claims_per_second)
+    now_seconds = level.now_ms / 1000
+    target = forecast.target(meeting, level.claims_per_second, now_seconds, outlook)
     runway = runway_seconds(level.fresh, level.claims_per_second)
     state, reason = _judge(meeting, level, level.block or block, target, runway)
     return MeetingStatus(
@@ -99,6 +114,9 @@ def _status(
         counts=counts,
         claims_per_second=level.claims_per_second,
         runway_seconds=runway,
+        forecast=forecast.forecast(
+            meeting, level.fresh, level.claims_per_second, now_seconds, outlook
+        ),
         oldest_fresh_seconds=level.oldest_fresh_seconds,
         unrecorded=level.backlog,
         state=state,

@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from pool.desk import Receipt
+
+
+class Waiter(Protocol):
+    """One request that waits for an answer; futures are waiters."""
+
+    def done(self) -> bool:
+        """Whether nobody waits here any more."""
+
+    def set_result(self, receipt: Receipt, /) -> None:
+        """Told the claim, at most once and only while not done. Must not raise."""
+
+    def set_exception(self, error: BaseException, /) -> None:
+        """Told instead why there is none. Must not raise."""
 
 
 class Waiting:
@@ -16,7 +31,7 @@ class Waiting:
         self.customer_id = customer_id
         self.payload = b""  # stays empty while nobody here may have a new link
         self.since = since
-        self.answers: list[asyncio.Future[Any]] = []
+        self.answers: list[Waiter] = []
 
 
 class Line:

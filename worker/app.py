@@ -14,6 +14,7 @@ from worker import tasks
 from worker.loop import Loop
 
 EXPIRE_SECONDS = 60.0
+FORESEE_SECONDS = 60.0
 SOFT_LIMIT_SECONDS = 45
 HARD_LIMIT_SECONDS = 60
 
@@ -67,5 +68,6 @@ def _schedule(settings: Settings) -> dict[str, Any]:
     return {
         "sweep": every(tasks.SWEEP, settings.sweep_seconds),
         "expire": every(tasks.EXPIRE, EXPIRE_SECONDS),
+        "foresee": every(tasks.FORESEE, FORESEE_SECONDS),
         "reconcile": every(tasks.RECONCILE, settings.reconcile_seconds),
     }

@@ -6,8 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pool.compose import Parts
-from pool.nudges import RECORD, RECOVER, SETTLE, TOP_UP
+from pool.nudges import NOTIFY, RECORD, RECOVER, SETTLE, TOP_UP
 from pool.recorder import to_ms
+from pool.targets import targets
+from worker import notify
 
 
 async def sweep(parts: Parts) -> list[tuple[str, dict[str, Any]]]:
@@ -25,12 +27,14 @@ async def sweep(parts: Parts) -> list[tuple[str, dict[str, Any]]]:
     due: list[tuple[str, dict[str, Any]]] = []
     low: set[str] = set()
     levels = await parts.store.look(sorted(meetings))
-    targets = {level.sid: meetings[level.sid].target(level.claims_per_second) for level in levels}
+    wanted = await targets(parts.store, meetings, levels)
     for level in levels:
         meeting = meetings[level.sid]
-        if level.fence == "stands" and not meeting.paused and level.fresh < targets[level.sid]:
+        if level.fence == "stands" and not meeting.paused and level.fresh < wanted[level.sid]:
             low.add(meeting.workspace)
-    await parts.store.history.sample(levels, targets, sweep_seconds=parts.settings.sweep_seconds)
+    await parts.store.history.sample(levels, wanted, sweep_seconds=parts.settings.sweep_seconds)
+    if await notify.observe(parts, meetings, levels, wanted):
+        due.append((NOTIFY, {}))
     if any(level.fence == "fallen" for level in levels):
         due.append((RECOVER, {}))
     if any(level.backlog for level in levels):

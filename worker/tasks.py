@@ -11,12 +11,13 @@ from typing import Any
 from celery import Celery
 from celery.signals import worker_process_init, worker_process_shutdown
 
-from pool.nudges import EXPIRES_SECONDS, QUEUE, RECORD, RECOVER, SETTLE, TOP_UP
-from worker import expire, reconcile, record, recover, settle, sweep, top_up
+from pool.nudges import EXPIRES_SECONDS, NOTIFY, QUEUE, RECORD, RECOVER, SETTLE, TOP_UP
+from worker import expire, foresee, notify, reconcile, record, recover, settle, sweep, top_up
 from worker.loop import Loop
 
 SWEEP = "linkpool.sweep"
 EXPIRE = "linkpool.expire"
+FORESEE = "linkpool.foresee"
 RECONCILE = "linkpool.reconcile"
 
 
@@ -49,9 +50,17 @@ def register(app: Celery, loop: Loop) -> None:
         for workspace in loop.run(recover.recover):
             hint(TOP_UP, workspace=workspace)
 
+    @app.task(name=NOTIFY)
+    def _notify() -> None:
+        loop.run(notify.deliver)
+
     @app.task(name=EXPIRE)
     def _expire() -> None:
         loop.run(expire.expire)
+
+    @app.task(name=FORESEE)
+    def _foresee() -> None:
+        loop.run(foresee.foresee)
 
     @app.task(name=RECONCILE)
     def _reconcile() -> None:

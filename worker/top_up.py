@@ -31,6 +31,7 @@ from pool.recorder import to_ms
 from pool.store import keys
 from pool.store.locks import Held
 from pool.store.records import Block, Level
+from pool.targets import targets
 
 log = structlog.get_logger()
 
@@ -148,18 +149,18 @@ class TopUp:
             if meeting.workspace == self._workspace
         }
         needs = []
-        targets: dict[str, int] = {}
         # Before the levels: a link that enters meanwhile is then counted twice, not never.
         making = self._making.copy()
-        for level in await self._parts.store.look(sorted(meetings)):
-            meeting = meetings[level.sid]
-            targets[level.sid] = target = meeting.target(level.claims_per_second)
-            need = await self._need(meeting, level, target, making[level.sid])
+        levels = await self._parts.store.look(sorted(meetings))
+        wanted = await targets(self._parts.store, meetings, levels)
+        for level in levels:
+            target = wanted[level.sid]
+            need = await self._need(meetings[level.sid], level, target, making[level.sid])
             if need is not None:
                 needs.append(need)
-        changed = {sid: t for sid, t in targets.items() if self._targets.get(sid) != t}
+        changed = {sid: t for sid, t in wanted.items() if self._targets.get(sid) != t}
         await self._parts.store.published.set_targets(changed)
-        self._targets = targets
+        self._targets = wanted
         return plan(needs, 1 if self._blocked else PLAN_LINKS)
 
     async def _need(self, meeting: Meeting, level: Level, target: int, making: int) -> Need | None:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from bench.measures import (
     batches,
     claims,
+    history,
     latency,
     memory,
     no_pool,
@@ -45,6 +46,7 @@ MEASURES: dict[str, Measure] = {
     "whole": Measure("Everything on, and the ledger down", whole.measure),
     "scale": Measure("Very many links, bindings and meetings", scale.measure),
     "memory": Measure("Memory", memory.measure),
+    "history": Measure("History", history.measure),
     "topup": Measure("Top-up", topup.measure),
     "planning": Measure("Planning", planning.measure),
     "recorder": Measure("Recorder", recorder.measure),

@@ -41,6 +41,7 @@ class Application:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self.lane: ClaimLane | None = None  # there while the service is open
         self.framework = _framework(self._lifespan)
         # Behind a proxy on this machine, the page's cookie must know of its https.
         self._app: Any = ProxyHeadersMiddleware(cast(Any, Edge(self.framework)))
@@ -60,12 +61,13 @@ class Application:
             framework.state.service = service
             framework.state.lane = lane
             framework.state.ops = ops
+            self.lane = lane
             framework.state.exposition = Exposition(service)
             self._app = lane
             try:
                 yield
             finally:
-                self._app = edge
+                self._app, self.lane = edge, None
 
 
 def _framework(lifespan: Any) -> FastAPI:

@@ -35,13 +35,16 @@ class MeetingChange(BaseModel):
     max_fresh_age_seconds: Annotated[int, Field(ge=60, le=31_536_000)] | None = None
     after_booking: Literal["same", "new"] | None = None
     on_empty: Literal["direct", "fail"] | None = None
+    target: Literal["fixed", "auto"] | None = Field(
+        default=None, description="auto: the suggested target is applied by top-up"
+    )
     fallback_url: Annotated[str, StringConstraints(max_length=2048)] | None = None
 
     def changes(self) -> dict[str, Any]:
         """The settings that were given; only fallback_url can be taken away with null."""
         given = self.model_dump(exclude_unset=True)
         return {
-            name: value
+            "target_mode" if name == "target" else name: value
             for name, value in given.items()
             if value is not None or name == "fallback_url"
         }
@@ -60,6 +63,13 @@ class MeetingView(BaseModel):
     consumed: int | None
     claims_per_second: float
     runway_seconds: float | None = Field(description="null while nobody claims")
+    runway_low_seconds: float | None = Field(
+        description="of ten times, one is worse; null: more than a day"
+    )
+    runway_high_seconds: float | None = Field(
+        description="of ten times, one is better; null: more than a day"
+    )
+    suggested_target: int = Field(description="what the forecast asks for")
     oldest_fresh_seconds: float | None
     unrecorded_claims: int
     min_fresh: int
@@ -69,6 +79,7 @@ class MeetingView(BaseModel):
     max_fresh_age_seconds: int
     after_booking: Literal["same", "new"]
     on_empty: Literal["direct", "fail"]
+    target_mode: Literal["fixed", "auto"]
     fallback_url: str | None
     paused: bool
 
@@ -86,9 +97,10 @@ class MeetingView(BaseModel):
             claimed=status.claimed if counted else None,
             consumed=status.consumed if counted else None,
             claims_per_second=round(status.claims_per_second, 3),
-            runway_seconds=None
-            if status.runway_seconds is None
-            else round(status.runway_seconds, 1),
+            runway_seconds=_rounded(status.runway_seconds),
+            runway_low_seconds=_rounded(status.forecast.runway_low_seconds),
+            runway_high_seconds=_rounded(status.forecast.runway_high_seconds),
+            suggested_target=status.forecast.suggested_target,
             oldest_fresh_seconds=status.oldest_fresh_seconds,
             unrecorded_claims=status.unrecorded,
             min_fresh=meeting.min_fresh,
@@ -98,9 +110,14 @@ class MeetingView(BaseModel):
             max_fresh_age_seconds=meeting.max_fresh_age_seconds,
             after_booking=meeting.after_booking,
             on_empty=meeting.on_empty,
+            target_mode=meeting.target_mode,
             fallback_url=meeting.fallback_url,
             paused=meeting.paused,
         )
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)
 
 
 class MeetingAnswer(BaseModel):

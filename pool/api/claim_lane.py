@@ -7,6 +7,7 @@ path, for the OpenAPI document and for whoever mounts the application without th
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable
 from typing import Any
@@ -28,14 +29,15 @@ from pool.api.http import (
     request_id,
 )
 from pool.api.tally import Tally
-from pool.desk import Desk
+from pool.desk import Desk, Receipt
 from pool.errors import InvalidRequest, LinkpoolError, MalformedJson, UnknownMeeting
-from pool.keys import KeyRing
+from pool.keys import Caller, KeyRing
 from pool.keys import Scope as KeyScope
 from pool.limits import NewClaimLimit
 from pool.links import check_customer_id, is_sid
 from pool.registry import Registry
 from pool.settings import Settings
+from pool.waiting import Waiter
 
 log = structlog.get_logger()
 
@@ -58,10 +60,32 @@ class ClaimRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 _decoder = msgspec.json.Decoder(ClaimRequest)
+_NOT_READ = ClaimRequest("")
+
+
+class Admitted:
+    """A claim on its way: who asks, for which meeting, and what for."""
+
+    __slots__ = ("address", "caller", "limited", "request", "sid")
+
+    def __init__(self, sid: str, caller: Caller, address: str, limited: bool) -> None:
+        self.sid = sid
+        self.caller = caller
+        self.address = address
+        self.limited = limited
+        self.request: ClaimRequest = _NOT_READ
+
+    def read(self, body: bytes) -> None:
+        """Takes the body. Raises MalformedJson, InvalidRequest, InvalidCustomerId."""
+        self.request = parse_claim(body)
 
 
 class ClaimLane:
-    """Serves claims, and hands every other request on."""
+    """Serves claims, and hands every other request on.
+
+    The steps of a claim are `admit`, `Admitted.read`, `join`, and `answer` or `refusal`; none
+    of them waits. The server's short cut goes through the same ones.
+    """
 
     def __init__(
         self,
@@ -77,7 +101,7 @@ class ClaimLane:
         self._registry = registry
         self._keys = keys
         self._settings = settings
-        self._observe = tally.claim_seconds
+        self.observe = tally.claim_seconds
         self._per_key = NewClaimLimit(settings.new_claims_per_minute_per_key)
         self._per_address = NewClaimLimit(settings.new_claims_per_minute_per_address)
 
@@ -90,63 +114,88 @@ class ClaimLane:
         return self._app(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, sid: str) -> None:
-        headers = scope["headers"]
         try:
-            status, answer_headers, body = await self.answer(
-                sid, headers, _address(scope), scope, receive
-            )
+            status, headers, body = await self.claim(sid, scope, receive)
         except Disconnected:
             return
-        answer_headers.append((b"x-request-id", request_id(headers)))
-        answer_headers.append((b"content-length", str(len(body)).encode()))
-        await send({"type": "http.response.start", "status": status, "headers": answer_headers})
+        headers = [
+            *headers,
+            (b"x-request-id", request_id(scope["headers"])),
+            (b"content-length", str(len(body)).encode()),
+        ]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    async def answer(
-        self, sid: str, headers: Headers, address: str, scope: Scope, receive: Receive
-    ) -> Answer:
+    async def claim(self, sid: str, scope: Scope, receive: Receive) -> Answer:
         """What a claim is answered: status, headers and body. Raises Disconnected."""
         started = time.perf_counter()
+        client = scope.get("client")
         try:
-            answer = await self._claim(sid, headers, address, scope, receive)
-        except LinkpoolError as error:
-            answer = problems.render_error(error, _instance(sid))
-        except TimeoutError:
-            answer = problems.render(
-                problems.BY_NAME["request-timeout"], "the body took too long", _instance(sid)
-            )
+            admitted = self.admit(sid, scope["headers"], client[0] if client else "")
+            admitted.read(await read_body(scope, receive, CLAIM_BODY_BYTES))
+            if not self.knows(sid):
+                await self._registry.find(sid)
+            answered: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+            self.join(admitted, answered)
+            answer = self.answer(admitted, await answered)
         except Disconnected:
             raise
-        except Exception:
-            log.exception("claim failed", meeting=sid)
-            answer = problems.render(
-                problems.BY_NAME["internal-error"], "the claim failed", _instance(sid)
-            )
-        self._observe(time.perf_counter() - started)
+        except Exception as error:  # noqa: BLE001 - `refusal` has an answer for each
+            answer = self.refusal(sid, error)
+        self.observe(time.perf_counter() - started)
         return answer
 
-    async def _claim(
-        self, sid: str, headers: Headers, address: str, scope: Scope, receive: Receive
-    ) -> Answer:
+    # -- the steps -----------------------------------------------------------------
+
+    def knows(self, sid: str) -> bool:
+        """Whether `join` may be called without asking the registry to find the meeting."""
+        return self._registry.get(sid) is not None
+
+    def admit(self, sid: str, headers: Headers, address: str) -> Admitted:
+        """Whose claim this is. Raises Unauthorized, Forbidden, UnknownMeeting."""
         caller = self._keys.authenticate(api_key(headers))
         caller.check(KeyScope.CLAIM, sid)
         if not is_sid(sid):
             raise UnknownMeeting("a SID has 1 to 64 letters, digits, hyphens and underscores")
-        request = parse_claim(await read_body(scope, receive, CLAIM_BODY_BYTES))
         limited = self._per_key.reached(caller.key_id) or self._per_address.reached(address)
-        if self._registry.get(sid) is None:
-            await self._registry.find(sid)
-        receipt = await self._desk.ask(
-            sid, request.customer_id, request.email, request.metadata, limited=limited
+        return Admitted(sid, caller, address, limited)
+
+    def join(self, admitted: Admitted, waiter: Waiter) -> None:
+        """Puts the customer in line; the waiter is told the receipt, or why there is none."""
+        request = admitted.request
+        self._desk.join(
+            waiter,
+            admitted.sid,
+            request.customer_id,
+            request.email,
+            request.metadata,
+            limited=admitted.limited,
         )
+
+    def answer(self, admitted: Admitted, receipt: Receipt) -> Answer:
+        """What a receipt is told as. Raises UnknownMeeting if its workspace is gone."""
         if not receipt.reused:
-            self._per_key.count(caller.key_id)
-            self._per_address.count(address)
+            self._per_key.count(admitted.caller.key_id)
+            self._per_address.count(admitted.address)
         workspace = self._settings.workspace(receipt.meeting.workspace)
         if workspace is None:
-            raise UnknownMeeting(f"the workspace of meeting {sid} is not configured any more")
-        body = claim_answer(receipt, request.customer_id, workspace)
+            raise UnknownMeeting(
+                f"the workspace of meeting {admitted.sid} is not configured any more"
+            )
+        body = claim_answer(receipt, admitted.request.customer_id, workspace)
         return (200 if receipt.reused else 201), [_JSON, _NO_STORE], body
+
+    def refusal(self, sid: str, error: BaseException) -> Answer:
+        """What is answered when a claim cannot be served."""
+        instance = f"{_PREFIX}{quote(sid, safe='')}{_SUFFIX}"
+        if isinstance(error, LinkpoolError):
+            return problems.render_error(error, instance)
+        if isinstance(error, TimeoutError):
+            problem, detail = problems.BY_NAME["request-timeout"], "the body took too long"
+        else:
+            log.error("claim failed", meeting=sid, exc_info=error)
+            problem, detail = problems.BY_NAME["internal-error"], "the claim failed"
+        return problems.render(problem, detail, instance)
 
 
 def parse_claim(body: bytes) -> ClaimRequest:
@@ -185,12 +234,3 @@ def check_metadata(metadata: dict[str, Any]) -> None:
         )
     if b"\\u0000" in encoded:
         raise InvalidRequest("metadata holds NUL", ["metadata: holds NUL - `$.metadata`"])
-
-
-def _instance(sid: str) -> str:
-    return f"{_PREFIX}{quote(sid, safe='')}{_SUFFIX}"
-
-
-def _address(scope: Scope) -> str:
-    client = scope.get("client")
-    return client[0] if client else ""

@@ -43,10 +43,7 @@ _CLAIM: dict[str, Any] = {"content": {"application/json": {"schema": _SCHEMAS[1]
 async def claim(sid: str, request: Request) -> Response:
     """Claim a link for a customer: the one they hold, or a fresh one."""
     lane: ClaimLane = request.app.state.lane
-    address = request.client.host if request.client else ""
-    status, headers, body = await lane.answer(
-        sid, request.scope["headers"], address, request.scope, request.receive
-    )
+    status, headers, body = await lane.claim(sid, request.scope, request.receive)
     response = Response(body, status)
     response.raw_headers = [*headers, (b"content-length", str(len(body)).encode())]
     return response

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from pool.api.http_protocol import CorkedProtocol
+from pool.api.http_protocol import ClaimProtocol
 from pool.logs import configure_logging
 from pool.metrics import share_metrics
 from pool.settings import Settings, load
@@ -49,7 +49,7 @@ def serve(settings: Settings) -> None:
         port=settings.port,
         workers=settings.api_workers,
         loop="uvloop",
-        http=CorkedProtocol,
+        http=ClaimProtocol,
         interface="asgi3",
         # The claim lane needs none; the framework behind it has its own.
         proxy_headers=bool(settings.new_claims_per_minute_per_address),

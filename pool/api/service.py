@@ -13,6 +13,8 @@ import structlog
 from pool.addresses import broker_url
 from pool.administration import Administration
 from pool.api.tally import FLUSH_SECONDS, Tally
+from pool.api.worker_watch import WATCH_SECONDS as WORKER_WATCH_SECONDS
+from pool.api.worker_watch import WorkerWatch
 from pool.compose import Parts, compose
 from pool.desk import Desk
 from pool.direct import DirectLadder
@@ -58,6 +60,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         keys = KeyRing(parts.ledger, admin_key)
         redo = RedoBuffer()
         watch = FenceWatch(parts.store, redo)
+        worker_watch = WorkerWatch(parts)
         tally = Tally(parts.metrics)
         desk = Desk(
             parts.store,
@@ -92,6 +95,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
             asyncio.create_task(_repeat("registry", REFRESH_SECONDS, registry.refresh)),
             asyncio.create_task(_repeat("keys", 2 * REFRESH_SECONDS, keys.refresh)),
             asyncio.create_task(_repeat("metrics", FLUSH_SECONDS, tally.flush)),
+            asyncio.create_task(_repeat("worker watch", WORKER_WATCH_SECONDS, worker_watch.look)),
             asyncio.create_task(_repeat("fence watch", WATCH_SECONDS, watch.look)),
         ]
         try:

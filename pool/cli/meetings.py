@@ -60,6 +60,7 @@ def _options(
     max_fresh_age_seconds: int | None,
     after_booking: str | None,
     on_empty: str | None,
+    target_mode: str | None,
     fallback_url: str | None,
 ) -> dict[str, Any]:
     return {name: value for name, value in locals().items() if value is not None}
@@ -77,6 +78,10 @@ After = Annotated[
 OnEmpty = Annotated[
     Literal["direct", "fail"] | None, typer.Option(help="What an empty pool does for a visitor.")
 ]
+Target = Annotated[
+    Literal["fixed", "auto"] | None,
+    typer.Option(help="By the present claim rate, or by the forecast of it."),
+]
 Fallback = Annotated[str | None, typer.Option(help="Offered when there is no link.")]
 
 
@@ -91,6 +96,7 @@ def add(
     max_fresh_age_seconds: Age = None,
     after_booking: After = None,
     on_empty: OnEmpty = None,
+    target: Target = None,
     fallback_url: Fallback = None,
     data_dir: DataDir = None,
 ) -> None:
@@ -106,6 +112,7 @@ def add(
         max_fresh_age_seconds,
         after_booking,
         on_empty,
+        target,
         fallback_url,
     )
 

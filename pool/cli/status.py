@@ -131,6 +131,9 @@ def as_json(each: MeetingStatus) -> dict[str, Any]:
         "consumed": each.consumed,
         "claims_per_second": round(each.claims_per_second, 3),
         "runway_seconds": each.runway_seconds,
+        "runway_low_seconds": each.forecast.runway_low_seconds,
+        "runway_high_seconds": each.forecast.runway_high_seconds,
+        "suggested_target": each.forecast.suggested_target,
         "oldest_fresh_seconds": each.oldest_fresh_seconds,
         "unrecorded_claims": each.unrecorded,
     }

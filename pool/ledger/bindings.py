@@ -3,67 +3,99 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from datetime import datetime
+from collections.abc import AsyncIterator
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Select, bindparam, select, tuple_
+import msgspec
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Select,
+    Text,
+    bindparam,
+    cast,
+    extract,
+    func,
+    select,
+    tuple_,
+    type_coerce,
+)
 
-from pool.ledger.columns import UtcTime
+from pool.ledger.columns import UtcTime, from_milliseconds
 from pool.ledger.database import Database
 from pool.ledger.records import Binding
 from pool.ledger.tables import LIVE, links
-from pool.links import State
 
-_STATES = {state.value: state for state in State}
+_page = msgspec.json.Decoder(list[Binding])
 
-_first: Select[Any] = (
-    select(
-        links.c.customer_id,
-        links.c.slug,
-        links.c.url,
-        links.c.state,
-        links.c.source,
-        links.c.claimed_at,
-        links.c.lapses_at,
-        links.c.consumed_at,
-        links.c.booking_sid,
+
+@cache
+def _statements(*, on_sqlite: bool) -> tuple[Select[Any], Select[Any]]:
+    """The first page, and the one after a binding.
+
+    A page comes as one JSON text. The database then does all the work per row, and on SQLite
+    in one go: the driver would give the interpreter's lock away and wait for it at each row.
+    """
+
+    def milliseconds(column: ColumnElement[Any]) -> ColumnElement[int]:
+        if on_sqlite:
+            return type_coerce(column, BigInteger)
+        return cast(extract("epoch", column) * 1000, BigInteger)
+
+    rows = (
+        select(
+            # The fields of Binding, in its order.
+            links.c.customer_id,
+            links.c.slug,
+            links.c.state,
+            links.c.source,
+            milliseconds(links.c.claimed_at).label("claimed_at_ms"),
+            milliseconds(links.c.lapses_at).label("lapses_at_ms"),
+            milliseconds(links.c.consumed_at).label("consumed_at_ms"),
+            links.c.booking_sid,
+        )
+        .where(links.c.meeting_sid == bindparam("sid"), LIVE)
+        .order_by(links.c.claimed_at, links.c.slug)
+        .limit(bindparam("batch"))
     )
-    .where(links.c.meeting_sid == bindparam("sid"), LIVE)
-    .order_by(links.c.claimed_at, links.c.slug)
-    .limit(bindparam("batch"))
-)
-_next = _first.where(
-    tuple_(links.c.claimed_at, links.c.slug)
-    > tuple_(bindparam("claimed_at", type_=UtcTime), bindparam("slug", type_=links.c.slug.type))
-)
+    later = rows.where(
+        tuple_(links.c.claimed_at, links.c.slug)
+        > tuple_(bindparam("claimed_at", type_=UtcTime), bindparam("slug", type_=Text))
+    )
 
+    def as_json(page: Select[Any]) -> Select[Any]:
+        given = page.subquery("page")
+        if on_sqlite:
+            return select(func.json_group_array(func.json_array(*given.c)))
+        return select(cast(func.json_agg(func.json_build_array(*given.c)), Text))
 
-def _binding(customer_id: str, slug: str, url: str, state: str, *rest: Any) -> Binding:
-    return Binding(customer_id, slug, url, _STATES[state], *rest)
+    return as_json(rows), as_json(later)
 
 
 async def live_bindings(database: Database, sid: str, batch: int) -> AsyncIterator[list[Binding]]:
     """See Links.live_bindings()."""
+    first, later = _statements(on_sqlite=database.sqlite_path is not None)
 
     # No connection is held while the caller works on a page.
-    async def read(claimed_at: datetime | None, slug: str) -> Sequence[Any]:
-        statement = _first if claimed_at is None else _next
-        values = {"sid": sid, "batch": batch, "claimed_at": claimed_at, "slug": slug}
+    async def read(after: Binding | None) -> str:
+        values: dict[str, Any] = {"sid": sid, "batch": batch}
+        if after is not None:
+            values |= {"claimed_at": from_milliseconds(after.claimed_at_ms), "slug": after.slug}
         async with database.read() as connection:
-            rows: Sequence[Any] = (await connection.execute(statement, values)).all()
-        return rows
+            page = await connection.scalar(later if after is not None else first, values)
+        return page or "[]"
 
     # The next page is read while the caller works on this one: recovery is waited for.
-    reading = asyncio.create_task(read(None, ""))
+    reading = asyncio.create_task(read(None))
     try:
         while True:
-            rows = await reading
-            if len(rows) == batch:
-                reading = asyncio.create_task(read(rows[-1].claimed_at, rows[-1].slug))
-            if rows:
-                yield [_binding(*row) for row in rows]
-            if len(rows) < batch:
+            bindings = _page.decode(await reading)
+            if len(bindings) == batch:
+                reading = asyncio.create_task(read(bindings[-1]))
+            if bindings:
+                yield bindings
+            if len(bindings) < batch:
                 return
     finally:
         reading.cancel()

@@ -37,7 +37,7 @@ class UtcTime(TypeDecorator[datetime]):
         return lambda value: None if value is None else convert(value)
 
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:  # noqa: ARG002 - the signature is the library's
-        return None if dialect.name == "postgresql" else _from_milliseconds
+        return None if dialect.name == "postgresql" else from_milliseconds
 
 
 def whole_milliseconds(time: datetime) -> datetime:
@@ -52,7 +52,8 @@ def milliseconds(time: datetime) -> int:
     return (time - _EPOCH) // _MILLISECOND
 
 
-def _from_milliseconds(value: int | None) -> datetime | None:
+def from_milliseconds(value: int | None) -> datetime | None:
+    """The time that is so many milliseconds after 1970."""
     # Not fromtimestamp(): it goes through a float, which is not exact. Without keywords:
     # timedelta takes half the time then.
     return None if value is None else _EPOCH + timedelta(0, 0, 0, value)

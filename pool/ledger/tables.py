@@ -51,6 +51,7 @@ meetings = Table(
     Column("fallback_url", Text),
     Column("paused", Boolean, nullable=False),
     Column("pause_reason", Text, nullable=False),
+    Column("target_mode", Text, nullable=False, server_default="fixed"),
     # What an orderly stop left in Redis; whoever brings it back has all of Redis's data.
     Column("seal_token", Text),
 )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from base64 import urlsafe_b64encode
+from binascii import b2a_base64
 from typing import Literal
 
 from pool.links import Claim, Source
 
 _STATES: dict[str, Literal["claimed", "consumed"]] = {"c": "claimed", "x": "consumed"}
 _SOURCES: dict[str, Source] = {"p": "pool", "d": "direct"}
+_BEGUN_KEPT = 20_000  # meetings; about 10 MB
 
 
 class CustomerNames:
@@ -20,13 +21,27 @@ class CustomerNames:
 
     def __init__(self, secret_key: bytes) -> None:
         self._key = hashlib.sha256(b"linkpool customer names\0" + secret_key).digest()
+        self._begun: dict[str, hashlib.blake2b] = {}
 
     def name(self, sid: str, customer_id: str) -> str:
-        """22 url-safe characters (128 bits) for this customer of this meeting."""
-        digest = hashlib.blake2b(
-            f"{sid}\0{customer_id}".encode(), key=self._key, digest_size=16
-        ).digest()
-        return urlsafe_b64encode(digest)[:22].decode()
+        """16 characters of base64 (96 bits) for this customer of this meeting.
+
+        Two of a million customers of a meeting share a name once in 10^17 meetings.
+        """
+        begun = self._begun.get(sid)
+        if begun is None:
+            begun = self._begin(sid)
+        # A copy of what the meeting has in common takes half the time of a hash begun anew.
+        digest = begun.copy()
+        digest.update(customer_id.encode())
+        return b2a_base64(digest.digest(), newline=False).decode()
+
+    def _begin(self, sid: str) -> hashlib.blake2b:
+        if len(self._begun) >= _BEGUN_KEPT:
+            self._begun.clear()
+        begun = hashlib.blake2b(f"{sid}\0".encode(), key=self._key, digest_size=12)
+        self._begun[sid] = begun
+        return begun
 
     @property
     def fingerprint(self) -> str:

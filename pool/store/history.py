@@ -9,31 +9,39 @@ or repeated loses and doubles nothing: the next sample covers a longer time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, cast
 
 import msgspec
 from redis.asyncio import Redis
 
-from pool.store import keys
+from pool.store import chunks, keys
+from pool.store.chunks import STEPS, Entry
 from pool.store.connect import store_errors
 from pool.store.locks import Locks
 from pool.store.records import Level, Sample, Series, Span, Spark
 
-STEPS = (Span.HOUR, Span.DAY, Span.FIVE_WEEKS)  # what is kept, the finest first
 LOCK_SECONDS = 10.0
-_FINEST = STEPS[0].step_seconds
+_FINEST = Span.HOUR.step_seconds
 
-# level, target, lowest level since, and the totals of claims, top-ups and bookings then
-_Last = tuple[int, int, int, int, int, int]
-_Lasts = tuple[_Last, ...]  # one per step
 
+class _Last(NamedTuple):
+    """A meeting at its last sample of one step; the totals that its counts go on from."""
+
+    level: int
+    target: int
+    lowest: int  # since then
+    claims: int
+    top_ups: int
+    bookings: int
+    chunk: int  # the one that was last written to; -1: none yet
+
+
+_Lasts = tuple[int, _Last, _Last, _Last]  # since when the meeting is known (s), and per step
+
+_NOTHING = Entry(0, 0)
 _pack = msgspec.msgpack.Encoder().encode
-_unpack_lasts = msgspec.msgpack.Decoder(_Lasts).decode
-# level, target, lowest, claims, top-ups, bookings
-_Entry = tuple[int, int, int, int, int, int]
-_unpack_entry = msgspec.msgpack.Decoder(_Entry).decode
-_NOTHING: _Entry = (0, 0, 0, 0, 0, 0)
+_unpack = msgspec.msgpack.Decoder(_Lasts).decode
 
 
 class History:
@@ -52,7 +60,7 @@ class History:
         """Takes a sample of these meetings, unless this slot has one; whether it did.
 
         `sweep_seconds` is how often somebody means to call this. Four round trips when a
-        slot begins, none or one otherwise. Any number of callers at once do no harm.
+        slot begins, at most one otherwise. Any number of callers at once do no harm.
         """
         if not levels:
             return False
@@ -83,56 +91,83 @@ class History:
         self._taken = slots[0]
         if not due[0]:
             return False
-        pipe = self._redis.pipeline(transaction=False)
         changed: dict[Any, Any] = {}
+        texts: list[tuple[str, str, Span]] = []
         for level in levels:
             packed = lasts.get(level.sid.encode())
-            steady = _pack((_now(level, targets[level.sid]),) * len(STEPS))
-            if packed == steady:
-                continue
-            before = _unpack_lasts(packed) if packed else None
-            now = _now(level, targets[level.sid])
-            if after := _append(pipe, level.sid, before, now, slots, due):
+            before = _unpack(packed) if packed else None
+            after = [before[0] if before else now_seconds]
+            for place, span in enumerate(STEPS):
+                last = before[place + 1] if before else None
+                now, entry = _step(level, targets[level.sid], last, due[place])
+                if entry is not None:
+                    step, slot = span.step_seconds, slots[place]
+                    chunk = chunks.chunk_of(slot, step)
+                    was = _before(last) if last and last.chunk != chunk else None
+                    text = chunks.write(slot, step, entry, was)
+                    texts.append((keys.history(level.sid, step, chunk), text, span))
+                    now = now._replace(chunk=chunk)
+                after.append(now)
+            if before != tuple(after):
                 changed[level.sid] = _pack(after)
+        pipe = self._redis.pipeline(transaction=False)
         if changed:
             # First, so that a crash in between loses a slot rather than counting it twice.
-            await self._redis.hset(keys.HISTORY_LAST, mapping=changed)
+            pipe.hset(keys.HISTORY_LAST, mapping=changed)
+        for key, text, span in texts:
+            pipe.append(key, text)
+            pipe.expireat(key, now_seconds + chunks.kept_seconds(span))
         for span, slot, is_due in zip(STEPS, slots, due, strict=True):
             if is_due:
-                _add(pipe, keys.history_taken(span.step_seconds), span, slot, _pack(sweep_seconds))
-        # A slot that has its entry already refuses another, which is as it should be.
-        await pipe.execute(raise_on_error=False)
+                pipe.xadd(
+                    keys.history_taken(span.step_seconds),
+                    {"v": sweep_seconds},
+                    id=f"{slot}-1",
+                    minid=str(slot - span.seconds // span.step_seconds),
+                    approximate=True,
+                )
+        await pipe.execute()
         return True
 
     # -- reading -------------------------------------------------------------------
 
     async def read(self, sid: str, span: Span) -> Series:
         """The history of one meeting; empty if it has none. Two round trips."""
+        return (await self.read_all([sid], span))[0]
+
+    async def read_all(self, sids: Sequence[str], span: Span) -> list[Series]:
+        """The histories of these meetings, in their order. One pipeline after TIME."""
+        if not sids:
+            return []
         step = span.step_seconds
         with store_errors():
             now_seconds, _ = await self._redis.time()
             end = now_seconds // step
             begin = end - span.seconds // step + 1
-            coarser = [each for each in STEPS if each.step_seconds >= step]
+            numbers = range(chunks.chunk_of(begin, step), chunks.chunk_of(end, step) + 1)
             pipe = self._redis.pipeline(transaction=False)
             pipe.xrange(keys.history_taken(step), min=begin)
             pipe.xrevrange(keys.history_taken(step), max=begin - 1, count=1)
-            pipe.xrange(keys.history(sid, step), min=begin)
-            for each in coarser:
-                before = (begin * step - 1) // each.step_seconds
-                pipe.xrevrange(keys.history(sid, each.step_seconds), max=before, count=1)
-            taken, taken_before, entries, *earlier = await pipe.execute()
-        # What is unchanged is not written: the level at the beginning is the last one written,
-        # wherever that is still kept.
-        known = next((_unpack_entry(entry[0][1][b"v"]) for entry in earlier if entry), None)
-        samples = _samples(
-            step,
-            {_slot(entry): msgspec.msgpack.decode(entry[1][b"v"]) for entry in taken},
-            _newest(taken_before),
-            {_slot(entry): _unpack_entry(entry[1][b"v"]) for entry in entries},
-            known,
-        )
-        return Series(sid, step, begin * step * 1000, (end + 1) * step * 1000, tuple(samples))
+            pipe.hmget(keys.HISTORY_LAST, list(sids))
+            for sid in sids:
+                pipe.mget([keys.history(sid, step, chunk) for chunk in numbers])
+            taken, taken_before, lasts, *found = await pipe.execute()
+        looked, looked_before = _looked(taken), _newest(taken_before)
+        place = [each.step_seconds for each in STEPS].index(step) + 1
+        series = []
+        for sid, packed, texts in zip(sids, lasts, found, strict=True):
+            samples: tuple[Sample, ...] = ()
+            if packed is not None:
+                last = _unpack(packed)
+                known, entries = chunks.read(numbers, step, texts)
+                if not entries:  # nothing has changed lately
+                    known = _before(cast(_Last, last[place]))
+                since = last[0] // step
+                samples = tuple(
+                    chunks.samples(span, begin, since, looked, looked_before, entries, known)
+                )
+            series.append(Series(sid, step, begin * step * 1000, (end + 1) * step * 1000, samples))
+        return series
 
     async def sparks(self, sids: Sequence[str], *, points: int = 30) -> dict[str, Spark]:
         """The last `points` slots of 10 s of these meetings, by SID; one pipeline after TIME."""
@@ -142,99 +177,58 @@ class History:
             now_seconds, _ = await self._redis.time()
             end = now_seconds // _FINEST
             begin = end - points
+            numbers = range(chunks.chunk_of(begin, _FINEST), chunks.chunk_of(end, _FINEST) + 1)
             pipe = self._redis.pipeline(transaction=False)
-            pipe.xrange(keys.history_taken(_FINEST), min=begin - points)
+            pipe.xrange(keys.history_taken(_FINEST), min=begin)
             for sid in sids:
-                pipe.xrange(keys.history(sid, _FINEST), min=begin)
+                pipe.mget([keys.history(sid, _FINEST, chunk) for chunk in numbers])
             taken, *found = await pipe.execute()
-        looked = {_slot(entry): msgspec.msgpack.decode(entry[1][b"v"]) for entry in taken}
+        looked = _looked(taken)
         # The slot that has just begun may have no sample yet; that is no gap.
         last = end if end in looked else end - 1
         window = range(last - points + 1, last + 1)
         sparks = {}
-        for sid, entries in zip(sids, found, strict=True):
-            changes = {_slot(entry): _unpack_entry(entry[1][b"v"]) for entry in entries}
-            samples = list(_samples(_FINEST, looked, -1, changes, _NOTHING))
+        for sid, texts in zip(sids, found, strict=True):
+            _, entries = chunks.read(numbers, _FINEST, texts)
+            samples = list(chunks.samples(Span.HOUR, begin, 0, looked, -1, entries, _NOTHING))
             sparks[sid] = Spark(
                 sid,
-                _per_slot(window, [(s, s.claims_per_second) for s in samples]),
-                _per_slot(window, [(s, s.top_ups_per_second) for s in samples]),
+                _per_slot(window, [(each, each.claims_per_second) for each in samples]),
+                _per_slot(window, [(each, each.top_ups_per_second) for each in samples]),
             )
         return sparks
 
 
-def _now(level: Level, target: int) -> _Last:
+def _step(level: Level, target: int, last: _Last | None, due: bool) -> tuple[_Last, Entry | None]:
+    """What to go on from, and what is to be written, if anything changed and a slot is due."""
     totals = level.totals
-    return (
-        level.fresh, target, level.fresh, totals.claims, totals.top_ups, totals.bookings
+    now = _Last(
+        level.fresh, target, level.fresh,
+        totals.claims, totals.top_ups, totals.bookings, last.chunk if last else -1,
     )  # fmt: skip
+    if last is None:  # what happened before the first sample is not known
+        return now, None
+    lowest = min(last.lowest, now.lowest)
+    if not due:
+        return last._replace(lowest=lowest), None
+    entry = Entry(
+        now.level,
+        now.target,
+        _grown(last.claims, now.claims),
+        _grown(last.top_ups, now.top_ups),
+        _grown(last.bookings, now.bookings),
+        now.level - lowest,
+    )
+    return now, None if entry == _before(last) else entry
 
 
-def _append(
-    pipe: Any, sid: str, before: _Lasts | None, now: _Last, slots: list[int], due: list[bool]
-) -> _Lasts:
-    """Adds to the pipeline what this meeting's series get; what to compare with next time."""
-    after = []
-    for place, span in enumerate(STEPS):
-        last = before[place] if before else None
-        if not due[place] and last is not None:
-            after.append((*last[:2], min(last[2], now[2]), *last[3:]))
-            continue
-        after.append(now)
-        lowest = min(last[2], now[2]) if last else now[2]
-        counts = _grown(last, now)
-        # A meeting's first sample says how things are; what happened before is not known.
-        if last is None or last[:2] != now[:2] or lowest < now[2] or any(counts):
-            key = keys.history(sid, span.step_seconds)
-            _add(pipe, key, span, slots[place], _pack((*now[:2], lowest, *counts)))
-    return tuple(after)
+def _before(last: _Last) -> Entry:
+    return Entry(last.level, last.target)
 
 
-def _grown(last: _Last | None, now: _Last) -> list[int]:
-    """How much the totals grew; a total that fell was counted anew from 0."""
-    if last is None:
-        return [0, 0, 0]
-    return [
-        total - was if total >= was else total for was, total in zip(last[3:], now[3:], strict=True)
-    ]
-
-
-def _add(pipe: Any, key: str, span: Span, slot: int, value: bytes) -> None:
-    kept = slot - span.seconds // span.step_seconds
-    pipe.xadd(key, {"v": value}, id=f"{slot}-1", minid=f"{kept}", approximate=True)
-
-
-def _samples(
-    step: int,
-    taken: Mapping[int, float],
-    taken_before: int,
-    changes: Mapping[int, _Entry],
-    known: _Entry | None,
-) -> Iterable[Sample]:
-    """A sample for each slot that was looked at; what did not change is as it was."""
-    previous = taken_before
-    for slot in sorted(taken.keys() | changes.keys()):
-        covers = (slot - previous) * step if previous >= 0 else step
-        previous = slot
-        if slot in changes:
-            known = changes[slot]
-            level, target, lowest, claims, top_ups, bookings = known
-        elif known is not None:
-            level, target = lowest, _ = known[:2]
-            claims = top_ups = bookings = 0
-        else:
-            continue  # before the meeting's first sample
-        yield Sample(
-            at_ms=slot * step * 1000,
-            level=level,
-            lowest=lowest,
-            target=target,
-            claims=claims,
-            top_ups=top_ups,
-            bookings=bookings,
-            covers_seconds=covers,
-            after_gap=covers > max(1.5 * step, 2.5 * taken.get(slot, 0.0)),
-        )
+def _grown(was: int, total: int) -> int:
+    """How much a total grew; one that fell was counted anew from 0."""
+    return total - was if total >= was else total
 
 
 def _per_slot(window: range, values: Sequence[tuple[Sample, float]]) -> tuple[float | None, ...]:
@@ -245,6 +239,10 @@ def _per_slot(window: range, values: Sequence[tuple[Sample, float]]) -> tuple[fl
         reach = 1 if sample.after_gap else sample.covers_seconds // _FINEST
         found.update(dict.fromkeys(range(slot - reach + 1, slot + 1), value))
     return tuple(found.get(slot) for slot in window)
+
+
+def _looked(entries: list[tuple[bytes, Any]]) -> dict[int, float]:
+    return {_slot(entry): float(entry[1][b"v"]) for entry in entries}
 
 
 def _slot(entry: tuple[bytes, Any]) -> int:

@@ -10,6 +10,11 @@ MEETINGS = "lp:meetings"  # set of the SIDs that are published here
 VERSION = "lp:version"  # counter; moves whenever a meeting is published
 HEARTBEAT = "lp:heartbeat"  # milliseconds since 1970 of the last sweep a worker ran
 
+ALERTS = "lp:{alerts}:standing"  # hash: name of a trouble → how it stands, as JSON
+NOTICES = "lp:{alerts}:notices"  # list: notices to send, oldest first, as JSON
+NOTICES_RETRY = "lp:{alerts}:retry"  # hash `attempts`, `not_before` (ms) of the oldest notice
+FENCE_FELL = "lp:{alerts}:fence"  # present for a while after a pool lost its fresh links
+OUTLOOKS = "lp:outlooks"  # hash: SID → what the hours of the coming day usually bring, packed
 HISTORY_LAST = "lp:history:last"  # hash: SID → its last sample at each step, packed
 
 
@@ -24,7 +29,8 @@ def fresh(sid: str) -> str:
 
 
 def claims(sid: str) -> str:
-    """Stream of claims that the ledger does not have yet; trimmed once recorded."""
+    """Stream of claims that the ledger does not have yet; trimmed once recorded.
+    lua/stream.lua has its form."""
     return f"lp:{{{sid}}}:claims"
 
 
@@ -34,8 +40,9 @@ def meeting(sid: str) -> str:
 
 
 def demand(sid: str) -> str:
-    """Hash `heat`, `at`: a decaying count of claims that asked for a new link; and what was
-    ever counted: `recorded` claims, `pooled` links, `booked` ones.
+    """Hash `heat`, `at`: a decaying count of claims that asked for a new link; and how
+    many there ever were: `streamed` claims put into the claims stream, `pooled` links,
+    `booked` ones.
     """
     return f"lp:{{{sid}}}:demand"
 
@@ -60,9 +67,9 @@ def binding(sid: str, customer: str) -> str:
     return f"lp:{{{sid}}}:b:{customer}"
 
 
-def history(sid: str, step_seconds: int) -> str:
-    """Stream: slot of `step_seconds` since 1970 → what changed in it, packed."""
-    return f"lp:{{{sid}}}:history:{step_seconds}"
+def history(sid: str, step_seconds: int, chunk: int) -> str:
+    """String: what changed in the slots of `step_seconds` of one stretch of time."""
+    return f"lp:{{{sid}}}:h:{step_seconds}:{chunk}"
 
 
 def history_taken(step_seconds: int) -> str:

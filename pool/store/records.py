@@ -21,8 +21,7 @@ class Outcome(StrEnum):
     LIMITED = "limited"
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """One customer's part of a batch; `claim` is there exactly for new and reused."""
 
     outcome: Outcome
@@ -73,9 +72,8 @@ class Block(msgspec.Struct, frozen=True):
     probe_at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class StreamedClaim:
-    """A claim as the stream holds it for the recorder."""
+class StreamedClaim(msgspec.Struct, frozen=True, gc=False):
+    """A claim as the stream holds it for the recorder. Others may share its entry."""
 
     entry_id: str
     slug: str
@@ -86,7 +84,7 @@ class StreamedClaim:
     claimed_at_ms: int
 
 
-class Redo(msgspec.Struct, frozen=True, gc=False):
+class Redo(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """A claim this process answered, kept to be asserted again after a fence."""
 
     customer_id: str

@@ -11,16 +11,23 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
-# Scripts that stand behind the fence, or read bindings, begin with lua/fence.lua.
-_PLAIN = {"take_out", "trim", "budget"}
+# Scripts that stand behind the fence, or read bindings, begin with lua/fence.lua; those that
+# write to the claims stream, or measure it, have lua/stream.lua after that.
+_PLAIN = {"take_out", "budget", "turn"}
+_STREAM = {"claim", "bind", "redo", "look"}
 
 
 @cache
 def source(name: str) -> str:
     """The full text of a script as Redis is given it."""
-    lua = files("pool.store") / "lua"
-    text = (lua / f"{name}.lua").read_text("utf-8")
-    return text if name in _PLAIN else (lua / "fence.lua").read_text("utf-8") + "\n" + text
+    parts = [] if name in _PLAIN else ["fence"]
+    parts += ["stream"] if name in _STREAM else []
+    return "\n".join(part(each) for each in (*parts, name))
+
+
+def part(name: str) -> str:
+    """The text of one file beside this one."""
+    return (files("pool.store") / "lua" / f"{name}.lua").read_text("utf-8")
 
 
 @cache

@@ -13,14 +13,17 @@ from redis.asyncio import Redis
 from pool.errors import Fenced, StoreUnavailable, UnknownMeeting
 from pool.links import Claim
 from pool.store import keys, scripts
+from pool.store.alerts import Alerts
 from pool.store.bindings import CustomerNames, pack, unpack
 from pool.store.budget import Budget
 from pool.store.connect import open_redis, store_errors
 from pool.store.history import History
 from pool.store.locks import Locks
+from pool.store.outlooks import Outlooks
 from pool.store.published import Published
 from pool.store.records import Answer, Batch, Block, Level, Outcome, Redo, StreamedClaim, Totals
 from pool.store.recovery import Recovery
+from pool.store.stream import streamed
 
 BATCH_LIMIT = 64  # customers a script call serves; keeps each call well under a millisecond
 
@@ -49,6 +52,8 @@ class Store:
         self.budget = Budget(redis)
         self.locks = Locks(redis)
         self.history = History(redis)
+        self.alerts = Alerts(redis)
+        self.outlooks = Outlooks(redis)
 
     @classmethod
     def open(
@@ -126,6 +131,7 @@ class Store:
                     keys.fresh(sid),
                     keys.claims(sid),
                     keys.meeting(sid),
+                    keys.demand(sid),
                     keys.binding(sid, name),
                 ],
                 [echo, epoch, slug, payload],
@@ -152,6 +158,7 @@ class Store:
                 [
                     keys.fresh(sid),
                     keys.claims(sid),
+                    keys.demand(sid),
                     *(keys.binding(sid, name) for name in names),
                 ],
                 args,
@@ -250,22 +257,31 @@ class Store:
     # -- the stream --------------------------------------------------------------
 
     async def unrecorded(self, sid: str, limit: int) -> list[StreamedClaim]:
-        """The oldest claims that the ledger does not have yet."""
-        with store_errors():
-            entries: Any = await self._redis.xrange(keys.claims(sid), count=limit)
-        return [_streamed(entry_id, fields) for entry_id, fields in entries]
+        """The oldest claims that the ledger does not have yet.
 
-    async def trim(self, sid: str, recorded: Sequence[StreamedClaim]) -> None:
-        """Forgets the oldest claims of the stream, up to the last of these, once the ledger
-        has them, and counts them. Repeating it is harmless.
+        At least `limit` if there are so many, and all of an entry or none; more than one
+        round trip where entries hold few claims each.
         """
-        ms, sequence = recorded[-1].entry_id.split("-")
+        claims: list[StreamedClaim] = []
+        after, count = "-", max(1, limit // BATCH_LIMIT)
+        while len(claims) < limit:
+            with store_errors():
+                entries: Any = await self._redis.xrange(keys.claims(sid), min=after, count=count)
+            for entry_id, fields in entries:
+                claims += streamed(entry_id, fields)
+                if len(claims) >= limit:
+                    return claims
+            if len(entries) < count:
+                break
+            after, count = f"({claims[-1].entry_id}", 4 * count
+        return claims
+
+    async def trim(self, sid: str, last_entry_id: str) -> None:
+        """Forgets the stream up to and with an entry, once the ledger has it."""
+        ms, sequence = last_entry_id.split("-")
         with store_errors():
-            await scripts.run(
-                self._redis,
-                "trim",
-                [keys.claims(sid), keys.demand(sid)],
-                [f"{ms}-{int(sequence) + 1}", len(recorded)],
+            await self._redis.xtrim(
+                keys.claims(sid), minid=f"{ms}-{int(sequence) + 1}", approximate=False
             )
 
     # -- blocks ------------------------------------------------------------------
@@ -334,17 +350,3 @@ def decayed_rate(heat: float, idle_seconds: float) -> float:
     """Claims per second from a decaying count that was last touched `idle_seconds` ago."""
     rate: float = heat * 2.718281828459045 ** (-idle_seconds / _HEAT_TAU_SECONDS)
     return rate / _HEAT_TAU_SECONDS if rate > 1e-3 else 0.0
-
-
-def _streamed(entry_id: bytes, fields: dict[bytes, bytes]) -> StreamedClaim:
-    who = msgspec.msgpack.decode(fields[b"c"])
-    entry = entry_id.decode()
-    return StreamedClaim(
-        entry_id=entry,
-        slug=fields[b"s"].decode(),
-        customer_id=who[0],
-        email=who[1] if len(who) > 1 else None,
-        metadata=who[2] if len(who) > 2 else None,
-        source="direct" if b"d" in fields else "pool",
-        claimed_at_ms=int(fields.get(b"a") or entry.split("-")[0]),
-    )

@@ -173,7 +173,7 @@ class Promises(RuleBasedStateMachine):
                 # As the desk does: bound now, or so lately that its first reply may be lost.
                 if answer.outcome is Outcome.NEW or answer.claim.slug in self.recent:
                     self.redo.remember(
-                        SID, Redo(each, answer.claim, TTL_SECONDS * 1000, payload(each))
+                        SID, [Redo(each, answer.claim, TTL_SECONDS * 1000, payload(each))]
                     )
 
     def due(self, who: str) -> str | None:
@@ -219,7 +219,7 @@ class Promises(RuleBasedStateMachine):
         else:
             self._answered(who, answer.claim.slug, answer.outcome)
             if answer.outcome is Outcome.NEW:
-                self.redo.remember(SID, Redo(who, answer.claim, TTL_SECONDS * 1000, payload(who)))
+                self.redo.remember(SID, [Redo(who, answer.claim, TTL_SECONDS * 1000, payload(who))])
 
     # -- stock -----------------------------------------------------------------------
 

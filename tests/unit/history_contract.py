@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,9 @@ from tests.any_redis import AnyRedis
 from tests.unit.store_contract import SID, claim, open_pool
 
 SWEEP_SECONDS = 5.0
+# Seconds that a piece of the past covers, and for which the past is kept, by step.
+LENGTHS = {10: 1_800, 60: 43_200, 3_600: 7 * 86_400}
+KEPT = {10: 3_600, 60: 86_400, 3_600: 35 * 86_400}
 
 
 class Sweeps:
@@ -65,6 +69,14 @@ async def read(sweeps: Sweeps, span: Span) -> list[tuple[int, int, int, int]]:
     ]
 
 
+async def past_of(redis: AnyRedis) -> dict[bytes, Any]:
+    """What is written of the meeting's past."""
+    held = await redis.everything()
+    return {
+        key: value for key, value in held.items() if key.startswith(b"lp:{%s}:h:" % SID.encode())
+    }
+
+
 async def test_every_answered_link_is_counted_once(any_redis: AnyRedis) -> None:
     """Before it is recorded and after, however often the recorder comes round; reloads are not."""
     await open_pool(any_redis, "a-1", "a-2", "a-3", "a-4")
@@ -72,10 +84,8 @@ async def test_every_answered_link_is_counted_once(any_redis: AnyRedis) -> None:
     await claim(any_redis, "ann", "bob", "ann")
     await claim(any_redis, "bob")
     assert (await store.look([SID]))[0].totals == Totals(claims=2, top_ups=4)
-    recorded = await store.unrecorded(SID, 10)
-    await store.trim(SID, recorded)
+    await store.trim(SID, (await store.unrecorded(SID, 10))[-1].entry_id)
     await claim(any_redis, "cyd")
-    await store.trim(SID, recorded)
     await store.count_booking(SID)
     assert (await store.look([SID]))[0].totals == Totals(claims=3, top_ups=4, bookings=1)
 
@@ -94,11 +104,10 @@ async def test_a_sample_per_slot_whoever_sweeps(sweeps: Sweeps) -> None:
 
 
 async def test_what_does_not_change_is_known_and_costs_nothing(sweeps: Sweeps) -> None:
-    """A quiet meeting has one entry per step, and yet a sample for every slot looked at."""
+    """Nothing is written of a quiet meeting, and yet it has a sample for every slot looked at."""
     for minute in range(60):
         await sweeps.at(60 * minute, 50, claims=7)
-    for span in (Span.HOUR, Span.DAY, Span.FIVE_WEEKS):
-        assert await sweeps.redis.bare.xlen(keys.history(SID, span.step_seconds)) == 1
+    assert await past_of(sweeps.redis) == {}
     found = await read(sweeps, Span.DAY)
     assert found == [(60 * minute, 50, 50, 0) for minute in range(60)]
 
@@ -151,14 +160,44 @@ async def test_a_redis_that_counts_anew_does_not_run_backwards(sweeps: Sweeps) -
 
 
 async def test_a_busy_meeting_keeps_no_more_than_its_windows(any_redis: AnyRedis) -> None:
-    """Whatever happens, what is kept is bounded; the oldest goes."""
+    """Each piece of the past has an end; what is over and done leaves by itself."""
     await any_redis.store.published.put([Meeting(SID)])
     sweeps = Sweeps(any_redis, (await any_redis.store.look([SID]))[0])
+    sweeps.start = int(time.time()) - 12_000
     for slot in range(0, 1_200, 2):
-        await sweeps.at(10 * slot - 8_400, slot)
+        await sweeps.at(10 * slot, slot)
     # Redis forgets whole blocks of a stream; a block has 100 entries.
-    for key in (keys.history(SID, 10), keys.history_taken(10)):
-        assert 180 <= await any_redis.bare.xlen(key) <= 180 + 100
+    assert 180 <= await any_redis.bare.xlen(keys.history_taken(10)) <= 180 + 100
+    pieces = [tuple(map(int, key.split(b":")[-2:])) for key in await past_of(any_redis)]
+    now = int(time.time())
+    assert {step for step, _ in pieces} == {10, 60, 3_600}
+    # Half an hour each: the hour, and what its first piece has besides.
+    assert 2 <= len([step for step, _ in pieces if step == 10]) <= 4
+    for step, chunk in pieces:
+        begin, length = chunk * LENGTHS[step], LENGTHS[step]
+        gone_at = now + await any_redis.bare.ttl(keys.history(SID, step, chunk))
+        assert gone_at <= begin + 2 * length + KEPT[step]
+
+
+async def test_a_piece_of_the_past_can_be_read_alone(sweeps: Sweeps) -> None:
+    """Once the time before it is forgotten, what remains still tells all it told."""
+    for seconds, fresh, claims in ((0, 50, 0), (600, 41, 9), (1_810, 40, 10), (2_400, 30, 20)):
+        await sweeps.at(seconds, fresh, claims=claims)
+    whole = await sweeps.redis.store.history.read(SID, Span.DAY)
+    assert [(s.level, s.claims) for s in whole.samples] == [(50, 0), (41, 9), (40, 1), (30, 10)]
+    halves = sorted(key for key in await past_of(sweeps.redis) if b":h:10:" in key)
+    first, second = [(await sweeps.redis.bare.get(key)).decode() for key in halves]
+    assert first == "-1,50,50;60,41,50,9;"
+    assert second == "-1,41,50;1,40,50,1;60,30,50,10;"
+
+
+async def test_entries_at_the_border_of_two_pieces_are_both_kept(sweeps: Sweeps) -> None:
+    """The last slot of one and the first of the next."""
+    sweeps.start = int(time.time()) // 1_800 * 1_800 - 1_800
+    for seconds, claims in ((-20, 0), (-10, 5), (0, 7), (10, 10)):
+        await sweeps.at(seconds, 50, claims=claims)
+    series = await sweeps.redis.store.history.read(SID, Span.HOUR)
+    assert [sample.claims for sample in series.samples] == [0, 5, 2, 3]
 
 
 async def test_sparks_show_the_last_minutes_of_many_meetings(any_redis: AnyRedis) -> None:

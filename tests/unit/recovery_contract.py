@@ -582,8 +582,8 @@ def test_what_a_ledger_row_asks_of_redis() -> None:
     now_ms = round(now.timestamp() * 1000)
 
     def row(state: State, lapses_in: int | None) -> Binding:
-        lapses_at = None if lapses_in is None else now + timedelta(seconds=lapses_in)
-        return Binding("ann", "a-1", "url", state, "pool", now, lapses_at, now, "b1")
+        lapses_at_ms = None if lapses_in is None else now_ms + lapses_in * 1000
+        return Binding("ann", "a-1", state, "pool", now_ms, lapses_at_ms, now_ms, "b1")
 
     def asked(state: State, lapses_in: int | None) -> tuple[str, int] | None:
         rebind = as_rebind(row(state, lapses_in), now_ms)

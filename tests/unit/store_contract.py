@@ -312,7 +312,7 @@ async def test_no_customer_id_is_in_the_name_of_a_key(any_redis: AnyRedis) -> No
     names = [
         key.decode().rsplit(":", 1)[1] async for key in any_redis.bare.scan_iter("lp:{intro}:b:*")
     ]
-    assert [len(name) for name in names] == [22, 22]
+    assert [len(name) for name in names] == [16, 16]
     assert not any("ann" in name for name in names)
 
 
@@ -557,14 +557,60 @@ async def test_who_holds_another_link_is_a_conflict(any_redis: AnyRedis) -> None
 async def test_recorded_claims_are_trimmed(any_redis: AnyRedis) -> None:
     """Up to and with the entry named; those that came after stay, in order."""
     await open_pool(any_redis, *(f"a-{n}" for n in range(5)))
-    await claim(any_redis, "c0", "c1", "c2", "c3", "c4")
+    await claim(any_redis, "c0")
+    await claim(any_redis, "c1", "c2")
+    await claim(any_redis, "c3", "c4")
     store = any_redis.store
-    first = await store.unrecorded(SID, 3)
-    assert [each.customer_id for each in first] == ["c0", "c1", "c2"]
-    await store.trim(SID, first)
-    await store.trim(SID, first)
+    first = await store.unrecorded(SID, 2)
+    assert [each.customer_id for each in first] == ["c0", "c1", "c2"], "entries come whole"
+    assert (await store.look([SID]))[0].backlog == 5
+    await store.trim(SID, first[-1].entry_id)
+    await store.trim(SID, first[-1].entry_id)
     assert [each.customer_id for each in await store.unrecorded(SID, 10)] == ["c3", "c4"]
     assert (await store.look([SID]))[0].backlog == 2
+    await store.trim(SID, (await store.unrecorded(SID, 2))[-1].entry_id)
+    assert (await store.look([SID]))[0].backlog == 0
+    assert await store.unrecorded(SID, 2) == []
+
+
+@pytest.mark.parametrize("limit", [1, 30, 1_000])
+async def test_claims_that_came_one_by_one_are_read_to_the_limit(
+    any_redis: AnyRedis, limit: int
+) -> None:
+    """However few an entry holds, as many come as were asked for, each once and in order."""
+    slugs = [f"a-{n:03}" for n in range(90)]
+    await open_pool(any_redis, *slugs)
+    for n in range(90):
+        await claim(any_redis, f"c{n}")
+    streamed = await any_redis.store.unrecorded(SID, limit)
+    assert [each.slug for each in streamed] == slugs[:limit]
+    assert [each.customer_id for each in streamed] == [f"c{n}" for n in range(min(limit, 90))]
+    assert (await any_redis.store.look([SID]))[0].backlog == 90
+
+
+@pytest.mark.parametrize(
+    "slugs",
+    [
+        ("one-off-a", "one-off-b", "one-off-ab-c"),
+        ("abc", "abd", "one-off-c"),
+        ("one-off-a", "one-of-b", "one", "oneXoffXa"),
+        ("a--", "a--b", "a-", "a"),
+        ("a_1-2", "a_1-3", "a.1-4"),
+    ],
+)
+async def test_the_recorder_reads_the_slugs_of_a_batch_as_they_were(
+    any_redis: AnyRedis, slugs: tuple[str, ...]
+) -> None:
+    """Whatever they have in common or not."""
+    for shift in range(len(slugs)):
+        turned = slugs[shift:] + slugs[:shift]
+        epoch = await open_pool(any_redis)
+        for n, slug in enumerate(turned):
+            await any_redis.store.add(SID, epoch, [slug], 1_000 + n)
+        await claim(any_redis, *(f"{shift}-{n}" for n in range(len(turned))))
+        streamed = await any_redis.store.unrecorded(SID, 100)
+        assert tuple(each.slug for each in streamed) == turned
+        await any_redis.store.trim(SID, streamed[-1].entry_id)
 
 
 # -- seal --------------------------------------------------------------------------

@@ -35,7 +35,7 @@ def answered(number: int) -> Redo:
 def test_what_was_answered_is_kept_by_meeting(buffer: RedoBuffer) -> None:
     """In the order of the answers."""
     for number in range(4):
-        buffer.remember("intro" if number % 2 else "demo", answered(number))
+        buffer.remember("intro" if number % 2 else "demo", [answered(number)])
     assert buffer.lately("intro") == [answered(1), answered(3)]
     assert buffer.lately("demo") == [answered(0), answered(2)]
     assert buffer.lately("other") == []
@@ -44,9 +44,9 @@ def test_what_was_answered_is_kept_by_meeting(buffer: RedoBuffer) -> None:
 
 def test_what_is_old_is_not_asserted(buffer: RedoBuffer, clock: Clock) -> None:
     """The recorder has had its time; a later cancellation must not be undone."""
-    buffer.remember("intro", answered(0))
+    buffer.remember("intro", [answered(0)])
     clock.now += KEPT_SECONDS / 2
-    buffer.remember("intro", answered(1))
+    buffer.remember("intro", [answered(1)])
     clock.now += KEPT_SECONDS / 2 + 0.1
     assert buffer.lately("intro") == [answered(1)]
     assert buffer.sids() == {"intro"}
@@ -58,9 +58,9 @@ def test_what_is_old_is_not_asserted(buffer: RedoBuffer, clock: Clock) -> None:
 def test_what_is_old_takes_no_memory(buffer: RedoBuffer, clock: Clock) -> None:
     """Also of meetings at which nobody claims any more."""
     for number in range(100):
-        buffer.remember(f"m{number}", answered(number))
+        buffer.remember(f"m{number}", [answered(number)])
     clock.now += KEPT_SECONDS + 1
-    buffer.remember("intro", answered(1))
+    buffer.remember("intro", [answered(1)])
     assert buffer.sids() == {"intro"}
     assert buffer._count == 1
     assert len(buffer._kept) == 1
@@ -73,10 +73,12 @@ def test_the_buffer_is_bounded_in_number(
     monkeypatch.setattr(pool.redo, "KEPT_CLAIMS", 10)
     monkeypatch.setattr(pool.redo, "ALWAYS_KEPT_CLAIMS", 5)
     for number in range(15):
-        buffer.remember("intro", answered(number))
+        buffer.remember("intro", [answered(number)])
     assert buffer.lately("intro") == [answered(number) for number in range(5, 15)]
-    buffer.remember("demo", answered(99))
+    buffer.remember("demo", [answered(99)])
     assert buffer.lately("demo") == [answered(99)]
     assert buffer.lately("intro") == [answered(number) for number in range(5, 15)]
-    buffer.remember("intro", answered(15))
-    assert buffer.lately("intro") == [answered(number) for number in range(6, 16)]
+    buffer.remember("intro", [answered(15)])
+    assert buffer.lately("intro") == [answered(number) for number in range(7, 16)]
+    buffer.remember("intro", [answered(16), answered(17)])
+    assert buffer.lately("intro") == [answered(number) for number in range(9, 18)]

@@ -156,7 +156,7 @@ def test_the_keys_of_a_meeting_or_workspace_share_a_slot() -> None:
         keys.nudged,
         keys.block,
         keys.recovery_lock,
-        lambda sid: keys.history(sid, 10),
+        lambda sid: keys.history(sid, 10, 1),
     )
     of_workspace = (keys.budget, keys.workspace_block, keys.top_up_lock)
     for kind in of_meeting:

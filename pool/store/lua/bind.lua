@@ -1,4 +1,5 @@
--- bind(epoch, fresh, claims, meeting, binding; echo, epoch, slug, payload) → {echo, status, answer}
+-- bind(epoch, fresh, claims, meeting, demand, binding; echo, epoch, slug, payload)
+--   → {echo, status, answer}
 --
 -- Binds a link made on the spot. KEYS as in claim.lua; ARGV 2 is the epoch that the
 -- link's ledger row carries.
@@ -14,7 +15,7 @@ if not stands or epoch ~= ARGV[2] then return {ARGV[1], 'fenced', ''} end
 local settings = redis.call('HMGET', KEYS[4], 'paused', 'ttl_ms', 'after_booking')
 if not settings[2] then return {ARGV[1], 'unpublished', ''} end
 
-local slug, held = ARGV[3], redis.call('GET', KEYS[5])
+local slug, held = ARGV[3], redis.call('GET', KEYS[6])
 if held and bound_slug(held) == slug then return {ARGV[1], 'ok', 'n' .. held} end
 local taken = held and not (settings[3] == 'new' and is_consumed(held))
 if taken or settings[1] == '1' then
@@ -22,7 +23,7 @@ if taken or settings[1] == '1' then
   redis.call('ZADD', KEYS[2], 'NX', clock[1] * 1000 + math.floor(clock[2] / 1000), slug)
   return {ARGV[1], 'ok', taken and ('o' .. held) or 'p'}
 end
-local id = redis.call('XADD', KEYS[3], '*', 's', slug, 'c', ARGV[4], 'd', '1')
+local id = append_claims(KEYS[3], KEYS[5], {slug}, {ARGV[4]}, 'd', '1')
 local binding = 'cd' .. string.match(id, '^%d+') .. ':' .. slug
-redis.call('SET', KEYS[5], binding, 'PX', settings[2])
+redis.call('SET', KEYS[6], binding, 'PX', settings[2])
 return {ARGV[1], 'ok', 'n' .. binding}

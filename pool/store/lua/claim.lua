@@ -52,18 +52,20 @@ elseif #waiting > 0 then
   local heat = redis.call('HMGET', KEYS[5], 'heat', 'at')
   local clock = redis.call('TIME')
   local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+  local payloads = {}
   for j, i in ipairs(waiting) do
-    local slug = slugs[j]
-    if slug then
-      local id = redis.call('XADD', KEYS[3], '*', 's', slug, 'c', ARGV[1 + i])
-      local binding = 'cp' .. string.match(id, '^%d+') .. ':' .. slug
+    if slugs[j] then payloads[j] = ARGV[1 + i] else answers[i] = 'e' end
+  end
+  if #slugs > 0 then
+    local id = append_claims(KEYS[3], KEYS[5], slugs, payloads)
+    local head = 'cp' .. string.match(id, '^%d+') .. ':'
+    for j, slug in ipairs(slugs) do
+      local i, binding = waiting[j], head .. slug
       redis.call('SET', KEYS[FIXED + i], binding, 'PX', settings[2])
       answers[i] = 'n' .. binding
-    else
-      answers[i] = 'e'
     end
+    redis.call('ZREM', KEYS[2], unpack(slugs))
   end
-  if #slugs > 0 then redis.call('ZREM', KEYS[2], unpack(slugs)) end
   local past = math.max(0, now - (tonumber(heat[2]) or now))
   local warmth = (tonumber(heat[1]) or 0) * math.exp(-past / TAU_MS) + #waiting
   redis.call('HSET', KEYS[5], 'heat', string.format('%.3f', warmth), 'at', string.format('%.0f', now))

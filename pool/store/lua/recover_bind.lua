@@ -1,19 +1,20 @@
--- recover_bind(lock, binding...; token, (what, binding_value, ttl_ms)...) → status
+-- recover_bind(lock, binding prefix; token, lines) → status
 --
--- what: bind (ttl_ms 0: for good), or drop (delete the binding if it is that link's).
+-- KEYS 2 is what the keys of all bindings of the meeting begin with: a key for each would
+-- cost more than all the rest. ARGV 2 has a line for each binding, `name ttl_ms value`:
+-- ttl_ms 0 binds for good, `drop` deletes the binding if it is that link's.
 -- status  ok | lost
 
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 'lost' end
-for i = 2, #KEYS do
-  local at = 2 + (i - 2) * 3
-  local what, binding, ttl = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-  if what == 'drop' then
-    local held = redis.call('GET', KEYS[i])
-    if held and bound_slug(held) == bound_slug(binding) then redis.call('DEL', KEYS[i]) end
+for name, ttl, binding in string.gmatch(ARGV[2], '(%S+) (%S+) ([^\n]+)\n') do
+  local key = KEYS[2] .. name
+  if ttl == 'drop' then
+    local held = redis.call('GET', key)
+    if held and bound_slug(held) == bound_slug(binding) then redis.call('DEL', key) end
   elseif ttl == '0' then
-    redis.call('SET', KEYS[i], binding)
+    redis.call('SET', key, binding)
   else
-    redis.call('SET', KEYS[i], binding, 'PX', ttl)
+    redis.call('SET', key, binding, 'PX', ttl)
   end
 end
 return 'ok'

@@ -1,0 +1,36 @@
+"""Reading the claims stream, whose form lua/stream.lua documents."""
+
+from __future__ import annotations
+
+import msgspec
+
+from pool.store.records import StreamedClaim
+
+
+class _Customer(msgspec.Struct, array_like=True, gc=False):
+    """What `payload` wrote."""
+
+    customer_id: str
+    email: str | None = None
+    metadata: dict[str, object] | None = None
+
+
+_customers = msgspec.msgpack.Decoder(list[_Customer])
+
+
+def streamed(entry_id: bytes, fields: dict[bytes, bytes]) -> list[StreamedClaim]:
+    """The claims that one entry holds."""
+    entry = entry_id.decode()
+    at_ms = int(fields.get(b"a") or entry.split("-")[0])
+    source = "direct" if b"d" in fields else "pool"
+    return [
+        StreamedClaim(entry, slug, who.customer_id, who.email, who.metadata, source, at_ms)
+        for slug, who in zip(_slugs(fields[b"s"]), _customers.decode(fields[b"c"]), strict=True)
+    ]
+
+
+def _slugs(packed: bytes) -> list[str]:
+    text = packed.decode()
+    first = text.split(" ", 1)[0].split("~", 1)[0]
+    stem = first[: first.rfind("-") + 1]
+    return text.replace("~", f" {stem}").split(" ")
