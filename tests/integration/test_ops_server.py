@@ -188,6 +188,12 @@ async def test_a_key_of_some_meetings_sees_only_those(browser: Browser) -> None:
     assert 'All <span class="tally">1</span>' in page
 
 
+async def test_a_stream_is_for_those_who_are_signed_in(browser: Browser) -> None:
+    """Others are told so at once, and nothing is read for them."""
+    answer = await browser.http.get("/ops/stream")
+    assert answer.text == "event: signed-out\ndata:\n\n"
+
+
 # -- what a form must prove ------------------------------------------------------------
 
 

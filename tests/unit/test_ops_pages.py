@@ -11,6 +11,7 @@ import pytest
 from pool.api.ops.selection import PAGE_ROWS, Selection, select
 from pool.api.ops.snapshot import LedgerHealth, Snapshot, WorkspaceHealth
 from pool.api.ops.summary import lead, tiles
+from pool.forecast import Forecast
 from pool.meetings import Meeting
 from pool.status import MeetingStatus, urgency
 from pool.store.records import Block
@@ -24,7 +25,7 @@ def status(sid: str, state: str = "ok", **more: Any) -> MeetingStatus:
     wellness: dict[str, Any] = {
         "meeting": Meeting(sid), "fresh": 50, "target": 50, "counts": {},
         "claims_per_second": 0.0, "runway_seconds": None, "oldest_fresh_seconds": None,
-        "unrecorded": 0, "state": state, "reason": "",
+        "forecast": Forecast(None, None, 50), "unrecorded": 0, "state": state, "reason": "",
     }  # fmt: skip
     return MeetingStatus(**(wellness | more))
 

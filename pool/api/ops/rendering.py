@@ -55,6 +55,7 @@ def _environment() -> Environment:
         from_ms=words.from_ms,
         moment=words.moment_words,
         rate=words.rate_words,
+        range=words.range_words,
         runway=words.runway_words,
         ticked=ticked,
     )
