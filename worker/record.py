@@ -23,5 +23,5 @@ async def record(parts: Parts, sid: str | None) -> int:
 
 async def backlogged(parts: Parts) -> list[str]:
     """The meetings whose streams hold claims that the ledger does not have."""
-    sids = [meeting.sid for meeting in await parts.store.published.all()]
+    sids = await parts.store.published.sids()
     return [level.sid for level in await parts.store.look(sids) if level.backlog]

@@ -95,7 +95,6 @@ class TopUp:
         self._pooling = Pooling(parts.store, parts.ledger)
         self._under_way: set[asyncio.Task[None]] = set()
         self._making: Counter[str] = Counter()
-        self._targets: dict[str, int] = {}
         self._blocked = False  # the workspace is, and this run is its probe
         self._stop = False
         self._refused = False  # what is planned may be blocked by now
@@ -158,9 +157,8 @@ class TopUp:
             need = await self._need(meetings[level.sid], level, target, making[level.sid])
             if need is not None:
                 needs.append(need)
-        changed = {sid: t for sid, t in wanted.items() if self._targets.get(sid) != t}
-        await self._parts.store.published.set_targets(changed)
-        self._targets = wanted
+        changed = {level.sid for level in levels if level.target != wanted[level.sid]}
+        await self._parts.store.published.set_targets({sid: wanted[sid] for sid in changed})
         return plan(needs, 1 if self._blocked else PLAN_LINKS)
 
     async def _need(self, meeting: Meeting, level: Level, target: int, making: int) -> Need | None:

@@ -149,10 +149,10 @@ async def _http_error(request: Request, error: Exception) -> Response:
     status, headers, body = problems.render(
         problems.BY_NAME[name], str(error.detail), request.url.path
     )
-    headers += [
+    theirs = [
         (key.lower().encode(), value.encode()) for key, value in (error.headers or {}).items()
     ]
-    return _response((status, headers, body))
+    return _response((status, [*headers, *theirs], body))
 
 
 def _response(answer: Answer) -> Response:

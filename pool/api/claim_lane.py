@@ -29,7 +29,7 @@ from pool.api.http import (
     request_id,
 )
 from pool.api.tally import Tally
-from pool.desk import Desk, Receipt
+from pool.desk import Desk
 from pool.errors import InvalidRequest, LinkpoolError, MalformedJson, UnknownMeeting
 from pool.keys import Caller, KeyRing
 from pool.keys import Scope as KeyScope
@@ -37,7 +37,7 @@ from pool.limits import NewClaimLimit
 from pool.links import check_customer_id, is_sid
 from pool.registry import Registry
 from pool.settings import Settings
-from pool.waiting import Waiter
+from pool.waiting import Receipt, Waiter
 
 log = structlog.get_logger()
 
@@ -46,8 +46,7 @@ EMAIL_CHARACTERS = 254  # RFC 5321's limit on a path
 
 _PREFIX = "/v1/meetings/"
 _SUFFIX = "/claims"
-_JSON = (b"content-type", b"application/json")
-_NO_STORE = (b"cache-control", b"no-store")
+_HEADERS = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
 _WHITE_SPACE = b" \t\r\n"  # as JSON has it
 
 
@@ -155,7 +154,7 @@ class ClaimLane:
         """Whose claim this is. Raises Unauthorized, Forbidden, UnknownMeeting."""
         caller = self._keys.authenticate(api_key(headers))
         caller.check(KeyScope.CLAIM, sid)
-        if not is_sid(sid):
+        if not self.knows(sid) and not is_sid(sid):
             raise UnknownMeeting("a SID has 1 to 64 letters, digits, hyphens and underscores")
         limited = self._per_key.reached(caller.key_id) or self._per_address.reached(address)
         return Admitted(sid, caller, address, limited)
@@ -183,7 +182,7 @@ class ClaimLane:
                 f"the workspace of meeting {admitted.sid} is not configured any more"
             )
         body = claim_answer(receipt, admitted.request.customer_id, workspace)
-        return (200 if receipt.reused else 201), [_JSON, _NO_STORE], body
+        return (200 if receipt.reused else 201), _HEADERS, body
 
     def refusal(self, sid: str, error: BaseException) -> Answer:
         """What is answered when a claim cannot be served."""

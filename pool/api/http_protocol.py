@@ -10,6 +10,7 @@ connection. A claim is answered the same on both ways, to the byte.
 from __future__ import annotations
 
 import time
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from uvicorn.server import ServerState
 
     from pool.api.claim_lane import Admitted, ClaimLane
-    from pool.desk import Receipt
+    from pool.waiting import Receipt
 
 log = structlog.get_logger()
 
@@ -222,7 +223,7 @@ class ClaimInFlight:
                 % (
                     STATUS_LINE[status],
                     _defaults(protocol.server_state),
-                    _lines(headers),
+                    _lines(tuple(headers)),
                     request_id(protocol.headers),
                     len(body),
                     b"" if self.keep_alive else b"connection: close\r\n",
@@ -245,7 +246,8 @@ class _NobodyWaits:
 _NOBODY_WAITS = _NobodyWaits()
 
 
-def _lines(headers: list[tuple[bytes, bytes]]) -> bytes:
+@lru_cache(maxsize=64)
+def _lines(headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
     return b"".join([b"%b: %b\r\n" % header for header in headers])
 
 
@@ -257,5 +259,5 @@ def _defaults(server_state: ServerState) -> bytes:
     global _made
     headers = server_state.default_headers
     if _made[0] is not headers:
-        _made = (headers, _lines(headers))
+        _made = (headers, _lines(tuple(headers)))
     return _made[1]

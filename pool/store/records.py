@@ -37,9 +37,11 @@ class Batch:
     nudge: bool  # a top-up should be asked for
 
 
-@dataclass(frozen=True, slots=True)
-class Level:
-    """How one pool is, at one moment. Times are milliseconds by Redis's clock."""
+class Level(msgspec.Struct, frozen=True, gc=False):
+    """How one pool is, at one moment. Times are milliseconds by Redis's clock.
+
+    A Struct: a sweep reads thousands.
+    """
 
     sid: str
     fresh: int
@@ -49,6 +51,8 @@ class Level:
     claims_per_second: float
     oldest_fresh_seconds: float | None
     block: Block | None
+    published: str  # digest of the meeting as it is published here; empty if it is not
+    target: int | None  # below which claims ask for a top-up
     now_ms: int
     totals: Totals
 

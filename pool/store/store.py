@@ -24,7 +24,9 @@ from pool.store.published import Published
 from pool.store.records import Answer, Batch, Block, Level, Outcome, Redo, StreamedClaim, Totals
 from pool.store.recovery import Recovery
 from pool.store.stream import streamed
+from pool.store.wire import Wire
 
+_LOOK_AT = 25  # pools a script call looks at
 BATCH_LIMIT = 64  # customers a script call serves; keeps each call well under a millisecond
 
 _HEAT_TAU_SECONDS = 30.0  # lua/claim.lua has the same in milliseconds
@@ -43,8 +45,9 @@ class Store:
     Every method raises StoreUnavailable when Redis does not answer in time or refuses.
     """
 
-    def __init__(self, redis: Redis, names: CustomerNames) -> None:
+    def __init__(self, redis: Redis, names: CustomerNames, wire: Wire | None = None) -> None:
         self._redis = redis
+        self._wire = wire
         self.names = names
         self._echoes = (f"{secrets.token_hex(4)}{n:x}" for n in itertools.count())
         self.published = Published(redis)
@@ -61,10 +64,12 @@ class Store:
     ) -> Store:
         """A store that connects when it is first used."""
         redis = open_redis(url, timeout_seconds=timeout_seconds, max_connections=max_connections)
-        return cls(redis, CustomerNames(secret_key))
+        return cls(redis, CustomerNames(secret_key), Wire(redis))
 
     async def close(self) -> None:
         """Gives the connections back."""
+        if self._wire is not None:
+            self._wire.close()
         # A client that was given its pool does not close it unless told to.
         await self._redis.aclose(close_connection_pool=True)
 
@@ -100,7 +105,7 @@ class Store:
         echo = next(self._echoes)
         with store_errors():
             reply = await scripts.run(
-                self._redis,
+                self._redis if self._wire is None else self._wire,
                 "claim",
                 [
                     keys.epoch(sid),
@@ -109,9 +114,9 @@ class Store:
                     keys.meeting(sid),
                     keys.demand(sid),
                     keys.nudged(sid),
-                    *(keys.binding(sid, name) for name, _ in customers),
+                    *[keys.binding(sid, name) for name, _ in customers],
                 ],
-                [echo, *(payload for _, payload in customers)],
+                [echo, *[payload for _, payload in customers]],
             )
         _expect(reply, echo, sid)
         return Batch([_answer(part) for part in reply[4:]], reply[2], reply[3] == 1)
@@ -236,23 +241,19 @@ class Store:
     async def _look(self, sids: Sequence[str]) -> list[Level] | None:
         pipe = self._redis.pipeline(transaction=False)
         sha = scripts.sha1("look")
-        for sid in sids:
-            pipe.evalsha(
-                sha,
-                5,
-                keys.epoch(sid),
-                keys.fresh(sid),
-                keys.claims(sid),
-                keys.demand(sid),
-                keys.block(sid),
-            )
+        # A call for some at a time: each would take a moment to find out which server it is
+        # on, and all together would make claims wait.
+        for start in range(0, len(sids), _LOOK_AT):
+            named = [name for sid in sids[start : start + _LOOK_AT] for name in _looked_at(sid)]
+            pipe.evalsha(sha, len(named), *named)
         replies = await pipe.execute(raise_on_error=False)
         for reply in replies:
             if isinstance(reply, Exception):
                 if "NOSCRIPT" in str(reply) or type(reply).__name__ == "NoScriptError":
                     return None
                 raise reply
-        return [_level(sid, reply) for sid, reply in zip(sids, replies, strict=True)]
+        parts = ((int(now_ms), part) for now_ms, *parts in replies for part in parts)
+        return [_level(sid, *part) for sid, part in zip(sids, parts, strict=True)]
 
     # -- the stream --------------------------------------------------------------
 
@@ -328,9 +329,19 @@ def _block(value: bytes | None) -> Block | None:
     return msgspec.json.decode(value, type=Block) if value else None
 
 
-def _level(sid: str, reply: list[Any]) -> Level:
-    fence, epoch, fresh, backlog, heat, heat_at, oldest, block, now, *totals = reply
-    now_ms = int(now)
+def _looked_at(sid: str) -> tuple[str, ...]:
+    return (
+        keys.epoch(sid),
+        keys.fresh(sid),
+        keys.claims(sid),
+        keys.demand(sid),
+        keys.block(sid),
+        keys.meeting(sid),
+    )
+
+
+def _level(sid: str, now_ms: int, reply: list[Any]) -> Level:
+    fence, epoch, fresh, backlog, heat, heat_at, oldest, block, digest, target, *totals = reply
     idle_seconds = max(0.0, (now_ms - float(heat_at)) / 1000)
     return Level(
         sid=sid,
@@ -341,6 +352,8 @@ def _level(sid: str, reply: list[Any]) -> Level:
         claims_per_second=decayed_rate(float(heat), idle_seconds),
         oldest_fresh_seconds=max(0.0, (now_ms - float(oldest)) / 1000) if oldest else None,
         block=_block(block),
+        published=digest.decode(),
+        target=int(target) if target else None,
         now_ms=now_ms,
         totals=Totals(*totals),
     )
