@@ -10,6 +10,16 @@ import sys
 
 import structlog
 
+_CHATTY = (
+    "aiosqlite",
+    "alembic",
+    "celery.app.trace",
+    "celery.worker.strategy",
+    "httpcore",
+    "httpx",
+    "sqlalchemy",
+)
+
 
 def configure_logging(*, log_format: str, log_level: str) -> None:
     """Sends structlog's and the standard library's records through one renderer."""
@@ -38,6 +48,7 @@ def configure_logging(*, log_format: str, log_level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    # httpx logs the URL of every request at info; Celery every task, received and done.
-    for chatty in ("httpx", "httpcore", "celery.worker.strategy", "celery.app.trace", "alembic"):
+    # httpx logs the URL of every request at info; Celery every task, received and done; what
+    # speaks SQL logs the values of every statement, customers' among them, at debug.
+    for chatty in _CHATTY:
         logging.getLogger(chatty).setLevel(max(level, logging.WARNING))

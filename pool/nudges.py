@@ -16,6 +16,8 @@ from typing import Any
 
 import structlog
 
+from pool.sentinel import is_sentinel, parse_sentinel
+
 log = structlog.get_logger()
 
 # Task names, as workers register them.
@@ -47,11 +49,19 @@ TRANSPORT_OPTIONS: dict[str, Any] = {
 }
 
 
+def broker(url: str) -> tuple[str, dict[str, Any]]:
+    """Celery's URL and transport options for a broker at `url`. Raises SettingsError."""
+    if not is_sentinel(url):
+        return url, TRANSPORT_OPTIONS
+    celery_url, options = parse_sentinel(url, "LINKPOOL_BROKER_URL").broker()
+    return celery_url, TRANSPORT_OPTIONS | options
+
+
 class Nudges:
     """Sends hints from a thread of its own; calls return at once and never raise."""
 
     def __init__(self, broker_url: str) -> None:
-        self._broker_url = broker_url
+        self._broker_url, self._options = broker(broker_url)
         self._waiting: queue.Queue[_Hint | None] = queue.Queue(_WAITING_LIMIT)
         self._lock = threading.Lock()
         self._pending: set[tuple[str, str]] = set()  # hints that have not gone out yet
@@ -121,7 +131,7 @@ class Nudges:
 
         app = Celery("linkpool-nudges", broker=self._broker_url, set_as_current=False)
         app.conf.update(
-            broker_transport_options=TRANSPORT_OPTIONS | {"socket_timeout": 2},
+            broker_transport_options=self._options | {"socket_timeout": 2},
             broker_connection_timeout=2,
             broker_pool_limit=1,
             task_ignore_result=True,

@@ -91,6 +91,8 @@ def _framework(lifespan: Any) -> FastAPI:
     app.add_exception_handler(LinkpoolError, _linkpool_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
+    # Else the framework answers in plain text; either way the edge hears of it, and logs it.
+    app.add_exception_handler(Exception, _defect)
     _describe(app)
     return app
 
@@ -153,6 +155,11 @@ async def _http_error(request: Request, error: Exception) -> Response:
         (key.lower().encode(), value.encode()) for key, value in (error.headers or {}).items()
     ]
     return _response((status, [*headers, *theirs], body))
+
+
+async def _defect(request: Request, _error: Exception) -> Response:
+    problem = problems.BY_NAME["internal-error"]
+    return _response(problems.render(problem, "the request failed", request.url.path))
 
 
 def _response(answer: Answer) -> Response:

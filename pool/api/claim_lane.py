@@ -42,6 +42,7 @@ from pool.waiting import Receipt, Waiter
 log = structlog.get_logger()
 
 METADATA_BYTES = 2 * 1024
+METADATA_LEVELS = 32  # the workers' and the database's own JSON has limits, too
 EMAIL_CHARACTERS = 254  # RFC 5321's limit on a path
 
 _PREFIX = "/v1/meetings/"
@@ -224,8 +225,22 @@ def check_email(email: str) -> None:
 
 
 def check_metadata(metadata: dict[str, Any]) -> None:
-    """Raises InvalidRequest if it is over 2 KiB as JSON or holds NUL, which no database keeps."""
+    """Raises InvalidRequest if it is over 2 KiB as JSON, nested deeper than 32 levels, or holds
+    NUL, which no database keeps."""
+    if _deeper(metadata, METADATA_LEVELS):
+        # Before it is encoded, which recurses.
+        raise InvalidRequest(
+            "metadata is nested too deep",
+            [f"metadata: more than {METADATA_LEVELS} levels - `$.metadata`"],
+        )
     encoded = msgspec.json.encode(metadata)
+    try:
+        msgspec.msgpack.encode(metadata)  # as it goes to the ledger
+    except OverflowError:
+        raise InvalidRequest(
+            "metadata holds a number out of range",
+            ["metadata: whole numbers have at most 64 bits - `$.metadata`"],
+        ) from None
     if len(encoded) > METADATA_BYTES:
         raise InvalidRequest(
             "metadata is too large",
@@ -233,3 +248,19 @@ def check_metadata(metadata: dict[str, Any]) -> None:
         )
     if b"\\u0000" in encoded:
         raise InvalidRequest("metadata holds NUL", ["metadata: holds NUL - `$.metadata`"])
+
+
+def _deeper(value: object, levels: int) -> bool:
+    """Whether lists and objects stand in one another more than so many levels deep."""
+    layer = [value]
+    for _ in range(levels):
+        layer = [
+            inner
+            for each in layer
+            for inner in (
+                each.values() if isinstance(each, dict) else each if isinstance(each, list) else ()
+            )
+        ]
+        if not layer:
+            return False
+    return any(isinstance(each, dict | list) for each in layer)

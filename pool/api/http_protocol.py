@@ -37,15 +37,8 @@ class ClaimProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._sid: str | None = None  # of the claim that is being read
         self._body = b""
-        self._active_at = 0.0
 
     # -- the server's side ---------------------------------------------------------
-
-    def connection_made(self, transport: Any) -> None:
-        """Called once per connection."""
-        super().connection_made(transport)
-        self._active_at = self.loop.time()
-        self.loop.call_later(self.timeout_keep_alive, self._close_if_idle)
 
     def data_received(self, data: bytes) -> None:
         """Called with what was read from the socket."""
@@ -54,17 +47,6 @@ class ClaimProtocol(HttpToolsProtocol):
             body = self._leave_lane()
             if body and not self.transport.is_closing():
                 super().on_body(body)
-
-    def _close_if_idle(self) -> None:
-        """Looks again and again, instead of a timer set and cancelled with every answer."""
-        if self.transport.is_closing():
-            return
-        left = self._active_at + self.timeout_keep_alive - self.loop.time()
-        busy = self.cycle is not None and not self.cycle.response_complete
-        if left <= 0 and not busy and isinstance(self.cycle, ClaimInFlight | None):
-            self.transport.close()
-        else:
-            self.loop.call_later(max(left, 1.0), self._close_if_idle)
 
     # -- the parser's side ---------------------------------------------------------
 
@@ -149,7 +131,6 @@ class ClaimProtocol(HttpToolsProtocol):
             self.on_response_complete()
         else:
             self.server_state.total_requests += 1
-            self._active_at = self.loop.time()
 
 
 class ClaimInFlight:

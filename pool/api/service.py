@@ -145,6 +145,8 @@ class FenceWatch:
         """Called when a claim met a fallen fence."""
         if self._asserted.get(sid, -_REDO_AGAIN_SECONDS) > self._clock() - _REDO_AGAIN_SECONDS:
             return
+        # Now and not in the task: many claims meet the same fallen fence at once.
+        self._asserted[sid] = self._clock()
         task = asyncio.create_task(self._assert_again(sid))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -168,7 +170,6 @@ class FenceWatch:
 
     async def _assert_again(self, sid: str) -> None:
         claims = self._redo.lately(sid)
-        self._asserted[sid] = self._clock()
         conflicts = 0
         try:
             for start in range(0, len(claims), _REDO_CALL):

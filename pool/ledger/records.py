@@ -14,8 +14,7 @@ from pool.links import Link, Source, State
 EventSource = Literal["webhook", "reconcile"]
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedClaim:
+class RecordedClaim(msgspec.Struct, frozen=True, gc=False):
     """One claim on its way from Redis into the ledger."""
 
     slug: str
@@ -36,6 +35,7 @@ class Recorded:
     written: int  # rows that changed; claims that were recorded before are not among them
     conflicts: tuple[RecordedClaim, ...]  # their slugs belong to somebody else
     settled: tuple[Link, ...]  # rows of these claims that are consumed or cancelled
+    forgotten: tuple[RecordedClaim, ...] = ()  # their customers were erased since
 
 
 class Binding(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -52,6 +52,14 @@ class Binding(msgspec.Struct, frozen=True, gc=False, array_like=True):
     lapses_at_ms: int | None
     consumed_at_ms: int | None
     booking_sid: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """A link whose customer was erased, and the name of the binding they had in Redis."""
+
+    slug: str
+    customer_name: str
 
 
 class EventState(StrEnum):

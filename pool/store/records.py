@@ -69,11 +69,20 @@ class Totals:
 
 
 class Block(msgspec.Struct, frozen=True):
-    """Why the provider is not asked, and when it is asked again, once."""
+    """Why the provider is not asked, and when it is asked again, once; by Redis's clock."""
 
     reason: str
     since_ms: int
     probe_at_ms: int
+
+    def is_probe_due(self, now_ms: int, probe_seconds: float) -> bool:
+        """Whether the provider may be asked once. A time further away than any that is ever
+        set was set before the clock went back."""
+        return not now_ms < self.probe_at_ms <= now_ms + probe_seconds * 1000
+
+    def put_off(self, now_ms: int, probe_seconds: float) -> Block:
+        """The same block, with its next probe put off: whoever writes it takes the probe."""
+        return Block(self.reason, self.since_ms, now_ms + int(probe_seconds * 1000))
 
 
 class StreamedClaim(msgspec.Struct, frozen=True, gc=False):

@@ -83,6 +83,12 @@ class Store:
         with store_errors():
             return dict(await self._redis.info())
 
+    async def now_ms(self) -> int:
+        """Milliseconds since 1970 by Redis's clock, which all processes share."""
+        with store_errors():
+            seconds, microseconds = await self._redis.time()
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
     async def heartbeat(self, now_ms: int) -> None:
         """Leaves word that a worker ran a sweep."""
         with store_errors():
@@ -257,25 +263,27 @@ class Store:
 
     # -- the stream --------------------------------------------------------------
 
-    async def unrecorded(self, sid: str, limit: int) -> list[StreamedClaim]:
-        """The oldest claims that the ledger does not have yet.
+    async def unrecorded(
+        self, sid: str, limit: int, *, after: str | None = None
+    ) -> list[StreamedClaim]:
+        """The oldest claims that the ledger does not have yet, behind an entry if one is named.
 
         At least `limit` if there are so many, and all of an entry or none; more than one
         round trip where entries hold few claims each.
         """
         claims: list[StreamedClaim] = []
-        after, count = "-", max(1, limit // BATCH_LIMIT)
-        while len(claims) < limit:
+        count = max(1, limit // BATCH_LIMIT)
+        while True:
+            since = "-" if after is None else f"({after}"
             with store_errors():
-                entries: Any = await self._redis.xrange(keys.claims(sid), min=after, count=count)
+                entries: Any = await self._redis.xrange(keys.claims(sid), min=since, count=count)
             for entry_id, fields in entries:
                 claims += streamed(entry_id, fields)
                 if len(claims) >= limit:
                     return claims
             if len(entries) < count:
-                break
-            after, count = f"({claims[-1].entry_id}", 4 * count
-        return claims
+                return claims
+            after, count = claims[-1].entry_id, 4 * count
 
     async def trim(self, sid: str, last_entry_id: str) -> None:
         """Forgets the stream up to and with an entry, once the ledger has it."""

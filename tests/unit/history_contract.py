@@ -159,6 +159,15 @@ async def test_a_redis_that_counts_anew_does_not_run_backwards(sweeps: Sweeps) -
     assert [claims for _, _, _, claims in await read(sweeps, Span.DAY)] == [0, 10, 4, 5]
 
 
+async def test_a_clock_set_back_does_not_end_the_history(sweeps: Sweeps) -> None:
+    """A Redis whose clock was days ahead for a moment goes on being sampled once it is right."""
+    await sweeps.at(5 * 86_400, 50)
+    for seconds, claims in ((0, 3), (60, 7)):
+        assert await sweeps.at(seconds, 50, claims=claims)
+    found = [(at, claims) for at, _, _, claims in await read(sweeps, Span.DAY)]
+    assert found[:2] == [(0, 3), (60, 4)]
+
+
 async def test_a_busy_meeting_keeps_no_more_than_its_windows(any_redis: AnyRedis) -> None:
     """Each piece of the past has an end; what is over and done leaves by itself."""
     await any_redis.store.published.put([Meeting(SID)])

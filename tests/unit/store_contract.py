@@ -919,6 +919,28 @@ async def test_a_lock_expires_unless_it_is_extended(any_redis: AnyRedis) -> None
     assert await any_redis.bare.get("lock") == b"somebody-else"
 
 
+async def test_a_lock_is_renewed_while_its_owner_works(any_redis: AnyRedis) -> None:
+    """However long the work; so that others need not wait long for an owner that died."""
+    async with any_redis.store.locks.held("lock", seconds=0.4) as mine:
+        assert mine is not None
+        await asyncio.sleep(0.9)
+        async with any_redis.another_store().locks.held("lock") as theirs:
+            assert theirs is None
+    assert await any_redis.bare.get("lock") is None
+
+
+async def test_a_lock_of_another_server_process_is_void(any_redis: AnyRedis) -> None:
+    """It may have come back with an old file; who thinks to hold it finds it gone."""
+    async with any_redis.store.locks.held("lock", seconds=10) as mine:
+        assert mine is not None
+        await any_redis.restart()
+        assert (await any_redis.bare.get("lock")).decode() == mine.token
+        async with any_redis.another_store().locks.held("lock", seconds=10) as theirs:
+            assert theirs is not None
+            assert await mine.extend() is False
+            assert (await any_redis.bare.get("lock")).decode() == theirs.token
+
+
 # -- published ---------------------------------------------------------------------
 
 
