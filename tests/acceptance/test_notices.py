@@ -105,3 +105,15 @@ def test_doctor_sends_a_test_notice(watched: Product, receiver: Receiver) -> Non
     done = watched.command("doctor", "--no-make-link", "--notify")
     assert done.returncode == 1
     assert "it answers 503" in done.stdout
+
+
+def test_a_target_may_be_left_to_the_forecast(watched: Product) -> None:
+    """Over HTTP and from the command line; answers say what it suggests either way."""
+    assert watched.meeting("demo")["target_mode"] == "fixed"
+    meeting = watched.put("demo", fill=False, target="auto")
+    assert meeting["target_mode"] == "auto"
+    assert meeting["target"] == meeting["suggested_target"] >= meeting["min_fresh"]
+    assert watched.command("meetings", "set", "demo", "--target", "fixed").returncode == 0
+    assert watched.meeting("demo")["target_mode"] == "fixed"
+    refused = watched.api("PUT", "/v1/meetings/demo", json={"target": "sometimes"})
+    assert refused.status_code == 422

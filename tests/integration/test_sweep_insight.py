@@ -18,6 +18,7 @@ from pool.api.worker_watch import WorkerWatch
 from pool.compose import Parts, compose
 from pool.forecast import HOUR_SECONDS, HOURS, Outlook, Usual
 from pool.ledger.records import EventState, NewEvent
+from pool.links import Link, State
 from pool.meetings import Meeting
 from pool.notifier import Notifier
 from pool.nudges import NOTIFY, TOP_UP
@@ -118,6 +119,19 @@ def test_an_hour_with_a_gap_is_not_taken_for_an_hour() -> None:
 
     samples = (sample(10, 0, 3_600), sample(11, 7, 3_600), sample(14, 30, 10_800))
     assert hours_of(Series(SID, 3_600, 0, 1, samples)) == [(10, 7.0)]
+
+
+async def test_a_booking_counts_once_in_the_past(parts: Parts) -> None:
+    """However often its event is looked at."""
+    now, slug = datetime.now(UTC), "one-off-00000000000a"
+    link = Link(slug, f"https://x/{slug}", SID, State.FRESH, "pool", "e", now)
+    await parts.ledger.links.insert_fresh([link])
+    body = json.dumps({"event": "booking_created", "booking": {"sid": "b1", "slug": slug}})
+    new = NewEvent("e2", "default", "webhook", "booking_created", body.encode(), now)
+    await parts.ledger.inbox.add(new)
+    assert await parts.bookings.settle_due() == 1
+    assert (await parts.bookings.replay("e2")).state is EventState.SETTLED
+    assert (await parts.store.look([SID]))[0].totals.bookings == 1
 
 
 class Receiver:
