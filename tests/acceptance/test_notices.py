@@ -14,18 +14,16 @@ from product import Product, wait_until
 
 
 class Receiver:
-    """A webhook that takes what Slack's take, and can be told to refuse."""
+    """A webhook that takes what Slack's take; at `/closed` it refuses."""
 
     def __init__(self) -> None:
         self.texts: list[str] = []
-        self.refusals = 0
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                refuse = receiver.refusals > 0
-                receiver.refusals -= refuse
+                refuse = self.path.endswith("/closed")
                 if not refuse:
                     receiver.texts.append(json.loads(body)["text"])
                 self.send_response(503 if refuse else 200)
@@ -101,8 +99,11 @@ def test_doctor_sends_a_test_notice(watched: Product, receiver: Receiver) -> Non
     done = watched.command("doctor", "--no-make-link", "--notify")
     assert "took a test notice" in done.stdout, done.stdout + done.stderr
     assert receiver.about("this is a test")
-    receiver.refusals = 1
-    done = watched.command("doctor", "--no-make-link", "--notify")
+    closed = watched.directory / "closed"
+    closed.write_text(f"{receiver.url}/closed")
+    done = watched.command(
+        "doctor", "--no-make-link", "--notify", LINKPOOL_NOTIFY_URL_FILE=str(closed)
+    )
     assert done.returncode == 1
     assert "it answers 503" in done.stdout
 
