@@ -83,6 +83,11 @@ class Process:
         """It and all its descendants."""
         return _family(self._process.pid) if self._process else []
 
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._process is not None and self._process.poll() is None
+
     def rss_bytes(self) -> int:
         """Resident memory of it and its descendants together; Linux only, 0 elsewhere."""
         return sum(_rss_bytes(pid) for pid in self.pids)

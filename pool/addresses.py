@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from pool.errors import SettingsError
+from pool.sentinel import is_sentinel, parse_sentinel
 from pool.settings import Settings
 
 SECRET_FILE = "secret.key"  # noqa: S105 - a file's name
@@ -26,7 +27,13 @@ def broker_url(settings: Settings) -> str:
     """Where Celery's broker is: as set, else the next database of the same Redis."""
     if settings.broker_url:
         return settings.broker_url
-    parts = urlsplit(redis_url(settings))
+    url = redis_url(settings)
+    if is_sentinel(url):
+        address = parse_sentinel(url)
+        head, query, tail = url.partition("?")
+        base = head.rstrip("/").removesuffix(f"/{address.database}")
+        return f"{base}/{address.database + 1}{query}{tail}"
+    parts = urlsplit(url)
     database = parts.path.strip("/") or "0"
     if not database.isdigit():
         raise SettingsError(

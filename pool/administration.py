@@ -102,7 +102,8 @@ class Administration:
         """
         await self._get(sid)
         await self._recorder.record(sid)
-        links = await self._ledger.links.forget(sid, customer_id)
+        name = self._store.names.name(sid, customer_id)
+        links = await self._ledger.links.forget(sid, customer_id, name)
         for link in links:
             await self._store.mark(sid, link.slug, customer_id, None)
         if not links:

@@ -6,6 +6,7 @@ and Redis both say what it said. Every step may run again.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -14,9 +15,11 @@ import structlog
 
 from pool.errors import (
     BadSignature,
+    LedgerUnavailable,
     LinkpoolError,
     MalformedJson,
     NotAssignable,
+    StoreUnavailable,
     UnknownEvent,
     UnknownLink,
     UnknownWorkspace,
@@ -32,6 +35,7 @@ from pool.store import Store
 log = structlog.get_logger()
 
 MAX_ATTEMPTS = 10
+EVENT_SECONDS = 25  # for one event; it must not hold up those behind it for ever
 RETRY_SECONDS = 5  # doubled with each attempt, up to ten minutes
 Counted = Callable[[str, str, str], None]
 
@@ -159,22 +163,31 @@ class Bookings:
 
     async def _settle_or_postpone(self, event: InboxEvent) -> None:
         try:
-            await self._settle(event)
+            async with asyncio.timeout(EVENT_SECONDS):
+                await self._settle(event)
         except MalformedJson as error:
             await self._ledger.inbox.finish(event.id, EventState.IGNORED, reason=str(error))
+        except TimeoutError:
+            await self._postpone(event, f"not settled within {EVENT_SECONDS} seconds")
+        except LedgerUnavailable as error:
+            await self._postpone(event, str(error), its_fault=False)
+        except StoreUnavailable as error:
+            # What Redis refuses may be the event's fault; an outage is not.
+            await self._postpone(event, str(error), its_fault=not error.connection_lost)
         except LinkpoolError as error:
             await self._postpone(event, str(error))
         except Exception as error:
             log.exception("event not settled", event_id=event.id)
             await self._postpone(event, f"{type(error).__name__}: {error}"[:500])
 
-    async def _postpone(self, event: InboxEvent, reason: str) -> None:
+    async def _postpone(self, event: InboxEvent, reason: str, *, its_fault: bool = True) -> None:
         wait = min(600, RETRY_SECONDS * 2**event.attempts)
         await self._ledger.inbox.failed(
             event.id,
             reason,
             not_before=datetime.now(UTC) + timedelta(seconds=wait),
             max_attempts=MAX_ATTEMPTS,
+            its_fault=its_fault,
         )
 
     async def _settle(self, event: InboxEvent) -> None:

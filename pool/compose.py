@@ -13,10 +13,12 @@ from pool.fence import Fence
 from pool.ledger import Ledger
 from pool.making import LinkMaker
 from pool.metrics import Metrics
+from pool.notifier import Notifier
 from pool.providers import Provider, open_provider
 from pool.recorder import Recorder
 from pool.settings import Settings
 from pool.store import Store
+from pool.tracing import Tracing
 
 _FINGERPRINT = "secret-key-fingerprint"
 
@@ -34,21 +36,19 @@ class Parts:
     fence: Fence
     bookings: Bookings
     metrics: Metrics
+    notifier: Notifier | None  # None: nobody wants to be told
+    tracing: Tracing | None = None  # where traces are asked for, store and providers are traced
 
 
 @asynccontextmanager
-async def compose(settings: Settings) -> AsyncIterator[Parts]:
+async def compose(settings: Settings, tracing: Tracing | None = None) -> AsyncIterator[Parts]:
     """Opens store, ledger and providers, lazily connected, and closes them at the end.
 
     Raises SettingsError.
     """
     metrics = Metrics()
     async with AsyncExitStack() as stack:
-        store = Store.open(
-            redis_url(settings),
-            secret_key(settings),
-            timeout_seconds=settings.claim_timeout_seconds,
-        )
+        store = _store(settings, tracing)
         stack.push_async_callback(store.close)
         ledger = Ledger.open(database_url(settings))
         stack.push_async_callback(ledger.close)
@@ -66,6 +66,10 @@ async def compose(settings: Settings) -> AsyncIterator[Parts]:
                 workspace, timeout_seconds=settings.provider_timeout_seconds, observe=observe
             )
             stack.push_async_callback(provider.close)
+            if tracing is not None:
+                from pool.traced import TracedProvider
+
+                provider = TracedProvider(provider, name, tracing)
             providers[name] = provider
             makers[name] = LinkMaker(
                 name,
@@ -75,6 +79,9 @@ async def compose(settings: Settings) -> AsyncIterator[Parts]:
                 probe_seconds=settings.probe_seconds,
                 counted=lambda sid, outcome: metrics.topup_links.labels(sid, outcome).inc(),
             )
+        notifier = Notifier(settings.notify_url, store) if settings.notify_url else None
+        if notifier is not None:
+            stack.push_async_callback(notifier.close)
         recorder = Recorder(store, ledger, settings, conflict=metrics.conflicts.inc)
         yield Parts(
             settings=settings,
@@ -98,7 +105,20 @@ async def compose(settings: Settings) -> AsyncIterator[Parts]:
                 counted=lambda *labels: metrics.webhooks.labels(*labels).inc(),
             ),
             metrics=metrics,
+            notifier=notifier,
+            tracing=tracing,
         )
+
+
+def _store(settings: Settings, tracing: Tracing | None) -> Store:
+    where = redis_url(settings), secret_key(settings)
+    timeout_seconds = settings.claim_timeout_seconds
+    if tracing is None:
+        return Store.open(*where, timeout_seconds=timeout_seconds)
+    # Here and not above: without the otel extra it cannot be imported.
+    from pool.traced import TracedStore
+
+    return TracedStore.open(*where, timeout_seconds=timeout_seconds).trace(tracing)
 
 
 async def check_secret_key(ledger: Ledger, fingerprint: str) -> None:

@@ -14,7 +14,6 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import msgspec
 import structlog
 
 from pool.errors import (
@@ -33,7 +32,7 @@ from pool.registry import Registry
 from pool.store import Store
 from pool.store.records import Answer, Outcome, Redo, payload
 from pool.store.store import BATCH_LIMIT
-from pool.waiting import Line, Waiter, Waiting
+from pool.waiting import Line, Receipt, Waiter, Waiting
 
 log = structlog.get_logger()
 
@@ -41,19 +40,6 @@ FLIGHTS_PER_MEETING = 2  # more would only cut batches smaller
 WORTH_A_FLIGHT = BATCH_LIMIT // 2  # waiting customers for whom a second call is made
 FLIGHTS = 8  # of all meetings together; each holds one connection
 WAITING_LIMIT = 20_000  # claims; beyond it the answer is 503 at once
-
-
-class Receipt(msgspec.Struct, frozen=True, gc=False):
-    """A claim as answered; `outcome` is new, reused or direct, as in the metrics."""
-
-    meeting: Meeting
-    claim: Claim
-    outcome: str
-
-    @property
-    def reused(self) -> bool:
-        """Whether the customer held this link before."""
-        return self.outcome == "reused"
 
 
 class Ladder(Protocol):

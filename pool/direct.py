@@ -95,7 +95,9 @@ class DirectLadder:
             created_at=datetime.now(UTC),
         )
         # The row first: a slug the provider repeats is refused here.
-        if not await self._ledger.links.insert_fresh([link]):
+        is_new = bool(await self._ledger.links.insert_fresh([link]))
+        await maker.received(meeting.sid, is_new=is_new)
+        if not is_new:
             raise empty(meeting, "the provider repeated a link")
         answer = await self._store.bind(meeting.sid, level.epoch, new.slug, name, payload)
         if answer.outcome is Outcome.PAUSED:

@@ -14,6 +14,7 @@ LinkpoolError
 │   ├── Throttled              429
 │   ├── ProviderFailed         5xx, time-out, broken connection
 │   └── BadAnswer              an answer that is not what the provider documents
+├── NotifyFailed               the operators' webhook took no notice
 ├── ClaimRefused               a claim that gets no link
 │   ├── PoolEmpty
 │   ├── PoolPaused
@@ -145,6 +146,17 @@ class BadAnswer(ProviderError):
     """The provider answered something it does not document."""
 
     outcome = "bad-answer"
+
+
+# -- notices -------------------------------------------------------------------
+
+
+class NotifyFailed(LinkpoolError):
+    """The operators' webhook took no notice. `final`: nor will it later."""
+
+    def __init__(self, message: str, *, final: bool = False) -> None:
+        super().__init__(message)
+        self.final = final
 
 
 # -- claims --------------------------------------------------------------------

@@ -2,7 +2,8 @@
 
 Recovery, per meeting and under a lock whose loss every step notices: wait a moment for the
 API processes to assert what they answered lately, record what the stream holds, quarantine
-every link that was fresh, load the live bindings back from the ledger, set a new epoch.
+every link that was fresh, load the live bindings back from the ledger, drop those of
+customers who were forgotten, set a new epoch.
 A pool whose seal the ledger confirms is adopted as it is, once.
 """
 
@@ -19,15 +20,15 @@ import structlog
 from pool.ledger import Ledger
 from pool.ledger.records import Binding
 from pool.links import Claim, State
-from pool.recorder import Recorder, to_ms
+from pool.recorder import Recorder
 from pool.store import Store, keys
 from pool.store.locks import Held
 from pool.store.recovery import Rebind, RecoveryLost
 
 log = structlog.get_logger()
 
-LOCK_SECONDS = 30.0
 GRACE_SECONDS = 1.0  # for API processes to assert again what they answered
+AT_ONCE = 8  # pools that are recovered at the same time
 _CALL = 500  # bindings a script call; well under a millisecond each hundred
 
 
@@ -85,6 +86,23 @@ class Fence:
         """Makes a pool serve again if its fence has fallen; safe to call at any time."""
         return await self._recover(sid, grace_seconds, unseal=False)
 
+    async def recover_all(
+        self, sids: Iterable[str], *, grace_seconds: float = GRACE_SECONDS
+    ) -> dict[str, Recovered]:
+        """`recover` for many pools, some at a time. The first error ends them all."""
+        slots = asyncio.Semaphore(AT_ONCE)
+
+        async def one(sid: str) -> Recovered:
+            async with slots:
+                return await self.recover(sid, grace_seconds=grace_seconds)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = {sid: group.create_task(one(sid)) for sid in sids}
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from failed
+        return {sid: task.result() for sid, task in tasks.items()}
+
     async def _recover(self, sid: str, grace_seconds: float, *, unseal: bool) -> Recovered:
         level = (await self._store.look([sid]))[0]
         if level.fence == "stands":
@@ -94,7 +112,7 @@ class Fence:
         meeting = await self._ledger.meetings.get(sid)
         if meeting is None:
             return Recovered.UNKNOWN
-        async with self._store.locks.held(keys.recovery_lock(sid), seconds=LOCK_SECONDS) as lock:
+        async with self._store.locks.held(keys.recovery_lock(sid)) as lock:
             if lock is None:
                 return Recovered.BUSY
             try:
@@ -106,6 +124,7 @@ class Fence:
         log.info("recovered", meeting=sid, result=result.value, quarantined=quarantined)
         if result is Recovered.QUARANTINED:
             self._fallen(quarantined)
+            await self._store.alerts.fence_fell()
         if result is not Recovered.OPENED:
             await self._ledger.audit.add(
                 "linkpool", "recover", sid, result.value, {"quarantined": quarantined}
@@ -132,6 +151,7 @@ class Fence:
         identity = await self._store.recovery.begin(sid, lock.token, keep_fresh=False)
         if not is_new:
             await self._load_bindings(sid, lock)
+            await self._drop_forgotten(sid, lock)
         await self._store.recovery.open(sid, lock.token, identity, nonce)
         return (Recovered.OPENED if is_new else Recovered.QUARANTINED), quarantined
 
@@ -151,15 +171,29 @@ class Fence:
 
     async def _load_bindings(self, sid: str, lock: Held) -> None:
         """One call after the other: of a customer's links, the latest claimed comes last."""
-        now_ms = to_ms(datetime.now(UTC))
+        now_ms = await self._store.now_ms()
         async for bindings in self._ledger.links.live_bindings(sid):
             rebinds = [
                 rebind for binding in bindings if (rebind := as_rebind(binding, now_ms)) is not None
             ]
             for start in range(0, len(rebinds), _CALL):
                 await self._store.recovery.bind(sid, lock.token, rebinds[start : start + _CALL])
-            if not await lock.extend():
-                raise RecoveryLost(f"recovery of meeting {sid} took longer than its lock")
+            await _keep(lock, sid)
+
+    async def _drop_forgotten(self, sid: str, lock: Held) -> None:
+        """Takes away bindings of erased customers that an older file of Redis brought back."""
+        after = ""
+        while page := await self._ledger.links.forgotten(sid, after=after, limit=_CALL):
+            await self._store.recovery.drop(
+                sid, lock.token, [(each.customer_name, each.slug) for each in page]
+            )
+            await _keep(lock, sid)
+            after = page[-1].slug
+
+
+async def _keep(lock: Held, sid: str) -> None:
+    if not await lock.extend():
+        raise RecoveryLost(f"recovery of meeting {sid} took longer than its lock")
 
 
 def as_rebind(binding: Binding, now_ms: int) -> Rebind | None:

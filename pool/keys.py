@@ -104,6 +104,11 @@ class KeyRing:
         self._keys: dict[str, tuple[str, Caller]] = {}
         self._loaded = False
 
+    @property
+    def loaded(self) -> bool:
+        """Whether the keys have been read from the ledger since the start."""
+        return self._loaded
+
     async def refresh(self) -> None:
         """Reads the keys from the ledger. Raises LedgerUnavailable; what was known stays."""
         self._keys = {

@@ -7,7 +7,7 @@ and refusals, the other heeds at once.
 from __future__ import annotations
 
 import asyncio
-import time
+from collections import Counter
 from collections.abc import Callable
 
 import structlog
@@ -49,6 +49,7 @@ class LinkMaker:
         self._probe_seconds = probe_seconds
         self._counted = counted
         self._failures = 0  # in a row
+        self._repeats: Counter[str] = Counter()  # of each meeting, in a row
 
     async def wait_turn(self, *, within_seconds: float) -> bool:
         """Sleeps until the budget allows one more request; False if not within that time."""
@@ -84,6 +85,19 @@ class LinkMaker:
         await self._store.budget.report(self.workspace, "ok", first_rate=self._first_rate)
         return link
 
+    async def received(self, sid: str, *, is_new: bool) -> None:
+        """Whether the ledger took the link that was made: a provider that does nothing but
+        repeat itself is probed, not hammered."""
+        self._repeats[sid] = 0 if is_new else self._repeats[sid] + 1
+        if self._repeats[sid] >= FAILURES_TO_BLOCK:
+            reason = "the provider gives links that it gave before"
+            log.error("meeting blocked", meeting=sid, reason=reason)
+            await self._store.block_meeting(sid, await self._block(reason))
+
+    async def _block(self, reason: str) -> Block:
+        now_ms = await self._store.now_ms()
+        return Block(reason, now_ms, now_ms).put_off(now_ms, self._probe_seconds)
+
     async def _learn(self, sid: str, error: ProviderError) -> None:
         if isinstance(error, Throttled):
             await self._store.budget.report(
@@ -93,8 +107,7 @@ class LinkMaker:
                 retry_after_seconds=error.retry_after_seconds,
             )
             return
-        now_ms = int(time.time() * 1000)
-        block = Block(str(error), now_ms, now_ms + int(self._probe_seconds * 1000))
+        block = await self._block(str(error))
         if isinstance(error, WorkspaceRefused):
             log.error("workspace blocked", workspace=self.workspace, reason=str(error))
             await self._store.block_workspace(self.workspace, block)

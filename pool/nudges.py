@@ -11,10 +11,12 @@ import itertools
 import queue
 import threading
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import structlog
+
+from pool.sentinel import is_sentinel, parse_sentinel
 
 log = structlog.get_logger()
 
@@ -23,14 +25,15 @@ TOP_UP = "linkpool.top_up"
 RECORD = "linkpool.record"
 SETTLE = "linkpool.settle"
 RECOVER = "linkpool.recover"
+NOTIFY = "linkpool.notify"
 
 QUEUE = "linkpool"
 EXPIRES_SECONDS = 30  # a hint older than this has been overtaken by sweeps
 _SPACING_SECONDS = 0.5  # the same hint again is only sent after this
 _WAITING_LIMIT = 1000
 
-# when it is due, order, key, task, arguments
-_Hint = tuple[float, int, tuple[str, str], str, dict[str, Any]]
+# when it is due, order, key, what is asked
+_Hint = tuple[float, int, tuple[str, str], "Nudge"]
 _order = itertools.count()
 
 # kombu's Redis transport has no time-outs by default: a half-open connection would hang a
@@ -46,11 +49,31 @@ TRANSPORT_OPTIONS: dict[str, Any] = {
 }
 
 
-class Nudges:
-    """Sends hints from a thread of its own; calls return at once and never raise."""
+def broker(url: str) -> tuple[str, dict[str, Any]]:
+    """Celery's URL and transport options for a broker at `url`. Raises SettingsError."""
+    if not is_sentinel(url):
+        return url, TRANSPORT_OPTIONS
+    celery_url, options = parse_sentinel(url, "LINKPOOL_BROKER_URL").broker()
+    return celery_url, TRANSPORT_OPTIONS | options
 
-    def __init__(self, broker_url: str) -> None:
-        self._broker_url = broker_url
+
+class Nudge(NamedTuple):
+    """One hint."""
+
+    task: str
+    arguments: dict[str, Any]
+    headers: dict[str, str]  # of the message
+
+
+class Nudges:
+    """Sends hints from a thread of its own; calls return at once and never raise.
+
+    `headers` is asked in the caller's context, for each hint that will go out.
+    """
+
+    def __init__(self, broker_url: str, headers: Callable[[], dict[str, str]] = dict) -> None:
+        self._broker_url, self._options = broker(broker_url)
+        self._headers = headers
         self._waiting: queue.Queue[_Hint | None] = queue.Queue(_WAITING_LIMIT)
         self._lock = threading.Lock()
         self._pending: set[tuple[str, str]] = set()  # hints that have not gone out yet
@@ -86,13 +109,14 @@ class Nudges:
                 self._last.clear()
             due = max(now, self._last.get(key, -_SPACING_SECONDS) + _SPACING_SECONDS)
             try:
-                self._waiting.put_nowait((due, next(_order), key, task, arguments))
+                nudge = Nudge(task, arguments, self._headers())
+                self._waiting.put_nowait((due, next(_order), key, nudge))
             except queue.Full:
                 log.warning("hint dropped: the broker does not keep up", task=task)
                 return
             self._pending.add(key)
 
-    def _due(self) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _due(self) -> Iterator[Nudge]:
         """Each hint when its time has come; at the end at once."""
         later: list[_Hint] = []
         ending = False
@@ -108,11 +132,11 @@ class Nudges:
                     if item is not None:
                         heapq.heappush(later, item)
             if later and (ending or later[0][0] <= time.monotonic()):
-                _, _, key, task, arguments = heapq.heappop(later)
+                _, _, key, nudge = heapq.heappop(later)
                 with self._lock:
                     self._pending.discard(key)
                     self._last[key] = time.monotonic()
-                yield task, arguments
+                yield nudge
 
     def _send_all(self) -> None:
         # Here and not above: a second of importing that no claim has to wait for.
@@ -120,16 +144,17 @@ class Nudges:
 
         app = Celery("linkpool-nudges", broker=self._broker_url, set_as_current=False)
         app.conf.update(
-            broker_transport_options=TRANSPORT_OPTIONS | {"socket_timeout": 2},
+            broker_transport_options=self._options | {"socket_timeout": 2},
             broker_connection_timeout=2,
             broker_pool_limit=1,
             task_ignore_result=True,
         )
-        for task, arguments in self._due():
+        for task, arguments, headers in self._due():
             try:
                 app.send_task(
                     task,
                     kwargs=arguments,
+                    headers=headers,
                     queue=QUEUE,
                     expires=EXPIRES_SECONDS,
                     retry=False,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 import structlog
 
@@ -17,7 +19,7 @@ from pool.store.records import StreamedClaim
 
 log = structlog.get_logger()
 
-BATCH = 1000
+BATCH = 2_000
 
 
 class Recorder:
@@ -37,45 +39,67 @@ class Recorder:
         An entry leaves the stream only once the ledger has it. A claim whose link was
         booked before this came round is made known to Redis here.
         """
+        claims = await self._store.unrecorded(sid, BATCH)
+        if not claims:
+            return 0
+        meeting = await self._ledger.meetings.get(sid) or Meeting(sid)
+        given = self._as_recorded(meeting, claims)
         total = 0
-        meeting: Meeting | None = None
-        while claims := await self._store.unrecorded(sid, BATCH):
-            meeting = meeting or await self._ledger.meetings.get(sid) or Meeting(sid)
-            recorded = await self._ledger.links.record(
-                [self._as_recorded(meeting, claim) for claim in claims]
-            )
-            for conflict in recorded.conflicts:
-                log.error("one link, two customers", meeting=sid)
-                self._conflict()
-                await self._ledger.audit.add(
-                    "recorder",
-                    "conflict",
-                    sid,
-                    "a link was claimed by two customers",
-                    {"slug": conflict.slug},
-                )
-            for link in recorded.settled:
-                await self._store.mark(sid, link.slug, link.customer_id, booked_claim(link))
-            await self._store.trim(sid, claims[-1].entry_id)
-            total += len(claims)
-            if len(claims) < BATCH:
-                break
-        return total
+        while True:
+            last = claims[-1].entry_id
+            writing = asyncio.create_task(self._write(sid, given))
+            try:
+                # What comes next is read and prepared while the database is at work.
+                claims = await self._more(sid, last) if len(claims) >= BATCH else []
+                total, given = total + len(given), self._as_recorded(meeting, claims)
+            finally:
+                await writing
+            await self._store.trim(sid, last)
+            if not claims:
+                return total
 
-    def _as_recorded(self, meeting: Meeting, claim: StreamedClaim) -> RecordedClaim:
-        claimed_at = from_ms(claim.claimed_at_ms)
+    async def _write(self, sid: str, claims: list[RecordedClaim]) -> None:
+        recorded = await self._ledger.links.record(claims)
+        for conflict in recorded.conflicts:
+            log.error("one link, two customers", meeting=sid)
+            self._conflict()
+            await self._ledger.audit.add(
+                "recorder",
+                "conflict",
+                sid,
+                "a link was claimed by two customers",
+                {"slug": conflict.slug},
+            )
+        for link in recorded.settled:
+            await self._store.mark(sid, link.slug, link.customer_id, booked_claim(link))
+        for claim in recorded.forgotten:
+            # An older file of Redis, or an API process that asserted it again, brought the
+            # binding of an erased customer back.
+            await self._store.mark(sid, claim.slug, claim.customer_id, None)
+
+    async def _more(self, sid: str, after: str) -> list[StreamedClaim]:
+        await asyncio.sleep(0)  # the write is on its way first
+        return await self._store.unrecorded(sid, BATCH, after=after)
+
+    def _as_recorded(self, meeting: Meeting, claims: list[StreamedClaim]) -> list[RecordedClaim]:
         workspace = self._settings.workspace(meeting.workspace)
-        return RecordedClaim(
-            slug=claim.slug,
-            url=f"{workspace.link_url if workspace else ''}/{claim.slug}",
-            meeting_sid=meeting.sid,
-            customer_id=claim.customer_id,
-            email=claim.email,
-            metadata=claim.metadata,
-            source=claim.source,
-            claimed_at=claimed_at,
-            lapses_at=claimed_at + timedelta(seconds=meeting.claim_ttl_seconds),
-        )
+        base_url = workspace.link_url if workspace else ""
+        ttl = timedelta(seconds=meeting.claim_ttl_seconds)
+        time_of = cache(from_ms)  # claims of one entry share it
+        return [
+            RecordedClaim(
+                claim.slug,
+                f"{base_url}/{claim.slug}",
+                meeting.sid,
+                claim.customer_id,
+                claim.email,
+                claim.metadata,
+                claim.source,
+                time_of(claim.claimed_at_ms),
+                time_of(claim.claimed_at_ms) + ttl,
+            )
+            for claim in claims
+        ]
 
 
 def from_ms(milliseconds: int) -> datetime:

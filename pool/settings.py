@@ -40,6 +40,7 @@ SECRETS = (
     "ADMIN_KEY",
     "SECRET_KEY",
     "METRICS_KEY",
+    "NOTIFY_URL",
 )
 
 
@@ -131,6 +132,7 @@ class Settings(BaseSettings):
     admin_key: SecretStr | None = None
     secret_key: SecretStr | None = None  # None: made and kept in data_dir
     metrics_key: SecretStr | None = None
+    notify_url: SecretStr | None = None  # a webhook that takes what Slack's take
 
     sweep_seconds: float = Field(default=5.0, ge=0.5, le=300)
     reconcile_seconds: float = Field(default=300.0, ge=1, le=86_400)
@@ -167,6 +169,13 @@ class Settings(BaseSettings):
             if not re.fullmatch(SID_PATTERN, sid):
                 raise ValueError(f"meetings: {sid!r} is not a SID (letters, digits, - and _)")
         return self
+
+    @field_validator("notify_url")
+    @classmethod
+    def _web_address(cls, url: SecretStr | None) -> SecretStr | None:
+        if url and not re.fullmatch(r"https?://[\x21-\x7e]+", url.get_secret_value()):
+            raise ValueError("must be an http:// or https:// address")
+        return url
 
     @property
     def sqlite_path(self) -> Path:

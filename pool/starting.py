@@ -25,9 +25,11 @@ async def prepare(settings: Settings, sids: list[str]) -> None:
         await check_secret_key(parts.ledger, parts.store.names.fingerprint)
         meetings = await parts.ledger.meetings.all()
         await parts.store.published.put(meetings)
-        for meeting in meetings:
-            # No API process serves yet: there is nobody to wait for.
-            await parts.fence.recover(meeting.sid, grace_seconds=0.0)
+        levels = await parts.store.look([meeting.sid for meeting in meetings])
+        # No API process serves yet: there is nobody to wait for.
+        await parts.fence.recover_all(
+            [level.sid for level in levels if level.fence != "stands"], grace_seconds=0.0
+        )
 
 
 async def migrate(ledger: Ledger, settings: Settings, sids: list[str]) -> None:

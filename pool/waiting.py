@@ -1,11 +1,26 @@
-"""The customers who wait at the desk."""
+"""The customers who wait at the desk, and what they are told."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from pool.desk import Receipt
+import msgspec
+
+from pool.links import Claim
+from pool.meetings import Meeting
+
+
+class Receipt(msgspec.Struct, frozen=True, gc=False):
+    """A claim as answered; `outcome` is new, reused or direct, as in the metrics."""
+
+    meeting: Meeting
+    claim: Claim
+    outcome: str
+
+    @property
+    def reused(self) -> bool:
+        """Whether the customer held this link before."""
+        return self.outcome == "reused"
 
 
 class Waiter(Protocol):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from typing import Any
 
 from pool.errors import SettingsError
-from pool.logs import configure_logging
+from pool.logs import configure_logging, log_strays
 from pool.metrics import share_metrics
 from pool.settings import load
 
@@ -16,13 +17,18 @@ def main(role: str) -> int:
     try:
         settings = load()
         configure_logging(log_format=settings.log_format, log_level=settings.log_level)
+        log_strays()
         if role == "worker":
             share_metrics(settings.data_dir, "worker")
             from pool.starting import check_before_serving
 
             asyncio.run(check_before_serving(settings))
+        from celery.signals import setup_logging
+
         from worker.app import make_app
 
+        # Whoever listens here sets up logging: Celery leaves it as it is.
+        setup_logging.connect(_logging_is_set_up)
         app = make_app(settings)
     except SettingsError as error:
         sys.stderr.write(f"linkpool {role}: {error}\n")
@@ -42,6 +48,10 @@ def main(role: str) -> int:
         ]
     )
     return 0
+
+
+def _logging_is_set_up(**_: Any) -> None:
+    """Celery's own way would set the root's level, format and handlers."""
 
 
 if __name__ == "__main__":

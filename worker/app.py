@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from celery import Celery
+from celery.schedules import schedule
 
 from pool.addresses import broker_url
-from pool.nudges import QUEUE, TRANSPORT_OPTIONS
+from pool.nudges import QUEUE, broker
 from pool.settings import Settings
 from worker import tasks
+from worker.broker import BrokerAMQP
 from worker.loop import Loop
 
 EXPIRE_SECONDS = 60.0
 FORESEE_SECONDS = 60.0
 SOFT_LIMIT_SECONDS = 45
 HARD_LIMIT_SECONDS = 60
+CLOCKS_DIFFER_SECONDS = 300.0  # between the hosts of beat and workers
+
+
+_started_at, _started = datetime.now(UTC), time.monotonic()
+
+
+def _steady_now() -> datetime:
+    """A time that is never set: beat would sleep for as long as the clock is set back."""
+    return _started_at + timedelta(seconds=time.monotonic() - _started)
 
 
 def make_app(settings: Settings) -> Celery:
     """A Celery application with all tasks; nothing is connected yet."""
-    app = Celery("linkpool", broker=broker_url(settings), set_as_current=True)
+    url, options = broker(broker_url(settings))
+    app = Celery("linkpool", broker=url, amqp=BrokerAMQP, set_as_current=True)
     app.conf.update(
         task_default_queue=QUEUE,
         # No results anywhere: tasks change the world or do not.
@@ -42,7 +55,7 @@ def make_app(settings: Settings) -> Celery:
         worker_send_task_events=False,
         worker_hijack_root_logger=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,
-        broker_transport_options=TRANSPORT_OPTIONS | {"unacked_restore_throttle": 1},
+        broker_transport_options=options | {"unacked_restore_throttle": 1},
         # None: never gives up (the default gives up after 100 tries).
         broker_connection_max_retries=None,
         broker_connection_retry=True,
@@ -61,8 +74,9 @@ def _schedule(settings: Settings) -> dict[str, Any]:
     def every(task: str, seconds: float) -> dict[str, Any]:
         return {
             "task": task,
-            "schedule": timedelta(seconds=seconds),
-            "options": {"expires": max(5.0, 2 * seconds), "queue": QUEUE},
+            "schedule": schedule(timedelta(seconds=seconds), nowfun=_steady_now),
+            # The worker compares it by its own clock, which may be wrong by minutes.
+            "options": {"expires": CLOCKS_DIFFER_SECONDS + 2 * seconds, "queue": QUEUE},
         }
 
     return {

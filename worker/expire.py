@@ -9,7 +9,7 @@ import structlog
 from pool.compose import Parts
 from pool.links import State
 from pool.meetings import Meeting
-from pool.recorder import to_ms
+from pool.recorder import from_ms, to_ms
 from pool.store.records import Level
 
 log = structlog.get_logger()
@@ -21,7 +21,7 @@ _BATCH = 1_000
 
 async def expire(parts: Parts) -> None:
     """Moves what time has moved. Every step may run again."""
-    now = datetime.now(UTC)
+    now = await _earlier_clock(parts)
     while await parts.ledger.links.lapse(now, 10 * _BATCH) == 10 * _BATCH:
         pass
     meetings = {meeting.sid: meeting for meeting in await parts.ledger.meetings.all()}
@@ -31,6 +31,11 @@ async def expire(parts: Parts) -> None:
             await retire_old(parts, meetings[level.sid], level, now)
             if counts.get(level.sid, {}).get(State.FRESH, 0) > level.fresh:
                 await quarantine_astray(parts, level.sid, now)
+
+
+async def _earlier_clock(parts: Parts) -> datetime:
+    """Now, by this clock or by Redis's: one that has run ahead must not end claims early."""
+    return min(datetime.now(UTC), from_ms(await parts.store.now_ms()))
 
 
 async def retire_old(parts: Parts, meeting: Meeting, level: Level, now: datetime) -> int:

@@ -16,6 +16,7 @@ import structlog
 
 from pool.compose import Parts, compose
 from pool.settings import Settings
+from pool.tracing import Tracing
 
 log = structlog.get_logger()
 
@@ -28,6 +29,7 @@ class Loop:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self.tracing: Tracing | None = None  # to be set before the first task
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stack: AsyncExitStack | None = None
@@ -53,7 +55,7 @@ class Loop:
         with self._lock:
             if self._loop is None or self._stack is None:
                 return
-            stack = self._stack
+            stack, tracing = self._stack, self.tracing
 
             async def end() -> None:
                 # What still runs is ended first: it must not meet clients that are closed.
@@ -67,6 +69,8 @@ class Loop:
                 asyncio.run_coroutine_threadsafe(end(), self._loop).result(_CLOSE_SECONDS)
             except Exception as error:  # noqa: BLE001 - nothing may stand in the way of ending
                 log.warning("clients not closed", reason=type(error).__name__)
+            if tracing is not None:
+                tracing.close()
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._loop = self._stack = self._parts = None
 
@@ -80,7 +84,7 @@ class Loop:
                 stack = AsyncExitStack()
 
                 async def enter() -> Parts:
-                    return await stack.enter_async_context(compose(self._settings))
+                    return await stack.enter_async_context(compose(self._settings, self.tracing))
 
                 self._parts = asyncio.run_coroutine_threadsafe(enter(), self._loop).result()
                 self._stack = stack

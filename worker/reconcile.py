@@ -14,16 +14,13 @@ log = structlog.get_logger()
 
 OVERLAP = timedelta(hours=1)  # clocks differ, and a booking may be listed late
 FIRST_LOOK = timedelta(days=7)
-LOCK_SECONDS = 60.0
 
 
 async def reconcile(parts: Parts) -> int:
     """Takes missed bookings into the inbox and settles them; how many were news."""
     news = 0
     for workspace in parts.providers:
-        async with parts.store.locks.held(
-            keys.task_lock(f"reconcile:{workspace}"), seconds=LOCK_SECONDS
-        ) as lock:
+        async with parts.store.locks.held(keys.task_lock(f"reconcile:{workspace}")) as lock:
             if lock is not None and await parts.store.workspace_block(workspace) is None:
                 try:
                     news += await _reconcile_one(parts, workspace)
@@ -40,7 +37,8 @@ async def _reconcile_one(parts: Parts, workspace: str) -> int:
     fact = f"reconciled:{workspace}"
     started = datetime.now(UTC)
     last = await parts.ledger.facts.get(fact)
-    since = datetime.fromisoformat(last) - OVERLAP if last else started - FIRST_LOOK
+    # A last time that lies ahead was written before the clock was set back.
+    since = min(datetime.fromisoformat(last), started) - OVERLAP if last else started - FIRST_LOOK
     news = 0
     async for page in parts.providers[workspace].bookings(since=since):
         for event, body in page:

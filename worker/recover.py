@@ -8,16 +8,13 @@ from pool.compose import Parts
 from pool.fence import GRACE_SECONDS, Recovered
 from pool.store import keys
 
-AT_ONCE = 8
-LOCK_SECONDS = 60.0
-
 
 async def recover(parts: Parts) -> set[str]:
     """Recovers every pool that needs it; the workspaces to top up now.
 
     API processes get one moment, for all meetings together, to assert what they answered.
     """
-    async with parts.store.locks.held(keys.task_lock("recover"), seconds=LOCK_SECONDS) as lock:
+    async with parts.store.locks.held(keys.task_lock("recover")) as lock:
         if lock is None:
             return set()
         meetings = {meeting.sid: meeting for meeting in await parts.ledger.meetings.all()}
@@ -26,13 +23,6 @@ async def recover(parts: Parts) -> set[str]:
         if not fallen:
             return set()
         await asyncio.sleep(GRACE_SECONDS)
-        slots = asyncio.Semaphore(AT_ONCE)
-
-        async def one(sid: str) -> Recovered:
-            async with slots:
-                return await parts.fence.recover(sid, grace_seconds=0.0)
-
-        async with asyncio.TaskGroup() as group:
-            tasks = {sid: group.create_task(one(sid)) for sid in fallen}
+        results = await parts.fence.recover_all(fallen, grace_seconds=0.0)
         emptied = (Recovered.OPENED, Recovered.QUARANTINED)
-        return {meetings[sid].workspace for sid, task in tasks.items() if task.result() in emptied}
+        return {meetings[sid].workspace for sid, came in results.items() if came in emptied}

@@ -6,13 +6,12 @@ from pool.compose import Parts
 from pool.store import keys
 
 BATCH = 100
-LOCK_SECONDS = 30.0
 
 
 async def settle(parts: Parts) -> int:
     """Settles every event that is due; how many were looked at."""
     total = 0
-    async with parts.store.locks.held(keys.task_lock("settle"), seconds=LOCK_SECONDS) as lock:
+    async with parts.store.locks.held(keys.task_lock("settle")) as lock:
         while lock is not None:
             done = await parts.bookings.settle_due(BATCH)
             total += done

@@ -6,9 +6,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pool.compose import Parts
-from pool.nudges import RECORD, RECOVER, SETTLE, TOP_UP
+from pool.nudges import NOTIFY, RECORD, RECOVER, SETTLE, TOP_UP
 from pool.recorder import to_ms
+from pool.store.published import digest
 from pool.targets import targets
+from worker import notify
 
 
 async def sweep(parts: Parts) -> list[tuple[str, dict[str, Any]]]:
@@ -19,19 +21,25 @@ async def sweep(parts: Parts) -> list[tuple[str, dict[str, Any]]]:
     now = datetime.now(UTC)
     await parts.store.heartbeat(to_ms(now))
     meetings = {meeting.sid: meeting for meeting in await parts.ledger.meetings.all()}
-    published = {meeting.sid: meeting for meeting in await parts.store.published.all()}
+    levels = await parts.store.look(sorted(meetings))
+    listed = set(await parts.store.published.sids())
     await parts.store.published.put(
-        [meeting for sid, meeting in meetings.items() if published.get(sid) != meeting]
+        [
+            meetings[level.sid]
+            for level in levels
+            if level.published != digest(meetings[level.sid]) or level.sid not in listed
+        ]
     )
     due: list[tuple[str, dict[str, Any]]] = []
     low: set[str] = set()
-    levels = await parts.store.look(sorted(meetings))
     wanted = await targets(parts.store, meetings, levels)
     for level in levels:
         meeting = meetings[level.sid]
         if level.fence == "stands" and not meeting.paused and level.fresh < wanted[level.sid]:
             low.add(meeting.workspace)
     await parts.store.history.sample(levels, wanted, sweep_seconds=parts.settings.sweep_seconds)
+    if await notify.observe(parts, meetings, levels, wanted):
+        due.append((NOTIFY, {}))
     if any(level.fence == "fallen" for level in levels):
         due.append((RECOVER, {}))
     if any(level.backlog for level in levels):

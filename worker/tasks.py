@@ -11,8 +11,9 @@ from typing import Any
 from celery import Celery
 from celery.signals import worker_process_init, worker_process_shutdown
 
-from pool.nudges import EXPIRES_SECONDS, QUEUE, RECORD, RECOVER, SETTLE, TOP_UP
-from worker import expire, foresee, reconcile, record, recover, settle, sweep, top_up
+from pool.nudges import EXPIRES_SECONDS, NOTIFY, QUEUE, RECORD, RECOVER, SETTLE, TOP_UP
+from pool.tracing import open_tracing
+from worker import expire, foresee, notify, reconcile, record, recover, settle, sweep, top_up
 from worker.loop import Loop
 
 SWEEP = "linkpool.sweep"
@@ -50,6 +51,10 @@ def register(app: Celery, loop: Loop) -> None:
         for workspace in loop.run(recover.recover):
             hint(TOP_UP, workspace=workspace)
 
+    @app.task(name=NOTIFY)
+    def _notify() -> None:
+        loop.run(notify.deliver)
+
     @app.task(name=EXPIRE)
     def _expire() -> None:
         loop.run(expire.expire)
@@ -65,6 +70,14 @@ def register(app: Celery, loop: Loop) -> None:
     def close(**_: Any) -> None:
         loop.close()
 
+    def trace(**_: Any) -> None:
+        loop.tracing = open_tracing("worker")
+        if loop.tracing is not None:
+            from worker.traced import TracedTasks
+
+            TracedTasks(loop.tracing).connect()
+
+    worker_process_init.connect(trace, weak=False)
     worker_process_shutdown.connect(close, weak=False)
     worker_process_init.connect(_quiet_interrupts, weak=False)
 

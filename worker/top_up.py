@@ -12,7 +12,6 @@ import heapq
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 import structlog
 
@@ -27,16 +26,14 @@ from pool.errors import (
 from pool.making import LinkMaker
 from pool.meetings import Meeting
 from pool.pooling import Pooling
-from pool.recorder import to_ms
 from pool.store import keys
 from pool.store.locks import Held
-from pool.store.records import Block, Level
+from pool.store.records import Level
 from pool.targets import targets
 
 log = structlog.get_logger()
 
 RUN_SECONDS = 40.0  # under Celery's soft limit; the next sweep goes on
-LOCK_SECONDS = 15.0
 LOOK_SECONDS = 1.0
 PLAN_LINKS = 1_000  # at most, per look
 TURN_SECONDS = 2.0  # a provider that wants more patience than this gets it from the sweep
@@ -81,7 +78,7 @@ async def top_up(parts: Parts, workspace: str) -> bool:
         log.error("workspace is not configured", workspace=workspace)
         return False
     await parts.ledger.ping()  # without it no link may be pooled, so none should be made
-    async with parts.store.locks.held(keys.top_up_lock(workspace), seconds=LOCK_SECONDS) as lock:
+    async with parts.store.locks.held(keys.top_up_lock(workspace)) as lock:
         return lock is not None and await TopUp(parts, workspace, maker).run(lock)
 
 
@@ -95,7 +92,6 @@ class TopUp:
         self._pooling = Pooling(parts.store, parts.ledger)
         self._under_way: set[asyncio.Task[None]] = set()
         self._making: Counter[str] = Counter()
-        self._targets: dict[str, int] = {}
         self._blocked = False  # the workspace is, and this run is its probe
         self._stop = False
         self._refused = False  # what is planned may be blocked by now
@@ -158,19 +154,21 @@ class TopUp:
             need = await self._need(meetings[level.sid], level, target, making[level.sid])
             if need is not None:
                 needs.append(need)
-        changed = {sid: t for sid, t in wanted.items() if self._targets.get(sid) != t}
-        await self._parts.store.published.set_targets(changed)
-        self._targets = wanted
+        await self._parts.store.published.set_targets(
+            {level.sid: wanted[level.sid] for level in levels if level.target != wanted[level.sid]}
+        )
         return plan(needs, 1 if self._blocked else PLAN_LINKS)
 
     async def _need(self, meeting: Meeting, level: Level, target: int, making: int) -> Need | None:
         if meeting.paused or level.fence != "stands":
             return None
         if level.block is not None:
-            if making or level.block.probe_at_ms > level.now_ms:
+            every = self._parts.settings.probe_seconds
+            if making or not level.block.is_probe_due(level.now_ms, every):
                 return None
-            probe_at = level.now_ms + int(self._parts.settings.probe_seconds * 1000)
-            await self._parts.store.block_meeting(level.sid, replace_probe(level.block, probe_at))
+            await self._parts.store.block_meeting(
+                level.sid, level.block.put_off(level.now_ms, every)
+            )
         return Need(
             sid=level.sid,
             epoch=level.epoch,
@@ -183,14 +181,14 @@ class TopUp:
     async def _workspace_rests(self) -> bool:
         """Whether the workspace is blocked and no probe is due; a due probe is taken."""
         block = await self._parts.store.workspace_block(self._workspace)
-        now_ms = to_ms(datetime.now(UTC))
         self._blocked = block is not None
         if block is None:
             return False
-        if self._under_way or block.probe_at_ms > now_ms:
+        now_ms = await self._parts.store.now_ms()
+        every = self._parts.settings.probe_seconds
+        if self._under_way or not block.is_probe_due(now_ms, every):
             return True
-        probe_at = now_ms + int(self._parts.settings.probe_seconds * 1000)
-        await self._parts.store.block_workspace(self._workspace, replace_probe(block, probe_at))
+        await self._parts.store.block_workspace(self._workspace, block.put_off(now_ms, every))
         return False
 
     # -- making --------------------------------------------------------------------
@@ -231,6 +229,8 @@ class TopUp:
             self._stop = True
             return
         self._count(need.sid, outcome)
+        await self._maker.received(need.sid, is_new=outcome != "duplicate")
+        self._refused |= outcome == "duplicate"  # it may be blocked by now
         if outcome == "quarantined":
             self._stop = True
         if outcome != "added":
@@ -244,8 +244,3 @@ class TopUp:
 
     def _count(self, sid: str, outcome: str) -> None:
         self._parts.metrics.topup_links.labels(sid, outcome).inc()
-
-
-def replace_probe(block: Block, probe_at_ms: int) -> Block:
-    """The same block, with its next probe put off: whoever writes it takes the probe."""
-    return Block(block.reason, block.since_ms, probe_at_ms)

@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 import msgspec
 
-from pool.desk import Receipt
 from pool.embed import embed
 from pool.links import Claim, Link, Source, State
 from pool.recorder import to_ms
 from pool.settings import Workspace
+from pool.waiting import Receipt
 
 
 class ClaimBody(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from typing import Any, cast
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from pool.api import (
@@ -27,9 +27,10 @@ from pool.api.exposition import Exposition
 from pool.api.http import Answer
 from pool.api.ops.routes import router as ops_router
 from pool.api.ops.state import open_ops
-from pool.api.service import open_service
+from pool.api.service import Service, open_service
 from pool.errors import InvalidRequest, LinkpoolError
 from pool.settings import Settings
+from pool.tracing import Tracing
 
 # What the validation library says of a body that is not an object.
 _NO_OBJECT = ("model_type", "model_attributes_type")
@@ -39,25 +40,46 @@ _STATUS_PROBLEMS = {404: "not-found", 405: "method-not-allowed"}
 class Application:
     """What the server runs: passes claims to the lane once the service is open."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, tracing: Tracing | None = None) -> None:
         self._settings = settings
+        self._tracing = tracing
         self.lane: ClaimLane | None = None  # there while the service is open
         self.framework = _framework(self._lifespan)
         # Behind a proxy on this machine, the page's cookie must know of its https.
-        self._app: Any = ProxyHeadersMiddleware(cast(Any, Edge(self.framework)))
+        self._app: Any = ProxyHeadersMiddleware(cast(Any, Edge(self._inside())))
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """The ASGI door."""
         serving: Awaitable[None] = self._app(scope, receive, send)
         return serving
 
+    def _inside(self) -> ASGIApp:
+        if self._tracing is None:
+            return self.framework
+        from pool.api.traced import TracedEdge
+
+        return TracedEdge(self.framework, self._tracing)
+
+    def _lane(self, edge: ASGIApp, service: Service) -> ClaimLane:
+        made_of = (
+            edge, service.desk, service.registry, service.keys, self._settings, service.tally
+        )  # fmt: skip
+        if self._tracing is None:
+            return ClaimLane(*made_of)
+        from pool.api.traced import TracedLane
+        from pool.traced import TracedStore
+
+        assert isinstance(service.parts.store, TracedStore)  # noqa: S101 - compose saw to it
+        return TracedLane(*made_of, tracing=self._tracing, store=service.parts.store)
+
     @asynccontextmanager
     async def _lifespan(self, framework: FastAPI) -> AsyncIterator[None]:
-        async with open_service(self._settings) as service, open_ops(service) as ops:
+        async with (
+            open_service(self._settings, self._tracing) as service,
+            open_ops(service) as ops,
+        ):
             edge = self._app
-            lane = ClaimLane(
-                edge, service.desk, service.registry, service.keys, self._settings, service.tally
-            )
+            lane = self._lane(edge, service)
             framework.state.service = service
             framework.state.lane = lane
             framework.state.ops = ops
@@ -68,6 +90,8 @@ class Application:
                 yield
             finally:
                 self._app, self.lane = edge, None
+                if self._tracing is not None:
+                    self._tracing.close()
 
 
 def _framework(lifespan: Any) -> FastAPI:
@@ -93,6 +117,8 @@ def _framework(lifespan: Any) -> FastAPI:
     app.add_exception_handler(LinkpoolError, _linkpool_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
+    # Else the framework answers in plain text; either way the edge hears of it, and logs it.
+    app.add_exception_handler(Exception, _defect)
     _describe(app)
     return app
 
@@ -111,7 +137,10 @@ def _describe(app: FastAPI) -> None:
                 "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
                 "bearer": {"type": "http", "scheme": "bearer"},
             }
+            for unused in ("HTTPValidationError", "ValidationError"):
+                components["schemas"].pop(unused, None)
             for path, operations in document["paths"].items():
+                _describe_problems(operations)
                 if path.startswith("/v1/") and not path.startswith("/v1/webhooks/"):
                     for operation in operations.values():
                         operation["security"] = [{"key": []}, {"bearer": []}]
@@ -119,6 +148,15 @@ def _describe(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _describe_problems(operations: dict[str, Any]) -> None:
+    """Says of every error that it is a problem, which the framework takes for plain JSON."""
+    for operation in operations.values():
+        for status, answer in operation["responses"].items():
+            if status >= "400":
+                schema = {"$ref": "#/components/schemas/ProblemBody"}
+                answer["content"] = {problems.CONTENT_TYPE.decode(): {"schema": schema}}
 
 
 async def _linkpool_error(request: Request, error: Exception) -> Response:
@@ -151,10 +189,15 @@ async def _http_error(request: Request, error: Exception) -> Response:
     status, headers, body = problems.render(
         problems.BY_NAME[name], str(error.detail), request.url.path
     )
-    headers += [
+    theirs = [
         (key.lower().encode(), value.encode()) for key, value in (error.headers or {}).items()
     ]
-    return _response((status, headers, body))
+    return _response((status, [*headers, *theirs], body))
+
+
+async def _defect(request: Request, _error: Exception) -> Response:
+    problem = problems.BY_NAME["internal-error"]
+    return _response(problems.render(problem, "the request failed", request.url.path))
 
 
 def _response(answer: Answer) -> Response:

@@ -29,7 +29,7 @@ from pool.api.http import (
     request_id,
 )
 from pool.api.tally import Tally
-from pool.desk import Desk, Receipt
+from pool.desk import Desk
 from pool.errors import InvalidRequest, LinkpoolError, MalformedJson, UnknownMeeting
 from pool.keys import Caller, KeyRing
 from pool.keys import Scope as KeyScope
@@ -37,17 +37,17 @@ from pool.limits import NewClaimLimit
 from pool.links import check_customer_id, is_sid
 from pool.registry import Registry
 from pool.settings import Settings
-from pool.waiting import Waiter
+from pool.waiting import Receipt, Waiter
 
 log = structlog.get_logger()
 
 METADATA_BYTES = 2 * 1024
+METADATA_LEVELS = 32  # the workers' and the database's own JSON has limits, too
 EMAIL_CHARACTERS = 254  # RFC 5321's limit on a path
 
 _PREFIX = "/v1/meetings/"
 _SUFFIX = "/claims"
-_JSON = (b"content-type", b"application/json")
-_NO_STORE = (b"cache-control", b"no-store")
+_HEADERS = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
 _WHITE_SPACE = b" \t\r\n"  # as JSON has it
 
 
@@ -155,7 +155,7 @@ class ClaimLane:
         """Whose claim this is. Raises Unauthorized, Forbidden, UnknownMeeting."""
         caller = self._keys.authenticate(api_key(headers))
         caller.check(KeyScope.CLAIM, sid)
-        if not is_sid(sid):
+        if not self.knows(sid) and not is_sid(sid):
             raise UnknownMeeting("a SID has 1 to 64 letters, digits, hyphens and underscores")
         limited = self._per_key.reached(caller.key_id) or self._per_address.reached(address)
         return Admitted(sid, caller, address, limited)
@@ -183,7 +183,7 @@ class ClaimLane:
                 f"the workspace of meeting {admitted.sid} is not configured any more"
             )
         body = claim_answer(receipt, admitted.request.customer_id, workspace)
-        return (200 if receipt.reused else 201), [_JSON, _NO_STORE], body
+        return (200 if receipt.reused else 201), _HEADERS, body
 
     def refusal(self, sid: str, error: BaseException) -> Answer:
         """What is answered when a claim cannot be served."""
@@ -225,8 +225,22 @@ def check_email(email: str) -> None:
 
 
 def check_metadata(metadata: dict[str, Any]) -> None:
-    """Raises InvalidRequest if it is over 2 KiB as JSON or holds NUL, which no database keeps."""
+    """Raises InvalidRequest if it is over 2 KiB as JSON, nested deeper than 32 levels, or holds
+    NUL, which no database keeps."""
+    if _deeper(metadata, METADATA_LEVELS):
+        # Before it is encoded, which recurses.
+        raise InvalidRequest(
+            "metadata is nested too deep",
+            [f"metadata: more than {METADATA_LEVELS} levels - `$.metadata`"],
+        )
     encoded = msgspec.json.encode(metadata)
+    try:
+        msgspec.msgpack.encode(metadata)  # as it goes to the ledger
+    except OverflowError:
+        raise InvalidRequest(
+            "metadata holds a number out of range",
+            ["metadata: whole numbers have at most 64 bits - `$.metadata`"],
+        ) from None
     if len(encoded) > METADATA_BYTES:
         raise InvalidRequest(
             "metadata is too large",
@@ -234,3 +248,19 @@ def check_metadata(metadata: dict[str, Any]) -> None:
         )
     if b"\\u0000" in encoded:
         raise InvalidRequest("metadata holds NUL", ["metadata: holds NUL - `$.metadata`"])
+
+
+def _deeper(value: object, levels: int) -> bool:
+    """Whether lists and objects stand in one another more than so many levels deep."""
+    layer = [value]
+    for _ in range(levels):
+        layer = [
+            inner
+            for each in layer
+            for inner in (
+                each.values() if isinstance(each, dict) else each if isinstance(each, list) else ()
+            )
+        ]
+        if not layer:
+            return False
+    return any(isinstance(each, dict | list) for each in layer)

@@ -6,6 +6,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pool.api import problems
+from pool.api.access_log import Access
 from pool.api.http import (
     CLAIM_BODY_BYTES,
     WEBHOOK_BODY_BYTES,
@@ -31,10 +32,16 @@ class Edge:
             await self._app(scope, receive, send)
             return
         identity = request_id(scope["headers"])
+        with Access(scope, identity) as access:
+            await self._serve(access, identity, receive, send)
+
+    async def _serve(self, access: Access, identity: bytes, receive: Receive, send: Send) -> None:
+        scope = access.scope
         started = False
 
         async def stamped(message: Message) -> None:
             nonlocal started
+            access.note(message)
             if message["type"] == "http.response.start":
                 started = True
                 message["headers"] = [*message["headers"], (b"x-request-id", identity)]
@@ -57,10 +64,11 @@ class Edge:
             # Bodies are JSON whatever the caller calls them: curl -d says "form" by itself.
             others = [each for each in scope["headers"] if each[0] != b"content-type"]
             scope = {**scope, "headers": [*others, (b"content-type", b"application/json")]}
+            access.scope = scope
         try:
             await self._app(scope, _replay(body, receive), stamped)
         except Exception:
-            log.exception("request failed", path=path.split("/")[1:3], request_id=identity.decode())
+            log.exception("request failed")
             if not started:
                 problem = problems.BY_NAME["internal-error"]
                 await _send(stamped, problems.render(problem, "the request failed", path))

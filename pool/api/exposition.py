@@ -91,23 +91,46 @@ class _Families:
         def gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
             return GaugeMetricFamily(name, text, labels=labels)
 
-        self.links = gauge("linkpool_links", "Links by state", "meeting", "state")
-        self.target = gauge("linkpool_fresh_target", "Fresh links wanted", "meeting")
-        self.runway = gauge(
-            "linkpool_runway_seconds", "Seconds until empty; +Inf: nobody claims", "meeting"
+        self.links = gauge("linkpool_links", "Links of a meeting by state", "meeting", "state")
+        self.state = gauge(
+            "linkpool_pool_state",
+            "1 for the state a pool is in: ok, low, empty, paused, blocked or recovering",
+            "meeting",
+            "state",
         )
-        self.oldest = gauge("linkpool_oldest_fresh_seconds", "Age of the oldest", "meeting")
-        self.rate = gauge("linkpool_provider_rate", "Requests per second allowed", "workspace")
-        self.blocked = gauge("linkpool_provider_blocked", "1: not asked", "workspace")
-        self.lag = gauge("linkpool_ledger_lag_claims", "Claims that the ledger lacks yet")
-        self.unmatched = gauge("linkpool_unmatched_events", "Events without a link")
-        self.heartbeat = gauge("linkpool_worker_heartbeat_seconds", "Age of the last sweep")
-        self.up = gauge("linkpool_store_up", "Whether Redis answers")
+        self.target = gauge(
+            "linkpool_fresh_target", "Fresh links that top-up keeps a pool at", "meeting"
+        )
+        self.runway = gauge(
+            "linkpool_runway_seconds",
+            "Seconds until a pool is empty at its present claim rate; +Inf: nobody claims",
+            "meeting",
+        )
+        self.oldest = gauge(
+            "linkpool_oldest_fresh_seconds", "Age of a pool's oldest fresh link", "meeting"
+        )
+        self.rate = gauge(
+            "linkpool_provider_rate", "Requests per second the budget allows", "workspace"
+        )
+        self.blocked = gauge(
+            "linkpool_provider_blocked",
+            "1 while a workspace's provider is only probed, because it refuses or is down",
+            "workspace",
+        )
+        self.lag = gauge("linkpool_ledger_lag_claims", "Answered claims the ledger lacks yet")
+        self.unmatched = gauge(
+            "linkpool_unmatched_events", "Booking events that no link was found for"
+        )
+        self.heartbeat = gauge(
+            "linkpool_worker_heartbeat_seconds", "Seconds since a worker last ran a sweep"
+        )
+        self.up = gauge("linkpool_store_up", "1 while Redis answers, else 0")
 
     def meeting(self, status: MeetingStatus) -> None:
         """Adds the gauges of one meeting."""
         sid = status.meeting.sid
         self.links.add_metric([sid, "fresh"], status.fresh)
+        self.state.add_metric([sid, status.state], 1)
         self.target.add_metric([sid], status.target)
         runway = status.runway_seconds
         self.runway.add_metric([sid], float("inf") if runway is None else runway)

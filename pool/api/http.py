@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from starlette.types import Message, Receive, Scope
 
@@ -17,7 +17,7 @@ WEBHOOK_BODY_BYTES = 256 * 1024
 BODY_SECONDS = 10.0
 
 Headers = Iterable[tuple[bytes, bytes]]
-Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
+Answer = tuple[int, Sequence[tuple[bytes, bytes]], bytes]
 
 _sane_id = re.compile(rb"^[A-Za-z0-9._:-]{1,128}\Z")
 _serial = itertools.count(1)

@@ -10,6 +10,7 @@ connection. A claim is answered the same on both ways, to the byte.
 from __future__ import annotations
 
 import time
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from uvicorn.server import ServerState
 
     from pool.api.claim_lane import Admitted, ClaimLane
-    from pool.desk import Receipt
+    from pool.waiting import Receipt
 
 log = structlog.get_logger()
 
@@ -36,15 +37,8 @@ class ClaimProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._sid: str | None = None  # of the claim that is being read
         self._body = b""
-        self._active_at = 0.0
 
     # -- the server's side ---------------------------------------------------------
-
-    def connection_made(self, transport: Any) -> None:
-        """Called once per connection."""
-        super().connection_made(transport)
-        self._active_at = self.loop.time()
-        self.loop.call_later(self.timeout_keep_alive, self._close_if_idle)
 
     def data_received(self, data: bytes) -> None:
         """Called with what was read from the socket."""
@@ -53,17 +47,6 @@ class ClaimProtocol(HttpToolsProtocol):
             body = self._leave_lane()
             if body and not self.transport.is_closing():
                 super().on_body(body)
-
-    def _close_if_idle(self) -> None:
-        """Looks again and again, instead of a timer set and cancelled with every answer."""
-        if self.transport.is_closing():
-            return
-        left = self._active_at + self.timeout_keep_alive - self.loop.time()
-        busy = self.cycle is not None and not self.cycle.response_complete
-        if left <= 0 and not busy and isinstance(self.cycle, ClaimInFlight | None):
-            self.transport.close()
-        else:
-            self.loop.call_later(max(left, 1.0), self._close_if_idle)
 
     # -- the parser's side ---------------------------------------------------------
 
@@ -148,7 +131,6 @@ class ClaimProtocol(HttpToolsProtocol):
             self.on_response_complete()
         else:
             self.server_state.total_requests += 1
-            self._active_at = self.loop.time()
 
 
 class ClaimInFlight:
@@ -222,7 +204,7 @@ class ClaimInFlight:
                 % (
                     STATUS_LINE[status],
                     _defaults(protocol.server_state),
-                    _lines(headers),
+                    _lines(tuple(headers)),
                     request_id(protocol.headers),
                     len(body),
                     b"" if self.keep_alive else b"connection: close\r\n",
@@ -245,7 +227,8 @@ class _NobodyWaits:
 _NOBODY_WAITS = _NobodyWaits()
 
 
-def _lines(headers: list[tuple[bytes, bytes]]) -> bytes:
+@lru_cache(maxsize=64)
+def _lines(headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
     return b"".join([b"%b: %b\r\n" % header for header in headers])
 
 
@@ -257,5 +240,5 @@ def _defaults(server_state: ServerState) -> bytes:
     global _made
     headers = server_state.default_headers
     if _made[0] is not headers:
-        _made = (headers, _lines(headers))
+        _made = (headers, _lines(tuple(headers)))
     return _made[1]

@@ -68,7 +68,13 @@ _ROWS: list[tuple[type[errors.LinkpoolError] | None, Problem]] = [
     (None, Problem(405, "method-not-allowed", "This method is not for this address",
         "The Allow header names the methods that are; /docs has every call.")),
     (None, Problem(408, "request-timeout", "The request took too long to arrive",
-        "Send the whole request at once; the server waits 10 seconds for a body.")),
+        "Send the whole request at once; the server waits 10 seconds for a head, and 10 for a body.")),
+    (None, Problem(400, "malformed-request", "This is not HTTP",
+        "The request line, a header or the body's framing cannot be read. Is it HTTP/1.1, without TLS, and not cut?")),
+    (None, Problem(431, "headers-too-large", "The request's head is too large",
+        "Send at most 100 headers and 32 KiB of head; cookies of other sites under the same name are the usual reason.")),
+    (None, Problem(503, "too-many-connections", "The server has no room for another connection",
+        "Try again after Retry-After seconds. Keep connections alive and use them again rather than opening more.")),
     (None, Problem(500, "internal-error", "Something went wrong inside linkpool",
         "This is a defect. Its request id stands in the server's log, with the reason.")),
     (None, Problem(503, "webhooks-unconfigured", "This workspace has no webhook secret",
@@ -77,7 +83,12 @@ _ROWS: list[tuple[type[errors.LinkpoolError] | None, Problem]] = [
 
 BY_NAME = {problem.name: problem for _, problem in _ROWS}
 _BY_ERROR = {kind: problem for kind, problem in _ROWS if kind is not None}
-_RETRY_SECONDS = {"recovering": 1, "store-unavailable": 1, "ledger-unavailable": 5}
+_RETRY_SECONDS = {
+    "recovering": 1,
+    "store-unavailable": 1,
+    "ledger-unavailable": 5,
+    "too-many-connections": 2,
+}
 
 
 def problem_of(error: errors.LinkpoolError) -> Problem:

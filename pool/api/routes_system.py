@@ -13,7 +13,7 @@ from pool.api.access import TheService
 from pool.api.exposition import Exposition
 from pool.api.http import api_key
 from pool.api.pages import page
-from pool.errors import StoreUnavailable, Unauthorized, Unknown
+from pool.errors import LedgerUnavailable, StoreUnavailable, Unauthorized, Unknown
 
 router = APIRouter()
 
@@ -26,13 +26,24 @@ async def livez() -> dict[str, str]:
 
 @router.get("/readyz", tags=["system"])
 async def readyz(service: TheService) -> JSONResponse:
-    """Whether claims can be served: looks at Redis alone, never at the provider."""
-    policy = (await service.parts.store.info()).get("maxmemory_policy", "noeviction")
+    """Whether claims can be served: looks at Redis alone, never at the provider.
+
+    A process that has not read the API keys yet, because it started before the ledger was
+    there, can serve nobody either. What it has read once, it keeps.
+    """
+    lacking = [] if service.keys.loaded else ["the ledger: API keys have not been read yet"]
+    try:
+        policy = (await service.parts.store.info()).get("maxmemory_policy", "noeviction")
+    except StoreUnavailable as error:
+        lacking.insert(0, str(error))
+        raise StoreUnavailable("; ".join(lacking)) from error
     if policy != "noeviction":
         raise StoreUnavailable(
             f"Redis evicts keys (maxmemory-policy {policy}), which would lose claims; "
             "set it to noeviction"
         )
+    if lacking:
+        raise LedgerUnavailable(lacking[0])
     return JSONResponse({"status": "ready"})
 
 

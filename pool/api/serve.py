@@ -8,26 +8,29 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
-from pool.api.http_protocol import ClaimProtocol
-from pool.logs import configure_logging
+from pool.api.draining import DrainingProtocol
+from pool.logs import configure_logging, log_strays
 from pool.metrics import share_metrics
 from pool.settings import Settings, load
+from pool.tracing import open_tracing
 
 if TYPE_CHECKING:
     from pool.api.app import Application
 
 GRACE_SECONDS = 5  # for requests that are under way when the server is told to stop
 KEEP_ALIVE_SECONDS = 30
+START_SECONDS = 15  # for a process to serve before the one it replaces is told to stop
 
 
 def make_application() -> Application:
     """What each server process runs; reads the settings from its environment."""
+    settings = load()
+    configure_logging(log_format=settings.log_format, log_level=settings.log_level)
+    log_strays()
     # Here and not above: the metrics library must find its directory when it is imported.
     from pool.api.app import Application
 
-    settings = load()
-    configure_logging(log_format=settings.log_format, log_level=settings.log_level)
-    application = Application(settings)
+    application = Application(settings, open_tracing("api"))
     # What is loaded now stays: the collector need not look at it again. And what claims
     # leave behind is freed by counting; full collections only cost pauses.
     gc.collect()
@@ -37,7 +40,11 @@ def make_application() -> Application:
 
 
 def serve(settings: Settings) -> None:
-    """Serves until stopped. Raises SettingsError."""
+    """Serves until stopped. Raises SettingsError.
+
+    With several processes, SIGHUP replaces them one after another, each once its successor
+    serves; they share one listening socket, so that no connection is refused meanwhile.
+    """
     share_metrics(settings.data_dir, "api")
     from pool.starting import check_before_serving
 
@@ -49,7 +56,7 @@ def serve(settings: Settings) -> None:
         port=settings.port,
         workers=settings.api_workers,
         loop="uvloop",
-        http=ClaimProtocol,
+        http=DrainingProtocol,
         interface="asgi3",
         # The claim lane needs none; the framework behind it has its own.
         proxy_headers=bool(settings.new_claims_per_minute_per_address),
@@ -59,5 +66,6 @@ def serve(settings: Settings) -> None:
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
+        timeout_worker_healthcheck=START_SECONDS,
         backlog=4096,
     )

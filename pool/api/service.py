@@ -13,6 +13,8 @@ import structlog
 from pool.addresses import broker_url
 from pool.administration import Administration
 from pool.api.tally import FLUSH_SECONDS, Tally
+from pool.api.worker_watch import WATCH_SECONDS as WORKER_WATCH_SECONDS
+from pool.api.worker_watch import WorkerWatch
 from pool.compose import Parts, compose
 from pool.desk import Desk
 from pool.direct import DirectLadder
@@ -25,6 +27,7 @@ from pool.registry import Registry
 from pool.settings import Settings
 from pool.store import Store
 from pool.store.records import Level
+from pool.tracing import Tracing
 
 log = structlog.get_logger()
 
@@ -49,26 +52,24 @@ class Service:
 
 
 @asynccontextmanager
-async def open_service(settings: Settings) -> AsyncIterator[Service]:
+async def open_service(
+    settings: Settings, tracing: Tracing | None = None
+) -> AsyncIterator[Service]:
     """Composes a service, starts its background work, and ends both in order."""
-    async with compose(settings) as parts:
-        nudges = Nudges(broker_url(settings))
+    async with compose(settings, tracing) as parts:
+        nudges = Nudges(broker_url(settings), headers=tracing.carrier if tracing else dict)
         registry = Registry(parts.store, parts.ledger)
         admin_key = settings.admin_key.get_secret_value() if settings.admin_key else None
         keys = KeyRing(parts.ledger, admin_key)
         redo = RedoBuffer()
         watch = FenceWatch(parts.store, redo)
+        worker_watch = WorkerWatch(parts)
         tally = Tally(parts.metrics)
         desk = Desk(
             parts.store,
             registry,
             redo,
-            DirectLadder(
-                parts.store,
-                parts.ledger,
-                parts.makers,
-                timeout_seconds=settings.direct_timeout_seconds,
-            ),
+            _ladder(parts),
             DeskListener(nudges, tally, watch),
             timeout_seconds=settings.claim_timeout_seconds,
         )
@@ -92,6 +93,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
             asyncio.create_task(_repeat("registry", REFRESH_SECONDS, registry.refresh)),
             asyncio.create_task(_repeat("keys", 2 * REFRESH_SECONDS, keys.refresh)),
             asyncio.create_task(_repeat("metrics", FLUSH_SECONDS, tally.flush)),
+            asyncio.create_task(_repeat("worker watch", WORKER_WATCH_SECONDS, worker_watch.look)),
             asyncio.create_task(_repeat("fence watch", WATCH_SECONDS, watch.look)),
         ]
         try:
@@ -103,6 +105,17 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
             await desk.close()
             await tally.flush()
             nudges.stop()
+
+
+def _ladder(parts: Parts) -> DirectLadder:
+    made_of = parts.store, parts.ledger, parts.makers
+    timeout_seconds = parts.settings.direct_timeout_seconds
+    if parts.tracing is None:
+        return DirectLadder(*made_of, timeout_seconds=timeout_seconds)
+    from pool.traced import TracedLadder, TracedStore
+
+    assert isinstance(parts.store, TracedStore)  # noqa: S101 - compose saw to it
+    return TracedLadder(*made_of, timeout_seconds=timeout_seconds).trace(parts.store)
 
 
 async def _repeat(what: str, seconds: float, step: Callable[[], Awaitable[None]]) -> None:
@@ -141,6 +154,8 @@ class FenceWatch:
         """Called when a claim met a fallen fence."""
         if self._asserted.get(sid, -_REDO_AGAIN_SECONDS) > self._clock() - _REDO_AGAIN_SECONDS:
             return
+        # Now and not in the task: many claims meet the same fallen fence at once.
+        self._asserted[sid] = self._clock()
         task = asyncio.create_task(self._assert_again(sid))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -164,7 +179,6 @@ class FenceWatch:
 
     async def _assert_again(self, sid: str) -> None:
         claims = self._redo.lately(sid)
-        self._asserted[sid] = self._clock()
         conflicts = 0
         try:
             for start in range(0, len(claims), _REDO_CALL):

@@ -7,12 +7,13 @@ over yet, half a second's worth, is lost to the metrics.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from typing import Any
 
 from prometheus_client import Histogram
 
+from pool.api.claim_log import SLOW_SECONDS, ClaimLog
 from pool.metrics import Metrics
 
 FLUSH_SECONDS = 0.5
@@ -33,6 +34,10 @@ class HistogramTally:
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
 
+    def above(self, bound: float) -> int:
+        """How many observations since the last flush were above one of the bounds."""
+        return sum(self._counts[bisect_right(self._bounds, bound) :])
+
     def flush(self) -> None:
         """Hands over what was counted."""
         if not any(self._counts):
@@ -50,6 +55,7 @@ class Tally:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        self._log = ClaimLog()
         self._claims: Counter[tuple[str, str]] = Counter()
         self._seconds = HistogramTally(metrics.claim_seconds)
         self._batch_sizes = HistogramTally(metrics.claim_batch_size)
@@ -65,5 +71,6 @@ class Tally:
         claims, self._claims = self._claims, Counter()
         for labels, count in claims.items():
             self._metrics.claims.labels(*labels).inc(count)
+        self._log.note(claims, self._seconds.above(SLOW_SECONDS))
         self._seconds.flush()
         self._batch_sizes.flush()

@@ -26,10 +26,12 @@ from pool.compose import Parts, check_secret_key, compose
 from pool.errors import (
     LedgerError,
     LinkpoolError,
+    NotifyFailed,
     ProviderError,
     SettingsError,
     StoreError,
 )
+from pool.notices import Notice
 from pool.providers.webhooks import SIGNATURE_HEADER
 from pool.settings import Settings, Workspace
 from pool.up.ports import reachable
@@ -54,6 +56,9 @@ def doctor(
         bool,
         typer.Option(help="Also make one link, whose answer is checked; it enters the pool."),
     ] = True,
+    notify: Annotated[
+        bool, typer.Option("--notify", help="Also send a test notice to LINKPOOL_NOTIFY_URL.")
+    ] = False,
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -69,6 +74,8 @@ def doctor(
         try:
             async with compose(settings) as parts:
                 findings += [finding async for finding in examine(parts, make_link=make_link)]
+                if notify:
+                    findings.append(await _notify(parts))
         except SettingsError as error:
             findings.append(Finding("settings", "failed", str(error), "Set it, and try again."))
         return findings
@@ -241,6 +248,20 @@ async def _make_one(parts: Parts, workspace: str, sid: str) -> Finding:
     if outcome != "added":
         return Finding(what, "warning", f"a link was made but not pooled: {outcome}")
     return Finding(what, "ok", f"one was made for {sid}, is as documented, and entered the pool")
+
+
+async def _notify(parts: Parts) -> Finding:
+    if parts.notifier is None:
+        return Finding(
+            "notices", "failed", "there is nowhere to send them", "Set LINKPOOL_NOTIFY_URL."
+        )
+    text = "this is a test; notices of trouble will arrive here"
+    notice = Notice("test", "", False, text, round(time.time() * 1000))
+    try:
+        await parts.notifier.send(notice)
+    except NotifyFailed as error:
+        return Finding("notices", "failed", str(error), "Check LINKPOOL_NOTIFY_URL.")
+    return Finding("notices", "ok", "the receiver took a test notice")
 
 
 def _webhook(settings: Settings, name: str, workspace: Workspace) -> Finding:

@@ -2,36 +2,46 @@
 
 from __future__ import annotations
 
-import asyncio
+import sys
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pool.cli.common import AsJson, DataDir, print_json, run, settings_for
+from pool.addresses import redis_url
+from pool.cli.common import FAILED, AsJson, DataDir, fail, print_json, run, settings_for
 from pool.compose import Parts, compose
-from pool.errors import LedgerError, LinkpoolError
+from pool.errors import LedgerError
+from pool.settings import Settings
 from pool.status import MeetingStatus, statuses, urgency
+from pool.store import Store
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-_STYLES = {
-    "ok": "green", "low": "yellow", "paused": "yellow",
-    "empty": "red", "blocked": "red", "recovering": "red",
-}  # fmt: skip
 _BAR_CELLS = 12
-WATCH_SECONDS = 1.0
 
 
 def status(
     watch: Annotated[bool, typer.Option("--watch", help="Stay, and show changes live.")] = False,
     as_json_: AsJson = False,
+    max_age: Annotated[
+        float | None,
+        typer.Option(
+            "--max-age",
+            min=0,
+            metavar="SECONDS",
+            help="Say only whether a worker swept within so long; exit 1 if not.",
+        ),
+    ] = None,
     data_dir: DataDir = None,
 ) -> None:
     """How every pool is: level, target, claim rate, runway, state with its reason."""
     settings = settings_for(data_dir)
+    if max_age is not None:
+        run(lambda: _check_age(settings, max_age))
+        return
 
     async def work() -> None:
         async with compose(settings) as parts:
@@ -39,12 +49,31 @@ def status(
                 found, notes = await _read(parts)
                 print_json({"meetings": [as_json(each) for each in found], "notes": notes})
             elif watch:
-                await _watch(parts)
+                from pool.cli.watch import watch as watch_live
+
+                await watch_live(parts)
             else:
                 found, notes = await _read(parts)
                 print_statuses(found, notes)
 
     run(work)
+
+
+async def _check_age(settings: Settings, max_age_seconds: float) -> None:
+    """For health checks of worker and beat: asks Redis alone, and needs none of their secrets."""
+    # The heartbeat is under a name of its own: no customer's name, no key to it.
+    store = Store.open(redis_url(settings), b"")
+    try:
+        heartbeat = await store.last_heartbeat_ms()
+    finally:
+        await store.close()
+    if heartbeat is None:
+        fail("no worker has swept yet", FAILED)
+    age_seconds = max(0.0, time.time() - heartbeat / 1000)
+    said = f"the last sweep was {age_seconds:.0f} s ago"
+    if age_seconds > max_age_seconds:
+        fail(said, FAILED)
+    sys.stdout.write(said + "\n")
 
 
 async def _read(parts: Parts) -> tuple[list[MeetingStatus], list[str]]:
@@ -64,21 +93,6 @@ async def _read(parts: Parts) -> tuple[list[MeetingStatus], list[str]]:
     return found, notes
 
 
-async def _watch(parts: Parts) -> None:
-    from rich.live import Live
-    from rich.text import Text
-
-    with Live(refresh_per_second=4, screen=False) as live:
-        while True:
-            try:
-                found, notes = await _read(parts)
-                notes.append(time.strftime("as of %H:%M:%S; Ctrl-C ends this"))
-                live.update(_render(found, notes))
-            except LinkpoolError as error:
-                live.update(Text(f"{error}; trying again every second", style="red"))
-            await asyncio.sleep(WATCH_SECONDS)
-
-
 def print_statuses(found: list[MeetingStatus], notes: list[str] | None = None) -> None:
     """Prints the table."""
     from rich.console import Console
@@ -91,21 +105,24 @@ def _render(found: list[MeetingStatus], notes: list[str]) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
+    from pool.api.ops.words import runway_words
+    from pool.cli.screen import STATE_STYLES, bar
+
     table = Table()
     for name in ("Meeting", "State", "Level", "Fresh", "Target", "Claims/s", "Runway",
                  "Claimed", "Consumed", "Why"):  # fmt: skip
         numeric = name in ("Fresh", "Target", "Claims/s", "Runway", "Claimed", "Consumed")
         table.add_column(name, justify="right" if numeric else "left")
     for each in found:
-        style = _STYLES[each.state]
+        style = STATE_STYLES[each.state]
         table.add_row(
             Text(each.meeting.sid),
             Text(each.state, style=style),
-            Text(_bar(each.fresh, each.target), style=style),
+            bar(each.fresh, each.target, _BAR_CELLS, style),
             str(each.fresh),
             str(each.target),
             f"{each.claims_per_second:.1f}",
-            "-" if each.runway_seconds is None else f"{each.runway_seconds:.0f} s",
+            runway_words(each.runway_seconds),
             str(each.claimed),
             str(each.consumed),
             Text(each.reason),
@@ -113,11 +130,6 @@ def _render(found: list[MeetingStatus], notes: list[str]) -> RenderableType:
     if not found:
         return Group(Text("No meetings yet; `linkpool meetings add SID` adds one."))
     return Group(table, *(Text(note, style="dim") for note in notes))
-
-
-def _bar(fresh: int, target: int) -> str:
-    full = round(_BAR_CELLS * min(1.0, fresh / target)) if target else _BAR_CELLS
-    return "█" * full + "░" * (_BAR_CELLS - full)
 
 
 def as_json(each: MeetingStatus) -> dict[str, Any]:

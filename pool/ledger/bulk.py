@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import cache
 from operator import itemgetter
 from typing import Any
 
@@ -69,6 +70,7 @@ async def insert_links(
 
 def _json(rows: Sequence[dict[str, Any]], of_time: Callable[[datetime], object]) -> str:
     convert: dict[str, Callable[[Any], object]] = {}
+    of_time = cache(of_time)  # many rows share one
     for name in rows[0]:
         if isinstance(links.c[name].type, UtcTime):
             convert[name] = of_time

@@ -147,14 +147,20 @@ class Inbox:
             raise UnknownEvent(f"there is no event {event_id}")
 
     async def failed(
-        self, event_id: str, error: str, *, not_before: datetime, max_attempts: int = 10
+        self,
+        event_id: str,
+        error: str,
+        *,
+        not_before: datetime,
+        max_attempts: int = 10,
+        its_fault: bool = True,
     ) -> int:
         """Notes that working on a pending event failed; how often it has by now.
 
-        It is due again at `not_before`, or dead after `max_attempts`. Raises UnknownEvent
-        if no such event is pending.
+        It is due again at `not_before`, or dead after `max_attempts`; a failure that was not
+        the event's fault does not count. Raises UnknownEvent if no such event is pending.
         """
-        attempts = inbox.c.attempts + 1
+        attempts = inbox.c.attempts + int(its_fault)
         statement = (
             update(inbox)
             .where(inbox.c.id == event_id, inbox.c.state == EventState.PENDING)

@@ -13,9 +13,9 @@ from pool.ledger.bindings import live_bindings
 from pool.ledger.bulk import insert_links
 from pool.ledger.columns import storable
 from pool.ledger.database import Database
-from pool.ledger.forget import forget
+from pool.ledger.forget import forget, forgotten_of
 from pool.ledger.recording import record
-from pool.ledger.records import Binding, Recorded, RecordedClaim
+from pool.ledger.records import Binding, Forgotten, Recorded, RecordedClaim
 from pool.ledger.rows import LINK, email_key, link_of, links_of
 from pool.ledger.settling import settle
 from pool.ledger.tables import links, literal_state
@@ -87,8 +87,8 @@ class Links:
     async def record(self, claims: Sequence[RecordedClaim]) -> Recorded:
         """Writes claims; one that was written before changes nothing.
 
-        A link that is bound to another customer is left as it is and reported; one whose
-        customer was forgotten stays so. Two may record the same claims at once.
+        A link that is bound to another customer is left as it is and reported, and so is one
+        whose customer was forgotten. Two may record the same claims at once.
         """
         return await record(self._database, claims)
 
@@ -117,14 +117,16 @@ class Links:
         async with self._database.write() as connection:
             return (await connection.execute(statement)).rowcount
 
-    async def forget(self, sid: str, customer_id: str) -> list[Link]:
+    async def forget(self, sid: str, customer_id: str, customer_name: str) -> list[Link]:
         """Erases a customer of a meeting; returns their links as they were before.
+
+        `customer_name` is what names their binding in Redis, and all that is kept of them.
 
         Their id, e-mail and metadata go, also from the bodies of events that were matched to
         these links; a claimed link lapses. A claim that is still on its way into the ledger
         can not be known here: record first.
         """
-        return await forget(self._database, sid, customer_id)
+        return await forget(self._database, sid, customer_id, customer_name)
 
     # -- looked up --------------------------------------------------------------
 
@@ -156,6 +158,10 @@ class Links:
         is read on its own: a claim recorded meanwhile is included if it is the newest.
         """
         return live_bindings(self._database, sid, batch)
+
+    async def forgotten(self, sid: str, *, after: str = "", limit: int = 500) -> list[Forgotten]:
+        """The meeting's links whose customers were forgotten, `after` a slug, in their order."""
+        return await forgotten_of(self._database, sid, after, limit)
 
     async def live_by_email(
         self, workspace_meetings: Sequence[str], email: str, *, since: datetime

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, NamedTuple
 
-from sqlalchemy import select, update
+from sqlalchemy import ColumnElement, and_, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pool.ledger.bulk import given_links, insert_links
@@ -15,7 +15,7 @@ from pool.ledger.columns import storable
 from pool.ledger.database import Database
 from pool.ledger.records import Recorded, RecordedClaim
 from pool.ledger.rows import LINK, email_key, links_of
-from pool.ledger.tables import links
+from pool.ledger.tables import links, literal_state
 from pool.links import Link, State, may_move
 
 _SETTLED = (State.CONSUMED, State.CANCELLED)
@@ -34,7 +34,8 @@ class Verdict(Enum):
 
     INSERT = auto()  # the link is not known: its row was lost
     BIND = auto()  # nobody holds the link: now this customer does
-    KEEP = auto()  # written before, or forgotten since
+    KEEP = auto()  # written before
+    FORGOTTEN = auto()  # its customer was erased since, and must not come back
     CONFLICT = auto()  # somebody else holds the link
 
 
@@ -42,7 +43,9 @@ def judge(kept: Kept | None, customer_id: str) -> Verdict:
     """What a claim by this customer does to a link of which this is kept."""
     if kept is None:
         return Verdict.INSERT
-    if kept.forgotten or kept.customer_id == customer_id:
+    if kept.forgotten:
+        return Verdict.FORGOTTEN
+    if kept.customer_id == customer_id:
         return Verdict.KEEP
     return Verdict.BIND if kept.customer_id is None else Verdict.CONFLICT
 
@@ -60,6 +63,7 @@ class _Plan:
     binds: list[tuple[State, RecordedClaim]] = field(default_factory=list)
     settled: set[str] = field(default_factory=set)
     conflicts: list[RecordedClaim] = field(default_factory=list)
+    forgotten: list[RecordedClaim] = field(default_factory=list)
 
 
 def _plan(kept: dict[str, Kept], claims: Sequence[RecordedClaim]) -> _Plan:
@@ -69,6 +73,9 @@ def _plan(kept: dict[str, Kept], claims: Sequence[RecordedClaim]) -> _Plan:
         verdict = judge(before, claim.customer_id)
         if verdict is Verdict.CONFLICT:
             plan.conflicts.append(claim)
+            continue
+        if verdict is Verdict.FORGOTTEN:
+            plan.forgotten.append(claim)
             continue
         after = before
         if verdict is Verdict.INSERT:
@@ -81,7 +88,7 @@ def _plan(kept: dict[str, Kept], claims: Sequence[RecordedClaim]) -> _Plan:
         if after is not None:
             # The same slug may stand again in this batch, for this customer or another.
             kept[claim.slug] = after
-            if after.state in _SETTLED and not after.forgotten:
+            if after.state in _SETTLED:
                 plan.settled.add(claim.slug)
     return plan
 
@@ -90,9 +97,16 @@ async def record(database: Database, claims: Sequence[RecordedClaim]) -> Recorde
     """See Links.record()."""
     written = 0
     conflicts: list[RecordedClaim] = []
+    forgotten: list[RecordedClaim] = []
     settled: list[Link] = []
     while claims:
         async with database.write() as connection:
+            bound = await _bind_fresh(database, connection, claims)
+            written += len(bound)
+            # Of a slug that stands here twice, the first claim was bound.
+            claims = [claim for claim in claims if bound.pop(claim.slug, None) is not claim]
+            if not claims:
+                break
             plan = _plan(await _kept(database, connection, claims), claims)
             await _bind(database, connection, plan.binds)
             raced = await _insert(database, connection, plan.inserts)
@@ -101,10 +115,37 @@ async def record(database: Database, claims: Sequence[RecordedClaim]) -> Recorde
                 settled += links_of(await connection.execute(select(*LINK).where(chosen)))
         written += len(plan.binds) + len(plan.inserts) - len(raced)
         conflicts += [claim for claim in plan.conflicts if claim.slug not in raced]
+        forgotten += plan.forgotten
         # Rows that another process inserted between our look and our insert are judged
         # again; in a new transaction, because taking more locks now could deadlock.
         claims = [claim for claim in claims if claim.slug in raced]
-    return Recorded(written=written, conflicts=tuple(conflicts), settled=tuple(settled))
+    return Recorded(written, tuple(conflicts), tuple(settled), tuple(forgotten))
+
+
+async def _bind_fresh(
+    database: Database, connection: AsyncConnection, claims: Sequence[RecordedClaim]
+) -> dict[str, RecordedClaim]:
+    """Binds those whose link is fresh, as almost all are, without a look; which they are."""
+    first = {claim.slug: claim for claim in reversed(claims)}
+    given = given_links(database, [_claimed(claim) for claim in first.values()])
+    is_fresh: ColumnElement[bool] = and_(
+        links.c.state == literal_state(State.FRESH),
+        links.c.customer_id.is_(None),
+        links.c.forgotten_at.is_(None),
+    )
+    if database.sqlite_path is None:
+        # Locked in the order of their slugs, as all that lock rows do. SQLite locks no rows,
+        # and would walk through all that is given for each of these.
+        locked = select(links.c.slug).where(database.among(links.c.slug, first), is_fresh)
+        is_fresh = links.c.slug.in_(locked.order_by(links.c.slug).with_for_update())
+    statement = (
+        update(links)
+        .where(links.c.slug == given.c.slug, is_fresh)
+        .values({each.name: each for each in given.c if each.name != "slug"})
+        .values(state=State.CLAIMED)
+        .returning(links.c.slug)
+    )
+    return {slug: first[slug] for slug in await connection.scalars(statement)}
 
 
 async def _kept(
@@ -128,7 +169,7 @@ async def _bind(
 ) -> None:
     if not binds:
         return
-    rows = [_claimed(claim) | {"slug": claim.slug, "state": state} for state, claim in binds]
+    rows = [_claimed(claim) | {"state": state} for state, claim in binds]
     given = given_links(database, rows)
     await connection.execute(
         update(links)
@@ -144,7 +185,6 @@ async def _insert(
     rows = [
         _claimed(claim)
         | {
-            "slug": claim.slug,
             "url": claim.url,
             "meeting_sid": claim.meeting_sid,
             "state": State.CLAIMED,
@@ -159,6 +199,7 @@ async def _insert(
 def _claimed(claim: RecordedClaim) -> dict[str, Any]:
     email = None if claim.email is None else storable(claim.email)
     return {
+        "slug": claim.slug,
         "source": claim.source,
         "customer_id": claim.customer_id,
         "email": email,

@@ -15,8 +15,7 @@ EventSource = Literal["webhook", "reconcile"]
 ASSIGNED = "assigned"  # how an event was matched: a person said so
 
 
-@dataclass(frozen=True, slots=True)
-class RecordedClaim:
+class RecordedClaim(msgspec.Struct, frozen=True, gc=False):
     """One claim on its way from Redis into the ledger."""
 
     slug: str
@@ -37,6 +36,7 @@ class Recorded:
     written: int  # rows that changed; claims that were recorded before are not among them
     conflicts: tuple[RecordedClaim, ...]  # their slugs belong to somebody else
     settled: tuple[Link, ...]  # rows of these claims that are consumed or cancelled
+    forgotten: tuple[RecordedClaim, ...] = ()  # their customers were erased since
 
 
 class Binding(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -53,6 +53,14 @@ class Binding(msgspec.Struct, frozen=True, gc=False, array_like=True):
     lapses_at_ms: int | None
     consumed_at_ms: int | None
     booking_sid: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """A link whose customer was erased, and the name of the binding they had in Redis."""
+
+    slug: str
+    customer_name: str
 
 
 class EventState(StrEnum):

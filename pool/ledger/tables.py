@@ -121,6 +121,18 @@ Index(None, links.c.email_key, sqlite_where=_E_MAIL, postgresql_where=_E_MAIL)
 # A booking's later events.
 Index(None, links.c.booking_sid, sqlite_where=_BOOKED, postgresql_where=_BOOKED)
 
+# Whom Redis may still know although they were forgotten: an older file of it, or a claim
+# asserted again, brings their binding back.
+forgotten = Table(
+    "forgotten",
+    metadata,
+    Column("slug", Text, primary_key=True),
+    Column("meeting_sid", Text, nullable=False),
+    Column("customer_name", Text, nullable=False),  # the keyed hash that names the binding
+    Column("forgotten_at", UtcTime, nullable=False),
+)
+Index(None, forgotten.c.meeting_sid, forgotten.c.slug)
+
 inbox = Table(
     "inbox",
     metadata,

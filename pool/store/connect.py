@@ -4,15 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from pool.errors import SettingsError, StoreUnavailable
+from pool.sentinel import is_sentinel, parse_sentinel
+
+SENTINEL_SECONDS = 0.5  # for each Sentinel to say where the master is
+
+
+_LINE: dict[str, Any] = {
+    "socket_keepalive": True,
+    # With RESP3 redis-py 8 listens for maintenance notifications, and then no longer looks
+    # whether a pooled connection has been closed by the server, or holds an old reply,
+    # before it uses it.
+    "protocol": 2,
+    "retry": Retry(NoBackoff(), 0),
+}
 
 
 def open_redis(url: str, *, timeout_seconds: float, max_connections: int) -> Redis:
@@ -20,24 +35,53 @@ def open_redis(url: str, *, timeout_seconds: float, max_connections: int) -> Red
 
     Raises SettingsError if the address is malformed.
     """
+    options: dict[str, Any] = {
+        "max_connections": max_connections,
+        "timeout": timeout_seconds,
+        "socket_timeout": timeout_seconds,
+        "socket_connect_timeout": min(1.0, timeout_seconds),
+        "client_name": "linkpool",
+        **_LINE,
+    }
+    if is_sentinel(url):
+        return Redis(connection_pool=_master_pool(url, options))
     try:
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=max_connections,
-            timeout=timeout_seconds,
-            socket_timeout=timeout_seconds,
-            socket_connect_timeout=min(1.0, timeout_seconds),
-            socket_keepalive=True,
-            # With RESP3 redis-py 8 listens for maintenance notifications, and then no longer
-            # looks whether a pooled connection has been closed by the server, or holds an
-            # old reply, before it uses it.
-            protocol=2,
-            retry=Retry(NoBackoff(), 0),
-            client_name="linkpool",
-        )
+        pool = BlockingConnectionPool.from_url(url, **options)
     except ValueError as error:
         raise SettingsError("LINKPOOL_REDIS_URL", f"is not a Redis address: {error}") from None
     return Redis(connection_pool=pool)
+
+
+class _MasterPool(SentinelConnectionPool, BlockingConnectionPool):
+    """Connections to whichever Redis is master now; a few, for which callers wait."""
+
+    async def aclose(self) -> None:
+        """Closes those to the Sentinels, too."""
+        await super().aclose()
+        await self.sentinel_manager.aclose()
+
+
+def _master_pool(url: str, options: dict[str, Any]) -> _MasterPool:
+    address = parse_sentinel(url)
+    sentinel = Sentinel(  # type: ignore[no-untyped-call]
+        address.sentinels,
+        sentinel_kwargs={
+            "socket_timeout": SENTINEL_SECONDS,
+            "socket_connect_timeout": SENTINEL_SECONDS,
+            "password": address.sentinel_password,
+            "ssl": address.tls,
+            **_LINE,
+        },
+    )
+    return _MasterPool(  # type: ignore[no-untyped-call]
+        address.service,
+        sentinel,
+        ssl=address.tls,
+        db=address.database,
+        username=address.username,
+        password=address.password,
+        **options,
+    )
 
 
 @contextmanager

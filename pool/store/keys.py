@@ -10,6 +10,10 @@ MEETINGS = "lp:meetings"  # set of the SIDs that are published here
 VERSION = "lp:version"  # counter; moves whenever a meeting is published
 HEARTBEAT = "lp:heartbeat"  # milliseconds since 1970 of the last sweep a worker ran
 
+ALERTS = "lp:{alerts}:standing"  # hash: name of a trouble → how it stands, as JSON
+NOTICES = "lp:{alerts}:notices"  # list: notices to send, oldest first, as JSON
+NOTICES_RETRY = "lp:{alerts}:retry"  # hash `attempts`, `not_before` (ms) of the oldest notice
+FENCE_FELL = "lp:{alerts}:fence"  # present for a while after a pool lost its fresh links
 OUTLOOKS = "lp:outlooks"  # hash: SID → what the hours of the coming day usually bring, packed
 HISTORY_LAST = "lp:history:last"  # hash: SID → its last sample at each step, packed
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from redis.asyncio import Redis
 from redis.asyncio.lock import Lock
 from redis.exceptions import LockError
 
 from pool.errors import StoreUnavailable
+from pool.store import scripts
 from pool.store.connect import store_errors
+
+# How long others wait for an owner that died. A living one renews long before.
+LOCK_SECONDS = 5.0
+_RENEWALS = 4  # in that time
 
 
 class Locks:
@@ -20,17 +27,29 @@ class Locks:
         self._redis = redis
 
     @asynccontextmanager
-    async def held(self, name: str, *, seconds: float) -> AsyncIterator[Held | None]:
-        """Yields the lock, or None at once if somebody else holds it."""
+    async def held(self, name: str, *, seconds: float = LOCK_SECONDS) -> AsyncIterator[Held | None]:
+        """Yields the lock, or None at once if somebody else holds it.
+
+        It is renewed for as long as the block runs. A lock that was taken on another Redis
+        process, or before a failover, counts for nothing.
+        """
         lock = Lock(self._redis, name, timeout=seconds, blocking=False, thread_local=False)
         with store_errors():
-            mine = await lock.acquire()
-        if not mine:
+            value = await scripts.run(
+                self._redis, "lock", [name], [secrets.token_hex(8), int(seconds * 1000)]
+            )
+        if not value:
             yield None
             return
+        lock.local.token = value
+        held = Held(lock, seconds)
+        renewing = asyncio.create_task(_renew(held, seconds / _RENEWALS))
         try:
-            yield Held(lock, seconds)
+            yield held
         finally:
+            renewing.cancel()
+            with suppress(asyncio.CancelledError):
+                await renewing
             await _release(lock)
 
 
@@ -56,6 +75,15 @@ class Held:
             if isinstance(error.__cause__, LockError):
                 return False
             raise
+
+
+async def _renew(held: Held, every_seconds: float) -> None:
+    """Until the lock is lost; whoever holds it finds that out at their next step."""
+    while True:
+        await asyncio.sleep(every_seconds)
+        with suppress(StoreUnavailable):
+            if not await held.extend():
+                return
 
 
 async def _release(lock: Lock) -> None:

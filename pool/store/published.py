@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import msgspec
@@ -27,13 +27,15 @@ class Published:
         with store_errors():
             pipe = self._redis.pipeline(transaction=False)
             for meeting in meetings:
+                document = msgspec.json.encode(meeting)
                 pipe.hset(
                     keys.meeting(meeting.sid),
                     mapping={
                         "paused": int(meeting.paused),
                         "ttl_ms": meeting.claim_ttl_seconds * 1000,
                         "after_booking": meeting.after_booking,
-                        "json": msgspec.json.encode(asdict(meeting)),
+                        "json": document,
+                        "digest": _digest(document),
                     },
                 )
                 pipe.hsetnx(keys.meeting(meeting.sid), "target", str(meeting.min_fresh))
@@ -56,13 +58,27 @@ class Published:
         with store_errors():
             return int(await self._redis.get(keys.VERSION) or 0)
 
-    async def all(self) -> list[Meeting]:
-        """Every published meeting; two round trips."""
+    async def sids(self) -> list[str]:
+        """The SIDs of the published meetings, in order."""
         with store_errors():
             members: Any = await self._redis.smembers(keys.MEETINGS)
-            sids = sorted(sid.decode() for sid in members)
+        return sorted(sid.decode() for sid in members)
+
+    async def all(self) -> list[Meeting]:
+        """Every published meeting; two round trips."""
+        sids = await self.sids()
+        with store_errors():
             pipe = self._redis.pipeline(transaction=False)
             for sid in sids:
                 pipe.hget(keys.meeting(sid), "json")
             documents = await pipe.execute() if sids else []
         return [msgspec.json.decode(text, type=Meeting) for text in documents if text]
+
+
+def digest(meeting: Meeting) -> str:
+    """What `Level.published` is once the meeting is published as it is."""
+    return _digest(msgspec.json.encode(meeting))
+
+
+def _digest(document: bytes) -> str:
+    return hashlib.blake2b(document, digest_size=8).hexdigest()

@@ -37,9 +37,11 @@ class Batch:
     nudge: bool  # a top-up should be asked for
 
 
-@dataclass(frozen=True, slots=True)
-class Level:
-    """How one pool is, at one moment. Times are milliseconds by Redis's clock."""
+class Level(msgspec.Struct, frozen=True, gc=False):
+    """How one pool is, at one moment. Times are milliseconds by Redis's clock.
+
+    A Struct: a sweep reads thousands.
+    """
 
     sid: str
     fresh: int
@@ -49,6 +51,8 @@ class Level:
     claims_per_second: float
     oldest_fresh_seconds: float | None
     block: Block | None
+    published: str  # digest of the meeting as it is published here; empty if it is not
+    target: int | None  # below which claims ask for a top-up
     now_ms: int
     totals: Totals
 
@@ -65,11 +69,20 @@ class Totals:
 
 
 class Block(msgspec.Struct, frozen=True):
-    """Why the provider is not asked, and when it is asked again, once."""
+    """Why the provider is not asked, and when it is asked again, once; by Redis's clock."""
 
     reason: str
     since_ms: int
     probe_at_ms: int
+
+    def is_probe_due(self, now_ms: int, probe_seconds: float) -> bool:
+        """Whether the provider may be asked once. A time further away than any that is ever
+        set was set before the clock went back."""
+        return not now_ms < self.probe_at_ms <= now_ms + probe_seconds * 1000
+
+    def put_off(self, now_ms: int, probe_seconds: float) -> Block:
+        """The same block, with its next probe put off: whoever writes it takes the probe."""
+        return Block(self.reason, self.since_ms, now_ms + int(probe_seconds * 1000))
 
 
 class StreamedClaim(msgspec.Struct, frozen=True, gc=False):

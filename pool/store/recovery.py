@@ -60,20 +60,28 @@ class Recovery:
     async def bind(self, sid: str, token: str, rebinds: Sequence[Rebind]) -> None:
         """Puts bindings back as the ledger knows them, in this order."""
         name = self._names.name
+        lines = [
+            f"{name(sid, customer_id)} {ttl_ms if what == 'bind' else what} {pack(claim)}\n"
+            for customer_id, claim, what, ttl_ms in rebinds
+        ]
+        await self._put(sid, token, lines)
+
+    async def drop(self, sid: str, token: str, bindings: Sequence[tuple[str, str]]) -> None:
+        """Drops bindings, given as (customer name, slug), that must not be there any more."""
+        lines = [
+            f"{name} drop {pack(Claim(slug, 'claimed', 'pool', 0))}\n" for name, slug in bindings
+        ]
+        await self._put(sid, token, lines)
+
+    async def _put(self, sid: str, token: str, lines: list[str]) -> None:
         # One argument for all: a key and three arguments for each take far longer. No value
         # holds the end of a line, for no id that we take holds control characters.
-        lines = "".join(
-            [
-                f"{name(sid, customer_id)} {ttl_ms if what == 'bind' else what} {pack(claim)}\n"
-                for customer_id, claim, what, ttl_ms in rebinds
-            ]
-        )
         with store_errors():
             status = await scripts.run(
                 self._redis,
                 "recover_bind",
                 [keys.recovery_lock(sid), keys.binding(sid, "")],
-                [token, lines],
+                [token, "".join(lines)],
             )
         _check(status, sid)
 

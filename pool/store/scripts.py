@@ -11,9 +11,11 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
+from pool.store.wire import Wire
+
 # Scripts that stand behind the fence, or read bindings, begin with lua/fence.lua; those that
 # write to the claims stream, or measure it, have lua/stream.lua after that.
-_PLAIN = {"take_out", "budget"}
+_PLAIN = {"take_out", "budget", "turn"}
 _STREAM = {"claim", "bind", "redo", "look"}
 
 
@@ -36,7 +38,7 @@ def sha1(name: str) -> str:
     return hashlib.sha1(source(name).encode()).hexdigest()  # noqa: S324 - Redis's own naming
 
 
-async def run(redis: Redis, name: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
+async def run(redis: Redis | Wire, name: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
     """What the script answers. A Redis that does not know it yet is given its text.
 
     NOSCRIPT says that nothing was run, so sending the text is no repetition.

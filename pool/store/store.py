@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 from redis.asyncio import Redis
@@ -14,6 +14,7 @@ from pool.errors import Fenced, StoreUnavailable, UnknownMeeting
 from pool.links import Claim
 from pool.store import keys, scripts
 from pool.store.ages import Ages
+from pool.store.alerts import Alerts
 from pool.store.bindings import CustomerNames, pack, unpack
 from pool.store.budget import Budget
 from pool.store.connect import open_redis, store_errors
@@ -24,7 +25,9 @@ from pool.store.published import Published
 from pool.store.records import Answer, Batch, Block, Level, Outcome, Redo, StreamedClaim, Totals
 from pool.store.recovery import Recovery
 from pool.store.stream import streamed
+from pool.store.wire import Wire
 
+_LOOK_AT = 25  # pools a script call looks at
 BATCH_LIMIT = 64  # customers a script call serves; keeps each call well under a millisecond
 
 _HEAT_TAU_SECONDS = 30.0  # lua/claim.lua has the same in milliseconds
@@ -43,8 +46,9 @@ class Store:
     Every method raises StoreUnavailable when Redis does not answer in time or refuses.
     """
 
-    def __init__(self, redis: Redis, names: CustomerNames) -> None:
+    def __init__(self, redis: Redis, names: CustomerNames, wire: Wire | None = None) -> None:
         self._redis = redis
+        self._wire = wire
         self.names = names
         self._echoes = (f"{secrets.token_hex(4)}{n:x}" for n in itertools.count())
         self.published = Published(redis)
@@ -53,18 +57,21 @@ class Store:
         self.locks = Locks(redis)
         self.ages = Ages(redis)
         self.history = History(redis)
+        self.alerts = Alerts(redis)
         self.outlooks = Outlooks(redis)
 
     @classmethod
     def open(
         cls, url: str, secret_key: bytes, *, timeout_seconds: float = 2.0, max_connections: int = 32
-    ) -> Store:
+    ) -> Self:
         """A store that connects when it is first used."""
         redis = open_redis(url, timeout_seconds=timeout_seconds, max_connections=max_connections)
-        return cls(redis, CustomerNames(secret_key))
+        return cls(redis, CustomerNames(secret_key), Wire(redis))
 
     async def close(self) -> None:
         """Gives the connections back."""
+        if self._wire is not None:
+            self._wire.close()
         # A client that was given its pool does not close it unless told to.
         await self._redis.aclose(close_connection_pool=True)
 
@@ -77,6 +84,12 @@ class Store:
         """Redis's own INFO, and its maxmemory-policy where it tells."""
         with store_errors():
             return dict(await self._redis.info())
+
+    async def now_ms(self) -> int:
+        """Milliseconds since 1970 by Redis's clock, which all processes share."""
+        with store_errors():
+            seconds, microseconds = await self._redis.time()
+        return int(seconds) * 1000 + int(microseconds) // 1000
 
     async def heartbeat(self, now_ms: int) -> None:
         """Leaves word that a worker ran a sweep."""
@@ -100,7 +113,7 @@ class Store:
         echo = next(self._echoes)
         with store_errors():
             reply = await scripts.run(
-                self._redis,
+                self._redis if self._wire is None else self._wire,
                 "claim",
                 [
                     keys.epoch(sid),
@@ -109,9 +122,9 @@ class Store:
                     keys.meeting(sid),
                     keys.demand(sid),
                     keys.nudged(sid),
-                    *(keys.binding(sid, name) for name, _ in customers),
+                    *[keys.binding(sid, name) for name, _ in customers],
                 ],
-                [echo, *(payload for _, payload in customers)],
+                [echo, *[payload for _, payload in customers]],
             )
         _expect(reply, echo, sid)
         return Batch([_answer(part) for part in reply[4:]], reply[2], reply[3] == 1)
@@ -236,45 +249,43 @@ class Store:
     async def _look(self, sids: Sequence[str]) -> list[Level] | None:
         pipe = self._redis.pipeline(transaction=False)
         sha = scripts.sha1("look")
-        for sid in sids:
-            pipe.evalsha(
-                sha,
-                5,
-                keys.epoch(sid),
-                keys.fresh(sid),
-                keys.claims(sid),
-                keys.demand(sid),
-                keys.block(sid),
-            )
+        # A call for some at a time: each would take a moment to find out which server it is
+        # on, and all together would make claims wait.
+        for start in range(0, len(sids), _LOOK_AT):
+            named = [name for sid in sids[start : start + _LOOK_AT] for name in _looked_at(sid)]
+            pipe.evalsha(sha, len(named), *named)
         replies = await pipe.execute(raise_on_error=False)
         for reply in replies:
             if isinstance(reply, Exception):
                 if "NOSCRIPT" in str(reply) or type(reply).__name__ == "NoScriptError":
                     return None
                 raise reply
-        return [_level(sid, reply) for sid, reply in zip(sids, replies, strict=True)]
+        parts = ((int(now_ms), part) for now_ms, *parts in replies for part in parts)
+        return [_level(sid, *part) for sid, part in zip(sids, parts, strict=True)]
 
     # -- the stream --------------------------------------------------------------
 
-    async def unrecorded(self, sid: str, limit: int) -> list[StreamedClaim]:
-        """The oldest claims that the ledger does not have yet.
+    async def unrecorded(
+        self, sid: str, limit: int, *, after: str | None = None
+    ) -> list[StreamedClaim]:
+        """The oldest claims that the ledger does not have yet, behind an entry if one is named.
 
         At least `limit` if there are so many, and all of an entry or none; more than one
         round trip where entries hold few claims each.
         """
         claims: list[StreamedClaim] = []
-        after, count = "-", max(1, limit // BATCH_LIMIT)
-        while len(claims) < limit:
+        count = max(1, limit // BATCH_LIMIT)
+        while True:
+            since = "-" if after is None else f"({after}"
             with store_errors():
-                entries: Any = await self._redis.xrange(keys.claims(sid), min=after, count=count)
+                entries: Any = await self._redis.xrange(keys.claims(sid), min=since, count=count)
             for entry_id, fields in entries:
                 claims += streamed(entry_id, fields)
                 if len(claims) >= limit:
                     return claims
             if len(entries) < count:
-                break
-            after, count = f"({claims[-1].entry_id}", 4 * count
-        return claims
+                return claims
+            after, count = claims[-1].entry_id, 4 * count
 
     async def trim(self, sid: str, last_entry_id: str) -> None:
         """Forgets the stream up to and with an entry, once the ledger has it."""
@@ -328,9 +339,19 @@ def _block(value: bytes | None) -> Block | None:
     return msgspec.json.decode(value, type=Block) if value else None
 
 
-def _level(sid: str, reply: list[Any]) -> Level:
-    fence, epoch, fresh, backlog, heat, heat_at, oldest, block, now, *totals = reply
-    now_ms = int(now)
+def _looked_at(sid: str) -> tuple[str, ...]:
+    return (
+        keys.epoch(sid),
+        keys.fresh(sid),
+        keys.claims(sid),
+        keys.demand(sid),
+        keys.block(sid),
+        keys.meeting(sid),
+    )
+
+
+def _level(sid: str, now_ms: int, reply: list[Any]) -> Level:
+    fence, epoch, fresh, backlog, heat, heat_at, oldest, block, digest, target, *totals = reply
     idle_seconds = max(0.0, (now_ms - float(heat_at)) / 1000)
     return Level(
         sid=sid,
@@ -341,6 +362,8 @@ def _level(sid: str, reply: list[Any]) -> Level:
         claims_per_second=decayed_rate(float(heat), idle_seconds),
         oldest_fresh_seconds=max(0.0, (now_ms - float(oldest)) / 1000) if oldest else None,
         block=_block(block),
+        published=digest.decode(),
+        target=int(target) if target else None,
         now_ms=now_ms,
         totals=Totals(*totals),
     )

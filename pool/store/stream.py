@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from pool.links import Source
 from pool.store.records import StreamedClaim
 
 
@@ -22,7 +23,7 @@ def streamed(entry_id: bytes, fields: dict[bytes, bytes]) -> list[StreamedClaim]
     """The claims that one entry holds."""
     entry = entry_id.decode()
     at_ms = int(fields.get(b"a") or entry.split("-")[0])
-    source = "direct" if b"d" in fields else "pool"
+    source: Source = "direct" if b"d" in fields else "pool"
     return [
         StreamedClaim(entry, slug, who.customer_id, who.email, who.metadata, source, at_ms)
         for slug, who in zip(_slugs(fields[b"s"]), _customers.decode(fields[b"c"]), strict=True)

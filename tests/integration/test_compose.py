@@ -12,6 +12,7 @@ import asyncio
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -464,6 +465,8 @@ class Deployment:
         """Runs a service's health check in its environment, changed where it is asked for."""
         kind, *test = SERVICES[name]["healthcheck"]["test"]
         test = [self._here(interpolated(word, {})) for word in test]
+        if name in OURS:
+            test = [word.replace("linkpool ", shlex.join(_entrypoint()) + " ") for word in test]
         command = ["sh", "-c", *test] if kind == "CMD-SHELL" else test
         if command[0] == "python":
             command[0] = sys.executable
@@ -733,9 +736,9 @@ def test_the_sweep_check_fails_without_sweeps(deployment: Deployment, name: str)
     elsewhere = f"redis://127.0.0.1:{deployment.redis_port}/9"
     checked = deployment.check(name, LINKPOOL_REDIS_URL=elsewhere)
     assert checked.returncode == 1
-    assert "the last sweep was" in checked.stderr
+    assert "no worker has swept yet" in checked.stderr
     nowhere = f"redis://127.0.0.1:{ports.choose()}/0"
-    assert deployment.check(name, LINKPOOL_REDIS_URL=nowhere).returncode == 1
+    assert deployment.check(name, LINKPOOL_REDIS_URL=nowhere).returncode == 3
 
 
 @pytest.mark.parametrize("name", ["beat", "worker", "api"])

@@ -13,7 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from ledger_samples import NOW, claim, fresh, no_threads_left
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, inspect, text
 
 from pool.errors import LedgerError, LedgerUnavailable, SettingsError
 from pool.ledger import Ledger, migrations
@@ -79,6 +79,43 @@ def test_head_is_the_newest_migration() -> None:
     """The revision the code expects is the last in the versions directory."""
     scripts = ScriptDirectory(str(Path(migrations.__file__).parent))
     assert scripts.get_heads() == [migrations.HEAD]
+
+
+async def test_a_migration_leaves_the_version_before_it_working(database_url: str) -> None:
+    """Each takes nothing away and asks for nothing new, so that older processes go on."""
+    database = Database(database_url)
+    before: dict[str, Any] = {}
+    scripts = ScriptDirectory(str(Path(migrations.__file__).parent))
+    for script in reversed(list(scripts.walk_revisions())):
+        async with database.migration() as connection:
+            await connection.run_sync(migrations._upgrade, script.revision)
+            after = await connection.run_sync(_shape)
+        for table, (columns, unique) in before.items():
+            kept, unique_now = after[table]
+            assert {name: kept.get(name) for name in columns} == columns
+            new = {name: facts for name, facts in kept.items() if name not in columns}
+            assert all(optional for _, optional in new.values()), f"{script.revision}: {new}"
+            assert unique_now == unique
+        before = after
+    assert (await migrations.current(database)) == migrations.HEAD
+    await database.close()
+
+
+def _shape(connection: Connection) -> dict[str, Any]:
+    """Of each table: its columns, as (type, may be left out), and what must be unique in it."""
+    look = inspect(connection)
+    shape = {}
+    for table in look.get_table_names():
+        columns = {
+            column["name"]: (str(column["type"]), column["nullable"] or bool(column["default"]))
+            for column in look.get_columns(table)
+        }
+        unique = [index["column_names"] for index in look.get_indexes(table) if index["unique"]]
+        shape[table] = (
+            columns,
+            sorted([*unique, look.get_pk_constraint(table)["constrained_columns"]]),
+        )
+    return shape
 
 
 async def test_many_may_upgrade_at_once(database_url: str) -> None:

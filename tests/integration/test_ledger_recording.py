@@ -11,6 +11,7 @@ import pytest
 from ledger_samples import NOW, TTL, claim, fresh, known
 
 from pool.ledger import EventState, Ledger, NewEvent, Recorded
+from pool.ledger.records import Forgotten
 from pool.links import Link, State
 
 pytest_plugins = ("ledger_fixtures",)
@@ -135,16 +136,25 @@ async def test_a_forgotten_customer_is_gone(ledger: Ledger) -> None:
         await ledger.inbox.finish(event_id, EventState.SETTLED, slug=slug, match="slug")
     before = await ledger.links.find(["a-1", "a-2"])
 
-    forgotten = await ledger.links.forget("intro", "ada")
+    forgotten = await ledger.links.forget("intro", "ada", "name-of-ada")
 
     assert forgotten == sorted(before, key=lambda link: link.slug)
-    await ledger.links.record(made)
+    again = await ledger.links.record(made)
+    assert (again.written, again.forgotten) == (0, (made[0], made[1]))
+    assert await ledger.links.forgotten("intro") == [
+        Forgotten("a-1", "name-of-ada"),
+        Forgotten("a-2", "name-of-ada"),
+    ]
+    assert await ledger.links.forgotten("intro", after="a-1", limit=5) == [
+        Forgotten("a-2", "name-of-ada")
+    ]
+    assert await ledger.links.forgotten("demo") == []
     for slug, state in (("a-1", State.LAPSED), ("a-2", State.CONSUMED)):
         link = await known(ledger, slug)
         assert (link.state, link.customer_id) == (state, None)
         assert (link.email, link.metadata) == (None, None)
     assert await ledger.links.live_by_email(["intro"], "ada@example.com", since=NOW) == []
-    assert await ledger.links.forget("intro", "ada") == []
+    assert await ledger.links.forget("intro", "ada", "name-of-ada") == []
     assert {event.id: event.body for event in await ledger.inbox.list()} == {
         "e-1": b"",
         "e-2": b"ada!",
@@ -159,7 +169,7 @@ async def test_a_new_claim_of_the_same_link_by_another_is_not_bound_after_forget
 ) -> None:
     """A forgotten customer's link belongs to nobody ever after."""
     await ledger.links.record([claim("a-1", "ada")])
-    await ledger.links.forget("intro", "ada")
+    await ledger.links.forget("intro", "ada", "name-of-ada")
     late = claim("a-1", "bob", claimed_at=NOW + timedelta(days=1))
     assert (await ledger.links.record([late])).written == 0
     link: Link = await known(ledger, "a-1")

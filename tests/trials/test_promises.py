@@ -361,11 +361,9 @@ class Promises(RuleBasedStateMachine):
             self.a_minute_passes()
             self.run(self._forget(held[0]))
             del self.holds[held[0]]
-            # An older file still knows them, and the ledger can no longer tell whom to drop.
-            self.copies.clear()
 
     async def _forget(self, who: str) -> None:
-        for link in await self.ledger.links.forget(SID, who):
+        for link in await self.ledger.links.forget(SID, who, self.store.names.name(SID, who)):
             await self.store.mark(SID, link.slug, who, None)
 
     @precondition(lambda self: self.stands)

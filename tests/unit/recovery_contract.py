@@ -576,6 +576,48 @@ async def test_one_link_with_two_customers_raises_an_alarm(stage: Stage) -> None
     assert link.customer_id == "ann"
 
 
+async def forget(stage: Stage, who: str) -> None:
+    """As an operator does it, who is asked to by law."""
+    await stage.recorder.record(SID)
+    name = stage.store.names.name(SID, who)
+    for link in await stage.ledger.links.forget(SID, who, name):
+        await stage.store.mark(SID, link.slug, who, None)
+
+
+async def test_an_older_file_does_not_bring_a_forgotten_customer_back(stage: Stage) -> None:
+    """Recovery drops the binding by the name that was kept; who claimed since keeps theirs."""
+    for who in ("ann", "bob"):
+        await stage.claim(who)
+    bindings = {who: keys.binding(SID, stage.store.names.name(SID, who)) for who in ("ann", "bob")}
+    older = {key: await stage.redis.bare.get(key) for key in bindings.values()}
+    for who in bindings:
+        await forget(stage, who)
+    assert await stage.redis.bare.exists(*older) == 0
+    assert await stage.claim("bob") == (NEW, "a-3")
+    await stage.recorder.record(SID)
+    # As an older file of Redis has it, which knows nothing of bob's second link.
+    await stage.redis.bare.mset(older)
+    await stage.redis.restart()
+    assert await stage.recover() is Recovered.QUARANTINED
+    assert await stage.store.claim_of(SID, "ann") is None
+    assert await stage.claim("bob") == (REUSED, "a-3")
+
+
+async def test_a_claim_asserted_again_does_not_bring_a_forgotten_customer_back(
+    stage: Stage,
+) -> None:
+    """An API process remembers what it answered for ten seconds; the recorder knows better."""
+    redo = await stage.answered("ann")
+    await forget(stage, "ann")
+    assert await stage.store.redo(SID, [redo]) == 0
+    assert await stage.store.claim_of(SID, "ann") is not None
+    assert await stage.recorder.record(SID) == 1
+    assert await stage.store.claim_of(SID, "ann") is None
+    link = await stage.ledger.links.get("a-1")
+    assert link is not None
+    assert (link.state, link.customer_id) == (State.LAPSED, None)
+
+
 def test_what_a_ledger_row_asks_of_redis() -> None:
     """A claim for the time left, a booking for good, a cancellation to drop, a lapse nothing."""
     now = datetime(2026, 11, 22, tzinfo=UTC)

@@ -19,6 +19,7 @@ from pool.links import Claim
 from pool.meetings import Meeting
 from pool.store import Store, keys, scripts
 from pool.store.bindings import pack
+from pool.store.published import digest
 from pool.store.records import Block, Outcome, Redo, payload
 from pool.store.recovery import Rebind, RecoveryLost
 from tests.any_redis import AnyRedis
@@ -833,11 +834,30 @@ async def test_a_look_tells_how_pools_are(any_redis: AnyRedis) -> None:
     assert (other.oldest_fresh_seconds, other.block, other.claims_per_second) == (None, None, 0)
     assert (level.sid, level.fence, level.epoch) == (SID, "stands", epoch)
     assert (level.fresh, level.backlog, level.block) == (2, 1, block)
+    assert level.published == digest(Meeting(SID, claim_ttl_seconds=TTL_SECONDS))
+    assert (other.published, other.target) == ("", None)
+    assert level.target == Meeting(SID).min_fresh
     assert level.oldest_fresh_seconds == pytest.approx(time.time() - 1.001, abs=5)
     assert abs(level.now_ms - time.time() * 1000) < 5_000
     await any_redis.store.block_meeting(SID, None)
+    await any_redis.store.published.set_targets({SID: 7})
     assert (await any_redis.store.look([SID]))[0].block is None
+    assert (await any_redis.store.look([SID]))[0].target == 7
     assert await any_redis.store.look([]) == []
+
+
+async def test_a_look_at_very_many_pools_mixes_none_up(any_redis: AnyRedis) -> None:
+    """Each answer is that of its own meeting, in the order asked."""
+    for n in (3, 26, 59):
+        await open_pool(any_redis, *(f"a-{n}-{i}" for i in range(n)), sid=f"m{n}")
+    levels = await any_redis.store.look([f"m{n}" for n in reversed(range(60))])
+    assert [level.sid for level in levels] == [f"m{n}" for n in reversed(range(60))]
+    assert {level.sid: level.fresh for level in levels if level.fence == "stands"} == {
+        "m3": 3,
+        "m26": 26,
+        "m59": 59,
+    }
+    assert {level.fresh for level in levels if level.fence == "fallen"} == {0}
 
 
 async def test_demand_is_counted_by_those_who_asked_for_a_new_link(any_redis: AnyRedis) -> None:
@@ -897,6 +917,28 @@ async def test_a_lock_expires_unless_it_is_extended(any_redis: AnyRedis) -> None
         await any_redis.bare.set("lock", "somebody-else")
         assert await mine.extend() is False
     assert await any_redis.bare.get("lock") == b"somebody-else"
+
+
+async def test_a_lock_is_renewed_while_its_owner_works(any_redis: AnyRedis) -> None:
+    """However long the work; so that others need not wait long for an owner that died."""
+    async with any_redis.store.locks.held("lock", seconds=0.4) as mine:
+        assert mine is not None
+        await asyncio.sleep(0.9)
+        async with any_redis.another_store().locks.held("lock") as theirs:
+            assert theirs is None
+    assert await any_redis.bare.get("lock") is None
+
+
+async def test_a_lock_of_another_server_process_is_void(any_redis: AnyRedis) -> None:
+    """It may have come back with an old file; who thinks to hold it finds it gone."""
+    async with any_redis.store.locks.held("lock", seconds=10) as mine:
+        assert mine is not None
+        await any_redis.restart()
+        assert (await any_redis.bare.get("lock")).decode() == mine.token
+        async with any_redis.another_store().locks.held("lock", seconds=10) as theirs:
+            assert theirs is not None
+            assert await mine.extend() is False
+            assert (await any_redis.bare.get("lock")).decode() == theirs.token
 
 
 # -- published ---------------------------------------------------------------------

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 import pool.desk
-from pool.desk import FLIGHTS, FLIGHTS_PER_MEETING, WORTH_A_FLIGHT, Desk, Receipt
+from pool.desk import FLIGHTS, FLIGHTS_PER_MEETING, WORTH_A_FLIGHT, Desk
 from pool.errors import (
     Fenced,
     LedgerUnavailable,
@@ -30,6 +30,7 @@ from pool.registry import Registry
 from pool.store.bindings import CustomerNames
 from pool.store.records import Answer, Batch, Outcome
 from pool.store.store import BATCH_LIMIT
+from pool.waiting import Receipt
 
 SID = "intro"
 Call = tuple[str, list[tuple[str, bytes]]]

@@ -149,14 +149,15 @@ def test_other_programs_settings_are_not_ours() -> None:
 def test_a_secret_may_come_from_a_file(tmp_path: Path, name: str) -> None:
     """Without the newline that editors put at its end."""
     file = tmp_path / "secret"
-    file.write_text("value-of-it\n")
+    value_of_it = "https://value-of-it"  # an address where one is asked for
+    file.write_text(f"{value_of_it}\n")
     settings = (
         load(WORKSPACE | {f"LINKPOOL_{name}_FILE": str(file)})
         if (name != "NEETOCAL_API_KEY")
         else load({"LINKPOOL_NEETOCAL_SUBDOMAIN": "acme", f"LINKPOOL_{name}_FILE": str(file)})
     )
     value = getattr(settings, name.lower())
-    assert (value if isinstance(value, str) else value.get_secret_value()) == "value-of-it"
+    assert (value if isinstance(value, str) else value.get_secret_value()) == value_of_it
 
 
 def test_a_secret_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:

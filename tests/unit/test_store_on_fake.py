@@ -12,6 +12,7 @@ from pool.errors import StoreUnavailable
 from pool.store import keys
 from pool.store.bindings import CustomerNames
 from pool.store.budget import Budget
+from pool.store.records import Block
 from pool.store.store import decayed_rate
 from tests.any_redis import AnyRedis
 from tests.fake_redis import FakeClock, FakeRedisServer
@@ -110,18 +111,6 @@ async def test_an_idle_workspace_does_not_save_up_requests(
     assert waits == [0, 0, 0, 0.1, 0.2]
 
 
-async def test_a_clock_set_back_does_not_silence_a_workspace(
-    fake_redis: AnyRedis, clock: FakeClock
-) -> None:
-    """Redis's clock may be an hour behind after a failover; ten minutes is the longest wait."""
-    budget = fake_redis.store.budget
-    await budget.take("w", first_rate=10, within_seconds=1)
-    clock.advance(-3_600)
-    wait = await budget.take("w", first_rate=10, within_seconds=3_600)
-    assert wait is not None
-    assert wait <= 600
-
-
 async def test_demand_fades_when_nobody_claims(fake_redis: AnyRedis, clock: FakeClock) -> None:
     """The claim rate is halved about every 20 seconds of silence."""
     await open_pool(fake_redis)  # noqa: F405
@@ -178,3 +167,32 @@ def test_customers_have_names_that_only_the_key_tells() -> None:
     assert names.name("s", "a\ufeffnn") != names.name("s", "ann")
     assert names.fingerprint == CustomerNames(b"key").fingerprint
     assert names.fingerprint != CustomerNames(b"key2").fingerprint
+
+
+async def test_a_clock_set_back_does_not_silence_a_workspace(
+    fake_redis: AnyRedis, clock: FakeClock
+) -> None:
+    """What was left to wait is left to wait, and no more."""
+    budget = fake_redis.store.budget
+    for _ in range(5):
+        await budget.take("w", first_rate=1, within_seconds=60)
+    before = await budget.take("w", first_rate=1, within_seconds=60)
+    clock.advance(-3_600)
+    assert before is not None
+    assert await budget.take("w", first_rate=1, within_seconds=60) == pytest.approx(before + 1)
+
+
+async def test_all_processes_agree_on_the_time(fake_redis: AnyRedis, clock: FakeClock) -> None:
+    """It is Redis's, in milliseconds."""
+    assert await fake_redis.store.now_ms() == pytest.approx(clock.now * 1000, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("after_seconds", "due"),
+    [(0, False), (59, False), (60, True), (3_600, True), (-1, True), (-3_600, True)],
+)
+def test_a_probe_is_due_once_its_time_has_come(after_seconds: int, due: bool) -> None:
+    """And when the clock was set back, which would put it off for as long."""
+    set_at_ms = 10_000_000
+    block = Block("gone", set_at_ms, set_at_ms).put_off(set_at_ms, 60.0)
+    assert block.is_probe_due(set_at_ms + after_seconds * 1000, 60.0) is due

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, column, inspect, select, table, text
 from pool.errors import LedgerError
 from pool.ledger.database import Database
 
-HEAD = "0001"  # the newest file in versions/
+HEAD = "0003"  # the newest file in versions/
 
 _version = table("alembic_version", column("version_num"))
 _LOCK = 0x6C696E6B706F6F6C  # "linkpool", as a 64-bit number
@@ -43,7 +43,7 @@ def _current(connection: Connection) -> str | None:
     return connection.scalar(select(_version.c.version_num))
 
 
-def _upgrade(connection: Connection) -> None:
+def _upgrade(connection: Connection, revision: str = "head") -> None:
     from alembic import command
     from alembic.config import Config
     from alembic.util import CommandError
@@ -54,7 +54,7 @@ def _upgrade(connection: Connection) -> None:
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     try:
-        command.upgrade(config, "head")
+        command.upgrade(config, revision)
     except CommandError as error:
         raise LedgerError(
             f"the ledger's tables are at revision {_current(connection)}, which this linkpool "

@@ -4,8 +4,8 @@
 -- KEYS 1 hash: rate (requests/s), next_at (ms: when the next request may start),
 --              ceiling (requests/s at which the provider last said 429; 0 unknown),
 --              lowered_at (ms), hits (429s in a row since then), good, bad, good_at
---              (decaying counts of answers that were not 429, and that were), failures (in
---              a row)
+--              (decaying counts of answers that were not 429, and that were; good_at: the
+--              last call), failures (in a row)
 --
 -- what  take       reserve the next request if it may start within `argument` ms;
 --                  wait_ms says when, -1 that it may not
@@ -34,10 +34,14 @@ local now = clock[1] * 1000 + clock[2] / 1000
 local s = redis.call('HMGET', KEYS[1], 'rate', 'next_at', 'ceiling', 'lowered_at', 'hits',
                      'good', 'good_at', 'failures', 'bad')
 local rate = tonumber(s[1]) or tonumber(ARGV[2])
-local next_at = math.min(tonumber(s[2]) or 0, now + MAX_WAIT_MS)
-local ceiling, lowered_at = tonumber(s[3]) or 0, math.min(tonumber(s[4]) or 0, now)
+local good_at = tonumber(s[7]) or now
+-- Every call writes good_at. If it lies ahead, the clock was set back since, and all times
+-- go back with it: what was left to wait is left to wait.
+local back = math.max(0, good_at - now)
+good_at = good_at - back
+local next_at = math.min((tonumber(s[2]) or 0) - back, now + MAX_WAIT_MS)
+local ceiling, lowered_at = tonumber(s[3]) or 0, math.min((tonumber(s[4]) or 0) - back, now)
 local hits, failures = tonumber(s[5]) or 0, tonumber(s[8]) or 0
-local good_at = math.min(tonumber(s[7]) or now, now)
 local decay = math.exp((good_at - now) / GOOD_TAU_MS)
 local good, bad = (tonumber(s[6]) or 0) * decay, (tonumber(s[9]) or 0) * decay
 local wait = 0

@@ -1,0 +1,86 @@
+"""`linkpool status --watch`: the live picture, until q is pressed."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import termios
+import tty
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+
+from pool.api.ops.reader import Reader
+from pool.api.ops.trends import Trends
+from pool.cli.screen import View, screen
+from pool.compose import Parts
+from pool.registry import Registry
+
+READ_SECONDS = 1.0
+DRAW_SECONDS = 0.25  # so that a new size of the terminal, and the age of the data, show at once
+_SPARKS = 60  # for as many meetings as a tall terminal shows
+_QUIT = ("q", "Q", "\x03", "\x04")
+
+
+async def watch(parts: Parts) -> None:
+    """Shows changes live; returns when q is pressed. A Redis that is away is said, no end."""
+    registry = Registry(parts.store, parts.ledger)
+    reader = Reader(parts.store, parts.ledger, registry, parts.settings, every_seconds=READ_SECONDS)
+    trends = Trends(parts.store)
+    console = Console()
+    with _keys() as quit_pressed, Live(console=console, screen=True, auto_refresh=False) as live:
+        await registry.refresh()
+        view = await _read(reader, trends, parts)
+        reading: asyncio.Task[View] | None = None
+        while not quit_pressed.is_set():
+            if reading is None:
+                reading = asyncio.create_task(_next(registry, reader, trends, parts))
+            elif reading.done():
+                view, reading = reading.result(), None
+            view = View(view.snapshot, view.sparks, view.sweep_seconds, datetime.now(UTC))
+            live.update(screen(view, console.width, console.height), refresh=True)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(quit_pressed.wait(), DRAW_SECONDS)
+        if reading is not None:
+            reading.cancel()
+    await reader.close()
+
+
+async def _next(registry: Registry, reader: Reader, trends: Trends, parts: Parts) -> View:
+    await asyncio.sleep(READ_SECONDS)
+    await registry.refresh()
+    return await _read(reader, trends, parts)
+
+
+async def _read(reader: Reader, trends: Trends, parts: Parts) -> View:
+    snapshot = await reader.latest()
+    sparks = await trends.of([each.meeting.sid for each in snapshot.found[:_SPARKS]])
+    return View(snapshot, sparks, parts.settings.sweep_seconds, snapshot.at)
+
+
+@contextmanager
+def _keys() -> Iterator[asyncio.Event]:
+    """An event that is set when q is pressed; keys are not echoed meanwhile. Without a
+    keyboard only Ctrl-C ends it."""
+    pressed = asyncio.Event()
+    if not sys.stdin.isatty():
+        yield pressed
+        return
+    loop, door = asyncio.get_running_loop(), sys.stdin.fileno()
+
+    def read() -> None:
+        if any(key in _QUIT for key in sys.stdin.read(1)):
+            pressed.set()
+
+    before: list[Any] = termios.tcgetattr(door)
+    tty.setcbreak(door)
+    loop.add_reader(door, read)
+    try:
+        yield pressed
+    finally:
+        loop.remove_reader(door)
+        termios.tcsetattr(door, termios.TCSADRAIN, before)

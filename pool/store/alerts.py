@@ -1,0 +1,116 @@
+"""Which troubles stand, and the notices of them that are still to be sent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from redis.asyncio import Redis
+
+from pool.notices import Notice, Reading, Standing, step
+from pool.store import keys, scripts
+from pool.store.connect import store_errors
+
+NOTICES_LIMIT = 200  # while the receiver is away; the oldest go
+FELL_SECONDS = 60  # how long a fallen fence is remembered, for sweeps that came late
+
+
+@dataclass(frozen=True, slots=True)
+class Outbox:
+    """What stands, and whether there is something to send now."""
+
+    standing: dict[str, bytes]
+    due: bool
+    fence_fell: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """The notice that is to be sent next."""
+
+    notice: Notice
+    text: bytes
+    attempts: int
+
+
+class Alerts:
+    """Troubles and notices, shared by all workers and API processes."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def look(self, now_ms: int) -> Outbox:
+        """What stands, and what is to be done."""
+        with store_errors():
+            pipe = self._redis.pipeline(transaction=False)
+            pipe.hgetall(keys.ALERTS)
+            pipe.llen(keys.NOTICES)
+            pipe.hget(keys.NOTICES_RETRY, "not_before")
+            pipe.exists(keys.FENCE_FELL)
+            standing, waiting, not_before, fell = await pipe.execute()
+        return Outbox(
+            {name.decode(): text for name, text in standing.items()},
+            bool(waiting) and now_ms >= int(not_before or 0),
+            bool(fell),
+        )
+
+    async def observe(self, outbox: Outbox, readings: Iterable[Reading], now_ms: int) -> int:
+        """Takes note of readings; how many notices that made.
+
+        A trouble is turned by whoever comes first, and told of in the same step, so that
+        several observers, or one that is started again, tell once.
+        """
+        told = 0
+        for reading in readings:
+            text = outbox.standing.get(reading.name, b"")
+            before = msgspec.json.decode(text, type=Standing) if text else None
+            after, notice = step(before, reading, now_ms)
+            if after == before and notice is None:
+                continue
+            with store_errors():
+                turned = await scripts.run(
+                    self._redis,
+                    "turn",
+                    [keys.ALERTS, keys.NOTICES],
+                    [
+                        reading.name,
+                        text,
+                        msgspec.json.encode(after) if after else b"",
+                        msgspec.json.encode(notice) if notice else b"",
+                        NOTICES_LIMIT,
+                    ],
+                )
+            told += bool(turned and notice)
+        return told
+
+    async def fence_fell(self) -> None:
+        """Leaves word that a pool was recovered at the cost of its fresh links."""
+        with store_errors():
+            await self._redis.set(keys.FENCE_FELL, 1, ex=FELL_SECONDS)
+
+    async def next(self) -> Pending | None:
+        """The oldest notice, however often it was tried."""
+        with store_errors():
+            pipe = self._redis.pipeline(transaction=False)
+            pipe.lindex(keys.NOTICES, 0)
+            pipe.hget(keys.NOTICES_RETRY, "attempts")
+            text, attempts = await pipe.execute()
+        if text is None:
+            return None
+        return Pending(msgspec.json.decode(text, type=Notice), text, int(attempts or 0))
+
+    async def done(self, pending: Pending) -> None:
+        """Forgets a notice that was sent, or given up."""
+        with store_errors():
+            pipe: Any = self._redis.pipeline(transaction=True)
+            pipe.lrem(keys.NOTICES, 1, pending.text)
+            pipe.delete(keys.NOTICES_RETRY)
+            await pipe.execute()
+
+    async def postpone(self, pending: Pending, not_before_ms: int) -> None:
+        """Keeps a notice that could not be sent for later."""
+        retry: Any = {"attempts": pending.attempts + 1, "not_before": not_before_ms}
+        with store_errors():
+            await self._redis.hset(keys.NOTICES_RETRY, mapping=retry)

@@ -1,0 +1,125 @@
+"""The claim script's own connections: one write and one read a call, and nothing between.
+
+The library connects (TLS, passwords, sockets, failover) and then hands its transport over;
+from then on its layers are not passed through any more. Those cost three times what the
+call itself takes, which is most of what a claim on an idle server waits for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import hiredis
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import InvalidResponse, ReadOnlyError, RedisError
+
+
+class Wire:
+    """Calls a Redis over as many connections as there are calls under way."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._pool = redis.connection_pool
+        self._idle: list[_Line] = []
+
+    async def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:
+        """What a script answers that Redis knows already; as `call`."""
+        return await self.call("EVALSHA", sha, numkeys, *keys_and_args)
+
+    async def eval(self, script: str, numkeys: int, *keys_and_args: Any) -> Any:
+        """What a script answers; as `call`."""
+        return await self.call("EVAL", script, numkeys, *keys_and_args)
+
+    async def call(self, *command: Any) -> Any:
+        """The reply to one command, sent once. Raises RedisError, and OSError.
+
+        Whoever stops waiting closes the connection: its reply could be taken for another's.
+        """
+        line = self._take() or await self._open()
+        try:
+            reply = await line.ask(command)
+        except BaseException:
+            line.close()
+            raise
+        if isinstance(reply, ReadOnlyError):
+            # A master that has become a replica: who connects anew finds the new one.
+            line.close()
+            raise RedisConnectionError(str(reply))
+        self._idle.append(line)
+        if isinstance(reply, RedisError):
+            raise reply
+        return reply
+
+    def close(self) -> None:
+        """Closes the connections that are not in use."""
+        while self._idle:
+            self._idle.pop().close()
+
+    def _take(self) -> _Line | None:
+        while self._idle:
+            if not (line := self._idle.pop()).lost:
+                return line
+        return None
+
+    async def _open(self) -> _Line:
+        connection: Any = self._pool.make_connection()  # type: ignore[no-untyped-call]
+        try:
+            await connection.connect()
+            return _Line(connection)
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+
+
+class _Line(asyncio.Protocol):
+    """One connection, and the one reply that is waited for on it."""
+
+    def __init__(self, connection: Any) -> None:
+        # The library has no word for handing a connection over: `_writer`, `_parser` and
+        # `_close` are its own (seen with 6 to 8), and nothing else here depends on them.
+        self._connection = connection
+        self._transport: asyncio.Transport = connection._writer.transport
+        self._reader = hiredis.Reader(
+            protocolError=InvalidResponse, replyError=connection._parser.parse_error
+        )
+        self._reply: asyncio.Future[Any] | None = None
+        self.lost = False
+        self._transport.set_protocol(self)
+
+    def ask(self, command: Any) -> asyncio.Future[Any]:
+        """Sends the command; its reply is to come."""
+        self._reply = asyncio.get_running_loop().create_future()
+        self._transport.write(hiredis.pack_command(command))
+        return self._reply
+
+    def close(self) -> None:
+        """Closes the connection; who waits for a reply has gone."""
+        self.lost = True
+        self._transport.abort()
+        self._connection._close()
+
+    # -- the transport's side
+
+    def data_received(self, data: bytes) -> None:
+        """Called with what was read from the socket."""
+        self._reader.feed(data)
+        try:
+            reply = self._reader.gets()
+        except InvalidResponse as error:
+            reply = error
+        if reply is False:
+            return
+        waiter, self._reply = self._reply, None
+        if waiter is None:  # nobody asked: whatever this is, no later reply can be trusted
+            self.close()
+        elif not waiter.done():
+            waiter.set_result(reply)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Called once when the connection is gone."""
+        self.lost = True
+        self._connection._close()
+        waiter, self._reply = self._reply, None
+        if waiter is not None and not waiter.done():
+            waiter.set_exception(RedisConnectionError(f"connection lost: {error or 'closed'}"))

@@ -1,0 +1,95 @@
+"""The OpenAPI document against the very API that publishes it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis.checks import CheckFunction, Failure, FailureGroup, not_a_server_error
+from schemathesis.specs.openapi import checks
+
+from pool.meetings import Meeting
+from tests.trials.harness.stage import Stage
+from tests.trials.harness.wire import exchange, request
+
+ADMIN_KEY = "the admin key of the document's test"
+EXAMPLES = 25  # per operation
+KNOWN = {"sid": "documented", "customer_id": "held", "workspace": "default"}
+CHECKS: list[CheckFunction] = [
+    not_a_server_error,
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_schema_conformance,
+    checks.response_headers_conformance,
+]
+_turn = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    """An API without workers or provider: whatever is asked for, nobody makes a million links."""
+    # Without a limit of its own, an empty pool's claims would wait for a provider in vain.
+    with Stage(proxied=False, ADMIN_KEY=ADMIN_KEY, DIRECT_TIMEOUT_SECONDS="0.1") as stage:
+        stage.start_servers(1)
+        stage.open(Meeting("documented", min_fresh=0, max_fresh=1, cover_seconds=0), links=200)
+        sent = request(
+            b"POST",
+            b"/v1/meetings/documented/claims",
+            (b"X-API-Key", ADMIN_KEY.encode()),
+            body=b'{"customer_id": "held"}',
+        )
+        assert exchange(stage.server_ports[0], sent).status == 201
+        yield stage
+
+
+@pytest.fixture(scope="module")
+def document(stage: Stage) -> schemathesis.BaseSchema:
+    """The document, as the API serves it."""
+    return schemathesis.openapi.from_url(f"http://127.0.0.1:{stage.server_ports[0]}/openapi.json")
+
+
+def test_every_operation_answers_as_documented(document: schemathesis.BaseSchema) -> None:
+    """Whatever is sent to an operation, its status, its type and the form of its body are among
+    those that the document names, and it is never a fault of the server."""
+    lies: list[str] = []
+    served: set[str] = set()
+    tried = 0
+    for found in document.get_all_operations():
+        operation = found.ok()
+        tried += 1
+        try:
+            _try(operation, served)
+        except (Failure, FailureGroup) as failed:
+            lies.append(f"{operation.label}: {failed}")
+    assert tried >= 17
+    # No webhook here is signed, no event there to be replayed, no slug guessed.
+    assert len(served) >= tried - 3, served
+    assert not lies, "\n\n".join(lies)
+
+
+def _try(operation: Any, served: set[str]) -> None:
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(operation.as_strategy())
+    def one(case: schemathesis.Case) -> None:
+        # By turns a name that is there, so that more than 404 is seen, and a key or none.
+        turn = next(_turn)
+        if turn % 4:
+            known = {name: value for name, value in KNOWN.items() if name in case.path_parameters}
+            case.path_parameters.update(known)
+        headers = {"X-API-Key": ADMIN_KEY} if turn % 8 else {}
+        answer = case.call_and_validate(checks=CHECKS, headers=headers, timeout=10)
+        if answer.status_code < 400:
+            served.add(operation.label)
+
+    one()

@@ -1,0 +1,80 @@
+"""Limits on new claims by address, and who is believed about addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from pool.meetings import Meeting
+from tests.trials.harness.stage import Stage
+from tests.trials.harness.wire import Reply, exchange, request
+
+PER_MINUTE = 3
+VISITOR = b"203.0.113.7"
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    """Two API servers: the first believes proxies on this machine, the second another's only."""
+    with (
+        Stage(proxied=False, NEW_CLAIMS_PER_MINUTE_PER_ADDRESS=str(PER_MINUTE)) as stage,
+        pytest.MonkeyPatch.context() as environment,
+    ):
+        environment.delenv("FORWARDED_ALLOW_IPS", raising=False)
+        stage.start_servers(1)
+        environment.setenv("FORWARDED_ALLOW_IPS", "192.0.2.1")
+        stage.start_servers(2)
+        stage.open(Meeting("limited", min_fresh=0, max_fresh=1, on_empty="fail"), links=100)
+        yield stage
+
+
+def claim(stage: Stage, server: int, customer: str, *forwarded: bytes) -> Reply:
+    """A claim by the proxy on this machine, or by who pretends to be one."""
+    headers = [(b"X-API-Key", stage.key.encode())]
+    headers += [(b"X-Forwarded-For", each) for each in forwarded]
+    sent = request(
+        b"POST",
+        b"/v1/meetings/limited/claims",
+        *headers,
+        body=f'{{"customer_id": "{customer}"}}'.encode(),
+    )
+    return exchange(stage.server_ports[server], sent)
+
+
+def taken(stage: Stage, server: int, who: str, *forwarded: bytes) -> list[int]:
+    """What as many new claims as are allowed, and one more, are answered."""
+    return [
+        claim(
+            stage,
+            server,
+            f"{who}-{number}",
+            *(each.replace(b"%d", b"%d" % number) for each in forwarded),
+        ).status
+        for number in range(PER_MINUTE + 1)
+    ]
+
+
+ALLOWED = [201] * PER_MINUTE + [429]
+
+
+def test_each_address_behind_a_proxy_has_its_own_limit(stage: Stage) -> None:
+    """One visitor's limit is not another's; who holds a link is not limited."""
+    assert taken(stage, 0, "first", b"198.51.100.1") == ALLOWED
+    assert taken(stage, 0, "second", b"198.51.100.2") == ALLOWED
+    refused = claim(stage, 0, "one-more", b"198.51.100.1")
+    assert (refused.status, refused.problem) == (429, "rate-limited")
+    assert int(refused.headers["retry-after"]) >= 1
+    assert claim(stage, 0, "first-0", b"198.51.100.1").status == 200
+
+
+def test_what_a_visitor_says_of_itself_counts_for_nothing(stage: Stage) -> None:
+    """Only what the trusted proxy added is believed: the last entry, not those before it."""
+    assert taken(stage, 0, "list", b"198.51.100.%d, " + VISITOR) == ALLOWED
+    assert claim(stage, 0, "two-headers", b"198.51.100.99", VISITOR).status == 429
+
+
+def test_whoever_is_no_trusted_proxy_is_not_believed(stage: Stage) -> None:
+    """A header from any other address is nothing: the connection's own address counts."""
+    assert taken(stage, 1, "spoofed", b"198.51.100.%d") == ALLOWED
+    assert claim(stage, 1, "plain").status == 429

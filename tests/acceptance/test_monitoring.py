@@ -1,0 +1,215 @@
+"""What a real Prometheus sees of a running linkpool with several API processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from observed import Collector, Prometheus, dashboard_queries, prometheus
+from product import Product, signed, wait_until
+
+SID = "watched"
+CLAIMS = 120
+
+
+@pytest.fixture(scope="module")
+def collector() -> Iterator[Collector]:
+    """Where its traces go."""
+    running = Collector()
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[Product]:
+    """A product of two API processes, traced."""
+    product = Product(tmp_path_factory.mktemp("watched"), SID, API_WORKERS="2", PROVIDER_RATE="200")
+    product.environ |= {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+        "OTEL_BSP_SCHEDULE_DELAY": "200",  # milliseconds
+    }
+    try:
+        product.start()
+        product.put(SID, min_fresh=30, cover_seconds=0)
+        yield product
+    finally:
+        product.close()
+
+
+@pytest.fixture(scope="module")
+def server(watched: Product, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """A Prometheus that scrapes it."""
+    directory = tmp_path_factory.mktemp("prometheus") / "p"
+    with prometheus(directory, f"127.0.0.1:{watched.port}") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def traffic(watched: Product, server: Prometheus) -> None:
+    """Claims, a booking, and a booking of nothing known; all of it counted by now."""
+    slug = ""
+    for n in range(CLAIMS):
+        slug = watched.slug(SID, f"visitor-{n // 2}")  # each comes twice
+    watched.control("book", slug=slug)
+    stray = {"event": "booking_created", "booking": {"sid": "stray", "email": "x@example.com"}}
+    body = json.dumps(stray).encode()
+    sent = watched.api(
+        "POST", "/v1/webhooks/default", content=body, headers=signed(watched, body), key=""
+    )
+    assert sent.status_code == 202
+    wait_until(lambda: server.values("sum(linkpool_claims_total)") == [CLAIMS], 10)
+    wait_until(lambda: server.values('linkpool_webhooks_total{outcome="settled"}'), 15)
+    wait_until(lambda: max(server.values("linkpool_unmatched_events"), default=0) >= 1, 15)
+
+
+def test_every_query_of_the_dashboard_has_data(
+    watched: Product, server: Prometheus, traffic: None
+) -> None:
+    """No panel stands empty while links are claimed, booked and made."""
+    queries = dashboard_queries()
+    assert len(queries) > 20
+
+    def missing() -> list[tuple[str, str]]:
+        watched.slug(SID, os.urandom(4).hex())  # rates need somebody who claims
+        return [(title, expr) for title, expr in queries if not server.values(expr)]
+
+    for _ in range(40):
+        if not (left := missing()):
+            break
+    assert not left
+
+
+def test_the_rules_load_and_nothing_fires_while_all_is_well(
+    server: Prometheus, traffic: None
+) -> None:
+    """Each rule is evaluated without an error, and the alerts know the metrics they read."""
+    rules = [rule for group in server.get("rules")["groups"] for rule in group["rules"]]
+    assert len(rules) == 20
+    wait_until(
+        lambda: all(
+            rule["health"] == "ok"
+            for group in server.get("rules")["groups"]
+            for rule in group["rules"]
+        ),
+        10,
+    )
+    firing = server.get("query", query='ALERTS{alertstate="firing"}')["result"]
+    assert not firing
+    pending = server.get("query", query='ALERTS{alertstate="pending"}')["result"]
+    assert {each["metric"]["alertname"] for each in pending} <= {"LinkpoolUnmatchedEvents"}
+
+
+def exposed(product: Product) -> dict[str, float]:
+    """Every sample of /metrics."""
+    text = product.api("GET", "/metrics", key="").text
+    samples = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+    return {name: float(value) for name, _, value in samples}
+
+
+def total(product: Product, name: str) -> float:
+    """The sum of a metric over its labels."""
+    return sum(v for k, v in exposed(product).items() if re.match(rf"{name}(\{{|$)", k))
+
+
+def test_each_metric_says_what_it_is(watched: Product, traffic: None) -> None:
+    """HELP and TYPE for every family, and no customer and no slug anywhere."""
+    text = watched.api("GET", "/metrics", key="").text
+    families = set(re.findall(r"^# TYPE (\S+) ", text, re.MULTILINE))
+    helped = dict(re.findall(r"^# HELP (\S+) (.+)$", text, re.MULTILINE))
+    assert families == set(helped)
+    assert all(len(words.split()) >= 4 for words in helped.values()), helped
+    assert "visitor-" not in text
+    assert "one-off-" not in text
+
+
+def test_a_trace_goes_through_every_process(
+    watched: Product, collector: Collector, traffic: None
+) -> None:
+    """From the caller's own trace to the claim, its script call and the task that records it;
+    and from a webhook to the task that settles it. A top-up's requests are its children."""
+    trace = os.urandom(16).hex()
+    headers = {"traceparent": f"00-{trace}-{'cd' * 8}-01"}
+
+    def claimed() -> bool:
+        # A hint that is sent already for another claim does not go out twice: try again.
+        body = {"customer_id": os.urandom(4).hex()}
+        watched.api("POST", f"/v1/meetings/{SID}/claims", json=body, headers=headers)
+        return ("worker", "record") in collector.of(trace)
+
+    wait_until(claimed, 20, every=0.7)
+    assert {("api", "claim"), ("api", "claim script")} <= collector.of(trace)
+    slug = watched.slug(SID, "visitor-booked")
+    watched.control("book", slug=slug)
+
+    def settled() -> bool:
+        hooks = [each for each in collector.spans if "/v1/webhooks/" in each["name"]]
+        return any(("worker", "settle") in collector.of(each["trace"]) for each in hooks)
+
+    wait_until(settled, 20)
+    asked = [each for each in collector.spans if each["name"] == "create link"]
+    assert {("worker", "top-up"), ("worker", "add script")} <= collector.of(asked[-1]["trace"])
+    everything = "".join(each["text"] for each in collector.spans)
+    assert {each["service"] for each in collector.spans} == {"linkpool"}
+    assert "visitor-" not in everything
+    assert "one-off-" not in everything.replace("/one-off-links", "")
+
+
+def test_every_line_of_the_logs_is_json(watched: Product, traffic: None) -> None:
+    """Celery's words included; requests with id, route, status and time; nobody's id or link."""
+    watched.api("GET", f"/v1/meetings/{SID}/claims/visitor-1", headers={"X-Request-Id": "mine-7"})
+
+    def lines(part: str) -> list[dict[str, Any]]:
+        text = (watched.data / "logs" / f"{part}.log").read_text("utf-8")
+        return [json.loads(line) for line in text.splitlines()]
+
+    (request,) = wait_until(
+        lambda: [each for each in lines("api") if each.get("request_id") == "mine-7"], 5
+    )
+    assert (request["event"], request["route"], request["meeting"], request["status"]) == (
+        "request", "/v1/meetings/{sid}/claims/{customer_id:path}", SID, 200,
+    )  # fmt: skip
+    assert 0 < request["seconds"] < 10
+    assert any(each["event"] == "topped up" for each in lines("worker"))
+    for part in ("api", "worker", "beat"):
+        assert all({"timestamp", "level", "event"} <= each.keys() for each in lines(part))
+        text = (watched.data / "logs" / f"{part}.log").read_text("utf-8")
+        assert "visitor-" not in text
+        assert "one-off-" not in text
+
+
+def test_counters_never_run_back(watched: Product, traffic: None) -> None:
+    """Not when the API is started anew, and not when the worker is: what a process had
+    counted stays counted, and the sum over all of them goes on."""
+    claims = int(total(watched, "linkpool_claims_total"))
+    watched.slug(SID, "before")
+    wait_until(lambda: total(watched, "linkpool_claims_total") > claims, 5)
+    claims = int(total(watched, "linkpool_claims_total"))
+    asked = total(watched, "linkpool_provider_requests_total")
+    assert claims > CLAIMS
+    assert asked >= 30
+    killed = {part: watched.pid(part) for part in ("api", "worker")}
+    os.kill(killed["api"], signal.SIGTERM)
+    os.kill(killed["worker"], signal.SIGTERM)
+
+    def again() -> bool:
+        alive = {part: watched.pids(part) for part in killed}
+        return all(alive[part] and pid not in alive[part] for part, pid in killed.items())
+
+    def answers() -> bool:
+        try:
+            return watched.api("GET", "/livez").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    wait_until(again, 30)
+    wait_until(answers, 30)
+    assert total(watched, "linkpool_claims_total") == claims
+    assert total(watched, "linkpool_provider_requests_total") >= asked
+    watched.slug(SID, "after")
+    wait_until(lambda: total(watched, "linkpool_claims_total") == claims + 1, 5)

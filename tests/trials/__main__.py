@@ -1,0 +1,71 @@
+"""Runs the trials for as long as one likes: `python -m tests.trials --help`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+
+from tests.trials.catalogue import TRIALS
+from tests.trials.harness.trial import Outcome, Trial, table
+
+
+def main() -> int:
+    """The exit status: 0 if every promise was kept, 1 if not."""
+    options = _options()
+    chosen = [trial for trial in TRIALS if not options.only or trial.number in options.only]
+    if not chosen:
+        sys.stderr.write(f"there is no such trial; there are {_numbers(TRIALS)}\n")
+        return 2
+    ends = time.monotonic() + options.seconds if options.seconds else 0.0
+    outcomes: list[Outcome] = []
+    seed = options.seed
+    while True:
+        for outcome in _round(chosen, seed, full=options.full, size=options.size):
+            outcomes.append(outcome)
+            print(outcome.line(), flush=True)
+            if not outcome.passed:
+                print(outcome.complaints(), flush=True)
+            if ends and time.monotonic() > ends:
+                break
+        seed += 1
+        if time.monotonic() >= ends:
+            break
+    text = table(outcomes, {trial.number: trial.title for trial in TRIALS})
+    print(f"\n{text}")
+    if options.table:
+        Path(options.table).write_text(text + "\n", "utf-8")
+    return 0 if all(outcome.passed for outcome in outcomes) else 1
+
+
+def _round(trials: list[Trial], seed: int, *, full: bool, size: int | None) -> Iterator[Outcome]:
+    """Each trial once; those that follow each other on the same stage share it."""
+    for stage_of, same in groupby(trials, key=lambda trial: trial.stage):
+        with stage_of(seed) as stage:
+            for trial in same:
+                yield trial.on(stage, seed, size or (trial.full if full else trial.bounded) or 40)
+
+
+def _numbers(trials: list[Trial]) -> str:
+    return ", ".join(trial.number for trial in trials)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.trials", description=__doc__)
+    parser.add_argument("--only", type=lambda text: text.split(","), help="e.g. 6,7,chaos")
+    parser.add_argument("--seed", type=int, default=1, help="of the first round (1)")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--full", action="store_true", help="in the sizes of the table")
+    length.add_argument(
+        "--seconds", type=float, default=0.0, help="round after round, each with its own seed"
+    )
+    length.add_argument("--size", type=int, help="operations or faults, as the trial counts them")
+    parser.add_argument("--table", metavar="FILE", help="where the Markdown table goes as well")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

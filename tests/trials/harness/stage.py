@@ -1,0 +1,404 @@
+"""Real parts on this machine, each a process that can be killed, with proxies between them.
+
+Every API server is one process with a port of its own, so that an answer tells who gave it:
+promise 4 depends on whether that very process outlived Redis.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import sqlite3
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+import httpx
+import redis
+
+from bench.processes import PYTHON, Process
+from pool.compose import Parts, compose
+from pool.keys import Scope, make_key
+from pool.links import Link, State
+from pool.logs import configure_logging
+from pool.meetings import Meeting
+from pool.settings import PREFIX, Settings, load
+from pool.starting import prepare
+from pool.store import keys
+from pool.up import ports
+from pool.up.redis_server import RedisServer, redis_url
+from tests.trials.harness.answers import Tape
+from tests.trials.harness.checker import Budget, Evidence, Outage, Stock
+from tests.trials.harness.crowd import until
+from tests.trials.harness.forgetting import Forgetting
+from tests.trials.harness.proxy import Proxy
+
+T = TypeVar("T")
+SANDBOX_KEY = "sandbox-key"
+WEBHOOK_SECRET = "webhook-secret"
+QUIET_SECONDS = 45.0
+
+
+class Server:
+    """One API process; its port is its name."""
+
+    def __init__(self, process: Process, port: int) -> None:
+        self.process = process
+        self.port = port
+        self.died_at: list[float] = []
+
+    def kill(self) -> None:
+        """kill -9."""
+        self.died_at.append(time.time())
+        self.process.stop(signal.SIGKILL)
+
+    def start(self) -> None:
+        """Starts it; returns once it listens."""
+        self.process.start()
+
+
+class Stage:
+    """Redis, a ledger on SQLite, and as many servers, workers and sandboxes as are started.
+
+    Nothing runs before it is asked for but Redis. `settings` are linkpool's, without prefix.
+    """
+
+    def __init__(self, *, seed: int = 0, proxied: bool = True, **settings: str) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="linkpool-trial-"))
+        self.seed = seed
+        self.redis_server = RedisServer(self.directory / "redis", timeout_seconds=60.0)
+        self.redis_line = Proxy(self.redis_server.port, seed=seed) if proxied else None
+        self.sandbox_port = ports.choose()
+        self.provider_line = Proxy(self.sandbox_port, seed=seed)
+        self.servers: list[Server] = []
+        self.worker: Process | None = None
+        self.beat: Process | None = None
+        self.sandbox: Process | None = None
+        self.key = ""
+        self.outages: list[Outage] = []
+        self.stock_seen: list[Stock] = []
+        self.forgotten_seconds = 0.0  # the most that Redis was made to forget
+        self._forgetting = Forgetting(self.redis_server.directory)
+        self.stocked: set[str] = set()  # slugs that were put into pools by hand
+        self.pool = ThreadPoolExecutor(8)
+        self._set = settings
+        self._client: Any = None
+        self._http = httpx.Client(timeout=20, trust_env=False)
+
+    # -- life ----------------------------------------------------------------------
+
+    def __enter__(self) -> Stage:
+        try:
+            self.redis_server.start()
+            configure_logging(log_format="console", log_level="error")
+            asyncio.run(prepare(self.settings(), []))
+
+            async def add_key(parts: Parts) -> None:
+                self.key, kept = make_key(frozenset({Scope.CLAIM.value}), None, "trials")
+                await parts.ledger.keys.add(kept)
+
+            self.work(add_key)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends everything and removes the directory."""
+        for server in self.servers:
+            server.process.stop(signal.SIGKILL)
+        for process in (self.beat, self.worker, self.sandbox):
+            if process is not None:
+                process.stop(signal.SIGKILL)
+        if self._client is not None:
+            self._client.close()
+        self._http.close()
+        self._forgetting.close()
+        self.redis_server.kill()
+        if self.redis_line is not None:
+            self.redis_line.close()
+        self.provider_line.close()
+        self.pool.shutdown(cancel_futures=True)
+        if not os.environ.get("LINKPOOL_TRIALS_KEEP"):
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    # -- settings ------------------------------------------------------------------
+
+    def redis_url(self, database: int = 0, *, proxied: bool = True) -> str:
+        """Where Redis is for the product; without `proxied`, for those who look behind it."""
+        if proxied and self.redis_line is not None:
+            return redis_url(self.redis_line.port, self.redis_server.password, database)
+        return self.redis_server.url(database)
+
+    @property
+    def ledger(self) -> Path:
+        """The SQLite file."""
+        return self.directory / "ledger.sqlite3"
+
+    def environ(self, part: str, *, proxied: bool = True, **more: object) -> dict[str, str]:
+        """The environment of a process of linkpool."""
+        ours = {
+            "REDIS_URL": self.redis_url(proxied=proxied),
+            "BROKER_URL": self.redis_url(1, proxied=proxied),
+            "DATABASE_URL": f"sqlite:///{self.ledger}",
+            "DATA_DIR": str(self.directory / part),
+            "SECRET_KEY": "the secret key of the trials",
+            "NEETOCAL_SUBDOMAIN": "sandbox",
+            "NEETOCAL_API_KEY": SANDBOX_KEY,
+            "NEETOCAL_WEBHOOK_SECRET": WEBHOOK_SECRET,
+            "NEETOCAL_BASE_URL": f"http://127.0.0.1:{self.provider_line.port}",
+            "NEETOCAL_REF_FIELD": "ref",
+            "SWEEP_SECONDS": "0.5",
+            "PROVIDER_RATE": "300",
+            "LOG_LEVEL": "warning",
+        }
+        ours |= self._set | {name: str(value) for name, value in more.items()}
+        rest = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+        return rest | {PREFIX + name: value for name, value in ours.items()}
+
+    def settings(self) -> Settings:
+        """The settings of this process, which reaches Redis past the proxy."""
+        return load(self.environ("trial", proxied=False))
+
+    def work(self, work: Callable[[Parts], Awaitable[T]]) -> T:
+        """Runs a coroutine on the product's own parts, past the proxies."""
+
+        async def call() -> T:
+            async with compose(self.settings()) as parts:
+                return await work(parts)
+
+        return asyncio.run(call())
+
+    # -- parts ---------------------------------------------------------------------
+
+    def start_servers(self, count: int) -> list[Server]:
+        """Starts API servers, all at once; those that run already stay."""
+        new = []
+        while len(self.servers) < count:
+            port = ports.choose()
+            name = f"api-{len(self.servers)}"
+            environ = self.environ(name, API_WORKERS=1, HOST="127.0.0.1", PORT=port)
+            process = Process(
+                [PYTHON, "-m", "pool.api"], self.log(name), environ=environ, port=port
+            )
+            self.servers.append(Server(process, port))
+            new.append(self.servers[-1])
+        list(self.pool.map(Server.start, new))
+        return self.servers
+
+    def start_worker(self) -> None:
+        """Starts a Celery worker and beat; returns once a sweep ran."""
+        environ = self.environ("worker")
+        self.worker = Process(
+            [PYTHON, "-m", "worker", "worker"], self.log("worker"), environ=environ
+        )
+        self.beat = Process([PYTHON, "-m", "worker", "beat"], self.log("beat"), environ=environ)
+        started_at = time.time()
+        self.worker.start()
+        self.beat.start()
+        until(lambda: self.swept_at() > started_at, 60, "a worker sweeps")
+
+    def swept_at(self) -> float:
+        """When a worker last swept, in seconds since 1970."""
+        return float(self.redis.get(keys.HEARTBEAT) or 0) / 1000
+
+    def kill_worker(self) -> None:
+        """kill -9 of the worker and its children; it is started again."""
+        assert self.worker is not None
+        self.worker.stop(signal.SIGKILL)
+        self.worker.start()
+
+    def start_sandbox(self, *flags: str) -> None:
+        """Starts the provider's stand-in; what it made it knows again after a restart."""
+        command = [PYTHON, "-m", "sandbox", "--port", str(self.sandbox_port), "--any-meeting"]
+        command += ["--api-key", SANDBOX_KEY, "--webhook-secret", WEBHOOK_SECRET]
+        # Its links must begin with the address that the product knows it by.
+        command += ["--public-url", f"http://127.0.0.1:{self.provider_line.port}"]
+        command += ["--state-file", str(self.directory / "sandbox.jsonl")]
+        if self.servers:
+            hook = f"http://127.0.0.1:{self.servers[0].port}/v1/webhooks/default"
+            command += ["--webhook-url", hook]
+        self.sandbox = Process([*command, *flags], self.log("sandbox"), port=self.sandbox_port)
+        self.sandbox.start()
+
+    def log(self, name: str) -> Path:
+        """Where a process writes."""
+        return self.directory / f"{name}.log"
+
+    @property
+    def server_ports(self) -> list[int]:
+        """Where the API answers."""
+        return [server.port for server in self.servers]
+
+    # -- the sandbox ---------------------------------------------------------------
+
+    def control(self, method: str, what: str, **request: Any) -> dict[str, Any]:
+        """One of the sandbox's own calls."""
+        url = f"http://127.0.0.1:{self.sandbox_port}/_control/{what}"
+        answer = self._http.request(method, url, **request)
+        assert answer.is_success, answer.text
+        found: dict[str, Any] = answer.json()
+        return found
+
+    def knobs(self, **changes: Any) -> None:
+        """Turns knobs of the sandbox."""
+        self.control("PATCH", "knobs", json=changes)
+
+    def calls(self) -> list[float]:
+        """When the provider was asked for links, in seconds since 1970; the last 2,000."""
+        return [float(call["at"]) for call in self.control("GET", "calls")["calls"]]
+
+    # -- Redis ---------------------------------------------------------------------
+
+    @property
+    def redis(self) -> Any:
+        """A blocking client of Redis, past the proxy."""
+        if self._client is None:
+            self._client = redis.Redis.from_url(self.redis_server.url(), socket_timeout=60)
+        return self._client
+
+    @property
+    def broker(self) -> Any:
+        """A blocking client of the broker's database, past the proxy."""
+        return redis.Redis.from_url(self.redis_server.url(1), socket_timeout=60)
+
+    def kill_redis(self, *, down_seconds: float = 0.0, forget_seconds: float = 0.0) -> Outage:
+        """kill -9, and up again from what it had written so long before."""
+        died_at = time.time()
+        self.redis_server.kill()
+        if forget_seconds:
+            self.forgotten_seconds = max(
+                self.forgotten_seconds, self._forgetting.forget(forget_seconds)
+            )
+        time.sleep(down_seconds)
+        self.redis_server.start()
+        outage = Outage(died_at, time.time())
+        self.outages.append(outage)
+        return outage
+
+    def level(self, meeting: str) -> int:
+        """How many links are in a pool."""
+        return int(self.redis.zcard(keys.fresh(meeting)))
+
+    def saw_stock(self, meeting: str, bound: int) -> int:
+        """Looks at a level for the checker: at most `bound` (target + calls in flight) now."""
+        fresh = self.level(meeting)
+        self.stock_seen.append(Stock(meeting, fresh, bound))
+        return fresh
+
+    # -- meetings and stock --------------------------------------------------------
+
+    def open(self, meeting: Meeting, links: int = 0) -> str:
+        """Puts a meeting into the ledger, opens its pool, and stocks it; its SID."""
+
+        async def put(parts: Parts) -> None:
+            await parts.ledger.meetings.put(meeting)
+            await parts.store.published.put([meeting])
+            await parts.fence.recover(meeting.sid, grace_seconds=0.0)
+
+        self.work(put)
+        if links:
+            self.stock(meeting.sid, links)
+        return meeting.sid
+
+    def stock(self, sid: str, count: int) -> None:
+        """Puts links that no provider made into a pool: rows first, by the product's own way."""
+
+        async def fill(parts: Parts) -> None:
+            epoch = (await parts.store.look([sid]))[0].epoch
+            first = len(self.stocked)
+            slugs = [f"one-off-{first + number:012x}" for number in range(count)]
+            self.stocked.update(slugs)
+            now = datetime.now(UTC)
+            for start in range(0, count, 500):
+                part = slugs[start : start + 500]
+                links = [
+                    Link(slug, f"https://sandbox/{slug}", sid, State.FRESH, "pool", epoch, now)
+                    for slug in part
+                ]
+                assert len(await parts.ledger.links.insert_fresh(links)) == len(part)
+                await parts.store.add(sid, epoch, part, int(time.time() * 1000))
+
+        self.work(fill)
+
+    # -- the end -------------------------------------------------------------------
+
+    def rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        """What a query finds in the ledger's file."""
+        with closing(sqlite3.connect(f"file:{self.ledger}?mode=ro", uri=True, timeout=30)) as at:
+            return at.execute(sql, values).fetchall()
+
+    def quiet(self, *sids: str, seconds: float = QUIET_SECONDS) -> None:
+        """Waits until every fence stands and every claim and webhook is worked on."""
+
+        async def still(parts: Parts) -> bool:
+            levels = await parts.store.look(sids)
+            standing = all(level.fence == "stands" and not level.backlog for level in levels)
+            if standing and self.worker is None:
+                return True
+            return standing and not self.rows("SELECT 1 FROM inbox WHERE state = 'pending'")
+
+        if self.worker is None:
+            self.work(lambda parts: _record_all(parts, sids))
+        # An answer given just before a fence fell is asserted again some time after it.
+        recent = [outage for outage in self.outages if time.time() - outage.back_at < 3]
+        if recent:
+            time.sleep(3 - (time.time() - recent[-1].back_at))
+
+        def quiet() -> bool:
+            with suppress(Exception):
+                return self.work(still)
+            return False
+
+        until(quiet, seconds, "every claim is recorded")
+
+    def evidence(self, tape: Tape, *sids: str, budget: Budget | None = None) -> Evidence:
+        """What there is to judge, once all is quiet."""
+        self.quiet(*sids)
+        # In this order: top-up may be at work, and gives each link a row before it is pooled.
+        pools = {
+            sid: frozenset(slug.decode() for slug in self.redis.zrange(keys.fresh(sid), 0, -1))
+            for sid in sids
+        }
+        ledger = self.directory / "evidence.sqlite3"
+        with closing(sqlite3.connect(self.ledger)) as now, closing(sqlite3.connect(ledger)) as copy:
+            now.backup(copy)
+        provider = None
+        if self.sandbox is not None:
+            links = self.control("GET", "links")["links"]
+            provider = frozenset(link["slug"] for link in links) | self.stocked
+        deaths: dict[int, list[float]] = defaultdict(list)
+        for server in self.servers:
+            deaths[server.port] += server.died_at
+        return Evidence(
+            tape=tape,
+            ledger=ledger,
+            pools=pools,
+            provider=provider,
+            stock=tuple(self.stock_seen),
+            budget=budget,
+            outages=tuple(self.outages),
+            deaths=deaths,
+        )
+
+
+async def _record_all(parts: Parts, sids: tuple[str, ...]) -> None:
+    for sid in sids:
+        await parts.recorder.record(sid)

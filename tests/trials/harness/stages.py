@@ -1,0 +1,18 @@
+"""The stage that most trials share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.trials.harness.stage import Stage
+
+
+@contextmanager
+def ordinary(seed: int, *, servers: int = 2) -> Iterator[Stage]:
+    """Redis and the provider behind proxies, some API servers, a provider, a worker, a beat."""
+    with Stage(seed=seed) as stage:
+        stage.start_servers(servers)
+        stage.start_sandbox()
+        stage.start_worker()
+        yield stage

@@ -1,0 +1,58 @@
+"""The stages of the trials that need more than API servers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.trials.harness.clock import Clock
+from tests.trials.harness.stage import Stage
+
+# A provider that fails is probed every second instead of every minute.
+PROBE_SECONDS = 1.0
+_PATIENCE = {"PROBE_SECONDS": "1", "PROVIDER_TIMEOUT_SECONDS": "1", "DIRECT_TIMEOUT_SECONDS": "1"}
+
+
+@contextmanager
+def whole(seed: int) -> Iterator[Stage]:
+    """Everything runs: two API servers, a worker, a beat and a provider."""
+    with Stage(seed=seed, **_PATIENCE) as stage:
+        stage.start_servers(2)
+        stage.start_sandbox()
+        stage.start_worker()
+        yield stage
+
+
+@contextmanager
+def without_worker(seed: int) -> Iterator[Stage]:
+    """One API server and a provider; the trial brings its own workers."""
+    with Stage(seed=seed, **_PATIENCE) as stage:
+        stage.start_servers(1)
+        stage.start_sandbox()
+        yield stage
+
+
+@contextmanager
+def nothing_yet(seed: int) -> Iterator[Stage]:
+    """Redis and a ledger; the trial starts the rest."""
+    with Stage(seed=seed, **_PATIENCE) as stage:
+        yield stage
+
+
+class ClockedStage(Stage):
+    """A stage whose parts run by one clock that can be set."""
+
+    clock: Clock
+
+
+@contextmanager
+def clocked(seed: int) -> Iterator[ClockedStage]:
+    """Everything runs, all but the provider by a clock of their own."""
+    with ClockedStage(seed=seed, **_PATIENCE) as stage:
+        stage.clock = Clock(stage.directory)
+        with stage.clock.worn():
+            stage.redis_server.restart()
+            stage.start_servers(1)
+            stage.start_worker()
+        stage.start_sandbox()
+        yield stage

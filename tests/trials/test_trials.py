@@ -1,0 +1,41 @@
+"""Every trial in the size that a test suite has time for; `python -m tests.trials` runs more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from tests.trials.catalogue import TRIALS
+from tests.trials.harness.trial import Trial
+
+SEED = 1
+
+
+@pytest.fixture(scope="module")
+def stage_of() -> Iterator[Callable[[Trial], Any]]:
+    """The stage of a trial; the next trial on the same one finds it running."""
+    with ExitStack() as open_stage:
+        standing: dict[Any, Any] = {}
+
+        def get(trial: Trial) -> Any:
+            if trial.stage not in standing:
+                open_stage.close()
+                standing.clear()
+                standing[trial.stage] = open_stage.enter_context(trial.stage(SEED))
+            return standing[trial.stage]
+
+        yield get
+
+
+@pytest.mark.parametrize(
+    "trial", [pytest.param(trial, id=trial.number) for trial in TRIALS if trial.bounded]
+)
+def test_trial(trial: Trial, stage_of: Callable[[Trial], Any]) -> None:
+    """The promises are kept, and the trial did to them what it says."""
+    outcome = trial.on(stage_of(trial), SEED, trial.bounded)
+    print(f"\n  {outcome.line()}")
+    assert outcome.operations > 0
+    assert outcome.passed, outcome.complaints()

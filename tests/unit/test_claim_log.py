@@ -1,0 +1,68 @@
+"""What the log says of claims."""
+
+from __future__ import annotations
+
+import structlog
+from prometheus_client import CollectorRegistry, Histogram
+
+from pool.api.claim_log import ClaimLog
+from pool.api.tally import HistogramTally
+
+
+class Clock:
+    """Seconds, moved by hand."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_claims_that_went_well_leave_no_line() -> None:
+    """Nor do those of a meeting that somebody paused."""
+    with structlog.testing.capture_logs() as lines:
+        ClaimLog(Clock()).note({("m", "new"): 5, ("m", "reused"): 2, ("m", "paused"): 9}, 0)
+    assert lines == []
+
+
+def test_trouble_is_said_at_once_and_then_every_ten_seconds() -> None:
+    """With all that happened meanwhile, by meeting and outcome."""
+    clock = Clock()
+    claims = ClaimLog(clock)
+    with structlog.testing.capture_logs() as lines:
+        claims.note({("m", "empty"): 1}, 0)
+        assert lines == [
+            {"event": "claims got no link", "log_level": "warning", "meeting": "m", "empty": 1}
+        ]
+        for _ in range(3):
+            clock.now += 3
+            claims.note({("m", "empty"): 1, ("n", "error"): 2}, 4)
+        assert len(lines) == 1
+        clock.now += 1
+        claims.note({}, 0)
+    said = [{k: v for k, v in line.items() if k != "log_level"} for line in lines[1:]]
+    assert said == [
+        {"event": "claims got no link", "meeting": "n", "error": 6},
+        {"event": "claims got no link", "meeting": "m", "empty": 3},
+        {"event": "slow claims", "claims": 12, "over_seconds": 0.25},
+    ]
+
+
+def test_a_thousand_meetings_in_trouble_are_a_few_lines() -> None:
+    """The worst twenty by name, the others as a number."""
+    with structlog.testing.capture_logs() as lines:
+        ClaimLog(Clock()).note({(f"m{n}", "empty"): n + 1 for n in range(1000)}, 0)
+    assert [line.get("meeting") for line in lines][:2] == ["m999", "m998"]
+    assert len(lines) == 21
+    assert (lines[-1]["other_meetings"], lines[-1]["claims"]) == (980, sum(range(1, 981)))
+
+
+def test_a_tally_knows_how_many_were_slow() -> None:
+    """Those above the bound, not those at it, since the last flush."""
+    histogram = Histogram("h", "seconds", buckets=(0.1, 0.25, 1), registry=CollectorRegistry())
+    tally = HistogramTally(histogram)
+    for seconds in (0.01, 0.25, 0.26, 0.9, 7):
+        tally.observe(seconds)
+    assert tally.above(0.25) == 3
+    tally.flush()
+    assert tally.above(0.25) == 0

@@ -1,0 +1,316 @@
+"""Notices: one when a trouble starts, one when it has ended, whoever looks and how often."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import replace
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from pool import alerts
+from pool.errors import NotifyFailed
+from pool.meetings import Meeting
+from pool.notices import HOLDS_SECONDS, Kind, Notice, Reading, Sign, Standing, step
+from pool.notifier import ATTEMPTS, Notifier
+from pool.store import keys
+from pool.store.alerts import NOTICES_LIMIT
+from pool.store.records import Block, Level, Totals
+from tests.any_redis import AnyRedis
+
+URL = "https://hooks.example.com/services/secret"
+NOTICE = Notice("empty pool", "demo", True, "the pool of <demo> & co is empty", 1_700_000_000_000)
+
+
+def reading(sign: Sign, kind: Kind = Kind.LOW) -> Reading:
+    return Reading(kind, "demo", sign, f"it is {sign}")
+
+
+def told(kind: Kind, *signs: tuple[float, Sign]) -> list[tuple[float, bool]]:
+    """When readings at these seconds lead to notices, and whether of a start."""
+    standing, notices = None, []
+    for seconds, sign in signs:
+        standing, notice = step(standing, reading(sign, kind), round(seconds * 1000))
+        if notice:
+            notices.append((seconds, notice.started))
+    return notices
+
+
+# -- when ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_each_trouble_is_told_once_when_it_starts_and_once_when_it_ends(kind: Kind) -> None:
+    """After it held for its time, and then no more however long it stands."""
+    start, end = HOLDS_SECONDS[kind]
+    there: list[tuple[float, Sign]] = [(float(second), "there") for second in range(200)]
+    over: list[tuple[float, Sign]] = [(float(200 + second), "over") for second in range(200)]
+    assert told(kind, *there, *over) == [(start, True), (200 + end, False)]
+
+
+def test_what_comes_and_goes_is_not_told() -> None:
+    """Neither a start that does not last, nor an end that does not."""
+    assert told(Kind.LOW, (0, "there"), (10, "over"), (14, "there"), (20, "between")) == []
+    lasting: list[tuple[float, Sign]] = [(0, "there"), (15, "there")]
+    flicker: list[tuple[float, Sign]] = [
+        (20, "over"), (79, "over"), (80, "there"), (81, "over"), (140, "over"), (141, "over"),
+    ]  # fmt: skip
+    assert told(Kind.LOW, *lasting, *flicker) == [(15, True), (141, False)]
+
+
+def test_between_the_levels_nothing_changes() -> None:
+    """That is what two levels are for."""
+    assert told(Kind.EMPTY, (0, "there"), (10, "there"), (20, "between"), (30, "there")) == [
+        (10, True)
+    ]
+    assert step(None, reading("between"), 0) == (None, None)
+
+
+def test_a_clock_set_back_does_not_hold_a_notice_for_ever() -> None:
+    """The time counts anew from there."""
+    standing, _ = step(None, reading("there"), 10_000_000)
+    standing, _ = step(standing, reading("there"), 1_000)
+    assert step(standing, reading("there"), 16_000)[1] is not None
+
+
+# -- what ----------------------------------------------------------------------------
+
+MEETING = Meeting("demo", min_fresh=50)
+LEVEL = Level("demo", 50, "stands", "", 0, 0.0, None, None, 0, Totals())
+
+
+def signs(level: Level, meeting: Meeting = MEETING) -> dict[Kind, Sign]:
+    """What is read off one pool, whose troubles all stood until now."""
+    standing = [f"{kind}:demo" for kind in Kind]
+    found = alerts.pool_readings({"demo": meeting}, [level], {"demo": 50}, standing)
+    return {each.kind: each.sign for each in found}
+
+
+def test_an_empty_pool_is_there_until_it_is_half_full_again() -> None:
+    """Paused is a choice; recovering has a notice of its own."""
+    empty = replace(LEVEL, fresh=0)
+    assert signs(empty)[Kind.EMPTY] == "there"
+    assert signs(replace(LEVEL, fresh=24))[Kind.EMPTY] == "between"
+    assert signs(replace(LEVEL, fresh=25))[Kind.EMPTY] == "over"
+    assert signs(empty, replace(MEETING, paused=True))[Kind.EMPTY] == "over"
+    assert signs(replace(empty, fence="fallen"))[Kind.EMPTY] == "between"
+
+
+def test_a_low_runway_is_there_until_it_is_long_again() -> None:
+    """A pool at its target is not low, however fast claims come."""
+    assert signs(replace(LEVEL, fresh=40, claims_per_second=1.0))[Kind.LOW] == "there"
+    assert signs(replace(LEVEL, fresh=40, claims_per_second=0.2))[Kind.LOW] == "between"
+    assert signs(replace(LEVEL, fresh=40, claims_per_second=0.1))[Kind.LOW] == "over"
+    assert signs(replace(LEVEL, fresh=50, claims_per_second=9.0))[Kind.LOW] == "over"
+    assert signs(replace(LEVEL, fresh=0, claims_per_second=1.0))[Kind.LOW] == "between"
+
+
+def test_of_pools_that_are_well_nothing_is_read() -> None:
+    """Ten thousand of them cost no message and no memory."""
+    assert list(alerts.pool_readings({"demo": MEETING}, [LEVEL], {"demo": 50}, [])) == []
+
+
+def test_blocks_lag_unmatched_bookings_fences_and_workers_are_read() -> None:
+    """Each with a level that raises it and one that ends it."""
+    block = Block("401: the API key is not accepted", 0, 0)
+    assert signs(replace(LEVEL, block=block))[Kind.BLOCKED] == "there"
+    assert "API key" in alerts.blocked("w", "workspace w", block).text
+    assert alerts.blocked("w", "workspace w", None).sign == "over"
+    lags: list[Sign] = [alerts.lag(claims).sign for claims in (1_000, 999, 101, 100, 0)]
+    assert lags == ["there", "between", "between", "over", "over"]
+    assert [alerts.unmatched(events).sign for events in (1, 0)] == ["there", "over"]
+    fences = [alerts.fence(*seen).sign for seen in ((1, False), (0, True), (0, False))]
+    assert fences == ["there", "there", "over"]
+    silent = [alerts.worker(seconds, 5.0).sign for seconds in (31, 30, 10, 9)]
+    assert silent == ["there", "between", "between", "over"]
+    assert alerts.worker(100, 60).sign == "over", "whoever sweeps seldom is not stuck"
+
+
+# -- telling it once -------------------------------------------------------------------
+
+
+async def observe(redis: AnyRedis, sign: Sign, now_ms: int, kind: Kind = Kind.BLOCKED) -> int:
+    store = redis.another_store()
+    outbox = await store.alerts.look(now_ms)
+    return await store.alerts.observe(outbox, [reading(sign, kind)], now_ms)
+
+
+async def waiting(redis: AnyRedis) -> list[bool]:
+    """Of the notices that wait, whether each is of a start."""
+    texts = await redis.bare.lrange(keys.NOTICES, 0, -1)
+    return [json.loads(text)["started"] for text in texts]
+
+
+async def test_several_observers_tell_once(fake_redis: AnyRedis) -> None:
+    """Also those that looked at the same moment; what stands outlives every process."""
+    assert sum(await asyncio.gather(*(observe(fake_redis, "there", 1) for _ in range(8)))) == 1
+    assert await observe(fake_redis, "there", 1_000) == 0
+    assert await waiting(fake_redis) == [True]
+    await observe(fake_redis, "over", 2_000)
+    ends = [observe(fake_redis, "over", 40_000) for _ in range(8)]
+    assert sum(await asyncio.gather(*ends)) == 1
+    assert await waiting(fake_redis) == [True, False]
+    assert (await fake_redis.store.alerts.look(0)).standing == {}
+
+
+async def test_an_observer_that_looked_too_early_changes_nothing(fake_redis: AnyRedis) -> None:
+    """Between its look and its word another told of it."""
+    store = fake_redis.store
+    stale = await store.alerts.look(1)
+    assert await observe(fake_redis, "there", 1) == 1
+    assert await store.alerts.observe(stale, [reading("there", Kind.BLOCKED)], 2) == 0
+    assert await waiting(fake_redis) == [True]
+
+
+async def test_notices_are_bounded(fake_redis: AnyRedis) -> None:
+    """While nobody takes them, the oldest go."""
+    store = fake_redis.store
+    for number in range(NOTICES_LIMIT + 5):
+        outbox = await store.alerts.look(number)
+        one = Reading(Kind.BLOCKED, f"m{number}", "there", "x")
+        await store.alerts.observe(outbox, [one], number)
+    texts = await fake_redis.bare.lrange(keys.NOTICES, 0, -1)
+    assert len(texts) == NOTICES_LIMIT
+    assert json.loads(texts[-1])["about"] == f"m{NOTICES_LIMIT + 4}"
+
+
+async def test_a_fence_that_fell_and_was_recovered_between_two_sweeps_is_seen(
+    fake_redis: AnyRedis,
+) -> None:
+    """Recovery takes less time than sweeps are apart."""
+    assert not (await fake_redis.store.alerts.look(0)).fence_fell
+    await fake_redis.store.alerts.fence_fell()
+    assert (await fake_redis.store.alerts.look(0)).fence_fell
+
+
+# -- sending ---------------------------------------------------------------------------
+
+
+class Receiver:
+    """The other side: what it got, and how it answers."""
+
+    def __init__(self, answer: Callable[[], httpx.Response]) -> None:
+        self.answer = answer
+        self.got: list[dict[str, object]] = []
+
+    async def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.got.append(json.loads(request.content))
+        return self.answer()
+
+
+def notifier(redis: AnyRedis, receiver: Receiver) -> Notifier:
+    return Notifier(SecretStr(URL), redis.another_store(), transport=httpx.MockTransport(receiver))
+
+
+def fails(status: int) -> Callable[[], httpx.Response]:
+    return lambda: httpx.Response(status)
+
+
+async def put_off(redis: AnyRedis) -> None:
+    """The time of the next attempt has come."""
+    await redis.bare.hset(keys.NOTICES_RETRY, "not_before", 0)
+
+
+def test_a_notice_is_as_slack_takes_it() -> None:
+    """A text with its three characters escaped, a colour, and fields for programs."""
+    body = NOTICE.body()
+    assert body["text"] == ":red_circle: linkpool: the pool of &lt;demo&gt; &amp; co is empty"
+    [attachment] = body["attachments"]
+    assert attachment["color"] == "danger"
+    assert [(field["title"], field["value"]) for field in attachment["fields"]] == [
+        ("Alert", "empty pool"),
+        ("About", "demo"),
+        ("State", "started"),
+    ]
+
+
+async def test_notices_arrive_in_order_and_once(fake_redis: AnyRedis) -> None:
+    """However many send at the same time."""
+    receiver = Receiver(lambda: httpx.Response(200))
+    await observe(fake_redis, "there", 1)
+    await observe(fake_redis, "over", 2)
+    await observe(fake_redis, "over", 40_000)
+    senders = [notifier(fake_redis, receiver) for _ in range(4)]
+    sent = await asyncio.gather(*(sender.deliver() for sender in senders))
+    assert sorted(sent) == [0, 0, 0, 2]
+    assert [body["text"] for body in receiver.got] == [
+        ":red_circle: linkpool: it is there",
+        ":large_green_circle: linkpool: it is over",
+    ]
+    assert not (await fake_redis.store.alerts.look(10**13)).due
+    for sender in senders:
+        await sender.close()
+
+
+async def test_a_receiver_that_is_down_is_tried_a_bounded_number_of_times(
+    fake_redis: AnyRedis,
+) -> None:
+    """Later each time, not at once; then the notice is given up."""
+    receiver = Receiver(fails(503))
+    await observe(fake_redis, "there", 1)
+    sender = notifier(fake_redis, receiver)
+    for attempt in range(1, ATTEMPTS + 1):
+        assert await sender.deliver() == 0
+        assert await sender.deliver() == 0, "it is not due yet"
+        assert len(receiver.got) == attempt
+        await put_off(fake_redis)
+    assert await waiting(fake_redis) == []
+    assert await sender.deliver() == 0
+    assert len(receiver.got) == ATTEMPTS
+    await sender.close()
+
+
+async def test_a_receiver_that_comes_back_gets_what_waited(fake_redis: AnyRedis) -> None:
+    """In order; the attempts of one notice do not count for the next."""
+    receiver = Receiver(fails(503))
+    for kind in (Kind.BLOCKED, Kind.WORKER):
+        await observe(fake_redis, "there", 1, kind)
+    sender = notifier(fake_redis, receiver)
+    await sender.deliver()
+    receiver.answer, receiver.got = lambda: httpx.Response(204), []
+    await put_off(fake_redis)
+    assert await sender.deliver() == 2
+    titles = [body["attachments"][0]["fields"][0]["value"] for body in receiver.got]  # type: ignore[index]
+    assert titles == ["blocked provider", "stuck worker"]
+    assert await fake_redis.bare.exists(keys.NOTICES_RETRY) == 0
+    await sender.close()
+
+
+@pytest.mark.parametrize(("status", "final"), [(404, True), (301, True), (429, False)])
+async def test_what_the_receiver_refuses_for_good_is_not_repeated(
+    fake_redis: AnyRedis, status: int, final: bool
+) -> None:
+    """A wrong address stays wrong; too many requests do not. No redirect is followed."""
+    receiver = Receiver(fails(status))
+    await observe(fake_redis, "there", 1)
+    sender = notifier(fake_redis, receiver)
+    await sender.deliver()
+    assert (await waiting(fake_redis) == []) is final
+    assert len(receiver.got) == 1
+    await sender.close()
+
+
+@pytest.mark.parametrize(
+    "answer", [fails(500), lambda: (_ for _ in ()).throw(httpx.ConnectError(f"to {URL}"))]
+)
+async def test_failures_never_tell_the_address(
+    fake_redis: AnyRedis, answer: Callable[[], httpx.Response]
+) -> None:
+    """It is a secret: whoever has it may write there."""
+    sender = notifier(fake_redis, Receiver(answer))
+    with pytest.raises(NotifyFailed) as failed:
+        await sender.send(NOTICE)
+    assert "hooks.example.com" not in str(failed.value)
+    assert failed.value.__cause__ is None
+    await sender.close()
+
+
+def test_standing_is_kept_as_it_was() -> None:
+    """What is compared in Redis is text: it must not depend on who wrote it."""
+    import msgspec
+
+    text = msgspec.json.encode(Standing(True, None))
+    assert msgspec.json.encode(msgspec.json.decode(text, type=Standing)) == text

@@ -1,0 +1,50 @@
+"""Task `notify`, and what each sweep takes note of for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+import structlog
+
+from pool import alerts
+from pool.compose import Parts
+from pool.errors import LinkpoolError
+from pool.meetings import Meeting
+from pool.recorder import to_ms
+from pool.store.records import Level
+
+log = structlog.get_logger()
+
+
+async def observe(
+    parts: Parts,
+    meetings: Mapping[str, Meeting],
+    levels: Sequence[Level],
+    targets: Mapping[str, int],
+) -> bool:
+    """Takes note of all troubles; whether notices are due. Never keeps a sweep from its work."""
+    if parts.notifier is None:
+        return False
+    try:
+        now_ms = to_ms(datetime.now(UTC))
+        outbox = await parts.store.alerts.look(now_ms)
+        readings = [
+            *alerts.pool_readings(meetings, levels, targets, outbox.standing),
+            alerts.lag(sum(level.backlog for level in levels)),
+            alerts.unmatched(await parts.ledger.inbox.count("unmatched")),
+            alerts.fence(sum(level.fence == "fallen" for level in levels), outbox.fence_fell),
+            alerts.worker(0.0, parts.settings.sweep_seconds),
+        ]
+        for name in parts.settings.workspaces:
+            block = await parts.store.workspace_block(name)
+            readings.append(alerts.blocked(f"workspace {name}", f"workspace {name}", block))
+        return await parts.store.alerts.observe(outbox, readings, now_ms) > 0 or outbox.due
+    except LinkpoolError as error:
+        log.warning("troubles not noted", reason=str(error))
+        return False
+
+
+async def deliver(parts: Parts) -> int:
+    """Sends the notices that wait; how many."""
+    return await parts.notifier.deliver() if parts.notifier else 0
