@@ -27,6 +27,7 @@ router = views()
 PAGE = 50
 _CANDIDATES = 20
 _WAITING = (EventState.UNMATCHED, EventState.DEAD)  # those that a person can help
+_COUNTED = (EventState.PENDING, *_WAITING)  # the others are too many to be counted each time
 
 
 @router.get("/ops/inbox")
@@ -51,7 +52,7 @@ async def inbox(
         events=events[:PAGE],
         state=state,
         states=list(EventState),
-        counts={each: await kept.count(each) for each in EventState} if everywhere else {},
+        counts={each: await kept.count(each) for each in _COUNTED} if everywhere else {},
         page=page,
         more=len(events) > PAGE,
         how_matched=how_matched,
