@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from tests.trials.harness.trial import Outcome, Trial, table
 def main() -> int:
     """The exit status: 0 if every promise was kept, 1 if not."""
     options = _options()
+    # As with Ctrl-C: what was started is ended.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     chosen = [trial for trial in TRIALS if not options.only or trial.number in options.only]
     if not chosen:
         sys.stderr.write(f"there is no such trial; there are {_numbers(TRIALS)}\n")
