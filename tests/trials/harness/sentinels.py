@@ -29,6 +29,7 @@ bind 127.0.0.1
 bind-source-addr {source}
 dir {directory}
 logfile ""
+sentinel announce-ip 127.0.0.1
 sentinel monitor {service} 127.0.0.1 {master} 2
 sentinel auth-pass {service} {password}
 sentinel down-after-milliseconds {service} 600
