@@ -145,10 +145,11 @@ class Crowd:
         """Who claims next; None: nobody for now."""
         if self._stopping:
             return None
-        if self.retries:
-            return self.retries.popleft()
+        # Before those who wait: an empty pool must not keep away who holds a link.
         if self.known and self.chance.random() < self.again:
             return self.known[self.chance.randrange(len(self.known))]
+        if self.retries:
+            return self.retries.popleft()
         number = next(self._numbers, None)
         if number is None:
             return None
