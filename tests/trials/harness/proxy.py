@@ -245,7 +245,7 @@ class _End(asyncio.Protocol):
         delay = link.proxy.faults.delay_seconds
         if delay or self.other._waiting or self.other.transport is None:
             self.other.later(self.link.loop.time() + delay, data)
-        else:
+        elif not self.other.transport.is_closing():
             self.other.transport.write(data)
 
     def later(self, due: float, data: bytes) -> None:
@@ -262,7 +262,7 @@ class _End(asyncio.Protocol):
             return
         while self._waiting and self._waiting[0][0] <= self.link.loop.time():
             data = self._waiting.popleft()[1]
-            if self.link.passes():
+            if self.link.passes() and not self.transport.is_closing():
                 self.transport.write(data)
         if self._waiting and self._timer is None:
             self._timer = self.link.loop.call_at(self._waiting[0][0] + 1e-4, self.flush)

@@ -15,6 +15,8 @@ import redis
 from bench.processes import Process
 from pool.up import ports
 from pool.up.redis_server import RedisServer, find_redis_server
+from tests.trials.harness.answers import Tape
+from tests.trials.harness.checker import Budget, Evidence
 from tests.trials.harness.crowd import until
 from tests.trials.harness.proxy import Proxy
 from tests.trials.harness.stage import Stage
@@ -144,6 +146,16 @@ class SentinelStage(Stage):
         except redis.RedisError:
             return False
         return told["role"] == "slave" and told["master_link_status"] == "up"
+
+    def evidence(self, tape: Tape, *sids: str, budget: Budget | None = None) -> Evidence:
+        """As ever, once all agree who is master: only that one's pools are handed out."""
+
+        def agreed() -> bool:
+            told = {self._master_port(port) for port in self.sentinel_ports}
+            return len(told) == 1 and self.replicates()
+
+        until(agreed, _SWITCH_SECONDS, "all Sentinels name one master, and the other follows it")
+        return super().evidence(tape, *sids, budget=budget)
 
     # -- faults ----------------------------------------------------------------------
 
