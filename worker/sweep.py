@@ -31,7 +31,7 @@ async def sweep(parts: Parts) -> list[tuple[str, dict[str, Any]]]:
             target = meeting.target(level.claims_per_second)
             if level.fresh < target:
                 low.add(meeting.workspace)
-    if any(level.fence == "fallen" for level in levels):
+    if await parts.fence.fallen(levels):
         due.append((RECOVER, {}))
     if any(level.backlog for level in levels):
         due.append((RECORD, {}))

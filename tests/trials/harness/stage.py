@@ -354,6 +354,7 @@ class Stage:
         async def still(parts: Parts) -> bool:
             levels = await parts.store.look(sids)
             standing = all(level.fence == "stands" and not level.backlog for level in levels)
+            standing = standing and not await parts.fence.fallen(levels)
             if standing and self.worker is None:
                 return True
             return standing and not self.rows("SELECT 1 FROM inbox WHERE state = 'pending'")
