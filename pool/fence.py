@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -23,12 +23,14 @@ from pool.links import Claim, State
 from pool.recorder import Recorder
 from pool.store import Store, keys
 from pool.store.locks import Held
+from pool.store.records import Level
 from pool.store.recovery import Rebind, RecoveryLost
 
 log = structlog.get_logger()
 
 GRACE_SECONDS = 1.0  # for API processes to assert again what they answered
 AT_ONCE = 8  # pools that are recovered at the same time
+_OPENED = "opened:"  # the fact that names the epoch a meeting's pool was last opened for
 _CALL = 500  # bindings a script call; well under a millisecond each hundred
 
 
@@ -82,6 +84,21 @@ class Fence:
             sid for sid in sids if await self._recover(sid, 0.0, unseal=True) is Recovered.ADOPTED
         ]
 
+    async def fallen(self, levels: Sequence[Level]) -> list[str]:
+        """The SIDs of those of these pools that are to be recovered.
+
+        A fence also counts as fallen if the pool was opened elsewhere since: in a failover
+        that is taken back, the first master may never have learned that there was another,
+        while the ledger has set its links aside and the other has answered customers.
+        """
+        opened = await self._ledger.facts.beginning_with(_OPENED)
+        return [
+            level.sid
+            for level in levels
+            if level.fence == "fallen"
+            or (level.fence == "stands" and opened.get(level.sid, level.epoch) != level.epoch)
+        ]
+
     async def recover(self, sid: str, *, grace_seconds: float = GRACE_SECONDS) -> Recovered:
         """Makes a pool serve again if its fence has fallen; safe to call at any time."""
         return await self._recover(sid, grace_seconds, unseal=False)
@@ -105,7 +122,7 @@ class Fence:
 
     async def _recover(self, sid: str, grace_seconds: float, *, unseal: bool) -> Recovered:
         level = (await self._store.look([sid]))[0]
-        if level.fence == "stands":
+        if level.fence == "stands" and not await self.fallen([level]):
             return Recovered.STANDS
         if level.fence == "sealed" and not unseal:
             return Recovered.SEALED
@@ -136,7 +153,7 @@ class Fence:
         epoch = await self._store.recovery.epoch(sid)
         identity = await self._adopt(sid, lock, epoch, nonce)
         if identity:
-            await self._store.recovery.open(sid, lock.token, identity, nonce)
+            await self._open(sid, lock, identity, nonce)
             return Recovered.ADOPTED, 0
         is_new = not epoch and not await self._ledger.links.counts_of(sid)
         if not is_new:
@@ -152,8 +169,13 @@ class Fence:
         if not is_new:
             await self._load_bindings(sid, lock)
             await self._drop_forgotten(sid, lock)
-        await self._store.recovery.open(sid, lock.token, identity, nonce)
+        await self._open(sid, lock, identity, nonce)
         return (Recovered.OPENED if is_new else Recovered.QUARANTINED), quarantined
+
+    async def _open(self, sid: str, lock: Held, identity: str, nonce: str) -> None:
+        # The ledger first: whatever pool of another epoch stands from here on is to go.
+        await self._ledger.facts.put(f"{_OPENED}{sid}", f"{identity}:{nonce}")
+        await self._store.recovery.open(sid, lock.token, identity, nonce)
 
     async def _adopt(self, sid: str, lock: Held, epoch: str, nonce: str) -> str | None:
         """The server's identity if the pool has proved that it forgot nothing."""

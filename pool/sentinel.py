@@ -33,7 +33,10 @@ class SentinelAddress:
         """The same as a Celery broker: its URL and its transport options."""
         user = quote(self.username or "", safe="")
         secret = f"{user}:{quote(self.password, safe='')}@" if self.password else ""
-        hosts = (f"sentinel://{secret}{host}:{port}" for host, port in self.sentinels)
+        hosts = (
+            f"sentinel://{secret}{f'[{host}]' if ':' in host else host}:{port}"
+            for host, port in self.sentinels
+        )
         options: dict[str, Any] = {"master_name": self.service}
         if self.sentinel_password:
             options["sentinel_kwargs"] = {"password": self.sentinel_password}

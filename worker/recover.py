@@ -19,7 +19,7 @@ async def recover(parts: Parts) -> set[str]:
             return set()
         meetings = {meeting.sid: meeting for meeting in await parts.ledger.meetings.all()}
         levels = await parts.store.look(sorted(meetings))
-        fallen = [level.sid for level in levels if level.fence == "fallen"]
+        fallen = await parts.fence.fallen(levels)
         if not fallen:
             return set()
         await asyncio.sleep(GRACE_SECONDS)

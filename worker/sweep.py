@@ -40,7 +40,7 @@ async def sweep(parts: Parts) -> list[tuple[str, dict[str, Any]]]:
     await parts.store.history.sample(levels, wanted, sweep_seconds=parts.settings.sweep_seconds)
     if await notify.observe(parts, meetings, levels, wanted):
         due.append((NOTIFY, {}))
-    if any(level.fence == "fallen" for level in levels):
+    if await parts.fence.fallen(levels):
         due.append((RECOVER, {}))
     if any(level.backlog for level in levels):
         due.append((RECORD, {}))

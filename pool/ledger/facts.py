@@ -19,6 +19,13 @@ class Facts:
         async with self._database.read() as connection:
             return await connection.scalar(select(facts.c.value).where(facts.c.name == name))
 
+    async def beginning_with(self, prefix: str) -> dict[str, str]:
+        """All facts whose names begin so, by the rest of their names."""
+        chosen = facts.c.name.startswith(prefix, autoescape=True)
+        async with self._database.read() as connection:
+            rows = await connection.execute(select(facts.c.name, facts.c.value).where(chosen))
+            return {name.removeprefix(prefix): value for name, value in rows}
+
     async def keep(self, name: str, value: str) -> str:
         """Sets the value if there is none yet; the value that is kept, whoever set it."""
         insert = self._database.insert(facts).values(name=name, value=value)

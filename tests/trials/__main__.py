@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from tests.trials.harness.trial import Outcome, Trial, table
 def main() -> int:
     """The exit status: 0 if every promise was kept, 1 if not."""
     options = _options()
+    # As with Ctrl-C: what was started is ended.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     chosen = [trial for trial in TRIALS if not options.only or trial.number in options.only]
     if not chosen:
         sys.stderr.write(f"there is no such trial; there are {_numbers(TRIALS)}\n")
@@ -56,6 +59,10 @@ def _numbers(trials: list[Trial]) -> str:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.trials", description=__doc__)
     parser.add_argument("--only", type=lambda text: text.split(","), help="e.g. 6,7,chaos")
+    parser.add_argument(
+        "trial", nargs="?", choices=["chaos"], help="chaos: that one alone, with --claims"
+    )
+    parser.add_argument("--claims", type=int, help="how many claims are answered in the chaos")
     parser.add_argument("--seed", type=int, default=1, help="of the first round (1)")
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--full", action="store_true", help="in the sizes of the table")
@@ -64,7 +71,10 @@ def _options() -> argparse.Namespace:
     )
     length.add_argument("--size", type=int, help="operations or faults, as the trial counts them")
     parser.add_argument("--table", metavar="FILE", help="where the Markdown table goes as well")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.trial or options.claims:
+        options.only, options.size = ["chaos"], options.claims or options.size
+    return options
 
 
 if __name__ == "__main__":

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from tests.trials import (
+    chaos,
     claims,
     clocked,
     crashes,
+    failover,
     inputs,
     ledger_troubles,
     machine,
@@ -23,6 +25,7 @@ TRIALS: list[Trial] = sorted(
     [
         *claims.TRIALS,
         *crashes.TRIALS,
+        *failover.TRIALS,
         *redis_troubles.TRIALS,
         *workers.TRIALS,
         *provider.TRIALS,
@@ -34,6 +37,7 @@ TRIALS: list[Trial] = sorted(
         *signatures.TRIALS,
         *inputs.TRIALS,
         *promises.TRIALS,
+        *chaos.TRIALS,
     ],
     key=lambda trial: (not trial.number.isdigit(), trial.number.zfill(5)),
 )

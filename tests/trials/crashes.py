@@ -97,7 +97,7 @@ def emptied(stage: Stage, seed: int, size: int) -> Outcome:
     """9: FLUSHALL under load; and SCRIPT FLUSH every 100 ms, which nobody notices."""
     chance = random.Random(seed)
     flushes = 10 * size
-    quiet = static(stage, "9", seed, 200 * flushes)
+    quiet = static(stage, "9", seed, 50 * flushes)
     calm = Tape()
     crowd = crowd_of(stage, calm, quiet, seed).start()
     try:

@@ -637,3 +637,19 @@ def test_what_a_ledger_row_asks_of_redis() -> None:
     assert asked(State.CLAIMED, None) is None
     assert asked(State.CONSUMED, -60) == ("bind", 0)
     assert asked(State.CANCELLED, 60) == ("drop", 0)
+
+
+async def test_a_master_that_was_passed_over_is_recovered(stage: Stage) -> None:
+    """A failover that is taken back leaves the first master as it was; but the pool was opened
+    on the other one meanwhile, and the ledger has set the first one's links aside."""
+    await stage.claim("ann")
+    await stage.ledger.links.quarantine_fresh(SID, keep_epoch=None, at=datetime.now(UTC))
+    await stage.ledger.facts.put(f"opened:{SID}", "another:server:epoch")
+    [level] = await stage.store.look([SID])
+    assert level.fence == "stands"
+    assert await stage.fence.fallen([level]) == [SID]
+    assert await stage.recover() is Recovered.QUARANTINED
+    assert await stage.pooled() == []
+    assert await stage.claim("ann") == (REUSED, "a-1")
+    assert await stage.fence.fallen(await stage.store.look([SID])) == []
+    assert await stage.recover() is Recovered.STANDS

@@ -22,7 +22,7 @@ from tests.trials.harness.answers import Tape
 
 PATIENCE_SECONDS = 10.0  # every claim must be answered by then
 _PAUSE_SECONDS = 0.05  # before a customer who was refused, or cut off, comes again
-_KEPT = 2_000  # customers of before, of whom some come again
+_KEPT = 20_000  # customers of before, of whom some come again
 
 
 class Crowd:
@@ -145,10 +145,11 @@ class Crowd:
         """Who claims next; None: nobody for now."""
         if self._stopping:
             return None
-        if self.retries:
-            return self.retries.popleft()
+        # Before those who wait: an empty pool must not keep away who holds a link.
         if self.known and self.chance.random() < self.again:
             return self.known[self.chance.randrange(len(self.known))]
+        if self.retries:
+            return self.retries.popleft()
         number = next(self._numbers, None)
         if number is None:
             return None

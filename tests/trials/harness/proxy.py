@@ -249,7 +249,7 @@ class _End(asyncio.Protocol):
         delay = link.proxy.faults.delay_seconds
         if delay or self.other._waiting or self.other.transport is None:
             self.other.later(self.link.loop.time() + delay, data)
-        else:
+        elif not self.other.transport.is_closing():
             self.other.transport.write(data)
 
     def later(self, due: float, data: bytes) -> None:

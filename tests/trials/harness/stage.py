@@ -98,7 +98,7 @@ class Stage:
 
     def __enter__(self) -> Stage:
         try:
-            self.redis_server.start()
+            self.start_redis()
             configure_logging(log_format="console", log_level="error")
             asyncio.run(prepare(self.settings(), []))
 
@@ -131,13 +131,21 @@ class Stage:
             self._client.close()
         self._http.close()
         self._forgetting.close()
-        self.redis_server.kill()
+        self.stop_redis()
         if self.redis_line is not None:
             self.redis_line.close()
         self.provider_line.close()
         self.pool.shutdown(cancel_futures=True)
         if not os.environ.get("LINKPOOL_TRIALS_KEEP"):
             shutil.rmtree(self.directory, ignore_errors=True)
+
+    def start_redis(self) -> None:
+        """Starts what keeps the pools."""
+        self.redis_server.start()
+
+    def stop_redis(self) -> None:
+        """Ends it."""
+        self.redis_server.kill()
 
     # -- settings ------------------------------------------------------------------
 
@@ -351,6 +359,7 @@ class Stage:
         async def still(parts: Parts) -> bool:
             levels = await parts.store.look(sids)
             standing = all(level.fence == "stands" and not level.backlog for level in levels)
+            standing = standing and not await parts.fence.fallen(levels)
             if standing and self.worker is None:
                 return True
             return standing and not self.rows("SELECT 1 FROM inbox WHERE state = 'pending'")

@@ -1,0 +1,68 @@
+"""What an API process does when a fence has fallen."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from pool.api.service import FenceWatch
+from pool.errors import StoreUnavailable
+from pool.links import Claim
+from pool.redo import RedoBuffer
+from pool.store.records import Redo, payload
+
+
+class _Store:
+    """Takes claims that are asserted again."""
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+        self.away = False
+
+    async def redo(self, _sid: str, claims: Sequence[Redo]) -> int:
+        """Counts them; raises StoreUnavailable while Redis is away."""
+        await asyncio.sleep(0)
+        self.calls.append(len(claims))
+        if self.away:
+            raise StoreUnavailable("Redis is away")
+        return 0
+
+
+def _watch(store: Any, now: list[float]) -> FenceWatch:
+    redo = RedoBuffer(clock=lambda: now[0])
+    claim = Claim(slug="a-1", state="claimed", source="pool", claimed_at_ms=1)
+    redo.remember("intro", Redo("ann", claim, 60_000, payload("ann")))
+    return FenceWatch(store, redo, clock=lambda: now[0])
+
+
+async def _turns() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_many_claims_that_meet_a_fallen_fence_assert_again_once() -> None:
+    """And once more after a while, in case Redis forgot again."""
+    store, now = _Store(), [100.0]
+    watch = _watch(store, now)
+    for _ in range(50):
+        watch.fallen("intro")
+    await _turns()
+    assert store.calls == [1]
+    now[0] += 3.0
+    watch.fallen("intro")
+    await _turns()
+    assert store.calls == [1, 1]
+
+
+async def test_what_could_not_be_asserted_is_at_the_next_claim() -> None:
+    """A Redis that went away in between is no reason to wait."""
+    store, now = _Store(), [100.0]
+    watch = _watch(store, now)
+    store.away = True
+    watch.fallen("intro")
+    await _turns()
+    store.away = False
+    watch.fallen("intro")
+    await _turns()
+    assert store.calls == [1, 1]
