@@ -135,7 +135,7 @@ def _judge(
         return "paused", meeting.pause_reason or "paused by an operator"
     if block is not None:
         return "blocked", block.reason
-    if level.fresh == 0:
+    if level.fresh == 0 and target > 0:
         return "empty", "no fresh links; top-up is due"
     if runway is not None and runway < LOW_RUNWAY_SECONDS and level.fresh < target:
         return "low", f"lasts {runway:.0f} s at {level.claims_per_second:.1f} claims/s"
