@@ -89,8 +89,16 @@ def unmatched(events: int) -> Reading:
     return Reading(Kind.UNMATCHED, "", "there" if events else "over", text)
 
 
-def fence(fallen: int, lately: bool) -> Reading:
-    """Whether Redis may have forgotten claims: pools that do not serve, or did not lately."""
+def fence(levels: Sequence[Level], lately: bool) -> Reading:
+    """Whether Redis may have forgotten claims: pools that do not serve, or did not lately.
+
+    A pool without epoch is perhaps but new, one that was sealed perhaps as it was: if it
+    was not, its recovery says so (`lately`).
+    """
+    fallen = any(
+        level.fence == "fallen" and level.epoch and not level.epoch.startswith("sealed:")
+        for level in levels
+    )
     if fallen or lately:
         text = "Redis may have forgotten claims; its pools are being recovered"
         return Reading(Kind.FENCE, "", "there", text)

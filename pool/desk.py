@@ -138,14 +138,15 @@ class Desk:
             )
             return
         name = self._store.names.name(sid, customer_id)
+        # Before anything is put in line: what cannot be packed raises here, and leaves nothing.
+        document = b"" if limited else payload(customer_id, email, metadata)
         line = self._lines.get(sid)
         if line is None:
             line = self._lines[sid] = Line(sid)
         entry = line.waiting.get(name)
         if entry is None:
             entry = line.waiting[name] = Waiting(name, customer_id, self._clock())
-        if not limited and not entry.payload:
-            entry.payload = payload(customer_id, email, metadata)
+        entry.payload = entry.payload or document
         entry.answers.append(waiter)
         self._waiting += 1
         self._enqueue(line)

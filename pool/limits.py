@@ -9,9 +9,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable
+from functools import lru_cache
+from ipaddress import ip_address, ip_network
 
 _KEPT = 50_000  # callers, before those whose allowance is whole are let go
 _ROUNDING = 1e-6  # seconds; sums of sevenths of a minute are not exact
+
+
+@lru_cache(maxsize=65_536)
+def network_of(address: str) -> str:
+    """What counts as one caller: an IPv4 address, or the /64 of an IPv6 one, in which whoever
+    has one address has them all."""
+    try:
+        parsed = ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if parsed.version == 4:
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ip_network((int(parsed), 64), strict=False))
 
 
 class NewClaimLimit:
@@ -23,6 +40,11 @@ class NewClaimLimit:
         # When each caller's allowance is whole again; one that is whole need not be kept.
         self._whole_at: dict[Hashable, float] = {}
         self._tidy_at = _KEPT
+
+    @property
+    def on(self) -> bool:
+        """Whether there is a limit at all."""
+        return self._interval > 0
 
     def reached(self, caller: Hashable) -> bool:
         """Whether this caller gets no new link now."""

@@ -8,9 +8,11 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 
 import structlog
+from msgspec import structs
 
+from pool.errors import LinkpoolError
 from pool.ledger import Ledger
-from pool.ledger.records import RecordedClaim
+from pool.ledger.records import Recorded, RecordedClaim
 from pool.links import Claim, Link, State
 from pool.meetings import Meeting
 from pool.settings import Settings
@@ -59,7 +61,30 @@ class Recorder:
                 return total
 
     async def _write(self, sid: str, claims: list[RecordedClaim]) -> None:
-        recorded = await self._ledger.links.record(claims)
+        try:
+            recorded = await self._ledger.links.record(claims)
+        except LinkpoolError:
+            raise
+        except Exception:
+            # A claim among them that the database cannot take: the others must not wait for it.
+            log.exception("claims not recorded together", meeting=sid, claims=len(claims))
+            await self._write_singly(sid, claims)
+        else:
+            await self._follow(sid, recorded)
+
+    async def _write_singly(self, sid: str, claims: list[RecordedClaim]) -> None:
+        for claim in claims:
+            try:
+                recorded = await self._ledger.links.record([claim])
+            except LinkpoolError:
+                raise
+            except Exception:
+                log.exception("a claim is recorded without e-mail and metadata", meeting=sid)
+                bare = structs.replace(claim, email=None, metadata=None)
+                recorded = await self._ledger.links.record([bare])
+            await self._follow(sid, recorded)
+
+    async def _follow(self, sid: str, recorded: Recorded) -> None:
         for conflict in recorded.conflicts:
             log.error("one link, two customers", meeting=sid)
             self._conflict()

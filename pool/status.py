@@ -51,17 +51,21 @@ class MeetingStatus:
         return self.counts.get(State.CONSUMED, 0)
 
 
-# Within a state, pools are told apart by how soon they run dry, but not so finely that a list
-# is never still.
+# Pools are told apart by how soon they run dry, but not so finely that a list is never still.
 _RUNWAY_STEPS_SECONDS = (60.0, 300.0, 900.0, 3_600.0, 21_600.0)
+_CALM: dict[PoolState, int] = {"paused": 1, "ok": 2}
 
 
-def urgency(status: MeetingStatus) -> tuple[int, int, str]:
-    """Sorts statuses, those that people should look at first."""
+def urgency(status: MeetingStatus) -> tuple[int, int, int, str]:
+    """Sorts statuses, those that people should look at first.
+
+    Among pools in trouble, first where visitors will soon be turned away, or are by now; an
+    empty pool that nobody claims from hurts nobody yet.
+    """
     runway = status.runway_seconds
     steps = len(_RUNWAY_STEPS_SECONDS)
     step = steps + 1 if runway is None else bisect(_RUNWAY_STEPS_SECONDS, runway)
-    return URGENCY[status.state], step, status.meeting.sid
+    return _CALM.get(status.state, 0), step, URGENCY[status.state], status.meeting.sid
 
 
 async def statuses(

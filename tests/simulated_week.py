@@ -137,13 +137,13 @@ def compare(shape: Shape, seed: int) -> tuple[Week, Week]:
     counts, rates = arrivals(shape, seed)
     auto = live(replace(MEETING, target_mode="auto"), counts, rates)
     low, high = 0, math.ceil(2 * auto.mean_level)
-    while low < high:
+    while high - low > high // 64:
         middle = (low + high) // 2
         if live(replace(MEETING, min_fresh=middle), counts, rates).mean_level < auto.mean_level:
             low = middle + 1
         else:
             high = middle
-    return auto, live(replace(MEETING, min_fresh=low), counts, rates)
+    return auto, live(replace(MEETING, min_fresh=high), counts, rates)
 
 
 def main() -> None:

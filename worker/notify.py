@@ -33,7 +33,7 @@ async def observe(
             *alerts.pool_readings(meetings, levels, targets, outbox.standing),
             alerts.lag(sum(level.backlog for level in levels)),
             alerts.unmatched(await parts.ledger.inbox.count("unmatched")),
-            alerts.fence(sum(level.fence == "fallen" for level in levels), outbox.fence_fell),
+            alerts.fence(levels, outbox.fence_fell),
             alerts.worker(0.0, parts.settings.sweep_seconds),
         ]
         for name in parts.settings.workspaces:

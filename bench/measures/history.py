@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from bench.measures.base import Bench
 from bench.rows import Goal, Row
@@ -67,6 +68,8 @@ def _levels(count: int) -> list[Level]:
             claims_per_second=0.0,
             oldest_fresh_seconds=None,
             block=None,
+            published="",
+            target=TARGET,
             now_ms=0,
             totals=Totals(),
         )

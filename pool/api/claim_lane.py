@@ -33,7 +33,7 @@ from pool.desk import Desk
 from pool.errors import InvalidRequest, LinkpoolError, MalformedJson, UnknownMeeting
 from pool.keys import Caller, KeyRing
 from pool.keys import Scope as KeyScope
-from pool.limits import NewClaimLimit
+from pool.limits import NewClaimLimit, network_of
 from pool.links import check_customer_id, is_sid
 from pool.registry import Registry
 from pool.settings import Settings
@@ -157,6 +157,8 @@ class ClaimLane:
         caller.check(KeyScope.CLAIM, sid)
         if not self.knows(sid) and not is_sid(sid):
             raise UnknownMeeting("a SID has 1 to 64 letters, digits, hyphens and underscores")
+        if self._per_address.on:
+            address = network_of(address)
         limited = self._per_key.reached(caller.key_id) or self._per_address.reached(address)
         return Admitted(sid, caller, address, limited)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, and_, select, update
+from sqlalchemy import ColumnElement, and_, select, true, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from pool.ledger.bulk import given_links, insert_links
@@ -125,19 +125,24 @@ async def record(database: Database, claims: Sequence[RecordedClaim]) -> Recorde
 async def _bind_fresh(
     database: Database, connection: AsyncConnection, claims: Sequence[RecordedClaim]
 ) -> dict[str, RecordedClaim]:
-    """Binds those whose link is fresh, as almost all are, without a look; which they are."""
+    """Binds those whose link is fresh, as almost all are, without judging each; which they are."""
     first = {claim.slug: claim for claim in reversed(claims)}
-    given = given_links(database, [_claimed(claim) for claim in first.values()])
     is_fresh: ColumnElement[bool] = and_(
         links.c.state == literal_state(State.FRESH),
         links.c.customer_id.is_(None),
         links.c.forgotten_at.is_(None),
     )
     if database.sqlite_path is None:
-        # Locked in the order of their slugs, as all that lock rows do. SQLite locks no rows,
-        # and would walk through all that is given for each of these.
-        locked = select(links.c.slug).where(database.among(links.c.slug, first), is_fresh)
-        is_fresh = links.c.slug.in_(locked.order_by(links.c.slug).with_for_update())
+        # Locked in the order of their slugs, as all that lock rows do, and by a statement of
+        # its own. Told of `fresh` in the other, PostgreSQL takes it for rare, and compares
+        # each fresh link with each given.
+        among = select(links.c.slug).where(database.among(links.c.slug, first), is_fresh)
+        locked = await connection.scalars(among.order_by(links.c.slug).with_for_update())
+        first = {slug: first[slug] for slug in locked}
+        is_fresh = true()
+        if not first:
+            return {}
+    given = given_links(database, [_claimed(claim) for claim in first.values()])
     statement = (
         update(links)
         .where(links.c.slug == given.c.slug, is_fresh)

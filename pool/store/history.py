@@ -87,7 +87,13 @@ class History:
         pipe.hgetall(keys.HISTORY_LAST)
         *heads, lasts = await pipe.execute()
         slots = [now_seconds // span.step_seconds for span in STEPS]
-        due = [slot > _newest(head) for slot, head in zip(slots, heads, strict=True)]
+        newest = [_newest(head) for head in heads]
+        for place, span in enumerate(STEPS):
+            if newest[place] > slots[place] + 1:
+                # The clock was set back by far: better forget when looks were taken than wait.
+                await self._redis.delete(keys.history_taken(span.step_seconds))
+                newest[place] = -1
+        due = [slot > last for slot, last in zip(slots, newest, strict=True)]
         self._taken = slots[0]
         if not due[0]:
             return False
@@ -96,7 +102,7 @@ class History:
         for level in levels:
             packed = lasts.get(level.sid.encode())
             before = _unpack(packed) if packed else None
-            after = [before[0] if before else now_seconds]
+            after = [min(before[0], now_seconds) if before else now_seconds]
             for place, span in enumerate(STEPS):
                 last = before[place + 1] if before else None
                 now, entry = _step(level, targets[level.sid], last, due[place])

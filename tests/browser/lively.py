@@ -72,8 +72,13 @@ class _Pool:
         totals = Totals(round(self.claims), round(self.top_ups), round(self.bookings))
         return Level(
             sid=self.meeting.sid, fresh=round(self.level), fence="stands", epoch="e", backlog=0,
+<<<<<<< HEAD
+            claims_per_second=0.0, oldest_fresh_seconds=None, block=None,
+            published="", target=None, now_ms=round(at * 1000), totals=totals,
+=======
             claims_per_second=0.0, oldest_fresh_seconds=None, block=None, published="", target=None,
             now_ms=round(at * 1000), totals=totals,
+>>>>>>> views
         )  # fmt: skip
 
 

@@ -8,11 +8,13 @@ from tests.trials import (
     crashes,
     inputs,
     ledger_troubles,
+    machine,
     promises,
     provider,
     redis_troubles,
     serving,
     signatures,
+    soak,
     workers,
 )
 from tests.trials.harness.trial import Trial
@@ -27,6 +29,8 @@ TRIALS: list[Trial] = sorted(
         *ledger_troubles.TRIALS,
         *clocked.TRIALS,
         *serving.TRIALS,
+        *soak.TRIALS,
+        *machine.TRIALS,
         *signatures.TRIALS,
         *inputs.TRIALS,
         *promises.TRIALS,

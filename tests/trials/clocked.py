@@ -42,10 +42,10 @@ def provider_gone(stage: ClockedStage, seed: int, size: int) -> Outcome:
         crowd.until(lambda: tape.refusals["503 pool-empty"] >= 20, 60)
         before = set(tape.refusals)
         for _ in range(size - 1):
-            clock.set(clock.ahead_seconds + HOUR_SECONDS)
+            clock.set(clock.number + HOUR_SECONDS)
             time.sleep(1.0)
         stage.provider_line.calm()
-        clock.set(clock.ahead_seconds + HOUR_SECONDS)
+        clock.set(clock.number + HOUR_SECONDS)
         since = time.monotonic()
         until(lambda: stage.level(sid) >= TARGET // 2, 60, "topped up by itself")
         back = time.monotonic() - since
@@ -115,7 +115,7 @@ def clocks_set(stage: ClockedStage, seed: int, size: int) -> Outcome:
     # Taken out by hand above: not lost by the product.
     verdict = check(stage.evidence(tape, sid))
     wrong += crowd.wrong
-    if slowest > 15:
+    if slowest > 30:
         wrong.append(f"healed only after {slowest:.1f} s")
     if set(tape.refusals) - {"503 pool-empty"}:
         wrong.append(f"refused: {dict(tape.refusals)}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import random
 import signal
 import sqlite3
@@ -20,7 +19,7 @@ from tests.trials.claims import static
 from tests.trials.harness.answers import Tape
 from tests.trials.harness.checker import check
 from tests.trials.harness.crowd import Crowd, until
-from tests.trials.harness.stage import WEBHOOK_SECRET, Stage
+from tests.trials.harness.stage import WEBHOOK_SECRET, Stage, signal_all
 from tests.trials.harness.trial import Outcome, Trial
 from tests.trials.stages import whole
 
@@ -51,7 +50,7 @@ def ledger_locked(stage: Stage, seed: int, size: int) -> Outcome:
             locked_at = time.monotonic()
             with ThreadPoolExecutor(5) as senders, httpx.Client(timeout=30) as http:
                 sent = senders.map(
-                    lambda slug: _send(stage, http, _event("booking_created", f"17-{slug}", slug)),
+                    lambda slug: send(stage, http, event("booking_created", f"17-{slug}", slug)),
                     booked[:5],
                 )
                 statuses.update(answer.status_code for answer in sent)
@@ -61,7 +60,7 @@ def ledger_locked(stage: Stage, seed: int, size: int) -> Outcome:
             locker.close()
         with httpx.Client(timeout=30) as http:
             for slug in booked:
-                answer = _send(stage, http, _event("booking_created", f"17-{slug}", slug))
+                answer = send(stage, http, event("booking_created", f"17-{slug}", slug))
                 statuses[answer.status_code] += 1
                 tape.accepted(answer.json()["event_id"])
     finally:
@@ -93,7 +92,7 @@ def shuffled_webhooks(stage: Stage, seed: int, size: int) -> Outcome:
     tape = Tape()
     assert stage.worker is not None
     pids = stage.worker.pids
-    _signal(pids, signal.SIGSTOP)
+    signal_all(pids, signal.SIGSTOP)
     try:
         Crowd(
             tape, stage.server_ports, sid, stage.key, seed=seed, connections=20, total=bookings,
@@ -105,19 +104,19 @@ def shuffled_webhooks(stage: Stage, seed: int, size: int) -> Outcome:
         for number, slug in enumerate(customers):
             booking = f"18-{seed}-{number}"
             expected[slug] = "consumed"
-            events.append(_event("booking_created", booking, slug))
+            events.append(event("booking_created", booking, slug))
             if chance.random() < 0.4:
-                events.append(_event("booking_rescheduled", booking, slug))
+                events.append(event("booking_rescheduled", booking, slug))
             if chance.random() < 0.5:
                 expected[slug] = "cancelled"
                 named = slug if chance.random() < 0.7 else None
-                events.append(_event("booking_cancelled", booking, named))
+                events.append(event("booking_cancelled", booking, named))
         sending = events * TIMES
         chance.shuffle(sending)
         half = len(sending) // 2
         answers = _send_all(stage, sending[:half])
     finally:
-        _signal(pids, signal.SIGCONT)
+        signal_all(pids, signal.SIGCONT)
     answers += _send_all(stage, sending[half:])
     statuses = Counter(answer.status_code for answer in answers)
     for answer in answers:
@@ -138,16 +137,16 @@ def shuffled_webhooks(stage: Stage, seed: int, size: int) -> Outcome:
     return Outcome("18", seed, len(sending), 0, verdict.violations, tuple(wrong), notes=notes)
 
 
-def _event(event: str, booking: str, slug: str | None) -> Signed:
+def event(name: str, booking: str, slug: str | None) -> Signed:
     """A webhook, as the provider writes it; the link is named where a visitor sees it."""
     url = "https://sandbox/bookings/" + booking + (f"?one_off_link={slug}" if slug else "")
     payload = {
-        "event": event,
+        "event": name,
         "booking": {
             "sid": booking,
             "name": "Zoë",
             "email": f"{booking}@example.com",
-            "status": "cancelled" if event == "booking_cancelled" else "confirmed",
+            "status": "cancelled" if name == "booking_cancelled" else "confirmed",
             "client_booking_url": url,
             "created_at": "2026-11-22T06:00:00Z",
             "updated_at": "2026-11-22T06:00:00Z",
@@ -156,7 +155,8 @@ def _event(event: str, booking: str, slug: str | None) -> Signed:
     return signed(payload, secret=WEBHOOK_SECRET, escape="raw", wrong=False)
 
 
-def _send(stage: Stage, http: httpx.Client, event: Signed, number: int = 0) -> httpx.Response:
+def send(stage: Stage, http: httpx.Client, event: Signed, number: int = 0) -> httpx.Response:
+    """What the API answers; the servers take turns."""
     port = stage.server_ports[number % len(stage.server_ports)]
     return http.post(
         f"http://127.0.0.1:{port}/v1/webhooks/default",
@@ -167,12 +167,7 @@ def _send(stage: Stage, http: httpx.Client, event: Signed, number: int = 0) -> h
 
 def _send_all(stage: Stage, events: list[Signed]) -> list[httpx.Response]:
     with ThreadPoolExecutor(16) as senders, httpx.Client(timeout=30) as http:
-        return list(senders.map(lambda e, n: _send(stage, http, e, n), events, itertools.count()))
-
-
-def _signal(pids: list[int], sign: signal.Signals) -> None:
-    for pid in pids:
-        os.kill(pid, sign)
+        return list(senders.map(lambda e, n: send(stage, http, e, n), events, itertools.count()))
 
 
 def _states(stage: Stage, sid: str, slugs: Any) -> dict[str, str]:

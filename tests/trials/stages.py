@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.trials.harness.clock import Clock
+from tests.trials.harness.preloaded import Preloaded, clock, disk
 from tests.trials.harness.stage import Stage
 
 # A provider that fails is probed every second instead of every minute.
@@ -42,16 +42,38 @@ def nothing_yet(seed: int) -> Iterator[Stage]:
 class ClockedStage(Stage):
     """A stage whose parts run by one clock that can be set."""
 
-    clock: Clock
+    clock: Preloaded
 
 
 @contextmanager
 def clocked(seed: int) -> Iterator[ClockedStage]:
     """Everything runs, all but the provider by a clock of their own."""
     with ClockedStage(seed=seed, **_PATIENCE) as stage:
-        stage.clock = Clock(stage.directory)
+        stage.clock = clock(stage.directory)
         with stage.clock.worn():
             stage.redis_server.restart()
+            stage.start_servers(1)
+            stage.start_worker()
+        stage.start_sandbox()
+        yield stage
+
+
+class FullStage(Stage):
+    """A stage whose disks can be full: Redis's, and the one the ledger is on."""
+
+    redis_disk: Preloaded
+    ledger_disk: Preloaded
+
+
+@contextmanager
+def on_small_disks(seed: int) -> Iterator[FullStage]:
+    """Everything runs, on two disks."""
+    with FullStage(seed=seed, **_PATIENCE) as stage:
+        stage.redis_disk = disk(stage.directory, "redis-disk")
+        stage.ledger_disk = disk(stage.directory, "ledger-disk")
+        with stage.redis_disk.worn():
+            stage.redis_server.restart()
+        with stage.ledger_disk.worn():
             stage.start_servers(1)
             stage.start_worker()
         stage.start_sandbox()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import signal
-import threading
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -19,12 +18,13 @@ from tests.trials.dying_worker import STEPS
 from tests.trials.harness.answers import Tape
 from tests.trials.harness.checker import Budget, check
 from tests.trials.harness.crowd import Crowd, until
-from tests.trials.harness.stage import Stage
+from tests.trials.harness.stage import Stage, signal_all
 from tests.trials.harness.trial import Outcome, Trial
 from tests.trials.stages import whole, without_worker
 from worker.expire import quarantine_astray
 from worker.tasks import EXPIRE, SWEEP
 
+UNACKED = ("lp:broker:unacked", "lp:broker:unacked_index")
 CONCURRENCY = 16  # calls of a worker to the provider at once, by default
 
 
@@ -91,31 +91,28 @@ def dying_workers(stage: Stage, seed: int, size: int) -> Outcome:
 
 
 def broker_forgets(stage: Stage, seed: int, size: int) -> Outcome:
-    """13: all that the broker holds is deleted again and again, or what is being worked on."""
+    """13: all that the broker holds is deleted, or what is being worked on, `size` times."""
     sid = stage.open(Meeting(f"trial-13-{seed}-{time.time_ns()}", min_fresh=20, cover_seconds=0))
     until(lambda: stage.level(sid) >= 20, 60, "the pool is filled")
+    assert stage.worker is not None
     tape = Tape()
     slowest = 0.0
     for number in range(size):
-        everything = number % 2 == 0
-        stop = threading.Event()
-
-        def forget(everything: bool = everything, stop: threading.Event = stop) -> None:
-            with stage.broker as broker:
-                while not stop.wait(0.005):
-                    if everything:
-                        broker.flushdb()
-                    else:
-                        broker.delete("lp:broker:unacked", "lp:broker:unacked_index")
-
-        forgetting = stage.pool.submit(forget)
-        Crowd(
-            tape, stage.server_ports, sid, stage.key, seed=seed, connections=5, total=10, again=0.0,
-            name=f"round-{number}-{sid}",
-        ).run(30)  # fmt: skip
-        time.sleep(1.2)  # every hint that the claims gave rise to was sent, and is lost
-        stop.set()
-        forgetting.result()
+        # The workers stand still, so that every hint is there to be lost.
+        workers = stage.worker.pids
+        signal_all(workers, signal.SIGSTOP)
+        try:
+            Crowd(
+                tape, stage.server_ports, sid, stage.key, seed=seed, connections=5, total=10,
+                again=0.0, name=f"round-{number}-{sid}",
+            ).run(30)  # fmt: skip
+            time.sleep(0.7)  # a hint that comes too soon after its like is sent half a second late
+            if number % 2:
+                stage.broker.delete(*UNACKED)
+            else:
+                stage.broker.flushdb()
+        finally:
+            signal_all(workers, signal.SIGCONT)
         since = time.monotonic()
         until(lambda: stage.level(sid) >= 20, 60, f"topped up again, round {number}")
         until(lambda: not stage.redis.xlen(keys.claims(sid)), 60, f"recorded, round {number}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import pool.limits
-from pool.limits import NewClaimLimit
+from pool.limits import NewClaimLimit, network_of
 
 
 class Clock:
@@ -84,3 +84,20 @@ def test_callers_who_are_whole_again_are_let_go(
         limit.count(number)
     assert len(limit._whole_at) == 30
     assert all(limit.reached(number) for number in range(200, 230))
+
+
+@pytest.mark.parametrize(
+    ("address", "caller"),
+    [
+        ("203.0.113.9", "203.0.113.9"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::1", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("::ffff:203.0.113.9", "203.0.113.9"),
+        ("", ""),
+        ("unix", "unix"),
+    ],
+)
+def test_an_ipv6_network_is_one_caller(address: str, caller: str) -> None:
+    """Whoever has one of its addresses can use them all."""
+    assert network_of(address) == caller

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import replace as with_
+from typing import Literal
 
 import httpx
 import pytest
+from msgspec.structs import replace
 from pydantic import SecretStr
 
 from pool import alerts
@@ -79,7 +81,7 @@ def test_a_clock_set_back_does_not_hold_a_notice_for_ever() -> None:
 # -- what ----------------------------------------------------------------------------
 
 MEETING = Meeting("demo", min_fresh=50)
-LEVEL = Level("demo", 50, "stands", "", 0, 0.0, None, None, 0, Totals())
+LEVEL = Level("demo", 50, "stands", "", 0, 0.0, None, None, "", 50, 0, Totals())
 
 
 def signs(level: Level, meeting: Meeting = MEETING) -> dict[Kind, Sign]:
@@ -95,7 +97,7 @@ def test_an_empty_pool_is_there_until_it_is_half_full_again() -> None:
     assert signs(empty)[Kind.EMPTY] == "there"
     assert signs(replace(LEVEL, fresh=24))[Kind.EMPTY] == "between"
     assert signs(replace(LEVEL, fresh=25))[Kind.EMPTY] == "over"
-    assert signs(empty, replace(MEETING, paused=True))[Kind.EMPTY] == "over"
+    assert signs(empty, with_(MEETING, paused=True))[Kind.EMPTY] == "over"
     assert signs(replace(empty, fence="fallen"))[Kind.EMPTY] == "between"
 
 
@@ -122,11 +124,27 @@ def test_blocks_lag_unmatched_bookings_fences_and_workers_are_read() -> None:
     lags: list[Sign] = [alerts.lag(claims).sign for claims in (1_000, 999, 101, 100, 0)]
     assert lags == ["there", "between", "between", "over", "over"]
     assert [alerts.unmatched(events).sign for events in (1, 0)] == ["there", "over"]
-    fences = [alerts.fence(*seen).sign for seen in ((1, False), (0, True), (0, False))]
-    assert fences == ["there", "there", "over"]
     silent = [alerts.worker(seconds, 5.0).sign for seconds in (31, 30, 10, 9)]
     assert silent == ["there", "between", "between", "over"]
     assert alerts.worker(100, 60).sign == "over", "whoever sweeps seldom is not stuck"
+
+
+@pytest.mark.parametrize(
+    ("epoch", "fence", "lately", "sign"),
+    [
+        ("old:server:nonce", "fallen", False, "there"),
+        ("", "fallen", False, "over"),  # a pool that is not open yet
+        ("sealed:token:old:server", "fallen", False, "over"),  # a restart that was planned
+        ("", "fallen", True, "there"),
+        ("this:server:nonce", "stands", True, "there"),
+        ("this:server:nonce", "stands", False, "over"),
+    ],
+)
+def test_a_fence_that_fell_is_told_from_pools_being_opened(
+    epoch: str, fence: Literal["stands", "fallen"], lately: bool, sign: Sign
+) -> None:
+    """`lately`: a recovery cost fresh links."""
+    assert alerts.fence([replace(LEVEL, epoch=epoch, fence=fence)], lately).sign == sign
 
 
 # -- telling it once -------------------------------------------------------------------

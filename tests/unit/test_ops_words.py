@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from pool.api.ops.figures import bar, sparkline
-from pool.api.ops.words import ago_words, count_words, rate_words, runway_words
+from pool.api.ops.rendering import ticked
+from pool.api.ops.words import ago_words, count_words, range_words, rate_words, runway_words
 
 
 @pytest.mark.parametrize(
@@ -26,6 +27,23 @@ def test_a_runway_is_said_in_words(seconds: float | None, words: str) -> None:
 def test_a_rate_is_said_in_the_unit_people_can_picture(per_second: float, words: str) -> None:
     """Nobody pictures 0.001 claims a second."""
     assert rate_words(per_second) == words
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (None, None, ""),
+        (180, None, "at least 3 min"),
+        (180, 360, "3 to 6 min"),
+        (50, 360, "50 s to 6 min"),
+        (180, 181, "about 3 min"),
+    ],
+)
+def test_a_range_is_said_as_short_as_it_can_be(
+    low: float | None, high: float | None, words: str
+) -> None:
+    """What is longer than can be foreseen is left open."""
+    assert range_words(low, high) == words
 
 
 def test_a_moment_is_said_as_a_distance_from_now() -> None:
@@ -69,3 +87,10 @@ def test_a_sparkline_stays_within_its_frame() -> None:
         (line,) = sparkline(values, "claims").lines
         heights = [float(point.split(" ")[1]) for point in line[1:].split("L")]
         assert all(2 <= height <= 20 for height in heights)
+
+
+def test_commands_in_a_message_look_like_commands() -> None:
+    """And nothing in a message becomes markup of its own."""
+    assert ticked("is `linkpool worker` up?") == "is <code>linkpool worker</code> up?"
+    assert ticked("`<b>` & a lone ` tick") == "<code>&lt;b&gt;</code> &amp; a lone ` tick"
+    assert ticked("") == ""

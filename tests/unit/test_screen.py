@@ -10,6 +10,7 @@ from rich.console import Console
 
 from pool.api.ops.snapshot import LedgerHealth, Snapshot, WorkspaceHealth
 from pool.cli.screen import View, bar, screen, sparkline
+from pool.forecast import Forecast
 from pool.meetings import Meeting
 from pool.status import MeetingStatus, PoolState
 from pool.store.records import Block, Spark
@@ -23,6 +24,7 @@ def status(sid: str, state: PoolState = "ok", fresh: int = 50, **more: object) -
     one = MeetingStatus(
         Meeting(sid), fresh, 50, {}, claims_per_second=2.5, runway_seconds=240.0,
         oldest_fresh_seconds=None, unrecorded=0, state=state, reason="",
+        forecast=Forecast(200.0, 300.0, 50),
     )  # fmt: skip
     return replace(one, **more)  # type: ignore[arg-type]
 

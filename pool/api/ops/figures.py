@@ -9,6 +9,9 @@ from pool.api.ops.words import rate_words
 
 SPARK_WIDTH, SPARK_HEIGHT = 96, 22
 _PAD = 2
+_GROUND = SPARK_HEIGHT - _PAD
+
+_Point = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +25,9 @@ class Bar:
 
 @dataclass(frozen=True, slots=True)
 class Sparkline:
-    """A line of recent values; `lines` and `areas` are SVG path data, one per stretch
-    without a gap."""
+    """A line of recent values, as SVG path data for each stretch without a gap."""
 
     lines: tuple[str, ...]
-    areas: tuple[str, ...]
     words: str
     width: int = SPARK_WIDTH
     height: int = SPARK_HEIGHT
@@ -46,22 +47,27 @@ def sparkline(values: Sequence[float | None], what: str) -> Sparkline:
     """A sparkline from the oldest to the newest value; None is a gap and stays one."""
     known = [value for value in values if value is not None]
     if not known:
-        return Sparkline((), (), f"{what}: no history yet")
+        return Sparkline((), f"{what}: no history yet")
     top = max(known) or 1.0
     step = (SPARK_WIDTH - 2 * _PAD) / max(1, len(values) - 1)
-    base = SPARK_HEIGHT - _PAD
-    stretches: list[list[tuple[float, float]]] = [[]]
+    stretches: list[list[_Point]] = [[]]
     for index, value in enumerate(values):
         if value is None:
             stretches.append([])
             continue
         height = (SPARK_HEIGHT - 2 * _PAD) * value / top
-        stretches[-1].append((round(_PAD + index * step, 1), round(base - height, 1)))
-    lines, areas = [], []
-    for points in filter(None, stretches):
-        if len(points) == 1:  # a lone value still shows, as a dot's width
-            points = [points[0], (points[0][0] + 1, points[0][1])]
-        line = "M" + "L".join(f"{x:g} {y:g}" for x, y in points)
-        lines.append(line)
-        areas.append(f"{line}L{points[-1][0]:g} {base:g}L{points[0][0]:g} {base:g}Z")
-    return Sparkline(tuple(lines), tuple(areas), f"{what}: at most {rate_words(max(known))}")
+        stretches[-1].append((round(_PAD + index * step, 1), round(_GROUND - height, 1)))
+    lines = tuple(_line(points) for points in stretches if points)
+    return Sparkline(lines, f"{what}: at most {rate_words(max(known))}")
+
+
+def _line(points: list[_Point]) -> str:
+    """Path data of a stretch; what lies on a level needs only its ends."""
+    if len(points) == 1:  # a lone value still shows, as a dot's width
+        points = [points[0], (points[0][0] + 1, points[0][1])]
+    corners = [
+        point
+        for before, point, after in zip([None, *points], points, [*points[1:], None], strict=False)
+        if before is None or after is None or not before[1] == point[1] == after[1]
+    ]
+    return "M" + "L".join(f"{x:g} {y:g}" for x, y in corners)

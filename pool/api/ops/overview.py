@@ -50,14 +50,16 @@ async def _events(request: Request) -> AsyncIterator[bytes]:
     ops: Ops = request.app.state.ops
     selection = Selection.of(request.query_params)
     shown: Board | None = None
-    async for snapshot in ops.reader.follow():
-        try:
-            # Each time: a key that is revoked meanwhile sees no more.
-            session = sessions_of(request).find(request.cookies.get(COOKIE, ""))
-        except Unauthorized:
-            yield b"event: signed-out\ndata:\n\n"
-            return
-        board = await ops.boards.board(snapshot, selection, session)
-        yield b"data: " + board.message_after(shown) + b"\n\n"
-        shown = board
-    yield b"event: stopping\ndata:\n\n"
+    cookie = request.cookies.get(COOKIE, "")
+    try:
+        sessions_of(request).find(cookie)  # before anything is read for this page
+        async for snapshot in ops.reader.follow():
+            # And each time: a key that is revoked meanwhile sees no more.
+            session = sessions_of(request).find(cookie)
+            board = await ops.boards.board(snapshot, selection, session)
+            yield b"data: " + board.message_after(shown) + b"\n\n"
+            shown = board
+    except Unauthorized:
+        yield b"event: signed-out\ndata:\n\n"
+    else:
+        yield b"event: stopping\ndata:\n\n"

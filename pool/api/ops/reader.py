@@ -23,7 +23,7 @@ log = structlog.get_logger()
 
 EVERY_SECONDS = 2.0
 # With very many meetings a reading is work; it is then made less often.
-_MEETINGS_PER_SECOND = 500
+_MEETINGS_PER_SECOND = 250
 # Claims wait while a pipeline's answers are taken apart, so it is done in pieces.
 _AT_ONCE = 100
 _LEDGER_EVERY_SECONDS = 10.0

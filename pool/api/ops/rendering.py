@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from pool.api.ops import figures, words
 from pool.api.ops.forms import CSRF_FIELD
@@ -16,6 +18,7 @@ from pool.api.ops.notices import forget_notice, notice_of
 from pool.api.ops.sessions import Session
 from pool.api.ops.static_files import static_url
 
+_TICKED = re.compile("`([^`]+)`")
 # Nothing but our own files, and no script or style within the page, whatever gets into it.
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -29,6 +32,12 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
 }
+
+
+def ticked(text: str) -> Markup:
+    """Text in which `commands` stand between backticks, as linkpool's messages have them."""
+    safe = str(escape(text))
+    return Markup(_TICKED.sub(r"<code>\1</code>", safe))  # noqa: S704 - escaped above
 
 
 def _environment() -> Environment:
@@ -46,7 +55,9 @@ def _environment() -> Environment:
         from_ms=words.from_ms,
         moment=words.moment_words,
         rate=words.rate_words,
+        range=words.range_words,
         runway=words.runway_words,
+        ticked=ticked,
     )
     environment.globals.update(
         bar_of=figures.bar,

@@ -45,6 +45,8 @@ def lead(snapshot: Snapshot, found: Sequence[MeetingStatus]) -> tuple[Level, str
     counts = Counter(status.state for status in found)
     troubled = [state for state in URGENCY if state in _SAID and counts[state]]
     paused = f", {counts['paused']:,} paused" if counts["paused"] else ""
+    if counts["paused"] == len(found):
+        return "ok", "All pools are paused" if len(found) > 1 else "The pool is paused"
     if not troubled:
         every = "All pools have" if len(found) > 1 else "The pool has"
         return "ok", f"{every} enough links{paused}"
@@ -74,8 +76,7 @@ def _of_redis(snapshot: Snapshot, lag_claims: int, sweep_seconds: float) -> list
     ledger = snapshot.ledger
     return [
         Tile("Redis", "bad", "does not answer", snapshot.store_problem),
-        Tile("Worker", "unknown", unknown),
-        Tile("Provider", "unknown", unknown),
+        Tile("Worker, provider", "unknown", unknown),
         Tile("Ledger", "bad", "does not answer", ledger.problem)
         if ledger.problem
         else Tile("Ledger", "ok", "answers", "how far it is behind is not known"),

@@ -21,6 +21,20 @@ def runway_words(seconds: float | None) -> str:
     return "no claims" if seconds is None else duration_words(seconds)
 
 
+def range_words(low_seconds: float | None, high_seconds: float | None) -> str:
+    """Between which lengths of time something lies; None is longer than can be said."""
+    if low_seconds is None:
+        return ""
+    low = duration_words(low_seconds)
+    if high_seconds is None:
+        return f"at least {low}"
+    high = duration_words(high_seconds)
+    if low == high:
+        return f"about {low}"
+    (number, unit), other = low.split(" "), high.split(" ")[1]
+    return f"{number if unit == other else low} to {high}"
+
+
 def rate_words(per_second: float) -> str:
     """Events per second, in the unit in which people can picture them."""
     if per_second <= 0:

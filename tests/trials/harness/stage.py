@@ -402,3 +402,9 @@ class Stage:
 async def _record_all(parts: Parts, sids: tuple[str, ...]) -> None:
     for sid in sids:
         await parts.recorder.record(sid)
+
+
+def signal_all(pids: list[int], sign: signal.Signals) -> None:
+    """Sends a signal to every one of these processes."""
+    for pid in pids:
+        os.kill(pid, sign)

@@ -38,7 +38,7 @@ function rowOf(html) {
 
 /** Makes a row like another, cell by cell, so that what has the focus keeps it. */
 function update(row, fresh) {
-  const turned = row.className !== fresh.className;
+  const turned = !row.classList.contains(fresh.className);
   row.className = fresh.className;
   if (turned) row.classList.add("changed");
   [...fresh.children].forEach((cell, index) => fill(row.children[index], cell.innerHTML));

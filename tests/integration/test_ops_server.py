@@ -1,0 +1,417 @@
+"""The page's server side: who gets in, what a form must prove, what is said and shown."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import httpx
+import pytest
+from fastapi import Request, Response
+from pydantic import SecretStr
+
+from pool.api.app import Application
+from pool.api.ops.boards import Boards
+from pool.api.ops.forms import Posted, form_of
+from pool.api.ops.notices import done
+from pool.api.ops.reader import Reader
+from pool.api.ops.routing import views
+from pool.api.ops.selection import Selection
+from pool.api.ops.sessions import COOKIE, Session, Sessions
+from pool.api.ops.trends import Trends
+from pool.api.service import Service
+from pool.errors import InvalidRequest, Unauthorized
+from pool.keys import Caller, KeyRing, make_key
+from pool.ledger import Ledger
+from pool.meetings import Meeting
+from pool.registry import Registry
+from pool.settings import Settings
+from pool.store import Store
+from pool.up.redis_server import RedisServer
+from tests.any_redis import AnyRedis
+
+ADMIN_KEY = "lp_admin_of_these_tests"
+ACTED: list[str] = []
+
+acting = views()
+
+
+@acting.post("/ops/tests/act")
+async def act(request: Request, action: Posted) -> Response:
+    """An action such as views have them."""
+    ACTED.append(action.form.text("reason", required=True, max_characters=20))
+    return done(request, "/ops", f"Done because of {ACTED[-1]}.")
+
+
+class Browser:
+    """Speaks to the application as a browser does, cookies and all."""
+
+    def __init__(self, application: Application, ledger: Ledger, service: Service) -> None:
+        self.ledger = ledger
+        self.service = service
+        self.http = httpx.AsyncClient(
+            transport=httpx.ASGITransport(app=application), base_url="http://ops.test"
+        )
+
+    async def get(self, path: str, **headers: str) -> httpx.Response:
+        """A page, where its address leads."""
+        return await self.http.get(path, headers=headers, follow_redirects=True)
+
+    async def post(self, path: str, fields: dict[str, str], **headers: str) -> httpx.Response:
+        """A form's answer, as it is."""
+        return await self.http.post(path, data=fields, headers=headers)
+
+    async def sign_in(self, key: str = ADMIN_KEY) -> str:
+        """Signs in; the token that the session's forms carry."""
+        answer = await self.post("/ops/sign-in", {"key": key})
+        assert answer.status_code == 303, answer.text
+        return self.token((await self.get("/ops")).text)
+
+    async def new_key(self, *scopes: str, meetings: frozenset[str] | None = None) -> str:
+        """A key that the application knows."""
+        key, record = make_key(frozenset(scopes), meetings, "test")
+        await self.ledger.keys.add(record)
+        await self.service.keys.refresh()
+        return key
+
+    @staticmethod
+    def token(html: str) -> str:
+        """The token in a page."""
+        found = re.search(r'name="csrf" value="(\w+)"', html)
+        assert found is not None
+        return found[1]
+
+
+@pytest.fixture
+async def browser(
+    redis_server: RedisServer, sqlite_ledger: Ledger, sqlite_url: str, tmp_path: str
+) -> AsyncIterator[Browser]:
+    """The application over a real Redis and a real ledger, with two meetings."""
+    await sqlite_ledger.meetings.put(Meeting("shown"))
+    await sqlite_ledger.meetings.put(Meeting("hidden"))
+    settings = Settings(
+        redis_url=redis_server.url(),
+        database_url=sqlite_url,
+        data_dir=tmp_path,
+        admin_key=SecretStr(ADMIN_KEY),
+        secret_key=SecretStr("a secret of these tests"),
+    )
+    application = Application(settings)
+    application.framework.router.routes[:0] = acting.routes
+    ACTED.clear()
+    async with application.framework.router.lifespan_context(application.framework):
+        browser = Browser(application, sqlite_ledger, application.framework.state.service)
+        try:
+            yield browser
+        finally:
+            await browser.http.aclose()
+
+
+# -- who gets in ---------------------------------------------------------------------
+
+
+async def test_whoever_is_not_signed_in_is_led_to_the_sign_in_and_back(browser: Browser) -> None:
+    """Whatever page they asked for."""
+    asked = await browser.http.get("/ops?state=low&q=x")
+    assert asked.status_code == 303
+    form = await browser.http.get(asked.headers["location"])
+    place = re.search(r'name="next" value="([^"]*)"', form.text)
+    assert place is not None
+    signed = await browser.post(
+        "/ops/sign-in", {"key": ADMIN_KEY, "next": place[1].replace("&amp;", "&")}
+    )
+    assert signed.headers["location"] == "/ops?state=low&q=x"
+
+
+@pytest.mark.parametrize(
+    "place", ["https://evil.example", "//evil.example", "/opsevil", "/ops/\\evil", "/ops\r\nx: y"]
+)
+async def test_a_sign_in_leads_nowhere_else(browser: Browser, place: str) -> None:
+    """An address that somebody was lured to cannot send them on to another site."""
+    signed = await browser.post("/ops/sign-in", {"key": ADMIN_KEY, "next": place})
+    assert signed.headers["location"] == "/ops"
+
+
+async def test_a_key_that_may_only_claim_does_not_get_in(browser: Browser) -> None:
+    """Sites' keys stand in their configuration; the page is not for them."""
+    refused = await browser.post("/ops/sign-in", {"key": await browser.new_key("claim")})
+    assert refused.status_code == 403
+    assert "set-cookie" not in refused.headers
+
+
+async def test_a_cookie_cannot_be_made_or_changed_by_others(browser: Browser) -> None:
+    """Neither its key, nor its expiry, nor its signature."""
+    await browser.sign_in()
+    good = browser.http.cookies[COOKIE]
+    key_id, expires, number, signature = good.split(".")
+    for cookie in (
+        f"other.{expires}.{number}.{signature}",
+        f"{key_id}.{int(expires) + 1}.{number}.{signature}",
+        f"{key_id}.{expires}.{number}.{'0' * 64}",
+        f"{key_id}.{expires}.{number}",
+        "...",
+        "",
+        "é.1.2.3",
+    ):
+        browser.http.cookies.clear()
+        answer = await browser.http.get("/ops", headers={"cookie": f"{COOKIE}={cookie}".encode()})
+        assert answer.status_code == 303, cookie
+
+
+async def test_a_session_ends_with_its_time_and_with_its_key(browser: Browser) -> None:
+    """Without anybody's doing."""
+    now = [time.time()]
+    keys = KeyRing(browser.ledger, ADMIN_KEY)
+    sessions = Sessions(keys, b"secret", clock=lambda: now[0])
+    _, cookie = sessions.open(ADMIN_KEY)
+    assert sessions.find(cookie).caller.key_id == "admin"
+    now[0] += 13 * 3600
+    with pytest.raises(Unauthorized):
+        sessions.find(cookie)
+    reader = await browser.new_key("read")
+    await browser.sign_in(reader)
+    await browser.ledger.keys.revoke(reader[3:11], datetime.now(UTC))
+    await browser.service.keys.refresh()
+    assert (await browser.http.get("/ops")).headers["location"] == "/ops/sign-in"
+
+
+async def test_a_key_of_some_meetings_sees_only_those(browser: Browser) -> None:
+    """In rows and in counts."""
+    await browser.sign_in(await browser.new_key("read", meetings=frozenset({"shown"})))
+    page = (await browser.get("/ops")).text
+    assert 'data-sid="shown"' in page
+    assert "hidden<" not in page
+    assert 'All <span class="tally">1</span>' in page
+
+
+async def test_a_stream_is_for_those_who_are_signed_in(browser: Browser) -> None:
+    """Others are told so at once, and nothing is read for them."""
+    answer = await browser.http.get("/ops/stream")
+    assert answer.text == "event: signed-out\ndata:\n\n"
+
+
+# -- what a form must prove ------------------------------------------------------------
+
+
+async def test_a_form_of_the_session_acts_and_says_so_once(browser: Browser) -> None:
+    """The notice stands on the next page, and not on the one after."""
+    token = await browser.sign_in()
+    answer = await browser.post("/ops/tests/act", {"csrf": token, "reason": "<b>lunch</b>"})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/ops")
+    assert ACTED == ["<b>lunch</b>"]
+    assert "Done because of &lt;b&gt;lunch&lt;/b&gt;." in (await browser.get("/ops")).text
+    assert "Done because of" not in (await browser.get("/ops")).text
+
+
+async def test_a_form_that_others_made_does_nothing(browser: Browser) -> None:
+    """Without a token, with one of another session, or sent by another site."""
+    elsewhere = await browser.sign_in()
+    token = await browser.sign_in()
+    assert token != elsewhere
+    for fields, site in (
+        ({}, "same-origin"),
+        ({"csrf": elsewhere}, "same-origin"),
+        ({"csrf": "é"}, "same-origin"),
+        ({"csrf": token}, "cross-site"),
+        ({"csrf": token}, "same-site"),
+    ):
+        answer = await browser.post(
+            "/ops/tests/act", fields | {"reason": "x"}, **{"sec-fetch-site": site}
+        )
+        assert answer.status_code == 403, fields
+    browser.http.cookies.clear()
+    assert (await browser.post("/ops/tests/act", {"csrf": token, "reason": "x"})).headers[
+        "location"
+    ] == "/ops/sign-in"
+    assert ACTED == []
+
+
+async def test_a_key_that_may_only_read_cannot_act(browser: Browser) -> None:
+    """Whatever it sends."""
+    token = await browser.sign_in(await browser.new_key("read"))
+    answer = await browser.post("/ops/tests/act", {"csrf": token, "reason": "x"})
+    assert answer.status_code == 403
+    assert "lacks the scope admin" in answer.text
+    assert ACTED == []
+
+
+@pytest.mark.parametrize(
+    ("reason", "says"),
+    [("", "fill this in"), ("x" * 21, "at most 20"), ("a\x00b", "cannot be printed")],
+)
+async def test_a_bad_field_is_refused_with_its_name(
+    browser: Browser, reason: str, says: str
+) -> None:
+    """As a page, with the status of its kind."""
+    token = await browser.sign_in()
+    answer = await browser.post("/ops/tests/act", {"csrf": token, "reason": reason})
+    assert answer.status_code == 422
+    assert says in answer.text
+    assert answer.headers["content-type"].startswith("text/html")
+
+
+async def test_a_notice_that_others_made_is_not_shown(browser: Browser) -> None:
+    """Nobody else puts words on the page."""
+    await browser.sign_in()
+    browser.http.cookies.set("linkpool_ops_notice", "eyJraW5kIjoiZG9uZSJ9.0000", path="/ops")
+    assert 'class="notice' not in (await browser.get("/ops")).text
+
+
+# -- how it is sent ----------------------------------------------------------------------
+
+
+async def test_every_page_forbids_what_is_not_its_own(browser: Browser) -> None:
+    """No inline script or style, no other host, no frame, no keeping; errors are pages, too."""
+    signed_out = await browser.get("/ops")
+    await browser.sign_in()
+    for page in (signed_out, await browser.get("/ops"), await browser.get("/ops/nowhere")):
+        policy = page.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert "frame-ancestors 'none'" in policy
+        assert page.headers["cache-control"] == "no-store"
+        assert not re.search(r"<style|\sstyle=|<script>|\son\w+=|https?://", page.text)
+    assert page.status_code == 404
+    assert "Nothing is here" in page.text
+
+
+async def test_files_are_kept_until_they_change(browser: Browser) -> None:
+    """Under the address of what they hold for good; under another not at all."""
+    page = (await browser.get("/ops")).text
+    found = re.findall(r"/ops/static/\w+/[\w.]+", page)
+    assert len(found) == 3
+    for url in found:
+        file = await browser.get(url)
+        assert "immutable" in file.headers["cache-control"]
+        again = await browser.get(url, **{"if-none-match": file.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+        old = await browser.get(re.sub(r"static/\w+", "static/0", url))
+        assert old.headers["cache-control"] == "no-cache"
+    assert (await browser.http.get("/ops/static/0/secret.key")).status_code == 404
+
+
+async def test_without_redis_the_page_says_so_and_nothing_it_cannot_know(
+    browser: Browser, redis_server: RedisServer
+) -> None:
+    """And it comes back with Redis."""
+    await browser.sign_in()
+    redis_server.kill()
+    try:
+        await _read_anew(browser)
+        page = (await browser.get("/ops")).text
+        assert "Redis does not answer" in page
+        assert "data-sid" not in page
+        assert "at work" not in page
+    finally:
+        redis_server.start()
+
+
+async def _read_anew(browser: Browser) -> None:
+    """Lets the reading that others may have asked for grow old."""
+    await asyncio.sleep(2.1)
+
+
+# -- one reading for all -------------------------------------------------------------------
+
+
+class CountingStore(Store):
+    """Counts how often pools are looked at."""
+
+    looks = 0
+
+    async def look(self, sids):  # type: ignore[no-untyped-def]
+        """Counts, and looks."""
+        self.looks += 1
+        return await super().look(sids)
+
+
+@asynccontextmanager
+async def reading(
+    fake_redis: AnyRedis, ledger: Ledger, every_seconds: float
+) -> AsyncIterator[tuple[Reader, CountingStore]]:
+    """A reader of one meeting, and the store it reads."""
+    store = CountingStore(fake_redis.bare, fake_redis.store.names)
+    registry = Registry(store, ledger)
+    registry.put(Meeting("shown"))
+    reader = Reader(store, ledger, registry, Settings(), every_seconds=every_seconds)
+    try:
+        yield reader, store
+    finally:
+        await reader.close()
+
+
+async def test_ten_pages_cost_what_one_costs(fake_redis: AnyRedis, sqlite_ledger: Ledger) -> None:
+    """They get the same readings, which are made once."""
+    async with reading(fake_redis, sqlite_ledger, 0.05) as (reader, store):
+
+        async def follow() -> list[int]:
+            seen = []
+            async for snapshot in reader.follow():
+                seen.append(id(snapshot))
+                if len(seen) == 4:
+                    break
+            return seen
+
+        seen = await asyncio.gather(*(follow() for _ in range(10)))
+        assert len({tuple(each) for each in seen}) == 1
+        assert store.looks <= 5
+
+
+async def test_nothing_is_read_while_nobody_looks(
+    fake_redis: AnyRedis, sqlite_ledger: Ledger
+) -> None:
+    """The reader stops with the last page, and goes on with the next."""
+    async with reading(fake_redis, sqlite_ledger, 0.02) as (reader, store):
+        for _ in range(2):
+            following = reader.follow()
+            await anext(following)
+            await following.aclose()
+            await asyncio.sleep(0.05)  # a reading that was due may still be made
+            before = store.looks
+            await asyncio.sleep(0.1)
+            assert store.looks == before
+
+
+async def test_a_stop_ends_every_stream_at_once(
+    fake_redis: AnyRedis, sqlite_ledger: Ledger
+) -> None:
+    """A server that is told to stop does not wait for open pages."""
+    async with reading(fake_redis, sqlite_ledger, 60.0) as (reader, _):
+        following = reader.follow()
+        await anext(following)
+        waiting = asyncio.create_task(anext(following, None))
+        await asyncio.sleep(0.01)
+        reader.stop()
+        assert await asyncio.wait_for(waiting, 1) is None
+
+
+async def test_pages_that_show_the_same_are_sent_the_same_bytes(
+    fake_redis: AnyRedis, sqlite_ledger: Ledger
+) -> None:
+    """And only what changed since the page was last told."""
+    async with reading(fake_redis, sqlite_ledger, 60.0) as (reader, store):
+        boards = Boards(Trends(store), 5.0)
+        session = Session(Caller("k", frozenset({"read"}), None), "")
+        snapshot = await reader.latest()
+        first = await boards.board(snapshot, Selection(), session)
+        again = await boards.board(snapshot, Selection(), session)
+        assert first is again
+        assert first.message_after(None) is again.message_after(None)
+        assert b'"rows":{"shown"' in first.message_after(None)
+        assert b'"rows":{}' in first.message_after(first)
+        bound = Session(Caller("b", frozenset({"read"}), frozenset({"other"})), "")
+        assert (await boards.board(snapshot, Selection(), bound)).rows == {}
+
+
+async def test_a_form_with_too_many_fields_is_refused() -> None:
+    """Typed, as all that callers send."""
+
+    async def receive() -> dict[str, object]:
+        return {"type": "http.request", "body": b"a=1&" * 100, "more_body": False}
+
+    with pytest.raises(InvalidRequest):
+        await form_of(Request({"type": "http", "headers": []}, receive))  # type: ignore[arg-type]

@@ -1,0 +1,277 @@
+"""What sweeps leave behind: the past, outlooks, automatic targets and notices."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from msgspec.structs import replace
+from pydantic import SecretStr
+
+from pool.api.worker_watch import WorkerWatch
+from pool.compose import Parts, compose
+from pool.forecast import HOUR_SECONDS, HOURS, Outlook, Usual
+from pool.ledger.records import EventState, NewEvent
+from pool.links import Link, State
+from pool.meetings import Meeting
+from pool.notifier import Notifier
+from pool.nudges import NOTIFY, TOP_UP
+from pool.settings import load
+from pool.store import keys
+from pool.store.records import Sample, Series, Span, Totals
+from pool.up.redis_server import RedisServer
+from tests.any_redis import SECRET_KEY
+from worker.foresee import foresee, hours_of
+from worker.notify import deliver
+from worker.sweep import sweep
+
+SID = "intro"
+
+
+@pytest.fixture
+async def parts(redis_server: RedisServer, sqlite_url: str, tmp_path: Path) -> AsyncIterator[Parts]:
+    """What a worker works with; nobody listens at the operators' address."""
+    settings = load(
+        {
+            "LINKPOOL_REDIS_URL": redis_server.url(),
+            "LINKPOOL_DATABASE_URL": sqlite_url,
+            "LINKPOOL_DATA_DIR": str(tmp_path),
+            "LINKPOOL_SECRET_KEY": SECRET_KEY.decode().replace(" ", "-"),
+            "LINKPOOL_NEETOCAL_SUBDOMAIN": "acme",
+            "LINKPOOL_NEETOCAL_API_KEY": "key",
+            "LINKPOOL_NOTIFY_URL": "http://127.0.0.1:9/hook",
+        }
+    )
+    async with compose(settings) as parts:
+        await parts.ledger.meetings.put(Meeting(SID))
+        await sweep(parts)
+        await parts.fence.recover(SID)
+        yield parts
+
+
+async def usual_peak(parts: Parts, claims: float) -> None:
+    """Every hour of the coming day usually brings this many claims."""
+    hour = int(time.time()) // HOUR_SECONDS
+    await parts.store.outlooks.put({SID: Outlook(hour, (Usual(claims, 1.0),) * HOURS)})
+
+
+async def test_a_sweep_leaves_a_sample(parts: Parts) -> None:
+    """With the target of that moment."""
+    await sweep(parts)
+    series = await parts.store.history.read(SID, Span.HOUR)
+    assert series.samples[-1].target == Meeting(SID).min_fresh
+
+
+async def test_only_an_automatic_target_is_topped_up_to_the_forecast(parts: Parts) -> None:
+    """The pool holds what its present rate asks for, and a busy hour usually follows."""
+    await usual_peak(parts, 36_000.0)
+    epoch = (await parts.store.look([SID]))[0].epoch
+    await parts.store.add(SID, epoch, [f"one-off-{n}" for n in range(50)], 1_000)
+    assert TOP_UP not in dict(await sweep(parts))
+    await parts.ledger.meetings.put(Meeting(SID, target_mode="auto", max_fresh=500))
+    assert dict(await sweep(parts))[TOP_UP] == {"workspace": "default"}
+    await parts.ledger.meetings.put(Meeting(SID, target_mode="auto", max_fresh=50))
+    assert TOP_UP not in dict(await sweep(parts)), "clamped by max_fresh"
+
+
+async def test_how_the_target_is_decided_is_kept(parts: Parts) -> None:
+    """In the ledger and in Redis; fixed unless somebody said otherwise."""
+    kept = await parts.ledger.meetings.get(SID)
+    assert kept is not None
+    assert kept.target_mode == "fixed"
+    await parts.ledger.meetings.put(Meeting(SID, target_mode="auto"))
+    await sweep(parts)
+    assert [meeting.target_mode for meeting in await parts.store.published.all()] == ["auto"]
+
+
+async def test_outlooks_come_from_the_kept_past_once_an_hour(parts: Parts) -> None:
+    """Two days with one busy hour, which lies two hours ahead."""
+    level = (await parts.store.look([SID]))[0]
+    start = int(time.time()) // HOUR_SECONDS - 46
+    claims = 0
+    # What a worker of two days ago began with.
+    await parts.store._redis.delete(keys.HISTORY_LAST, *map(keys.history_taken, (10, 60, 3_600)))
+    for hour in range(46):
+        then = replace(level, now_ms=(start + hour) * HOUR_SECONDS * 1000, totals=Totals(claims))
+        await parts.store.history.sample([then], {SID: 50}, sweep_seconds=5)
+        claims += 240 if hour in (0 + 24, 0) else 0
+    assert await foresee(parts) == 1
+    assert await foresee(parts) == 0, "it is of this hour"
+    found = (await parts.store.outlooks.get([SID]))[SID]
+    rates = [usual.claims for usual in found.hours]
+    assert rates.index(max(rates)) == 2
+    assert max(rates) > 200
+    assert sum(rates) < 1.1 * max(rates)
+    assert (await parts.store.outlooks.get(["other"])) == {}
+
+
+def test_an_hour_with_a_gap_is_not_taken_for_an_hour() -> None:
+    """Nor is the first sample, which counts nothing; counts belong to the hour before."""
+
+    def sample(hour: int, claims: int, covers: int) -> Sample:
+        return Sample(hour * 3_600_000, 50, 50, 50, claims, 0, 0, covers, covers > 3_600)
+
+    samples = (sample(10, 0, 3_600), sample(11, 7, 3_600), sample(14, 30, 10_800))
+    assert hours_of(Series(SID, 3_600, 0, 1, samples)) == [(10, 7.0)]
+
+
+async def test_a_booking_counts_once_in_the_past(parts: Parts) -> None:
+    """However often its event is looked at."""
+    now, slug = datetime.now(UTC), "one-off-00000000000a"
+    link = Link(slug, f"https://x/{slug}", SID, State.FRESH, "pool", "e", now)
+    await parts.ledger.links.insert_fresh([link])
+    body = json.dumps({"event": "booking_created", "booking": {"sid": "b1", "slug": slug}})
+    new = NewEvent("e2", "default", "webhook", "booking_created", body.encode(), now)
+    await parts.ledger.inbox.add(new)
+    assert await parts.bookings.settle_due() == 1
+    assert (await parts.bookings.replay("e2")).state is EventState.SETTLED
+    assert (await parts.store.look([SID]))[0].totals.bookings == 1
+
+
+class Receiver:
+    """Takes notices, unless told not to."""
+
+    def __init__(self) -> None:
+        self.got: list[str] = []
+        self.open = True
+
+    async def __call__(self, request: httpx.Request) -> httpx.Response:
+        if self.open:
+            self.got.append(json.loads(request.content)["text"])
+        return httpx.Response(200 if self.open else 503)
+
+
+def listened(parts: Parts, receiver: Receiver) -> Parts:
+    """The same parts, with a receiver at the operators' address."""
+    from dataclasses import replace as with_
+
+    notifier = Notifier(
+        SecretStr("http://127.0.0.1:9/hook"),
+        parts.store,
+        transport=httpx.MockTransport(receiver),
+    )
+    return with_(parts, notifier=notifier)
+
+
+async def unmatched_event(parts: Parts) -> str:
+    kept, _ = await parts.ledger.inbox.add(
+        NewEvent(
+            id="e1",
+            workspace="default",
+            source="webhook",
+            event="booking_created",
+            booking_sid="b1",
+            meeting_sid=SID,
+            body=b"{}",
+            received_at=datetime.now(UTC),
+        )
+    )
+    await parts.ledger.inbox.finish(kept.id, EventState.UNMATCHED, reason="no link")
+    return kept.id
+
+
+async def test_a_sweep_notes_a_fallen_fence_and_its_end(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when it was recovered before any sweep came by. The sweep itself sends nothing."""
+    receiver = Receiver()
+    parts = listened(parts, receiver)
+    await parts.ledger.meetings.put(Meeting(SID, min_fresh=0))  # else it is empty, too
+    clock = [1_900_000_000.0]
+    monkeypatch.setattr("worker.notify.to_ms", lambda _: round(clock[0] * 1000))
+    monkeypatch.setattr("pool.notifier.to_ms", lambda _: round(clock[0] * 1000))
+    assert NOTIFY not in dict(await sweep(parts))
+    await parts.store.alerts.fence_fell()
+    assert NOTIFY in dict(await sweep(parts))
+    assert receiver.got == []
+    assert await deliver(parts) == 1
+    assert NOTIFY not in dict(await sweep(parts)), "told once"
+    await parts.store._redis.delete(keys.FENCE_FELL)
+    await sweep(parts)
+    clock[0] += 31
+    assert NOTIFY in dict(await sweep(parts))
+    assert await deliver(parts) == 1
+    assert ["forgotten claims" in receiver.got[0], "serve again" in receiver.got[1]] == [True] * 2
+
+
+async def test_unmatched_bookings_are_told_of(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When a minute did not match them."""
+    receiver = Receiver()
+    parts = listened(parts, receiver)
+    clock = [1_900_000_000.0]
+    monkeypatch.setattr("worker.notify.to_ms", lambda _: round(clock[0] * 1000))
+    monkeypatch.setattr("pool.notifier.to_ms", lambda _: round(clock[0] * 1000))
+    await unmatched_event(parts)
+    await sweep(parts)
+    assert await deliver(parts) == 0
+    clock[0] += 61
+    await sweep(parts)
+    await deliver(parts)
+    assert [text for text in receiver.got if "1 bookings match no link" in text]
+
+
+async def test_an_api_process_notices_that_no_worker_sweeps(parts: Parts) -> None:
+    """And sends the notice itself; of several such processes one does."""
+    receiver = Receiver()
+    parts = listened(parts, receiver)
+    now = [time.time()]
+    watches = [WorkerWatch(parts, lambda: now[0]) for _ in range(3)]
+    for watch in watches:
+        await watch.look()
+    assert receiver.got == []
+    now[0] += 60
+    for watch in (*watches, *watches):
+        await watch.look()
+    assert len(receiver.got) == 1
+    assert "no worker has swept" in receiver.got[0]
+    await sweep(parts)
+    assert await deliver(parts) == 1
+    assert "workers sweep again" in receiver.got[1]
+
+
+async def test_where_no_worker_ever_ran_time_counts_from_the_start_of_the_api(
+    parts: Parts,
+) -> None:
+    """Parts start in any order."""
+    receiver = Receiver()
+    parts = listened(parts, receiver)
+    await parts.store._redis.delete(keys.HEARTBEAT)
+    now = [time.time()]
+    watch = WorkerWatch(parts, lambda: now[0])
+    await watch.look()
+    assert receiver.got == []
+    now[0] += 60
+    await watch.look()
+    assert len(receiver.got) == 1
+
+
+async def test_nothing_waits_for_a_receiver_that_is_down(parts: Parts) -> None:
+    """Sweeps go on, and say no more of it until the next attempt is due."""
+    receiver = Receiver()
+    receiver.open = False
+    parts = listened(parts, receiver)
+    await parts.store.alerts.fence_fell()
+    assert NOTIFY in dict(await sweep(parts))
+    assert await deliver(parts) == 0
+    assert NOTIFY not in dict(await sweep(parts))
+
+
+def no_notices(parts: Parts) -> Any:
+    from dataclasses import replace as with_
+
+    return with_(parts, notifier=None)
+
+
+async def test_without_an_address_nothing_is_noted(parts: Parts) -> None:
+    """It costs nothing, and no old trouble is told when an address is set later."""
+    await parts.store.alerts.fence_fell()
+    assert NOTIFY not in dict(await sweep(no_notices(parts)))
+    assert await parts.store._redis.llen(keys.NOTICES) == 0

@@ -1,0 +1,84 @@
+"""Trial 21: a long time at four fifths of the peak."""
+
+from __future__ import annotations
+
+import time
+
+from bench import preload
+from bench.loads.arrivals import arrivals
+from bench.loads.request import claim_request
+from pool.meetings import Meeting
+from pool.store import keys
+from tests.trials.harness.answers import Tape
+from tests.trials.harness.checker import check
+from tests.trials.harness.crowd import Crowd, until
+from tests.trials.harness.stage import Stage
+from tests.trials.harness.trial import Outcome, Trial
+from tests.trials.stages import whole
+
+SHARE = 0.8
+WARM_SECONDS = 12.0  # what was answered in the last ten is kept in memory, and levels off
+STEPS = 3
+GROWTH = 0.05  # of the servers' memory, from the first step to the last
+WORSE = 3.0  # times the first step's p99 is flat on a machine that does other things, too ...
+NOISE_MS = 50.0  # ... and so is whatever stays below this
+
+
+def soak(stage: Stage, seed: int, size: int) -> Outcome:
+    """21: `size` seconds at 80 % of the peak: memory level, stream drained, p99 flat.
+
+    Claims lapse after a minute, so that what Redis holds levels off, too.
+    """
+    sid = stage.open(
+        Meeting(
+            f"trial-21-{seed}", min_fresh=0, max_fresh=1, cover_seconds=0, on_empty="fail",
+            claim_ttl_seconds=60,
+        )
+    )  # fmt: skip
+    port = stage.server_ports[0]
+    first = preload.fresh_links(stage.redis, sid, 40_000, prefix="aaaa")
+    tape = Tape()
+    crowd = Crowd(tape, [port], sid, stage.key, seed=seed, connections=50, again=0.0).start()
+    time.sleep(3.0)
+    crowd.stop()
+    rate = SHARE * crowd.answered / 3.0
+    answered = len(tape.claims)
+    request = claim_request(port, f"/v1/meetings/{sid}/claims", key=stage.key)
+    p99_ms, rss, streams = [], [], []
+    for step in range(STEPS + 1):
+        seconds = WARM_SECONDS if step == 0 else max(4.0, (size - WARM_SECONDS) / STEPS)
+        wanted = int(1.2 * rate * seconds) - stage.level(sid)
+        if wanted > 0:
+            preload.fresh_links(stage.redis, sid, wanted, prefix="bbbb", first=first)
+            first += wanted
+        seen = arrivals(request, rate=rate, seconds=seconds)
+        answered += seen.answered - seen.bad
+        p99_ms.append(seen.p99_ms)
+        rss.append(stage.servers[0].process.rss_bytes())
+        streams.append(int(stage.redis.xlen(keys.claims(sid))))
+    since = time.monotonic()
+    until(lambda: not stage.redis.xlen(keys.claims(sid)), 60, "the stream is drained")
+    drained = time.monotonic() - since
+    recorded = stage.rows(
+        "SELECT count(*) FROM links WHERE meeting_sid = ? AND customer_id IS NOT NULL", sid
+    )[0][0]
+    stage.stocked |= {slug for (slug,) in stage.rows("SELECT slug FROM links")}
+    stage.redis.delete(keys.fresh(sid))  # made up, and without rows in the ledger
+    verdict = check(stage.evidence(tape, sid))
+    wrong = list(crowd.wrong)
+    growth = rss[-1] / rss[1] - 1
+    if growth > GROWTH:
+        wrong.append(f"memory grew by {growth:.1%}")
+    if p99_ms[-1] > max(WORSE * p99_ms[1], NOISE_MS):
+        wrong.append(f"p99 went from {p99_ms[1]:.1f} to {p99_ms[-1]:.1f} ms")
+    if recorded != answered:
+        wrong.append(f"{answered} claims were answered, {recorded} recorded")
+    notes = (
+        f"{rate:,.0f}/s, memory {rss[1] / 1e6:.0f} to {rss[-1] / 1e6:.0f} MB, p99 "
+        f"{p99_ms[1]:.1f} to {p99_ms[-1]:.1f} ms, stream {max(streams):,} at most, drained "
+        f"{drained:.1f} s after"
+    )
+    return Outcome("21", seed, answered, 0, verdict.violations, tuple(wrong), notes=notes)
+
+
+TRIALS = [Trial("21", "80 % of the peak, for long", soak, full=1_800, bounded=24, stage=whole)]

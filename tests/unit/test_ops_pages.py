@@ -1,0 +1,189 @@
+"""What the overview shows: which pools, in which order, and how the rest of the service is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from pool.api.ops.selection import PAGE_ROWS, Selection, select
+from pool.api.ops.snapshot import LedgerHealth, Snapshot, WorkspaceHealth
+from pool.api.ops.summary import lead, tiles
+from pool.forecast import Forecast
+from pool.meetings import Meeting
+from pool.status import MeetingStatus, urgency
+from pool.store.records import Block
+
+NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
+NOW_MS = round(NOW.timestamp() * 1000)
+
+
+def status(sid: str, state: str = "ok", **more: Any) -> MeetingStatus:
+    """A pool of 50 fresh links that nobody claims, unless said otherwise."""
+    wellness: dict[str, Any] = {
+        "meeting": Meeting(sid), "fresh": 50, "target": 50, "counts": {},
+        "claims_per_second": 0.0, "runway_seconds": None, "oldest_fresh_seconds": None,
+        "forecast": Forecast(None, None, 50), "unrecorded": 0, "state": state, "reason": "",
+    }  # fmt: skip
+    return MeetingStatus(**(wellness | more))
+
+
+def snapshot(**more: Any) -> Snapshot:
+    """A service in which all is well, unless said otherwise."""
+    well = Snapshot(
+        at=NOW,
+        every_seconds=2.0,
+        ledger=LedgerHealth(unmatched=0),
+        heartbeat_at_ms=NOW_MS - 2_000,
+        workspaces=(WorkspaceHealth("default", 12.5, None),),
+    )
+    return replace(well, **more)
+
+
+# -- which pools ---------------------------------------------------------------------
+
+
+def test_the_most_urgent_pools_come_first() -> None:
+    """Where visitors are turned away or will be soon; a calm pool comes last."""
+    pools = [
+        status("a-ok"),
+        status("b-low", "low", runway_seconds=200.0),
+        status("c-low", "low", runway_seconds=20.0),
+        status("d-empty", "empty", runway_seconds=0.0),
+        status("e-paused", "paused"),
+        status("f-low", "low", runway_seconds=10.0),
+        status("g-empty", "empty"),
+        status("h-blocked", "blocked", runway_seconds=1_000.0),
+    ]
+    order = [each.meeting.sid for each in sorted(pools, key=urgency)]
+    assert order == [
+        "d-empty", "c-low", "f-low", "b-low", "h-blocked", "g-empty", "e-paused", "a-ok",
+    ]  # fmt: skip
+
+
+def test_a_search_finds_parts_of_sids_in_any_case() -> None:
+    """And says how many there are of each state among what it found."""
+    pools = [status("Demo-1"), status("demo-2", "low"), status("other", "empty")]
+    found = select(Selection(text="DEMO"), pools)
+    assert [each.meeting.sid for each in found.rows] == ["Demo-1", "demo-2"]
+    assert {each.state: each.count for each in found.filters} == {
+        "": 2, "attention": 1, "low": 1, "ok": 1,
+    }  # fmt: skip
+
+
+def test_attention_leaves_out_what_is_well_or_somebodys_wish() -> None:
+    """A paused pool needs nobody."""
+    states = ["recovering", "empty", "blocked", "low", "paused", "ok"]
+    found = select(Selection(state="attention"), [status(state, state) for state in states])
+    assert [each.state for each in found.rows] == ["recovering", "empty", "blocked", "low"]
+
+
+def test_pages_cover_everything_once() -> None:
+    """And a page beyond the last is the last."""
+    pools = [status(f"m{number:03}") for number in range(2 * PAGE_ROWS + 7)]
+    shown = [select(Selection(page=page), pools) for page in (1, 2, 3, 99)]
+    sids = [each.meeting.sid for one in shown[:3] for each in one.rows]
+    assert sids == [each.meeting.sid for each in pools]
+    assert shown[3].rows == shown[2].rows
+    assert (shown[3].selection.page, shown[3].pages, shown[2].first) == (3, 3, 2 * PAGE_ROWS + 1)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"state": "nonsense"},
+        {"page": "-1"},
+        {"page": "²"},
+        {"page": "99999999999999999999"},
+        {"q": "   "},
+        {"state": "", "page": "", "q": ""},
+    ],
+)
+def test_an_address_that_makes_no_sense_shows_all(query: dict[str, str]) -> None:
+    """People edit addresses; nothing breaks."""
+    assert Selection.of(query) == Selection()
+
+
+def test_an_address_leads_back_to_its_selection() -> None:
+    """Whatever the search holds."""
+    for selection in (Selection(), Selection("a&b=c #%", "low", 3), Selection("ä", "", 1)):
+        address = selection.address()
+        query = dict(pair for pair in _query(address))
+        assert Selection.of(query) == selection
+
+
+def _query(address: str) -> list[tuple[str, str]]:
+    from urllib.parse import parse_qsl, urlsplit
+
+    return parse_qsl(urlsplit(address).query)
+
+
+# -- the rest of the service -----------------------------------------------------------
+
+
+def told(reading: Snapshot, lag_claims: int = 0, *, everywhere: bool = True) -> dict[str, Any]:
+    """The tiles by name."""
+    return {each.name: each for each in tiles(reading, lag_claims, 5.0, everywhere=everywhere)}
+
+
+def test_a_service_that_is_well_says_so_quietly() -> None:
+    """Nothing calls for attention."""
+    found = told(snapshot())
+    assert {each.level for each in found.values()} == {"ok"}
+    assert "12.5 requests/s" in found["Provider"].detail
+    assert "2 s ago" in found["Worker"].detail
+
+
+@pytest.mark.parametrize(
+    ("reading", "lag", "name", "level", "says"),
+    [
+        (snapshot(heartbeat_at_ms=None), 0, "Worker", "bad", "linkpool worker"),
+        (snapshot(heartbeat_at_ms=NOW_MS - 60_000), 0, "Worker", "bad", "60 s ago"),
+        (snapshot(ledger=LedgerHealth("refused")), 7, "Ledger", "bad", "refused"),
+        (snapshot(ledger=LedgerHealth("refused")), 7, "Ledger", "bad", "7 claims waiting"),
+        (snapshot(), 5_000, "Ledger", "low", "5,000 claims waiting"),
+        (snapshot(ledger=LedgerHealth(unmatched=3)), 0, "Bookings", "low", ""),
+        (
+            snapshot(workspaces=(
+                WorkspaceHealth("default", 1.0, None),
+                WorkspaceHealth("acme", 1.0, Block("401", NOW_MS - 180_000, NOW_MS + 40_000)),
+            )),
+            0, "Provider", "bad", "401; since 3 min, asked again in 40 s",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_with_its_reason(
+    reading: Snapshot, lag: int, name: str, level: str, says: str
+) -> None:
+    """Worker, ledger, provider and bookings, each in its own words."""
+    tile = told(reading, lag)[name]
+    assert tile.level == level
+    assert says in tile.detail
+
+
+def test_nothing_is_claimed_to_be_known_while_redis_is_away() -> None:
+    """Neither of pools, nor of workers, nor of the provider."""
+    away = snapshot(store_problem="Redis: refused", heartbeat_at_ms=None, workspaces=())
+    found = told(away)
+    assert found["Redis"].detail == "Redis: refused"
+    assert found["Worker, provider"].level == "unknown"
+    assert lead(away, []) == ("bad", "Redis does not answer: nothing is known of the pools")
+
+
+def test_a_key_of_some_meetings_is_told_of_no_others_bookings() -> None:
+    """Unmatched bookings are about all meetings."""
+    assert "Bookings" not in told(snapshot(), everywhere=False)
+
+
+def test_one_sentence_sums_the_pools_up() -> None:
+    """The worst first; what is well is not listed."""
+    assert lead(snapshot(), [status("a"), status("b")]) == ("ok", "All pools have enough links")
+    level, words = lead(
+        snapshot(),
+        [status("a", "low"), status("b", "empty"), status("c", "paused"), status("d")],
+    )
+    assert level == "bad"
+    assert words == "1 empty, 1 low, 1 paused, of 4 pools"
+    assert lead(snapshot(), [status("a", "low")])[0] == "low"
