@@ -72,8 +72,8 @@ class _Pool:
         totals = Totals(round(self.claims), round(self.top_ups), round(self.bookings))
         return Level(
             sid=self.meeting.sid, fresh=round(self.level), fence="stands", epoch="e", backlog=0,
-            claims_per_second=0.0, oldest_fresh_seconds=None, block=None, published="", target=None,
-            now_ms=round(at * 1000), totals=totals,
+            claims_per_second=0.0, oldest_fresh_seconds=None, block=None,
+            published="", target=None, now_ms=round(at * 1000), totals=totals,
         )  # fmt: skip
 
 
@@ -134,7 +134,7 @@ def fill(product: Product) -> None:
     slugs = {
         sid: [
             product.slug(sid, next(customers), email=f"{sid}.{number}@example.com")
-            for number in range(max(4, round(busiest * 30)))
+            for number in range(max(4, round(busiest * 8)))
         ]
         for sid, busiest, _ in MEETINGS
     }
@@ -146,6 +146,7 @@ def fill(product: Product) -> None:
         for each in booked[: len(booked) // 6]:
             product.control("cancel", booking_sid=each["booking"]["sid"])
     strangers(product)
+    trouble(product)
     product.command("keys", "create", "--scope", "claim", "--label", "Website")
     product.command("keys", "create", "--scope", "read", "--label", "Grafana")
     product.command(
@@ -153,6 +154,14 @@ def fill(product: Product) -> None:
     )
     product.command("meetings", "pause", "beta-feedback", "--reason", "The beta has ended")
     product.command("meetings", "top-up", "intro-call", "--reason", "Newsletter at 11:00")
+
+
+def trouble(product: Product) -> None:
+    """A meeting that was disabled at the provider, while visitors still come for it."""
+    product.knobs(disabled_meetings="webinar-follow-up")
+    for number in range(35):
+        product.claim("webinar-follow-up", f"latecomer-{number}")
+    wait_until(lambda: product.meeting("webinar-follow-up")["state"] == "blocked", 60)
 
 
 def strangers(product: Product) -> None:

@@ -69,10 +69,12 @@ def keep_busy(product: Product, seconds: float) -> None:
     end = time.monotonic() + seconds
     number = 0
     while time.monotonic() < end:
-        for sid in ("intro-call", "intro-call", "intro-call", "product-demo", "support-30-min"):
-            number += 1
-            product.claim(sid, f"visitor-{number}")
-        time.sleep(0.7)
+        number += 1
+        product.claim("intro-call", f"visitor-{number}")
+        if number % 3 == 0:
+            product.claim("product-demo", f"visitor-{number}")
+            product.claim("support-30-min", f"visitor-{number}")
+        time.sleep(1)
 
 
 def event_of_two(product: Product) -> str:
