@@ -7,6 +7,7 @@ so count the others' work a second time.
 
 from __future__ import annotations
 
+import json
 import os
 import struct
 from collections import Counter
@@ -20,25 +21,18 @@ _CARRIED = "carried"  # stands where a process id does
 def carry_over(directory: Path) -> None:
     """Moves the counts of ended processes into one file per kind. A file that a crash left
     unreadable is dropped."""
-    from prometheus_client import mmap_dict
-
-    counts_in: Any = mmap_dict.MmapedDict  # it publishes no types
     for kind in _KINDS:
         total: Counter[str] = Counter()
         kept = directory / f"{kind}_{_CARRIED}.db"
         ended = [path for path in directory.glob(f"{kind}_*.db") if not _lives(path)]
         for path in ended:
-            try:
-                for key, value, *_ in counts_in.read_all_values_from_file(path):
-                    total[key] += value
-            except (OSError, RuntimeError, ValueError, struct.error):
-                continue
+            total.update(_read(path))
         if not set(ended) - {kept}:
             continue
         # Readers look for .db files: this is none until it is whole.
         new = kept.with_suffix(".new")
         new.unlink(missing_ok=True)
-        file = counts_in(str(new))
+        file = _counts_in()(str(new))
         for key, value in total.items():
             file.write_value(key, value, 0.0)
         file.close()
@@ -48,6 +42,24 @@ def carry_over(directory: Path) -> None:
             new.replace(kept)
         else:
             new.unlink()
+
+
+def _read(path: Path) -> dict[str, float]:
+    """The counts of a file, by the library's keys; none if it cannot be read."""
+    try:
+        found = {key: value for key, value, *_ in _counts_in().read_all_values_from_file(path)}
+        for key in found:
+            _name, _sample, _labels, _help = json.loads(key)
+    except (OSError, RuntimeError, ValueError, TypeError, struct.error):
+        return {}
+    return found
+
+
+def _counts_in() -> Any:
+    # Here and not above: the library decides at its import whether counts are shared.
+    from prometheus_client import mmap_dict
+
+    return mmap_dict.MmapedDict
 
 
 def _lives(path: Path) -> bool:

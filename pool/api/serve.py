@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 GRACE_SECONDS = 5  # for requests that are under way when the server is told to stop
 KEEP_ALIVE_SECONDS = 30
-START_SECONDS = 15  # for a process to serve before the one it replaces is told to stop
+# For a process to serve, or to answer its parent, before it is ended and started anew. On a busy
+# machine the server's own 5 s are over before a process has started, again and again.
+HEALTH_SECONDS = 30
 
 
 def make_application() -> Application:
@@ -65,7 +67,7 @@ def serve(settings: Settings) -> None:
         access_log=False,
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_worker_healthcheck=HEALTH_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
-        timeout_worker_healthcheck=START_SECONDS,
         backlog=4096,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -15,26 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from product import wait_until
 
 from pool.up import ports
+from tests.debian import debian
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
 DASHBOARD = json.loads((ROOT / "deploy" / "grafana" / "linkpool.json").read_text("utf-8"))
-
-
-def debian(command: str) -> str:
-    """The path of a command that a Debian package brings; without it the test is skipped,
-    on CI it fails."""
-    found = shutil.which(command)
-    if found is None and os.environ.get("CI"):
-        pytest.fail(f"CI must have {command}: apt-get install prometheus")
-    if found is None:
-        pytest.skip(f"{command} is not installed: apt-get install prometheus")
-    return found
 
 
 class Prometheus:
