@@ -49,7 +49,7 @@ def _round(trials: list[Trial], seed: int, *, full: bool, size: int | None) -> I
     for stage_of, same in groupby(trials, key=lambda trial: trial.stage):
         with stage_of(seed) as stage:
             for trial in same:
-                yield trial.on(stage, seed, size or (trial.full if full else trial.bounded) or 40)
+                yield trial.on(stage, seed, size or (trial.full if full else trial.bounded) or 1)
 
 
 def _numbers(trials: list[Trial]) -> str:

@@ -35,6 +35,7 @@ def sequences(_stage: None, seed: int, size: int) -> Outcome:
     return Outcome("22", seed, size, 0, wrong=wrong, notes=f"{size} sequences")
 
 
+# Not in the suite by this way: the suite runs the test itself.
 TRIALS = [
     Trial("22", "promises in any order", sequences, full=2_000, bounded=0, stage=nothing),
 ]

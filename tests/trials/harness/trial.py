@@ -66,7 +66,7 @@ class Trial:
     title: str
     run: Callable[[Any, int, int], Outcome]
     full: int
-    bounded: int  # 0: the suite has a test of its own for it
+    bounded: int  # 0: the suite does not run it; its module says why
     stage: Callable[[int], AbstractContextManager[Any]] = ordinary
 
     def on(self, stage: Any, seed: int, size: int) -> Outcome:
