@@ -303,7 +303,9 @@ def test_an_event_is_assigned_by_api_and_command_line(product: Product, visit: V
     assert "another booking" in done.stderr
     page = visit("admin").post("/ops/find", asked="caller-0").text
     assert "Event assigned to this link: by phone" in page
-    assert product.rows("SELECT count(*) FROM audit WHERE action = 'assign'") == [(2,)]
+    assert product.rows(
+        "SELECT count(*) FROM audit WHERE action = 'assign' AND meeting_sid = 'phoned'"
+    ) == [(2,)]
 
 
 def test_pages_that_lead_nowhere_say_so(visit: Visit) -> None:
