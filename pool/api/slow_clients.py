@@ -26,7 +26,7 @@ HEADERS = 100
 # A body in chunks of a few bytes is several times as long on the wire.
 REQUEST_BYTES = HEAD_BYTES + 4 * WEBHOOK_BODY_BYTES
 CONNECTIONS = 10_000  # per process, if there are as many file descriptors
-_KEPT_DESCRIPTORS = 256  # for Redis, the ledger, the provider and files
+_KEPT_DESCRIPTORS = 80  # for Redis, the ledger, the provider and files
 
 SWEEP_SECONDS = 1.0
 HEAD_SECONDS = 10.0
