@@ -16,7 +16,8 @@
 -- Finding the rate: doubling each second while nothing is known; after a 429, a little
 -- under what got through, back to it along a cubic that is flat around the ceiling (so
 -- that steady state asks for little that is refused), and doubling again once the ceiling
--- has been passed without a 429. Several 429s in a row halve the rate at a time. While
+-- has been passed without a 429. Several 429s in a row halve the rate at a time, or quarter it
+-- if nothing gets through. While
 -- few answers are 429, the rate stays above a fifth of the first one, or 4/s: a provider
 -- that refuses at random, whatever the rate, must not silence itself.
 
@@ -75,7 +76,8 @@ elseif ARGV[1] == 'throttled' then
     ceiling = math.max(rate / 2, math.min(rate, through))
     lowered_at, hits = now, 1
   elseif hits >= 3 and now - lowered_at > 300 then
-    ceiling = ceiling / 2
+    -- A provider that lets nothing through at all is found out sooner.
+    ceiling = ceiling / (through < 0.05 * ceiling and 4 or 2)
     lowered_at, hits = now, 0
   end
   if bad < FEW * (good + bad) then ceiling = math.max(ceiling, math.min(FLOOR_RATE, FLOOR * tonumber(ARGV[2]))) end
