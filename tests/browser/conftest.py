@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,7 +19,17 @@ from playwright.sync_api import Browser, sync_playwright
 from tests.acceptance.product import Product, wait_until
 from tests.browser.tab import PHONE, WAIT_MS, WIDE, OpenTab, Tab
 
+_HERE = Path(__file__).parent
 _CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the tests of this directory last.
+
+    Playwright's event loop runs in this thread from the first of them until the end, and no
+    asynchronous test can have one of its own beside it.
+    """
+    items.sort(key=lambda item: item.path.is_relative_to(_HERE))
 
 
 @pytest.fixture(scope="session")
