@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import redis as blocking_redis
+import structlog
 from redis.asyncio import Redis
 
 from pool.ledger import Ledger
@@ -157,3 +158,10 @@ async def sqlite_ledger(sqlite_url: str) -> AsyncIterator[Ledger]:
     ledger = Ledger.open(sqlite_url)
     yield ledger
     await ledger.close()
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Iterator[None]:
+    """What one test says of logging is not what the next one meets."""
+    yield
+    structlog.reset_defaults()

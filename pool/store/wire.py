@@ -22,6 +22,7 @@ class Wire:
     def __init__(self, redis: Redis) -> None:
         self._pool = redis.connection_pool
         self._idle: list[_Line] = []
+        self._busy: set[_Line] = set()
 
     async def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:
         """What a script answers that Redis knows already; as `call`."""
@@ -37,11 +38,14 @@ class Wire:
         Whoever stops waiting closes the connection: its reply could be taken for another's.
         """
         line = self._take() or await self._open()
+        self._busy.add(line)
         try:
             reply = await line.ask(command)
         except BaseException:
             line.close()
             raise
+        finally:
+            self._busy.discard(line)
         if isinstance(reply, ReadOnlyError):
             # A master that has become a replica: who connects anew finds the new one.
             line.close()
@@ -52,9 +56,10 @@ class Wire:
         return reply
 
     def close(self) -> None:
-        """Closes the connections that are not in use."""
-        while self._idle:
-            self._idle.pop().close()
+        """Closes all connections; who still waits for a reply is told that it is lost."""
+        for line in [*self._idle, *self._busy]:
+            line.close()
+        self._idle.clear()
 
     def _take(self) -> _Line | None:
         while self._idle:

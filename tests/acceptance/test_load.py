@@ -1,4 +1,7 @@
-"""Ten thousand claims by two hundred clients at once, through the whole product."""
+"""Thousands of claims by two hundred clients at once, through the whole product.
+
+Filling a pool of 10,000 takes a minute: under CI there are 3,000.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,9 @@ from collections.abc import Iterator
 import pytest
 from product import SLOW, Product, wait_until
 
-CLAIMS = 10_000
+CLAIMS = 3_000 if SLOW else 10_000
 CLIENTS = 200
-REPEATED = 1_000  # of the claims, 10 %: by a customer who claimed before
+REPEATED = CLAIMS // 10  # of the claims, 10 %: by a customer who claimed before
 RECORDED_SECONDS = 15.0 if SLOW else 5.0
 
 Answer = tuple[str, int, str]  # customer, status, slug
@@ -20,7 +23,7 @@ Answer = tuple[str, int, str]  # customer, status, slug
 
 @pytest.fixture(scope="module")
 def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    """A product whose pool of 10,000 links is full."""
+    """A product whose pool is full."""
     directory = tmp_path_factory.mktemp("crowded")
     product = Product(directory, "busy", PROVIDER_RATE="5000", PROVIDER_CONCURRENCY="64")
     try:
@@ -60,7 +63,7 @@ async def client(product: Product, customers: list[str]) -> list[Answer]:
     return answers
 
 
-async def test_ten_thousand_claims_at_once(crowded: Product) -> None:
+async def test_thousands_of_claims_at_once(crowded: Product) -> None:
     """No slug is given twice, the repeated claims get the same one, the ledger has them all."""
     # Every tenth claim repeats a customer, some at the same moment on another connection.
     customers = [f"c{number}" for number in range(CLAIMS - REPEATED)]

@@ -127,6 +127,7 @@ def test_operators_pages_show_nothing_to_whoever_is_not_signed_in(
     """Pages have a sign-in of their own: an API key in a header opens none of them."""
     pages = [each for each in _all_routes(product) if each[1].startswith(PAGES)]
     assert len(pages) >= 3
+    wait_until(lambda: product.meeting("scoped")["fresh"] >= 5, 20, what="the pool is full")
     before = product.meeting("scoped")
     for method, path in pages:
         place = re.sub(r"{(\w+)}", lambda found: names.get(found[1], "scoped"), path)
@@ -218,7 +219,7 @@ def test_pages_for_people_need_no_key_to_sign_in(product: Product) -> None:
     cookie = {"Cookie": answer.headers["set-cookie"].partition(";")[0]}
     assert "HttpOnly" in answer.headers["set-cookie"]
     shown = product.api("GET", "/ops", key="", headers=cookie).text
-    assert "<code>demo</code>" in shown
+    assert "demo" in shown
     assert "scoped" not in shown
     assert reader not in shown
     product.command("keys", "revoke", reader[3:11])

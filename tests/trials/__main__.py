@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
+from pool.logs import configure_logging
 from tests.trials.catalogue import TRIALS
 from tests.trials.harness.trial import Outcome, Trial, table
 
@@ -17,6 +18,7 @@ from tests.trials.harness.trial import Outcome, Trial, table
 def main() -> int:
     """The exit status: 0 if every promise was kept, 1 if not."""
     options = _options()
+    configure_logging(log_format="console", log_level="error")
     # As with Ctrl-C: what was started is ended.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     chosen = [trial for trial in TRIALS if not options.only or trial.number in options.only]

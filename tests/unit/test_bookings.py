@@ -115,7 +115,7 @@ async def test_an_event_that_always_fails_rests_with_its_error(
     assert other is not None
     assert other.state is EventState.SETTLED
     monkeypatch.undo()
-    assert (await stage.bookings.replay(poison)).state is EventState.SETTLED
+    assert (await stage.bookings.replay(poison, "ops")).state is EventState.SETTLED
 
 
 async def test_an_outage_is_not_the_events_fault(

@@ -32,7 +32,7 @@ class _Store:
 def _watch(store: Any, now: list[float]) -> FenceWatch:
     redo = RedoBuffer(clock=lambda: now[0])
     claim = Claim(slug="a-1", state="claimed", source="pool", claimed_at_ms=1)
-    redo.remember("intro", Redo("ann", claim, 60_000, payload("ann")))
+    redo.remember("intro", [Redo("ann", claim, 60_000, payload("ann"))])
     return FenceWatch(store, redo, clock=lambda: now[0])
 
 

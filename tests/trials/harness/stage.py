@@ -29,7 +29,6 @@ from bench.processes import PYTHON, Process
 from pool.compose import Parts, compose
 from pool.keys import Scope, make_key
 from pool.links import Link, State
-from pool.logs import configure_logging
 from pool.meetings import Meeting
 from pool.settings import PREFIX, Settings, load
 from pool.starting import prepare
@@ -99,7 +98,6 @@ class Stage:
     def __enter__(self) -> Stage:
         try:
             self.start_redis()
-            configure_logging(log_format="console", log_level="error")
             asyncio.run(prepare(self.settings(), []))
 
             async def add_key(parts: Parts) -> None:
