@@ -22,6 +22,7 @@ STEPS = 3
 GROWTH = 0.05  # of the servers' memory, from the first step to the last
 WORSE = 3.0  # times the first step's p99 is flat on a machine that does other things, too ...
 NOISE_MS = 50.0  # ... and so is whatever stays below this
+LONG_SECONDS = 300  # steps of a shorter run say nothing about times; a test suite has none to judge
 
 
 def soak(stage: Stage, seed: int, size: int) -> Outcome:
@@ -69,7 +70,7 @@ def soak(stage: Stage, seed: int, size: int) -> Outcome:
     growth = rss[-1] / rss[1] - 1
     if growth > GROWTH:
         wrong.append(f"memory grew by {growth:.1%}")
-    if p99_ms[-1] > max(WORSE * p99_ms[1], NOISE_MS):
+    if size >= LONG_SECONDS and p99_ms[-1] > max(WORSE * p99_ms[1], NOISE_MS):
         wrong.append(f"p99 went from {p99_ms[1]:.1f} to {p99_ms[-1]:.1f} ms")
     if recorded != answered:
         wrong.append(f"{answered} claims were answered, {recorded} recorded")
