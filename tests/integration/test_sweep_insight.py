@@ -130,7 +130,7 @@ async def test_a_booking_counts_once_in_the_past(parts: Parts) -> None:
     new = NewEvent("e2", "default", "webhook", "booking_created", body.encode(), now)
     await parts.ledger.inbox.add(new)
     assert await parts.bookings.settle_due() == 1
-    assert (await parts.bookings.replay("e2")).state is EventState.SETTLED
+    assert (await parts.bookings.replay("e2", "ops")).state is EventState.SETTLED
     assert (await parts.store.look([SID]))[0].totals.bookings == 1
 
 
