@@ -18,6 +18,7 @@ from pool.store.connect import store_errors
 # How long others wait for an owner that died. A living one renews long before.
 LOCK_SECONDS = 5.0
 _RENEWALS = 4  # in that time
+_END_SECONDS = 1.0
 
 
 class Locks:
@@ -48,8 +49,8 @@ class Locks:
             yield held
         finally:
             renewing.cancel()
-            with suppress(asyncio.CancelledError):
-                await renewing
+            # Not for longer: a client library that loses the cancellation must not hold us up.
+            await asyncio.wait([renewing], timeout=_END_SECONDS)
             await _release(lock)
 
 
@@ -79,7 +80,8 @@ class Held:
 
 async def _renew(held: Held, every_seconds: float) -> None:
     """Until the lock is lost; whoever holds it finds that out at their next step."""
-    while True:
+    task = asyncio.current_task()
+    while task is not None and not task.cancelling():
         await asyncio.sleep(every_seconds)
         with suppress(StoreUnavailable):
             if not await held.extend():
