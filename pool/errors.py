@@ -6,8 +6,7 @@ LinkpoolError
 │   ├── StoreUnavailable       cannot be reached, or refuses writes
 │   └── Fenced                 it may have forgotten a claim: recovery is due or under way
 ├── LedgerError                the SQL database
-│   ├── LedgerUnavailable      cannot be reached, or locked for too long
-│   └── DuplicateSlug          the provider gave a slug that it gave before
+│   └── LedgerUnavailable      cannot be reached, or locked for too long
 ├── ProviderError              the scheduling provider; says whether a link may have been made
 │   ├── WorkspaceRefused       401, 403: the API key is not accepted
 │   ├── MeetingRefused         400, 404, 422: this meeting makes no links
@@ -92,10 +91,6 @@ class LedgerError(LinkpoolError):
 
 class LedgerUnavailable(LedgerError):
     """The database cannot be reached in time, or is locked by another writer."""
-
-
-class DuplicateSlug(LedgerError):
-    """The ledger already knows this slug; the link must not enter a pool again."""
 
 
 # -- the provider --------------------------------------------------------------

@@ -181,7 +181,7 @@ class ClaimInFlight:
         assert self._admitted is not None  # noqa: S101 - it is in line only then
         try:
             answer = self._lane.answer(self._admitted, receipt)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001 - `refusal` has an answer for each
             self.set_exception(error)
         else:
             self._write(answer)

@@ -1,0 +1,45 @@
+"""The claim script's connections: a reply reaches who asked for it, or nobody."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from pool.store.connect import open_redis
+from pool.store.wire import Wire
+from pool.up.redis_server import RedisServer
+
+
+async def test_who_stops_waiting_leaves_no_reply_to_the_next(redis_server: RedisServer) -> None:
+    """A cancelled call's reply, which still comes, is never taken for another's."""
+    redis = open_redis(redis_server.url(), timeout_seconds=2, max_connections=4)
+    wire = Wire(redis)
+    try:
+        for number in range(50):
+            call = asyncio.create_task(wire.call("ECHO", f"left-{number}"))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            call.cancel()
+            assert await wire.call("ECHO", f"asked-{number}") == f"asked-{number}".encode()
+    finally:
+        wire.close()
+        await redis.aclose(close_connection_pool=True)
+
+
+async def test_a_connection_that_was_ended_is_replaced(redis_server: RedisServer) -> None:
+    """Whoever finds it ended is told, at the latest the next call is served."""
+    redis = open_redis(redis_server.url(), timeout_seconds=2, max_connections=4)
+    wire = Wire(redis)
+    try:
+        assert await wire.call("ECHO", "a") == b"a"
+        waiting = asyncio.create_task(wire.call("BLPOP", "nothing", "0"))
+        await asyncio.sleep(0.1)
+        await redis.client_kill_filter(_type="normal", skipme=True)
+        with pytest.raises(RedisConnectionError):
+            await waiting
+        assert await wire.call("ECHO", "b") == b"b"
+    finally:
+        wire.close()
+        await redis.aclose(close_connection_pool=True)
