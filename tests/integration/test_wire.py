@@ -17,11 +17,12 @@ async def test_who_stops_waiting_leaves_no_reply_to_the_next(redis_server: Redis
     redis = open_redis(redis_server.url(), timeout_seconds=2, max_connections=4)
     wire = Wire(redis)
     try:
-        for number in range(50):
-            call = asyncio.create_task(wire.call("ECHO", f"left-{number}"))
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
+        for number in range(5):
+            await wire.call("PING")  # connected: what is left next has been sent
+            call = asyncio.create_task(wire.call("BLPOP", "nothing", "0.05"))
+            await asyncio.sleep(0.01)
             call.cancel()
+            await asyncio.wait([call])
             assert await wire.call("ECHO", f"asked-{number}") == f"asked-{number}".encode()
     finally:
         wire.close()
