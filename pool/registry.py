@@ -64,6 +64,11 @@ class Registry:
             self._unknown[sid] = now + _FORGET_UNKNOWN_SECONDS
         raise UnknownMeeting(f"there is no meeting {sid}; add it with PUT /v1/meetings/{sid}")
 
+    async def latest(self, sid: str) -> Meeting:
+        """As `find`, with what another process has just changed; asks Redis, so not for claims."""
+        await self.refresh()
+        return await self.find(sid)
+
     def put(self, meeting: Meeting) -> None:
         """Takes note of a meeting that this process changed itself."""
         self._meetings[meeting.sid] = meeting

@@ -31,6 +31,7 @@ router = APIRouter(
 async def list_meetings(caller: TheCaller, service: TheService) -> MeetingsAnswer:
     """All meetings this key may see, the most urgent first."""
     caller.check(Scope.READ)
+    await service.registry.refresh()
     meetings = [
         meeting
         for meeting in service.registry.all()
@@ -45,7 +46,7 @@ async def list_meetings(caller: TheCaller, service: TheService) -> MeetingsAnswe
 async def show_meeting(sid: Sid, caller: TheCaller, service: TheService) -> MeetingAnswer:
     """One meeting: its settings, its stock and its state with the reason."""
     caller.check(Scope.READ, sid)
-    return await _answer(service, await service.registry.find(sid))
+    return await _answer(service, await service.registry.latest(sid))
 
 
 @router.put("/{sid}", responses={201: {"model": MeetingAnswer, "description": "A new meeting"}})

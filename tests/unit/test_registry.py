@@ -157,6 +157,20 @@ async def test_a_change_made_here_counts_at_once(stage: Stage) -> None:
     assert stage.registry.get("a") == Meeting("a", paused=True)
 
 
+async def test_the_latest_is_what_another_process_has_just_published(stage: Stage) -> None:
+    """Without waiting for the next refresh; while Redis is away, what is known."""
+    stage.published.put(Meeting("m1", min_fresh=1))
+    await stage.registry.refresh()
+    stage.published.meetings[0] = Meeting("m1", min_fresh=2)
+    stage.published.put()
+    assert (await stage.registry.find("m1")).min_fresh == 1
+    assert (await stage.registry.latest("m1")).min_fresh == 2
+    stage.published.away = True
+    assert (await stage.registry.latest("m1")).min_fresh == 2
+    with pytest.raises(UnknownMeeting):
+        await stage.registry.latest("m2")
+
+
 async def test_names_of_unknown_meetings_do_not_fill_the_memory(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

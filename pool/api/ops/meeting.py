@@ -53,7 +53,7 @@ async def meeting(
     """Everything about one meeting."""
     session.caller.check(Scope.READ, sid)
     window = next((each for each in WINDOWS if each.name == span), WINDOWS[0])
-    found = await service.registry.find(sid)
+    found = await service.registry.latest(sid)
     status, acts = await _from_ledger(service, found)
     series = await service.parts.store.history.read(sid, _SPANS[window.name])
     ages = await service.parts.store.ages.count(sid, _AGE_EDGES_SECONDS)
@@ -186,7 +186,7 @@ async def drain_form(
         session,
         title=f"Drain {sid}",
         sid=sid,
-        found=await service.registry.find(sid),
+        found=await service.registry.latest(sid),
         drainable=await service.administration.drainable(sid),
     )
 
@@ -215,7 +215,7 @@ async def change(sid: Sid, request: Request, action: Posted, service: TheService
 
     async def work() -> str:
         reason = action.reason
-        changes = changes_of(action.form, await service.registry.find(sid))
+        changes = changes_of(action.form, await service.registry.latest(sid))
         if not changes:
             return "Nothing was changed: the settings are as they were."
         found, _ = await service.administration.put(
