@@ -121,8 +121,8 @@ class Administration:
         await self._store.published.put([meeting])
 
     async def _unblock(self, meeting: Meeting) -> None:
-        await self._store.block_meeting(meeting.sid, None)
-        await self._store.block_workspace(meeting.workspace, None)
+        await self._store.blocks.put(meeting.sid, None)
+        await self._store.blocks.put_workspace(meeting.workspace, None)
 
 
 def check_meeting(meeting: Meeting) -> None:

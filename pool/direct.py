@@ -80,7 +80,7 @@ class DirectLadder:
         level = (await self._store.look([meeting.sid]))[0]
         if level.fence != "stands":
             raise Fenced(meeting.sid)
-        if level.block or await self._store.workspace_block(meeting.workspace):
+        if level.block or await self._store.blocks.of_workspace(meeting.workspace):
             raise empty(meeting, "the pool is empty and the provider refuses links", seconds=30)
         new = await maker.make(meeting.sid, within_seconds=self._timeout)
         if new is None:

@@ -141,6 +141,7 @@ class Fence:
         log.info("recovered", meeting=sid, result=result.value, quarantined=quarantined)
         if result is Recovered.QUARANTINED:
             self._fallen(quarantined)
+            await self._store.blocks.probe_now(sid, meeting.workspace)
             await self._store.alerts.fence_fell()
         if result is not Recovered.OPENED:
             await self._ledger.audit.add(

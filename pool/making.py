@@ -92,7 +92,7 @@ class LinkMaker:
         if self._repeats[sid] >= FAILURES_TO_BLOCK:
             reason = "the provider gives links that it gave before"
             log.error("meeting blocked", meeting=sid, reason=reason)
-            await self._store.block_meeting(sid, await self._block(reason))
+            await self._store.blocks.put(sid, await self._block(reason))
 
     async def _block(self, reason: str) -> Block:
         now_ms = await self._store.now_ms()
@@ -110,13 +110,13 @@ class LinkMaker:
         block = await self._block(str(error))
         if isinstance(error, WorkspaceRefused):
             log.error("workspace blocked", workspace=self.workspace, reason=str(error))
-            await self._store.block_workspace(self.workspace, block)
+            await self._store.blocks.put_workspace(self.workspace, block)
         elif isinstance(error, MeetingRefused):
             log.error("meeting blocked", meeting=sid, reason=str(error))
-            await self._store.block_meeting(sid, block)
+            await self._store.blocks.put(sid, block)
         else:
             self._failures += 1
             await self._store.budget.report(self.workspace, "failed", first_rate=self._first_rate)
             if self._failures >= FAILURES_TO_BLOCK:
                 log.error("workspace blocked", workspace=self.workspace, reason=str(error))
-                await self._store.block_workspace(self.workspace, block)
+                await self._store.blocks.put_workspace(self.workspace, block)

@@ -75,7 +75,7 @@ async def statuses(
     levels = await store.look([meeting.sid for meeting in meetings])
     outlooks = await store.outlooks.get([meeting.sid for meeting in meetings])
     blocks = {
-        name: await store.workspace_block(name)
+        name: await store.blocks.of_workspace(name)
         for name in {meeting.workspace for meeting in meetings}
     }
     counts: dict[str, dict[State, int]] = {}

@@ -37,7 +37,7 @@ async def observe(
             alerts.worker(0.0, parts.settings.sweep_seconds),
         ]
         for name in parts.settings.workspaces:
-            block = await parts.store.workspace_block(name)
+            block = await parts.store.blocks.of_workspace(name)
             readings.append(alerts.blocked(f"workspace {name}", f"workspace {name}", block))
         return await parts.store.alerts.observe(outbox, readings, now_ms) > 0 or outbox.due
     except LinkpoolError as error:

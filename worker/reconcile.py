@@ -21,7 +21,7 @@ async def reconcile(parts: Parts) -> int:
     news = 0
     for workspace in parts.providers:
         async with parts.store.locks.held(keys.task_lock(f"reconcile:{workspace}")) as lock:
-            if lock is not None and await parts.store.workspace_block(workspace) is None:
+            if lock is not None and await parts.store.blocks.of_workspace(workspace) is None:
                 try:
                     news += await _reconcile_one(parts, workspace)
                 except ProviderError as error:

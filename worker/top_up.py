@@ -166,9 +166,7 @@ class TopUp:
             every = self._parts.settings.probe_seconds
             if making or not level.block.is_probe_due(level.now_ms, every):
                 return None
-            await self._parts.store.block_meeting(
-                level.sid, level.block.put_off(level.now_ms, every)
-            )
+            await self._parts.store.blocks.put(level.sid, level.block.put_off(level.now_ms, every))
         return Need(
             sid=level.sid,
             epoch=level.epoch,
@@ -180,7 +178,7 @@ class TopUp:
 
     async def _workspace_rests(self) -> bool:
         """Whether the workspace is blocked and no probe is due; a due probe is taken."""
-        block = await self._parts.store.workspace_block(self._workspace)
+        block = await self._parts.store.blocks.of_workspace(self._workspace)
         self._blocked = block is not None
         if block is None:
             return False
@@ -188,7 +186,7 @@ class TopUp:
         every = self._parts.settings.probe_seconds
         if self._under_way or not block.is_probe_due(now_ms, every):
             return True
-        await self._parts.store.block_workspace(self._workspace, block.put_off(now_ms, every))
+        await self._parts.store.blocks.put_workspace(self._workspace, block.put_off(now_ms, every))
         return False
 
     # -- making --------------------------------------------------------------------
@@ -237,9 +235,9 @@ class TopUp:
             return
         self.added += 1
         if need.probe:
-            await self._parts.store.block_meeting(need.sid, None)
+            await self._parts.store.blocks.put(need.sid, None)
         if self._blocked:
-            await self._parts.store.block_workspace(self._workspace, None)
+            await self._parts.store.blocks.put_workspace(self._workspace, None)
             self._blocked = False
 
     def _count(self, sid: str, outcome: str) -> None:

@@ -69,7 +69,7 @@ class Exposition:
                 families.heartbeat.add_metric([], max(0.0, time.time() - heartbeat / 1000))
             for name in self._service.settings.workspaces:
                 rate = await parts.store.budget.rate(name)
-                blocked = await parts.store.workspace_block(name)
+                blocked = await parts.store.blocks.of_workspace(name)
                 if rate is not None:
                     families.rate.add_metric([name], rate)
                 families.blocked.add_metric([name], int(blocked is not None))

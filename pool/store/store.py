@@ -7,7 +7,6 @@ import secrets
 from collections.abc import Sequence
 from typing import Any, Self
 
-import msgspec
 from redis.asyncio import Redis
 
 from pool.errors import Fenced, StoreUnavailable, UnknownMeeting
@@ -16,13 +15,14 @@ from pool.store import keys, scripts
 from pool.store.ages import Ages
 from pool.store.alerts import Alerts
 from pool.store.bindings import CustomerNames, pack, unpack
+from pool.store.blocks import Blocks, as_block
 from pool.store.budget import Budget
 from pool.store.connect import open_redis, store_errors
 from pool.store.history import History
 from pool.store.locks import Locks
 from pool.store.outlooks import Outlooks
 from pool.store.published import Published
-from pool.store.records import Answer, Batch, Block, Level, Outcome, Redo, StreamedClaim, Totals
+from pool.store.records import Answer, Batch, Level, Outcome, Redo, StreamedClaim, Totals
 from pool.store.recovery import Recovery
 from pool.store.stream import streamed
 from pool.store.wire import Wire
@@ -53,6 +53,7 @@ class Store:
         self._echoes = (f"{secrets.token_hex(4)}{n:x}" for n in itertools.count())
         self.published = Published(redis)
         self.recovery = Recovery(redis, names)
+        self.blocks = Blocks(redis)
         self.budget = Budget(redis)
         self.locks = Locks(redis)
         self.ages = Ages(redis)
@@ -295,29 +296,6 @@ class Store:
                 keys.claims(sid), minid=f"{ms}-{int(sequence) + 1}", approximate=False
             )
 
-    # -- blocks ------------------------------------------------------------------
-
-    async def block_meeting(self, sid: str, block: Block | None) -> None:
-        """Sets or clears why this meeting's links are not being made."""
-        await self._put_block(keys.block(sid), block)
-
-    async def block_workspace(self, workspace: str, block: Block | None) -> None:
-        """Sets or clears why this workspace's links are not being made."""
-        await self._put_block(keys.workspace_block(workspace), block)
-
-    async def workspace_block(self, workspace: str) -> Block | None:
-        """Why this workspace's links are not being made, if so."""
-        with store_errors():
-            value: Any = await self._redis.get(keys.workspace_block(workspace))
-        return _block(value)
-
-    async def _put_block(self, key: str, block: Block | None) -> None:
-        with store_errors():
-            if block is None:
-                await self._redis.delete(key)
-            else:
-                await self._redis.set(key, msgspec.json.encode(block))
-
 
 def _expect(reply: list[Any], echo: str, sid: str) -> None:
     """Raises unless the reply answers this very call and the script did its work."""
@@ -333,10 +311,6 @@ def _answer(part: bytes) -> Answer:
     text = part.decode()
     outcome = _ANSWERS[text[0]]
     return Answer(outcome, unpack(text[1:]) if len(text) > 1 else None)
-
-
-def _block(value: bytes | None) -> Block | None:
-    return msgspec.json.decode(value, type=Block) if value else None
 
 
 def _looked_at(sid: str) -> tuple[str, ...]:
@@ -361,7 +335,7 @@ def _level(sid: str, now_ms: int, reply: list[Any]) -> Level:
         backlog=backlog,
         claims_per_second=decayed_rate(float(heat), idle_seconds),
         oldest_fresh_seconds=max(0.0, (now_ms - float(oldest)) / 1000) if oldest else None,
-        block=_block(block),
+        block=as_block(block),
         published=digest.decode(),
         target=int(target) if target else None,
         now_ms=now_ms,

@@ -26,7 +26,7 @@ from pool.providers import NewLink
 from pool.recorder import Recorder, booked_claim
 from pool.settings import Settings, Workspace
 from pool.store import keys
-from pool.store.records import Outcome, Redo, payload
+from pool.store.records import Block, Outcome, Redo, payload
 from tests.any_redis import AnyRedis
 
 SID = "intro"
@@ -275,6 +275,19 @@ async def test_a_claim_asserted_after_its_cancellation_is_dropped_again(stage: S
 
 
 # -- seals -------------------------------------------------------------------------
+
+
+async def test_a_block_that_an_older_file_brings_back_is_probed_at_once(stage: Stage) -> None:
+    """It may have been lifted since; waiting a minute for its probe would keep the pool empty."""
+    now_ms = await stage.store.now_ms()
+    for put, name in ((stage.store.blocks.put, SID), (stage.store.blocks.put_workspace, "default")):
+        await put(name, Block("NeetoCal is away", now_ms, now_ms).put_off(now_ms, 60))
+    await stage.redis.restart()
+    assert await stage.recover() is Recovered.QUARANTINED
+    [level] = await stage.store.look([SID])
+    blocks = [level.block, await stage.store.blocks.of_workspace("default")]
+    assert [block.reason for block in blocks] == ["NeetoCal is away"] * 2
+    assert all(block.is_probe_due(now_ms, 60) for block in blocks)
 
 
 async def test_a_planned_stop_costs_nothing(stage: Stage) -> None:

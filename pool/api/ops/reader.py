@@ -138,7 +138,7 @@ class Reader:
 
     async def _workspace(self, name: str) -> WorkspaceHealth:
         return WorkspaceHealth(
-            name, await self._store.budget.rate(name), await self._store.workspace_block(name)
+            name, await self._store.budget.rate(name), await self._store.blocks.of_workspace(name)
         )
 
 

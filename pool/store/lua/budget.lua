@@ -28,6 +28,8 @@ local GOOD_TAU_MS = 2000
 local FLOOR = 0.2           -- of the first rate ...
 local FLOOR_RATE = 4        -- ... or so many requests/s, if that is less, while ...
 local FEW = 0.15            -- ... no larger share of the answers is 429
+local REST_MS = 2000         -- after failures in a row, at most: as many may come at once as
+                             -- requests are under way, and a lasting failure is blocked and probed
 local MAX_WAIT_MS = 600000   -- no Retry-After silences a workspace for longer
 
 local clock = redis.call('TIME')
@@ -87,7 +89,7 @@ elseif ARGV[1] == 'throttled' then
 elseif ARGV[1] == 'failed' then
   failures, good = failures + 1, good + 1
   if failures >= 3 then
-    next_at = math.max(next_at, now + math.min(30000, 500 * 2 ^ math.min(failures - 3, 10)))
+    next_at = math.max(next_at, now + math.min(REST_MS, 500 * 2 ^ math.min(failures - 3, 10)))
   end
 end
 

@@ -312,10 +312,13 @@ def _refusal(status: int, head: bytes, body: bytes) -> str:
     return f"{status} {name}"
 
 
-def until(condition: Callable[[], Any], seconds: float, what: str) -> Any:
-    """What `condition` returns once that is true; fails after `seconds`."""
+def until(condition: Callable[[], Any], seconds: float, what: str | Callable[[], str]) -> Any:
+    """What `condition` returns once that is true; fails after `seconds`, saying `what` was not."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        if time.monotonic() > deadline:
+            raise AssertionError(
+                f"not within {seconds:g} s: {what if isinstance(what, str) else what()}"
+            )
         time.sleep(0.02)
     return found

@@ -16,7 +16,7 @@ import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -354,13 +354,24 @@ class Stage:
     def quiet(self, *sids: str, seconds: float = QUIET_SECONDS) -> None:
         """Waits until every fence stands and every claim and webhook is worked on."""
 
-        async def still(parts: Parts) -> bool:
+        found: list[str] = ["nothing was seen yet"]
+
+        async def look(parts: Parts) -> list[str]:
             levels = await parts.store.look(sids)
-            standing = all(level.fence == "stands" and not level.backlog for level in levels)
-            standing = standing and not await parts.fence.fallen(levels)
-            if standing and self.worker is None:
-                return True
-            return standing and not self.rows("SELECT 1 FROM inbox WHERE state = 'pending'")
+            busy = [f"{level.sid}: {level.fence}" for level in levels if level.fence != "stands"]
+            busy += [
+                f"{level.sid}: {level.backlog} unrecorded" for level in levels if level.backlog
+            ]
+            busy += [f"{sid}: opened elsewhere" for sid in await parts.fence.fallen(levels)]
+            if self.worker is not None:
+                busy += [
+                    f"webhook {event} waits until {not_before}, {attempts} attempts: {error}"
+                    for event, not_before, attempts, error in self.rows(
+                        "SELECT id, not_before, attempts, last_error FROM inbox"
+                        " WHERE state = 'pending'"
+                    )
+                ]
+            return busy
 
         if self.worker is None:
             self.work(lambda parts: _record_all(parts, sids))
@@ -370,11 +381,13 @@ class Stage:
             time.sleep(3 - (time.time() - recent[-1].back_at))
 
         def quiet() -> bool:
-            with suppress(Exception):
-                return self.work(still)
-            return False
+            try:
+                found[:] = self.work(look)
+            except Exception as error:  # noqa: BLE001 - what was broken may still be starting
+                found[:] = [repr(error)]
+            return not found
 
-        until(quiet, seconds, "every claim is recorded")
+        until(quiet, seconds, lambda: f"all is worked on; left: {'; '.join(found)}")
 
     def evidence(self, tape: Tape, *sids: str, budget: Budget | None = None) -> Evidence:
         """What there is to judge, once all is quiet."""
