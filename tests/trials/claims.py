@@ -89,6 +89,8 @@ def last_link(stage: Stage, seed: int, size: int) -> Outcome:
         crowd.run(_SECONDS)
     finally:
         stage.provider_line.calm()
+    # As an operator would who knows that the provider is back; the next probe is a minute away.
+    stage.work(lambda parts: parts.administration.top_up(sid, "the provider is back", "trial 3"))
     verdict = check(stage.evidence(tape, sid))
     wrong = list(crowd.wrong)
     if len(tape.claims) != 1 or tape.refusals != {"503 pool-empty": size - 1}:

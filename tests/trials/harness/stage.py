@@ -44,7 +44,7 @@ from tests.trials.harness.proxy import Proxy
 T = TypeVar("T")
 SANDBOX_KEY = "sandbox-key"
 WEBHOOK_SECRET = "webhook-secret"
-QUIET_SECONDS = 90.0
+QUIET_SECONDS = 45.0
 
 
 class Server:
