@@ -90,7 +90,7 @@ def last_link(stage: Stage, seed: int, size: int) -> Outcome:
     finally:
         stage.provider_line.calm()
     # As an operator would who knows that the provider is back; the next probe is a minute away.
-    stage.work(lambda parts: parts.administration.top_up(sid, "the provider is back", "trial 3"))
+    stage.work(lambda parts: parts.store.blocks.put_workspace("default", None))
     verdict = check(stage.evidence(tape, sid))
     wrong = list(crowd.wrong)
     if len(tape.claims) != 1 or tape.refusals != {"503 pool-empty": size - 1}:
