@@ -21,8 +21,9 @@ def open_many(stage: Stage, meetings: Sequence[Meeting]) -> None:
 
     async def put(parts: Parts) -> None:
         # The ledger's own door takes one meeting at a time, as people add them.
-        async with parts.ledger.meetings._database.write() as connection:
-            await connection.execute(insert(table), [asdict(meeting) for meeting in meetings])
+        rows = [asdict(meeting) for meeting in meetings]
+        database = parts.ledger.meetings._database
+        await database.write(lambda connection: connection.execute(insert(table), rows).rowcount)
         for start in range(0, len(meetings), _AT_ONCE):
             await parts.store.published.put(meetings[start : start + _AT_ONCE])
 

@@ -20,7 +20,6 @@ import structlog
 # connection to the broker; what speaks SQL logs the values of every statement, customers'
 # among them, at debug.
 _CHATTY = (
-    "aiosqlite",
     "alembic",
     "amqp",
     "celery",

@@ -30,17 +30,16 @@ class Audit:
         detail: Mapping[str, object] | None = None,
     ) -> None:
         """Notes an action, now."""
-        async with self._database.write() as connection:
-            await connection.execute(
-                insert(audit).values(
-                    at=datetime.now(UTC),
-                    actor=actor,
-                    action=action,
-                    meeting_sid=meeting_sid,
-                    reason=reason,
-                    detail=dict(detail or {}),
-                )
+        await self._database.change(
+            insert(audit).values(
+                at=datetime.now(UTC),
+                actor=actor,
+                action=action,
+                meeting_sid=meeting_sid,
+                reason=reason,
+                detail=dict(detail or {}),
             )
+        )
 
     async def list(
         self,
@@ -82,5 +81,4 @@ class Audit:
         return await self._list(statement)
 
     async def _list(self, statement: Select[Any]) -> _Entries:
-        async with self._database.read() as connection:
-            return [AuditEntry(*row) for row in await connection.execute(statement)]
+        return [AuditEntry(*row) for row in await self._database.rows(statement)]

@@ -82,9 +82,8 @@ async def live_bindings(database: Database, sid: str, batch: int) -> AsyncIterat
         values: dict[str, Any] = {"sid": sid, "batch": batch}
         if after is not None:
             values |= {"claimed_at": from_milliseconds(after.claimed_at_ms), "slug": after.slug}
-        async with database.read() as connection:
-            page = await connection.scalar(later if after is not None else first, values)
-        return page or "[]"
+        rows = await database.rows(later if after is not None else first, values)
+        return rows[0][0] or "[]"
 
     # The next page is read while the caller works on this one: recovery is waited for.
     reading = asyncio.create_task(read(None))

@@ -13,8 +13,18 @@ from functools import cache
 from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import JSON, FromClause, Text, cast, column, func, literal, literal_column, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import (
+    JSON,
+    Connection,
+    FromClause,
+    Text,
+    cast,
+    column,
+    func,
+    literal,
+    literal_column,
+    select,
+)
 
 from pool.ledger.columns import UtcTime, json_text, milliseconds, whole_milliseconds
 from pool.ledger.database import Database
@@ -50,8 +60,8 @@ def given_links(database: Database, rows: Sequence[dict[str, Any]]) -> FromClaus
     ).subquery("given")
 
 
-async def insert_links(
-    database: Database, connection: AsyncConnection, rows: Sequence[dict[str, Any]]
+def insert_links(
+    database: Database, connection: Connection, rows: Sequence[dict[str, Any]]
 ) -> set[str]:
     """Inserts rows with different slugs; returns those slugs that were not known before."""
     if not rows:
@@ -65,7 +75,7 @@ async def insert_links(
         .on_conflict_do_nothing()
         .returning(links.c.slug)
     )
-    return set((await connection.scalars(statement)).all())
+    return set(connection.scalars(statement).all())
 
 
 def _json(rows: Sequence[dict[str, Any]], of_time: Callable[[datetime], object]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from pool.ledger.database import Database
 from pool.ledger.tables import facts
@@ -16,29 +16,29 @@ class Facts:
 
     async def get(self, name: str) -> str | None:
         """The value of this name."""
-        async with self._database.read() as connection:
-            return await connection.scalar(select(facts.c.value).where(facts.c.name == name))
+        rows = await self._database.rows(select(facts.c.value).where(facts.c.name == name))
+        return rows[0].value if rows else None
 
     async def beginning_with(self, prefix: str) -> dict[str, str]:
         """All facts whose names begin so, by the rest of their names."""
         chosen = facts.c.name.startswith(prefix, autoescape=True)
-        async with self._database.read() as connection:
-            rows = await connection.execute(select(facts.c.name, facts.c.value).where(chosen))
-            return {name.removeprefix(prefix): value for name, value in rows}
+        rows = await self._database.rows(select(facts.c.name, facts.c.value).where(chosen))
+        return {name.removeprefix(prefix): value for name, value in rows}
 
     async def keep(self, name: str, value: str) -> str:
         """Sets the value if there is none yet; the value that is kept, whoever set it."""
         insert = self._database.insert(facts).values(name=name, value=value)
-        async with self._database.write() as connection:
-            await connection.execute(insert.on_conflict_do_nothing())
-            kept = select(facts.c.value).where(facts.c.name == name)
-            found: str = (await connection.execute(kept)).scalar_one()
-            return found
+        kept = select(facts.c.value).where(facts.c.name == name)
+
+        def work(connection: Connection) -> str:
+            connection.execute(insert.on_conflict_do_nothing())
+            return str(connection.scalars(kept).one())
+
+        return await self._database.write(work)
 
     async def put(self, name: str, value: str) -> None:
         """Sets the value, whatever it was."""
         insert = self._database.insert(facts).values(name=name, value=value)
-        async with self._database.write() as connection:
-            await connection.execute(
-                insert.on_conflict_do_update(index_elements=[facts.c.name], set_={"value": value})
-            )
+        await self._database.change(
+            insert.on_conflict_do_update(index_elements=[facts.c.name], set_={"value": value})
+        )

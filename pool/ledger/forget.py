@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from sqlalchemy import case, null, select, update
+from sqlalchemy import Connection, case, null, select, update
 
 from pool.ledger.database import Database
 from pool.ledger.records import Forgotten
@@ -21,13 +21,14 @@ async def forget(database: Database, sid: str, customer_id: str, customer_name: 
         .order_by(links.c.slug)
         .with_for_update()
     )
-    async with database.write() as connection:
-        before = links_of(await connection.execute(look))
+
+    def erase(connection: Connection) -> list[Link]:
+        before = links_of(connection.execute(look).all())
         if not before:
             return []
         slugs = [link.slug for link in before]
         now = datetime.now(UTC)
-        await connection.execute(
+        connection.execute(
             update(links)
             .where(database.among(links.c.slug, slugs))
             .values(
@@ -42,15 +43,17 @@ async def forget(database: Database, sid: str, customer_id: str, customer_name: 
                 ),
             )
         )
-        await connection.execute(
+        connection.execute(
             update(inbox).where(database.among(inbox.c.slug, slugs)).values(body=b"")
         )
         names = [
             {"slug": slug, "meeting_sid": sid, "customer_name": customer_name, "forgotten_at": now}
             for slug in slugs
         ]
-        await connection.execute(database.insert(forgotten).on_conflict_do_nothing(), names)
+        connection.execute(database.insert(forgotten).on_conflict_do_nothing(), names)
         return before
+
+    return await database.write(erase)
 
 
 async def forgotten_of(database: Database, sid: str, after: str, limit: int) -> list[Forgotten]:
@@ -61,5 +64,4 @@ async def forgotten_of(database: Database, sid: str, after: str, limit: int) -> 
         .order_by(forgotten.c.slug)
         .limit(limit)
     )
-    async with database.read() as connection:
-        return [Forgotten(*row) for row in await connection.execute(page)]
+    return [Forgotten(*row) for row in await database.rows(page)]

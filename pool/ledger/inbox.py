@@ -48,16 +48,14 @@ class Inbox:
         statement = insert.on_conflict_do_update(
             index_elements=[inbox.c.id], set_={"seen": inbox.c.seen + 1}
         ).returning(*inbox.c)
-        async with self._database.write() as connection:
-            kept = _event((await connection.execute(statement)).one())
-            return kept, kept.seen == 1
+        [row] = await self._database.changed(statement)
+        kept = _event(row)
+        return kept, kept.seen == 1
 
     async def get(self, event_id: str) -> InboxEvent | None:
         """The event of this id."""
-        async with self._database.read() as connection:
-            rows = await connection.execute(select(inbox).where(inbox.c.id == event_id))
-            row = rows.one_or_none()
-            return None if row is None else _event(row)
+        rows = await self._database.rows(select(inbox).where(inbox.c.id == event_id))
+        return _event(rows[0]) if rows else None
 
     async def pending(self, limit: int = 100) -> _Events:
         """The events that are due now, the oldest first."""
@@ -114,8 +112,8 @@ class Inbox:
     async def count(self, state: str) -> int:
         """How many events are in this state."""
         statement = select(func.count()).select_from(inbox).where(inbox.c.state == state)
-        async with self._database.read() as connection:
-            return (await connection.execute(statement)).scalar_one()
+        [(count,)] = await self._database.rows(statement)
+        return int(count)
 
     async def finish(
         self,
@@ -131,7 +129,7 @@ class Inbox:
         An event that is settled stays so: another worker's later and lesser outcome changes
         nothing. Raises UnknownEvent.
         """
-        changed = await self._change(
+        changed = await self._database.change(
             update(inbox)
             .where(inbox.c.id == event_id, inbox.c.state != EventState.SETTLED)
             .values(
@@ -172,11 +170,10 @@ class Inbox:
             )
             .returning(inbox.c.attempts)
         )
-        async with self._database.write() as connection:
-            count = await connection.scalar(statement)
-        if count is None:
+        rows = await self._database.changed(statement)
+        if not rows:
             raise UnknownEvent(f"there is no pending event {event_id}")
-        return int(count)
+        return int(rows[0].attempts)
 
     async def retry(self, event_id: str) -> InboxEvent:
         """Makes an event pending again, due at once, whatever became of it.
@@ -184,11 +181,10 @@ class Inbox:
         Raises UnknownEvent.
         """
         statement = _reopen(update(inbox).where(inbox.c.id == event_id)).returning(*inbox.c)
-        async with self._database.write() as connection:
-            row = (await connection.execute(statement)).one_or_none()
-        if row is None:
+        rows = await self._database.changed(statement)
+        if not rows:
             raise UnknownEvent(f"there is no event {event_id}")
-        return _event(row)
+        return _event(rows[0])
 
     async def assign(self, event_id: str, slug: str) -> InboxEvent:
         """Makes an event pending again, due at once, as one that a person gave to this link.
@@ -206,9 +202,8 @@ class Inbox:
             .values(slug=storable(slug), match=ASSIGNED, reason="")
             .returning(*inbox.c)
         )
-        async with self._database.write() as connection:
-            row = (await connection.execute(statement)).one_or_none()
-        kept = _event(row) if row is not None else await self.get(event_id)
+        rows = await self._database.changed(statement)
+        kept = _event(rows[0]) if rows else await self.get(event_id)
         if kept is None:
             raise UnknownEvent(f"there is no event {event_id}")
         if kept.slug != slug:
@@ -227,14 +222,14 @@ class Inbox:
             .limit(limit)
             .with_for_update(skip_locked=True)
         )
-        return await self._change(_reopen(update(inbox).where(inbox.c.id.in_(waiting))))
+        return await self._database.change(_reopen(update(inbox).where(inbox.c.id.in_(waiting))))
 
     async def reopen_booking(self, workspace: str, booking_sid: str) -> int:
         """Makes a booking's unmatched events pending again; how many there were.
 
         For a cancellation that came before the booking which names the link.
         """
-        return await self._change(
+        return await self._database.change(
             _reopen(
                 update(inbox).where(
                     inbox.c.state == EventState.UNMATCHED,
@@ -245,12 +240,7 @@ class Inbox:
         )
 
     async def _list(self, statement: Select[Any]) -> _Events:
-        async with self._database.read() as connection:
-            return [_event(row) for row in await connection.execute(statement)]
-
-    async def _change(self, statement: Update) -> int:
-        async with self._database.write() as connection:
-            return (await connection.execute(statement)).rowcount
+        return [_event(row) for row in await self._database.rows(statement)]
 
 
 def _reopen(statement: Update) -> Update:

@@ -19,35 +19,33 @@ class Keys:
 
     async def add(self, key: ApiKey) -> None:
         """Keeps a new key. Its id and digest must not be in use (IntegrityError)."""
-        async with self._database.write() as connection:
-            await connection.execute(
-                self._database.insert(api_keys).values(
-                    id=key.id,
-                    digest=key.digest,
-                    scopes=sorted(key.scopes),
-                    meetings=None if key.meetings is None else sorted(key.meetings),
-                    label=key.label,
-                    created_at=key.created_at,
-                    revoked_at=key.revoked_at,
-                )
+        await self._database.change(
+            self._database.insert(api_keys).values(
+                id=key.id,
+                digest=key.digest,
+                scopes=sorted(key.scopes),
+                meetings=None if key.meetings is None else sorted(key.meetings),
+                label=key.label,
+                created_at=key.created_at,
+                revoked_at=key.revoked_at,
             )
+        )
 
     async def all(self) -> list[ApiKey]:
         """All keys, the oldest first."""
         statement = select(api_keys).order_by(api_keys.c.created_at, api_keys.c.id)
-        async with self._database.read() as connection:
-            return [
-                ApiKey(
-                    id=row.id,
-                    digest=row.digest,
-                    scopes=frozenset(row.scopes),
-                    meetings=None if row.meetings is None else frozenset(row.meetings),
-                    label=row.label,
-                    created_at=row.created_at,
-                    revoked_at=row.revoked_at,
-                )
-                for row in await connection.execute(statement)
-            ]
+        return [
+            ApiKey(
+                id=row.id,
+                digest=row.digest,
+                scopes=frozenset(row.scopes),
+                meetings=None if row.meetings is None else frozenset(row.meetings),
+                label=row.label,
+                created_at=row.created_at,
+                revoked_at=row.revoked_at,
+            )
+            for row in await self._database.rows(statement)
+        ]
 
     async def revoke(self, key_id: str, at: datetime) -> bool:
         """Revokes a key; false if there is none of this id that is still good."""
@@ -56,5 +54,4 @@ class Keys:
             .where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None))
             .values(revoked_at=at)
         )
-        async with self._database.write() as connection:
-            return (await connection.execute(statement)).rowcount == 1
+        return await self._database.change(statement) == 1

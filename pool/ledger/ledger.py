@@ -48,8 +48,7 @@ class Ledger:
 
     async def ping(self) -> None:
         """Returns if the database answers."""
-        async with self._database.read() as connection:
-            await connection.execute(select(1))
+        await self._database.rows(select(1))
 
     async def upgrade(self) -> None:
         """Brings the tables up to date, making them first if need be.

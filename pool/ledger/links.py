@@ -6,8 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, Update, func, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Connection, Select, Update, func, select, update
 
 from pool.ledger.bindings import live_bindings
 from pool.ledger.bulk import insert_links
@@ -53,8 +52,9 @@ class Links:
         ]
         if not rows:
             return set()
-        async with self._database.write() as connection:
-            return await insert_links(self._database, connection, rows)
+        return await self._database.write(
+            lambda connection: insert_links(self._database, connection, rows)
+        )
 
     async def move(self, slugs: Sequence[str], new: State, *, at: datetime) -> list[str]:
         """Moves those links that may move to `new` (retired, quarantined); returns their slugs."""
@@ -62,11 +62,10 @@ class Links:
             return []
         movable = self._database.among(links.c.slug, slugs) & links.c.state.in_(states_before(new))
         statement = _update_in_order(select(links.c.slug).where(movable))
-        async with self._database.write() as connection:
-            moved = await connection.scalars(
-                statement.values(state=new, withdrawn_at=at).returning(links.c.slug)
-            )
-            return list(moved.all())
+        moved = await self._database.changed(
+            statement.values(state=new, withdrawn_at=at).returning(links.c.slug)
+        )
+        return [slug for (slug,) in moved]
 
     async def quarantine_fresh(self, sid: str, *, keep_epoch: str | None, at: datetime) -> int:
         """Quarantines the meeting's fresh links of every epoch but `keep_epoch`; how many."""
@@ -76,13 +75,13 @@ class Links:
         if keep_epoch is not None:
             stale = stale.where(links.c.epoch != keep_epoch)
         statement = _update_in_order(stale).values(state=State.QUARANTINED, withdrawn_at=at)
-        async with self._database.write() as connection:
-            return (await connection.execute(statement)).rowcount
+        return await self._database.change(statement)
 
     async def adopt_fresh(self, sid: str, new_epoch: str) -> int:
         """Moves all fresh links of the meeting to `new_epoch`; how many there are."""
-        async with self._database.write() as connection:
-            return await set_epoch_of_fresh(connection, sid, new_epoch)
+        return await self._database.write(
+            lambda connection: set_epoch_of_fresh(connection, sid, new_epoch)
+        )
 
     async def record(self, claims: Sequence[RecordedClaim]) -> Recorded:
         """Writes claims; one that was written before changes nothing.
@@ -114,8 +113,7 @@ class Links:
             .with_for_update(skip_locked=True)
         )
         statement = update(links).where(links.c.slug.in_(over)).values(state=State.LAPSED)
-        async with self._database.write() as connection:
-            return (await connection.execute(statement)).rowcount
+        return await self._database.change(statement)
 
     async def forget(self, sid: str, customer_id: str, customer_name: str) -> list[Link]:
         """Erases a customer of a meeting; returns their links as they were before.
@@ -132,8 +130,7 @@ class Links:
 
     async def get(self, slug: str) -> Link | None:
         """The link of this slug."""
-        async with self._database.read() as connection:
-            return link_of(await connection.execute(_by_slug(slug)))
+        return link_of(await self._database.rows(select(*LINK).where(links.c.slug == slug)))
 
     async def find(self, slugs: Sequence[str]) -> list[Link]:
         """Those of these slugs that are known, in no order."""
@@ -211,9 +208,8 @@ class Links:
             links.c.meeting_sid, links.c.state
         )
         counts: dict[str, dict[State, int]] = {}
-        async with self._database.read() as connection:
-            for sid, state, number in await connection.execute(statement):
-                counts.setdefault(sid, {})[State(state)] = number
+        for sid, state, number in await self._database.rows(statement):
+            counts.setdefault(sid, {})[State(state)] = number
         return counts
 
     async def counts_of(self, sid: str) -> dict[State, int]:
@@ -223,29 +219,23 @@ class Links:
             .where(links.c.meeting_sid == sid)
             .group_by(links.c.state)
         )
-        async with self._database.read() as connection:
-            rows = await connection.execute(statement)
-            return {State(state): number for state, number in rows}
+        rows = await self._database.rows(statement)
+        return {State(state): number for state, number in rows}
 
     async def _list(self, statement: Select[Any]) -> list[Link]:
-        async with self._database.read() as connection:
-            return links_of(await connection.execute(statement))
+        return links_of(await self._database.rows(statement))
 
 
 def _claimed_last(link: Link) -> tuple[bool, datetime | None, str]:
     return (link.claimed_at is not None, link.claimed_at, link.slug)
 
 
-def _by_slug(slug: str) -> Select[Any]:
-    return select(*LINK).where(links.c.slug == slug)
-
-
-async def set_epoch_of_fresh(connection: AsyncConnection, sid: str, epoch: str) -> int:
+def set_epoch_of_fresh(connection: Connection, sid: str, epoch: str) -> int:
     """Moves all fresh links of the meeting to `epoch`, within the caller's transaction."""
     fresh = select(links.c.slug).where(
         links.c.meeting_sid == sid, links.c.state == literal_state(State.FRESH)
     )
-    return (await connection.execute(_update_in_order(fresh).values(epoch=epoch))).rowcount
+    return connection.execute(_update_in_order(fresh).values(epoch=epoch)).rowcount
 
 
 def _update_in_order(slugs: Select[Any]) -> Update:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import Connection, Row, select, update
 
 from pool.errors import UnknownMeeting
 from pool.ledger.database import Database
@@ -25,28 +25,26 @@ class Meetings:
 
     async def all(self) -> list[Meeting]:
         """All meetings, by SID."""
-        async with self._database.read() as connection:
-            rows = await connection.execute(select(*_columns).order_by(meetings.c.sid))
-            return [_meeting(row) for row in rows]
+        rows = await self._database.rows(select(*_columns).order_by(meetings.c.sid))
+        return [_meeting(row) for row in rows]
 
     async def get(self, sid: str) -> Meeting | None:
         """The meeting of this SID."""
-        async with self._database.read() as connection:
-            rows = await connection.execute(select(*_columns).where(meetings.c.sid == sid))
-            row = rows.one_or_none()
-            return None if row is None else _meeting(row)
+        rows = await self._database.rows(select(*_columns).where(meetings.c.sid == sid))
+        return _meeting(rows[0]) if rows else None
 
     async def put(self, meeting: Meeting) -> bool:
         """Keeps the meeting's settings; true if there was no such meeting before."""
         values = {name: getattr(meeting, name) for name in _names}
         insert = self._database.insert(meetings).values(values).on_conflict_do_nothing()
-        async with self._database.write() as connection:
-            created = await connection.scalar(insert.returning(meetings.c.sid))
-            if created is None:
-                await connection.execute(
-                    update(meetings).where(meetings.c.sid == meeting.sid).values(values)
-                )
-        return created is not None
+
+        def work(connection: Connection) -> bool:
+            if connection.scalar(insert.returning(meetings.c.sid)) is not None:
+                return True
+            connection.execute(update(meetings).where(meetings.c.sid == meeting.sid).values(values))
+            return False
+
+        return await self._database.write(work)
 
     async def seal(self, sid: str, token: str) -> None:
         """Remembers the token with which this meeting's pool was sealed, and no earlier one.
@@ -59,9 +57,8 @@ class Meetings:
             .values(seal_token=token)
             .returning(meetings.c.sid)
         )
-        async with self._database.write() as connection:
-            if await connection.scalar(statement) is None:
-                raise UnknownMeeting(f"there is no meeting {sid}")
+        if not await self._database.changed(statement):
+            raise UnknownMeeting(f"there is no meeting {sid}")
 
     async def spend_seal(self, sid: str, token: str, new_epoch: str) -> bool:
         """If `token` is the seal's: forgets it and moves all fresh links to `new_epoch`.
@@ -75,11 +72,14 @@ class Meetings:
             .values(seal_token=None)
             .returning(meetings.c.sid)
         )
-        async with self._database.write() as connection:
-            if await connection.scalar(spend) is None:
+
+        def work(connection: Connection) -> bool:
+            if connection.scalar(spend) is None:
                 return False
-            await set_epoch_of_fresh(connection, sid, new_epoch)
+            set_epoch_of_fresh(connection, sid, new_epoch)
             return True
+
+        return await self._database.write(work)
 
 
 def _meeting(row: Row[Any]) -> Meeting:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from functools import partial
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, and_, select, true, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import ColumnElement, Connection, and_, select, true, update
 
 from pool.ledger.bulk import given_links, insert_links
 from pool.ledger.columns import storable
@@ -95,35 +95,50 @@ def _plan(kept: dict[str, Kept], claims: Sequence[RecordedClaim]) -> _Plan:
 
 async def record(database: Database, claims: Sequence[RecordedClaim]) -> Recorded:
     """See Links.record()."""
-    written = 0
-    conflicts: list[RecordedClaim] = []
-    forgotten: list[RecordedClaim] = []
-    settled: list[Link] = []
+    done: list[Recorded] = []
     while claims:
-        async with database.write() as connection:
-            bound = await _bind_fresh(database, connection, claims)
-            written += len(bound)
-            # Of a slug that stands here twice, the first claim was bound.
-            claims = [claim for claim in claims if bound.pop(claim.slug, None) is not claim]
-            if not claims:
-                break
-            plan = _plan(await _kept(database, connection, claims), claims)
-            await _bind(database, connection, plan.binds)
-            raced = await _insert(database, connection, plan.inserts)
-            if plan.settled:
-                chosen = database.among(links.c.slug, plan.settled)
-                settled += links_of(await connection.execute(select(*LINK).where(chosen)))
-        written += len(plan.binds) + len(plan.inserts) - len(raced)
-        conflicts += [claim for claim in plan.conflicts if claim.slug not in raced]
-        forgotten += plan.forgotten
-        # Rows that another process inserted between our look and our insert are judged
-        # again; in a new transaction, because taking more locks now could deadlock.
-        claims = [claim for claim in claims if claim.slug in raced]
-    return Recorded(written, tuple(conflicts), tuple(settled), tuple(forgotten))
+        recorded, claims = await database.write(partial(_record, database, claims))
+        done.append(recorded)
+    return Recorded(
+        sum(each.written for each in done),
+        tuple(claim for each in done for claim in each.conflicts),
+        tuple(link for each in done for link in each.settled),
+        tuple(claim for each in done for claim in each.forgotten),
+    )
 
 
-async def _bind_fresh(
-    database: Database, connection: AsyncConnection, claims: Sequence[RecordedClaim]
+def _record(
+    database: Database, claims: Sequence[RecordedClaim], connection: Connection
+) -> tuple[Recorded, list[RecordedClaim]]:
+    """What one transaction does, and the claims that are to be judged again.
+
+    Their rows were inserted by another process between our look and our insert; in a new
+    transaction, because taking more locks now could deadlock.
+    """
+    bound = _bind_fresh(database, connection, claims)
+    written = len(bound)
+    # Of a slug that stands here twice, the first claim was bound.
+    rest = [claim for claim in claims if bound.pop(claim.slug, None) is not claim]
+    if not rest:
+        return Recorded(written, (), (), ()), []
+    plan = _plan(_kept(database, connection, rest), rest)
+    _bind(database, connection, plan.binds)
+    raced = _insert(database, connection, plan.inserts)
+    settled: list[Link] = []
+    if plan.settled:
+        chosen = database.among(links.c.slug, plan.settled)
+        settled = links_of(connection.execute(select(*LINK).where(chosen)).all())
+    recorded = Recorded(
+        written + len(plan.binds) + len(plan.inserts) - len(raced),
+        tuple(claim for claim in plan.conflicts if claim.slug not in raced),
+        tuple(settled),
+        tuple(plan.forgotten),
+    )
+    return recorded, [claim for claim in rest if claim.slug in raced]
+
+
+def _bind_fresh(
+    database: Database, connection: Connection, claims: Sequence[RecordedClaim]
 ) -> dict[str, RecordedClaim]:
     """Binds those whose link is fresh, as almost all are, without judging each; which they are."""
     first = {claim.slug: claim for claim in reversed(claims)}
@@ -137,7 +152,7 @@ async def _bind_fresh(
         # its own. Told of `fresh` in the other, PostgreSQL takes it for rare, and compares
         # each fresh link with each given.
         among = select(links.c.slug).where(database.among(links.c.slug, first), is_fresh)
-        locked = await connection.scalars(among.order_by(links.c.slug).with_for_update())
+        locked = connection.scalars(among.order_by(links.c.slug).with_for_update())
         first = {slug: first[slug] for slug in locked}
         is_fresh = true()
         if not first:
@@ -150,11 +165,11 @@ async def _bind_fresh(
         .values(state=State.CLAIMED)
         .returning(links.c.slug)
     )
-    return {slug: first[slug] for slug in await connection.scalars(statement)}
+    return {slug: first[slug] for slug in connection.scalars(statement)}
 
 
-async def _kept(
-    database: Database, connection: AsyncConnection, claims: Sequence[RecordedClaim]
+def _kept(
+    database: Database, connection: Connection, claims: Sequence[RecordedClaim]
 ) -> dict[str, Kept]:
     # Locked in the order of their slugs, so that two recorders cannot wait for each other.
     statement = (
@@ -165,26 +180,26 @@ async def _kept(
     )
     return {
         slug: Kept(State(state), customer_id, forgotten_at is not None)
-        for slug, state, customer_id, forgotten_at in await connection.execute(statement)
+        for slug, state, customer_id, forgotten_at in connection.execute(statement)
     }
 
 
-async def _bind(
-    database: Database, connection: AsyncConnection, binds: list[tuple[State, RecordedClaim]]
+def _bind(
+    database: Database, connection: Connection, binds: list[tuple[State, RecordedClaim]]
 ) -> None:
     if not binds:
         return
     rows = [_claimed(claim) | {"state": state} for state, claim in binds]
     given = given_links(database, rows)
-    await connection.execute(
+    connection.execute(
         update(links)
         .where(links.c.slug == given.c.slug)
         .values({name: given.c[name] for name in rows[0] if name != "slug"})
     )
 
 
-async def _insert(
-    database: Database, connection: AsyncConnection, inserts: dict[str, RecordedClaim]
+def _insert(
+    database: Database, connection: Connection, inserts: dict[str, RecordedClaim]
 ) -> set[str]:
     """Inserts claimed links; returns the slugs that another process has inserted meanwhile."""
     rows = [
@@ -198,7 +213,7 @@ async def _insert(
         }
         for claim in inserts.values()
     ]
-    return set(inserts) - await insert_links(database, connection, rows)
+    return set(inserts) - insert_links(database, connection, rows)
 
 
 def _claimed(claim: RecordedClaim) -> dict[str, Any]:

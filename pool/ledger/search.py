@@ -60,8 +60,7 @@ class Search:
     async def _found(self, condition: ColumnElement[bool], limit: int) -> list[Found]:
         columns: tuple[Any, ...] = (*LINK, links.c.withdrawn_at, links.c.forgotten_at)
         statement = select(*columns).where(condition).limit(limit)
-        async with self._database.read() as connection:
-            rows = list(await connection.execute(statement))
+        rows = await self._database.rows(statement)
         whole = len(LINK)
         return [
             Found(link, *row[whole:])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import Connection, select, update
 
 from pool.errors import UnknownLink
 from pool.ledger.columns import storable, whole_milliseconds
@@ -52,13 +52,14 @@ async def settle(
     at = whole_milliseconds(at)
     booking_sid = None if booking_sid is None else storable(booking_sid)
     look = select(*LINK).where(links.c.slug == slug).with_for_update()
-    async with database.write() as connection:
-        before = link_of(await connection.execute(look))
+
+    def move(connection: Connection) -> Link:
+        before = link_of(connection.execute(look).all())
         if before is None:
             raise UnknownLink("the ledger does not know this link")
         after = settled(before, new, booking_sid=booking_sid, at=at, match=match)
         if after != before:
-            await connection.execute(
+            connection.execute(
                 update(links)
                 .where(links.c.slug == slug)
                 .values(
@@ -70,6 +71,8 @@ async def settle(
                 )
             )
         return after
+
+    return await database.write(move)
 
 
 def _earliest(one: datetime | None, other: datetime | None) -> datetime | None:

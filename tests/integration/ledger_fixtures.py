@@ -19,7 +19,6 @@ from typing import Any
 
 import asyncpg
 import pytest
-from ledger_samples import no_threads_left
 
 from pool.ledger import Ledger
 
@@ -121,11 +120,10 @@ async def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncI
 @pytest.fixture
 async def ledger(database_url: str) -> AsyncIterator[Ledger]:
     """A ledger with tables and nothing in them."""
-    async with no_threads_left():
-        opened = Ledger.open(database_url)
-        await opened.upgrade()
-        yield opened
-        await opened.close()
+    opened = Ledger.open(database_url)
+    await opened.upgrade()
+    yield opened
+    await opened.close()
 
 
 @pytest.fixture

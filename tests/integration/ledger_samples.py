@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,20 +10,6 @@ from pool.links import Link, State
 
 NOW = datetime(2026, 11, 22, 6, 0, 0, 123_000, tzinfo=UTC)
 TTL = timedelta(days=30)
-
-
-@asynccontextmanager
-async def no_threads_left() -> AsyncIterator[None]:
-    """Waits at the end until the threads that were started within have ended.
-
-    aiosqlite does not wait for its thread when a connection fails or is cancelled; the
-    thread then reports to the event loop, which must not be closed by then.
-    """
-    before = set(threading.enumerate())
-    yield
-    for thread in set(threading.enumerate()) - before:
-        if "connection_worker" in thread.name:
-            await asyncio.to_thread(thread.join, 5)
 
 
 def fresh(slug: str, **fields: Any) -> Link:

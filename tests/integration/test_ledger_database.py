@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +13,16 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from ledger_samples import NOW, claim, fresh, no_threads_left
+from ledger_samples import NOW, claim, fresh
 from sqlalchemy import Connection, inspect, text
 
 from pool.errors import LedgerError, LedgerUnavailable, SettingsError
 from pool.ledger import Ledger, migrations
 from pool.ledger.database import Database
+from pool.ledger.sqlite import Sqlite
 from pool.ledger.tables import metadata
 from pool.links import State
+from pool.meetings import Meeting
 
 if TYPE_CHECKING:  # the plugin is pytest's to import
     from ledger_fixtures import PostgresServer
@@ -70,8 +73,7 @@ async def test_migrations_make_the_tables_that_the_code_uses(database_url: str) 
         return list(compare_metadata(context, metadata))
 
     database = Database(database_url)
-    async with database.write() as connection:
-        assert await connection.run_sync(differences) == []
+    assert await database.write(differences) == []
     await database.close()
 
 
@@ -87,9 +89,8 @@ async def test_a_migration_leaves_the_version_before_it_working(database_url: st
     before: dict[str, Any] = {}
     scripts = ScriptDirectory(str(Path(migrations.__file__).parent))
     for script in reversed(list(scripts.walk_revisions())):
-        async with database.migration() as connection:
-            await connection.run_sync(migrations._upgrade, script.revision)
-            after = await connection.run_sync(_shape)
+        await database.migrate(partial(migrations._upgrade, revision=script.revision))
+        after = await database.read(_shape)
         for table, (columns, unique) in before.items():
             kept, unique_now = after[table]
             assert {name: kept.get(name) for name in columns} == columns
@@ -132,8 +133,7 @@ async def test_tables_of_a_newer_version_are_left_alone(database_url: str) -> No
     ledger = Ledger.open(database_url)
     await ledger.upgrade()
     database = Database(database_url)
-    async with database.write() as connection:
-        await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    await database.change(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(LedgerError, match="9999"):
         await ledger.upgrade()
     assert (await ledger.migration_state())[0] == "9999"
@@ -176,15 +176,31 @@ async def test_a_locked_file_is_unavailable_in_bounded_time(tmp_path: Path) -> N
     await ledger.close()
 
 
+async def test_an_event_loop_that_is_busy_keeps_no_other_process_out(tmp_path: Path) -> None:
+    """Wherever in a write it turns to something else, the file is free soon after."""
+    path = tmp_path / "ledger.sqlite3"
+    ledger = Ledger.open(f"sqlite:///{path}")
+    await ledger.upgrade()
+    other = sqlite3.connect(path, isolation_level=None, timeout=1.0)
+    for turns in range(30):
+        writing = asyncio.create_task(ledger.meetings.put(Meeting(f"m{turns}")))
+        for _ in range(turns):
+            await asyncio.sleep(0.0002)
+        other.execute("BEGIN IMMEDIATE")  # and the event loop stands still until then
+        other.execute("ROLLBACK")
+        assert await writing
+    other.close()
+    await ledger.close()
+
+
 async def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
     """Neither a damaged file nor a missing directory is taken for a defect of ours."""
     (tmp_path / "ledger.sqlite3").write_bytes(b"not a database at all" * 100)
     for path in (tmp_path / "ledger.sqlite3", tmp_path / "missing" / "ledger.sqlite3"):
-        async with no_threads_left():
-            ledger = Ledger.open(f"sqlite:///{path}")
-            with pytest.raises(LedgerUnavailable):
-                await ledger.links.counts()
-            await ledger.close()
+        ledger = Ledger.open(f"sqlite:///{path}")
+        with pytest.raises(LedgerUnavailable):
+            await ledger.links.counts()
+        await ledger.close()
 
 
 async def test_nobody_at_the_address_is_unavailable(tmp_path: Path) -> None:
@@ -246,7 +262,7 @@ async def test_lookups_use_their_indexes(tmp_path: Path) -> None:
     await ledger.upgrade()
     plans: list[str] = []
     database = ledger._database
-    plain = sqlite3.connect(tmp_path / "ledger.sqlite3")
+    plain = sqlite3.connect(tmp_path / "ledger.sqlite3", check_same_thread=False)
 
     def explain(_conn: Any, _cursor: Any, statement: str, values: Any, *_rest: Any) -> None:
         if "links" in statement and not statement.startswith(("BEGIN", "PRAGMA")):
@@ -255,8 +271,10 @@ async def test_lookups_use_their_indexes(tmp_path: Path) -> None:
 
     from sqlalchemy import event
 
-    for engine in (database._reader, database._writer):
-        event.listen(engine.sync_engine, "before_cursor_execute", explain)
+    kind = database._kind
+    assert isinstance(kind, Sqlite)
+    for threads in (kind._reader, kind._writer):
+        event.listen(threads._engine, "before_cursor_execute", explain)
     await ledger.links.claim_of("intro", "ada")
     await ledger.links.live_by_email(["intro", "demo"], "ada@example.com", since=NOW)
     await ledger.links.fresh("intro", before=NOW, limit=10)

@@ -19,8 +19,7 @@ async def current(database: Database) -> str | None:
     """The revision the database is at; None if it has no tables yet."""
     if database.sqlite_path is not None and not database.sqlite_path.exists():
         return None
-    async with database.read() as connection:
-        return await connection.run_sync(_current)
+    return await database.read(_current)
 
 
 async def upgrade(database: Database) -> None:
@@ -29,12 +28,15 @@ async def upgrade(database: Database) -> None:
         return
     if database.sqlite_path is not None:
         database.sqlite_path.parent.mkdir(parents=True, exist_ok=True)
-    async with database.migration() as connection:
+
+    def work(connection: Connection) -> None:
         # Whoever comes second waits here, and then finds nothing left to do. On SQLite the
         # transaction itself excludes other writers.
         if database.sqlite_path is None:
-            await connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
-        await connection.run_sync(_upgrade)
+            connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
+        _upgrade(connection)
+
+    await database.migrate(work)
 
 
 def _current(connection: Connection) -> str | None:
