@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
 from sqlalchemy import Connection, column, inspect, select, table, text
@@ -28,6 +29,8 @@ async def upgrade(database: Database) -> None:
         return
     if database.sqlite_path is not None:
         database.sqlite_path.parent.mkdir(parents=True, exist_ok=True)
+    # A second of importing, during which nobody should wait for the transaction.
+    importlib.import_module("alembic.command")
 
     def work(connection: Connection) -> None:
         # Whoever comes second waits here, and then finds nothing left to do. On SQLite the
