@@ -79,9 +79,15 @@ def error_page(request: Request, error: LinkpoolError) -> Response:
         status=problem.status,
         status_code=problem.status,
         detail=detail,
-        # What callers of the API should do with 404 and 422 is no advice to people.
-        what_to_do="" if problem.status in (404, 422) else problem.what_to_do,
+        what_to_do=_advice(problem),
     )
+
+
+def _advice(problem: problems.Problem) -> str:
+    """What to do about a problem, for people: they see no headers, and send no bodies."""
+    if problem.status in (404, 422):
+        return ""
+    return problem.what_to_do.replace("after Retry-After seconds", "in a few seconds")
 
 
 def _session_if_any(request: Request) -> Session | None:
