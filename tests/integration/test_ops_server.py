@@ -306,6 +306,9 @@ async def test_without_redis_the_page_says_so_and_nothing_it_cannot_know(
         assert "Redis does not answer" in page
         assert "data-sid" not in page
         assert "at work" not in page
+        meeting = await browser.get("/ops/meetings/shown")
+        assert meeting.status_code == 503
+        assert "Try again in a few seconds" in meeting.text
     finally:
         redis_server.start()
 
