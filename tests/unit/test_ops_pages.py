@@ -172,6 +172,19 @@ def test_nothing_is_claimed_to_be_known_while_redis_is_away() -> None:
     assert lead(away, []) == ("bad", "Redis does not answer: nothing is known of the pools")
 
 
+def test_full_pools_are_no_comfort_while_a_part_is_broken() -> None:
+    """The sentence above them names it; pools in trouble come first, as ever."""
+    reading = snapshot(heartbeat_at_ms=None, ledger=LedgerHealth(problem="locked"))
+    shown = tiles(reading, 0, 10, everywhere=True)
+    level, words = lead(reading, [status("a"), status("b")], shown)
+    assert level == "bad"
+    assert words == (
+        "All pools have enough links now; but the worker has never swept, "
+        "the ledger does not answer"
+    )
+    assert lead(reading, [status("a", "empty")], shown)[1] == "1 empty, of 1 pool"
+
+
 def test_a_key_of_some_meetings_is_told_of_no_others_bookings() -> None:
     """Unmatched bookings are about all meetings."""
     assert "Bookings" not in told(snapshot(), everywhere=False)

@@ -81,9 +81,9 @@ class Boards:
     ) -> Board:
         selected = select(selection, found)
         await self._draw(selected)
-        level, sentence = summary.lead(snapshot, found)
         lag = sum(each.unrecorded for each in found)
         tiles = summary.tiles(snapshot, lag, self._sweep_seconds, everywhere=seen is None)
+        level, sentence = summary.lead(snapshot, found, tiles)
         values: dict[str, Any] = {
             "snapshot": snapshot,
             "selected": selected,

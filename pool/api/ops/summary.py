@@ -36,8 +36,10 @@ class Tile:
     url: str = ""
 
 
-def lead(snapshot: Snapshot, found: Sequence[MeetingStatus]) -> tuple[Level, str]:
-    """The state of all pools in one sentence."""
+def lead(
+    snapshot: Snapshot, found: Sequence[MeetingStatus], tiles: Sequence[Tile] = ()
+) -> tuple[Level, str]:
+    """The state of all pools in one sentence; full ones are no comfort while a part is broken."""
     if snapshot.store_problem:
         return "bad", "Redis does not answer: nothing is known of the pools"
     if not found:
@@ -49,6 +51,9 @@ def lead(snapshot: Snapshot, found: Sequence[MeetingStatus]) -> tuple[Level, str
         return "ok", "All pools are paused" if len(found) > 1 else "The pool is paused"
     if not troubled:
         every = "All pools have" if len(found) > 1 else "The pool has"
+        broken = [f"the {tile.name.lower()} {tile.words}" for tile in tiles if tile.level == "bad"]
+        if broken:
+            return "bad", f"{every} enough links now{paused}; but {', '.join(broken)}"
         return "ok", f"{every} enough links{paused}"
     each = ", ".join(f"{counts[state]:,} {_SAID[state]}" for state in troubled)
     level: Level = "low" if troubled == ["low"] else "bad"
@@ -89,7 +94,7 @@ def _worker(snapshot: Snapshot, sweep_seconds: float) -> Tile:
     quiet_seconds = max(0.0, snapshot.at.timestamp() - snapshot.heartbeat_at_ms / 1000)
     ago = f"last sweep {duration_words(quiet_seconds)} ago"
     if quiet_seconds > 3 * sweep_seconds + 5:
-        return Tile("Worker", "bad", "silent", f"{ago}; {_ASK_WORKER}")
+        return Tile("Worker", "bad", "is silent", f"{ago}; {_ASK_WORKER}")
     return Tile("Worker", "ok", "at work", ago)
 
 
