@@ -193,15 +193,29 @@ class Fence:
         return None
 
     async def _load_bindings(self, sid: str, lock: Held) -> None:
-        """One call after the other: of a customer's links, the latest claimed comes last."""
+        """One call after the other: of a customer's links, the latest claimed comes last.
+
+        While Redis is at work on one, the next is packed.
+        """
+        recovery = self._store.recovery
         now_ms = await self._store.now_ms()
-        async for bindings in self._ledger.links.live_bindings(sid):
-            rebinds = [
-                rebind for binding in bindings if (rebind := as_rebind(binding, now_ms)) is not None
-            ]
-            for start in range(0, len(rebinds), _CALL):
-                await self._store.recovery.bind(sid, lock.token, rebinds[start : start + _CALL])
-            await _keep(lock, sid)
+        under_way: asyncio.Task[None] | None = None
+        try:
+            async for bindings in self._ledger.links.live_bindings(sid):
+                for start in range(0, len(bindings), _CALL):
+                    rebinds = (as_rebind(each, now_ms) for each in bindings[start : start + _CALL])
+                    packed = recovery.packed(sid, filter(None, rebinds))
+                    if under_way is not None:
+                        await under_way
+                    under_way = asyncio.create_task(recovery.put(sid, lock.token, packed))
+                    await asyncio.sleep(0)  # it is on its way
+                await _keep(lock, sid)
+            if under_way is not None:
+                await under_way
+        finally:
+            if under_way is not None:
+                under_way.cancel()
+                await asyncio.wait([under_way])
 
     async def _drop_forgotten(self, sid: str, lock: Held) -> None:
         """Takes away bindings of erased customers that an older file of Redis brought back."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
 from redis.asyncio import Redis
@@ -12,6 +13,9 @@ from pool.links import Claim
 from pool.store import keys, scripts
 from pool.store.bindings import CustomerNames, pack
 from pool.store.connect import store_errors
+from pool.store.wire import Wire
+
+PUT_SECONDS = 2.0  # for a call; some hundred bindings take a millisecond or two
 
 
 class RecoveryLost(StoreError):
@@ -30,8 +34,9 @@ class Rebind(NamedTuple):
 class Recovery:
     """Script calls that check at every step that the recovery lock is still held."""
 
-    def __init__(self, redis: Redis, names: CustomerNames) -> None:
+    def __init__(self, redis: Redis, names: CustomerNames, wire: Wire | None = None) -> None:
         self._redis = redis
+        self._wire = redis if wire is None else wire
         self._names = names
 
     async def seal(self, sid: str, token: str) -> bool:
@@ -57,33 +62,36 @@ class Recovery:
         _check(status, sid)
         return str(identity.decode())
 
-    async def bind(self, sid: str, token: str, rebinds: Sequence[Rebind]) -> None:
-        """Puts bindings back as the ledger knows them, in this order."""
+    def packed(self, sid: str, rebinds: Iterable[Rebind]) -> str:
+        """What `put` takes, for bindings as the ledger knows them, in this order."""
         name = self._names.name
-        lines = [
-            f"{name(sid, customer_id)} {ttl_ms if what == 'bind' else what} {pack(claim)}\n"
-            for customer_id, claim, what, ttl_ms in rebinds
-        ]
-        await self._put(sid, token, lines)
+        # No value holds the end of a line, for no id that we take holds control characters.
+        return "".join(
+            [
+                f"{name(sid, customer_id)} {ttl_ms if what == 'bind' else what} {pack(claim)}\n"
+                for customer_id, claim, what, ttl_ms in rebinds
+            ]
+        )
+
+    async def put(self, sid: str, token: str, packed: str) -> None:
+        """Puts bindings back. On its way to Redis as soon as it is first awaited."""
+        # One argument for all: a key and three arguments for each take far longer.
+        with store_errors():
+            async with asyncio.timeout(PUT_SECONDS):
+                status = await scripts.run(
+                    self._wire,
+                    "recover_bind",
+                    [keys.recovery_lock(sid), keys.binding(sid, "")],
+                    [token, packed],
+                )
+        _check(status, sid)
 
     async def drop(self, sid: str, token: str, bindings: Sequence[tuple[str, str]]) -> None:
         """Drops bindings, given as (customer name, slug), that must not be there any more."""
         lines = [
             f"{name} drop {pack(Claim(slug, 'claimed', 'pool', 0))}\n" for name, slug in bindings
         ]
-        await self._put(sid, token, lines)
-
-    async def _put(self, sid: str, token: str, lines: list[str]) -> None:
-        # One argument for all: a key and three arguments for each take far longer. No value
-        # holds the end of a line, for no id that we take holds control characters.
-        with store_errors():
-            status = await scripts.run(
-                self._redis,
-                "recover_bind",
-                [keys.recovery_lock(sid), keys.binding(sid, "")],
-                [token, "".join(lines)],
-            )
-        _check(status, sid)
+        await self.put(sid, token, "".join(lines))
 
     async def open(self, sid: str, token: str, identity: str, nonce: str) -> None:
         """Sets the new epoch `identity:nonce`: claims are answered again."""

@@ -52,7 +52,7 @@ class Store:
         self.names = names
         self._echoes = (f"{secrets.token_hex(4)}{n:x}" for n in itertools.count())
         self.published = Published(redis)
-        self.recovery = Recovery(redis, names)
+        self.recovery = Recovery(redis, names, wire)
         self.blocks = Blocks(redis)
         self.budget = Budget(redis)
         self.locks = Locks(redis)

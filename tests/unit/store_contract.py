@@ -674,17 +674,14 @@ async def test_bindings_come_back_as_the_ledger_knows_them(any_redis: AnyRedis) 
     store = any_redis.store
     async with store.locks.held(keys.recovery_lock(SID), seconds=10) as lock:
         assert lock is not None
-        await store.recovery.bind(
-            SID,
-            lock.token,
-            [
-                Rebind("ann", held_claim("b-1"), "bind", 60_000),
-                Rebind("bob", booked("b-2"), "bind", 0),
-                Rebind("cyd", held_claim("a-1"), "drop", 0),
-                Rebind("dan", held_claim("b-4"), "drop", 0),
-                Rebind("eve", held_claim("b-5"), "drop", 0),
-            ],
-        )
+        rebinds = [
+            Rebind("ann", held_claim("b-1"), "bind", 60_000),
+            Rebind("bob", booked("b-2"), "bind", 0),
+            Rebind("cyd", held_claim("a-1"), "drop", 0),
+            Rebind("dan", held_claim("b-4"), "drop", 0),
+            Rebind("eve", held_claim("b-5"), "drop", 0),
+        ]
+        await store.recovery.put(SID, lock.token, store.recovery.packed(SID, rebinds))
     assert await store.claim_of(SID, "ann") == held_claim("b-1")
     assert 0 < await any_redis.bare.pttl(binding_key(any_redis, "ann")) <= 60_000
     assert await store.claim_of(SID, "bob") == booked("b-2")
@@ -708,8 +705,9 @@ async def test_without_its_lock_recovery_does_nothing(
     identity = before[keys.epoch(SID).encode()].decode().rsplit(":", 1)[0]  # type: ignore[attr-defined]
     with pytest.raises(RecoveryLost):
         await recovery.begin(SID, "mine", keep_fresh=False)
+    packed = recovery.packed(SID, [Rebind("ann", held_claim("b-1"), "bind", 0)])
     with pytest.raises(RecoveryLost):
-        await recovery.bind(SID, "mine", [Rebind("ann", held_claim("b-1"), "bind", 0)])
+        await recovery.put(SID, "mine", packed)
     with pytest.raises(RecoveryLost):
         await recovery.open(SID, "mine", identity, "nonce")
     assert await any_redis.everything() == before
