@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pool.logs import configure_logging
 from tests.trials.catalogue import TRIALS
+from tests.trials.harness.lacking import Lacking
 from tests.trials.harness.trial import Outcome, Trial, table
 
 
@@ -49,9 +50,14 @@ def main() -> int:
 def _round(trials: list[Trial], seed: int, *, full: bool, size: int | None) -> Iterator[Outcome]:
     """Each trial once; those that follow each other on the same stage share it."""
     for stage_of, same in groupby(trials, key=lambda trial: trial.stage):
-        with stage_of(seed) as stage:
-            for trial in same:
-                yield trial.on(stage, seed, size or (trial.full if full else trial.bounded) or 1)
+        group = list(same)
+        try:
+            with stage_of(seed) as stage:
+                for trial in group:
+                    size_of = size or (trial.full if full else trial.bounded) or 1
+                    yield trial.on(stage, seed, size_of)
+        except Lacking as what:
+            sys.stderr.write(f"not run, this machine lacks {what}: {_numbers(group)}\n")
 
 
 def _numbers(trials: list[Trial]) -> str:

@@ -15,10 +15,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.trials.harness.lacking import Lacking
 
-def compiler() -> str | None:
-    """A C compiler; None where there is none."""
-    return shutil.which("cc") or shutil.which("gcc")
+
+def _compiler() -> str:
+    """A C compiler. Raises Lacking where there is none."""
+    found = shutil.which("cc") or shutil.which("gcc")
+    if found is None:
+        raise Lacking("a C compiler")
+    return found
 
 
 class Preloaded:
@@ -30,7 +35,7 @@ class Preloaded:
         self._path.write_bytes(struct.pack("q", 0))
         self._variable = variable
         self.number = 0
-        command = [compiler() or "cc", "-O1", "-shared", "-fPIC", "-o", str(self._library)]
+        command = [_compiler(), "-O1", "-shared", "-fPIC", "-o", str(self._library)]
         where = Path(__file__).with_name(f"{source}.c")
         subprocess.run([*command, str(where)], check=True, timeout=60)
 

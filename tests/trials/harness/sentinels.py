@@ -8,16 +8,19 @@ it. That is the partition in which two masters hand out links at the same time.
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import redis
 
 from bench.processes import Process
 from pool.up import ports
-from pool.up.redis_server import RedisServer, find_redis_server
+from pool.up.redis_server import RedisServer
+from tests.servers import redis_servers
 from tests.trials.harness.answers import Tape
 from tests.trials.harness.checker import Budget, Evidence
 from tests.trials.harness.crowd import until
+from tests.trials.harness.lacking import Lacking
 from tests.trials.harness.proxy import Proxy
 from tests.trials.harness.stage import Stage
 
@@ -40,13 +43,22 @@ sentinel parallel-syncs {service} 1
 """
 
 
+def _program() -> Path:
+    """A server that can say where it connects from, which came with Redis 7."""
+    for name, path in redis_servers().items():
+        if int(name.split()[1].split(".")[0]) >= 7:
+            return path
+    raise Lacking("a redis-server or valkey-server of 7.0 or later")
+
+
 class SentinelStage(Stage):
     """As the ordinary stage; `redis_server` and its proxy are the first of the two."""
 
     def __init__(self, *, seed: int = 0, **settings: str) -> None:
-        super().__init__(seed=seed, **settings)
+        self._program = _program()
+        super().__init__(seed=seed, server=self._program, **settings)
         assert self.redis_line is not None
-        other = RedisServer(self.directory / "redis-1", timeout_seconds=60.0)
+        other = RedisServer(self.directory / "redis-1", server=self._program, timeout_seconds=60.0)
         self.pair = [self.redis_server, other]
         self.lines = [self.redis_line, Proxy(other.port, seed=seed)]
         self.sentinel_ports = [ports.choose() for _ in range(3)]
@@ -84,7 +96,7 @@ class SentinelStage(Stage):
                 password=self.redis_server.password,
             )
         )
-        command = [str(find_redis_server()), str(config), "--sentinel"]
+        command = [str(self._program), str(config), "--sentinel"]
         process = Process(command, self.log(f"sentinel-{number}"), port=port)
         process.start()
         return process

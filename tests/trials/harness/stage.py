@@ -68,13 +68,23 @@ class Server:
 class Stage:
     """Redis, a ledger on SQLite, and as many servers, workers and sandboxes as are started.
 
-    Nothing runs before it is asked for but Redis. `settings` are linkpool's, without prefix.
+    Nothing runs before it is asked for but Redis, which is `server` if that is given.
+    `settings` are linkpool's, without prefix.
     """
 
-    def __init__(self, *, seed: int = 0, proxied: bool = True, **settings: str) -> None:
+    def __init__(
+        self,
+        *,
+        seed: int = 0,
+        proxied: bool = True,
+        server: Path | None = None,
+        **settings: str,
+    ) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="linkpool-trial-"))
         self.seed = seed
-        self.redis_server = RedisServer(self.directory / "redis", timeout_seconds=60.0)
+        self.redis_server = RedisServer(
+            self.directory / "redis", server=server, timeout_seconds=60.0
+        )
         self.redis_line = Proxy(self.redis_server.port, seed=seed) if proxied else None
         self.sandbox_port = ports.choose()
         self.provider_line = Proxy(self.sandbox_port, seed=seed)

@@ -1,0 +1,7 @@
+"""What a machine may lack."""
+
+from __future__ import annotations
+
+
+class Lacking(Exception):
+    """A trial needs something that is not on this machine; says what."""
