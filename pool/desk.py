@@ -279,22 +279,23 @@ class Desk:
         """
         deadline = batch[0].since + self._timeout
         customers = [(entry.name, entry.payload) for entry in batch]
-        pause, republished = 0.0, False
+        pause, unpublished = 0.0, False
         while True:
             left = deadline - self._clock()
             if left <= 0:
                 raise StoreUnavailable("Redis did not answer in time")
             try:
                 async with asyncio.timeout(left):
+                    if unpublished:
+                        await self._store.published.put([await self._registry.find(sid)])
                     result = await self._store.claim(sid, customers)
             except TimeoutError:
                 raise StoreUnavailable("Redis did not answer in time") from None
             except UnknownMeeting:
                 # Redis lost the settings of a meeting we know: it is told again, once.
-                if republished:
+                if unpublished:
                     raise
-                await self._store.published.put([await self._registry.find(sid)])
-                republished = True
+                unpublished = True
                 continue
             except StoreUnavailable as error:
                 if not error.connection_lost or self._clock() + pause >= deadline:

@@ -69,12 +69,24 @@ class Wire:
 
     async def _open(self) -> _Line:
         connection: Any = self._pool.make_connection()  # type: ignore[no-untyped-call]
+        # In a task of its own: within the library a cancellation can get lost (`asyncio.wait_for`
+        # of Python 3.11 loses it when what it waits for is done by then), and whoever stops
+        # waiting is not to wait for a Redis that says nothing.
+        opening = asyncio.create_task(connection.connect())
         try:
-            await connection.connect()
+            await asyncio.wait([opening])
+            opening.result()
             return _Line(connection)
         except BaseException:
-            await connection.disconnect(nowait=True)
+            opening.cancel()
+            opening.add_done_callback(lambda _: _close(connection, opening))
             raise
+
+
+def _close(connection: Any, opening: asyncio.Task[None]) -> None:
+    if not opening.cancelled():
+        opening.exception()  # has been raised, or interests nobody any more
+    connection._close()
 
 
 class _Line(asyncio.Protocol):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -44,3 +47,33 @@ async def test_a_connection_that_was_ended_is_replaced(redis_server: RedisServer
     finally:
         wire.close()
         await redis.aclose(close_connection_pool=True)
+
+
+class Deaf:
+    """A connection whose library loses cancellations while it connects."""
+
+    closed = False
+
+    async def connect(self) -> None:
+        ends = asyncio.get_running_loop().time() + 1.0
+        while asyncio.get_running_loop().time() < ends:
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(1.0)
+
+    def _close(self) -> None:
+        self.closed = True
+
+
+async def test_nobody_waits_longer_because_a_cancellation_is_lost() -> None:
+    """A claim's deadline holds whatever the library does; the connection is closed in the end."""
+    connection = Deaf()
+    pool = SimpleNamespace(make_connection=lambda: connection)
+    wire = Wire(cast("Any", SimpleNamespace(connection_pool=pool)))
+    started = asyncio.get_running_loop().time()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await wire.call("PING")
+    assert asyncio.get_running_loop().time() - started < 0.5
+    assert not connection.closed
+    await asyncio.sleep(1.2)
+    assert connection.closed
