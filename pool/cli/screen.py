@@ -50,10 +50,10 @@ def screen(view: View, columns: int, lines: int) -> RenderableType:
     """The picture, as many meetings as there is room for, the most urgent first."""
     snapshot = view.snapshot
     lag = sum(each.unrecorded for each in snapshot.found)
-    level, sentence = lead(snapshot, snapshot.found)
+    shown = tiles(snapshot, lag, view.sweep_seconds, everywhere=True)
+    level, sentence = lead(snapshot, snapshot.found, shown)
     headline = Text(no_wrap=True, overflow="ellipsis")
     headline.append(f" {_MARKS[level]} {sentence} ", _LEVEL_STYLES[level] + " reverse")
-    shown = tiles(snapshot, lag, view.sweep_seconds, everywhere=True)
     parts: list[RenderableType] = [headline, *(_tile(tile) for tile in shown)]
     room = max(1, lines - len(shown) - _FRAME_LINES - 1)
     if snapshot.found:

@@ -20,6 +20,7 @@ from pool.store import Store
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+_WIDE_COLUMNS = 110  # of a terminal that has room for all columns
 _BAR_CELLS = 12
 
 
@@ -97,10 +98,11 @@ def print_statuses(found: list[MeetingStatus], notes: list[str] | None = None) -
     """Prints the table."""
     from rich.console import Console
 
-    Console().print(_render(found, notes or []))
+    console = Console()
+    console.print(_render(found, notes or [], wide=console.width >= _WIDE_COLUMNS))
 
 
-def _render(found: list[MeetingStatus], notes: list[str]) -> RenderableType:
+def _render(found: list[MeetingStatus], notes: list[str], *, wide: bool) -> RenderableType:
     from rich.console import Group
     from rich.table import Table
     from rich.text import Text
@@ -108,27 +110,33 @@ def _render(found: list[MeetingStatus], notes: list[str]) -> RenderableType:
     from pool.api.ops.words import runway_words
     from pool.cli.screen import STATE_STYLES, bar
 
+    if not found:
+        return Group(Text("No meetings yet; `linkpool meetings add SID` adds one."))
     table = Table()
-    for name in ("Meeting", "State", "Level", "Fresh", "Target", "Claims/s", "Runway",
-                 "Claimed", "Consumed", "Why"):  # fmt: skip
-        numeric = name in ("Fresh", "Target", "Claims/s", "Runway", "Claimed", "Consumed")
-        table.add_column(name, justify="right" if numeric else "left")
+    table.add_column("Meeting", overflow="fold")
+    table.add_column("State", no_wrap=True)
+    if wide:
+        table.add_column("Level", no_wrap=True)
+    for name in ("Fresh", "Target", "Claims/s", "Runway"):
+        table.add_column(name, justify="right", no_wrap=True)
+    if wide:
+        table.add_column("Claimed", justify="right", no_wrap=True)
+        table.add_column("Consumed", justify="right", no_wrap=True)
+    table.add_column("Why")
     for each in found:
         style = STATE_STYLES[each.state]
-        table.add_row(
-            Text(each.meeting.sid),
-            Text(each.state, style=style),
-            bar(each.fresh, each.target, _BAR_CELLS, style),
+        cells: list[RenderableType] = [Text(each.meeting.sid), Text(each.state, style=style)]
+        if wide:
+            cells.append(bar(each.fresh, each.target, _BAR_CELLS, style))
+        cells += [
             str(each.fresh),
             str(each.target),
             f"{each.claims_per_second:.1f}",
             runway_words(each.runway_seconds),
-            str(each.claimed),
-            str(each.consumed),
-            Text(each.reason),
-        )
-    if not found:
-        return Group(Text("No meetings yet; `linkpool meetings add SID` adds one."))
+        ]
+        if wide:
+            cells += [str(each.claimed), str(each.consumed)]
+        table.add_row(*cells, Text(each.reason))
     return Group(table, *(Text(note, style="dim") for note in notes))
 
 
