@@ -19,6 +19,7 @@ TARGET = 20
 CONCURRENCY = 16
 FEW_SECONDS = 5
 FAILURES_TO_BLOCK = 8
+LONG_SECONDS = 10  # from which on the asking must have ended
 FINDING_CALLS = 40  # more, to find out that a provider which says 429 takes no pace at all
 
 # What the provider does, and whether it then is to be probed rather than asked: a provider
@@ -99,7 +100,7 @@ def misbehaving_provider(stage: Stage, seed: int, size: int) -> Outcome:
             if calls > allowed:
                 wrong.append(f"{name}: {calls} calls in {lasted:.1f} s, {allowed:.0f} allowed")
             late = sum(at > began_at + lasted / 2 for at in made)
-            if late > lasted / 2 / PROBE_SECONDS + 2 + good:
+            if lasted > LONG_SECONDS and late > lasted / 2 / PROBE_SECONDS + 2 + good:
                 wrong.append(f"{name}: still {late} calls in the last {lasted / 2:.0f} s")
             counts.append(f"{name}: {calls}")
             stage.knobs(**_CALM)
