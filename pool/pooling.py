@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -91,9 +92,12 @@ class Pooling:
             try:
                 await self._store.add(sid, epoch, slugs, round(made_at.timestamp() * 1000))
             except StoreError as error:
-                # In doubt, or of another epoch by now: set aside, never added again.
+                # In doubt, or of another epoch by now: set aside, never added again, and taken
+                # out, for they may have entered. What stays in is found by `expire`.
                 log.warning("links not pooled", meeting=sid, links=len(slugs), reason=str(error))
                 await self._ledger.links.move(slugs, State.QUARANTINED, at=made_at)
+                with suppress(StoreError):
+                    await self._store.withdraw(sid, slugs)
                 for place in places:
                     outcomes[place] = "quarantined"
         return outcomes

@@ -29,8 +29,11 @@ async def expire(parts: Parts) -> None:
     for level in await parts.store.look(sorted(meetings)):
         if level.fence == "stands":
             await retire_old(parts, meetings[level.sid], level, now)
-            if counts.get(level.sid, {}).get(State.FRESH, 0) > level.fresh:
+            known = counts.get(level.sid, {}).get(State.FRESH, 0)
+            if known > level.fresh:
                 await quarantine_astray(parts, level.sid, now)
+            elif known < level.fresh:
+                await withdraw_strangers(parts, level.sid)
 
 
 async def _earlier_clock(parts: Parts) -> datetime:
@@ -75,3 +78,20 @@ async def quarantine_astray(parts: Parts, sid: str, now: datetime) -> int:
             log.warning("links went astray", meeting=sid, links=len(moved))
         return len(moved)
     return 0
+
+
+async def withdraw_strangers(parts: Parts, sid: str) -> int:
+    """Takes links out of the pool that the ledger does not call fresh.
+
+    They entered by a call whose reply was lost, while Redis could not be reached again.
+    """
+    # The pool first: each of its links has had its row before it came there.
+    slugs = await parts.store.oldest(sid, 10 * _BATCH)
+    fresh: set[str] = set()
+    for start in range(0, len(slugs), _BATCH):
+        found = await parts.ledger.links.find(slugs[start : start + _BATCH])
+        fresh |= {link.slug for link in found if link.state is State.FRESH}
+    withdrawn = await parts.store.withdraw(sid, [slug for slug in slugs if slug not in fresh])
+    if withdrawn:
+        log.warning("strangers withdrawn from the pool", meeting=sid, links=withdrawn)
+    return withdrawn

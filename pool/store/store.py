@@ -226,6 +226,19 @@ class Store:
             slugs = await scripts.run(self._redis, "take_out", [keys.fresh(sid)], [bound, limit])
         return [slug.decode() for slug in slugs]
 
+    async def withdraw(self, sid: str, slugs: Sequence[str]) -> int:
+        """Takes these links out of the pool; how many of them were there."""
+        if not slugs:
+            return 0
+        with store_errors():
+            return int(await self._redis.zrem(keys.fresh(sid), *slugs))
+
+    async def oldest(self, sid: str, limit: int) -> list[str]:
+        """The slugs that will be handed out next."""
+        with store_errors():
+            slugs: Any = await self._redis.zrange(keys.fresh(sid), 0, limit - 1)
+        return [slug.decode() for slug in slugs]
+
     async def pooled(self, sid: str, slugs: Sequence[str]) -> list[bool]:
         """Which of these slugs stand in the pool."""
         if not slugs:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from pool.errors import LedgerUnavailable
+from pool.errors import LedgerUnavailable, StoreUnavailable
 from pool.ledger import Ledger
 from pool.links import Link, State
 from pool.meetings import Meeting
@@ -14,6 +17,7 @@ from pool.pooling import Pooling
 from pool.providers import NewLink
 from tests.any_redis import AnyRedis
 from tests.unit.store_contract import SID, open_pool
+from worker.expire import withdraw_strangers
 
 
 def made(slug: str) -> NewLink:
@@ -67,6 +71,38 @@ async def test_a_link_of_another_epoch_is_set_aside(
     assert row is not None
     assert row.state is State.QUARANTINED
     assert await real_redis.store.pooled(SID, ["one-off-2"]) == [False]
+
+
+async def test_links_whose_pooling_is_in_doubt_are_taken_out_again(
+    sqlite_ledger: Ledger, real_redis: AnyRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reply was lost after the links had entered: ledger and pool agree all the same."""
+    epoch = await stocked(sqlite_ledger, real_redis)
+    add = real_redis.store.add
+
+    async def lost(*arguments: Any) -> int:
+        await add(*arguments)
+        raise StoreUnavailable("Redis: connection lost", connection_lost=True)
+
+    monkeypatch.setattr(real_redis.store, "add", lost)
+    pooling = Pooling(real_redis.store, sqlite_ledger)
+    assert await pooling.put(SID, epoch, made("one-off-3")) == "quarantined"
+    assert await real_redis.store.pooled(SID, ["one-off-3"]) == [False]
+
+
+async def test_what_stays_in_a_pool_by_a_lost_reply_is_found_later(
+    sqlite_ledger: Ledger, real_redis: AnyRedis
+) -> None:
+    """Only what the ledger calls fresh is left."""
+    epoch = await stocked(sqlite_ledger, real_redis)
+    pooling = Pooling(real_redis.store, sqlite_ledger)
+    for slug in ("one-off-4", "one-off-5"):
+        assert await pooling.put(SID, epoch, made(slug)) == "added"
+    await sqlite_ledger.links.move(["one-off-4"], State.QUARANTINED, at=datetime.now(UTC))
+    parts: Any = SimpleNamespace(store=real_redis.store, ledger=sqlite_ledger)
+    assert await withdraw_strangers(parts, SID) == 1
+    assert await real_redis.store.pooled(SID, ["one-off-4", "one-off-5"]) == [False, True]
+    assert await withdraw_strangers(parts, SID) == 0
 
 
 async def test_without_the_ledger_nothing_is_pooled(
