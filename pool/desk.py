@@ -27,7 +27,7 @@ from pool.errors import (
 )
 from pool.links import Claim
 from pool.meetings import Meeting
-from pool.redo import KEPT_SECONDS, RedoBuffer
+from pool.redo import RedoBuffer
 from pool.registry import Registry
 from pool.store import Store
 from pool.store.records import Answer, Outcome, Redo, payload
@@ -208,7 +208,7 @@ class Desk:
         try:
             answers, meeting = await self._call(sid, batch)
             # Before the first of them is answered: what a visitor was told is kept.
-            lately_ms = _lately_ms()
+            lately_ms = self._lately_ms()
             self._remember(
                 meeting,
                 [
@@ -312,7 +312,7 @@ class Desk:
         ended: Counter[str] = Counter()
         try:
             claim, made = await self._ladder.climb(meeting, entry.name, entry.payload)
-            if made or _is_recent(claim, _lately_ms()):
+            if made or _is_recent(claim, self._lately_ms()):
                 self._remember(meeting, [(entry, claim)])
             self._answer(meeting, entry, claim, "direct" if made else "reused", ended)
         except LinkpoolError as error:
@@ -326,6 +326,9 @@ class Desk:
         if ended["direct"]:
             self._listener.claimed(meeting)
         self._tell(meeting.sid, ended)
+
+    def _lately_ms(self) -> float:
+        return (time.time() - self._redo.seconds) * 1000
 
     def _remember(self, meeting: Meeting, bound: list[tuple[Waiting, Claim]]) -> None:
         ttl_ms = meeting.claim_ttl_seconds * 1000
@@ -343,10 +346,6 @@ def _is_recent(claim: Claim, lately_ms: float) -> bool:
     """Whether a link held before was bound so lately that nobody else may remember it: the
     call that bound it may have lost its reply, to this process or another."""
     return claim.state == "claimed" and claim.claimed_at_ms > lately_ms
-
-
-def _lately_ms() -> float:
-    return (time.time() - KEPT_SECONDS) * 1000
 
 
 def _refusal(meeting: Meeting, outcome: Outcome) -> LinkpoolError:

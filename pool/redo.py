@@ -15,6 +15,9 @@ import msgspec
 from pool.store.records import Redo
 
 KEPT_SECONDS = 10.0
+# With Sentinels: a master that was passed over goes on answering whoever has not heard of the
+# other until they turn it into a replica, which takes them some ten seconds.
+FAILOVER_KEPT_SECONDS = 30.0
 KEPT_CLAIMS = 200_000  # about 30 MB; 10 s at 20,000 claims/s
 ALWAYS_KEPT_CLAIMS = 100  # of each meeting, however busy others are
 
@@ -37,7 +40,10 @@ class _Kept:
 class RedoBuffer:
     """The claims this process answered lately, bounded in time and number."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, *, seconds: float = KEPT_SECONDS
+    ) -> None:
+        self.seconds = seconds
         self._clock = clock
         self._kept: dict[str, _Kept] = {}
         self._count = 0
@@ -60,7 +66,7 @@ class RedoBuffer:
             self._drop_oldest(kept)
 
     def lately(self, sid: str) -> list[Redo]:
-        """The claims of one meeting that were answered in the last KEPT_SECONDS."""
+        """The claims of one meeting that were answered in the last `seconds`."""
         kept = self._kept.get(sid)
         if kept is None:
             return []
@@ -77,7 +83,7 @@ class RedoBuffer:
         return set(self._kept)
 
     def _prune(self, kept: _Kept, now: float) -> None:
-        while kept.batches and kept.batches[0][0] < now - KEPT_SECONDS:
+        while kept.batches and kept.batches[0][0] < now - self.seconds:
             self._drop_oldest(kept)
 
     def _drop_oldest(self, kept: _Kept) -> None:

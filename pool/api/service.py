@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from pool.addresses import broker_url
+from pool.addresses import broker_url, redis_url
 from pool.administration import Administration
 from pool.api.tally import FLUSH_SECONDS, Tally
 from pool.api.worker_watch import WATCH_SECONDS as WORKER_WATCH_SECONDS
@@ -22,8 +22,9 @@ from pool.errors import LinkpoolError
 from pool.keys import KeyRing
 from pool.meetings import Meeting
 from pool.nudges import RECORD, RECOVER, TOP_UP, Nudges
-from pool.redo import RedoBuffer
+from pool.redo import FAILOVER_KEPT_SECONDS, KEPT_SECONDS, RedoBuffer
 from pool.registry import Registry
+from pool.sentinel import is_sentinel
 from pool.settings import Settings
 from pool.store import Store
 from pool.store.records import Level
@@ -61,7 +62,8 @@ async def open_service(
         registry = Registry(parts.store, parts.ledger)
         admin_key = settings.admin_key.get_secret_value() if settings.admin_key else None
         keys = KeyRing(parts.ledger, admin_key)
-        redo = RedoBuffer()
+        fails_over = is_sentinel(redis_url(settings))
+        redo = RedoBuffer(seconds=FAILOVER_KEPT_SECONDS if fails_over else KEPT_SECONDS)
         watch = FenceWatch(parts.store, redo)
         worker_watch = WorkerWatch(parts)
         tally = Tally(parts.metrics)
