@@ -93,7 +93,8 @@ def misbehaving_provider(stage: Stage, seed: int, size: int) -> Outcome:
             made = [at for at in stage.calls() if at >= began_at]
             calls, lasted = len(made), time.time() - began_at
             # A slug that is repeated may be one whose first answer could not be read: a new one.
-            good = _links(stage, sid) - known
+            # With it the block is over, until as many failures as before.
+            good = FAILURES_TO_BLOCK * (_links(stage, sid) - known)
             # Failures that were needed to see it, those under way by then, and its probes.
             allowed = FAILURES_TO_BLOCK + 2 * CONCURRENCY + lasted / PROBE_SECONDS + 1 + good
             allowed += FINDING_CALLS if "429" in name else 0
