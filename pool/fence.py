@@ -160,6 +160,9 @@ class Fence:
         if not is_new:
             await asyncio.sleep(grace_seconds)
             await self._recorder.record(sid)
+            # A pool that stands elsewhere (two masters, for a while) counts for nothing from
+            # here on, even if this recovery comes to no end: its links are set aside now.
+            await self._ledger.facts.put(f"{_OPENED}{sid}", nonce)
         quarantined = await self._ledger.links.quarantine_fresh(
             sid, keep_epoch=None, at=datetime.now(UTC)
         )

@@ -504,6 +504,24 @@ async def test_a_recovery_during_which_redis_changes_gives_way(
     await closed_then_recovered(stage)
 
 
+async def test_a_recovery_without_end_leaves_no_pool_elsewhere_standing(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has set aside links that another master's pool still has; that one is recovered, too."""
+    [elsewhere] = await stage.store.look([SID])
+    assert await stage.fence.fallen([elsewhere]) == []
+    await stage.redis.restart()
+
+    async def lost(*_: object, **__: object) -> str:
+        raise StoreUnavailable("Redis: it is a replica by now", connection_lost=True)
+
+    monkeypatch.setattr(stage.store.recovery, "begin", lost)
+    with pytest.raises(StoreUnavailable):
+        await stage.recover()
+    assert elsewhere.fence == "stands"
+    assert await stage.fence.fallen([elsewhere]) == [SID]
+
+
 async def test_a_redis_that_fails_at_the_last_step_leaves_the_pool_closed(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
