@@ -552,19 +552,27 @@ async def test_who_holds_another_link_is_a_conflict(any_redis: AnyRedis) -> None
     assert len(await any_redis.store.unrecorded(SID, 10)) == 3
 
 
-@pytest.mark.parametrize(("claimed_at_ms", "bound"), [(3_000, "a-2"), (500, "b-1")])
-async def test_a_claim_after_a_booked_one_is_the_one_that_counts(
-    any_redis: AnyRedis, claimed_at_ms: int, bound: str
+@pytest.mark.parametrize(
+    ("loaded", "claimed_at_ms", "bound", "conflicts"),
+    [
+        (booked("b-1"), 3_000, "a-2", 0),
+        (booked("b-1"), 500, "b-1", 1),
+        (held_claim("b-1"), 3_000, "a-2", 1),
+        (held_claim("b-1"), 500, "b-1", 1),
+    ],
+)
+async def test_of_two_links_the_one_claimed_last_counts(
+    any_redis: AnyRedis, loaded: Claim, claimed_at_ms: int, bound: str, conflicts: int
 ) -> None:
-    """Recovery has loaded the booked link; the later claim was answered, and is asserted late."""
+    """Recovery has loaded one; a claim that was answered is asserted after that."""
     await open_pool(any_redis, "a-1", "a-2")
     store = any_redis.store
     async with store.locks.held(keys.recovery_lock(SID), seconds=10) as lock:
         assert lock is not None
-        packed = store.recovery.packed(SID, [Rebind("ann", booked("b-1"), "bind", 0)])
+        packed = store.recovery.packed(SID, [Rebind("ann", loaded, "bind", 0)])
         await store.recovery.put(SID, lock.token, packed)
-    conflicts = await store.redo(SID, [redo("ann", "a-2", claimed_at_ms=claimed_at_ms)])
-    assert conflicts == (0 if bound == "a-2" else 1)
+    asserted = redo("ann", "a-2", claimed_at_ms=claimed_at_ms)
+    assert await store.redo(SID, [asserted]) == conflicts
     held = await store.claim_of(SID, "ann")
     assert held is not None
     assert held.slug == bound
