@@ -52,6 +52,11 @@ class Service:
     administration: Administration
 
 
+def redo_seconds(settings: Settings) -> float:
+    """How long what was answered is kept to be asserted again."""
+    return FAILOVER_KEPT_SECONDS if is_sentinel(redis_url(settings)) else KEPT_SECONDS
+
+
 @asynccontextmanager
 async def open_service(
     settings: Settings, tracing: Tracing | None = None
@@ -62,8 +67,7 @@ async def open_service(
         registry = Registry(parts.store, parts.ledger)
         admin_key = settings.admin_key.get_secret_value() if settings.admin_key else None
         keys = KeyRing(parts.ledger, admin_key)
-        fails_over = is_sentinel(redis_url(settings))
-        redo = RedoBuffer(seconds=FAILOVER_KEPT_SECONDS if fails_over else KEPT_SECONDS)
+        redo = RedoBuffer(seconds=redo_seconds(settings))
         watch = FenceWatch(parts.store, redo)
         worker_watch = WorkerWatch(parts)
         tally = Tally(parts.metrics)

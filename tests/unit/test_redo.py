@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 import pool.redo
+from pool.api.service import redo_seconds
 from pool.links import Claim
-from pool.redo import KEPT_SECONDS, RedoBuffer
+from pool.redo import FAILOVER_KEPT_SECONDS, KEPT_SECONDS, RedoBuffer
+from pool.settings import Settings
 from pool.store.records import Redo
 
 
@@ -53,6 +55,20 @@ def test_what_is_old_is_not_asserted(buffer: RedoBuffer, clock: Clock) -> None:
     clock.now += KEPT_SECONDS
     assert buffer.lately("intro") == []
     assert buffer.sids() == set()
+
+
+def test_with_sentinels_answers_are_kept_for_longer(clock: Clock) -> None:
+    """A master that was passed over answers for some ten seconds more."""
+    plain = Settings(redis_url="redis://127.0.0.1:6379/0")
+    watched = Settings(redis_url="redis+sentinel://127.0.0.1:26379/main/0")
+    assert redo_seconds(plain) == KEPT_SECONDS
+    assert redo_seconds(watched) == FAILOVER_KEPT_SECONDS
+    buffer = RedoBuffer(clock, seconds=redo_seconds(watched))
+    buffer.remember("intro", [answered(0)])
+    clock.now += 2 * KEPT_SECONDS
+    assert buffer.lately("intro") == [answered(0)]
+    clock.now += FAILOVER_KEPT_SECONDS
+    assert buffer.lately("intro") == []
 
 
 def test_what_is_old_takes_no_memory(buffer: RedoBuffer, clock: Clock) -> None:
