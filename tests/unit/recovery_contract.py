@@ -504,6 +504,30 @@ async def test_a_recovery_during_which_redis_changes_gives_way(
     await closed_then_recovered(stage)
 
 
+async def test_bindings_are_put_back_one_call_after_the_other(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a customer's links the latest claimed comes last, so no call may overtake another."""
+    for who in ("ann", "bob"):
+        await stage.claim(who)
+    await stage.recorder.record(SID)
+    monkeypatch.setattr("pool.fence._CALL", 1)
+    put, under_way, calls = stage.store.recovery.put, [0], [0]
+
+    async def watched(*arguments: Any) -> None:
+        under_way[0] += 1
+        calls[0] += 1
+        assert under_way[0] == 1
+        await asyncio.sleep(0.01)
+        await put(*arguments)
+        under_way[0] -= 1
+
+    monkeypatch.setattr(stage.store.recovery, "put", watched)
+    await stage.redis.restart()
+    assert await stage.recover() is Recovered.QUARANTINED
+    assert calls[0] >= 2
+
+
 async def test_a_recovery_without_end_leaves_no_pool_elsewhere_standing(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
