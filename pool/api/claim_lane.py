@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pool.api import problems
 from pool.api.answers import claim_answer
+from pool.api.heads import KnownHeads
 from pool.api.http import (
     CLAIM_BODY_BYTES,
     Answer,
@@ -102,6 +103,7 @@ class ClaimLane:
         self._keys = keys
         self._settings = settings
         self.observe = tally.claim_seconds
+        self.heads = KnownHeads()
         self._per_key = NewClaimLimit(settings.new_claims_per_minute_per_key)
         self._per_address = NewClaimLimit(settings.new_claims_per_minute_per_address)
 

@@ -2,9 +2,10 @@
 
 A claim that arrives whole in one read, as they practically all do, goes from the parser to
 the claim lane and from the desk back to the socket: no scope, no task, no messages, one
-write. Everything else takes the server's own way through ASGI: other routes, a claim in
-pieces, pipelined, chunked, with a query, over HTTP/1.0, or one that wants to close the
-connection. A claim is answered the same on both ways, to the byte.
+write; and past the parser, if its head was read before. Everything else takes the server's
+own way through ASGI: other routes, a claim in pieces, pipelined, chunked, with a query, over
+HTTP/1.0, or one that wants to close the connection. A claim is answered the same on every
+way, to the byte.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from uvicorn.server import ServerState
 
     from pool.api.claim_lane import Admitted, ClaimLane
+    from pool.api.heads import Head
     from pool.waiting import Receipt
 
 log = structlog.get_logger()
@@ -37,11 +39,22 @@ class ClaimProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._sid: str | None = None  # of the claim that is being read
         self._body = b""
+        self._in_message = False  # the parser is, or is beyond any further message
+        self._data: bytes | None = None  # with which the message began that is being read
 
     # -- the server's side ---------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
         """Called with what was read from the socket."""
+        if not self._in_message:
+            head = self._known_head(data)
+            if head is not None:
+                self._unset_keepalive_if_required()
+                self.headers = list(head.headers)
+                self._sid, self._body = head.sid, data[head.size_bytes :]
+                self.on_message_complete()
+                return
+            self._data = data
         super().data_received(data)
         if self._sid is not None:  # the rest of its body is still to come
             body = self._leave_lane()
@@ -55,6 +68,7 @@ class ClaimProtocol(HttpToolsProtocol):
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
+        self._in_message = True
 
     def on_headers_complete(self) -> None:
         """Called when the head was read: decides which way the request takes."""
@@ -75,20 +89,27 @@ class ClaimProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Called when the request is whole."""
+        data, self._data = self._data, None
         if self._sid is None:
+            self._in_message = self.parser.should_upgrade() or not self.parser.should_keep_alive()
             super().on_message_complete()
             return
+        self._in_message = False
         sid, body, self._sid, self._body = self._sid, self._body, None, b""
         lane: ClaimLane = self.app.lane
+        if data is not None:
+            lane.heads.learn(data, sid, self.headers, body)
         self.cycle = ClaimInFlight(self, lane, sid)  # type: ignore[assignment]
         self.cycle.begin(body)  # type: ignore[attr-defined]
 
+    def _known_head(self, data: bytes) -> Head | None:
+        """The head of a claim, if it was read before and can take the short cut again."""
+        lane = self._open_lane()
+        return None if lane is None else lane.heads.find(data)
+
     def _claimed_sid(self) -> str | None:
         """The meeting whose claim this is, if it can take the short cut."""
-        url, parser, cycle = self.url, self.parser, self.cycle
-        # The lane is not there before the service is open, and the application is hidden
-        # where a middleware has to tell the caller's address first.
-        lane: ClaimLane | None = getattr(self.app, "lane", None)
+        url, parser, lane = self.url, self.parser, self._open_lane()
         if (
             lane is None
             or not url.startswith(_PREFIX)
@@ -98,13 +119,25 @@ class ClaimProtocol(HttpToolsProtocol):
             or not parser.should_keep_alive()
             or parser.should_upgrade()
             or self.expect_100_continue
-            or self.limit_concurrency is not None
-            or self.flow.write_paused  # the client does not read its answers
-            or (cycle is not None and not cycle.response_complete)
         ):
             return None
         sid = url[len(_PREFIX) : -len(_SUFFIX)].decode("ascii", "replace")
         return sid if lane.knows(sid) else None
+
+    def _open_lane(self) -> ClaimLane | None:
+        """The lane, if this connection can take the short cut now."""
+        cycle = self.cycle
+        if (
+            self.limit_concurrency is not None
+            or self.flow.write_paused  # the client does not read its answers
+            or self.transport.is_closing()
+            or (cycle is not None and not cycle.response_complete)
+        ):
+            return None
+        # The lane is not there before the service is open, and the application is hidden
+        # where a middleware has to tell the caller's address first.
+        lane: ClaimLane | None = getattr(self.app, "lane", None)
+        return lane
 
     def _begin_cycle(self) -> None:
         """The server's way: what `on_message_begin` put off, and the ASGI task."""

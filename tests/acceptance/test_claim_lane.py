@@ -1,4 +1,5 @@
-"""A claim's short cut and the server's own way answer the same, to the byte."""
+"""A claim's short cut, with a head read now or known from before, and the server's own way
+answer the same, to the byte."""
 
 from __future__ import annotations
 
@@ -111,11 +112,15 @@ BODIES = {
 
 @pytest.mark.parametrize("name", BODIES)
 def test_both_ways_answer_a_body_the_same(product: Product, sid: str, name: str) -> None:
-    """A claim that comes in two pieces takes the server's way, one that comes whole does not."""
+    """A claim that comes in two pieces takes the server's way, one that comes whole does not;
+    from the second on its head is known."""
     product.slug(sid, "held")
-    whole = request(product, sid, BODIES[name])
+    whole = request(product, sid, BODIES[name], f"User-Agent: {name}")
     cut = len(whole) - max(1, len(BODIES[name]) // 2)
-    assert ask(product, whole) == ask(product, whole[:cut], whole[cut:])
+    answer = ask(product, whole)
+    assert ask(product, whole) == answer
+    assert ask(product, whole[:cut], whole[cut:]) == answer
+    assert ask(product, whole) == answer
 
 
 def test_both_ways_answer_whoever_asks_the_same(product: Product, sid: str) -> None:
@@ -230,6 +235,47 @@ def test_a_connection_lives_on_after_every_kind_of_answer(product: Product, sid:
         ):
             connection.send(*pieces)
             assert connection.answer()[0].split(b" ")[1] == status
+
+
+def test_a_known_head_is_no_short_cut_for_anything_else(product: Product, sid: str) -> None:
+    """Behind it may stand less or more than its body, on a connection that is in the middle of
+    something or beyond its last request."""
+    good = request(product, sid, claim_of("ann"), "User-Agent: known")
+    head = good[: good.index(b"\r\n\r\n") + 4]
+    closing = request(product, sid, claim_of("ann"), "Connection: close")
+    listing = request(product, sid, b"", method="GET", path="/livez")
+    for _ in range(2):
+        assert ask(product, good)[0].split(b" ")[1] in (b"200", b"201")
+    whole_body = f"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {len(good)}\r\n\r\n".encode()
+    for pieces, statuses in (
+        ((head, good[len(head) :]), [b"200"]),
+        ((good + good,), [b"200", b"200"]),
+        ((good + listing, good), [b"200", b"200", b"200"]),
+        ((listing + good, good), [b"200", b"200", b"200"]),
+        ((b"\r\n" + good, good), [b"200", b"200"]),
+        ((whole_body, good, good), [b"404", b"200"]),
+        ((good[:30], good[30:] + good[:30], good[30:]), [b"200", b"200"]),
+        ((good + good[:-4], good[-4:]), [b"200", b"200"]),
+    ):
+        with Connection(product) as connection:
+            connection.send(*pieces)
+            assert [connection.answer()[0].split(b" ")[1] for _ in statuses] == statuses, pieces
+            connection.send(closing)
+            assert connection.answer()[0].startswith(b"HTTP/1.1 200")
+            assert connection.ended()
+
+
+def test_a_known_head_does_not_outlive_its_key(product: Product, sid: str) -> None:
+    """A key that is revoked stops working for whoever sends the same bytes again."""
+    (key,) = product.new_keys(("--scope", "claim"))
+    whole = request(product, sid, claim_of("ann"), key=key)
+    for _ in range(2):
+        assert ask(product, whole)[0].split(b" ")[1] in (b"200", b"201")
+    assert product.command("keys", "revoke", key[3:11]).returncode == 0
+    ends = time.monotonic() + 5.0
+    while not ask(product, whole)[0].startswith(b"HTTP/1.1 401"):
+        assert time.monotonic() < ends
+        time.sleep(0.1)
 
 
 def test_nonsense_is_answered_400_and_closed(product: Product) -> None:

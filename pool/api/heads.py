@@ -1,0 +1,48 @@
+"""Heads of claims that were read before.
+
+A site's backend keeps its connections and sends the same head with nearly every claim of a
+meeting. Reading the same bytes again would come to the same: they are looked up instead,
+which takes a fifth of the time.
+"""
+
+from __future__ import annotations
+
+HEAD_BYTES = 1024  # a longer one is read each time
+HEADS = 4096  # some 6 MB at most; beyond them all are forgotten, and soon known again
+_END = b"\r\n\r\n"
+
+
+class Head:
+    """What the parser made of a head: whose claim it is, and how much body it announces."""
+
+    __slots__ = ("body_bytes", "headers", "sid", "size_bytes")
+
+    def __init__(
+        self, sid: str, headers: list[tuple[bytes, bytes]], size_bytes: int, body_bytes: int
+    ) -> None:
+        self.sid = sid
+        self.headers = tuple(headers)
+        self.size_bytes = size_bytes
+        self.body_bytes = body_bytes
+
+
+class KnownHeads:
+    """The heads of whole claims that the parser has read, by their bytes."""
+
+    def __init__(self) -> None:
+        self._heads: dict[bytes, Head] = {}
+
+    def find(self, data: bytes) -> Head | None:
+        """The head with which this data begins, if it is known and nothing but its body follows."""
+        end = data.find(_END) + len(_END)
+        head = self._heads.get(data[:end])
+        return head if head is not None and len(data) == end + head.body_bytes else None
+
+    def learn(self, data: bytes, sid: str, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        """Takes note of a head that the parser has read from the beginning of this data."""
+        end = data.find(_END) + len(_END)
+        # What came in chunks, or behind another request, is not its body as it stands here.
+        if len(_END) <= end <= HEAD_BYTES and data[end:] == body:
+            if len(self._heads) >= HEADS:
+                self._heads.clear()
+            self._heads[data[:end]] = Head(sid, headers, end, len(body))

@@ -1,0 +1,71 @@
+"""Heads that were read before: only what would be read the same again is known again."""
+
+from __future__ import annotations
+
+import pytest
+
+from pool.api.heads import HEAD_BYTES, HEADS, KnownHeads
+
+HEAD = b"POST /v1/meetings/demo/claims HTTP/1.1\r\nContent-Length: 2\r\n\r\n"
+HEADERS = [(b"content-length", b"2")]
+
+
+@pytest.fixture
+def heads() -> KnownHeads:
+    """One head is known, with a body of two bytes."""
+    known = KnownHeads()
+    known.learn(HEAD + b"{}", "demo", HEADERS, b"{}")
+    return known
+
+
+def test_a_known_head_is_found_whatever_its_body(heads: KnownHeads) -> None:
+    """With all that was read from it."""
+    found = heads.find(HEAD + b"ab")
+    assert found is not None
+    assert (found.sid, list(found.headers), found.size_bytes) == ("demo", HEADERS, len(HEAD))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        HEAD,
+        HEAD + b"a",
+        HEAD + b"abc",
+        HEAD + b"ab" + HEAD + b"ab",
+        b"\r\n" + HEAD + b"ab",
+        HEAD[:-2],
+        HEAD.replace(b"demo", b"Demo") + b"ab",
+        b"",
+        b"ab",
+    ],
+)
+def test_nothing_else_is_known(heads: KnownHeads, data: bytes) -> None:
+    """A body that is cut or has something behind it, other heads, and no head at all."""
+    assert heads.find(data) is None
+
+
+@pytest.mark.parametrize(
+    ("data", "body"),
+    [
+        (HEAD + b"2\r\n{}\r\n0\r\n\r\n", b"{}"),  # in chunks
+        (HEAD + b"{}" + HEAD + b"{}", b"{}"),  # with another behind it
+        (b"\r\n\r\n" + HEAD + b"{}", b"{}"),  # behind empty lines
+        (HEAD[:-4] + b"\n\n{}", b"{}"),  # whose end the parser found elsewhere
+        (b"{}", b"{}"),
+        (b"X: " + b"x" * HEAD_BYTES + b"\r\n\r\n{}", b"{}"),
+    ],
+)
+def test_what_is_not_a_head_and_its_body_is_not_learnt(data: bytes, body: bytes) -> None:
+    """Its bytes would not say where the body ends."""
+    heads = KnownHeads()
+    heads.learn(data, "demo", HEADERS, body)
+    assert heads.find(data) is None
+
+
+def test_no_more_heads_are_kept_than_fit() -> None:
+    """A caller whose every head differs costs a bounded amount of memory."""
+    heads = KnownHeads()
+    every = [b"X: %d\r\n\r\n" % number for number in range(HEADS + 1)]
+    for head in every:
+        heads.learn(head, "demo", [], b"")
+    assert [head for head in every if heads.find(head)] == every[-1:]
