@@ -25,12 +25,13 @@ from pool.errors import (
     StoreUnavailable,
     UnknownMeeting,
 )
+from pool.flights import Flight, Flights
 from pool.links import Claim
 from pool.meetings import Meeting
 from pool.redo import RedoBuffer
 from pool.registry import Registry
 from pool.store import Store
-from pool.store.records import Answer, Outcome, Redo, payload
+from pool.store.records import Batch, Outcome, Redo, payload
 from pool.store.store import BATCH_LIMIT
 from pool.waiting import Line, Receipt, Waiter, Waiting
 
@@ -91,7 +92,7 @@ class Desk:
         self._clock = clock
         self._lines: dict[str, Line] = {}
         self._ready: deque[Line] = deque()
-        self._flights: set[asyncio.Task[None]] = set()
+        self._flights = Flights(store, registry, clock, self._landed)
         self._climbs: set[asyncio.Task[None]] = set()
         self._waiting = 0
         self._pumping = False
@@ -153,8 +154,8 @@ class Desk:
 
     async def close(self) -> None:
         """Waits for the calls that are under way."""
-        while under_way := self._flights | self._climbs:
-            await asyncio.gather(*under_way, return_exceptions=True)
+        while len(self._flights) or self._climbs:  # noqa: ASYNC110 - an event would cost every call
+            await asyncio.sleep(0.005)
 
     # -- batches -----------------------------------------------------------------
 
@@ -184,41 +185,50 @@ class Desk:
             if not batch:
                 continue
             line.flights += 1
-            flight = asyncio.create_task(self._fly(line, batch))
-            self._flights.add(flight)
-            flight.add_done_callback(self._flights.discard)
-            flight.add_done_callback(lambda _, line=line: self._landed(line))  # type: ignore[misc]
+            self._flights.begin(Flight(line, batch, batch[0].since + self._timeout))
             if line.waiting and self._may_fly(line):
                 line.queued = True
                 self._ready.append(line)  # behind the other meetings: each gets its turn
 
-    def _landed(self, line: Line) -> None:
-        line.flights -= 1
-        if line.waiting:
-            self._enqueue(line)
-        elif not line.flights:
-            self._lines.pop(line.sid, None)
-        if self._ready and not self._pumping:
-            self._pumping = True
-            asyncio.get_running_loop().call_soon(self._pump)
+    def _landed(self, flight: Flight, result: Batch | Exception) -> None:
+        line = flight.line
+        try:
+            self._serve(line.sid, flight.batch, result)
+        finally:
+            line.flights -= 1
+            if line.waiting:
+                self._enqueue(line)
+            elif not line.flights:
+                self._lines.pop(line.sid, None)
+            if self._ready and not self._pumping:
+                self._pumping = True
+                asyncio.get_running_loop().call_soon(self._pump)
 
-    async def _fly(self, line: Line, batch: list[Waiting]) -> None:
-        sid = line.sid
+    # -- answers -----------------------------------------------------------------
+
+    def _serve(self, sid: str, batch: list[Waiting], result: Batch | Exception) -> None:
+        """Tells everybody in a batch what their call came to. Never raises."""
         ended: Counter[str] = Counter()
         try:
-            answers, meeting = await self._call(sid, batch)
+            if isinstance(result, Exception):
+                raise result
+            meeting = self._registry.get(sid)
+            if meeting is None:
+                raise UnknownMeeting(f"there is no meeting {sid}")
+            if result.nudge:
+                self._listener.low(meeting)
             # Before the first of them is answered: what a visitor was told is kept.
             lately_ms = self._lately_ms()
             self._remember(
                 meeting,
                 [
                     (entry, answer.claim)
-                    for entry, answer in zip(batch, answers, strict=True)
+                    for entry, answer in zip(batch, result.answers, strict=True)
                     if answer.claim is not None
                     and (answer.outcome is Outcome.NEW or _is_recent(answer.claim, lately_ms))
                 ],
             )
-            for entry, answer in zip(batch, answers, strict=True):
+            for entry, answer in zip(batch, result.answers, strict=True):
                 if answer.claim is not None:
                     self._answer(meeting, entry, answer.claim, answer.outcome, ended)
                 elif answer.outcome is Outcome.EMPTY:
@@ -271,42 +281,6 @@ class Desk:
     def _tell(self, sid: str, ended: Counter[str]) -> None:
         for outcome, count in ended.items():
             self._listener.outcome(sid, outcome, count)
-
-    async def _call(self, sid: str, batch: list[Waiting]) -> tuple[list[Answer], Meeting]:
-        """One script call; again after a broken connection, until the deadline.
-
-        Repeating is safe: whoever got a link by the lost call gets the same one.
-        """
-        deadline = batch[0].since + self._timeout
-        customers = [(entry.name, entry.payload) for entry in batch]
-        pause, unpublished = 0.0, False
-        while True:
-            left = deadline - self._clock()
-            if left <= 0:
-                raise StoreUnavailable("Redis did not answer in time")
-            try:
-                async with asyncio.timeout(left):
-                    if unpublished:
-                        await self._store.published.put([await self._registry.find(sid)])
-                    result = await self._store.claim(sid, customers)
-            except TimeoutError:
-                raise StoreUnavailable("Redis did not answer in time") from None
-            except UnknownMeeting:
-                # Redis lost the settings of a meeting we know: it is told again, once.
-                if unpublished:
-                    raise
-                unpublished = True
-                continue
-            except StoreUnavailable as error:
-                if not error.connection_lost or self._clock() + pause >= deadline:
-                    raise
-                await asyncio.sleep(pause)
-                pause = min(0.2, pause * 2 or 0.02)
-                continue
-            meeting = await self._registry.find(sid)
-            if result.nudge:
-                self._listener.low(meeting)
-            return result.answers, meeting
 
     async def _climb(self, meeting: Meeting, entry: Waiting) -> None:
         ended: Counter[str] = Counter()

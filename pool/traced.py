@@ -64,6 +64,9 @@ class TracedStore(Store):
         self.tracing, self.waiting = tracing, WaitingSpans()
         return self
 
+    def claim_at_once(self, *_: Any) -> None:
+        """Never: a span is current in a task of its own."""
+
     async def claim(self, sid: str, customers: Sequence[tuple[str, bytes]]) -> Batch:
         """One script call for many claims: in the trace of the first, linked from the others'."""
         waiting = self.waiting.of(sid, [name for name, _ in customers])

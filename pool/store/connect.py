@@ -90,6 +90,11 @@ def store_errors() -> Iterator[None]:
     try:
         yield
     except (RedisError, OSError, TimeoutError) as error:
-        reason = str(error).split("\n", 1)[0][:200] or type(error).__name__
-        lost = isinstance(error, RedisConnectionError | RedisTimeoutError | OSError)
-        raise StoreUnavailable(f"Redis: {reason}", connection_lost=lost) from error
+        raise store_error(error) from error
+
+
+def store_error(error: Exception) -> StoreUnavailable:
+    """What a failure of Redis is called here."""
+    reason = str(error).split("\n", 1)[0][:200] or type(error).__name__
+    lost = isinstance(error, RedisConnectionError | RedisTimeoutError | OSError)
+    return StoreUnavailable(f"Redis: {reason}", connection_lost=lost)

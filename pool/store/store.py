@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 from redis.asyncio import Redis
+from redis.exceptions import NoScriptError
 
 from pool.errors import Fenced, StoreUnavailable, UnknownMeeting
 from pool.links import Claim
@@ -17,7 +18,7 @@ from pool.store.alerts import Alerts
 from pool.store.bindings import CustomerNames, pack, unpack
 from pool.store.blocks import Blocks, as_block
 from pool.store.budget import Budget
-from pool.store.connect import open_redis, store_errors
+from pool.store.connect import open_redis, store_error, store_errors
 from pool.store.history import History
 from pool.store.locks import Locks
 from pool.store.outlooks import Outlooks
@@ -25,7 +26,7 @@ from pool.store.published import Published
 from pool.store.records import Answer, Batch, Level, Outcome, Redo, StreamedClaim, Totals
 from pool.store.recovery import Recovery
 from pool.store.stream import streamed
-from pool.store.wire import Wire
+from pool.store.wire import Abandon, Wire
 
 _LOOK_AT = 25  # pools a script call looks at
 BATCH_LIMIT = 64  # customers a script call serves; keeps each call well under a millisecond
@@ -50,7 +51,8 @@ class Store:
         self._redis = redis
         self._wire = wire
         self.names = names
-        self._echoes = (f"{secrets.token_hex(4)}{n:x}" for n in itertools.count())
+        process = secrets.token_hex(8)
+        self._echoes = (f"{process}{n:x}" for n in itertools.count())
         self.published = Published(redis)
         self.recovery = Recovery(redis, names, wire)
         self.blocks = Blocks(redis)
@@ -116,19 +118,42 @@ class Store:
             reply = await scripts.run(
                 self._redis if self._wire is None else self._wire,
                 "claim",
-                [
-                    keys.epoch(sid),
-                    keys.fresh(sid),
-                    keys.claims(sid),
-                    keys.meeting(sid),
-                    keys.demand(sid),
-                    keys.nudged(sid),
-                    *[keys.binding(sid, name) for name, _ in customers],
-                ],
-                [echo, *[payload for _, payload in customers]],
+                *_claim_call(sid, customers, echo),
             )
-        _expect(reply, echo, sid)
-        return Batch([_answer(part) for part in reply[4:]], reply[2], reply[3] == 1)
+        return _batch(reply, echo, sid)
+
+    def claim_at_once(
+        self,
+        sid: str,
+        customers: Sequence[tuple[str, bytes]],
+        told: Callable[[Batch | Exception | None], None],
+    ) -> Abandon | None:
+        """`claim` without waiting for anything; None, and nothing done, if no connection is ready.
+
+        What `claim` returns or raises is told once, unless the call is abandoned before; `told`
+        must not raise. None is told where `claim` may help by asking again: the connection was
+        lost, or this Redis does not know the script or the meeting.
+        """
+        if self._wire is None:
+            return None
+        echo = next(self._echoes)
+        names, args = _claim_call(sid, customers, echo)
+
+        def replied(reply: Any) -> None:
+            result: Batch | Exception | None
+            try:
+                result = _batch(reply, echo, sid)
+            except UnknownMeeting:
+                result = None
+            except StoreUnavailable as error:
+                again = error.connection_lost or isinstance(reply, NoScriptError)
+                result = None if again else error
+            except Exception as error:  # noqa: BLE001 - told, like every other
+                result = error
+            told(result)
+
+        command = ("EVALSHA", scripts.sha1("claim"), len(names), *names, *args)
+        return self._wire.call_at_once(command, replied)
 
     async def bind(self, sid: str, epoch: str, slug: str, name: str, payload: bytes) -> Answer:
         """Binds a link made on the spot, or, if the customer has one by now, pools it.
@@ -308,6 +333,28 @@ class Store:
             await self._redis.xtrim(
                 keys.claims(sid), minid=f"{ms}-{int(sequence) + 1}", approximate=False
             )
+
+
+def _claim_call(
+    sid: str, customers: Sequence[tuple[str, bytes]], echo: str
+) -> tuple[list[str], list[Any]]:
+    """The claim script's keys and arguments."""
+    return [
+        keys.epoch(sid),
+        keys.fresh(sid),
+        keys.claims(sid),
+        keys.meeting(sid),
+        keys.demand(sid),
+        keys.nudged(sid),
+        *[keys.binding(sid, name) for name, _ in customers],
+    ], [echo, *[payload for _, payload in customers]]
+
+
+def _batch(reply: Any, echo: str, sid: str) -> Batch:
+    if isinstance(reply, Exception):
+        raise store_error(reply)
+    _expect(reply, echo, sid)
+    return Batch([_answer(part) for part in reply[4:]], reply[2], reply[3] == 1)
 
 
 def _expect(reply: list[Any], echo: str, sid: str) -> None:

@@ -8,12 +8,16 @@ call itself takes, which is most of what a claim on an idle server waits for.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import hiredis
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse, ReadOnlyError, RedisError
+
+Told = Callable[[Any], None]  # called with a reply, or the error instead of it; must not raise
+Abandon = Callable[[], None]  # nobody waits for the reply any more
 
 
 class Wire:
@@ -38,27 +42,50 @@ class Wire:
         Whoever stops waiting closes the connection: its reply could be taken for another's.
         """
         line = self._take() or await self._open()
-        self._busy.add(line)
+        answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        def told(reply: Any) -> None:
+            if not answered.done():
+                answered.set_result(reply)
+
+        self._send(line, command, told)
         try:
-            reply = await line.ask(command)
+            reply = await answered
         except BaseException:
             line.close()
             raise
-        finally:
-            self._busy.discard(line)
-        if isinstance(reply, ReadOnlyError):
-            # A master that has become a replica: who connects anew finds the new one.
-            line.close()
-            raise RedisConnectionError(str(reply))
-        self._idle.append(line)
         if isinstance(reply, RedisError):
             raise reply
         return reply
 
+    def call_at_once(self, command: tuple[Any, ...], told: Told) -> Abandon | None:
+        """Sends a command if a connection stands ready, and waits for nothing; None if none does.
+
+        The reply, or the error instead of it, is told once, unless the call is abandoned before.
+        """
+        line = self._take()
+        if line is None:
+            return None
+        self._send(line, command, told)
+        return line.close
+
+    def _send(self, line: _Line, command: tuple[Any, ...], told: Told) -> None:
+        self._busy.add(line)
+        try:
+            line.ask(command, told)
+        except BaseException:
+            line.close()
+            raise
+
+    def _freed(self, line: _Line) -> None:
+        self._busy.discard(line)
+        if not line.lost:
+            self._idle.append(line)
+
     def close(self) -> None:
         """Closes all connections; who still waits for a reply is told that it is lost."""
         for line in [*self._idle, *self._busy]:
-            line.close()
+            line.end(RedisConnectionError("connection closed"))
         self._idle.clear()
 
     def _take(self) -> _Line | None:
@@ -76,7 +103,7 @@ class Wire:
         try:
             await asyncio.wait([opening])
             opening.result()
-            return _Line(connection)
+            return _Line(connection, self._freed)
         except BaseException:
             opening.cancel()
             opening.add_done_callback(lambda _: _close(connection, opening))
@@ -92,7 +119,7 @@ def _close(connection: Any, opening: asyncio.Task[None]) -> None:
 class _Line(asyncio.Protocol):
     """One connection, and the one reply that is waited for on it."""
 
-    def __init__(self, connection: Any) -> None:
+    def __init__(self, connection: Any, freed: Callable[[_Line], None]) -> None:
         # The library has no word for handing a connection over: `_writer`, `_parser` and
         # `_close` are its own (seen with 6 to 8), and nothing else here depends on them.
         self._connection = connection
@@ -100,21 +127,29 @@ class _Line(asyncio.Protocol):
         self._reader = hiredis.Reader(
             protocolError=InvalidResponse, replyError=connection._parser.parse_error
         )
-        self._reply: asyncio.Future[Any] | None = None
+        self._freed = freed
+        self._told: Told | None = None
         self.lost = False
         self._transport.set_protocol(self)
 
-    def ask(self, command: Any) -> asyncio.Future[Any]:
+    def ask(self, command: tuple[Any, ...], told: Told) -> None:
         """Sends the command; its reply is to come."""
-        self._reply = asyncio.get_running_loop().create_future()
+        self._told = told
         self._transport.write(hiredis.pack_command(command))
-        return self._reply
 
     def close(self) -> None:
-        """Closes the connection; who waits for a reply has gone."""
-        self.lost = True
+        """Closes the connection; nobody is told its reply any more."""
+        self.lost, self._told = True, None
+        self._freed(self)
         self._transport.abort()
         self._connection._close()
+
+    def end(self, error: Exception) -> None:
+        """Closes the connection; who waits for a reply is told the error."""
+        told, self._told = self._told, None
+        self.close()
+        if told is not None:
+            told(error)
 
     # -- the transport's side
 
@@ -124,19 +159,20 @@ class _Line(asyncio.Protocol):
         try:
             reply = self._reader.gets()
         except InvalidResponse as error:
-            reply = error
+            self.end(error)
+            return
         if reply is False:
             return
-        waiter, self._reply = self._reply, None
-        if waiter is None:  # nobody asked: whatever this is, no later reply can be trusted
+        if self._told is None:  # nobody asked: whatever this is, no later reply can be trusted
             self.close()
-        elif not waiter.done():
-            waiter.set_result(reply)
+        elif isinstance(reply, ReadOnlyError):
+            # A master that has become a replica: who connects anew finds the new one.
+            self.end(RedisConnectionError(str(reply)))
+        else:
+            told, self._told = self._told, None
+            self._freed(self)
+            told(reply)
 
     def connection_lost(self, error: Exception | None) -> None:
         """Called once when the connection is gone."""
-        self.lost = True
-        self._connection._close()
-        waiter, self._reply = self._reply, None
-        if waiter is not None and not waiter.done():
-            waiter.set_exception(RedisConnectionError(f"connection lost: {error or 'closed'}"))
+        self.end(RedisConnectionError(f"connection lost: {error or 'closed'}"))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from pool.errors import StoreUnavailable
+from pool.errors import Fenced, StoreUnavailable
 from pool.links import Claim
-from pool.store import keys
-from pool.store.records import Redo, payload
+from pool.store import Store, keys
+from pool.store.records import Batch, Outcome, Redo, payload
 from tests.any_redis import AnyRedis
 from tests.servers import redis_servers
 from tests.unit.store_contract import *  # noqa: F403 - the contract's tests
@@ -60,6 +62,37 @@ async def test_a_claim_held_needs_no_memory(any_redis: AnyRedis) -> None:
     [(_, slug)] = await claim(any_redis, "ann")
     await any_redis.bare.config_set("maxmemory", 1)
     assert [held for _, held in await claim(any_redis, "ann")] == [slug]
+
+
+async def told_at_once(store: Store, *who: str) -> Batch | Exception | None:
+    """What a claim that waits for no connection is told."""
+    told: asyncio.Future[Batch | Exception | None] = asyncio.get_running_loop().create_future()
+    customers = [customer(store, each) for each in who]
+    assert store.claim_at_once(SID, customers, told.set_result) is not None
+    return await told
+
+
+async def test_a_claim_at_once_is_the_same_claim(any_redis: AnyRedis) -> None:
+    """Who holds a link gets it, others a fresh one; what `claim` raises is told, or that it may
+    help to ask again."""
+    store = any_redis.store
+    assert store.claim_at_once(SID, [customer(store, "ann")], pytest.fail) is None  # not connected
+    await open_pool(any_redis, "a-1", "a-2", "a-3")
+    ann = (await store.claim(SID, [customer(store, "ann")])).answers[0].claim
+    batch = await told_at_once(store, "bob", "ann")
+    assert isinstance(batch, Batch)
+    assert [answer.outcome for answer in batch.answers] == [Outcome.NEW, Outcome.REUSED]
+    assert (batch.answers[1].claim, batch.level) == (ann, 1)
+    await any_redis.bare.config_set("maxmemory", 1)
+    assert isinstance(await told_at_once(store, "cyd"), StoreUnavailable)
+    await any_redis.bare.config_set("maxmemory", 0)
+    await any_redis.bare.script_flush()
+    assert await told_at_once(store, "cyd") is None
+    await store.claim(SID, [customer(store, "cyd")])
+    await any_redis.bare.delete(keys.meeting(SID))
+    assert await told_at_once(store, "ann") is None
+    await any_redis.bare.delete(keys.epoch(SID))
+    assert isinstance(await told_at_once(store, "ann"), Fenced)
 
 
 async def test_what_an_orderly_stop_leaves_is_all_there(any_redis: AnyRedis) -> None:

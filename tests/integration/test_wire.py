@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
 
 from pool.store.connect import open_redis
 from pool.store.wire import Wire
@@ -44,6 +45,56 @@ async def test_a_connection_that_was_ended_is_replaced(redis_server: RedisServer
         with pytest.raises(RedisConnectionError):
             await waiting
         assert await wire.call("ECHO", "b") == b"b"
+    finally:
+        wire.close()
+        await redis.aclose(close_connection_pool=True)
+
+
+async def test_a_call_at_once_is_told_or_not_made(redis_server: RedisServer) -> None:
+    """Without a connection that stands ready nothing is sent; with one the reply is told."""
+    redis = open_redis(redis_server.url(), timeout_seconds=2, max_connections=4)
+    wire = Wire(redis)
+    told: list[Any] = []
+    try:
+        assert wire.call_at_once(("SET", "a", "1"), told.append) is None
+        assert await wire.call("GET", "a") is None
+        assert wire.call_at_once(("SET", "a", "2"), told.append) is not None
+        assert wire.call_at_once(("SET", "a", "3"), told.append) is None  # the one there is
+        assert await wire.call("GET", "a") == b"2"
+        assert wire.call_at_once(("NONSENSE",), told.append) is not None
+        assert await wire.call("PING") == b"PONG"
+        await asyncio.sleep(0.01)
+        assert [str(each) for each in told] == ["b'OK'", str(told[1])]
+        assert isinstance(told[1], ResponseError)
+    finally:
+        wire.close()
+        await redis.aclose(close_connection_pool=True)
+
+
+async def test_what_is_abandoned_is_told_to_nobody(redis_server: RedisServer) -> None:
+    """Nor is its reply taken for another's; a connection that is lost is told, once."""
+    redis = open_redis(redis_server.url(), timeout_seconds=2, max_connections=4)
+    wire = Wire(redis)
+    told: list[Any] = []
+    try:
+        await wire.call("PING")
+        abandon = wire.call_at_once(("BLPOP", "nothing", "0.05"), told.append)
+        assert abandon is not None
+        abandon()
+        assert await wire.call("ECHO", "a") == b"a"
+        await asyncio.sleep(0.1)
+        assert told == []
+        assert wire.call_at_once(("BLPOP", "nothing", "0"), told.append) is not None
+        await asyncio.sleep(0.02)
+        await redis.client_kill_filter(_type="normal", skipme=True)
+        await asyncio.sleep(0.05)
+        assert wire.call_at_once(("PING",), told.append) is None
+        [lost] = told
+        assert isinstance(lost, RedisConnectionError)
+        assert await wire.call("PING") == b"PONG"
+        assert wire.call_at_once(("BLPOP", "nothing", "0"), told.append) is not None
+        wire.close()
+        assert isinstance(told[1], RedisConnectionError)
     finally:
         wire.close()
         await redis.aclose(close_connection_pool=True)

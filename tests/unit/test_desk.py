@@ -37,13 +37,16 @@ Call = tuple[str, list[tuple[str, bytes]]]
 
 
 class FakePublished:
-    """Meetings as Redis would have them."""
+    """Meetings as Redis would have them: all, until the test takes them away."""
 
     def __init__(self) -> None:
+        self.lost = False
+        self.loses_again = False
         self.put_again: list[str] = []
 
     async def put(self, meetings: Sequence[Meeting]) -> None:
         self.put_again += [meeting.sid for meeting in meetings]
+        self.lost = self.loses_again
 
 
 class FakeStore:
@@ -52,7 +55,8 @@ class FakeStore:
     `script` holds what the next calls come to: an error to raise, or a function to await.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, ready: bool) -> None:
+        self.ready = ready  # whether a connection is: then nobody has to wait for one
         self.names = CustomerNames(b"key")
         self.published = FakePublished()
         self.calls: list[Call] = []
@@ -65,6 +69,26 @@ class FakeStore:
         self.most_under_way = Counter[str]()
         self.gate: asyncio.Event | None = None
 
+    def claim_at_once(
+        self,
+        sid: str,
+        customers: Sequence[tuple[str, bytes]],
+        told: Callable[[Batch | Exception | None], None],
+    ) -> Callable[[], object] | None:
+        async def ask() -> None:
+            result: Batch | Exception | None
+            try:
+                result = await self.claim(sid, customers)
+            except UnknownMeeting:
+                result = None
+            except StoreUnavailable as error:
+                result = None if error.connection_lost else error
+            except Exception as error:  # noqa: BLE001 - as the store does it
+                result = error
+            told(result)
+
+        return asyncio.create_task(ask()).cancel if self.ready else None
+
     async def claim(self, sid: str, customers: Sequence[tuple[str, bytes]]) -> Batch:
         self.calls.append((sid, list(customers)))
         self.under_way.update([sid, "all"])
@@ -76,6 +100,8 @@ class FakeStore:
                 if isinstance(step, Exception):
                     raise step
                 await step()
+            if self.published.lost:
+                raise UnknownMeeting("not here")
             await (self.gate.wait() if self.gate else asyncio.sleep(0))
         finally:
             self.under_way.subtract([sid, "all"])
@@ -181,13 +207,15 @@ class Stage:
 MakeStage = Callable[..., Stage]
 
 
-@pytest.fixture
-async def make_stage() -> AsyncIterator[MakeStage]:
-    """Makes desks, and waits at the end for what they have under way."""
+@pytest.fixture(params=[True, False], ids=["connection-ready", "none-ready"])
+async def make_stage(request: pytest.FixtureRequest) -> AsyncIterator[MakeStage]:
+    """Makes desks, and waits at the end for what they have under way. Claims are served the
+    same whether a connection stands ready or has to be waited for."""
     desks: list[Desk] = []
 
     def make(timeout_seconds: float = 2.0) -> Stage:
-        store, ladder, heard, redo = FakeStore(), FakeLadder(), Heard(), RedoBuffer()
+        store, ladder = FakeStore(ready=request.param), FakeLadder()
+        heard, redo = Heard(), RedoBuffer()
         ledger: Any = FakeLedger(SID, *(f"m{n}" for n in range(20)))
         registry = Registry(store, ledger)  # type: ignore[arg-type]
         desk = Desk(
@@ -378,6 +406,27 @@ async def test_the_deadline_is_kept_when_redis_hangs(make_stage: MakeStage) -> N
     assert stage.heard.outcomes == {"error": 3}
 
 
+async def test_a_call_that_leaves_late_has_no_more_time(make_stage: MakeStage) -> None:
+    """Its deadline counts from when its claims came, and may be before that of a call that
+    left earlier."""
+    stage = make_stage(timeout_seconds=0.2)
+    stage.store.script = [hang, hang, hang]
+    started = time.monotonic()
+
+    async def seconds(sid: str, who: str) -> float:
+        with pytest.raises(StoreUnavailable, match="in time"):
+            await stage.claim(sid, who)
+        return time.monotonic() - started
+
+    tasks = []
+    for sid, who in (("m0", "ann"), ("m0", "bob"), ("m1", "cyd")):
+        tasks.append(asyncio.create_task(seconds(sid, who)))
+        await asyncio.sleep(0.05)
+    ends = await asyncio.gather(*tasks)
+    assert len(stage.store.calls) == 3
+    assert ends == pytest.approx([0.2, 0.25, 0.3], abs=0.03)
+
+
 async def test_after_a_hang_claims_are_served_again(make_stage: MakeStage) -> None:
     """The desk is not stuck with the calls that never came back."""
     stage = make_stage(timeout_seconds=0.1)
@@ -456,12 +505,13 @@ async def test_a_fallen_fence_is_told(stage: Stage) -> None:
 
 async def test_a_meeting_redis_has_lost_is_published_again(stage: Stage) -> None:
     """Once; the claims are then served by the same call."""
-    stage.store.script = [UnknownMeeting("not here")]
+    stage.store.published.lost = True
     assert slug_of((await stage.claims("ann"))[0]) == "a-0"
     assert stage.store.published.put_again == [SID]
-    stage.store.script = [UnknownMeeting("not here"), UnknownMeeting("not here")]
+    stage.store.published.lost = stage.store.published.loses_again = True
     [answer] = await stage.claims("bob")
     assert isinstance(answer, UnknownMeeting)
+    assert stage.store.published.put_again == [SID, SID]
 
 
 async def test_an_unknown_meeting_is_refused_without_asking_redis(stage: Stage) -> None:
