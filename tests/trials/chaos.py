@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import random
+import statistics
 import time
+from bisect import bisect
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
@@ -18,24 +21,31 @@ from tests.trials.harness.trial import Outcome, Trial
 _MEETINGS = 4
 _CONNECTIONS = 240
 _LONG = 50_000  # claims from which on a run tells how it goes, and pools are large
+_NEW = 0.01  # the least share of new links in such a run: with fewer it says nothing of them
 _SAY_SECONDS = 5.0
 _WAIT_SECONDS = 60.0
-_MISBEHAVIOUR: list[dict[str, float]] = [
-    {},
-    {"p_429": 0.3},
-    {"p_500": 0.2, "p_html": 0.1, "p_empty": 0.1},
-    {"p_duplicate": 0.1, "p_bad_slug": 0.1, "p_lost": 0.1},
-    {"latency_seconds": 0.3},
-    {"p_redirect": 0.2, "p_huge": 0.02},
+# What the provider does, and for how many seconds. Then it behaves until the next time is due:
+# pools that stand empty all the time would see hardly a new link, and test nothing. What slows
+# everyone down long after it is over (a 429) or stops them (failures in a row) is brief.
+_Kind = tuple[dict[str, float], tuple[float, float]]
+_MISBEHAVIOUR: list[_Kind] = [
+    ({"p_429": 0.3}, (0.2, 0.6)),
+    ({"p_500": 0.2, "p_html": 0.1, "p_empty": 0.1}, (1.0, 2.0)),
+    ({"p_duplicate": 0.1, "p_bad_slug": 0.1, "p_lost": 0.1}, (2.0, 5.0)),
+    ({"latency_seconds": 0.3}, (2.0, 5.0)),
+    ({"p_redirect": 0.2, "p_huge": 0.02}, (2.0, 5.0)),
 ]
-_CALM = {name: 0.0 for knobs in _MISBEHAVIOUR for name in knobs}
+_CALM = {name: 0.0 for knobs, _ in _MISBEHAVIOUR for name in knobs}
+_PROBABILITIES = {name for name in _CALM if name.startswith("p_")}
 
 
 @contextmanager
 def crowded(seed: int) -> Iterator[Stage]:
     """Three API servers, and a provider that is quick while it behaves."""
+    # A rate that a 429 may halve twice, and calls enough for a slow provider, before top-up
+    # makes fewer links than customers come.
     with Stage(
-        seed=seed, proxied=False, PROVIDER_RATE="500", PROVIDER_CONCURRENCY="48", PROBE_SECONDS="1"
+        seed=seed, proxied=False, PROVIDER_RATE="1000", PROVIDER_CONCURRENCY="96", PROBE_SECONDS="1"
     ) as stage:
         stage.start_servers(3)
         stage.start_sandbox("--webhook-retry-seconds", "0.5", "--seed", str(seed))
@@ -53,11 +63,13 @@ class _Faults:
         self.counts = {"Redis": 0, "API": 0, "worker": 0, "provider": 0, "bookings": 0}
         self.booked: set[str] = set()
         self._restarts: list[Future[None]] = []
+        self._kinds: list[_Kind] = []  # that are to come
+        self._calm_at = math.inf
         now = time.monotonic()
         self._due: list[tuple[str, Callable[[], None], tuple[float, float], float]] = []
         for name, act, between, first in (
             ("API", self.kill_server, (5.0, 20.0), 1.0),
-            ("provider", self.misbehave, (3.0, 8.0), 2.0),
+            ("provider", self.misbehave, (6.0, 10.0), 2.0),
             ("Redis", self.kill_redis, (10.0, 10.0), 3.0),
             ("worker", self.kill_worker, (15.0, 40.0), 7.0),
             ("bookings", self.book, (0.3, 0.7), 1.0),
@@ -66,6 +78,9 @@ class _Faults:
 
     def look(self) -> None:
         """Does what is due."""
+        if time.monotonic() >= self._calm_at:
+            self._calm_at = math.inf
+            self.stage.knobs(**_CALM)
         for number, (name, act, between, at) in enumerate(self._due):
             if time.monotonic() >= at:
                 act()
@@ -96,8 +111,12 @@ class _Faults:
         self.stage.kill_worker()
 
     def misbehave(self) -> None:
-        """The provider behaves in another way from now on."""
-        self.stage.knobs(**(_CALM | self.chance.choice(_MISBEHAVIOUR)))
+        """The provider misbehaves for a while, in every way once before any comes again."""
+        if not self._kinds:
+            self._kinds = self.chance.sample(_MISBEHAVIOUR, len(_MISBEHAVIOUR))
+        knobs, lasts = self._kinds.pop()
+        self.stage.knobs(**(_CALM | knobs))
+        self._calm_at = time.monotonic() + self.chance.uniform(*lasts)
 
     def book(self) -> None:
         """A customer books; the provider tells us so by webhook."""
@@ -119,9 +138,18 @@ def everything(stage: Stage, seed: int, size: int) -> Outcome:
     """Redis, API servers and workers die at random, the provider misbehaves, customers claim
     and book; then every answer is held against what is left."""
     long = size >= _LONG
-    stock = 1_000 if long else 100
+    stock = 300 if long else 100
     sids = [
-        stage.open(Meeting(f"chaos-{seed}-{number}", min_fresh=stock, max_fresh=2 * stock))
+        stage.open(
+            Meeting(
+                f"chaos-{seed}-{number}",
+                min_fresh=stock,
+                max_fresh=2 * stock,
+                # Who waits for a link made on the spot holds their connection: with two
+                # meetings the others' customers go on meanwhile.
+                on_empty="fail" if number % 2 else "direct",
+            )
+        )
         for number in range(_MEETINGS)
     ]
     tape = Tape()
@@ -133,11 +161,15 @@ def everything(stage: Stage, seed: int, size: int) -> Outcome:
             stage.key,
             seed=seed * 100 + number,
             connections=_CONNECTIONS // _MEETINGS,
-            again=0.9,
+            again=0.93,
+            # As many as top-up can keep up with beside them on two cores; without a pause,
+            # customers who come again use up the claims while the pools are empty.
+            pause_seconds=0.06,
         ).start()
         for number, sid in enumerate(sids)
     ]
     faults = _Faults(stage, seed, crowds)
+    before = len(stage.outages)
     started = said = time.monotonic()
     try:
         while len(tape.claims) < size or not faults.all_struck:
@@ -156,7 +188,11 @@ def everything(stage: Stage, seed: int, size: int) -> Outcome:
     unsettled = _unsettled(stage, faults.booked)
     if unsettled:
         wrong.append(f"{unsettled} bookings did not reach the ledger")
-    new = sum(not claim.reused for claim in tape.claims)
+    new = _new_links(tape, [outage.died_at for outage in stage.outages[before:]])
+    if long and sum(new) < _NEW * size:
+        wrong.append(f"only {sum(new):,} new links: too few to test anything")
+    if long and (never := _PROBABILITIES - set(stage.misbehaved())):
+        wrong.append(f"the provider never did {sorted(never)}")
     counts = ", ".join(f"{count} {name}" for name, count in faults.counts.items())
     return Outcome(
         "chaos",
@@ -166,10 +202,21 @@ def everything(stage: Stage, seed: int, size: int) -> Outcome:
         verdict.violations,
         tuple(wrong),
         excused=verdict.excused,
-        notes=f"{new:,} new links, {verdict.claims / seconds:,.0f} claims/s; {counts}; "
+        notes=f"{sum(new):,} new links, in {sum(map(bool, new))} of {len(new)} stretches between "
+        f"Redis kills, {statistics.median_low(new):,} or more in half of them; "
+        f"{verdict.claims / seconds:,.0f} claims/s; {counts}; "
         f"{verdict.excused} answers died with their server and Redis together; "
         f"slowest answer {tape.slowest_seconds:.1f} s",
     )
+
+
+def _new_links(tape: Tape, died_at: list[float]) -> list[int]:
+    """How many there were before Redis died for the first time, from then to the second, ..."""
+    counts = [0] * (len(died_at) + 1)
+    for claim in tape.claims:
+        if not claim.reused:
+            counts[bisect(died_at, claim.at_seconds)] += 1
+    return counts
 
 
 def _unsettled(stage: Stage, booked: set[str]) -> int:

@@ -63,7 +63,9 @@ class Crowd:
         self.asked = self.answered = self.hung_up = 0
         self.wrong: list[str] = []  # answers that were not for whoever asked
         self.known: deque[str] = deque(maxlen=_KEPT)
-        self.retries: deque[str] = deque()
+        self.retries: deque[str] = deque()  # who was refused, and holds no link yet
+        self.returning: deque[str] = deque()  # who holds one, and was refused
+        self.served: set[str] = set()  # of them some may be no longer among the known
         self._prefix = name or f"{meeting}-{seed}"
         self._numbers = itertools.count() if total is None else iter(range(total))
         self._lines = [(port, port_head(port, meeting, key)) for port in ports]
@@ -146,13 +148,17 @@ class Crowd:
         if self._stopping:
             return None
         # Before those who wait: an empty pool must not keep away who holds a link.
+        # And who holds a link comes in the turns of their like: after an outage there are
+        # thousands of them, and nobody new would come for a long time.
         if self.known and self.chance.random() < self.again:
+            if self.returning:
+                return self.returning.popleft()
             return self.known[self.chance.randrange(len(self.known))]
         if self.retries:
             return self.retries.popleft()
         number = next(self._numbers, None)
         if number is None:
-            return None
+            return self.returning.popleft() if self.returning else None
         return self.everybody or f"{self._prefix}-{number:08d}"
 
     def entered(self, customer: _Customer) -> None:
@@ -163,7 +169,7 @@ class Crowd:
     def idle(self, customer: _Customer) -> None:
         """A connection has none."""
         self._open.discard(customer)
-        if not self._open and (self._stopping or not self.retries):
+        if not self._open and (self._stopping or not (self.retries or self.returning)):
             self._done.set()
 
     def leaves(self) -> bool:
@@ -180,7 +186,7 @@ class Crowd:
     def again_later(self, customer: str) -> None:
         """Somebody was not served."""
         if self.persist and not self._stopping:
-            self.retries.append(customer)
+            (self.returning if customer in self.served else self.retries).append(customer)
 
 
 class _Customer(asyncio.Protocol):
@@ -259,6 +265,7 @@ class _Customer(asyncio.Protocol):
             )
             if status == 201:
                 crowd.known.append(customer)
+                crowd.served.add(customer)
             pause = crowd.pause_seconds
         else:
             crowd.tape.refused(_refusal(status, head, body))

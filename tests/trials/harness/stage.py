@@ -281,6 +281,11 @@ class Stage:
         """When the provider was asked for links, in seconds since 1970; the last 2,000."""
         return [float(call["at"]) for call in self.control("GET", "calls")["calls"]]
 
+    def misbehaved(self) -> dict[str, int]:
+        """How often the sandbox went wrong, by the knob that made it."""
+        counters: dict[str, dict[str, int]] = self.control("GET", "state")["counters"]
+        return counters["misbehaved"]
+
     # -- Redis ---------------------------------------------------------------------
 
     @property
