@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -19,6 +20,7 @@ from pool.errors import (
     LinkpoolError,
     MalformedJson,
     NotAssignable,
+    StoreError,
     StoreUnavailable,
     UnknownEvent,
     UnknownLink,
@@ -235,13 +237,15 @@ class Bookings:
             await self._recorder.record(sid)
         if was_fresh:
             log.warning("a link was booked before anyone claimed it", meeting=sid)
-        await self._ledger.inbox.finish(event.id, EventState.SETTLED, slug=slug, match=match.how)
-        self._counted(event.workspace, _event_label(parsed), "settled")
-        if parsed.kind == "booked" and match.link.state not in (State.CONSUMED, State.CANCELLED):
-            await self._store.count_booking(sid)
         if parsed.booking_sid and parsed.kind == "booked":
             # A cancellation that names no link may have come first.
             await self._ledger.inbox.reopen_booking(event.workspace, parsed.booking_sid)
+        await self._ledger.inbox.finish(event.id, EventState.SETTLED, slug=slug, match=match.how)
+        self._counted(event.workspace, _event_label(parsed), "settled")
+        if parsed.kind == "booked" and match.link.state not in (State.CONSUMED, State.CANCELLED):
+            # Only the history's count is lost with a Redis that dies now; the event is settled.
+            with suppress(StoreError):
+                await self._store.count_booking(sid)
 
 
 def _target(event: BookingEvent) -> State:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -62,9 +63,10 @@ class DirectLadder:
         return claim, made and first
 
     async def _make(self, meeting: Meeting, name: str, payload: bytes) -> tuple[Claim, bool]:
+        ends = time.monotonic() + self._timeout
         try:
             async with asyncio.timeout(self._timeout), self._slots:
-                return await self._steps(meeting, name, payload)
+                return await self._steps(meeting, name, payload, ends)
         except TimeoutError:
             raise empty(meeting, "the pool is empty and the provider is slow") from None
         except ProviderError:
@@ -73,7 +75,9 @@ class DirectLadder:
             # No row, no link: without the ledger a repeated slug could not be refused.
             raise empty(meeting, "the pool is empty and the ledger is away") from None
 
-    async def _steps(self, meeting: Meeting, name: str, payload: bytes) -> tuple[Claim, bool]:
+    async def _steps(
+        self, meeting: Meeting, name: str, payload: bytes, ends: float
+    ) -> tuple[Claim, bool]:
         maker = self._makers.get(meeting.workspace)
         if maker is None:
             raise empty(meeting, "the pool is empty and its workspace is not configured")
@@ -82,7 +86,9 @@ class DirectLadder:
             raise Fenced(meeting.sid)
         if level.block or await self._store.blocks.of_workspace(meeting.workspace):
             raise empty(meeting, "the pool is empty and the provider refuses links", seconds=30)
-        new = await maker.make(meeting.sid, within_seconds=self._timeout)
+        # A turn too late for its call to come back is a turn taken from everybody: with a crowd
+        # at an empty pool top-up would never get one, and the rate, unused, would not grow.
+        new = await maker.make(meeting.sid, within_seconds=(ends - time.monotonic()) / 2)
         if new is None:
             raise empty(meeting, "the pool is empty and the provider's budget is used up")
         link = Link(

@@ -66,7 +66,10 @@ class Wire:
         line = self._take()
         if line is None:
             return None
-        self._send(line, command, told)
+        try:
+            self._send(line, command, told)
+        except RedisConnectionError:
+            return None
         return line.close
 
     def _send(self, line: _Line, command: tuple[Any, ...], told: Told) -> None:
@@ -104,6 +107,9 @@ class Wire:
             await asyncio.wait([opening])
             opening.result()
             return _Line(connection, self._freed)
+        except RuntimeError as error:
+            _close(connection, opening)
+            raise _lost(error) from error
         except BaseException:
             opening.cancel()
             opening.add_done_callback(lambda _: _close(connection, opening))
@@ -114,6 +120,11 @@ def _close(connection: Any, opening: asyncio.Task[None]) -> None:
     if not opening.cancelled():
         opening.exception()  # has been raised, or interests nobody any more
     connection._close()
+
+
+def _lost(error: RuntimeError) -> RedisConnectionError:
+    """The event loop's word for a connection that has ended, before anybody was told so."""
+    return RedisConnectionError(f"connection lost: {error}")
 
 
 class _Line(asyncio.Protocol):
@@ -133,9 +144,13 @@ class _Line(asyncio.Protocol):
         self._transport.set_protocol(self)
 
     def ask(self, command: tuple[Any, ...], told: Told) -> None:
-        """Sends the command; its reply is to come."""
+        """Sends the command; its reply is to come. If that raises, nothing was sent."""
+        packed = hiredis.pack_command(command)
         self._told = told
-        self._transport.write(hiredis.pack_command(command))
+        try:
+            self._transport.write(packed)
+        except RuntimeError as error:
+            raise _lost(error) from error
 
     def close(self) -> None:
         """Closes the connection; nobody is told its reply any more."""

@@ -100,6 +100,55 @@ async def test_what_is_abandoned_is_told_to_nobody(redis_server: RedisServer) ->
         await redis.aclose(close_connection_pool=True)
 
 
+async def test_a_connection_that_ends_while_it_is_written_to_is_only_lost(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The event loop has closed it and told nobody yet: nothing was sent, the next call works."""
+    redis = open_redis(redis_server.url(), timeout_seconds=2, max_connections=4)
+    wire = Wire(redis)
+
+    def closed(_: bytes) -> None:
+        raise RuntimeError("the handler is closed")
+
+    try:
+        for at_once in (True, False):
+            await wire.call("PING")
+            [line] = wire._idle
+            monkeypatch.setattr(line, "_transport", SimpleNamespace(write=closed, abort=int))
+            if at_once:
+                assert wire.call_at_once(("PING",), pytest.fail) is None
+            else:
+                with pytest.raises(RedisConnectionError, match="handler is closed"):
+                    await wire.call("PING")
+            assert not wire._idle
+            assert not wire._busy
+    finally:
+        wire.close()
+        await redis.aclose(close_connection_pool=True)
+
+
+class Dying:
+    """A connection whose server dies while it connects."""
+
+    closed = False
+
+    async def connect(self) -> None:
+        raise RuntimeError("the handler is closed")
+
+    def _close(self) -> None:
+        self.closed = True
+
+
+async def test_a_redis_that_dies_while_it_is_connected_to_is_lost() -> None:
+    """As any other that is away: who asks may ask again."""
+    connection = Dying()
+    pool = SimpleNamespace(make_connection=lambda: connection)
+    wire = Wire(cast("Any", SimpleNamespace(connection_pool=pool)))
+    with pytest.raises(RedisConnectionError, match="handler is closed"):
+        await wire.call("PING")
+    assert connection.closed
+
+
 class Deaf:
     """A connection whose library loses cancellations while it connects."""
 

@@ -159,3 +159,33 @@ async def test_an_event_that_hangs_does_not_hold_up_the_others(
     event = await stage.ledger.inbox.get(event_id)
     assert event is not None
     assert (event.attempts, event.last_error) == (1, "not settled within 0.05 seconds")
+
+
+async def test_a_redis_that_dies_at_the_end_does_not_bring_a_settled_event_back(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those behind it are settled, too, and a cancellation that came first is looked at again."""
+
+    async def away(_sid: str) -> None:
+        raise StoreUnavailable("Redis: away", connection_lost=True)
+
+    async def finish(event_id: str, *_: Any, **__: Any) -> None:
+        assert reopened, event_id
+        await finished(event_id, *_, **__)
+
+    async def reopen(workspace: str, booking_sid: str) -> int:
+        reopened.append((workspace, booking_sid))
+        return 0
+
+    reopened: list[tuple[str, str]] = []
+    finished = stage.ledger.inbox.finish
+    monkeypatch.setattr(stage.store, "count_booking", away)
+    monkeypatch.setattr(stage.ledger.inbox, "finish", finish)
+    monkeypatch.setattr(stage.ledger.inbox, "reopen_booking", reopen)
+    events = [await stage.receive(slug) for slug in ("one-off-1", "one-off-2")]
+    assert await stage.bookings.settle_due() == 2
+    for event_id in events:
+        event = await stage.ledger.inbox.get(event_id)
+        assert event is not None
+        assert (event.state, event.last_error) == (EventState.SETTLED, None)
+    assert reopened == [("default", "b-one-off-1"), ("default", "b-one-off-2")]

@@ -13,7 +13,8 @@
 --       throttled  429; argument: Retry-After in ms, '' if none came
 --       failed     5xx, time-out, unreadable answer
 --
--- Finding the rate: doubling each second while nothing is known; after a 429, a little
+-- Finding the rate: doubling every two seconds while nothing is known (what was used of it, by
+-- a mean over two, has to keep up); after a 429, a little
 -- under what got through, back to it along a cubic that is flat around the ceiling (so
 -- that steady state asks for little that is refused), and doubling again once the ceiling
 -- has been passed without a 429. Several 429s in a row halve the rate at a time, or quarter it
