@@ -6,15 +6,20 @@ be, so it may be lost, late, repeated, or run twice at once.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import structlog
 from celery import Celery
-from celery.signals import worker_process_init, worker_process_shutdown
+from celery.signals import task_failure, worker_process_init, worker_process_shutdown
 
+from pool.errors import LinkpoolError
 from pool.nudges import EXPIRES_SECONDS, NOTIFY, QUEUE, RECORD, RECOVER, SETTLE, TOP_UP
 from pool.tracing import open_tracing
 from worker import expire, foresee, notify, reconcile, record, recover, settle, sweep, top_up
 from worker.loop import Loop
+
+log = structlog.get_logger()
 
 SWEEP = "linkpool.sweep"
 EXPIRE = "linkpool.expire"
@@ -28,42 +33,61 @@ def register(app: Celery, loop: Loop) -> None:
     def hint(task: str, **arguments: Any) -> None:
         app.send_task(task, kwargs=arguments, queue=QUEUE, expires=EXPIRES_SECONDS)
 
-    @app.task(name=SWEEP)
-    def _sweep() -> None:
-        for task, arguments in loop.run(sweep.sweep):
-            hint(task, **arguments)
+    def task(name: str) -> Callable[[Callable[..., None]], None]:
+        """Registers the decorated function; what it raises ends in the log.
 
-    @app.task(name=TOP_UP)
+        Nothing may be raised to Celery. It would send the error with its traceback through a
+        pipe, in pieces if it is long, and its main process, which loses its place when the
+        broker's connection breaks between two pieces, ends for good (seen with 5.7).
+        Just when Redis dies, connections break and tasks fail.
+        """
+
+        def add(work: Callable[..., None]) -> None:
+            @app.task(name=name, shared=False)
+            def run(**arguments: Any) -> None:
+                try:
+                    work(**arguments)
+                except Exception as error:  # noqa: BLE001 - the next sweep is the cure of each
+                    _failed(name, error)
+
+        return add
+
+    @task(SWEEP)
+    def _sweep() -> None:
+        for name, arguments in loop.run(sweep.sweep):
+            hint(name, **arguments)
+
+    @task(TOP_UP)
     def _top_up(workspace: str) -> None:
         if loop.run(lambda parts: top_up.top_up(parts, workspace)):
             hint(TOP_UP, workspace=workspace)
 
-    @app.task(name=RECORD)
+    @task(RECORD)
     def _record(sid: str | None = None) -> None:
         loop.run(lambda parts: record.record(parts, sid))
 
-    @app.task(name=SETTLE)
+    @task(SETTLE)
     def _settle() -> None:
         loop.run(settle.settle)
 
-    @app.task(name=RECOVER)
+    @task(RECOVER)
     def _recover() -> None:
         for workspace in loop.run(recover.recover):
             hint(TOP_UP, workspace=workspace)
 
-    @app.task(name=NOTIFY)
+    @task(NOTIFY)
     def _notify() -> None:
         loop.run(notify.deliver)
 
-    @app.task(name=EXPIRE)
+    @task(EXPIRE)
     def _expire() -> None:
         loop.run(expire.expire)
 
-    @app.task(name=FORESEE)
+    @task(FORESEE)
     def _foresee() -> None:
         loop.run(foresee.foresee)
 
-    @app.task(name=RECONCILE)
+    @task(RECONCILE)
     def _reconcile() -> None:
         loop.run(reconcile.reconcile)
 
@@ -80,6 +104,15 @@ def register(app: Celery, loop: Loop) -> None:
     worker_process_init.connect(trace, weak=False)
     worker_process_shutdown.connect(close, weak=False)
     worker_process_init.connect(_quiet_interrupts, weak=False)
+
+
+def _failed(name: str, error: Exception) -> None:
+    """Says so in the log, and to who listens as to Celery's own failures: the task's span."""
+    if isinstance(error, LinkpoolError):
+        log.error("task failed", task=name, reason=str(error), kind=type(error).__name__)
+    else:
+        log.error("task failed", task=name, exc_info=error)
+    task_failure.send(sender=name, exception=error)
 
 
 def _quiet_interrupts(**_: Any) -> None:

@@ -10,35 +10,27 @@ from typing import Any, Self
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
-from pool.errors import Fenced, StoreUnavailable, UnknownMeeting
+from pool.errors import StoreUnavailable, UnknownMeeting
 from pool.links import Claim
 from pool.store import keys, scripts
 from pool.store.ages import Ages
 from pool.store.alerts import Alerts
 from pool.store.bindings import CustomerNames, pack, unpack
-from pool.store.blocks import Blocks, as_block
+from pool.store.blocks import Blocks
 from pool.store.budget import Budget
-from pool.store.connect import open_redis, store_error, store_errors
+from pool.store.connect import open_redis, store_errors
 from pool.store.history import History
 from pool.store.locks import Locks
 from pool.store.outlooks import Outlooks
 from pool.store.published import Published
-from pool.store.records import Answer, Batch, Level, Outcome, Redo, StreamedClaim, Totals
+from pool.store.records import Answer, Batch, Level, Redo, StreamedClaim
 from pool.store.recovery import Recovery
+from pool.store.replies import as_answer, as_batch, as_level, expect
 from pool.store.stream import streamed
 from pool.store.wire import Abandon, Wire
 
 _LOOK_AT = 25  # pools a script call looks at
 BATCH_LIMIT = 64  # customers a script call serves; keeps each call well under a millisecond
-
-_HEAT_TAU_SECONDS = 30.0  # lua/claim.lua has the same in milliseconds
-_ANSWERS = {
-    "n": Outcome.NEW,
-    "o": Outcome.REUSED,
-    "e": Outcome.EMPTY,
-    "p": Outcome.PAUSED,
-    "l": Outcome.LIMITED,
-}
 
 
 class Store:
@@ -120,7 +112,7 @@ class Store:
                 "claim",
                 *_claim_call(sid, customers, echo),
             )
-        return _batch(reply, echo, sid)
+        return as_batch(reply, echo, sid)
 
     def claim_at_once(
         self,
@@ -142,7 +134,7 @@ class Store:
         def replied(reply: Any) -> None:
             result: Batch | Exception | None
             try:
-                result = _batch(reply, echo, sid)
+                result = as_batch(reply, echo, sid)
             except UnknownMeeting:
                 result = None
             except StoreUnavailable as error:
@@ -175,8 +167,8 @@ class Store:
                 ],
                 [echo, epoch, slug, payload],
             )
-        _expect(reply, echo, sid)
-        return _answer(reply[2])
+        expect(reply, echo, sid)
+        return as_answer(reply[2])
 
     async def claim_of(self, sid: str, customer_id: str) -> Claim | None:
         """The customer's binding, if there is one."""
@@ -241,7 +233,7 @@ class Store:
                 [keys.epoch(sid), keys.fresh(sid), keys.demand(sid)],
                 [echo, epoch, made_at_ms, *slugs],
             )
-        _expect(reply, echo, sid)
+        expect(reply, echo, sid)
         return int(reply[3])
 
     async def take_out(self, sid: str, *, up_to_ms: int | None, limit: int = 1000) -> list[str]:
@@ -300,7 +292,7 @@ class Store:
                     return None
                 raise reply
         parts = ((int(now_ms), part) for now_ms, *parts in replies for part in parts)
-        return [_level(sid, *part) for sid, part in zip(sids, parts, strict=True)]
+        return [as_level(sid, *part) for sid, part in zip(sids, parts, strict=True)]
 
     # -- the stream --------------------------------------------------------------
 
@@ -350,29 +342,6 @@ def _claim_call(
     ], [echo, *[payload for _, payload in customers]]
 
 
-def _batch(reply: Any, echo: str, sid: str) -> Batch:
-    if isinstance(reply, Exception):
-        raise store_error(reply)
-    _expect(reply, echo, sid)
-    return Batch([_answer(part) for part in reply[4:]], reply[2], reply[3] == 1)
-
-
-def _expect(reply: list[Any], echo: str, sid: str) -> None:
-    """Raises unless the reply answers this very call and the script did its work."""
-    if reply[0] != echo.encode():
-        raise StoreUnavailable("Redis: the reply belongs to another call")
-    if reply[1] == b"fenced":
-        raise Fenced(sid)
-    if reply[1] == b"unpublished":
-        raise UnknownMeeting(f"meeting {sid} is not published in Redis")
-
-
-def _answer(part: bytes) -> Answer:
-    text = part.decode()
-    outcome = _ANSWERS[text[0]]
-    return Answer(outcome, unpack(text[1:]) if len(text) > 1 else None)
-
-
 def _looked_at(sid: str) -> tuple[str, ...]:
     return (
         keys.epoch(sid),
@@ -382,28 +351,3 @@ def _looked_at(sid: str) -> tuple[str, ...]:
         keys.block(sid),
         keys.meeting(sid),
     )
-
-
-def _level(sid: str, now_ms: int, reply: list[Any]) -> Level:
-    fence, epoch, fresh, backlog, heat, heat_at, oldest, block, digest, target, *totals = reply
-    idle_seconds = max(0.0, (now_ms - float(heat_at)) / 1000)
-    return Level(
-        sid=sid,
-        fresh=fresh,
-        fence=fence.decode(),
-        epoch=epoch.decode(),
-        backlog=backlog,
-        claims_per_second=decayed_rate(float(heat), idle_seconds),
-        oldest_fresh_seconds=max(0.0, (now_ms - float(oldest)) / 1000) if oldest else None,
-        block=as_block(block),
-        published=digest.decode(),
-        target=int(target) if target else None,
-        now_ms=now_ms,
-        totals=Totals(*totals),
-    )
-
-
-def decayed_rate(heat: float, idle_seconds: float) -> float:
-    """Claims per second from a decaying count that was last touched `idle_seconds` ago."""
-    rate: float = heat * 2.718281828459045 ** (-idle_seconds / _HEAT_TAU_SECONDS)
-    return rate / _HEAT_TAU_SECONDS if rate > 1e-3 else 0.0

@@ -13,7 +13,7 @@ from pool.store import keys
 from pool.store.bindings import CustomerNames
 from pool.store.budget import Budget
 from pool.store.records import Block
-from pool.store.store import decayed_rate
+from pool.store.replies import decayed_rate
 from tests.any_redis import AnyRedis
 from tests.fake_redis import FakeClock, FakeRedisServer
 from tests.unit.store_contract import *  # noqa: F403 - the contract's tests

@@ -1,0 +1,72 @@
+"""What the scripts reply, as the records that the store hands out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pool.errors import Fenced, StoreUnavailable, UnknownMeeting
+from pool.store.bindings import unpack
+from pool.store.blocks import as_block
+from pool.store.connect import store_error
+from pool.store.records import Answer, Batch, Level, Outcome, Totals
+
+_HEAT_TAU_SECONDS = 30.0  # lua/claim.lua has the same in milliseconds
+_ANSWERS = {
+    "n": Outcome.NEW,
+    "o": Outcome.REUSED,
+    "e": Outcome.EMPTY,
+    "p": Outcome.PAUSED,
+    "l": Outcome.LIMITED,
+}
+
+
+def as_batch(reply: Any, echo: str, sid: str) -> Batch:
+    """What the claim script came to. Raises what it refused with, and what `expect` does."""
+    if isinstance(reply, Exception):
+        raise store_error(reply)
+    expect(reply, echo, sid)
+    return Batch([as_answer(part) for part in reply[4:]], reply[2], reply[3] == 1)
+
+
+def expect(reply: list[Any], echo: str, sid: str) -> None:
+    """Raises StoreUnavailable, Fenced or UnknownMeeting unless the reply answers this very call
+    and the script did its work."""
+    if reply[0] != echo.encode():
+        raise StoreUnavailable("Redis: the reply belongs to another call")
+    if reply[1] == b"fenced":
+        raise Fenced(sid)
+    if reply[1] == b"unpublished":
+        raise UnknownMeeting(f"meeting {sid} is not published in Redis")
+
+
+def as_answer(part: bytes) -> Answer:
+    """One customer's part; lua/claim.lua has its form."""
+    text = part.decode()
+    outcome = _ANSWERS[text[0]]
+    return Answer(outcome, unpack(text[1:]) if len(text) > 1 else None)
+
+
+def as_level(sid: str, now_ms: int, reply: list[Any]) -> Level:
+    """How one pool is; lua/look.lua has the order of what it replies."""
+    fence, epoch, fresh, backlog, heat, heat_at, oldest, block, digest, target, *totals = reply
+    idle_seconds = max(0.0, (now_ms - float(heat_at)) / 1000)
+    return Level(
+        sid=sid,
+        fresh=fresh,
+        fence=fence.decode(),
+        epoch=epoch.decode(),
+        backlog=backlog,
+        claims_per_second=decayed_rate(float(heat), idle_seconds),
+        oldest_fresh_seconds=max(0.0, (now_ms - float(oldest)) / 1000) if oldest else None,
+        block=as_block(block),
+        published=digest.decode(),
+        target=int(target) if target else None,
+        now_ms=now_ms,
+        totals=Totals(*totals),
+    )
+
+
+def decayed_rate(heat: float, idle_seconds: float) -> float:
+    """Claims per second from a decaying count that was last touched `idle_seconds` ago."""
+    rate: float = heat * 2.718281828459045 ** (-idle_seconds / _HEAT_TAU_SECONDS)
+    return rate / _HEAT_TAU_SECONDS if rate > 1e-3 else 0.0
