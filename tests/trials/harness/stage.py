@@ -388,6 +388,7 @@ class Stage:
                 ]
             return busy
 
+        assert self.worker is None or self.worker.alive, "the worker ended by itself"
         if self.worker is None:
             self.work(lambda parts: _record_all(parts, sids))
         # An answer given just before a fence fell is asserted again some time after it.
