@@ -17,6 +17,7 @@ from tests.trials.harness.trial import Outcome, Trial
 from tests.trials.stages import whole
 
 SHARE = 0.8
+PEAK_SECONDS = 5.0
 WARM_SECONDS = 12.0  # what was answered in the last ten is kept in memory, and levels off
 STEPS = 3
 GROWTH = 0.05  # of the servers' memory, from the first step to the last
@@ -37,13 +38,17 @@ def soak(stage: Stage, seed: int, size: int) -> Outcome:
         )
     )  # fmt: skip
     port = stage.server_ports[0]
-    first = preload.fresh_links(stage.redis, sid, 40_000, prefix="aaaa")
+    first = preload.fresh_links(stage.redis, sid, 100_000, prefix="aaaa")
     tape = Tape()
+    began = time.monotonic()
     crowd = Crowd(tape, [port], sid, stage.key, seed=seed, connections=50, again=0.0).start()
-    time.sleep(3.0)
+    time.sleep(PEAK_SECONDS)
     crowd.stop()
-    rate = SHARE * crowd.answered / 3.0
-    answered = len(tape.claims)
+    # The peak is what everything together can answer and record: a rate that only leaves
+    # more and more to the recorder is none that can be kept up.
+    _drain(stage, sid)
+    rate = SHARE * crowd.answered / (time.monotonic() - began)
+    answered, doubtful = len(tape.claims), 0
     request = claim_request(port, f"/v1/meetings/{sid}/claims", key=stage.key)
     p99_ms, rss, streams = [], [], []
     for step in range(STEPS + 1):
@@ -54,11 +59,12 @@ def soak(stage: Stage, seed: int, size: int) -> Outcome:
             first += wanted
         seen = arrivals(request, rate=rate, seconds=seconds)
         answered += seen.answered - seen.bad
+        doubtful += seen.sent - seen.answered + seen.bad
         p99_ms.append(seen.p99_ms)
         rss.append(stage.servers[0].process.rss_bytes())
         streams.append(int(stage.redis.xlen(keys.claims(sid))))
     since = time.monotonic()
-    until(lambda: not stage.redis.xlen(keys.claims(sid)), 60, "the stream is drained")
+    _drain(stage, sid)
     drained = time.monotonic() - since
     recorded = stage.rows(
         "SELECT count(*) FROM links WHERE meeting_sid = ? AND customer_id IS NOT NULL", sid
@@ -72,14 +78,19 @@ def soak(stage: Stage, seed: int, size: int) -> Outcome:
         wrong.append(f"memory grew by {growth:.1%}")
     if size >= LONG_SECONDS and p99_ms[-1] > max(WORSE * p99_ms[1], NOISE_MS):
         wrong.append(f"p99 went from {p99_ms[1]:.1f} to {p99_ms[-1]:.1f} ms")
-    if recorded != answered:
-        wrong.append(f"{answered} claims were answered, {recorded} recorded")
+    # Who was refused, or did not wait for the answer, may have got a link all the same.
+    if not answered <= recorded <= answered + doubtful:
+        wrong.append(f"{answered} claims were answered, {doubtful} in doubt, {recorded} recorded")
     notes = (
         f"{rate:,.0f}/s, memory {rss[1] / 1e6:.0f} to {rss[-1] / 1e6:.0f} MB, p99 "
         f"{p99_ms[1]:.1f} to {p99_ms[-1]:.1f} ms, stream {max(streams):,} at most, drained "
         f"{drained:.1f} s after"
     )
     return Outcome("21", seed, answered, 0, verdict.violations, tuple(wrong), notes=notes)
+
+
+def _drain(stage: Stage, sid: str) -> None:
+    until(lambda: not stage.redis.xlen(keys.claims(sid)), 60, "the stream is drained")
 
 
 TRIALS = [Trial("21", "80 % of the peak, for long", soak, full=1_800, bounded=24, stage=whole)]
