@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from bench import preload
 from bench.loads.arrivals import arrivals
@@ -69,9 +70,9 @@ def soak(stage: Stage, seed: int, size: int) -> Outcome:
     recorded = stage.rows(
         "SELECT count(*) FROM links WHERE meeting_sid = ? AND customer_id IS NOT NULL", sid
     )[0][0]
-    stage.stocked |= {slug for (slug,) in stage.rows("SELECT slug FROM links")}
     stage.redis.delete(keys.fresh(sid))  # made up, and without rows in the ledger
-    verdict = check(stage.evidence(tape, sid))
+    # No provider made these links, and there are too many of them to name them to the checker.
+    verdict = check(replace(stage.evidence(tape, sid), provider=None))
     wrong = list(crowd.wrong)
     growth = rss[-1] / rss[1] - 1
     if growth > GROWTH:

@@ -7,10 +7,10 @@ in Redis say once everything is quiet. Nothing of the product is imported but it
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import re
 import sqlite3
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -109,8 +109,12 @@ class Verdict:
 
 
 def check(evidence: Evidence) -> Verdict:
-    """Every violation that the evidence shows."""
-    rows = dict(_links(evidence.ledger))
+    """Every violation that the evidence shows.
+
+    A ledger may hold tens of millions of links: only those that were shown or pooled are held.
+    """
+    named = {claim.slug for claim in evidence.tape.claims}.union(*evidence.pools.values())
+    rows = {slug: row for slug, row in _links(evidence.ledger) if slug in named}
     lost, excused = _lost_claims(evidence, rows)
     forgiven = {(claim.meeting, claim.customer) for claim in excused}
     found: list[Violation] = [
@@ -180,15 +184,14 @@ def _two_links(
             yield Violation(
                 Kind.TWO_LINKS, claim.meeting, claim.slug, f"{claim.customer} held {before}"
             )
-    live: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for slug, row in rows.items():
-        if row.state == "claimed" and row.customer is not None:
-            live[row.meeting, row.customer].append(slug)
-    for (meeting, customer), slugs in live.items():
-        if len(slugs) > 1 and (meeting, customer) not in forgiven:
-            yield Violation(
-                Kind.TWO_LINKS, meeting, slugs[0], f"{customer} has {len(slugs)} in the ledger"
-            )
+    for meeting, customer, slug, count in _query(
+        evidence.ledger,
+        "SELECT meeting_sid, customer_id, min(slug), count(*) FROM links"
+        " WHERE state = 'claimed' AND customer_id IS NOT NULL"
+        " GROUP BY meeting_sid, customer_id HAVING count(*) > 1",
+    ):
+        if (meeting, customer) not in forgiven:
+            yield Violation(Kind.TWO_LINKS, meeting, slug, f"{customer} has {count} in the ledger")
 
 
 def _lost_claims(
@@ -248,9 +251,9 @@ def _stale_pools(evidence: Evidence, rows: Mapping[str, Row]) -> Iterator[Violat
 
 
 def _bad_slugs(evidence: Evidence, rows: Mapping[str, Row]) -> Iterator[Violation]:
-    meetings = {slug: row.meeting for slug, row in rows.items()}
-    meetings |= {claim.slug: claim.meeting for claim in evidence.tape.claims}
-    for slug, meeting in meetings.items():
+    recorded = ((slug, row.meeting) for slug, row in _links(evidence.ledger))
+    lost = {claim.slug: claim.meeting for claim in evidence.tape.claims if claim.slug not in rows}
+    for slug, meeting in itertools.chain(recorded, lost.items()):
         if not re.fullmatch(SLUG_PATTERN, slug):
             yield Violation(Kind.BAD_SLUG, meeting, slug, "has characters that no slug has")
         elif evidence.provider is not None and slug not in evidence.provider:
