@@ -27,7 +27,6 @@ from pool.registry import Registry
 from pool.sentinel import is_sentinel
 from pool.settings import Settings
 from pool.store import Store
-from pool.store.records import Level
 from pool.tracing import Tracing
 
 log = structlog.get_logger()
@@ -168,20 +167,14 @@ class FenceWatch:
 
     async def look(self) -> None:
         """Looks at the fences of the meetings that this process answered lately."""
-        sids = sorted(self._redo.sids())
-        for level in await self._store.look(sids):
-            if self._fell(level):
-                self.fallen(level.sid)
-        self._epochs = {sid: epoch for sid, epoch in self._epochs.items() if sid in sids}
-
-    def _fell(self, level: Level) -> bool:
-        if level.fence == "fallen":
-            return True
-        known = self._epochs.get(level.sid, level.epoch)
-        if level.fence == "stands":
-            self._epochs[level.sid] = level.epoch
-        # Fallen and recovered since the last look.
-        return known != level.epoch and level.fence == "stands"
+        known: dict[str, str] = {}
+        for sid, fence, epoch in await self._store.recovery.standings(list(self._redo.sids())):
+            before = self._epochs.get(sid, epoch)
+            # Fallen, or fallen and recovered since the last look.
+            if fence == "fallen" or (fence == "stands" and epoch != before):
+                self.fallen(sid)
+            known[sid] = epoch if fence == "stands" else before
+        self._epochs = known
 
     async def _assert_again(self, sid: str) -> None:
         claims = self._redo.lately(sid)

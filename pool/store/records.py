@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -37,6 +37,17 @@ class Batch:
     nudge: bool  # a top-up should be asked for
 
 
+Fence = Literal["stands", "fallen", "sealed"]  # sealed: by this server, not restarted since
+
+
+class Standing(NamedTuple):
+    """The fence of one pool, as it is on the server that was asked."""
+
+    sid: str
+    fence: Fence
+    epoch: str
+
+
 class Level(msgspec.Struct, frozen=True, gc=False):
     """How one pool is, at one moment. Times are milliseconds by Redis's clock.
 
@@ -45,7 +56,7 @@ class Level(msgspec.Struct, frozen=True, gc=False):
 
     sid: str
     fresh: int
-    fence: Literal["stands", "fallen", "sealed"]  # sealed: by this server, not restarted since
+    fence: Fence
     epoch: str
     backlog: int  # claims that the ledger does not have yet
     claims_per_second: float

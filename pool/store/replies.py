@@ -8,7 +8,7 @@ from pool.errors import Fenced, StoreUnavailable, UnknownMeeting
 from pool.store.bindings import unpack
 from pool.store.blocks import as_block
 from pool.store.connect import store_error
-from pool.store.records import Answer, Batch, Level, Outcome, Totals
+from pool.store.records import Answer, Batch, Fence, Level, Outcome, Totals
 
 _HEAT_TAU_SECONDS = 30.0  # lua/claim.lua has the same in milliseconds
 _ANSWERS = {
@@ -46,14 +46,23 @@ def as_answer(part: bytes) -> Answer:
     return Answer(outcome, unpack(text[1:]) if len(text) > 1 else None)
 
 
-def as_level(sid: str, now_ms: int, reply: list[Any]) -> Level:
+def fence_of(epoch: str, identity: str) -> Fence:
+    """Whether a pool of this epoch serves on the server that is called `identity`."""
+    if epoch.startswith(f"{identity}:"):
+        return "stands"
+    sealed, _, rest = epoch.partition(":")
+    by = rest.partition(":")[2]
+    return "sealed" if sealed == "sealed" and by == identity else "fallen"
+
+
+def as_level(sid: str, now_ms: int, identity: str, reply: list[Any]) -> Level:
     """How one pool is; lua/look.lua has the order of what it replies."""
-    fence, epoch, fresh, backlog, heat, heat_at, oldest, block, digest, target, *totals = reply
+    epoch, fresh, backlog, heat, heat_at, oldest, block, digest, target, *totals = reply
     idle_seconds = max(0.0, (now_ms - float(heat_at)) / 1000)
     return Level(
         sid=sid,
         fresh=fresh,
-        fence=fence.decode(),
+        fence=fence_of(epoch.decode(), identity),
         epoch=epoch.decode(),
         backlog=backlog,
         claims_per_second=decayed_rate(float(heat), idle_seconds),

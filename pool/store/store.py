@@ -291,7 +291,11 @@ class Store:
                 if "NOSCRIPT" in str(reply) or type(reply).__name__ == "NoScriptError":
                     return None
                 raise reply
-        parts = ((int(now_ms), part) for now_ms, *parts in replies for part in parts)
+        parts = (
+            (int(now_ms), identity.decode(), part)
+            for now_ms, identity, *parts in replies
+            for part in parts
+        )
         return [as_level(sid, *part) for sid, part in zip(sids, parts, strict=True)]
 
     # -- the stream --------------------------------------------------------------

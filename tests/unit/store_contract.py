@@ -649,10 +649,29 @@ async def test_a_sealed_pool_is_known_as_such_to_its_own_server_only(any_redis: 
     await open_pool(any_redis, "a-1")
     assert await any_redis.store.recovery.seal(SID, "f" * 32) is True
     assert (await any_redis.store.look([SID]))[0].fence == "sealed"
+    assert (await any_redis.store.recovery.standings([SID]))[0].fence == "sealed"
     assert (await any_redis.store.recovery.epoch(SID)).startswith("sealed:" + "f" * 32 + ":")
     await any_redis.restart()
     [level] = await any_redis.store.look([SID])
     assert (level.fence, level.fresh) == ("fallen", 1)
+    assert (await any_redis.store.recovery.standings([SID]))[0].fence == "fallen"
+
+
+async def test_thousands_of_fences_are_told_apart(any_redis: AnyRedis) -> None:
+    """Each is that of its own meeting, in the order asked; a fall is seen at all of them."""
+    sids = [f"m{n}" for n in range(1_203)]
+    opened = {sid: await open_pool(any_redis, sid=sid) for sid in sids[::400]}
+    for fence in ("stands", "fallen"):
+        standings = await any_redis.store.recovery.standings(sids)
+        assert [standing.sid for standing in standings] == sids
+        assert {each.sid for each in standings if each.fence == fence} >= opened.keys()
+        for standing in standings:
+            if standing.sid not in opened:
+                assert standing[1:] == ("fallen", "")
+            elif fence == "stands":
+                assert standing.epoch == opened[standing.sid]
+        await any_redis.restart()
+    assert await any_redis.store.recovery.standings([]) == []
 
 
 @every_fall

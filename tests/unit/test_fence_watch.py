@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
+
+import pytest
 
 from pool.api.service import FenceWatch
 from pool.errors import StoreUnavailable
 from pool.links import Claim
 from pool.redo import RedoBuffer
-from pool.store.records import Redo, payload
+from pool.store.records import Redo, Standing, payload
 
 
 class _Store:
@@ -19,6 +22,8 @@ class _Store:
     def __init__(self) -> None:
         self.calls: list[int] = []
         self.away = False
+        self.fences = _Fences()
+        self.recovery = SimpleNamespace(standings=self.fences)
 
     async def redo(self, _sid: str, claims: Sequence[Redo]) -> int:
         """Counts them; raises StoreUnavailable while Redis is away."""
@@ -34,6 +39,18 @@ def _watch(store: Any, now: list[float]) -> FenceWatch:
     claim = Claim(slug="a-1", state="claimed", source="pool", claimed_at_ms=1)
     redo.remember("intro", [Redo("ann", claim, 60_000, payload("ann"))])
     return FenceWatch(store, redo, clock=lambda: now[0])
+
+
+class _Fences:
+    """Fences as a test sets them."""
+
+    def __init__(self) -> None:
+        self.standings: list[Standing] = []
+        self.asked: list[str] = []
+
+    async def __call__(self, sids: Sequence[str]) -> list[Standing]:
+        self.asked = list(sids)
+        return self.standings
 
 
 async def _turns() -> None:
@@ -66,3 +83,25 @@ async def test_what_could_not_be_asserted_is_at_the_next_claim() -> None:
     watch.fallen("intro")
     await _turns()
     assert store.calls == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("seen", "asserted"),
+    [
+        ([Standing("intro", "stands", "a"), Standing("intro", "stands", "a")], 0),
+        ([Standing("intro", "stands", "a"), Standing("intro", "sealed", "sealed:a")], 0),
+        ([Standing("intro", "fallen", "")], 1),
+        # Recovered between two looks: nobody saw that it had fallen.
+        ([Standing("intro", "stands", "a"), Standing("intro", "stands", "b")], 1),
+    ],
+)
+async def test_a_look_finds_what_fell_since_the_last(seen: list[Standing], asserted: int) -> None:
+    """Also where no claim comes that would notice."""
+    store = _Store()
+    watch = _watch(store, [100.0])
+    for standing in seen:
+        store.fences.standings = [standing]
+        await watch.look()
+    await _turns()
+    assert store.fences.asked == ["intro"]
+    assert store.calls == [1] * asserted
