@@ -7,8 +7,18 @@ from pool.store import keys
 
 
 async def record(parts: Parts, sid: str | None) -> int:
-    """Records one meeting's stream, or all that hold anything; how many claims."""
-    sids = [sid] if sid else await backlogged(parts)
+    """Records one meeting's stream, or all that hold anything; how many claims.
+
+    Nobody records all while somebody else does: with thousands of busy meetings that takes
+    its time, and would keep every worker from other tasks.
+    """
+    if sid:
+        return await _each(parts, [sid])
+    async with parts.store.locks.held(keys.task_lock("record-all")) as lock:
+        return await _each(parts, await backlogged(parts)) if lock is not None else 0
+
+
+async def _each(parts: Parts, sids: list[str]) -> int:
     total = 0
     for each in sids:
         async with parts.store.locks.held(keys.task_lock(f"record:{each}")) as lock:
