@@ -32,8 +32,8 @@ QUEUE = "linkpool"
 EXPIRES_SECONDS = 30  # a hint older than this has been overtaken by sweeps
 _SPACING_SECONDS = 0.5  # the same hint again is only sent after this
 _WAITING_LIMIT = 1000
-# Tasks that, without arguments, do for all what they do for one; so many hints for one may
-# wait at once. A hint takes longer to send than a claim to serve: with thousands of busy
+# Tasks that, without arguments, do for all what they do for one; so many hints for one go out
+# per spacing. A hint takes longer to send than a claim to serve: with thousands of busy
 # meetings, one for all of them is what a process can afford.
 _FOR_ALL = {RECORD}
 _APART = 16
@@ -83,7 +83,8 @@ class Nudges:
         self._waiting: queue.Queue[_Hint | None] = queue.Queue(_WAITING_LIMIT)
         self._lock = threading.Lock()
         self._pending: set[tuple[str, str]] = set()  # hints that have not gone out yet
-        self._pending_of: Counter[str] = Counter()  # of them, by task
+        self._apart: Counter[str] = Counter()  # hints for one, by task, in this spacing
+        self._apart_until = 0.0
         self._last: dict[tuple[str, str], float] = {}
         self._thread: threading.Thread | None = None
 
@@ -105,16 +106,17 @@ class Nudges:
         """Asks a worker to run a task soon; the same hint at most twice a second.
 
         One that comes too soon after its like waits its time and is not dropped: what it is
-        about may have happened after the task looked. Where very many of one task wait, they
-        become one for all.
+        about may have happened after the task looked. Very many of one task become one for all.
         """
         key = (task, repr(arguments))
         now = time.monotonic()
         with self._lock:
-            if task in _FOR_ALL and key not in self._pending and self._pending_of[task] >= _APART:
-                arguments, key = {}, (task, "{}")
             if key in self._pending:
                 return
+            if task in _FOR_ALL and not self._may_stand_apart(task, now):
+                arguments, key = {}, (task, "{}")
+                if key in self._pending:
+                    return
             if len(self._last) > 10 * _WAITING_LIMIT:
                 self._last.clear()
             due = max(now, self._last.get(key, -_SPACING_SECONDS) + _SPACING_SECONDS)
@@ -125,7 +127,13 @@ class Nudges:
                 log.warning("hint dropped: the broker does not keep up", task=task)
                 return
             self._pending.add(key)
-            self._pending_of[task] += 1
+
+    def _may_stand_apart(self, task: str, now: float) -> bool:
+        if now >= self._apart_until:
+            self._apart_until = now + _SPACING_SECONDS
+            self._apart.clear()
+        self._apart[task] += 1
+        return self._apart[task] <= _APART
 
     def _due(self) -> Iterator[Nudge]:
         """Each hint when its time has come; at the end at once."""
@@ -146,7 +154,6 @@ class Nudges:
                 _, _, key, nudge = heapq.heappop(later)
                 with self._lock:
                     self._pending.discard(key)
-                    self._pending_of[key[0]] -= 1
                     self._last[key] = time.monotonic()
                 yield nudge
 
