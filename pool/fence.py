@@ -156,7 +156,7 @@ class Fence:
         if identity:
             await self._open(sid, lock, identity, nonce)
             return Recovered.ADOPTED, 0
-        is_new = not epoch and not await self._ledger.links.counts_of(sid)
+        is_new = not epoch and not await self._ledger.links.has_any(sid)
         if not is_new:
             await asyncio.sleep(grace_seconds)
             await self._recorder.record(sid)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -221,6 +221,28 @@ class Links:
         )
         rows = await self._database.rows(statement)
         return {State(state): number for state, number in rows}
+
+    async def fresh_of(self, sids: Iterable[str]) -> dict[str, int]:
+        """How many fresh links these meetings have, those that have any. Reads no other link:
+        there are few of these, and ever more of the rest."""
+        statement = (
+            select(links.c.meeting_sid, func.count())
+            .where(
+                self._database.among(links.c.meeting_sid, sids),
+                links.c.state == literal_state(State.FRESH),
+            )
+            .group_by(links.c.meeting_sid)
+        )
+        rows = await self._database.rows(statement)
+        return {sid: int(number) for sid, number in rows}
+
+    async def has_any(self, sid: str) -> bool:
+        """Whether the meeting ever had a link."""
+        return bool(
+            await self._database.rows(
+                select(links.c.slug).where(links.c.meeting_sid == sid).limit(1)
+            )
+        )
 
     async def _list(self, statement: Select[Any]) -> list[Link]:
         return links_of(await self._database.rows(statement))

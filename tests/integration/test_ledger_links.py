@@ -76,8 +76,11 @@ async def test_quarantine_spares_the_epoch_that_is_kept(ledger: Ledger) -> None:
         "intro": {State.QUARANTINED: 2, State.CLAIMED: 1},
         "demo": {State.FRESH: 1},
     }
+    assert await ledger.links.fresh_of(["intro", "demo", "none"]) == {"demo": 1}
     assert await ledger.links.counts_of("demo") == {State.FRESH: 1}
     assert await ledger.links.counts_of("none") == {}
+    assert await ledger.links.has_any("demo")
+    assert not await ledger.links.has_any("none")
 
 
 async def test_adopted_links_change_their_epoch_alone(ledger: Ledger) -> None:
