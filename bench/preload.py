@@ -48,6 +48,12 @@ end
 return redis.call('XLEN', KEYS[1])
 """
 
+# (a key, whichever); how often. Each look at a key moves one more place of a growing table.
+_LOOK = """
+for n = 1, tonumber(ARGV[1]) do redis.call('EXISTS', KEYS[1]) end
+return 1
+"""
+
 # pattern, cursor
 _FORGET = """
 local found = redis.call('SCAN', ARGV[2], 'MATCH', ARGV[1], 'COUNT', 5000)
@@ -58,6 +64,7 @@ return found[1]
 """
 
 _AT_ONCE = 50_000
+_BEYOND = 10**9  # the number of a customer whom no other preload made
 _TTL_MS = 30 * 86_400_000
 
 
@@ -70,10 +77,22 @@ def fresh_links(client: Any, sid: str, count: int, *, prefix: str, first: int = 
     return int(level)
 
 
-def bindings(client: Any, sid: str, count: int, *, prefix: str) -> None:
+def bindings(client: Any, sid: str, count: int, *, prefix: str, first: int = 0) -> None:
     """Adds live bindings of made-up customers."""
-    for start, part in _parts(0, count):
+    for start, part in _parts(first, count):
         client.eval(_BINDINGS, 1, keys.binding(sid, ""), prefix, start, part, _TTL_MS)
+
+
+def outgrow_tables(client: Any, sid: str, *, prefix: str) -> None:
+    """Adds bindings until Redis has begun to double its tables of keys, which have 2^n places."""
+    count = int(client.info("keyspace")["db0"]["expires"])
+    bindings(client, sid, 2 ** count.bit_length() + 1 - count, prefix=prefix, first=_BEYOND)
+
+
+def settle_tables(client: Any) -> None:
+    """Returns once Redis has moved all keys to its larger tables."""
+    for _, part in _parts(0, 3 * int(client.dbsize())):
+        client.eval(_LOOK, 1, keys.VERSION, part)
 
 
 def stream(client: Any, sid: str, count: int, *, prefix: str) -> None:

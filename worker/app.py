@@ -16,6 +16,7 @@ from worker import tasks
 from worker.broker import BrokerAMQP
 from worker.loop import Loop
 
+LAPSE_SECONDS = 5.0  # often, so that it is never much at once
 EXPIRE_SECONDS = 60.0
 FORESEE_SECONDS = 60.0
 SOFT_LIMIT_SECONDS = 45
@@ -81,6 +82,7 @@ def _schedule(settings: Settings) -> dict[str, Any]:
 
     return {
         "sweep": every(tasks.SWEEP, settings.sweep_seconds),
+        "lapse": every(tasks.LAPSE, LAPSE_SECONDS),
         "expire": every(tasks.EXPIRE, EXPIRE_SECONDS),
         "foresee": every(tasks.FORESEE, FORESEE_SECONDS),
         "reconcile": every(tasks.RECONCILE, settings.reconcile_seconds),

@@ -1,18 +1,17 @@
-"""Task `expire`: lapsed claims, links too old to hand out, and links that went astray."""
+"""Task `expire`: links too old to hand out, and links that went astray."""
 
 from __future__ import annotations
 
-import asyncio
-import time
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
 from pool.compose import Parts
 from pool.links import State
 from pool.meetings import Meeting
-from pool.recorder import from_ms, to_ms
+from pool.recorder import to_ms
 from pool.store.records import Level
+from worker.lapse import earlier_clock
 
 log = structlog.get_logger()
 
@@ -23,8 +22,7 @@ _BATCH = 1_000
 
 async def expire(parts: Parts) -> None:
     """Moves what time has moved. Every step may run again."""
-    now = await _earlier_clock(parts)
-    await lapse(parts, now)
+    now = await earlier_clock(parts)
     meetings = {meeting.sid: meeting for meeting in await parts.ledger.meetings.all()}
     fresh = await parts.ledger.links.fresh_of(meetings)
     for level in await parts.store.look(sorted(meetings)):
@@ -35,24 +33,6 @@ async def expire(parts: Parts) -> None:
                 await quarantine_astray(parts, level.sid, now)
             elif known < level.fresh:
                 await withdraw_strangers(parts, level.sid)
-
-
-async def lapse(parts: Parts, now: datetime) -> None:
-    """Ends the claims whose time is over.
-
-    A million may come due in a minute. Nobody waits for them to be marked, but the recorder
-    does for the ledger, and claims for the processor: half the time is left to those.
-    """
-    while True:
-        began = time.monotonic()
-        if await parts.ledger.links.lapse(now, _BATCH) < _BATCH:
-            return
-        await asyncio.sleep(time.monotonic() - began)
-
-
-async def _earlier_clock(parts: Parts) -> datetime:
-    """Now, by this clock or by Redis's: one that has run ahead must not end claims early."""
-    return min(datetime.now(UTC), from_ms(await parts.store.now_ms()))
 
 
 async def retire_old(parts: Parts, meeting: Meeting, level: Level, now: datetime) -> int:

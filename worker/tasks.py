@@ -16,12 +16,13 @@ from celery.signals import task_failure, worker_process_init, worker_process_shu
 from pool.errors import LinkpoolError
 from pool.nudges import EXPIRES_SECONDS, NOTIFY, QUEUE, RECORD, RECOVER, SETTLE, TOP_UP
 from pool.tracing import open_tracing
-from worker import expire, foresee, notify, reconcile, record, recover, settle, sweep, top_up
+from worker import expire, foresee, lapse, notify, reconcile, record, recover, settle, sweep, top_up
 from worker.loop import Loop
 
 log = structlog.get_logger()
 
 SWEEP = "linkpool.sweep"
+LAPSE = "linkpool.lapse"
 EXPIRE = "linkpool.expire"
 FORESEE = "linkpool.foresee"
 RECONCILE = "linkpool.reconcile"
@@ -78,6 +79,10 @@ def register(app: Celery, loop: Loop) -> None:
     @task(NOTIFY)
     def _notify() -> None:
         loop.run(notify.deliver)
+
+    @task(LAPSE)
+    def _lapse() -> None:
+        loop.run(lapse.lapse)
 
     @task(EXPIRE)
     def _expire() -> None:

@@ -24,7 +24,7 @@ def measure(bench: Bench) -> list[Row]:
     """Bytes of each."""
     fresh, binding, claim = [], [], []
     count = bench.options.sizes.memory_each
-    for _ in range(min(bench.options.runs, 3)):
+    for _ in range(bench.options.runs):
         with Stage() as stage:
             stage.open_meetings([quiet_meeting(SID)])
             stage.work(lambda parts: _claim(parts, 1))  # loads the script

@@ -20,7 +20,7 @@ from pool.up import ports
 def measure(bench: Bench) -> list[Row]:
     """Seconds of both."""
     first, second = [], []
-    for run in range(min(bench.options.runs, 5)):
+    for run in range(bench.options.runs):
         directory = Path(tempfile.mkdtemp(prefix="linkpool-bench-"))
         try:
             first.append(_start(directory, "customer-1"))

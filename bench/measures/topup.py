@@ -35,7 +35,7 @@ def measure(bench: Bench) -> list[Row]:
     """Rate and share of 429 in steady state; seconds to settle down and up again."""
     sizes = bench.options.sizes
     rates, refused, down, up = [], [], [], []
-    for run in range(min(bench.options.runs, 3)):
+    for run in range(bench.options.runs):
         with ExitStack() as stack:
             stage = stack.enter_context(Stage())
             stage.open_meetings([Meeting(SID, min_fresh=100_000, max_fresh=100_000)])

@@ -22,7 +22,7 @@ from tests.trials.harness.stage import Stage, signal_all
 from tests.trials.harness.trial import Outcome, Trial
 from tests.trials.stages import whole, without_worker
 from worker.expire import quarantine_astray
-from worker.tasks import EXPIRE, SWEEP
+from worker.tasks import EXPIRE, LAPSE, SWEEP
 
 UNACKED = ("lp:broker:unacked", "lp:broker:unacked_index")
 CONCURRENCY = 16  # calls of a worker to the provider at once, by default
@@ -161,7 +161,7 @@ def too_many(stage: Stage, seed: int, size: int) -> Outcome:
         app.conf.broker_transport_options = TRANSPORT_OPTIONS
         hints: list[tuple[str, dict[str, str]]] = [
             (SWEEP, {}), (TOP_UP, {"workspace": "default"}), (RECORD, {"sid": sid}),
-            (RECOVER, {}), (EXPIRE, {}),
+            (RECOVER, {}), (LAPSE, {}), (EXPIRE, {}),
         ]  # fmt: skip
         crowd.start()
         try:

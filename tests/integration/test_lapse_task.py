@@ -1,0 +1,59 @@
+"""Marking very many claims whose time is over."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pool.ledger import Ledger
+from pool.links import State
+from pool.recorder import to_ms
+from tests.integration.ledger_samples import NOW, TTL, claim
+from worker import lapse
+
+LATER = NOW + 2 * TTL
+
+
+def stage(ledger: Ledger, redis_now: datetime) -> Any:
+    """What the task asks: the ledger, and Redis's clock."""
+
+    async def now_ms() -> int:
+        return to_ms(redis_now)
+
+    return SimpleNamespace(ledger=ledger, store=SimpleNamespace(now_ms=now_ms))
+
+
+async def test_all_that_is_due_is_marked_and_the_ledger_left_to_others_in_between(
+    sqlite_ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batch after batch, with rests; and nothing where a clock is not there yet."""
+    rests: list[float] = []
+
+    async def rest(seconds: float) -> None:
+        rests.append(seconds)
+
+    await sqlite_ledger.links.record([claim(f"a-{n}", f"c-{n}") for n in range(2_500)])
+    monkeypatch.setattr("worker.lapse.asyncio.sleep", rest)
+    monkeypatch.setattr("worker.lapse.datetime", SimpleNamespace(now=lambda _: LATER))
+    await lapse.lapse(stage(sqlite_ledger, NOW))
+    assert await sqlite_ledger.links.counts_of("intro") == {State.CLAIMED: 2_500}
+    await lapse.lapse(stage(sqlite_ledger, LATER))
+    assert await sqlite_ledger.links.counts_of("intro") == {State.LAPSED: 2_500}
+    assert len(rests) == 2
+    assert all(seconds > 0 for seconds in rests)
+
+
+async def test_a_run_comes_to_an_end(
+    sqlite_ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next one goes on."""
+    await sqlite_ledger.links.record([claim(f"a-{n}", f"c-{n}") for n in range(1_500)])
+    monkeypatch.setattr("worker.lapse._RUN_SECONDS", 0.001)
+    monkeypatch.setattr("worker.lapse.datetime", SimpleNamespace(now=lambda _: LATER))
+    await lapse.lapse(stage(sqlite_ledger, LATER))
+    assert (await sqlite_ledger.links.counts_of("intro"))[State.LAPSED] == 1_000
+    await lapse.lapse(stage(sqlite_ledger, LATER))
+    assert await sqlite_ledger.links.counts_of("intro") == {State.LAPSED: 1_500}
