@@ -11,7 +11,7 @@ import itertools
 import json
 import re
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -81,7 +81,7 @@ class Evidence:
     tape: Tape
     ledger: Path  # the SQLite file
     pools: Mapping[str, frozenset[str]]  # what stands in each meeting's pool
-    provider: frozenset[str] | None = None  # every slug it ever made; None: not asked
+    provider: Container[str] | None = None  # every slug it ever made; None: not asked
     stock: Sequence[Stock] = ()
     budget: Budget | None = None
     outages: Sequence[Outage] = ()

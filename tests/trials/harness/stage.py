@@ -17,6 +17,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -45,6 +46,17 @@ T = TypeVar("T")
 SANDBOX_KEY = "sandbox-key"
 WEBHOOK_SECRET = "webhook-secret"
 QUIET_SECONDS = 45.0
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """Which slugs may be there: what the provider made, and what a trial put there itself."""
+
+    slugs: frozenset[str]
+    prefixes: tuple[str, ...]  # of those that are too many to be named
+
+    def __contains__(self, slug: object) -> bool:
+        return slug in self.slugs or str(slug).startswith(self.prefixes)
 
 
 class Server:
@@ -98,6 +110,7 @@ class Stage:
         self.forgotten_seconds = 0.0  # the most that Redis was made to forget
         self._forgetting = Forgetting(self.redis_server.directory)
         self.stocked: set[str] = set()  # slugs that were put into pools by hand
+        self.preloaded: set[str] = set()  # and how others begin, that are too many to be named
         self.pool = ThreadPoolExecutor(8)
         self._set = settings
         self._client: Any = None
@@ -419,7 +432,8 @@ class Stage:
         provider = None
         if self.sandbox is not None:
             links = self.control("GET", "links")["links"]
-            provider = frozenset(link["slug"] for link in links) | self.stocked
+            slugs = frozenset(link["slug"] for link in links) | self.stocked
+            provider = Made(slugs, tuple(self.preloaded))
         deaths: dict[int, list[float]] = defaultdict(list)
         for server in self.servers:
             deaths[server.port] += server.died_at
