@@ -18,7 +18,8 @@ from pool.store.replies import fence_of
 from pool.store.wire import Wire
 
 _STANDINGS = 500  # epochs a script call reads; a tenth of a millisecond
-PUT_SECONDS = 2.0  # for a call; some hundred bindings take a millisecond or two
+# For a call, because a wire by itself waits for ever; hundreds of bindings take milliseconds.
+CALL_SECONDS = 2.0
 
 
 class RecoveryLost(StoreError):
@@ -62,9 +63,10 @@ class Recovery:
         for start in range(0, len(sids), _STANDINGS):
             some = sids[start : start + _STANDINGS]
             with store_errors():
-                identity, epochs = await scripts.run(
-                    self._wire, "fences", [keys.epoch(sid) for sid in some], []
-                )
+                async with asyncio.timeout(CALL_SECONDS):
+                    identity, epochs = await scripts.run(
+                        self._wire, "fences", [keys.epoch(sid) for sid in some], []
+                    )
             server = identity.decode()
             found += (
                 Standing(sid, fence_of(epoch, server), epoch)
@@ -99,7 +101,7 @@ class Recovery:
         """Puts bindings back. On its way to Redis as soon as it is first awaited."""
         # One argument for all: a key and three arguments for each take far longer.
         with store_errors():
-            async with asyncio.timeout(PUT_SECONDS):
+            async with asyncio.timeout(CALL_SECONDS):
                 status = await scripts.run(
                     self._wire,
                     "recover_bind",
