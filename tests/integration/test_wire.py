@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,7 +15,10 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
+from pool.errors import StoreUnavailable
+from pool.store.bindings import CustomerNames
 from pool.store.connect import open_redis
+from pool.store.recovery import Recovery
 from pool.store.wire import Wire
 from pool.up.redis_server import RedisServer
 
@@ -165,3 +170,21 @@ async def test_nobody_waits_longer_because_a_cancellation_is_lost() -> None:
     assert not connection.closed
     await asyncio.sleep(1.2)
     assert connection.closed
+
+
+async def test_a_look_at_fences_gives_up_on_a_redis_that_says_nothing(
+    redis_server: RedisServer, wire: Wire, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever watches them must be able to look again."""
+    recovery = Recovery(redis, CustomerNames(b"secret"), wire)
+    assert [each.fence for each in await recovery.standings(["intro"])] == ["fallen"]
+    monkeypatch.setattr("pool.store.recovery.CALL_SECONDS", 0.1)
+    assert redis_server.pid
+    os.kill(redis_server.pid, signal.SIGSTOP)
+    try:
+        async with asyncio.timeout(5):
+            with pytest.raises(StoreUnavailable):
+                await recovery.standings(["intro"])
+    finally:
+        os.kill(redis_server.pid, signal.SIGCONT)
+    assert len(await recovery.standings(["intro"])) == 1
