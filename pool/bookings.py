@@ -40,6 +40,7 @@ MAX_ATTEMPTS = 10
 EVENT_SECONDS = 25  # for one event; it must not hold up those behind it for ever
 RETRY_SECONDS = 5  # doubled with each attempt, up to ten minutes
 Counted = Callable[[str, str, str], None]
+_UNREADABLE = BookingEvent("other", "", None, None, None, None, (), None)
 
 
 class Bookings:
@@ -66,7 +67,8 @@ class Bookings:
     async def receive(self, workspace: str, body: bytes, signatures: Sequence[str]) -> str:
         """Takes a signed webhook into the inbox; its event id, the same for a repeat.
 
-        Raises UnknownWorkspace, BadSignature, MalformedJson or LedgerUnavailable.
+        One that cannot be read is kept, too: a sender that is refused stops sending, and what
+        it meant can be looked up. Raises UnknownWorkspace, BadSignature or LedgerUnavailable.
         """
         provider = self._providers.get(workspace)
         if provider is None:
@@ -76,11 +78,15 @@ class Bookings:
         except BadSignature:
             self._counted(workspace, "unknown", "bad-signature")
             raise
-        event = provider.parse_event(body)
+        try:
+            event, outcome = provider.parse_event(body), "received"
+        except MalformedJson as error:
+            event, outcome = _UNREADABLE, "unreadable"
+            log.warning("a signed event cannot be read", workspace=workspace, reason=str(error))
         kept, new = await self._ledger.inbox.add(
             _new_event(workspace, "webhook", event, body, hashlib.sha256(body).hexdigest())
         )
-        self._counted(workspace, _event_label(event), "received" if new else "repeated")
+        self._counted(workspace, _event_label(event), outcome if new else "repeated")
         return kept.id
 
     async def receive_listed(self, workspace: str, event: BookingEvent, body: bytes) -> bool:

@@ -76,8 +76,8 @@ class Metrics:
         )
         self.webhooks = Counter(
             "linkpool_webhooks",
-            "Booking events by outcome: received, repeated, bad-signature, then settled, "
-            "unmatched or ignored",
+            "Booking events by outcome: received, unreadable, repeated, bad-signature, then "
+            "settled, unmatched or ignored",
             ["workspace", "event", "outcome"],
             registry=registry,
         )

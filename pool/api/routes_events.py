@@ -31,10 +31,19 @@ router = APIRouter(prefix="/v1", tags=["events"])
     response_model=ReceivedAnswer,
     responses=problem_answers(400, 401, 404, 408, 413, 503),
 )
+@router.post(
+    "/webhooks/{workspace}/",
+    status_code=202,
+    response_model=ReceivedAnswer,
+    include_in_schema=False,
+)
 async def receive(
     workspace: str, request: Request, service: TheService
 ) -> ReceivedAnswer | Response:
-    """Take in a signed booking event. A repeat is answered the same."""
+    """Take in a signed booking event, with or without a slash behind the address.
+
+    A repeat is answered the same, and so is an event that cannot be read: it is kept.
+    """
     provider = service.parts.providers.get(workspace)
     if provider is not None and not provider.can_verify:
         status, headers, content = problems.render(

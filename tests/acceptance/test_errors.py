@@ -81,15 +81,44 @@ def test_json_that_is_no_object_is_malformed(product: Product, body: bytes) -> N
 
 
 def test_malformed_json_elsewhere(product: Product) -> None:
-    """The framework's routes and webhooks say the same of such a body."""
+    """The framework's routes say the same of such a body."""
     header = {"content-type": "application/json"}
     answer = product.api("PUT", "/v1/meetings/demo", content=b"{", headers=header)
     check(product, answer, 400, "malformed-json")
     answer = product.api("PUT", "/v1/meetings/demo", json=[])
     check(product, answer, 400, "malformed-json")
-    headers = signed(product, b"[]")
-    answer = product.api("POST", "/v1/webhooks/default", key="", content=b"[]", headers=headers)
-    check(product, answer, 400, "malformed-json")
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"event":"\xff"}', b"[" * 10_000])
+def test_a_signed_event_that_cannot_be_read_is_kept(product: Product, body: bytes) -> None:
+    """It is answered 202 like any other, and waits in the inbox as it came; again, too."""
+    kept = product.api(
+        "POST", "/v1/webhooks/default", key="", content=body, headers=signed(product, body)
+    )
+    assert kept.status_code == 202, kept.text
+    event_id = kept.json()["event_id"]
+    [(state, stored)] = wait_until(
+        lambda: product.rows(
+            "SELECT state, body FROM inbox WHERE id = ? AND state != 'pending'", event_id
+        ),
+        what="the event was looked at",
+    )
+    assert (state, stored) == ("ignored", body)
+
+
+def test_a_slash_behind_a_webhook_address_changes_nothing(product: Product) -> None:
+    """An owner who pastes the address with one loses no event."""
+    body = b'{"event":"booking_slashed"}'
+    given = [
+        product.api("POST", url, key="", content=body, headers=signed(product, body))
+        for url in ("/v1/webhooks/default", "/v1/webhooks/default/")
+    ]
+    assert [each.status_code for each in given] == [202, 202]
+    assert given[0].json() == given[1].json()
+    nobody = product.api("POST", "/v1/webhooks/nobody/", key="", content=body)
+    check(product, nobody, 404, "unknown-workspace")
+    unsigned = product.api("POST", "/v1/webhooks/default/", key="", content=body)
+    check(product, unsigned, 401, "bad-signature")
 
 
 @pytest.mark.parametrize(
