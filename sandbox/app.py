@@ -15,6 +15,7 @@ from sandbox import pages
 from sandbox.api import PREFIX, ExternalApi
 from sandbox.control import ControlApi
 from sandbox.core import Sandbox
+from sandbox.guard import ControlGuard
 from sandbox.state import Refused
 from sandbox.visitor import VisitorPages
 
@@ -36,7 +37,7 @@ def build(sandbox: Sandbox) -> ASGIApp:
         exception_handlers={Refused: _refused, HTTPException: _http_exception},
         lifespan=lifespan,
     )
-    return _Counting(app, sandbox)
+    return _Counting(ControlGuard(app, sandbox.config.public_url), sandbox)
 
 
 class _Counting:

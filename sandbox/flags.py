@@ -32,7 +32,8 @@ examples:
 
   python -m sandbox --limit-per-second 20 --limit-retry-after 5 --p-lost 0.01 --seed 7
 
-while it runs (JSON, no key needed, so keep it off open networks):
+while it runs (JSON, no key needed, so keep it off open networks; web pages elsewhere are
+refused, by Host and Origin):
   GET   /_control/state          knobs, counters, webhook deliveries
   GET   /_control/links          every slug and its state (?meeting_sid= &limit=)
   GET   /_control/calls          the last calls for a link, each with time and status
