@@ -7,6 +7,7 @@ comes and goes is told once.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
@@ -78,6 +79,10 @@ class Notice(msgspec.Struct, frozen=True):
         mark = ":red_circle:" if self.started else ":large_green_circle:"
         return {
             "text": f"{mark} linkpool: {_escaped(self.text)}",
+            # A receiver that would look for names and addresses all the same must not.
+            "link_names": False,
+            "unfurl_links": False,
+            "unfurl_media": False,
             "attachments": [
                 {
                     "color": "danger" if self.started else "good",
@@ -110,6 +115,17 @@ def step(
     return (None if told else Standing(True, None)), notice
 
 
+# What receivers make mentions and links of without any brackets: "@here" (Mattermost and
+# others, and Slack where it is set so), "https://…", "www.example.com", "[text](address)".
+_LIVE = re.compile(r"@|:(?=//)|\](?=\()|(?<=\w)\.(?=[^\W\d])")
+_BREAK = "\u200b"  # a space without a width: it ends a name, and nobody sees it
+
+
 def _escaped(text: str) -> str:
-    """Slack's three control characters; the rest is plain text."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    """Return the text as plain text: parts of it are the provider's words.
+
+    Slack's three control characters are escaped, so no `<!channel>` and no `<address|text>`
+    gets through, and what becomes a mention or a link by itself is broken up.
+    """
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _LIVE.sub(lambda found: found[0] + _BREAK, text)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import html
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace as with_
 from typing import Literal
@@ -243,6 +245,31 @@ def test_a_notice_is_as_slack_takes_it() -> None:
         ("About", "demo"),
         ("State", "started"),
     ]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "<!channel> pay now",
+        "<!here|here>",
+        "<@U024BE7LH>",
+        "<https://evil.example|your invoice>",
+        "@here @channel @everyone @all",
+        "see https://evil.example/pay or www.evil.example",
+        "[your invoice](//evil.example)",
+        "mail billing@evil.example",
+        "&lt;!channel&gt;",
+    ],
+)
+def test_the_providers_words_ping_nobody_and_link_nowhere(words: str) -> None:
+    """Whoever writes the provider's error texts cannot speak to a whole channel through us."""
+    reading = alerts.blocked("demo", "meeting demo", Block(words, 0, 0))
+    notice = Notice(reading.kind, words, True, reading.text, 1)
+    text = json.dumps(notice.body(), ensure_ascii=False)
+    assert "<" not in text
+    assert ">" not in text
+    assert re.search(r"@\w|://|\]\(|evil\.\w", text) is None
+    assert text.replace("\u200b", "").count(html.escape(words, quote=False)) == 2, "it is all there"
 
 
 async def test_notices_arrive_in_order_and_once(fake_redis: AnyRedis) -> None:
