@@ -24,6 +24,7 @@ from pool.up.redis_server import (
 )
 from tests.any_redis import SECRET_KEY, AnyRedis
 from tests.fake_redis import FakeRedisServer
+from tests.in_process import InProcess, in_process
 
 pytest.register_assert_rewrite(
     "tests.unit.store_contract", "tests.unit.history_contract", "tests.unit.recovery_contract"
@@ -158,6 +159,19 @@ async def sqlite_ledger(sqlite_url: str) -> AsyncIterator[Ledger]:
     ledger = Ledger.open(sqlite_url)
     yield ledger
     await ledger.close()
+
+
+# -- all of it in this process ---------------------------------------------------------
+
+
+@pytest.fixture
+async def product(
+    request: pytest.FixtureRequest, fake_redis: AnyRedis, sqlite_url: str
+) -> AsyncIterator[InProcess]:
+    """The product on a fake Redis, SQLite and scripted providers; `parametrize` it indirectly
+    with settings where the defaults will not do."""
+    async with in_process(fake_redis, sqlite_url, **getattr(request, "param", {})) as product:
+        yield product
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,174 @@
+"""The whole product in the test's own process: what `compose` makes, on parts that a test holds.
+
+Redis is fakeredis, the ledger is SQLite, the provider is scripted; all else is the product's
+own, wired as it wires itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+from unittest.mock import patch
+
+from pool.api.service import redo_seconds
+from pool.compose import Parts, compose
+from pool.direct import DirectLadder
+from pool.ledger import Ledger
+from pool.links import Link, State
+from pool.meetings import Meeting
+from pool.recorder import from_ms
+from pool.redo import RedoBuffer
+from pool.settings import Settings, Workspace
+from pool.store import Store, keys
+from pool.store.records import Level, payload
+from tests.any_redis import AnyRedis
+from tests.scripted_provider import ScriptedProvider
+from worker.top_up import top_up
+
+# So many requests a second that the budget makes nobody wait.
+UNPACED = 10_000.0
+
+
+@dataclass
+class InProcess:
+    """Parts, and what is behind them."""
+
+    parts: Parts
+    redis: AnyRedis
+    providers: dict[str, ScriptedProvider]
+
+    @property
+    def store(self) -> Store:
+        return self.parts.store
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.parts.ledger
+
+    @property
+    def provider(self) -> ScriptedProvider:
+        """Of the workspace `default`."""
+        return self.providers["default"]
+
+    async def meeting(self, sid: str, *, is_open: bool = True, **settings: Any) -> Meeting:
+        """A meeting as a sweep and a recovery leave it: in the ledger, published, its pool
+        open and empty."""
+        meeting = Meeting(sid, **settings)
+        await self.ledger.meetings.put(meeting)
+        await self.store.published.put([meeting])
+        if is_open:
+            await self.parts.fence.recover(sid, grace_seconds=0.0)
+        return meeting
+
+    async def top_up(self, workspace: str = "default") -> bool:
+        """One run of the task."""
+        return await top_up(self.parts, workspace)
+
+    async def stock(self, sid: str, *slugs: str, made_at_ms: int | None = None) -> None:
+        """Puts links into ledger and pool, the first being the oldest."""
+        level = await self.level(sid)
+        at = level.now_ms if made_at_ms is None else made_at_ms
+        for number, slug in enumerate(slugs):
+            link = Link(
+                slug=slug,
+                url=f"{self.provider.link_url}/{slug}",
+                meeting_sid=sid,
+                state=State.FRESH,
+                source="pool",
+                epoch=level.epoch,
+                created_at=from_ms(at + number),
+            )
+            await self.ledger.links.insert_fresh([link])
+            await self.store.add(sid, level.epoch, [slug], at + number)
+
+    async def claim(self, sid: str, *customers: str) -> list[str]:
+        """Claims one after the other, past the desk; the slugs, empty where there was none."""
+        slugs = []
+        for who in customers:
+            batch = await self.store.claim(sid, [(self.store.names.name(sid, who), payload(who))])
+            claim = batch.answers[0].claim
+            slugs.append(claim.slug if claim else "")
+        return slugs
+
+    async def level(self, sid: str) -> Level:
+        [level] = await self.store.look([sid])
+        return level
+
+    async def pooled(self, sid: str) -> list[str]:
+        """The slugs in the pool, the next to be handed out first."""
+        return await self.store.oldest(sid, 100_000)
+
+    async def states(self, sid: str) -> dict[State, int]:
+        """How many of the meeting's links the ledger has in which state."""
+        return await self.ledger.links.counts_of(sid)
+
+    async def state(self, slug: str) -> State | None:
+        link = await self.ledger.links.get(slug)
+        return link.state if link else None
+
+    async def budget(self, field: str, workspace: str = "default") -> float:
+        """A number that the shared budget keeps; lua/budget.lua names them."""
+        value: Any = await self.redis.bare.hget(keys.budget(workspace), field)
+        return float(value or 0)
+
+    def counted(self, sid: str, outcome: str) -> float:
+        """What linkpool_topup_links_total says."""
+        return self._sample("linkpool_topup_links_total", meeting=sid, outcome=outcome)
+
+    def metric(self, name: str, **labels: str) -> float:
+        return self._sample(name, **labels)
+
+    def ladder(self, *, timeout_seconds: float = 1.0) -> DirectLadder:
+        """The empty-pool ladder of one API process."""
+        return DirectLadder(
+            self.store, self.ledger, self.parts.makers, timeout_seconds=timeout_seconds
+        )
+
+    def redo_buffer(self) -> RedoBuffer:
+        return RedoBuffer(seconds=redo_seconds(self.parts.settings))
+
+    def _sample(self, name: str, **labels: str) -> float:
+        for family in self.parts.metrics.registry.collect():
+            for sample in family.samples:
+                if sample.name == name and sample.labels == labels:
+                    return float(sample.value)
+        return 0.0
+
+
+@asynccontextmanager
+async def in_process(
+    redis: AnyRedis, database_url: str, *workspaces: str, **settings: Any
+) -> AsyncIterator[InProcess]:
+    """Composes the product on this Redis and this ledger; every workspace's provider is scripted.
+
+    Settings are those of `Settings`; the provider's budget is unlimited unless they say so.
+    """
+    named = {
+        name: Workspace.model_validate(
+            {
+                "name": name,
+                "subdomain": "acme" if name == "default" else name,
+                "api_key": "key",
+                "webhook_secret": "a secret of the tests, long enough",
+            }
+        )
+        for name in workspaces or ("default",)
+    }
+    providers = {
+        name: ScriptedProvider(each.link_url, secret="a secret of the tests, long enough")
+        for name, each in named.items()
+    }
+    values: dict[str, Any] = {"provider_rate": UNPACED, "database_url": database_url}
+    made = Settings(workspaces=named, **values | settings)
+
+    def open_provider(workspace: Workspace, **_options: object) -> ScriptedProvider:
+        return providers[workspace.name]
+
+    with (
+        patch("pool.compose.open_provider", open_provider),
+        patch("pool.compose._store", lambda *_: redis.another_store()),
+    ):
+        async with compose(made) as parts:
+            yield InProcess(parts, redis, providers)

@@ -1,0 +1,124 @@
+"""A provider that does what a test says, at the seam of `pool.providers`."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import Counter, defaultdict, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from datetime import datetime
+
+from pool.errors import MeetingRefused, ProviderFailed, Throttled, WorkspaceRefused
+from pool.providers import BookingEvent, NewLink, ProviderMeeting, webhooks
+
+# What one request for a link comes to: an error to raise, the slug it gives, None for a new
+# one, or a function that is awaited while the request is under way and says which of these.
+Answer = Exception | str | None
+Step = Answer | Callable[[], Awaitable[Answer]]
+
+THROTTLED = Throttled("NeetoCal says 429", retry_after_seconds=30.0)
+FAILED = ProviderFailed("NeetoCal says 500", status=500)
+LOST = ProviderFailed("the connection to NeetoCal failed", maybe_made=True)
+MEETING_REFUSED = MeetingRefused("NeetoCal says 404", status=404)
+WORKSPACE_REFUSED = WorkspaceRefused("NeetoCal says 401", status=401)
+
+
+class ScriptedProvider:
+    """Makes a new link at each request, unless the test says otherwise.
+
+    `will` says what a meeting's next requests come to, `always` what all come to that nothing
+    else is said of; `seconds` is how long each takes, and `gate` holds all of them.
+    """
+
+    clock_offset_seconds: float | None = None
+
+    def __init__(
+        self,
+        link_url: str = "https://acme.neetocal.com",
+        *,
+        secret: str = "",
+        ref_field: str | None = None,
+    ) -> None:
+        self.link_url = link_url
+        self.seconds = 0.0
+        self.gate: asyncio.Event | None = None
+        self.asked: list[str] = []  # the meetings, request by request
+        self.made: list[NewLink] = []
+        self.under_way = 0
+        self.most_under_way = 0
+        self.listed: list[ProviderMeeting] = []
+        self.pages: list[list[tuple[BookingEvent, bytes]] | Exception] = []
+        self.bookings_since: list[datetime] = []
+        self.closed = False
+        self._secret = secret
+        self._ref_field = ref_field
+        self._numbers = itertools.count(1)
+        self._next: defaultdict[str, deque[Step]] = defaultdict(deque)
+        self._always: dict[str, Step] = {}
+
+    def will(self, sid: str, *steps: Step) -> None:
+        """What the next requests for links of this meeting come to, one after the other."""
+        self._next[sid].extend(steps)
+
+    def always(self, step: Step, *sids: str) -> None:
+        """What every other request for these meetings comes to; without any, for all."""
+        for sid in sids or ("",):
+            self._always[sid] = step
+
+    def requests(self) -> Counter[str]:
+        """How many links were asked for, by meeting."""
+        return Counter(self.asked)
+
+    # -- the seam ------------------------------------------------------------------
+
+    @property
+    def can_verify(self) -> bool:
+        return bool(self._secret)
+
+    async def create_link(self, meeting_sid: str) -> NewLink:
+        self.asked.append(meeting_sid)
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        try:
+            if self.gate is not None:
+                await self.gate.wait()
+            await asyncio.sleep(self.seconds)
+            step = self._step(meeting_sid)
+            answer = await step() if callable(step) else step
+        finally:
+            self.under_way -= 1
+        if isinstance(answer, Exception):
+            raise answer
+        slug = answer or f"one-off-{next(self._numbers):012x}"
+        self.made.append(NewLink(slug, f"{self.link_url}/{slug}"))
+        return self.made[-1]
+
+    async def meetings(self) -> list[ProviderMeeting]:
+        return self.listed
+
+    async def bookings(
+        self, *, since: datetime, **_further: object
+    ) -> AsyncIterator[list[tuple[BookingEvent, bytes]]]:
+        self.bookings_since.append(since)
+        for page in self.pages:
+            if isinstance(page, Exception):
+                raise page
+            yield page
+
+    def verify(self, body: bytes, signatures: Sequence[str]) -> None:
+        webhooks.verify(self._secret, body, signatures)
+
+    def parse_event(self, body: bytes) -> BookingEvent:
+        return webhooks.parse(body, self._ref_field)
+
+    async def close(self) -> None:
+        self.closed = True
+
+    def list_bookings(self, *pages: Iterable[bytes]) -> None:
+        """What the list of bookings holds, page by page, as bodies in the form of webhooks."""
+        self.pages = [[(self.parse_event(body), body) for body in page] for page in pages]
+
+    def _step(self, sid: str) -> Step:
+        if self._next[sid]:
+            return self._next[sid].popleft()
+        return self._always.get(sid, self._always.get(""))
