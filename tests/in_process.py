@@ -6,7 +6,8 @@ own, wired as it wires itself.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -135,6 +136,13 @@ class InProcess:
                 if sample.name == name and sample.labels == labels:
                     return float(sample.value)
         return 0.0
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Lets others run until this holds; fails after five seconds."""
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - a condition is no event
+            await asyncio.sleep(0.001)
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ from pool.errors import LedgerUnavailable, StoreUnavailable
 from pool.links import Link, State
 from pool.store import keys
 from pool.store.records import Block
-from tests.in_process import InProcess, in_process
+from tests.in_process import InProcess, in_process, until
 from tests.scripted_provider import (
     FAILED,
     LOST,
@@ -448,8 +448,7 @@ async def test_a_cancelled_run_waits_for_what_is_under_way(product: InProcess) -
     await product.meeting("intro", min_fresh=50)
     product.provider.gate = asyncio.Event()
     run = asyncio.create_task(product.top_up())
-    while product.provider.under_way < 3:
-        await asyncio.sleep(0.001)
+    await until(lambda: product.provider.under_way == 3)
     run.cancel()
     await asyncio.sleep(0.01)
     product.provider.gate.set()
