@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +17,7 @@ from pool.ledger.tables import inbox, links
 
 _Events = list[InboxEvent]  # Inbox.list hides the builtin
 _STATE = list(inbox.c.keys()).index("state")
+_FIELDS = len(fields(InboxEvent))
 _ERROR_MAX_CHARACTERS = 1_000
 
 
@@ -38,6 +40,7 @@ class Inbox:
             "booking_sid": _storable(event.booking_sid),
             "meeting_sid": _storable(event.meeting_sid),
             "body": event.body,
+            "marks": event.marks,
             "received_at": event.received_at,
             "state": EventState.PENDING,
             "reason": "",
@@ -252,6 +255,6 @@ def _storable(text: str | None) -> str | None:
 
 
 def _event(row: Row[Any]) -> InboxEvent:
-    values = list(row)
+    values = list(row)[:_FIELDS]
     values[_STATE] = EventState(values[_STATE])
     return InboxEvent(*values)

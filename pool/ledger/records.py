@@ -85,6 +85,7 @@ class NewEvent:
     received_at: datetime
     booking_sid: str | None = None
     meeting_sid: str | None = None
+    marks: bytes | None = None  # of what the body tells; None: they are made later
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,6 +116,8 @@ def _prepare(connection: sqlite3.Connection, _record: object) -> None:
         # one fsync per transaction, which batches make cheap.
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
+        # What is erased leaves the file, instead of staying in its free space.
+        connection.execute("PRAGMA secure_delete=ON")
         connection.execute("PRAGMA temp_store=MEMORY")
         connection.execute("PRAGMA cache_size=-16384")
         _set_write_ahead_log(connection)

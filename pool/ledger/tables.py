@@ -130,8 +130,24 @@ forgotten = Table(
     Column("meeting_sid", Text, nullable=False),
     Column("customer_name", Text, nullable=False),  # the keyed hash that names the binding
     Column("forgotten_at", UtcTime, nullable=False),
+    Column("stage", Text),  # of erasing; see pool.ledger.erased.Stage
 )
+_STAGED = text("stage IS NOT NULL")
 Index(None, forgotten.c.meeting_sid, forgotten.c.slug)
+Index(None, forgotten.c.meeting_sid, forgotten.c.customer_name)
+# What is not erased everywhere yet.
+Index(None, forgotten.c.stage, sqlite_where=_STAGED, postgresql_where=_STAGED)
+
+# By what an event is recognised that tells of a forgotten customer, whenever it comes: keyed
+# hashes, in hex (pool/marks.py). Nothing that can be read is kept of them.
+erased_marks = Table(
+    "erased_marks",
+    metadata,
+    Column("slug", Text, primary_key=True),  # the link they held
+    Column("mark", Text, primary_key=True),
+    Column("erased_at", UtcTime, nullable=False),
+)
+Index(None, erased_marks.c.mark)
 
 inbox = Table(
     "inbox",
@@ -154,6 +170,22 @@ inbox = Table(
     Column("not_before", UtcTime),
     Column("seen", Integer, nullable=False),
     Column("settled_at", UtcTime),
+    # What only the ledger needs: keyed hashes of what the body tells, one behind the other
+    # (pool/marks.py). NULL: not made yet; empty: the body holds nothing personal any more.
+    Column("marks", LargeBinary),
+)
+# Used as they stand by the indexes and by the queries.
+UNMARKED = text("marks IS NULL")
+READABLE = text("length(body) > 0")
+Index(None, inbox.c.id, sqlite_where=UNMARKED, postgresql_where=UNMARKED)
+# Bodies that have been kept for long.
+Index(
+    None,
+    inbox.c.state,
+    inbox.c.received_at,
+    inbox.c.id,
+    sqlite_where=READABLE,
+    postgresql_where=READABLE,
 )
 Index(None, inbox.c.state, inbox.c.received_at)
 Index(None, inbox.c.received_at)
