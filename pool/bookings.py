@@ -30,7 +30,7 @@ from pool.ledger import Ledger
 from pool.ledger.records import ASSIGNED, EventSource, EventState, InboxEvent, NewEvent
 from pool.links import Link, State
 from pool.matching import Match, Matcher, Mismatch
-from pool.providers import BookingEvent, Provider
+from pool.providers import BookingEvent, Provider, Verifier
 from pool.recorder import Recorder, booked_claim
 from pool.store import Store
 
@@ -61,6 +61,7 @@ class Bookings:
         self._providers = providers
         self._counted = counted
         self._matcher = Matcher(ledger, recorder)
+        self._verifier = Verifier()
 
     # -- receiving -----------------------------------------------------------------
 
@@ -68,13 +69,14 @@ class Bookings:
         """Takes a signed webhook into the inbox; its event id, the same for a repeat.
 
         One that cannot be read is kept, too: a sender that is refused stops sending, and what
-        it meant can be looked up. Raises UnknownWorkspace, BadSignature or LedgerUnavailable.
+        it meant can be looked up. Raises UnknownWorkspace, BadSignature, RateLimited or
+        LedgerUnavailable.
         """
         provider = self._providers.get(workspace)
         if provider is None:
             raise UnknownWorkspace("there is no workspace of this name")
         try:
-            provider.verify(body, signatures)
+            await self._verifier.verify(provider, body, signatures)
         except BadSignature:
             self._counted(workspace, "unknown", "bad-signature")
             raise

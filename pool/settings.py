@@ -34,6 +34,7 @@ DEFAULT_WORKSPACE = "default"
 SECRETS = (
     "NEETOCAL_API_KEY",
     "NEETOCAL_WEBHOOK_SECRET",
+    "NEETOCAL_WEBHOOK_SECRET_PREVIOUS",
     "REDIS_URL",
     "BROKER_URL",
     "DATABASE_URL",
@@ -56,6 +57,7 @@ class Workspace(_Frozen):
     subdomain: str = Field(pattern=SUBDOMAIN_PATTERN)
     api_key: SecretStr
     webhook_secret: SecretStr | None = None
+    webhook_secret_previous: SecretStr | None = None  # taken as well, while it is rotated
     base_url: str = ""  # where its API answers; empty: https://{subdomain}.neetocal.com
     link_base_url: str = ""  # what every link's URL begins with; empty: base_url
     ref_field: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.-]{1,64}$")
@@ -117,6 +119,7 @@ class Settings(BaseSettings):
     neetocal_subdomain: str | None = None
     neetocal_api_key: SecretStr | None = None
     neetocal_webhook_secret: SecretStr | None = None
+    neetocal_webhook_secret_previous: SecretStr | None = None
     neetocal_base_url: str = ""
     neetocal_link_base_url: str = ""
     neetocal_ref_field: str | None = None
@@ -244,7 +247,7 @@ def _from_toml(path: Path, env: Mapping[str, str]) -> dict[str, Any]:
         if not isinstance(table, dict):
             raise SettingsError(f"{path}: workspaces.{name}", "must be a table")
         table = dict(table)
-        for secret in ("api_key", "webhook_secret"):
+        for secret in ("api_key", "webhook_secret", "webhook_secret_previous"):
             file = table.pop(f"{secret}_file", None)
             if file is not None:
                 table[secret] = _read_secret(f"{path}: workspaces.{name}.{secret}_file", str(file))
@@ -265,6 +268,7 @@ def _default_workspace(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         "subdomain": values.get("neetocal_subdomain"),
         "api_key": values.get("neetocal_api_key"),
         "webhook_secret": values.get("neetocal_webhook_secret"),
+        "webhook_secret_previous": values.get("neetocal_webhook_secret_previous"),
         "base_url": values.get("neetocal_base_url"),
         "link_base_url": values.get("neetocal_link_base_url"),
         "ref_field": values.get("neetocal_ref_field"),

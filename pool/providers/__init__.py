@@ -13,6 +13,7 @@ from pool.providers.base import (
     ProviderMeeting,
 )
 from pool.providers.neetocal import NeetoCal
+from pool.providers.verifying import Verifier
 from pool.settings import Workspace
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "Observe",
     "Provider",
     "ProviderMeeting",
+    "Verifier",
     "open_provider",
 ]
 

@@ -134,7 +134,13 @@ class NeetoCal:
         if secret is None:
             name = refusals.setting(self._workspace, "webhook_secret")
             raise BadSignature(f"no webhook can be verified; set {name}")
-        webhooks.verify(secret, body, signatures)
+        previous = self._workspace.webhook_secret_previous
+        webhooks.verify(
+            secret,
+            body,
+            signatures,
+            previous=previous.get_secret_value() if previous is not None else None,
+        )
 
     def parse_event(self, body: bytes) -> BookingEvent:
         return webhooks.parse(body, self._workspace.ref_field)

@@ -10,11 +10,12 @@ webhook's secret. Accepted and refused, exactly:
 | not `sha256=` and 64 hex digits, no spaces | any                               | refuse |
 | HMAC of the bytes that arrived             | any bytes                         | accept |
 | the same, hex in upper or mixed case       | any bytes                         | accept |
-| HMAC of the escaped form of those bytes    | UTF-8                             | accept |
+| HMAC of an escaped form of those bytes     | UTF-8                             | accept |
 | HMAC of the same JSON written otherwise    | other spaces, key order, escapes  | refuse |
 
-The escaped form is for a reading that another product of the vendor documents: `<`, `>`,
-`&` and all that is not ASCII written as \\uXXXX before hashing.
+There are two escaped forms. One is for a reading that another product of the vendor documents:
+`<`, `>`, `&` and all that is not ASCII written as \\uXXXX before hashing. The other is how Rails
+writes JSON: `<`, `>`, `&`, U+2028 and U+2029 as \\uXXXX, and other letters as they are.
 
 Payload: the webhook's shape is known only from other people's code, and sister products
 wrap theirs in `{"webhook": …}`; so it is read tolerantly and the raw body is what is kept.
@@ -24,10 +25,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from json.encoder import encode_basestring_ascii
 from typing import Any
 from urllib.parse import unquote
 
@@ -44,7 +45,6 @@ TOKENS_MAX = 500
 DEPTH_MAX = 64
 
 _signature = re.compile(r"sha256=([0-9a-fA-F]{64})")
-_not_ascii = re.compile(r"[^\x00-\x7f]+")
 _run = re.compile(r"[A-Za-z0-9_-]+")
 _TOKEN_MIN_CHARACTERS, _TOKEN_MAX_CHARACTERS = 4, 128
 _unspeakable = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -57,11 +57,30 @@ _KINDS: dict[str, EventKind] = {
 }
 
 
-def verify(secret: str, body: bytes, signatures: Sequence[str]) -> None:
-    """Raise BadSignature unless this is a body that was signed with `secret`.
+def verify(
+    secret: str, body: bytes, signatures: Sequence[str], *, previous: str | None = None
+) -> None:
+    """Raise BadSignature unless this is a body that was signed with one of the two secrets.
 
-    `signatures` are the values of all headers of that name.
+    `signatures` are the values of all headers of that name. The work is that of hashing the
+    body once per reading and secret, whatever it holds; in a thread it lets others run after
+    every few thousand characters.
     """
+    given = signature_of(signatures)
+    secrets = [each.encode() for each in (secret, previous) if each is not None]
+    macs = [hmac.new(each, digestmod=hashlib.sha256) for each in secrets for _ in range(_READINGS)]
+    for chunk in _chunks(body):
+        for number, mac in enumerate(macs):
+            mac.update(chunk[number % _READINGS])
+    # All of them, so that the time tells nothing about which reading or secret fits.
+    if not sum(hmac.compare_digest(given, mac.digest()) for mac in macs):
+        raise BadSignature(
+            f"{SIGNATURE_HEADER} does not fit the body; is the webhook secret the one set there?"
+        )
+
+
+def signature_of(signatures: Sequence[str]) -> bytes:
+    """Return the one signature of a webhook. Raise BadSignature if there is none, or several."""
     if not signatures:
         raise BadSignature(f"the webhook carries no {SIGNATURE_HEADER} header")
     if len(signatures) > 1:
@@ -69,31 +88,65 @@ def verify(secret: str, body: bytes, signatures: Sequence[str]) -> None:
     form = _signature.fullmatch(signatures[0])
     if form is None:
         raise BadSignature(f"{SIGNATURE_HEADER} is not sha256= and 64 hex digits")
-    given = bytes.fromhex(form[1])
-    key = secret.encode()
-    if hmac.compare_digest(given, hmac.digest(key, body, hashlib.sha256)):
-        return
-    escaped = _escaped(body)
-    if escaped is not None and hmac.compare_digest(
-        given, hmac.digest(key, escaped, hashlib.sha256)
-    ):
-        return
-    raise BadSignature(
-        f"{SIGNATURE_HEADER} does not fit the body; is the webhook secret the one set there?"
-    )
+    return bytes.fromhex(form[1])
 
 
-def _escaped(body: bytes) -> bytes | None:
-    """The body with <, >, & and all non-ASCII as \\uXXXX; None if that changes nothing."""
+def _chunks(body: bytes) -> Iterator[tuple[bytes, ...]]:
+    """Cut a body into pieces, each in all its readings."""
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError:
-        return None
+        text = ""
+    if not text or body.translate(None, _NEVER_IN_JSON) != body:
+        # No JSON text, so that there is nothing but its bytes to have been signed.
+        yield (body,) * _READINGS
+        return
+    for start in range(0, len(text), _CHUNK_CHARACTERS):
+        piece = text[start : start + _CHUNK_CHARACTERS]
+        raw = piece.encode()
+        html = _for_html(raw)
+        yield raw, html, html if piece.isascii() else _for_ascii(piece)
+
+
+def _for_html(raw: bytes) -> bytes:
+    """Write what HTML and old JavaScript would misread as \\uXXXX, and leave all other letters."""
     # In JSON these stand inside strings only, so replacing in the text changes nothing else.
-    # json.dumps writes the form wanted here: lower-case hex, surrogate pairs beyond the BMP.
-    escaped = _not_ascii.sub(lambda found: json.dumps(found[0])[1:-1], text)
-    escaped = escaped.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-    return None if escaped == text else escaped.encode("ascii")
+    for plain, escape in _HTML:
+        raw = raw.replace(plain, escape)
+    return raw
+
+
+def _for_ascii(text: str) -> bytes:
+    """Write <, >, & and all that is not ASCII as \\uXXXX."""
+    # The library's one pass writes the form wanted here: lower-case hex, surrogate pairs beyond
+    # the BMP. What it escapes of ASCII is put back. Every escape begins with a backslash, and
+    # only that of the backslash ends with one, so replacing from the left meets whole escapes.
+    escaped = encode_basestring_ascii(text)[1:-1].encode("ascii")
+    for plain, escape in _ESCAPED_TOO:
+        if plain in text:
+            escaped = escaped.replace(escape, b"\xff" if plain == "\\" else plain.encode())
+    return _for_html(escaped).replace(b"\xff", b"\\")
+
+
+_READINGS = 3
+_HTML = [
+    (b"<", b"\\u003c"),
+    (b">", b"\\u003e"),
+    (b"&", b"\\u0026"),
+    ("\u2028".encode(), b"\\u2028"),
+    ("\u2029".encode(), b"\\u2029"),
+]
+_ESCAPED_TOO = [
+    ("\\", b"\\\\"),  # first
+    ('"', b'\\"'),
+    ("\n", b"\\n"),
+    ("\r", b"\\r"),
+    ("\t", b"\\t"),
+    ("\x7f", b"\\u007f"),
+]
+# JSON has no control characters but these three, as spaces.
+_NEVER_IN_JSON = bytes(set(range(0x20)) - set(b"\t\n\r"))
+_CHUNK_CHARACTERS = 8 * 1024
 
 
 def decode(body: bytes) -> dict[str, Any]:

@@ -17,6 +17,7 @@ PLAIN = b'{"event":"trial","booking":{"sid":"b1"}}'
 RAW = '{"event":"trial","booking":{"name":"Zoë <&> 🎉"}}'.encode()
 ESCAPED = b'{"event":"trial","booking":{"name":"Zo\\u00eb \\u003c\\u0026\\u003e \\ud83c\\udf89"}}'
 HALF = RAW.replace(b"<&>", b"\\u003c\\u0026\\u003e")
+FOR_HTML = '{"event":"trial","booking":{"name":"Zoë \\u003c\\u0026\\u003e 🎉"}}'.encode()
 SPACED = json.dumps(json.loads(PLAIN)).encode()
 REORDERED = b'{"booking":{"sid":"b1"},"event":"trial"}'
 NOT_UTF8 = b'{"event":"\xff<"}'
@@ -43,6 +44,7 @@ TABLE: dict[str, Row] = {
     "raw body, hashed escaped": (RAW, [sign(ESCAPED)], TAKEN),
     "escaped body, hashed escaped": (ESCAPED, [sign(ESCAPED)], TAKEN),
     "partly escaped body, hashed escaped": (HALF, [sign(ESCAPED)], TAKEN),
+    "raw body, hashed escaped for HTML": (RAW, [sign(FOR_HTML)], TAKEN),
     "spaces before, which HTTP does not count": (PLAIN, [b" \t " + GOOD], TAKEN),
     "signed, but not UTF-8": (NOT_UTF8, [sign(NOT_UTF8)], TAKEN),
     "signed, but empty": (b"", [sign(b"")], TAKEN),
@@ -79,6 +81,8 @@ TABLE: dict[str, Row] = {
         [sign(ESCAPED.replace(b"\\u00eb", b"\\u00EB"))],
         REFUSED,
     ),
+    "all but < escaped": (RAW, [sign(ESCAPED.replace(b"\\u003c", b"<"))], REFUSED),
+    "escaped body, hashed for HTML": (ESCAPED, [sign(FOR_HTML)], REFUSED),
     "escaped body, hashed raw": (ESCAPED, [sign(RAW)], REFUSED),
     "no JSON and no signature": (b"nonsense", [], REFUSED),
     "a NUL in the header": (PLAIN, [GOOD + b"\x00"], NO_HTTP),

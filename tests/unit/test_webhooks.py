@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import hmac
 import json
+import threading
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,10 +17,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pool.errors import BadSignature, MalformedJson
+from pool.errors import BadSignature, MalformedJson, RateLimited
 from pool.links import is_slug
-from pool.providers import webhooks
+from pool.providers import Verifier, webhooks
 from pool.providers.base import BookingEvent
+from pool.providers.verifying import AT_ONCE_BYTES, WAITING
 
 SECRET = "secret-of-the-webhook"
 SLUG = "one-off-c5530bc7c9ab"
@@ -35,6 +39,10 @@ ESCAPED = (
 )
 SHOUTED = ESCAPED.replace(b"\\u00eb", b"\\u00EB")
 HALF = RAW.replace(b"<&>", b"\\u003c\\u0026\\u003e")
+# As Rails writes it: what HTML would misread is escaped, other letters are left.
+FOR_HTML = (
+    '{"event":"booking_created","booking":{"name":"Zoë \\u003c\\u0026\\u003e 🎉 \\u2028"}}'
+).encode()
 RESERIALISED = json.dumps(json.loads(PLAIN)).encode()
 REORDERED = b'{"booking":{"sid":"b1"},"event":"booking_created"}'
 NOT_UTF8 = b'{"event":"\xff<"}'
@@ -48,6 +56,9 @@ ACCEPTED = {
     "raw body, hashed escaped": (RAW, sign(ESCAPED)),
     "escaped body, hashed escaped": (ESCAPED, sign(ESCAPED)),
     "partly escaped body, hashed escaped": (HALF, sign(ESCAPED)),
+    "raw body, hashed escaped for HTML": (RAW, sign(FOR_HTML)),
+    "escaped for HTML, hashed escaped for HTML": (FOR_HTML, sign(FOR_HTML)),
+    "escaped for HTML, hashed escaped": (FOR_HTML, sign(ESCAPED)),
     "bytes that are not UTF-8": (NOT_UTF8, sign(NOT_UTF8)),
     "an empty body": (b"", sign(b"")),
 }
@@ -73,6 +84,11 @@ REFUSED = {
     "a lone surrogate": (PLAIN, ["sha256=" + "\ud800" * 64]),
     "written again with spaces": (PLAIN, [sign(RESERIALISED)]),
     "written again in another order": (PLAIN, [sign(REORDERED)]),
+    "only <, > and & escaped": (RAW, [sign(HALF)]),
+    "all but <, > and & escaped": (RAW, [sign(ESCAPED.replace(b"\\u003c", b"<"))]),
+    "escaped for HTML, hashed raw": (FOR_HTML, [sign(RAW)]),
+    "escaped, hashed escaped for HTML": (ESCAPED, [sign(FOR_HTML)]),
+    "control characters, hashed escaped": (b'"\x01<"', [sign(b'"\x01\\u003c"')]),
     "escaped with hex in capitals": (RAW, [sign(SHOUTED)]),
     "escaped body, hashed raw": (ESCAPED, [sign(RAW)]),
     "not UTF-8, hashed with replacement": (NOT_UTF8, [sign(b'{"event":"\\ufffd\\u003c"}')]),
@@ -113,6 +129,90 @@ def test_escaping_is_what_json_itself_would_write(text: str) -> None:
     for each in "<>&":
         ascii_only = ascii_only.replace(each, f"\\u{ord(each):04x}")
     webhooks.verify(SECRET, raw, [sign(ascii_only.encode())])
+
+
+@given(st.text())
+def test_the_readings_are_those_of_the_whole_text(text: str) -> None:
+    """However long it is, and wherever it is cut to be read piece by piece."""
+    text = "".join(each for each in text if each >= " " or each in "\t\n\r")
+    text = text.encode("utf-8", "ignore").decode() * 3
+    html = ascii_only = text
+    for each in "<>&\u2028\u2029":
+        html = html.replace(each, f"\\u{ord(each):04x}")
+    ascii_only = "".join(each if each < "\x80" else json.dumps(each)[1:-1] for each in html)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(webhooks, "_CHUNK_CHARACTERS", 7)
+        for reading in (text, html, ascii_only):
+            webhooks.verify(SECRET, text.encode(), [sign(reading.encode())])
+
+
+def test_a_secret_and_the_one_before_it_are_both_taken() -> None:
+    """While it is rotated, and no longer."""
+    for body, signed in ((RAW, RAW), (RAW, ESCAPED), (RAW, FOR_HTML)):
+        webhooks.verify("new", body, [sign(signed, "old")], previous="old")
+        webhooks.verify("new", body, [sign(signed, "new")], previous="old")
+        with pytest.raises(BadSignature):
+            webhooks.verify("new", body, [sign(signed, "old")])
+        with pytest.raises(BadSignature):
+            webhooks.verify("new", body, [sign(signed, "older")], previous="old")
+
+
+@pytest.mark.parametrize("unit", ["éa", '"é', "🎉<", "\u2028a", '\\"', "é\\"])
+def test_no_body_costs_more_than_hashing_it_a_few_times(unit: str) -> None:
+    """Whatever letters a stranger fills it with: no step is taken letter by letter."""
+    body = (unit * 300_000).encode()[: 256 * 1024].decode("utf-8", "ignore").encode()
+
+    def seconds(work: Any) -> float:
+        taken = []
+        for _ in range(5):
+            started = time.perf_counter()
+            work()
+            taken.append(time.perf_counter() - started)
+        return min(taken)
+
+    def verify() -> None:
+        with contextlib.suppress(BadSignature):
+            webhooks.verify(SECRET, body, [sign(b"x")])
+
+    # Its readings are up to six times as long as it is; a step per letter took 1,000 times.
+    assert seconds(verify) < 120 * seconds(lambda: hashlib.sha256(body).digest())
+
+
+class Slow:
+    """A provider that notes where it verified."""
+
+    def __init__(self) -> None:
+        self.threads: list[int] = []
+
+    def verify(self, body: bytes, signatures: Sequence[str]) -> None:
+        self.threads.append(threading.get_ident())
+        webhooks.verify(SECRET, body, signatures)
+
+
+@pytest.mark.parametrize("size", [AT_ONCE_BYTES, AT_ONCE_BYTES + 1, 256 * 1024])
+async def test_large_bodies_are_verified_beside_the_loop(size: int) -> None:
+    """Signed or not; small ones are not worth the way."""
+    provider, verifier, body = Slow(), Verifier(), b"x" * size
+    await verifier.verify(provider, body, [sign(body)])  # type: ignore[arg-type]
+    with pytest.raises(BadSignature):
+        await verifier.verify(provider, body, [sign(b"y")])  # type: ignore[arg-type]
+    beside = threading.get_ident() not in provider.threads
+    assert len(provider.threads) == 2
+    assert beside == (size > AT_ONCE_BYTES)
+
+
+async def test_few_large_bodies_wait_at_once() -> None:
+    """They are kept in memory meanwhile; a sender of more is asked to come again."""
+    provider, verifier, body = Slow(), Verifier(), b"x" * 64 * 1024
+    outcomes = await asyncio.gather(
+        *(
+            verifier.verify(provider, body, [sign(body)])  # type: ignore[arg-type]
+            for _ in range(WAITING + 5)
+        ),
+        return_exceptions=True,
+    )
+    assert [type(each) for each in outcomes].count(RateLimited) == 5
+    await verifier.verify(provider, body, [sign(body)])  # type: ignore[arg-type]
 
 
 # -- parsing --------------------------------------------------------------------------

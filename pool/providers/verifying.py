@@ -1,0 +1,40 @@
+"""Large webhooks are verified beside the event loop, one at a time.
+
+Whoever knows the address of a webhook may send 256 KiB that nobody signed. To find that out
+takes some milliseconds, in which no claim is to wait; and it takes one core at most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from pool.errors import RateLimited
+from pool.providers.base import Provider
+
+AT_ONCE_BYTES = 8 * 1024  # what real ones have; verified in about the time a thread would cost
+WAITING = 64  # 16 MiB of bodies; beyond them a sender is asked to come again
+
+
+class Verifier:
+    """Verifies webhooks for one process."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="verify")
+        self._waiting = 0
+
+    async def verify(self, provider: Provider, body: bytes, signatures: Sequence[str]) -> None:
+        """Return if the webhook is signed. Raise BadSignature, or RateLimited if many wait."""
+        if len(body) <= AT_ONCE_BYTES:
+            provider.verify(body, signatures)
+            return
+        if self._waiting >= WAITING:
+            raise RateLimited("too many large webhooks have arrived at once")
+        self._waiting += 1
+        try:
+            await asyncio.get_running_loop().run_in_executor(
+                self._thread, provider.verify, body, signatures
+            )
+        finally:
+            self._waiting -= 1
