@@ -26,6 +26,9 @@ def main(role: str) -> int:
         from celery.signals import setup_logging
 
         from worker.app import make_app
+        from worker.imports import keep_current_directory_out
+
+        keep_current_directory_out()
 
         # Whoever listens here sets up logging: Celery leaves it as it is.
         setup_logging.connect(_logging_is_set_up)

@@ -24,6 +24,7 @@ from pool.cli.common import (
 from pool.errors import LinkpoolError, SettingsError
 from pool.logs import configure_logging
 from pool.settings import PREFIX, Settings
+from pool.up.modules import become, safe_environ
 
 app = typer.Typer(
     name="linkpool",
@@ -114,14 +115,14 @@ def api(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
 def worker(data_dir: DataDir = None) -> None:
     """Run a Celery worker: top-up, recording, settling, recovery."""
     _for_part(data_dir)
-    os.execv(sys.executable, [sys.executable, "-m", "worker", "worker"])  # noqa: S606
+    become("worker", "worker")
 
 
 @app.command()
 def beat(data_dir: DataDir = None) -> None:
     """Run the scheduler that asks workers to sweep. Two of them do no harm."""
     _for_part(data_dir)
-    os.execv(sys.executable, [sys.executable, "-m", "worker", "beat"])  # noqa: S606
+    become("worker", "beat")
 
 
 @app.command(
@@ -130,7 +131,7 @@ def beat(data_dir: DataDir = None) -> None:
 )
 def sandbox(context: typer.Context) -> None:
     """Run a local NeetoCal to try things against; `linkpool sandbox --help` has its flags."""
-    os.execv(sys.executable, [sys.executable, "-m", "sandbox", *context.args])  # noqa: S606
+    become("sandbox", *context.args)
 
 
 @app.command()
@@ -184,6 +185,8 @@ def _for_part(data_dir: Path | None, host: str | None = None, port: int | None =
         fail(str(error), WRONG_USAGE)
     os.environ[f"{PREFIX}DATA_DIR"] = str(settings.data_dir.absolute())
     os.environ[f"{PREFIX}HOST"], os.environ[f"{PREFIX}PORT"] = settings.host, str(settings.port)
+    # Several API processes are interpreters of their own, which the server starts.
+    os.environ.update(safe_environ(os.environ))
     return settings
 
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from pydantic import SecretStr
 
-import pool
 from pool.settings import PREFIX, SECRETS, Settings
 from pool.settings import load as load_settings
 from pool.up import ports
@@ -23,15 +20,12 @@ from pool.up.data_dir import (
     SANDBOX_STATE,
     DataDirectory,
 )
+from pool.up.modules import module, safe_environ
 from pool.up.redis_server import find_redis_server, redis_url, write_redis_config
 
 REDIS, SANDBOX, API, WORKER, BEAT = "redis", "sandbox", "api", "worker", "beat"
 _SANDBOX_SUBDOMAIN = "sandbox"
 _SANDBOX_REF_FIELD = "ref"
-
-
-def _module(*words: str) -> tuple[str, ...]:
-    return (sys.executable, "-m", *words)
 
 
 @dataclass(frozen=True)
@@ -41,10 +35,10 @@ class Commands:
     Past the command line's own module, whose imports would cost each part half a second.
     """
 
-    api: tuple[str, ...] = field(default_factory=lambda: _module("pool.api"))
-    worker: tuple[str, ...] = field(default_factory=lambda: _module("worker", "worker"))
-    beat: tuple[str, ...] = field(default_factory=lambda: _module("worker", "beat"))
-    sandbox: tuple[str, ...] = field(default_factory=lambda: _module("sandbox"))
+    api: tuple[str, ...] = field(default_factory=lambda: module("pool.api"))
+    worker: tuple[str, ...] = field(default_factory=lambda: module("worker", "worker"))
+    beat: tuple[str, ...] = field(default_factory=lambda: module("worker", "beat"))
+    sandbox: tuple[str, ...] = field(default_factory=lambda: module("sandbox"))
 
 
 @dataclass(frozen=True)
@@ -167,11 +161,5 @@ def _inherited(settings: Settings, data: DataDirectory) -> dict[str, str]:
         environ[f"{PREFIX}ADMIN_KEY"] = data.admin_key()
     if settings.secret_key is None:
         environ[f"{PREFIX}SECRET_KEY"] = data.secret_key()
-    # The parts run in the directory `up` was started in, for linkpool.toml; what lies there
-    # must not be imported in place of a module.
-    environ["PYTHONSAFEPATH"] = "1"
-    root = Path(pool.__file__).absolute().parent.parent
-    if root.name not in ("site-packages", "dist-packages"):
-        kept = environ.get("PYTHONPATH")
-        environ["PYTHONPATH"] = f"{root}{os.pathsep}{kept}" if kept else str(root)
-    return environ
+    # The parts run in the directory `up` was started in, for linkpool.toml.
+    return safe_environ(environ)

@@ -19,6 +19,7 @@ from typing import Any, cast
 from pool.errors import LinkpoolError, SettingsError
 from pool.up import leash
 from pool.up.data_dir import LOGS, PARTS_LOCK, SUPERVISOR_CONFIG, DataDirectory
+from pool.up.modules import module
 from pool.up.parts import Part
 
 OUTPUT = "supervisord-output"  # the name of the log of what it prints itself
@@ -107,8 +108,8 @@ class Supervisord:
         """Start it; returns at once."""
         self._socket = self._data.socket  # its directory may be gone since the last close
         self._socket.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "supervisor.supervisord"]
-        command += ["-n", "-c", str(self._data.file(SUPERVISOR_CONFIG))]
+        command = [*module("supervisor.supervisord"), "-n"]
+        command += ["-c", str(self._data.file(SUPERVISOR_CONFIG))]
         lock = str(self._data.file(PARTS_LOCK))
         with self._data.log(OUTPUT).open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603 - our own command
