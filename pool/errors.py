@@ -8,8 +8,8 @@ LinkpoolError
 ├── LedgerError                the SQL database
 │   └── LedgerUnavailable      cannot be reached, or locked for too long
 ├── ProviderError              the scheduling provider; says whether a link may have been made
-│   ├── WorkspaceRefused       401, 403: the API key is not accepted
-│   ├── MeetingRefused         400, 404, 422: this meeting makes no links
+│   ├── WorkspaceRefused       401: the API key is not accepted
+│   ├── MeetingRefused         400, 403, 404, 422: this meeting makes no links
 │   ├── Throttled              429
 │   ├── ProviderFailed         5xx, time-out, broken connection
 │   └── BadAnswer              an answer that is not what the provider documents
@@ -112,13 +112,13 @@ class ProviderError(LinkpoolError):
 
 
 class WorkspaceRefused(ProviderError):
-    """401 or 403: the workspace's API key is not accepted."""
+    """401, or 403 to a list: the workspace's API key is not accepted."""
 
     outcome = "refused"
 
 
 class MeetingRefused(ProviderError):
-    """400, 404 or 422: this meeting does not exist there or makes no links."""
+    """400, 403, 404 or 422: this meeting does not exist there or makes no links."""
 
     outcome = "refused"
 

@@ -7,7 +7,6 @@ and refusals, the other heeds at once.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable
 
 import structlog
@@ -21,12 +20,9 @@ from pool.errors import (
 from pool.providers import NewLink, Provider
 from pool.store import Store
 from pool.store.records import Block
+from pool.troubles import Blame, Troubles, kind_of
 
 log = structlog.get_logger()
-
-# So many failures in a row are no bad luck any more: the provider is down, or its answers
-# will never do (a wrong link base, say). From then on it is probed.
-FAILURES_TO_BLOCK = 8
 
 
 class LinkMaker:
@@ -44,12 +40,12 @@ class LinkMaker:
     ) -> None:
         self.workspace = workspace
         self.provider = provider
+        self.troubles = Troubles()
+        self.workspace_blocks = 0  # how often this process has blocked the workspace
         self._store = store
         self._first_rate = first_rate
         self._probe_seconds = probe_seconds
         self._counted = counted
-        self._failures = 0  # in a row
-        self._repeats: Counter[str] = Counter()  # of each meeting, in a row
 
     async def wait_turn(self, *, within_seconds: float) -> bool:
         """Sleeps until the budget allows one more request; False if not within that time."""
@@ -71,52 +67,77 @@ class LinkMaker:
             return None
         return await self.make_now(sid)
 
-    async def make_now(self, sid: str) -> NewLink:
-        """A new link, for whoever has waited their turn. Raises ProviderError."""
+    async def make_now(
+        self, sid: str, *, meetings: int | None = None, probe: bool = False
+    ) -> NewLink:
+        """A new link, for a caller who has waited their turn. Raises ProviderError.
+
+        `meetings` is how many this workspace has, from a caller who asks for all of them: the
+        workspace may then be blocked for what several of them meet. `probe`: the meeting is
+        blocked, and this finds out whether it still has to be.
+        """
         try:
             link = await self.provider.create_link(sid)
         except ProviderError as error:
             self._counted(sid, error.outcome)
             if error.maybe_made:
                 self._counted(sid, "lost")
-            await self._learn(sid, error)
+            await self._learn(sid, error, meetings, probe)
             raise
-        self._failures = 0
         await self._store.budget.report(self.workspace, "ok", first_rate=self._first_rate)
         return link
 
     async def received(self, sid: str, *, is_new: bool) -> None:
-        """Whether the ledger took the link that was made: a provider that does nothing but
-        repeat itself is probed, not hammered."""
-        self._repeats[sid] = 0 if is_new else self._repeats[sid] + 1
-        if self._repeats[sid] >= FAILURES_TO_BLOCK:
-            reason = "the provider gives links that it gave before"
-            log.error("meeting blocked", meeting=sid, reason=reason)
-            await self._store.blocks.put(sid, await self._block(reason))
-
-    async def _block(self, reason: str) -> Block:
-        now_ms = await self._store.now_ms()
-        return Block(reason, now_ms, now_ms).put_off(now_ms, self._probe_seconds)
-
-    async def _learn(self, sid: str, error: ProviderError) -> None:
-        if isinstance(error, Throttled):
-            await self._store.budget.report(
-                self.workspace,
-                "throttled",
-                first_rate=self._first_rate,
-                retry_after_seconds=error.retry_after_seconds,
-            )
+        """Takes note of whether the ledger took the link that was made: a provider that does
+        nothing but repeat itself is probed, not hammered."""
+        if is_new:
+            self.troubles.worked(sid)
             return
-        block = await self._block(str(error))
+        blame = self.troubles.failed(sid, "repeated", final=False, meetings=None)
+        if blame is Blame.MEETING:
+            await self._block_meeting(
+                sid, "the provider gives links that it gave before", "repeated"
+            )
+
+    async def _block(self, reason: str, kind: str) -> Block:
+        now_ms = await self._store.now_ms()
+        return Block(reason, now_ms, now_ms, kind).put_off(now_ms, self._probe_seconds)
+
+    async def _block_meeting(self, sid: str, reason: str, kind: str) -> None:
+        log.error("meeting blocked", meeting=sid, reason=reason)
+        await self._store.blocks.put(sid, await self._block(reason, kind))
+
+    async def _block_workspace(self, reason: str, kind: str) -> None:
+        log.error("workspace blocked", workspace=self.workspace, reason=reason)
+        self.workspace_blocks += 1
+        await self._store.blocks.put_workspace(self.workspace, await self._block(reason, kind))
+
+    async def _learn(
+        self, sid: str, error: ProviderError, meetings: int | None, probe: bool
+    ) -> None:
+        kind, reason = kind_of(error), str(error)
         if isinstance(error, WorkspaceRefused):
-            log.error("workspace blocked", workspace=self.workspace, reason=str(error))
-            await self._store.blocks.put_workspace(self.workspace, block)
-        elif isinstance(error, MeetingRefused):
-            log.error("meeting blocked", meeting=sid, reason=str(error))
-            await self._store.blocks.put(sid, block)
-        else:
-            self._failures += 1
+            await self._block_workspace(reason, kind)
+            return
+        if isinstance(error, Throttled):
+            blame = self.troubles.throttled(sid)
+            if blame is Blame.MEETING:
+                # Not the pace's fault, so the pace of the others stays as it is.
+                await self._block_meeting(sid, f"{reason}, for this meeting alone", kind)
+            else:
+                await self._store.budget.report(
+                    self.workspace,
+                    "throttled",
+                    first_rate=self._first_rate,
+                    retry_after_seconds=error.retry_after_seconds,
+                )
+            return
+        refused = isinstance(error, MeetingRefused)
+        blame = self.troubles.failed(sid, kind, final=refused, meetings=meetings, probe=probe)
+        if not refused and not self.troubles.is_own(sid):
+            # Failures in a row rest the budget; those of one meeting alone rest that meeting.
             await self._store.budget.report(self.workspace, "failed", first_rate=self._first_rate)
-            if self._failures >= FAILURES_TO_BLOCK:
-                log.error("workspace blocked", workspace=self.workspace, reason=str(error))
-                await self._store.blocks.put_workspace(self.workspace, block)
+        if blame is Blame.WORKSPACE:
+            await self._block_workspace(f"{reason} (so for several meetings)", kind)
+        elif blame is Blame.MEETING:
+            await self._block_meeting(sid, reason, kind)

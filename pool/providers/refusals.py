@@ -8,12 +8,15 @@ Source: https://apidocs.neetocal.com (response codes); the forms of the explanat
 | undocumented 2xx | BadAnswer, maybe made      | BadAnswer        |
 | 3xx, other 4xx   | BadAnswer                  | BadAnswer        |
 | 400, 404, 422    | MeetingRefused             | BadAnswer        |
-| 401, 403         | WorkspaceRefused           | WorkspaceRefused |
+| 401              | WorkspaceRefused           | WorkspaceRefused |
+| 403              | MeetingRefused             | WorkspaceRefused |
 | 408              | ProviderFailed             | ProviderFailed   |
 | 429              | Throttled                  | Throttled        |
 | 5xx              | ProviderFailed, maybe made | ProviderFailed   |
 
-A redirect counts as not made: it is what a front door says before the API has done anything.
+A key may be good for some meetings and not for others, so 403 for a link says something about
+that meeting alone. A redirect counts as not made: it is what a front door says before the API
+has done anything.
 """
 
 from __future__ import annotations
@@ -75,8 +78,10 @@ def error_of(
             status=status,
         )
     if status == 403:
-        return WorkspaceRefused(
-            f"NeetoCal denies this API key the call ({said}); give the key access there "
+        denied = MeetingRefused if creating else WorkspaceRefused
+        what = f"links of meeting {meeting_sid}" if creating else "the call"
+        return denied(
+            f"NeetoCal denies this API key {what} ({said}); give the key access there "
             f"or set {setting(workspace, 'api_key')} to one that has it",
             status=status,
         )

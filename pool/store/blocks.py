@@ -22,6 +22,10 @@ class Blocks:
         """Sets or lifts a meeting's block. Raises StoreUnavailable, as all of these."""
         await self._put(keys.block(sid), block)
 
+    async def of(self, sid: str) -> Block | None:
+        """The meeting's block, if there is one."""
+        return await self._get(keys.block(sid))
+
     async def put_workspace(self, workspace: str, block: Block | None) -> None:
         """Sets or lifts a workspace's block."""
         await self._put(keys.workspace_block(workspace), block)

@@ -85,6 +85,8 @@ class Block(msgspec.Struct, frozen=True):
     reason: str
     since_ms: int
     probe_at_ms: int
+    kind: str = ""  # refusals of one kind are alike: pool.troubles.kind_of
+    probes: int = 0  # made so far
 
     def is_probe_due(self, now_ms: int, probe_seconds: float) -> bool:
         """Whether the provider may be asked once. A time further away than any that is ever
@@ -92,8 +94,12 @@ class Block(msgspec.Struct, frozen=True):
         return not now_ms < self.probe_at_ms <= now_ms + probe_seconds * 1000
 
     def put_off(self, now_ms: int, probe_seconds: float) -> Block:
-        """The same block, with its next probe put off: whoever writes it takes the probe."""
-        return Block(self.reason, self.since_ms, now_ms + int(probe_seconds * 1000))
+        """The same block, with its next probe put off."""
+        return msgspec.structs.replace(self, probe_at_ms=now_ms + int(probe_seconds * 1000))
+
+    def probed(self, now_ms: int, probe_seconds: float) -> Block:
+        """As `put_off`, for a caller who takes the probe that is due."""
+        return msgspec.structs.replace(self.put_off(now_ms, probe_seconds), probes=self.probes + 1)
 
 
 class StreamedClaim(msgspec.Struct, frozen=True, gc=False):

@@ -203,7 +203,7 @@ STATUSES = [
     (400, MeetingRefused, False),
     (401, WorkspaceRefused, False),
     (402, BadAnswer, False),
-    (403, WorkspaceRefused, False),
+    (403, MeetingRefused, False),
     (404, MeetingRefused, False),
     (405, BadAnswer, False),
     (408, ProviderFailed, False),

@@ -1,0 +1,145 @@
+"""Who is to blame when the provider gives no link: one meeting, or its whole workspace. No I/O.
+
+A refusal or a lasting failure is first its meeting's own affair: the neighbours go on. The
+workspace is blamed where the API key is refused, or where several meetings that were well
+until then fail in the same way, and they are more than half of those that were tried lately.
+Meetings that are blocked already and only probed say nothing about their workspace, and
+neither do links made on the spot: those are asked for where pools are empty, which is where
+something is wrong. So only top-up, which knows how many meetings there are, may blame it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from pool.errors import MeetingRefused, ProviderError, Throttled, WorkspaceRefused
+
+# So many failures in a row are no bad luck any more: the provider is down, or its answers
+# will never do (the same slug again and again, say) ...
+FAILURES_TO_BLOCK = 8
+# ... and fewer are enough while the neighbours get links: it is not the provider that is down.
+OWN_FAILURES_TO_BLOCK = 3
+SUSPECT_FAILURES = 2  # in a row: from then on the meeting is tried one link at a time
+OTHERS_LINKS = 3  # since the first of the failures
+OTHERS_LINKS_UNTHROTTLED = 10  # the same for 429s, which chance and pace bring, too
+ALIKE_TO_BLOCK = 3  # meetings that fail in the same way
+TRIED_LATELY = 10  # meetings, of which those have to be more than half
+
+
+class Blame(Enum):
+    """Whom a failure is put down to."""
+
+    NOBODY = auto()  # it may have been chance
+    MEETING = auto()
+    WORKSPACE = auto()
+
+
+@dataclass(slots=True)
+class _Streak:
+    """What went wrong for one meeting since it last got a link."""
+
+    links: int  # of all meetings, when it began
+    failures: int = 0
+    throttled: int = 0  # 429s in a row
+    links_unthrottled: int = 0  # of all meetings, when those began
+    others_throttled: int = 0  # 429s of meetings that are well otherwise, when those began
+    blamed: bool = False
+
+
+class Troubles:
+    """What one process has seen of the meetings of one workspace."""
+
+    def __init__(self) -> None:
+        self._streaks: dict[str, _Streak] = {}
+        self._well: set[str] = set()  # got a link when they were last tried
+        self._lately: OrderedDict[str, str] = OrderedDict()  # newest last; "" is a link
+        self._links = 0
+        self._throttled_though_well = 0
+
+    def worked(self, sid: str) -> None:
+        """Takes note of a link that is new."""
+        self._links += 1
+        self._streaks.pop(sid, None)
+        self._well.add(sid)
+        self._note(sid, "")
+
+    def failed(
+        self, sid: str, kind: str, *, final: bool, meetings: int | None, probe: bool = False
+    ) -> Blame:
+        """Whom this failure is put down to. `final`: asking again would not help.
+
+        `meetings` is how many the workspace has; None if it may not be blamed.
+        """
+        self._well.discard(sid)
+        streak = self._streak(sid)
+        streak.failures += 1
+        if meetings is not None and not probe:
+            self._note(sid, kind)
+            if self._is_common(kind, meetings):
+                self._lately.clear()  # once it is lifted, the evidence is to be gathered anew
+                return Blame.WORKSPACE
+        enough = OWN_FAILURES_TO_BLOCK if self.is_own(sid) else FAILURES_TO_BLOCK
+        if final or streak.failures >= enough:
+            streak.blamed = True
+            return Blame.MEETING
+        return Blame.NOBODY
+
+    def throttled(self, sid: str) -> Blame:
+        """Whom a 429 is put down to: the pace, unless this meeting alone gets nothing else."""
+        streak = self._streak(sid)
+        if sid in self._well:
+            self._well.discard(sid)
+            self._throttled_though_well += 1
+        if not streak.throttled or streak.others_throttled != self._throttled_though_well:
+            streak.throttled = 0
+            streak.links_unthrottled = self._links
+            streak.others_throttled = self._throttled_though_well
+        streak.throttled += 1
+        others = self._links - streak.links_unthrottled
+        if streak.throttled < OWN_FAILURES_TO_BLOCK or others < OTHERS_LINKS_UNTHROTTLED:
+            return Blame.NOBODY
+        streak.blamed = True
+        return Blame.MEETING
+
+    def is_own(self, sid: str) -> bool:
+        """Whether the others got links since this meeting began to fail."""
+        streak = self._streaks.get(sid)
+        return streak is not None and self._links - streak.links >= OTHERS_LINKS
+
+    def is_suspect(self, sid: str) -> bool:
+        """Whether the meeting got no link when it was tried lately, more than once."""
+        streak = self._streaks.get(sid)
+        if streak is None:
+            return False
+        return streak.blamed or max(streak.failures, streak.throttled) >= SUSPECT_FAILURES
+
+    def is_blamed(self, sid: str) -> bool:
+        """Whether a failure was put down to the meeting since it last got a link."""
+        streak = self._streaks.get(sid)
+        return streak is not None and streak.blamed
+
+    def _streak(self, sid: str) -> _Streak:
+        return self._streaks.setdefault(sid, _Streak(self._links))
+
+    def _note(self, sid: str, kind: str) -> None:
+        self._lately.pop(sid, None)
+        self._lately[sid] = kind
+        if len(self._lately) > TRIED_LATELY:
+            self._lately.popitem(last=False)
+
+    def _is_common(self, kind: str, meetings: int) -> bool:
+        tried = len(self._lately)
+        alike = sum(each == kind for each in self._lately.values())
+        enough = min(TRIED_LATELY, max(ALIKE_TO_BLOCK, meetings))
+        return alike >= ALIKE_TO_BLOCK and 2 * alike > tried and tried >= enough
+
+
+def kind_of(error: ProviderError) -> str:
+    """Which failures are alike: refusals of one status, and everything that may pass."""
+    if isinstance(error, WorkspaceRefused):
+        return "key"
+    if isinstance(error, MeetingRefused):
+        return f"refused-{error.status}"
+    return "throttled" if isinstance(error, Throttled) else error.outcome

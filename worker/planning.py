@@ -1,0 +1,113 @@
+"""Whom to make the next links for: no I/O, and no meeting that waits for ever.
+
+Most links go to the meeting that runs dry first. Every FAIR_EVERYth goes to the emptiest
+pool, whoever claims: a busy meeting may take up all the budget there is, and one that nobody
+has claimed from yet gets its first links all the same. Every PROBE_EVERYth, at most, probes a
+blocked meeting, so that many of them cannot take the others' turns.
+"""
+
+from __future__ import annotations
+
+import heapq
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+FAIR_EVERY = 4
+PROBE_EVERY = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """One meeting that is below its target."""
+
+    sid: str
+    epoch: str
+    fresh: int  # with those being made
+    target: int
+    claims_per_second: float
+    probe: bool = False  # it is blocked, and one request may find out whether it still is
+
+    @property
+    def urgency(self) -> tuple[float, float]:
+        """Smaller is more urgent: runway first, then how empty the pool is."""
+        runway = self.fresh / self.claims_per_second if self.claims_per_second > 0 else 1e12
+        return runway, self.fresh / self.target
+
+    @property
+    def emptiness(self) -> tuple[float, float]:
+        """Smaller is emptier, whoever claims."""
+        return self.fresh / self.target, 0.0
+
+
+def plan(needs: Sequence[Need], links: int) -> list[Need]:
+    """Return whom to make the next links for, one entry per link, at most `links`.
+
+    Among equals the order is left to chance: some of them may be refused, and those must not
+    always come first. A need that is a probe stands here once.
+    """
+    wanting = [need for need in needs if need.fresh < need.target]
+    now = {need.sid: need for need in wanting}
+    chance = {need.sid: random.random() for need in wanting}  # noqa: S311 - no secret
+    urgent = [(need.urgency, chance[need.sid], need.fresh, need.sid) for need in wanting]
+    empty = [(need.emptiness, chance[need.sid], need.fresh, need.sid) for need in wanting]
+    heapq.heapify(urgent)
+    heapq.heapify(empty)
+    planned: list[Need] = []
+    while now and len(planned) < links:
+        heap = empty if len(planned) % FAIR_EVERY == FAIR_EVERY - 1 else urgent
+        _, _, fresh, sid = heapq.heappop(heap)
+        need = now.get(sid)
+        if need is None or need.fresh != fresh:
+            continue  # the other heap was quicker
+        planned.append(need)
+        filled = replace(need, fresh=fresh + 1)
+        if filled.fresh >= filled.target or need.probe:
+            del now[sid]
+            continue
+        now[sid] = filled
+        heapq.heappush(urgent, (filled.urgency, chance[sid], filled.fresh, sid))
+        heapq.heappush(empty, (filled.emptiness, chance[sid], filled.fresh, sid))
+    return planned
+
+
+class Plan:
+    """What one look came to: links to be made in turn, and blocked meetings to probe."""
+
+    def __init__(self, links: Sequence[Need] = (), probes: Sequence[Need] = ()) -> None:
+        self._links = deque(links)
+        self._probes = deque(probes)
+        self._since_probe = PROBE_EVERY
+        self.lone = len({need.sid for need in links}) < 2  # nobody else waits for the slots
+
+    def __bool__(self) -> bool:
+        return bool(self._links or self._probes)
+
+    def follow(self, before: Plan) -> None:
+        """Go on in the rhythm of an earlier plan, which this one replaces."""
+        self._since_probe = before._since_probe
+
+    def drop(self, sid: str) -> None:
+        """Plan nothing more for this meeting: it was refused."""
+        self._links = deque(need for need in self._links if need.sid != sid)
+
+    def next(self, may_start: Callable[[Need], bool]) -> Need | None:
+        """Take the next need that may start now; None if none may."""
+        if self._probes and (not self._links or self._since_probe >= PROBE_EVERY):
+            found = _take(self._probes, may_start)
+            if found is not None:
+                self._since_probe = 1
+                return found
+        found = _take(self._links, may_start)
+        if found is not None:
+            self._since_probe += 1
+        return found
+
+
+def _take(needs: deque[Need], may_start: Callable[[Need], bool]) -> Need | None:
+    for place, need in enumerate(needs):
+        if may_start(need):
+            del needs[place]
+            return need
+    return None
