@@ -37,8 +37,8 @@ class Need:
 
     @property
     def emptiness(self) -> tuple[float, float]:
-        """Smaller is emptier, whoever claims."""
-        return self.fresh / self.target, 0.0
+        """Smaller is emptier, whoever claims: by links, so that all get their first ones soon."""
+        return self.fresh, self.fresh / self.target
 
 
 def plan(needs: Sequence[Need], links: int) -> list[Need]:

@@ -1,0 +1,227 @@
+"""No meeting suffers for another of its workspace."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+
+import pytest
+
+from pool.errors import (
+    BadAnswer,
+    MeetingRefused,
+    PoolEmpty,
+    ProviderFailed,
+    Throttled,
+)
+from pool.store.records import Block, payload
+from tests.in_process import InProcess
+from tests.scripted_provider import FAILED, MEETING_REFUSED, WORKSPACE_REFUSED
+from worker import top_up as module
+
+WAYS = {
+    "404": MeetingRefused("NeetoCal says 404", status=404),
+    "403": MeetingRefused("NeetoCal says 403", status=403),
+    "500": ProviderFailed("NeetoCal says 500", status=500),
+    "HTML": BadAnswer("NeetoCal answered 200 with HTML", status=200, maybe_made=True),
+    "the same link": "one-off-same",
+    "429": Throttled("NeetoCal says 429", retry_after_seconds=None),
+}
+
+
+async def workspace_block(product: InProcess) -> Block | None:
+    """The block of the workspace."""
+    return await product.store.blocks.of_workspace("default")
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_the_neighbours_of_refused_meetings_are_filled(product: InProcess, way: str) -> None:
+    """In one run, whatever the refusal is; the workspace is not blocked for it."""
+    for number in range(4):
+        await product.meeting(f"bad-{number}", min_fresh=20)
+    for number in range(20):
+        await product.meeting(f"good-{number}", min_fresh=5)
+    answer = WAYS[way]
+    product.provider.always(answer, *(f"bad-{number}" for number in range(4)))
+    await product.top_up()
+    assert await workspace_block(product) is None
+    for number in range(20):
+        assert len(await product.pooled(f"good-{number}")) == 5
+    requests = product.provider.requests()
+    assert all(requests[f"bad-{number}"] <= 10 for number in range(4))
+
+
+async def test_meetings_that_hang_leave_slots_to_the_others(
+    product: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once they are known for it, all of them together hold a quarter of the slots."""
+    monkeypatch.setattr(module, "LOOK_SECONDS", 0.05)
+    for number in range(12):
+        await product.meeting(f"bad-{number}", min_fresh=20)
+        for _ in range(2):  # they failed twice before
+            product.parts.makers["default"].troubles.failed(
+                f"bad-{number}", "failed", final=False, meetings=None
+            )
+    hung = asyncio.Event()
+
+    async def hang() -> Exception:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(hung.wait(), 3)
+        return FAILED
+
+    product.provider.always(hang, *(f"bad-{number}" for number in range(12)))
+    for number in range(10):
+        await product.meeting(f"good-{number}", min_fresh=10)
+    run = asyncio.create_task(product.top_up())
+    began = time.monotonic()
+    while sum([len(await product.pooled(f"good-{n}")) for n in range(10)]) < 100:
+        assert time.monotonic() - began < 2.5
+        await asyncio.sleep(0.02)
+    assert sum(count for sid, count in product.provider.requests().items() if "bad" in sid) <= 4
+    hung.set()
+    run.cancel()
+    with suppress(asyncio.CancelledError):
+        await run
+
+
+async def test_failures_of_one_meeting_do_not_rest_the_budget_of_the_others(
+    product: InProcess,
+) -> None:
+    """Once the others got links since it began to fail."""
+    await product.meeting("bad", min_fresh=1)
+    await product.meeting("good", min_fresh=30)
+    product.provider.always(FAILED, "bad")
+    await product.top_up()
+    await product.top_up()
+    assert len(await product.pooled("good")) == 30
+    before = await product.budget("failures")
+    maker = product.parts.makers["default"]
+    with suppress(ProviderFailed):
+        await maker.make_now("bad")
+    assert await product.budget("failures") == before
+
+
+async def test_a_provider_that_fails_for_all_is_probed_as_one_workspace(
+    product: InProcess,
+) -> None:
+    """Not meeting by meeting."""
+    for number in range(30):
+        await product.meeting(f"m{number}", min_fresh=5)
+    product.provider.always(FAILED)
+    await product.top_up()
+    block = await workspace_block(product)
+    assert block is not None
+    assert "500" in block.reason
+    assert "several" in block.reason
+    assert len(product.provider.asked) <= 10 + product.parts.settings.provider_concurrency
+
+
+async def test_a_workspaces_probe_does_not_go_to_the_broken_meeting_again_and_again(
+    product: InProcess,
+) -> None:
+    """A workspace that was blocked when its key was refused: one of its meetings is broken and
+    the emptiest, and the others are found to work within two probes."""
+    await product.meeting("broken", min_fresh=500)
+    await product.meeting("good-1", min_fresh=5)
+    await product.meeting("good-2", min_fresh=5)
+    product.provider.always(FAILED, "broken")
+    now_ms = await product.store.now_ms()
+    block: Block | None = Block("NeetoCal says 401", now_ms, now_ms - 1, "key")
+    for _ in range(3):
+        await product.store.blocks.put_workspace("default", block)
+        await product.top_up()
+        block = await workspace_block(product)
+        if block is None:
+            break
+        block = Block(block.reason, block.since_ms, now_ms - 1, block.kind, block.probes)
+    assert block is None
+    await product.top_up()
+    assert len(await product.pooled("good-1")) == 5
+    assert len(await product.pooled("good-2")) == 5
+
+
+async def test_a_key_that_is_accepted_for_a_refused_meeting_frees_the_others(
+    product: InProcess,
+) -> None:
+    """The provider answered of the meeting, no longer of the key."""
+    await product.meeting("gone", min_fresh=5)
+    await product.meeting("good", min_fresh=5)
+    product.provider.always(MEETING_REFUSED, "gone")
+    now_ms = await product.store.now_ms()
+    for probes in range(4):
+        await product.store.blocks.put("gone", None)
+        block = Block("NeetoCal says 401", now_ms, now_ms - 1, "key", probes)
+        await product.store.blocks.put_workspace("default", block)
+        await product.top_up()
+        assert await workspace_block(product) is None
+
+
+async def test_many_blocked_meetings_take_few_turns(
+    product: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of their probes are due, and the others are filled first."""
+    now_ms = await product.store.now_ms()
+    for number in range(40):
+        await product.meeting(f"bad-{number}", min_fresh=5)
+        await product.store.blocks.put(f"bad-{number}", Block("404", now_ms, now_ms - 1))
+    await product.meeting("good", min_fresh=60)
+    product.provider.always(MEETING_REFUSED, *(f"bad-{number}" for number in range(40)))
+    await product.top_up()
+    asked = product.provider.asked
+    last_good = max(place for place, sid in enumerate(asked) if sid == "good")
+    probes_before = sum(sid != "good" for sid in asked[:last_good])
+    assert probes_before <= 60 // 10 + 2
+    assert len(await product.pooled("good")) == 60
+
+
+async def test_a_link_on_the_spot_is_refused_for_the_refused_meeting_alone(
+    product: InProcess,
+) -> None:
+    """Its neighbour's customers get theirs."""
+    bad, good = await product.meeting("bad"), await product.meeting("good")
+    product.provider.always(MEETING_REFUSED, "bad")
+    ladder = product.ladder()
+    names = product.store.names
+    with pytest.raises(PoolEmpty, match="no link"):
+        await ladder.climb(bad, names.name("bad", "ann"), payload("ann"))
+    with pytest.raises(PoolEmpty, match="refuses"):
+        await ladder.climb(bad, names.name("bad", "ben"), payload("ben"))
+    assert product.provider.requests()["bad"] == 1
+    claim, made = await ladder.climb(good, names.name("good", "ann"), payload("ann"))
+    assert made
+    assert claim.source == "direct"
+
+
+async def test_links_on_the_spot_never_block_the_workspace_but_for_its_key(
+    product: InProcess,
+) -> None:
+    """They are asked for where pools are empty, which is where something is wrong."""
+    ladder, names = product.ladder(), product.store.names
+    for number in range(12):
+        meeting = await product.meeting(f"bad-{number}")
+        product.provider.always(MEETING_REFUSED, meeting.sid)
+        with pytest.raises(PoolEmpty):
+            await ladder.climb(meeting, names.name(meeting.sid, "ann"), payload("ann"))
+    assert await workspace_block(product) is None
+    good = await product.meeting("good")
+    product.provider.always(WORKSPACE_REFUSED, "good")
+    with pytest.raises(PoolEmpty):
+        await ladder.climb(good, names.name("good", "ann"), payload("ann"))
+    assert await workspace_block(product) is not None
+
+
+async def test_a_pool_that_takes_no_links_does_not_end_the_run_of_the_others(
+    product: InProcess,
+) -> None:
+    """Its fence fell while a link was made; its links are set aside, theirs come in."""
+    await product.meeting("fallen", min_fresh=50)
+    await product.meeting("good", min_fresh=50)
+
+    async def fall() -> None:
+        await product.redis.bare.delete("lp:{fallen}:epoch")
+
+    product.provider.will("fallen", fall)
+    product.provider.seconds = 0.002
+    await product.top_up()
+    assert len(await product.pooled("good")) == 50
