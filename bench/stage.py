@@ -92,7 +92,7 @@ class Stage:
             "REDIS_URL": self.redis_server.url(),
             "DATABASE_URL": self._database_url,
             "DATA_DIR": str(self.directory / part),
-            "SECRET_KEY": "the secret key of the benchmark",
+            "SECRET_KEY": "the secret key of the benchmark, and of nothing else",
             "NEETOCAL_SUBDOMAIN": "sandbox",
             "NEETOCAL_API_KEY": SANDBOX_KEY,
             "NEETOCAL_BASE_URL": f"http://127.0.0.1:{self.sandbox_port}",

@@ -1,4 +1,4 @@
-"""Limits on new bindings, per API key and per caller's address.
+"""Limits on new bindings and on failed attempts, per API key or per caller's address.
 
 Draining the pool is the attack that this design invites. Customers who hold a link are
 never limited: whether a claim asks for a new link is known only to the claim script, so
@@ -31,8 +31,8 @@ def network_of(address: str) -> str:
     return str(ip_network((int(parsed), 64), strict=False))
 
 
-class NewClaimLimit:
-    """At most `per_minute` new claims per caller, with bursts of up to a minute's worth."""
+class MinuteLimit:
+    """At most `per_minute` of a kind per caller, with bursts of up to a minute's worth."""
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._interval = 60.0 / per_minute if per_minute else 0.0
@@ -47,13 +47,18 @@ class NewClaimLimit:
         return self._interval > 0
 
     def reached(self, caller: Hashable) -> bool:
-        """Whether this caller gets no new link now."""
+        """Return True if this caller has no allowance left now."""
         return bool(self._interval) and (
             self._whole_at.get(caller, 0.0) + self._interval > self._clock() + 60.0 + _ROUNDING
         )
 
+    def seconds_until_free(self, caller: Hashable) -> float:
+        """Return the seconds until this caller is allowed one more."""
+        free_at = self._whole_at.get(caller, 0.0) + self._interval - 60.0
+        return max(0.0, free_at - self._clock())
+
     def count(self, caller: Hashable) -> None:
-        """Counts one new link for this caller."""
+        """Count one for this caller."""
         if not self._interval:
             return
         now = self._clock()

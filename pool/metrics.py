@@ -81,6 +81,12 @@ class Metrics:
             ["workspace", "event", "outcome"],
             registry=registry,
         )
+        self.authentication_failures = Counter(
+            "linkpool_authentication_failures",
+            "Requests without a valid key or signature, by door: api, webhook, sign-in or metrics",
+            ["door"],
+            registry=registry,
+        )
         self.fences = Counter(
             "linkpool_fences",
             "Pools whose fence fell: Redis may have forgotten claims, so they were recovered",

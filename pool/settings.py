@@ -26,6 +26,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from pool.errors import SettingsError
 from pool.links import SID_PATTERN, SUBDOMAIN_PATTERN
+from pool.networks import TrustedProxies
+from pool.strength import check_secret
 
 PREFIX = "LINKPOOL_"
 TOML_FILE = "linkpool.toml"
@@ -147,6 +149,7 @@ class Settings(BaseSettings):
     claim_timeout_seconds: float = Field(default=2.0, ge=0.05, le=30)
     new_claims_per_minute_per_key: int = Field(default=0, ge=0)  # 0: no limit
     new_claims_per_minute_per_address: int = Field(default=0, ge=0)
+    trusted_proxies: str = "127.0.0.1,::1"  # addresses and networks; * believes anybody
     redis_forgets: bool = True
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -172,6 +175,19 @@ class Settings(BaseSettings):
             if not re.fullmatch(SID_PATTERN, sid):
                 raise ValueError(f"meetings: {sid!r} is not a SID (letters, digits, - and _)")
         return self
+
+    @field_validator("admin_key", "secret_key")
+    @classmethod
+    def _hard_to_guess(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None:
+            check_secret(secret.get_secret_value())
+        return secret
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, text: str) -> str:
+        TrustedProxies(text)
+        return text
 
     @field_validator("notify_url")
     @classmethod

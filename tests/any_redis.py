@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from pool.store import Store
 from pool.up.redis_server import RedisServer
 
-SECRET_KEY = b"secret key of the tests"
+SECRET_KEY = b"secret key of the tests, and of nothing else"
 
 
 @dataclass

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Any, cast
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from pool.api import (
     problems,
@@ -24,11 +23,13 @@ from pool.api import (
 from pool.api.claim_lane import ClaimLane
 from pool.api.edge import Edge
 from pool.api.exposition import Exposition
+from pool.api.gate import Gate
 from pool.api.http import Answer
 from pool.api.ops.routes import router as ops_router
 from pool.api.ops.state import open_ops
 from pool.api.service import Service, open_service
 from pool.errors import InvalidRequest, LinkpoolError
+from pool.networks import TrustedProxies
 from pool.settings import Settings
 from pool.tracing import Tracing
 
@@ -45,13 +46,12 @@ class Application:
         self._tracing = tracing
         self.lane: ClaimLane | None = None  # there while the service is open
         self.framework = _framework(self._lifespan)
-        # Behind a proxy on this machine, the page's cookie must know of its https.
-        self._app: Any = ProxyHeadersMiddleware(cast(Any, Edge(self._inside())))
+        self._edge = Edge(self._inside(), TrustedProxies(settings.trusted_proxies))
+        self._app: ASGIApp = self._edge
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """The ASGI door."""
-        serving: Awaitable[None] = self._app(scope, receive, send)
-        return serving
+        return self._app(scope, receive, send)
 
     def _inside(self) -> ASGIApp:
         if self._tracing is None:
@@ -62,7 +62,8 @@ class Application:
 
     def _lane(self, edge: ASGIApp, service: Service) -> ClaimLane:
         made_of = (
-            edge, service.desk, service.registry, service.keys, self._settings, service.tally
+            edge, service.desk, service.registry, service.keys, self._settings, service.tally,
+            service.doors,
         )  # fmt: skip
         if self._tracing is None:
             return ClaimLane(*made_of)
@@ -78,7 +79,8 @@ class Application:
             open_service(self._settings, self._tracing) as service,
             open_ops(service) as ops,
         ):
-            edge = self._app
+            edge = self._edge
+            edge.gate = Gate(service)
             lane = self._lane(edge, service)
             framework.state.service = service
             framework.state.lane = lane
@@ -89,7 +91,7 @@ class Application:
             try:
                 yield
             finally:
-                self._app, self.lane = edge, None
+                self._app, self.lane, edge.gate = edge, None, None
                 if self._tracing is not None:
                     self._tracing.close()
 

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pool.api import problems
 from pool.api.answers import claim_answer
+from pool.api.doors import Doors
 from pool.api.heads import KnownHeads
 from pool.api.http import (
     CLAIM_BODY_BYTES,
@@ -31,10 +32,10 @@ from pool.api.http import (
 )
 from pool.api.tally import Tally
 from pool.desk import Desk
-from pool.errors import InvalidRequest, LinkpoolError, MalformedJson, UnknownMeeting
+from pool.errors import InvalidRequest, LinkpoolError, MalformedJson, Unauthorized, UnknownMeeting
 from pool.keys import Caller, KeyRing
 from pool.keys import Scope as KeyScope
-from pool.limits import NewClaimLimit, network_of
+from pool.limits import MinuteLimit, network_of
 from pool.links import check_customer_id, is_sid
 from pool.registry import Registry
 from pool.settings import Settings
@@ -96,16 +97,18 @@ class ClaimLane:
         keys: KeyRing,
         settings: Settings,
         tally: Tally,
+        doors: Doors,
     ) -> None:
         self._app = app
         self._desk = desk
         self._registry = registry
         self._keys = keys
         self._settings = settings
+        self._doors = doors
         self.observe = tally.claim_seconds
         self.heads = KnownHeads()
-        self._per_key = NewClaimLimit(settings.new_claims_per_minute_per_key)
-        self._per_address = NewClaimLimit(settings.new_claims_per_minute_per_address)
+        self._per_key = MinuteLimit(settings.new_claims_per_minute_per_key)
+        self._per_address = MinuteLimit(settings.new_claims_per_minute_per_address)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """The ASGI door. Hands on the coroutine itself: each frame around it costs time."""
@@ -154,13 +157,20 @@ class ClaimLane:
         return self._registry.get(sid) is not None
 
     def admit(self, sid: str, headers: Headers, address: str) -> Admitted:
-        """Whose claim this is. Raises Unauthorized, Forbidden, UnknownMeeting."""
-        caller = self._keys.authenticate(api_key(headers))
+        """Whose claim this is, sent from that end of the connection.
+
+        Raises Unauthorized, Forbidden, UnknownMeeting.
+        """
+        try:
+            caller = self._keys.authenticate(api_key(headers))
+        except Unauthorized:
+            self._doors.failed("api", self._doors.proxies.address(headers, address))
+            raise
         caller.check(KeyScope.CLAIM, sid)
         if not self.knows(sid) and not is_sid(sid):
             raise UnknownMeeting("a SID has 1 to 64 letters, digits, hyphens and underscores")
         if self._per_address.on:
-            address = network_of(address)
+            address = network_of(self._doors.proxies.address(headers, address))
         limited = self._per_key.reached(caller.key_id) or self._per_address.reached(address)
         return Admitted(sid, caller, address, limited)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -15,7 +17,11 @@ from pool.api.http import (
     read_body,
     request_id,
 )
-from pool.errors import TooLarge
+from pool.errors import LinkpoolError
+from pool.networks import TrustedProxies
+
+if TYPE_CHECKING:
+    from pool.api.gate import Gate
 
 log = structlog.get_logger()
 
@@ -23,8 +29,11 @@ log = structlog.get_logger()
 class Edge:
     """Reads each body whole and bounded before the framework sees the request."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, proxies: TrustedProxies) -> None:
         self._app = app
+        self._proxies = proxies
+        self._warned = False  # once is enough: anybody can send the header
+        self.gate: Gate | None = None  # there while the service is open
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI door."""
@@ -32,8 +41,25 @@ class Edge:
             await self._app(scope, receive, send)
             return
         identity = request_id(scope["headers"])
+        scope = self._seen(scope)
         with Access(scope, identity) as access:
             await self._serve(access, identity, receive, send)
+
+    def _seen(self, scope: Scope) -> Scope:
+        """Return the request as the outermost proxy that is trusted saw it."""
+        client = scope.get("client")
+        peer, headers = client[0] if client else "", scope["headers"]
+        if not self._proxies.trusts(peer):
+            if not self._warned and any(name == b"x-forwarded-for" for name, _ in headers):
+                self._warned = True
+                log.warning(
+                    "an untrusted proxy", address=peer,
+                    to_do="if it is yours, add it to LINKPOOL_TRUSTED_PROXIES: all its visitors "
+                    "share its address",
+                )  # fmt: skip
+            return scope
+        scheme = "https" if self._proxies.secure(headers, peer) else scope["scheme"]
+        return {**scope, "client": (self._proxies.address(headers, peer), 0), "scheme": scheme}
 
     async def _serve(self, access: Access, identity: bytes, receive: Receive, send: Send) -> None:
         scope = access.scope
@@ -50,10 +76,12 @@ class Edge:
         path = scope["path"]
         limit = WEBHOOK_BODY_BYTES if path.startswith("/v1/webhooks/") else CLAIM_BODY_BYTES
         try:
+            if self.gate is not None:
+                self.gate.check(scope)
             body = await read_body(scope, receive, limit)
         except Disconnected:
             return
-        except TooLarge as error:
+        except LinkpoolError as error:
             await _send(stamped, problems.render_error(error, path))
             return
         except TimeoutError:

@@ -17,6 +17,7 @@ from pool.api.bodies import (
     ReceivedAnswer,
     problem_answers,
 )
+from pool.errors import BadSignature
 from pool.keys import Scope
 from pool.ledger.records import InboxEvent
 from pool.nudges import SETTLE
@@ -29,7 +30,7 @@ router = APIRouter(prefix="/v1", tags=["events"])
     "/webhooks/{workspace}",
     status_code=202,
     response_model=ReceivedAnswer,
-    responses=problem_answers(400, 401, 404, 408, 413, 503),
+    responses=problem_answers(400, 401, 404, 408, 413, 429, 503),
 )
 @router.post(
     "/webhooks/{workspace}/",
@@ -56,7 +57,11 @@ async def receive(
         return response
     body = await request.body()
     signatures = request.headers.getlist(SIGNATURE_HEADER)
-    event_id = await service.parts.bookings.receive(workspace, body, signatures)
+    try:
+        event_id = await service.parts.bookings.receive(workspace, body, signatures)
+    except BadSignature:
+        service.doors.failed("webhook", request.client.host if request.client else "")
+        raise
     service.nudges.send(SETTLE)
     return ReceivedAnswer(event_id=event_id)
 

@@ -54,6 +54,7 @@ async def metrics(request: Request, service: TheService) -> Response:
     if wanted is not None:
         given = api_key(request.scope["headers"]) or b""
         if not hmac.compare_digest(given, wanted.get_secret_value().encode()):
+            service.doors.failed("metrics", request.client.host if request.client else "")
             raise Unauthorized("send the metrics key as X-API-Key or Authorization: Bearer")
     exposition: Exposition = request.app.state.exposition
     return Response(

@@ -6,16 +6,20 @@ import asyncio
 import gc
 from typing import TYPE_CHECKING
 
+import structlog
 import uvicorn
 
 from pool.api.draining import DrainingProtocol
 from pool.logs import configure_logging, log_strays
 from pool.metrics import share_metrics
+from pool.proxied import proxy_warnings
 from pool.settings import Settings, load
 from pool.tracing import open_tracing
 
 if TYPE_CHECKING:
     from pool.api.app import Application
+
+log = structlog.get_logger()
 
 GRACE_SECONDS = 5  # for requests that are under way when the server is told to stop
 KEEP_ALIVE_SECONDS = 30
@@ -32,6 +36,8 @@ def make_application() -> Application:
     # Here and not above: the metrics library must find its directory when it is imported.
     from pool.api.app import Application
 
+    for text in proxy_warnings(settings):
+        log.warning("trusted proxies", problem=text)
     application = Application(settings, open_tracing("api"))
     # What is loaded now stays: the collector need not look at it again. And what claims
     # leave behind is freed by counting; full collections only cost pauses.
@@ -60,8 +66,7 @@ def serve(settings: Settings) -> None:
         loop="uvloop",
         http=DrainingProtocol,
         interface="asgi3",
-        # The claim lane needs none; the framework behind it has its own.
-        proxy_headers=bool(settings.new_claims_per_minute_per_address),
+        proxy_headers=False,  # TRUSTED_PROXIES are believed by the edge and by the claim lane
         lifespan="on",
         log_config=None,
         access_log=False,

@@ -12,6 +12,7 @@ import structlog
 
 from pool.addresses import broker_url, redis_url
 from pool.administration import Administration
+from pool.api.doors import Doors
 from pool.api.tally import FLUSH_SECONDS, Tally
 from pool.api.worker_watch import WATCH_SECONDS as WORKER_WATCH_SECONDS
 from pool.api.worker_watch import WorkerWatch
@@ -21,6 +22,7 @@ from pool.direct import DirectLadder
 from pool.errors import LinkpoolError
 from pool.keys import KeyRing
 from pool.meetings import Meeting
+from pool.networks import TrustedProxies
 from pool.nudges import RECORD, RECOVER, TOP_UP, Nudges
 from pool.redo import FAILOVER_KEPT_SECONDS, KEPT_SECONDS, RedoBuffer
 from pool.registry import Registry
@@ -48,6 +50,7 @@ class Service:
     desk: Desk
     nudges: Nudges
     tally: Tally
+    doors: Doors
     administration: Administration
 
 
@@ -70,6 +73,7 @@ async def open_service(
         watch = FenceWatch(parts.store, redo)
         worker_watch = WorkerWatch(parts)
         tally = Tally(parts.metrics)
+        doors = Doors(TrustedProxies(settings.trusted_proxies), tally.failed_at)
         desk = Desk(
             parts.store,
             registry,
@@ -86,6 +90,7 @@ async def open_service(
             desk=desk,
             nudges=nudges,
             tally=tally,
+            doors=doors,
             administration=Administration(
                 parts.store, parts.ledger, parts.recorder, parts.fence, settings
             ),

@@ -56,6 +56,7 @@ class Tally:
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
         self._log = ClaimLog()
+        self._failures: Counter[str] = Counter()
         self._claims: Counter[tuple[str, str]] = Counter()
         self._seconds = HistogramTally(metrics.claim_seconds)
         self._batch_sizes = HistogramTally(metrics.claim_batch_size)
@@ -66,11 +67,18 @@ class Tally:
         """How claims ended."""
         self._claims[sid, outcome] += count
 
+    def failed_at(self, door: str) -> None:
+        """Count one who could not prove at a door what must be proved there."""
+        self._failures[door] += 1
+
     async def flush(self) -> None:
         """Hands over what was counted since the last time."""
         claims, self._claims = self._claims, Counter()
         for labels, count in claims.items():
             self._metrics.claims.labels(*labels).inc(count)
+        failures, self._failures = self._failures, Counter()
+        for door, count in failures.items():
+            self._metrics.authentication_failures.labels(door).inc(count)
         self._log.note(claims, self._seconds.above(SLOW_SECONDS))
         self._seconds.flush()
         self._batch_sizes.flush()

@@ -55,7 +55,7 @@ class TracedLane(ClaimLane):
         except Exception as error:
             _end(span, error)
             raise
-        claim = TracedClaim(sid, admitted.caller, address, admitted.limited)
+        claim = TracedClaim(sid, admitted.caller, admitted.address, admitted.limited)
         claim.span = span
         return claim
 

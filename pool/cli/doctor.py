@@ -33,6 +33,7 @@ from pool.errors import (
 )
 from pool.notices import Notice
 from pool.providers.webhooks import SIGNATURE_HEADER
+from pool.proxied import proxy_warnings
 from pool.settings import Settings, Workspace
 from pool.up.ports import reachable
 
@@ -71,6 +72,10 @@ def doctor(
 
     async def work() -> list[Finding]:
         findings = [Finding("settings", "ok", f"data in {settings.data_dir.absolute()}")]
+        findings += [
+            Finding("proxies", "warning", text, "Set LINKPOOL_TRUSTED_PROXIES.")
+            for text in proxy_warnings(settings)
+        ]
         try:
             async with compose(settings) as parts:
                 findings += [finding async for finding in examine(parts, make_link=make_link)]

@@ -283,7 +283,7 @@ class Alone:
             REDIS_URL=self.redis.url(),
             DATA_DIR=str(directory / "data"),
             PORT=str(self.port),
-            ADMIN_KEY="for-tests-only",
+            ADMIN_KEY="for-tests-only-Vq8Zk2Lw0sXy7Rt4Gh",
             SWEEP_SECONDS="1",
             NEETOCAL_SUBDOMAIN="acme",
             NEETOCAL_API_KEY="a-key",
@@ -396,6 +396,8 @@ def test_a_second_api_says_that_the_port_is_taken(product: Product, alone: Alone
 
 def test_an_api_of_another_secret_key_is_refused(product: Product) -> None:
     """Two secret keys would name one customer twice: the start fails and says which setting."""
-    done = product.command("doctor", "--no-make-link", LINKPOOL_SECRET_KEY="another")
+    done = product.command(
+        "doctor", "--no-make-link", LINKPOOL_SECRET_KEY="another-Wy5Tg8Hk1Lp4Zx7Cv0Bn3Mq6"
+    )
     assert done.returncode == FAILED
     assert "same key" in done.stdout

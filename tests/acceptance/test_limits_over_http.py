@@ -21,10 +21,10 @@ def stage() -> Iterator[Stage]:
         Stage(proxied=False, NEW_CLAIMS_PER_MINUTE_PER_ADDRESS=str(PER_MINUTE)) as stage,
         pytest.MonkeyPatch.context() as environment,
     ):
-        environment.delenv("FORWARDED_ALLOW_IPS", raising=False)
+        # The server library's own setting is none of ours.
+        environment.setenv("FORWARDED_ALLOW_IPS", "*")
         stage.start_servers(1)
-        environment.setenv("FORWARDED_ALLOW_IPS", "192.0.2.1")
-        stage.start_servers(2)
+        stage.start_servers(2, TRUSTED_PROXIES="192.0.2.1")
         stage.open(Meeting("limited", min_fresh=0, max_fresh=1, on_empty="fail"), links=100)
         yield stage
 

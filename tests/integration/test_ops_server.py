@@ -34,7 +34,7 @@ from pool.store import Store
 from pool.up.redis_server import RedisServer
 from tests.any_redis import AnyRedis
 
-ADMIN_KEY = "lp_admin_of_these_tests"
+ADMIN_KEY = "lp_admin_of_these_tests_and_of_no_others"
 ACTED: list[str] = []
 
 acting = views()
@@ -98,7 +98,7 @@ async def browser(
         database_url=sqlite_url,
         data_dir=tmp_path,
         admin_key=SecretStr(ADMIN_KEY),
-        secret_key=SecretStr("a secret of these tests"),
+        secret_key=SecretStr("a secret of these tests and of no others"),
     )
     application = Application(settings)
     application.framework.router.routes[:0] = acting.routes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import pool.limits
-from pool.limits import NewClaimLimit, network_of
+from pool.limits import MinuteLimit, network_of
 
 
 class Clock:
@@ -21,7 +21,7 @@ def clock() -> Clock:
     return Clock()
 
 
-def taken(limit: NewClaimLimit, caller: str, wanted: int) -> int:
+def taken(limit: MinuteLimit, caller: str, wanted: int) -> int:
     """How many new links this caller gets of those wanted, now."""
     for number in range(wanted):
         if limit.reached(caller):
@@ -33,13 +33,13 @@ def taken(limit: NewClaimLimit, caller: str, wanted: int) -> int:
 @pytest.mark.parametrize("per_minute", [1, 7, 60, 6_000])
 def test_a_burst_of_a_minutes_worth_is_allowed(clock: Clock, per_minute: int) -> None:
     """And not one more."""
-    limit = NewClaimLimit(per_minute, clock)
+    limit = MinuteLimit(per_minute, clock)
     assert taken(limit, "ann", per_minute + 10) == per_minute
 
 
 def test_the_allowance_comes_back_evenly(clock: Clock) -> None:
     """Sixty a minute are one a second, and never more than a minute's worth at once."""
-    limit = NewClaimLimit(60, clock)
+    limit = MinuteLimit(60, clock)
     taken(limit, "ann", 60)
     clock.now += 0.9
     assert limit.reached("ann")
@@ -51,7 +51,7 @@ def test_the_allowance_comes_back_evenly(clock: Clock) -> None:
 
 def test_callers_do_not_share(clock: Clock) -> None:
     """One who used theirs up costs nobody else."""
-    limit = NewClaimLimit(5, clock)
+    limit = MinuteLimit(5, clock)
     taken(limit, "ann", 5)
     assert limit.reached("ann")
     assert not limit.reached("bob")
@@ -59,14 +59,14 @@ def test_callers_do_not_share(clock: Clock) -> None:
 
 def test_looking_uses_nothing_up(clock: Clock) -> None:
     """Whether a claim asks for a new link is known only afterwards."""
-    limit = NewClaimLimit(2, clock)
+    limit = MinuteLimit(2, clock)
     assert not any(limit.reached("ann") for _ in range(100))
     assert taken(limit, "ann", 5) == 2
 
 
 def test_without_a_limit_nobody_is_refused(clock: Clock) -> None:
     """Zero means none."""
-    limit = NewClaimLimit(0, clock)
+    limit = MinuteLimit(0, clock)
     assert taken(limit, "ann", 1_000) == 1_000
     assert limit._whole_at == {}
 
@@ -76,7 +76,7 @@ def test_callers_who_are_whole_again_are_let_go(
 ) -> None:
     """Memory is bounded by the callers of the last minute; those who are not whole are kept."""
     monkeypatch.setattr(pool.limits, "_KEPT", 100)
-    limit = NewClaimLimit(1, clock)
+    limit = MinuteLimit(1, clock)
     for number in range(90):
         limit.count(number)
     clock.now += 61

@@ -13,6 +13,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 
 from pool import tracing
+from pool.api.doors import Doors
 from pool.api.tally import Tally
 from pool.api.traced import TracedLane
 from pool.desk import Desk, Receipt
@@ -20,6 +21,7 @@ from pool.errors import LedgerUnavailable, MalformedJson, PoolEmpty, ProviderFai
 from pool.keys import KeyRing
 from pool.meetings import Meeting
 from pool.metrics import Metrics
+from pool.networks import TrustedProxies
 from pool.redo import RedoBuffer
 from pool.registry import Registry
 from pool.settings import load
@@ -70,7 +72,7 @@ class Stage:
         self.desk = Desk(store, self.registry, RedoBuffer(), ladder, self.heard, timeout_seconds=2)
         self.lane = TracedLane(
             None, self.desk, self.registry, KeyRing(nobody, "admin"), SETTINGS, Tally(Metrics()),
-            tracing=store.tracing, store=store,
+            Doors(TrustedProxies(""), lambda _door: None), tracing=store.tracing, store=store,
         )  # fmt: skip
 
     async def claim(self, who: str, headers: Any = HEADERS) -> Receipt:

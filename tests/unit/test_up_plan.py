@@ -70,14 +70,14 @@ def test_a_real_workspace_needs_no_sandbox(tmp_path: Path, monkeypatch: pytest.M
 
 def test_the_users_own_secrets_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the environment, or from a file, which the parts then read for themselves."""
-    (tmp_path / "secret").write_text("from a file\n")
-    monkeypatch.setenv("LINKPOOL_ADMIN_KEY", "lp_mine")
+    (tmp_path / "secret").write_text("from a file: Wy5Tg8Hk1Lp4Zx7Cv0Bn3Mq\n")
+    monkeypatch.setenv("LINKPOOL_ADMIN_KEY", "lp_mine_Vq8Zk2Lw0sXy7Rt4Gh9Jd3Fb6Nm1")
     monkeypatch.setenv("LINKPOOL_SECRET_KEY_FILE", str(tmp_path / "secret"))
     made = plan(tmp_path)
     assert made.settings.admin_key is not None
-    assert made.settings.admin_key.get_secret_value() == "lp_mine"
+    assert made.settings.admin_key.get_secret_value() == "lp_mine_Vq8Zk2Lw0sXy7Rt4Gh9Jd3Fb6Nm1"
     assert made.settings.secret_key is not None
-    assert made.settings.secret_key.get_secret_value() == "from a file"
+    assert made.settings.secret_key.get_secret_value() == "from a file: Wy5Tg8Hk1Lp4Zx7Cv0Bn3Mq"
     assert "LINKPOOL_SECRET_KEY" not in made.environ
     assert not (tmp_path / "data" / "admin.key").exists()
 

@@ -188,7 +188,7 @@ class Stage:
             "BROKER_URL": self.redis_url(1, proxied=proxied),
             "DATABASE_URL": f"sqlite:///{self.ledger}",
             "DATA_DIR": str(self.directory / part),
-            "SECRET_KEY": "the secret key of the trials",
+            "SECRET_KEY": "the secret key of the trials, and of nothing else",
             "NEETOCAL_SUBDOMAIN": "sandbox",
             "NEETOCAL_API_KEY": SANDBOX_KEY,
             "NEETOCAL_WEBHOOK_SECRET": WEBHOOK_SECRET,
@@ -217,13 +217,13 @@ class Stage:
 
     # -- parts ---------------------------------------------------------------------
 
-    def start_servers(self, count: int) -> list[Server]:
-        """Starts API servers, all at once; those that run already stay."""
+    def start_servers(self, count: int, **settings: object) -> list[Server]:
+        """Starts API servers, all at once; those that run already stay as they are."""
         new = []
         while len(self.servers) < count:
             port = ports.choose()
             name = f"api-{len(self.servers)}"
-            environ = self.environ(name, API_WORKERS=1, HOST="127.0.0.1", PORT=port)
+            environ = self.environ(name, API_WORKERS=1, HOST="127.0.0.1", PORT=port, **settings)
             process = Process(
                 [PYTHON, "-m", "pool.api"], self.log(name), environ=environ, port=port
             )

@@ -1,0 +1,100 @@
+"""Addresses and networks: how settings and keys name them, and who stands behind a proxy.
+
+A proxy says in X-Forwarded-For for whom it speaks, and in X-Forwarded-Proto whether it was
+spoken to over TLS. Both count only if the connection is a trusted proxy's own: anybody may
+send such headers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+
+Networks = tuple[IPv4Network | IPv6Network, ...]
+
+ANYBODY = "*"
+_FORWARDED_FOR, _FORWARDED_PROTO = b"x-forwarded-for", b"x-forwarded-proto"
+_ADDRESS_CHARACTERS = 64  # the longest that is one has 45, and a zone
+
+
+def networks_of(text: str) -> Networks:
+    """Return the networks that a text names, separated by commas or spaces.
+
+    Raise ValueError naming the first that is none.
+    """
+    found = []
+    for word in text.replace(",", " ").split():
+        try:
+            found.append(ip_network(word))
+        except ValueError:
+            raise ValueError(
+                f"{word[:_ADDRESS_CHARACTERS]!r} is no address and no network such as 10.0.0.0/8"
+            ) from None
+    return tuple(found)
+
+
+def holds(networks: Networks, address: str) -> bool:
+    """Return True if the address lies in one of the networks."""
+    try:
+        parsed = ip_address(_bare(address))
+    except ValueError:
+        return False
+    return any(parsed in network for network in networks if network.version == parsed.version)
+
+
+class TrustedProxies:
+    """Says who a request comes from, given the setting TRUSTED_PROXIES."""
+
+    def __init__(self, setting: str) -> None:
+        self.anybody = ANYBODY in setting.replace(",", " ").split()
+        self._networks = () if self.anybody else networks_of(setting)
+        self._known = lru_cache(maxsize=4096)(self._holds)
+
+    def trusts(self, peer: str) -> bool:
+        """Return True if what this peer says of others is believed."""
+        return self.anybody or (len(peer) <= _ADDRESS_CHARACTERS and self._known(peer))
+
+    def address(self, headers: Iterable[tuple[bytes, bytes]], peer: str) -> str:
+        """Return the visitor's address: the last one that is not a trusted proxy's own."""
+        if not self.trusts(peer):
+            return _bare(peer)
+        said = b",".join(value for name, value in headers if name == _FORWARDED_FOR)
+        hops = [_bare(hop.strip()) for hop in said.decode("latin-1").split(",") if hop.strip()]
+        if not hops:
+            return _bare(peer)
+        if self.anybody:
+            return hops[0]
+        # Each proxy adds to the end; what stands before an untrusted hop is only its word.
+        return next((hop for hop in reversed(hops) if not self.trusts(hop)), hops[0])
+
+    def secure(self, headers: Iterable[tuple[bytes, bytes]], peer: str) -> bool:
+        """Return True if a trusted proxy says that the visitor came over https."""
+        if not self.trusts(peer):
+            return False
+        # Where one proxy stands behind another, the outer one is the one with TLS.
+        said = b",".join(value for name, value in headers if name == _FORWARDED_PROTO)
+        return b"https" in [hop.strip().lower() for hop in said.split(b",")]
+
+    def _holds(self, peer: str) -> bool:
+        return holds(self._networks, peer)
+
+
+@lru_cache(maxsize=4096)
+def _parsed(text: str) -> str:
+    host = text
+    if host.startswith("["):
+        host = host[1:].partition("]")[0]
+    elif host.count(":") == 1:
+        host = host.partition(":")[0]  # with its port, as some proxies write it
+    try:
+        parsed = ip_address(host.partition("%")[0])
+    except ValueError:
+        return text
+    mapped = parsed.ipv4_mapped if parsed.version == 6 else None
+    return str(mapped or parsed)
+
+
+def _bare(text: str) -> str:
+    """Return an address in its one form: without port and brackets, IPv4 as IPv4."""
+    return _parsed(text[:_ADDRESS_CHARACTERS])

@@ -1,0 +1,156 @@
+"""What is refused before a body is read, so that nobody without a key can ask for work."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from starlette.types import Message, Receive, Scope, Send
+
+from pool.api.doors import WRONG_SIGNATURES, Doors
+from pool.api.edge import Edge
+from pool.api.gate import Gate
+from pool.keys import KeyRing, make_key
+from pool.ledger.records import ApiKey
+from pool.networks import TrustedProxies
+from pool.providers.webhooks import SIGNATURE_HEADER
+
+UNKNOWN = b"lp_00000000_" + b"x" * 43
+FORM = b"sha256=" + b"0" * 64
+
+
+class CountingKeys:
+    """The keys of a ledger, which counts how often it is asked."""
+
+    def __init__(self, *kept: ApiKey) -> None:
+        self.kept = list(kept)
+        self.asked = 0
+
+    async def all(self) -> list[ApiKey]:
+        self.asked += 1
+        return self.kept
+
+
+class House:
+    """An edge with a gate, and nothing behind it but a note of what came through."""
+
+    def __init__(self, *kept: ApiKey) -> None:
+        self.proxies = TrustedProxies("127.0.0.1")
+        self.counts: Counter[str] = Counter()
+        self.ledger_keys = CountingKeys(*kept)
+        self.keys = KeyRing(SimpleNamespace(keys=self.ledger_keys), None)  # type: ignore[arg-type]
+        self.events: Counter[tuple[str, ...]] = Counter()
+        self.through: list[str] = []
+        self.read = 0
+        service: Any = SimpleNamespace(
+            keys=self.keys,
+            doors=Doors(self.proxies, lambda door: self.counts.update([door])),
+            parts=SimpleNamespace(
+                providers={"default": SimpleNamespace(can_verify=True)},
+                metrics=SimpleNamespace(webhooks=self),
+            ),
+        )
+        self.edge = Edge(self.inside, self.proxies)
+        self.edge.gate = Gate(service)
+
+    def labels(self, *labels: str) -> Any:
+        return SimpleNamespace(inc=lambda: self.events.update([labels]))
+
+    async def inside(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.through.append(scope["path"])
+        await receive()
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def ask(
+        self, path: str, *headers: tuple[bytes, bytes], method: str = "POST",
+        peer: str = "203.0.113.7",
+    ) -> tuple[int, str]:  # fmt: skip
+        """The status and the problem; notes whether the body was read."""
+        sent: list[Message] = []
+
+        async def receive() -> Message:
+            self.read += 1
+            return {"type": "http.request", "body": b"{", "more_body": False}
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        scope = {
+            "type": "http", "method": method, "path": path, "headers": list(headers),
+            "client": (peer, 1), "scheme": "http", "query_string": b"",
+        }  # fmt: skip
+        await self.edge(scope, receive, send)
+        body = sent[1]["body"]
+        problem = json.loads(body)["type"].rpartition("/")[2] if body else ""
+        return sent[0]["status"], problem
+
+
+@pytest.mark.parametrize("headers", [[], [(b"x-api-key", UNKNOWN)], [(b"x-api-key", b"\xff" * 99)]])
+@pytest.mark.parametrize("path", ["/v1/meetings/intro/pause", "/v1/events", "/v1/nonsense"])
+async def test_without_a_key_no_body_is_read(path: str, headers: list[tuple[bytes, bytes]]) -> None:
+    """Nor is it decoded, routed or looked up in the ledger; it is counted."""
+    house = House()
+    await house.keys.refresh()
+    for _ in range(100):
+        assert await house.ask(path, *headers) == (401, "unauthorized")
+    assert (house.read, house.through, house.ledger_keys.asked) == (0, [], 1)
+    assert house.counts == {"api": 100}
+
+
+async def test_with_a_key_everything_goes_on() -> None:
+    """Whatever it asks for: what the key is good for is the route's to say."""
+    clear, kept = make_key(frozenset({"claim"}), None, "")
+    house = House(kept)
+    await house.keys.refresh()
+    assert await house.ask("/v1/nonsense", (b"x-api-key", clear.encode())) == (204, "")
+    assert not house.counts
+
+
+@pytest.mark.parametrize("path", ["/ops/sign-in", "/livez", "/v1/embed/claims", "/docs", "/v1"])
+async def test_what_needs_no_key_goes_on_without(path: str) -> None:
+    """It has doors of its own, or none."""
+    house = House()
+    await house.keys.refresh()
+    assert await house.ask(path) == (204, "")
+
+
+@pytest.mark.parametrize(
+    ("path", "signatures", "answer"),
+    [
+        ("nobody", [FORM], (404, "unknown-workspace")),
+        ("nobody", [], (404, "unknown-workspace")),
+        ("default", [], (401, "bad-signature")),
+        ("default", [b"nonsense"], (401, "bad-signature")),
+        ("default", [FORM, FORM], (401, "bad-signature")),
+        ("default/", [b""], (401, "bad-signature")),
+    ],
+)
+async def test_a_webhook_that_cannot_be_genuine_is_not_read(
+    path: str, signatures: list[bytes], answer: tuple[int, str]
+) -> None:
+    """An unknown workspace costs the same whatever is sent to it."""
+    house = House()
+    headers = [(SIGNATURE_HEADER.encode(), each) for each in signatures]
+    assert await house.ask(f"/v1/webhooks/{path}", *headers) == answer
+    assert (house.read, house.counts) == (0, {"webhook": 1})
+    assert (("default", "unknown", "bad-signature") in house.events) == (answer[0] == 401)
+
+
+async def test_an_address_of_many_wrong_signatures_is_not_read_any_more() -> None:
+    """Whatever it sends; others are, also those behind the same proxy."""
+    house = House()
+    form = (SIGNATURE_HEADER.encode(), FORM)
+    for _ in range(WRONG_SIGNATURES):
+        await house.ask("/v1/webhooks/nobody", form)
+    assert await house.ask("/v1/webhooks/default", form) == (429, "rate-limited")
+    assert house.read == 0
+    assert await house.ask("/v1/webhooks/default", form, peer="203.0.113.8") == (204, "")
+    for _ in range(WRONG_SIGNATURES):
+        await house.ask("/v1/webhooks/x", (b"x-forwarded-for", b"192.0.2.1"), peer="127.0.0.1")
+    for visitor, status in ((b"192.0.2.1", 429), (b"192.0.2.2", 204)):
+        headers = form, (b"x-forwarded-for", visitor)
+        assert (await house.ask("/v1/webhooks/default", *headers, peer="127.0.0.1"))[0] == status

@@ -1,0 +1,50 @@
+"""Which secrets are taken, and what is said of those that are not."""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+
+import pytest
+
+from pool.errors import SettingsError
+from pool.settings import load
+from pool.strength import weakness
+
+WEAK = {
+    "short": "Vq8Zk2Lw0sXy7Rt4Gh9Jd3Fb6Nm1pQe"[:31],
+    "one letter": "a" * 64,
+    "few letters": "abcabdacdbdacbadbcdabcdbacdbadcb",
+    "one piece again": "Vq8Zk2Lw" * 5,
+    "in order": "abcdefghijklmnopqrstuvwxyz0123456789",
+    "a sample": "change-me-change-me-please-0123456789",
+    "another sample": "YOUR_SECRET_KEY_goes_here_1234567890",
+    "a password": "my-super-long-password-that-is-long-1",
+    "empty, but set": " " * 40,
+}
+
+
+@pytest.mark.parametrize("name", ["ADMIN_KEY", "SECRET_KEY"])
+@pytest.mark.parametrize("kind", WEAK)
+def test_a_weak_secret_stops_the_start(name: str, kind: str) -> None:
+    """With one line that names the setting and a way to a good one, and gives nothing away."""
+    with pytest.raises(SettingsError) as refused:
+        load({f"LINKPOOL_{name}": WEAK[kind]})
+    line = str(refused.value)
+    assert refused.value.name == f"LINKPOOL_{name}"
+    assert "secrets.token_urlsafe(32)" in line
+    assert "\n" not in line
+    assert WEAK[kind] not in line
+
+
+def test_random_secrets_are_taken() -> None:
+    """In every usual form."""
+    for _ in range(500):
+        for secret in (
+            secrets.token_urlsafe(32),
+            secrets.token_hex(16),
+            secrets.token_hex(32),
+            str(uuid.uuid4()),
+            f"lp_{secrets.token_hex(4)}_{secrets.token_urlsafe(32)}",
+        ):
+            assert weakness(secret) is None
