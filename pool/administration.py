@@ -11,12 +11,12 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+from pool.erasure import Erasure
 from pool.errors import InvalidRequest, UnknownClaim, UnknownMeeting, UnknownWorkspace
 from pool.fence import Fence
 from pool.ledger import Ledger
 from pool.links import State
 from pool.meetings import Meeting
-from pool.recorder import Recorder
 from pool.settings import Settings
 from pool.store import Store
 
@@ -28,11 +28,11 @@ class Administration:
     """Actions on meetings; each raises UnknownMeeting where there is none."""
 
     def __init__(
-        self, store: Store, ledger: Ledger, recorder: Recorder, fence: Fence, settings: Settings
+        self, store: Store, ledger: Ledger, erasure: Erasure, fence: Fence, settings: Settings
     ) -> None:
         self._store = store
         self._ledger = ledger
-        self._recorder = recorder
+        self._erasure = erasure
         self._fence = fence
         self._settings = settings
 
@@ -96,19 +96,16 @@ class Administration:
         return meeting, retired
 
     async def forget(self, sid: str, customer_id: str, actor: str) -> None:
-        """Erases a customer's id, e-mail and metadata; their links are never used again.
+        """Erases a customer everywhere; their links are never used again.
 
-        Raises UnknownClaim if the customer never had one.
+        Raises UnknownClaim if the customer has none, and nothing is left of an erasing that
+        was begun. Raises what Erasure.forget() does when something is left.
         """
         await self._get(sid)
-        await self._recorder.record(sid)
-        name = self._store.names.name(sid, customer_id)
-        links = await self._ledger.links.forget(sid, customer_id, name)
-        for link in links:
-            await self._store.mark(sid, link.slug, customer_id, None)
+        links = await self._erasure.forget(sid, customer_id)
         if not links:
             raise UnknownClaim("this customer holds no link of this meeting")
-        await self._ledger.audit.add(actor, "forget", sid, "", {"links": len(links)})
+        await self._ledger.audit.add(actor, "forget", sid, "", {"links": links})
 
     async def _get(self, sid: str) -> Meeting:
         meeting = await self._ledger.meetings.get(sid)

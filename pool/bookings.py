@@ -14,8 +14,10 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from pool.erasure import Erasure
 from pool.errors import (
     BadSignature,
+    BodyErased,
     LedgerUnavailable,
     LinkpoolError,
     MalformedJson,
@@ -62,6 +64,7 @@ class Bookings:
         self._counted = counted
         self._matcher = Matcher(ledger, recorder)
         self._verifier = Verifier()
+        self._erasure = Erasure(store, ledger, recorder, providers)
 
     # -- receiving -----------------------------------------------------------------
 
@@ -85,8 +88,9 @@ class Bookings:
         except MalformedJson as error:
             event, outcome = _UNREADABLE, "unreadable"
             log.warning("a signed event cannot be read", workspace=workspace, reason=str(error))
+        identity = hashlib.sha256(body).hexdigest()
         kept, new = await self._ledger.inbox.add(
-            _new_event(workspace, "webhook", event, body, hashlib.sha256(body).hexdigest())
+            await self._erasure.screen(_new_event(workspace, "webhook", event, body, identity))
         )
         self._counted(workspace, _event_label(event), outcome if new else "repeated")
         return kept.id
@@ -95,13 +99,14 @@ class Bookings:
         """Takes a booking found by asking the provider, if it tells something new about a link."""
         if event.booking_sid is None or event.kind not in ("booked", "cancelled"):
             return False
+        event = await self._erasure.known_as(workspace, event)
         match = await self._matcher.match(workspace, event)
         wanted = _target(event)
         if isinstance(match, Mismatch) or match.link.state in (wanted, State.CANCELLED):
             return False
         identity = hashlib.sha256(f"listed {event.booking_sid} {event.kind}".encode()).hexdigest()
         _, new = await self._ledger.inbox.add(
-            _new_event(workspace, "reconcile", event, body, identity)
+            await self._erasure.screen(_new_event(workspace, "reconcile", event, body, identity))
         )
         return new
 
@@ -112,14 +117,17 @@ class Bookings:
         events = await self._ledger.inbox.due(datetime.now(UTC), limit)
         for event in events:
             await self._settle_or_postpone(event)
+            await self._erasure.screen_settled(event.id)
         return len(events)
 
     async def replay(self, event_id: str, by: str, reason: str = "") -> InboxEvent:
         """Looks at one event again, now, and notes in the audit who asked for it.
 
-        Raises UnknownEvent.
+        Raises UnknownEvent or BodyErased.
         """
         event = await self._known(event_id)
+        if not event.body:
+            raise BodyErased("the event's body was erased, so there is nothing to replay")
         await self._note("replay", event, event.meeting_sid, by, reason)
         return await self._settle_now(await self._ledger.inbox.retry(event_id))
 
@@ -169,6 +177,7 @@ class Bookings:
 
     async def _settle_now(self, event: InboxEvent) -> InboxEvent:
         await self._settle_or_postpone(event)
+        await self._erasure.screen_settled(event.id)
         return await self._known(event.id)
 
     async def _settle_or_postpone(self, event: InboxEvent) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from pool.addresses import database_url, redis_url, secret_key
 from pool.bookings import Bookings
+from pool.erasure import Erasure
 from pool.errors import SettingsError
 from pool.fence import Fence
 from pool.ledger import Ledger
@@ -35,6 +36,7 @@ class Parts:
     recorder: Recorder
     fence: Fence
     bookings: Bookings
+    erasure: Erasure
     metrics: Metrics
     notifier: Notifier | None  # None: nobody wants to be told
     tracing: Tracing | None = None  # where traces are asked for, store and providers are traced
@@ -104,6 +106,7 @@ async def compose(settings: Settings, tracing: Tracing | None = None) -> AsyncIt
                 providers,
                 counted=lambda *labels: metrics.webhooks.labels(*labels).inc(),
             ),
+            erasure=Erasure(store, ledger, recorder, providers),
             metrics=metrics,
             notifier=notifier,
             tracing=tracing,

@@ -74,6 +74,10 @@ class StoreUnavailable(StoreError):
         self.connection_lost = connection_lost
 
 
+class StillErasing(StoreError):
+    """Something of a customer could not be erased just now; the workers go on with it."""
+
+
 class Fenced(StoreError):
     """This Redis may have forgotten a claim, so it hands out nothing until recovered."""
 
@@ -220,6 +224,10 @@ class Forbidden(RequestRefused):
 
 class NotAssignable(RequestRefused):
     """This event cannot be given to this link: one is taken already, or it is no booking."""
+
+
+class BodyErased(RequestRefused):
+    """The event's body is not kept any more, so it cannot be looked at again."""
 
 
 class BadSignature(RequestRefused):

@@ -151,6 +151,7 @@ class Settings(BaseSettings):
     new_claims_per_minute_per_address: int = Field(default=0, ge=0)
     trusted_proxies: str = "127.0.0.1,::1"  # addresses and networks; * believes anybody
     redis_forgets: bool = True
+    inbox_retention_days: int = Field(default=90, ge=1, le=3_650)
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

@@ -11,6 +11,7 @@ from pool.links import State
 from pool.meetings import Meeting
 from pool.recorder import to_ms
 from pool.store.records import Level
+from worker.erase import erase
 from worker.lapse import earlier_clock
 
 log = structlog.get_logger()
@@ -22,6 +23,7 @@ _BATCH = 1_000
 
 async def expire(parts: Parts) -> None:
     """Moves what time has moved. Every step may run again."""
+    await erase(parts)
     now = await earlier_clock(parts)
     meetings = {meeting.sid: meeting for meeting in await parts.ledger.meetings.all()}
     fresh = await parts.ledger.links.fresh_of(meetings)

@@ -45,6 +45,8 @@ _ROWS: list[tuple[type[errors.LinkpoolError] | None, Problem]] = [
         "`linkpool keys list` has every key's id; a revoked key cannot be revoked again.")),
     (errors.NotAssignable, Problem(409, "not-assignable", "This event cannot be given to this link",
         "Assign events that are unmatched or dead, to a link of the same workspace that no other booking used. `linkpool events list` says what became of the event.")),
+    (errors.BodyErased, Problem(409, "body-erased", "The event's body is not kept any more",
+        "Bodies go with an erased customer, and after a while; see docs/privacy.md. At the provider, Redeliver sends the event again.")),
     (errors.TooLarge, Problem(413, "too-large", "The body is too large",
         "Claims take up to 16 KiB, with metadata of up to 2 KiB; webhooks up to 256 KiB.")),
     (errors.InvalidCustomerId, Problem(422, "invalid-customer-id", "The customer id cannot be used",
@@ -59,6 +61,8 @@ _ROWS: list[tuple[type[errors.LinkpoolError] | None, Problem]] = [
         "An operator paused the meeting; customers who hold a link still get it. `linkpool meetings resume SID` ends it.")),
     (errors.Fenced, Problem(503, "recovering", "The pool is being recovered",
         "Redis was restarted or replaced, and linkpool is making sure that no link is given twice. Try again after Retry-After seconds.")),
+    (errors.StillErasing, Problem(503, "still-erasing", "The customer is not erased everywhere yet",
+        "The customer can no longer be found, and workers erase the rest by themselves. Repeat the call after Retry-After seconds; 204 means that it is done.")),
     (errors.StoreUnavailable, Problem(503, "store-unavailable", "Redis does not answer",
         "Try again after Retry-After seconds. Operators: `linkpool doctor` says what is wrong with Redis.")),
     (errors.LedgerUnavailable, Problem(503, "ledger-unavailable", "The database does not answer",
@@ -87,6 +91,7 @@ _RETRY_SECONDS = {
     "recovering": 1,
     "store-unavailable": 1,
     "ledger-unavailable": 5,
+    "still-erasing": 5,
     "too-many-connections": 2,
 }
 

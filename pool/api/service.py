@@ -92,7 +92,7 @@ async def open_service(
             tally=tally,
             doors=doors,
             administration=Administration(
-                parts.store, parts.ledger, parts.recorder, parts.fence, settings
+                parts.store, parts.ledger, parts.erasure, parts.fence, settings
             ),
         )
         with suppress(LinkpoolError):

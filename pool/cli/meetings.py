@@ -182,7 +182,7 @@ def _act(data_dir: Path | None, action: Action) -> None:
     async def work() -> str:
         async with compose(settings) as parts:
             administration = Administration(
-                parts.store, parts.ledger, parts.recorder, parts.fence, settings
+                parts.store, parts.ledger, parts.erasure, parts.fence, settings
             )
             return await action(administration)
 

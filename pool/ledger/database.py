@@ -84,6 +84,18 @@ class Database:
             async with asyncio.timeout(MIGRATION_SECONDS):
                 return await self._kind.migrate(work)
 
+    async def truncate_log(self) -> bool:
+        """Take what was overwritten out of SQLite's write-ahead log, by emptying it.
+
+        Return False if a reader or another writer was in the way; True on PostgreSQL, whose
+        log is its own affair.
+        """
+        if not isinstance(self._kind, Sqlite):
+            return True
+        with translated():
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                return await self._kind.truncate_log()
+
     async def rows(
         self, statement: Executable, values: Mapping[str, Any] | None = None
     ) -> Sequence[Any]:

@@ -1,19 +1,47 @@
-"""Forgetting: a customer's data is erased, and stays erased."""
+"""Forgetting: a customer's data is erased, and stays erased.
+
+This is the first step, in one transaction: it erases the rows and leaves a stage behind, by
+which pool/erasure.py goes on until nothing is left anywhere.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection, case, null, select, update
+from sqlalchemy import Connection, Text, case, cast, func, null, or_, select, update
 
 from pool.ledger.database import Database
-from pool.ledger.records import Forgotten
+from pool.ledger.inbox import event_of
+from pool.ledger.records import EventState, Forgotten, InboxEvent
 from pool.ledger.rows import LINK, links_of
-from pool.ledger.tables import forgotten, inbox, links, literal_state
+from pool.ledger.tables import (
+    audit,
+    erased_marks,
+    forgotten,
+    inbox,
+    links,
+    literal_state,
+    meetings,
+)
 from pool.links import Link, State
+from pool.marks import Marks
+
+# The marks of an event's booking and e-mail.
+OwnMarks = Callable[[InboxEvent], Collection[str]]
+ERASING = "erasing"  # the stage of what is not erased everywhere yet
+UNHEARD = "unheard"  # it is by now, but nobody was answered so
+_ERASED = "(erased)"
 
 
-async def forget(database: Database, sid: str, customer_id: str, customer_name: str) -> list[Link]:
+async def forget(
+    database: Database,
+    sid: str,
+    customer_id: str,
+    customer_name: str,
+    marks: Marks,
+    own_marks: OwnMarks,
+) -> list[Link]:
     """See Links.forget()."""
     look = (
         select(*LINK)
@@ -26,11 +54,10 @@ async def forget(database: Database, sid: str, customer_id: str, customer_name: 
         before = links_of(connection.execute(look).all())
         if not before:
             return []
-        slugs = [link.slug for link in before]
         now = datetime.now(UTC)
         connection.execute(
             update(links)
-            .where(database.among(links.c.slug, slugs))
+            .where(database.among(links.c.slug, [link.slug for link in before]))
             .values(
                 customer_id=null(),
                 email=null(),
@@ -43,17 +70,91 @@ async def forget(database: Database, sid: str, customer_id: str, customer_name: 
                 ),
             )
         )
-        connection.execute(
-            update(inbox).where(database.among(inbox.c.slug, slugs)).values(body=b"")
-        )
         names = [
-            {"slug": slug, "meeting_sid": sid, "customer_name": customer_name, "forgotten_at": now}
-            for slug in slugs
+            {
+                "slug": link.slug,
+                "meeting_sid": sid,
+                "customer_name": customer_name,
+                "forgotten_at": now,
+                "stage": ERASING,
+            }
+            for link in before
         ]
         connection.execute(database.insert(forgotten).on_conflict_do_nothing(), names)
+        for link in before:
+            told = {marks.of_text(link.slug), *marks.of_customer(customer_id)}
+            if link.email is not None:
+                told.add(marks.of_email(link.email))
+            told |= _blank_settled(connection, link.slug, marks, own_marks)
+            keep_marks(database, connection, link.slug, told)
+            rename_booking(database, connection, link.slug, marks)
+        written = [customer_id, *(link.email for link in before if link.email)]
+        _erase_from_audit(connection, [text for text in written if any(marks.of_customer(text))])
         return before
 
     return await database.write(erase)
+
+
+def _blank_settled(
+    connection: Connection, slug: str, marks: Marks, own_marks: OwnMarks
+) -> set[str]:
+    """Blank the events that settled this link; return by what they are recognised.
+
+    Those that wait are left: they are yet to be settled, and what that takes must stay.
+    """
+    settled = (inbox.c.slug == slug) & (inbox.c.state == EventState.SETTLED)
+    events = [event_of(row) for row in connection.execute(select(inbox).where(settled)).all()]
+    connection.execute(update(inbox).where(settled).values(body=b"", marks=b"", last_error=None))
+    for workspace, sid in {(each.workspace, each.booking_sid) for each in events}:
+        if sid is not None:
+            named = settled & (inbox.c.workspace == workspace) & (inbox.c.booking_sid == sid)
+            renamed = update(inbox).where(named).values(booking_sid=marks.pseudonym(workspace, sid))
+            connection.execute(renamed)
+    return {mark for event in events for mark in own_marks(event)}
+
+
+def keep_marks(database: Database, connection: Connection, slug: str, marks: set[str]) -> int:
+    """Keep these marks as those of a forgotten link; return how many are new."""
+    now = datetime.now(UTC)
+    rows = [{"slug": slug, "mark": mark, "erased_at": now} for mark in sorted(marks)]
+    if not rows:
+        return 0
+    new = database.insert(erased_marks).values(rows).on_conflict_do_nothing()
+    return len(connection.execute(new.returning(erased_marks.c.mark)).all())
+
+
+def rename_booking(database: Database, connection: Connection, slug: str, marks: Marks) -> None:
+    """Put a pseudonym in the place of the SID of the booking that used a forgotten link.
+
+    Later events of the booking are recognised by its mark, and find the link by the pseudonym.
+    """
+    look = (
+        select(links.c.booking_sid, meetings.c.workspace)
+        .join_from(links, meetings, meetings.c.sid == links.c.meeting_sid)
+        .where(links.c.slug == slug, links.c.booking_sid.is_not(None))
+    )
+    for booking_sid, workspace in connection.execute(look).all():
+        pseudonym = marks.pseudonym(workspace, booking_sid)
+        if pseudonym != booking_sid:
+            keep_marks(database, connection, slug, {marks.of_booking(workspace, booking_sid)})
+            for table in (links, inbox):
+                connection.execute(
+                    update(table)
+                    .where(table.c.slug == slug, table.c.booking_sid == booking_sid)
+                    .values(booking_sid=pseudonym)
+                )
+
+
+def _erase_from_audit(connection: Connection, written: list[str]) -> None:
+    """Blank what people wrote into the audit, where it names the customer."""
+    for text in written:
+        named = or_(
+            *(
+                func.lower(column).contains(text.lower(), autoescape=True)
+                for column in (audit.c.reason, cast(audit.c.detail, Text))
+            )
+        )
+        connection.execute(update(audit).where(named).values(reason=_ERASED, detail={}))
 
 
 async def forgotten_of(database: Database, sid: str, after: str, limit: int) -> list[Forgotten]:

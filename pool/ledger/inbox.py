@@ -52,13 +52,13 @@ class Inbox:
             index_elements=[inbox.c.id], set_={"seen": inbox.c.seen + 1}
         ).returning(*inbox.c)
         [row] = await self._database.changed(statement)
-        kept = _event(row)
+        kept = event_of(row)
         return kept, kept.seen == 1
 
     async def get(self, event_id: str) -> InboxEvent | None:
         """The event of this id."""
         rows = await self._database.rows(select(inbox).where(inbox.c.id == event_id))
-        return _event(rows[0]) if rows else None
+        return event_of(rows[0]) if rows else None
 
     async def pending(self, limit: int = 100) -> _Events:
         """The events that are due now, the oldest first."""
@@ -187,7 +187,7 @@ class Inbox:
         rows = await self._database.changed(statement)
         if not rows:
             raise UnknownEvent(f"there is no event {event_id}")
-        return _event(rows[0])
+        return event_of(rows[0])
 
     async def assign(self, event_id: str, slug: str) -> InboxEvent:
         """Makes an event pending again, due at once, as one that a person gave to this link.
@@ -206,7 +206,7 @@ class Inbox:
             .returning(*inbox.c)
         )
         rows = await self._database.changed(statement)
-        kept = _event(rows[0]) if rows else await self.get(event_id)
+        kept = event_of(rows[0]) if rows else await self.get(event_id)
         if kept is None:
             raise UnknownEvent(f"there is no event {event_id}")
         if kept.slug != slug:
@@ -243,7 +243,7 @@ class Inbox:
         )
 
     async def _list(self, statement: Select[Any]) -> _Events:
-        return [_event(row) for row in await self._database.rows(statement)]
+        return [event_of(row) for row in await self._database.rows(statement)]
 
 
 def _reopen(statement: Update) -> Update:
@@ -254,7 +254,8 @@ def _storable(text: str | None) -> str | None:
     return None if text is None else storable(text)
 
 
-def _event(row: Row[Any]) -> InboxEvent:
+def event_of(row: Row[Any]) -> InboxEvent:
+    """The event of a row that holds all columns of the inbox."""
     values = list(row)[:_FIELDS]
     values[_STATE] = EventState(values[_STATE])
     return InboxEvent(*values)

@@ -7,11 +7,13 @@ from sqlalchemy import select
 from pool.ledger import migrations
 from pool.ledger.audit import Audit
 from pool.ledger.database import Database
+from pool.ledger.erased import Erased
 from pool.ledger.facts import Facts
 from pool.ledger.inbox import Inbox
 from pool.ledger.keys import Keys
 from pool.ledger.links import Links
 from pool.ledger.meetings import Meetings
+from pool.ledger.retention import Retention
 from pool.ledger.search import Search
 
 
@@ -32,6 +34,8 @@ class Ledger:
         self.audit = Audit(database)
         self.facts = Facts(database)
         self.search = Search(database)
+        self.erased = Erased(database)
+        self.retention = Retention(database)
 
     @classmethod
     def open(cls, database_url: str) -> Ledger:

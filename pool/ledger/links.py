@@ -12,13 +12,14 @@ from pool.ledger.bindings import live_bindings
 from pool.ledger.bulk import insert_links
 from pool.ledger.columns import storable
 from pool.ledger.database import Database
-from pool.ledger.forget import forget, forgotten_of
+from pool.ledger.forget import OwnMarks, forget, forgotten_of
 from pool.ledger.recording import record
 from pool.ledger.records import Binding, Forgotten, Recorded, RecordedClaim
 from pool.ledger.rows import LINK, email_key, link_of, links_of
 from pool.ledger.settling import settle
 from pool.ledger.tables import links, literal_state
 from pool.links import Link, State, states_before
+from pool.marks import Marks
 
 _BINDABLE = (State.CLAIMED, State.CONSUMED)
 
@@ -115,16 +116,23 @@ class Links:
         statement = update(links).where(links.c.slug.in_(over)).values(state=State.LAPSED)
         return await self._database.change(statement)
 
-    async def forget(self, sid: str, customer_id: str, customer_name: str) -> list[Link]:
+    async def forget(
+        self,
+        sid: str,
+        customer_id: str,
+        customer_name: str,
+        marks: Marks,
+        own_marks: OwnMarks = lambda _event: (),
+    ) -> list[Link]:
         """Erases a customer of a meeting; returns their links as they were before.
 
-        `customer_name` is what names their binding in Redis, and all that is kept of them.
-
-        Their id, e-mail and metadata go, also from the bodies of events that were matched to
-        these links; a claimed link lapses. A claim that is still on its way into the ledger
-        can not be known here: record first.
+        Their id, e-mail and metadata go, also from the bodies of events that settled these
+        links; a claimed link lapses. What is kept of them is what names their binding in Redis,
+        and marks by which their events are recognised (`own_marks` gives an event's): see
+        pool/erasure.py for the rest of the way. A claim that is still on its way into the
+        ledger can not be known here: record first.
         """
-        return await forget(self._database, sid, customer_id, customer_name)
+        return await forget(self._database, sid, customer_id, customer_name, marks, own_marks)
 
     # -- looked up --------------------------------------------------------------
 

@@ -46,6 +46,11 @@ class Sqlite:
 
     migrate = write
 
+    async def truncate_log(self) -> bool:
+        """Move the write-ahead log into the file and empty it; False if it is in use."""
+        # By a reader: a writer's connection is within a transaction, where there is no checkpoint.
+        return await self._reader.run(_truncate_log)
+
     async def close(self) -> None:
         """Closes the file once what was begun is finished."""
         for threads in (self._reader, self._writer):
@@ -143,3 +148,8 @@ def _begin_immediate(connection: Connection) -> None:
     # A transaction that reads first and then writes cannot wait for another writer: SQLite
     # would refuse it at once. So writers queue at their beginning.
     connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _truncate_log(connection: Connection) -> bool:
+    busy, _, _ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+    return not busy

@@ -87,5 +87,12 @@ class Provider(Protocol):
     def parse_event(self, body: bytes) -> BookingEvent:
         """Read a webhook's body. Raises MalformedJson and nothing else."""
 
+    def redact(self, body: bytes, *, slugs: Sequence[str], rename: Callable[[str], str]) -> bytes:
+        """Return what settling needs of a body, and nothing that tells of a person.
+
+        `slugs` are links of ours that it names; `rename` gives a pseudonym for a booking's SID.
+        Reads as the whole body did, but for the e-mail. Empty if the body cannot be read.
+        """
+
     async def close(self) -> None:
         """Close all connections; may be called twice."""

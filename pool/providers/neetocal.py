@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -19,7 +19,7 @@ import httpx
 
 from pool.errors import BadAnswer, BadSignature, MeetingRefused, ProviderFailed
 from pool.links import is_sid
-from pool.providers import answers, refusals, webhooks
+from pool.providers import answers, redaction, refusals, webhooks
 from pool.providers.base import BookingEvent, NewLink, Observe, ProviderMeeting
 from pool.settings import Workspace
 
@@ -144,6 +144,11 @@ class NeetoCal:
 
     def parse_event(self, body: bytes) -> BookingEvent:
         return webhooks.parse(body, self._workspace.ref_field)
+
+    def redact(self, body: bytes, *, slugs: Sequence[str], rename: Callable[[str], str]) -> bytes:
+        return redaction.redacted(
+            body, ref_field=self._workspace.ref_field, slugs=slugs, rename=rename
+        )
 
     async def close(self) -> None:
         await self._client.aclose()

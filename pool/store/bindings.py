@@ -7,6 +7,7 @@ from binascii import b2a_base64
 from typing import Literal
 
 from pool.links import Claim, Source
+from pool.marks import Marks
 
 _STATES: dict[str, Literal["claimed", "consumed"]] = {"c": "claimed", "x": "consumed"}
 _SOURCES: dict[str, Source] = {"p": "pool", "d": "direct"}
@@ -22,6 +23,7 @@ class CustomerNames:
     def __init__(self, secret_key: bytes) -> None:
         self._key = hashlib.sha256(b"linkpool customer names\0" + secret_key).digest()
         self._begun: dict[str, hashlib.blake2b] = {}
+        self.marks = Marks(secret_key)  # by which the ledger recognises who was erased
 
     def name(self, sid: str, customer_id: str) -> str:
         """16 characters of base64 (96 bits) for this customer of this meeting.

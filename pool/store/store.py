@@ -19,6 +19,7 @@ from pool.store.bindings import CustomerNames, pack, unpack
 from pool.store.blocks import Blocks
 from pool.store.budget import Budget
 from pool.store.connect import open_redis, store_errors
+from pool.store.erasing import Erasing
 from pool.store.history import History
 from pool.store.locks import Locks
 from pool.store.outlooks import Outlooks
@@ -54,6 +55,7 @@ class Store:
         self.history = History(redis)
         self.alerts = Alerts(redis)
         self.outlooks = Outlooks(redis)
+        self.erasing = Erasing(redis)
 
     @classmethod
     def open(

@@ -7,9 +7,11 @@ from typing import Any
 
 from pool.ledger import Ledger, RecordedClaim
 from pool.links import Link, State
+from pool.marks import Marks
 
 NOW = datetime(2026, 11, 22, 6, 0, 0, 123_000, tzinfo=UTC)
 TTL = timedelta(days=30)
+MARKS = Marks(b"secret key of the tests")
 
 
 def fresh(slug: str, **fields: Any) -> Link:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from ledger_samples import NOW, TTL, claim, fresh, known
+from ledger_samples import MARKS, NOW, TTL, claim, fresh, known
 
 from pool.ledger import EventState, Ledger, NewEvent, Recorded
 from pool.ledger.records import Forgotten
@@ -136,7 +136,7 @@ async def test_a_forgotten_customer_is_gone(ledger: Ledger) -> None:
         await ledger.inbox.finish(event_id, EventState.SETTLED, slug=slug, match="slug")
     before = await ledger.links.find(["a-1", "a-2"])
 
-    forgotten = await ledger.links.forget("intro", "ada", "name-of-ada")
+    forgotten = await ledger.links.forget("intro", "ada", "name-of-ada", MARKS)
 
     assert forgotten == sorted(before, key=lambda link: link.slug)
     again = await ledger.links.record(made)
@@ -154,7 +154,7 @@ async def test_a_forgotten_customer_is_gone(ledger: Ledger) -> None:
         assert (link.state, link.customer_id) == (state, None)
         assert (link.email, link.metadata) == (None, None)
     assert await ledger.links.live_by_email(["intro"], "ada@example.com", since=NOW) == []
-    assert await ledger.links.forget("intro", "ada", "name-of-ada") == []
+    assert await ledger.links.forget("intro", "ada", "name-of-ada", MARKS) == []
     assert {event.id: event.body for event in await ledger.inbox.list()} == {
         "e-1": b"",
         "e-2": b"ada!",
@@ -169,7 +169,7 @@ async def test_a_new_claim_of_the_same_link_by_another_is_not_bound_after_forget
 ) -> None:
     """A forgotten customer's link belongs to nobody ever after."""
     await ledger.links.record([claim("a-1", "ada")])
-    await ledger.links.forget("intro", "ada", "name-of-ada")
+    await ledger.links.forget("intro", "ada", "name-of-ada", MARKS)
     late = claim("a-1", "bob", claimed_at=NOW + timedelta(days=1))
     assert (await ledger.links.record([late])).written == 0
     link: Link = await known(ledger, "a-1")

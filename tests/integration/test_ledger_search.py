@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from ledger_samples import NOW, claim, fresh
+from ledger_samples import MARKS, NOW, claim, fresh
 
 from pool.errors import NotAssignable, UnknownEvent
 from pool.ledger import EventState, Ledger, NewEvent
@@ -71,7 +71,7 @@ async def test_a_search_stays_within_the_meetings_it_is_for(filled: Ledger) -> N
 async def test_a_link_says_when_it_was_withdrawn_or_forgotten(filled: Ledger) -> None:
     """The ledger alone knows these two times."""
     await filled.links.move(["a-3"], State.RETIRED, at=NOW)
-    await filled.links.forget("intro", "ada", "name")
+    await filled.links.forget("intro", "ada", "name", MARKS)
     retired, erased = [await filled.search.link(slug) for slug in ("a-3", "a-1")]
     assert retired is not None
     assert erased is not None

@@ -363,7 +363,8 @@ class Promises(RuleBasedStateMachine):
             del self.holds[held[0]]
 
     async def _forget(self, who: str) -> None:
-        for link in await self.ledger.links.forget(SID, who, self.store.names.name(SID, who)):
+        names = self.store.names
+        for link in await self.ledger.links.forget(SID, who, names.name(SID, who), names.marks):
             await self.store.mark(SID, link.slug, who, None)
 
     @precondition(lambda self: self.stands)

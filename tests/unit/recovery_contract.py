@@ -635,7 +635,7 @@ async def forget(stage: Stage, who: str) -> None:
     """As an operator does it, who is asked to by law."""
     await stage.recorder.record(SID)
     name = stage.store.names.name(SID, who)
-    for link in await stage.ledger.links.forget(SID, who, name):
+    for link in await stage.ledger.links.forget(SID, who, name, stage.store.names.marks):
         await stage.store.mark(SID, link.slug, who, None)
 
 

@@ -101,7 +101,7 @@ async def test_assigning_again_changes_nothing(desk: Desk) -> None:
     await desk.unmatched()
     first = await desk.bookings.assign("e1", "a-1", "ops")
     assert await desk.bookings.assign("e1", "a-1", "ops") == first
-    await desk.ledger.links.forget(SID, "zoe", "name")
+    await desk.ledger.links.forget(SID, "zoe", "name", desk.stage.store.names.marks)
     assert (await desk.bookings.assign("e1", "a-1", "ops")).state is EventState.SETTLED
     assert len(await desk.acts()) == 1
 

@@ -34,6 +34,8 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_erased_marks_mark"), "erased_marks", ["mark"])
     op.add_column("forgotten", sa.Column("stage", sa.Text))
+    # Earlier versions left a part of their data where it was: the workers go on with them.
+    op.execute("UPDATE forgotten SET stage = 'erasing'")
     staged = sa.text("stage IS NOT NULL")
     op.create_index(
         op.f("ix_forgotten_stage"),

@@ -1,0 +1,179 @@
+"""What is kept of the erased: how far erasing has come, and marks of what they left elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, LargeBinary, func, literal, or_, select, update
+
+from pool.ledger.database import Database
+from pool.ledger.forget import ERASING, UNHEARD, keep_marks, rename_booking
+from pool.ledger.inbox import event_of
+from pool.ledger.records import InboxEvent
+from pool.ledger.rows import email_key
+from pool.ledger.tables import UNMARKED, erased_marks, forgotten, inbox, links
+from pool.marks import Marks
+
+_SCAN = 5_000  # events a statement looks through; tens of milliseconds
+_PAGE = 200  # bodies held at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """A forgotten customer's link that is not erased everywhere yet, or whose end is unheard."""
+
+    slug: str
+    meeting_sid: str
+    customer_name: str
+    stage: str
+
+
+class Erased:
+    """The customers who were forgotten, by their links."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # -- how far it has come ---------------------------------------------------------
+
+    async def unfinished(self, limit: int = 100) -> list[Unfinished]:
+        """Return links that are not erased everywhere yet."""
+        return await self._unfinished(forgotten.c.stage == ERASING, limit)
+
+    async def of_customer(self, sid: str, customer_name: str) -> list[Unfinished]:
+        """Return a customer's links that are not erased everywhere, or whose end is unheard."""
+        theirs = (forgotten.c.meeting_sid == sid) & (forgotten.c.customer_name == customer_name)
+        return await self._unfinished(theirs & forgotten.c.stage.is_not(None), 1_000)
+
+    async def finish(self, slugs: Collection[str], *, heard: bool) -> None:
+        """Note that these links are erased everywhere, and whether somebody is answered so."""
+        stage = None if heard else UNHEARD
+        chosen = self._database.among(forgotten.c.slug, slugs)
+        staged = forgotten.c.stage.is_not(None)
+        await self._database.change(update(forgotten).where(chosen, staged).values(stage=stage))
+
+    async def last_at(self) -> datetime | None:
+        """Return when a customer was forgotten last."""
+        [(at,)] = await self._database.rows(select(func.max(forgotten.c.forgotten_at)))
+        return at if isinstance(at, datetime) else None
+
+    async def clean_file(self) -> bool:
+        """Take erased bytes out of SQLite's write-ahead log; False if it is in use just now."""
+        return await self._database.truncate_log()
+
+    # -- marks -------------------------------------------------------------------------
+
+    async def among(self, marks: Collection[str]) -> dict[str, set[str]]:
+        """Return those of these marks that are of somebody erased, with the links they held."""
+        found: dict[str, set[str]] = {}
+        if marks:
+            chosen = self._database.among(erased_marks.c.mark, marks)
+            statement = select(erased_marks.c.mark, erased_marks.c.slug).where(chosen)
+            for mark, slug in await self._database.rows(statement):
+                found.setdefault(mark, set()).add(slug)
+        return found
+
+    async def slugs_among(self, slugs: Collection[str]) -> set[str]:
+        """Return those of these links whose customers were forgotten."""
+        if not slugs:
+            return set()
+        chosen = self._database.among(forgotten.c.slug, slugs)
+        return {
+            slug for (slug,) in await self._database.rows(select(forgotten.c.slug).where(chosen))
+        }
+
+    async def keep(self, slug: str, marks: Marks, told: set[str]) -> bool:
+        """Keep marks as those of a forgotten link; return whether any is new.
+
+        If so there may be more to erase, and the link is unfinished again. Also hides the SID
+        of its booking, if that was written since.
+        """
+
+        def work(connection: Connection) -> bool:
+            rename_booking(self._database, connection, slug, marks)
+            if not keep_marks(self._database, connection, slug, told):
+                return False
+            row = update(forgotten).where(forgotten.c.slug == slug)
+            connection.execute(row.values(stage=ERASING))
+            return True
+
+        return await self._database.write(work)
+
+    async def held(self, texts: Collection[str]) -> set[str]:
+        """Return those of these ids and addresses that somebody holds a link with."""
+        if not texts:
+            return set()
+        by_key: dict[str, list[str]] = {}
+        for text in texts:
+            by_key.setdefault(email_key(text), []).append(text)
+        keys = select(links.c.email_key).where(self._database.among(links.c.email_key, by_key))
+        held = {text for (key,) in await self._database.rows(keys) for text in by_key[key]}
+        ids = select(links.c.customer_id).where(self._database.among(links.c.customer_id, texts))
+        return held | {text for (text,) in await self._database.rows(ids)}
+
+    # -- events ------------------------------------------------------------------------
+
+    async def tied(self, slug: str) -> AsyncIterator[list[InboxEvent]]:
+        """Yield the events that may tell of this link's customer, some at a time."""
+        rows = await self._database.rows(
+            select(erased_marks.c.mark).where(erased_marks.c.slug == slug)
+        )
+        told = or_(inbox.c.slug == slug, *(self._holds(bytes.fromhex(mark)) for (mark,) in rows))
+        after = ""
+        while True:
+            ends = select(inbox.c.id).where(inbox.c.id > after).order_by(inbox.c.id)
+            end = await self._database.rows(ends.offset(_SCAN - 1).limit(1))
+            here = inbox.c.id > after
+            if end:
+                here &= inbox.c.id <= end[0].id
+            found = await self._database.rows(
+                select(inbox.c.id).where(here, func.length(inbox.c.marks) > 0, told)
+            )
+            for start in range(0, len(found), _PAGE):
+                ids = [event_id for (event_id,) in found[start : start + _PAGE]]
+                events = select(inbox).where(self._database.among(inbox.c.id, ids))
+                yield [event_of(row) for row in await self._database.rows(events)]
+            if not end:
+                return
+            after = end[0].id
+
+    async def redact(self, event_id: str, body: bytes, booking_sid: str | None) -> None:
+        """Put this body, which holds nothing personal, in the place of an event's own."""
+        await self._database.change(
+            update(inbox)
+            .where(inbox.c.id == event_id)
+            .values(body=body, marks=b"", booking_sid=booking_sid, last_error=None)
+        )
+
+    async def unmarked(self, limit: int = _PAGE) -> list[InboxEvent]:
+        """Return events that have no marks yet."""
+        rows = await self._database.rows(select(inbox).where(UNMARKED).limit(limit))
+        return [event_of(row) for row in rows]
+
+    async def mark(self, marks: Mapping[str, bytes]) -> None:
+        """Give events their marks, those that have none yet."""
+
+        def work(connection: Connection) -> None:
+            for event_id, told in sorted(marks.items()):
+                connection.execute(
+                    update(inbox).where(inbox.c.id == event_id, UNMARKED).values(marks=told)
+                )
+
+        await self._database.write(work)
+
+    async def _unfinished(self, condition: ColumnElement[bool], limit: int) -> list[Unfinished]:
+        columns: Sequence[Any] = (
+            forgotten.c.slug,
+            forgotten.c.meeting_sid,
+            forgotten.c.customer_name,
+            forgotten.c.stage,
+        )
+        statement = select(*columns).where(condition).order_by(forgotten.c.slug).limit(limit)
+        return [Unfinished(*row) for row in await self._database.rows(statement)]
+
+    def _holds(self, mark: bytes) -> ColumnElement[bool]:
+        where = func.instr if self._database.sqlite_path is not None else func.pg_catalog.position
+        return where(inbox.c.marks, literal(mark, LargeBinary)) > 0

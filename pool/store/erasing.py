@@ -1,0 +1,39 @@
+"""What erasing a customer takes in Redis: their binding goes, and so does its old file."""
+
+from __future__ import annotations
+
+from redis.asyncio import Redis
+
+from pool.errors import StoreUnavailable
+from pool.store import keys, scripts
+from pool.store.connect import store_errors
+
+
+class Erasing:
+    """Each method may be repeated, and raises StoreUnavailable when Redis does not answer."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def drop(self, sid: str, slug: str, name: str) -> None:
+        """Drop the binding of the customer of this name, if it is to this link."""
+        with store_errors():
+            await scripts.run(
+                self._redis, "mark", [keys.fresh(sid), keys.binding(sid, name)], [slug, "gone", ""]
+            )
+
+    async def rewrite_file(self) -> bool:
+        """Ask Redis to write its append-only file anew, without what was trimmed or dropped.
+
+        Return False where it keeps none, or lets nobody ask.
+        """
+        try:
+            with store_errors():
+                if not int((await self._redis.info("persistence")).get("aof_enabled", 0)):
+                    return False
+                await self._redis.bgrewriteaof()
+        except StoreUnavailable as error:
+            if error.connection_lost:
+                raise
+            return False
+        return True

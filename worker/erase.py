@@ -1,0 +1,85 @@
+"""Part of task `expire`: erasing goes on until it is complete, and the inbox ends some day.
+
+Looks at how things are, so it may be missed, late, or run twice at once.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from pool.compose import Parts
+from pool.errors import LinkpoolError
+
+log = structlog.get_logger()
+
+BODY_SHARE = 3  # a body is kept for this part of the time that its event is
+_RUN_SECONDS = 10.0  # then the next run goes on
+_REWRITE_AFTER = timedelta(days=1)  # it costs Redis a fork
+_REWRITTEN = "redis-file-rewritten"
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a run took out of the inbox."""
+
+    events: int
+    bodies: int
+
+
+async def erase(parts: Parts) -> None:
+    """Go on with all that is to be erased; what fails is logged, and done by the next run."""
+    for step in (finish_erasing, prune, clean_file, rewrite_redis_file):
+        try:
+            await step(parts)
+        except LinkpoolError as error:
+            log.warning("not erased", step=step.__name__, reason=str(error))
+
+
+async def finish_erasing(parts: Parts) -> int:
+    """Erase what is left of customers who were forgotten; return how many links are done."""
+    await parts.erasure.mark_events()
+    return await parts.erasure.go_on()
+
+
+async def prune(parts: Parts, *, run_seconds: float = _RUN_SECONDS) -> Swept:
+    """Take out of the inbox what was kept for long enough, a bounded number at a time."""
+    kept = timedelta(days=parts.settings.inbox_retention_days)
+    now, until = datetime.now(UTC), time.monotonic() + run_seconds
+    events = bodies = 0
+    while True:
+        batch = await parts.ledger.retention.prune(
+            events_before=now - kept, bodies_before=now - kept / BODY_SHARE
+        )
+        events, bodies = events + batch.events, bodies + batch.bodies
+        if not batch.more or time.monotonic() > until:
+            break
+    if events or bodies:
+        log.info("inbox pruned", events=events, bodies=bodies)
+    return Swept(events, bodies)
+
+
+async def clean_file(parts: Parts) -> bool:
+    """Empty SQLite's write-ahead log, in which overwritten bytes stand a while longer."""
+    return await parts.ledger.erased.clean_file()
+
+
+async def rewrite_redis_file(parts: Parts) -> bool:
+    """Have Redis write its append-only file anew after customers were erased, once a day at most.
+
+    Until then it holds what they sent with their claim, although nobody can ask Redis for it.
+    """
+    erased_at = await parts.ledger.erased.last_at()
+    last = await parts.ledger.facts.get(_REWRITTEN)
+    rewritten_at = datetime.fromisoformat(last) if last else None
+    now = datetime.now(UTC)
+    if erased_at is None or (rewritten_at is not None and rewritten_at > erased_at):
+        return False
+    if rewritten_at is not None and now - _REWRITE_AFTER < rewritten_at <= now:
+        return False
+    done = await parts.store.erasing.rewrite_file()
+    await parts.ledger.facts.put(_REWRITTEN, now.isoformat())
+    return done
