@@ -14,9 +14,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from sandbox import pages
 from sandbox.api import PREFIX, ExternalApi
 from sandbox.control import ControlApi
+from sandbox.control_bookings import BookingControl
 from sandbox.core import Sandbox
 from sandbox.guard import ControlGuard
-from sandbox.state import Refused
+from sandbox.records import Refused
 from sandbox.visitor import VisitorPages
 
 
@@ -32,6 +33,7 @@ def build(sandbox: Sandbox) -> ASGIApp:
         routes=[
             *ExternalApi(sandbox).routes(),
             *ControlApi(sandbox).routes(),
+            *BookingControl(sandbox).routes(),
             *VisitorPages(sandbox).routes(),
         ],
         exception_handlers={Refused: _refused, HTTPException: _http_exception},

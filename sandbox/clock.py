@@ -23,3 +23,17 @@ def slots(now: datetime) -> list[str]:
         for day in (1, 2, 3)
         for hour, minute in ((10, 0), (13, 30), (16, 0))
     ]
+
+
+def parsed(text: str) -> datetime | None:
+    """Return the moment that an ISO 8601 text names, by UTC if it says no offset; else None."""
+    try:
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def days_later(moment: str, days: int) -> str:
+    """Return the moment that many days later, as `iso` writes it."""
+    return iso(datetime.fromisoformat(moment) + timedelta(days=days))

@@ -1,24 +1,20 @@
-"""The calls under /_control: for tests and for people with curl. They need no key."""
+"""The calls under /_control that look at or change the sandbox itself. They need no key."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from itertools import islice
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from sandbox import forms
-from sandbox.clock import slots, utc_now
 from sandbox.core import Sandbox
-from sandbox.knobs import KnobError
-from sandbox.state import Booking, Refused
+from sandbox.knob_checks import KnobError
+from sandbox.records import Refused
 
 LINKS_MOST = 1_000_000
-TIMES_MOST = 1000
-DELAY_MOST_SECONDS = 86_400
 
 
 class ControlApi:
@@ -36,10 +32,8 @@ class ControlApi:
             Route("/_control/knobs", self.knobs),
             Route("/_control/knobs", self.turn_knobs, methods=["PATCH"]),
             Route("/_control/reset", self.reset, methods=["POST"]),
-            Route("/_control/book", self.book, methods=["POST"]),
-            Route("/_control/cancel", self.cancel, methods=["POST"]),
-            Route("/_control/reschedule", self.reschedule, methods=["POST"]),
-            Route("/_control/emit", self.emit, methods=["POST"]),
+            Route("/_control/meetings", self.meetings),
+            Route("/_control/meeting", self.meeting, methods=["POST"]),
         ]
 
     async def state(self, _request: Request) -> Response:
@@ -105,69 +99,33 @@ class ControlApi:
         self._sandbox.webhooks.log.clear()
         return JSONResponse({"counters": self._sandbox.counters.as_dict()})
 
-    async def book(self, request: Request) -> Response:
-        """POST book: what the Book button does; with meeting_sid, an ordinary booking."""
-        body = await forms.json_object(request)
-        forms.known_fields(body, ("slug", "meeting_sid", "name", "email", "answers"))
-        slug, sid = body.get("slug"), body.get("meeting_sid")
-        if (slug is None) == (sid is None):
-            raise Refused(422, "slug, meeting_sid: give one of the two")
-        answers = body.get("answers") or {}
-        if not isinstance(answers, dict):
-            raise Refused(422, "answers: takes an object of field code to text")
-        booking = self._sandbox.book(
-            slug=None if slug is None else forms.text(slug, "slug"),
-            meeting_sid=None if sid is None else forms.text(sid, "meeting_sid"),
-            name=forms.text(body.get("name"), "name", "Test Visitor"),
-            email=forms.text(body.get("email"), "email", "visitor@example.com"),
-            starts_at=slots(utc_now())[0],
-            answers=forms.answers(answers.items()),
+    async def meetings(self, _request: Request) -> Response:
+        """GET meetings: how each meeting behaves by the knobs that name meetings."""
+        sandbox = self._sandbox
+        return JSONResponse(
+            {"meetings": [sandbox.rules.as_dict(s) for s in sandbox.state.meetings]}
         )
-        return self._answer(booking, status=201)
 
-    async def cancel(self, request: Request) -> Response:
-        """POST cancel: what the Cancel button does."""
-        return self._answer(self._sandbox.cancel(await _booking_sid(request)))
+    async def meeting(self, request: Request) -> Response:
+        """POST meeting: one meeting disabled, deleted, refused or of another kind.
 
-    async def reschedule(self, request: Request) -> Response:
-        """POST reschedule: what the Reschedule button does."""
-        return self._answer(self._sandbox.reschedule(await _booking_sid(request)))
-
-    async def emit(self, request: Request) -> Response:
-        """POST emit: a webhook once more, about the booking as it now is.
-
-        Only an event other than booking_cancelled shows a cancelled booking as confirmed, as
-        a late repeat of the first event would.
+        The same as turning the knobs disabled_meetings, deleted_meetings, refuse_meetings
+        and meeting_kinds, but other meetings stay as they are.
         """
         body = await forms.json_object(request)
-        forms.known_fields(body, ("booking_sid", "event", "times", "delay_seconds"))
-        event = forms.text(body.get("event"), "event")
-        booking = self._sandbox.state.booking(forms.text(body.get("booking_sid"), "booking_sid"))
-        shown = self._sandbox.booking_json(booking)
-        if event != "booking_cancelled":
-            shown |= {"status": "confirmed", "cancel_reason": None}
-        ids = self._sandbox.webhooks.emit(
-            event,
-            shown,
-            times=int(_number(body, "times", TIMES_MOST, 1)),
-            delay_seconds=_number(body, "delay_seconds", DELAY_MOST_SECONDS, None),
-        )
-        return JSONResponse({"deliveries": ids}, status_code=202)
-
-    def _answer(self, booking: Booking, status: int = 200) -> Response:
-        return JSONResponse({"booking": self._sandbox.booking_json(booking)}, status_code=status)
-
-
-async def _booking_sid(request: Request) -> str:
-    body = await forms.json_object(request)
-    forms.known_fields(body, ("booking_sid",))
-    return forms.text(body.get("booking_sid"), "booking_sid")
-
-
-def _number(body: dict[str, Any], name: str, most: float, default: Any) -> Any:
-    value = body.get(name, default)
-    if value is default:
-        return value
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
-        raise Refused(422, f"{name}: takes a number from 0 to {most:g}")
-    return value
+        forms.known_fields(body, ("meeting_sid", "disabled", "deleted", "refuse", "kind"))
+        sid = forms.sid(body.get("meeting_sid"), "meeting_sid")
+        rules = self._sandbox.rules
+        try:
+            self._sandbox.set_knobs(
+                rules.changes(
+                    sid,
+                    disabled=forms.flag(body.get("disabled"), "disabled", None),
+                    deleted=forms.flag(body.get("deleted"), "deleted", None),
+                    refuse=forms.optional_text(body, "refuse"),
+                    kind=forms.optional_text(body, "kind"),
+                )
+            )
+        except KnobError as error:
+            return JSONResponse({"error": str(error), "knob": error.knob}, status_code=422)
+        return JSONResponse({"meeting": rules.as_dict(sid)})

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from sandbox.knobs import KnobError, Knobs, knob_facts, set_knobs
+from sandbox.knob_checks import KnobError
+from sandbox.knobs import Knobs, knob_facts, set_knobs
 
 DEFAULT_PORT = 8090
 DEFAULT_API_KEY = "sandbox-key"
@@ -40,10 +41,21 @@ refused, by Host and Origin):
   GET   /_control/knobs          the knobs
   PATCH /_control/knobs          {{"p_429": 0.2, "latency_seconds": 0.15}}
   POST  /_control/reset          counters to zero
-  POST  /_control/book           {{"slug" or "meeting_sid", "name", "email", "answers": {{}}}}
-  POST  /_control/cancel         {{"booking_sid"}}
-  POST  /_control/reschedule     {{"booking_sid"}}
+  GET   /_control/meetings       how each meeting behaves
+  POST  /_control/meeting        {{"meeting_sid", "disabled", "deleted", "refuse", "kind"}}:
+                                 one meeting's share of the knobs that list meetings
+  POST  /_control/book           {{"slug" or "meeting_sid", "name", "email", "answers": {{}},
+                                 "starts_at", "time_zone", "created_at"}}
+  POST  /_control/book_many      {{"slugs": [] or "meeting_sid", "count", ...}}
+  POST  /_control/cancel         {{"booking_sid", "series", "reason", "by",
+                                 "reschedule_requested"}}
+  POST  /_control/cancel_many    {{"booking_sids": []}}
+  POST  /_control/reschedule     {{"booking_sid", "style", "starts_at"}}
+  POST  /_control/confirm        {{"booking_sid"}}: it is paid, or confirmed by hand
+  POST  /_control/approve        {{"booking_sid"}}; /_control/reject the same
+  POST  /_control/set_status     {{"booking_sid", "status"}}: any text, no webhook
   POST  /_control/emit           {{"booking_sid", "event", "times", "delay_seconds"}}
+  POST  /_control/redeliver      {{"delivery_id"}}: the same body again, at any later time
 
 exit status: 0 stopped, 1 could not start, 2 wrong flag"""
 
@@ -146,7 +158,7 @@ def _add_knobs(parser: argparse.ArgumentParser) -> None:
                 flag, action=argparse.BooleanOptionalAction, default=default, help=text
             )
         elif isinstance(default, str):
-            choices = metadata["choices"] or None
+            choices = None if metadata["form"] else metadata["choices"] or None
             group.add_argument(
                 flag,
                 default=default,

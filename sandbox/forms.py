@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import parse_qsl
 
 from starlette.requests import ClientDisconnect, Request
 
-from sandbox.state import Refused
+from sandbox.clock import iso, parsed
+from sandbox.records import Refused
 
-BODY_MOST_BYTES = 256 * 1024
+BODY_MOST_BYTES = 1024 * 1024
 TEXT_MOST_CHARACTERS = 2000
 ANSWERS_MOST = 50
 ANSWER_PREFIX = "answer."  # before the field code, in the booking form
@@ -53,6 +55,54 @@ def text(value: object, name: str, default: str | None = None) -> str:
     except UnicodeEncodeError:
         raise Refused(422, f"{name}: holds half a character (a lone surrogate)") from None
     return value
+
+
+def optional_text(body: dict[str, Any], name: str) -> str | None:
+    """Return a field's text, or None if it is missing or null. Raises Refused 422."""
+    return None if body.get(name) is None else text(body[name], name)
+
+
+def sid(value: object, name: str) -> str:
+    """Return a meeting's SID. Raises Refused 422."""
+    found = text(value, name)
+    if not re.fullmatch("[A-Za-z0-9_-]{1,64}", found):
+        raise Refused(422, f"{name}: takes 1 to 64 of A-Z, a-z, 0-9, _ and -")
+    return found
+
+
+def flag(value: object, name: str, default: bool | None) -> bool | None:
+    """Return true or false, `default` where it is missing. Raises Refused 422."""
+    if value is None:
+        return default
+    if not isinstance(value, bool):
+        raise Refused(422, f"{name}: takes true or false")
+    return value
+
+
+def number(value: object, name: str, most: float, default: float | None = None) -> float:
+    """Return a number from 0 to `most`, `default` where it is missing. Raises Refused 422."""
+    if value is None and default is not None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+        raise Refused(422, f"{name}: takes a number from 0 to {most:g}")
+    return value
+
+
+def moment(value: object, name: str) -> str | None:
+    """Return a time as the API writes it, None where it is missing. Raises Refused 422."""
+    if value is None:
+        return None
+    found = parsed(text(value, name))
+    if found is None:
+        raise Refused(422, f"{name}: takes a time such as 2030-01-31T10:00:00Z")
+    return iso(found)
+
+
+def texts(value: object, name: str, most: int) -> list[str]:
+    """Return a list of texts. Raises Refused 422."""
+    if not isinstance(value, list) or len(value) > most:
+        raise Refused(422, f"{name}: takes a list of at most {most} texts")
+    return [text(each, name) for each in value]
 
 
 def answers(pairs: Iterable[tuple[object, object]]) -> dict[str, str]:

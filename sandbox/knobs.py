@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, TypeVar
 
-KnobValue = bool | int | float | str
+from sandbox.knob_checks import KnobError, KnobValue, checked_value
+
 T = TypeVar("T", bool, int, float, str)
+EVENTS = ("booking_created", "booking_cancelled", "booking_rescheduled")
 
 # The probabilities of Knobs: at most one of them strikes per call, so they share one draw.
 PROBABILITIES = (
@@ -25,23 +27,16 @@ PROBABILITIES = (
 )
 
 
-class KnobError(Exception):
-    """A knob that does not exist, or a value it cannot take; `knob` names it."""
-
-    def __init__(self, knob: str, problem: str) -> None:
-        super().__init__(f"{knob}: {problem}")
-        self.knob = knob
-
-
 def _knob(
     default: T,
     text: str,
     *,
+    form: str = "",
     choices: tuple[str, ...] = (),
     low: float = 0,
     high: float = math.inf,
 ) -> T:
-    metadata = {"help": text, "choices": choices, "low": low, "high": high}
+    metadata = {"help": text, "form": form, "choices": choices, "low": low, "high": high}
     return field(default=default, metadata=metadata)
 
 
@@ -59,7 +54,58 @@ class Knobs:
         choices=("flat", "wrapped", "alternate"),
     )
     create_status: int = _knob(200, "status of a new link's answer, 200 or 201", low=200, high=201)
-    disabled_meetings: str = _knob("", "comma-separated SIDs whose calls for a link answer 422")
+    link_base_url: str = _knob(
+        "",
+        "what every new link and booking page begins with, as under a custom domain; "
+        "empty: --public-url",
+        form="url",
+    )
+
+    disabled_meetings: str = _knob(
+        "",
+        "comma-separated SIDs of disabled meetings: a call for a link answers 422, "
+        "their unused links are not available, GET /meetings says disabled",
+        form="list",
+    )
+    deleted_meetings: str = _knob(
+        "",
+        "comma-separated SIDs of deleted meetings: a call for a link answers 404, "
+        "their unused links are not available, GET /meetings leaves them out",
+        form="list",
+    )
+    refuse_meetings: str = _knob(
+        "",
+        "comma-separated SID=HOW: how calls for a link of these meetings fail, by a status "
+        "(403, 404, 422, 429, 500...), by hang (no answer for hang_seconds, then 500) or by "
+        "html (200 with HTML); no link is made",
+        form="map",
+        choices=("STATUS", "hang", "html"),
+    )
+    meeting_kinds: str = _knob(
+        "",
+        "comma-separated SID=KIND: series (one form makes series_length bookings), approval "
+        "(pending until the host approves), payment (incomplete until it is paid), plain",
+        form="map",
+        choices=("plain", "series", "approval", "payment"),
+    )
+    series_length: int = _knob(3, "bookings that one form of a series makes", low=1, high=100)
+    series_parent: str = _knob(
+        "id",
+        "what parent_booking_id holds, the first booking's id or its sid",
+        choices=("id", "sid"),
+    )
+    incomplete_closes_link: bool = _knob(
+        False, "whether a booking that is not paid yet uses its link up"
+    )
+    approved_status: str = _knob(
+        "confirmed", "status of a booking once it is approved or confirmed by hand"
+    )
+    reschedule_style: str = _knob(
+        "same_sid",
+        "same_sid: one booking with new times; new_sid: another booking is created, then the "
+        "old one cancelled; new_sid_cancelled_first: the same with the events the other way",
+        choices=("same_sid", "new_sid", "new_sid_cancelled_first"),
+    )
 
     limit_per_second: float = _knob(0.0, "links made per second before 429; 0: no limit")
     limit_burst: int = _knob(0, "links the limit lets through at once; 0: one second's worth")
@@ -94,10 +140,24 @@ class Knobs:
     fail_reads: bool = _knob(False, "whether fail_status is for the GET calls, too")
 
     booking_names_meeting_sid: bool = _knob(
-        True, "whether a booking's `meeting` holds its sid beside its name"
+        True,
+        "whether a booking's `meeting` holds its sid beside its name; the real one has "
+        "meeting_id only, the id that GET /meetings tells",
     )
     webhook_carries_slug: bool = _knob(
         True, "whether client_booking_url carries the slug; else only the visitor's answers can"
+    )
+    webhook_off: str = _knob(
+        "",
+        f"comma-separated events that are switched off, of {', '.join(EVENTS)}",
+        form="list",
+        choices=EVENTS,
+    )
+    webhook_on_incomplete: bool = _knob(
+        False, "whether booking_created is sent for a booking that is not paid yet, too"
+    )
+    webhook_on_approval: bool = _knob(
+        True, "whether approving sends booking_created again, and rejecting booking_cancelled"
     )
     webhook_wrapped: bool = _knob(False, 'whether the body is {"webhook": {...}}')
     webhook_times: int = _knob(1, "how often each event is sent; 0: never", high=1000)
@@ -108,8 +168,9 @@ class Knobs:
     webhook_escape: str = _knob(
         "raw",
         "raw: UTF-8 body; escaped_body: < > & and non-ASCII as \\u00xx in the body; "
-        "escaped_hash_only: UTF-8 body, signature over the escaped form",
-        choices=("raw", "escaped_body", "escaped_hash_only"),
+        "escaped_hash_only: UTF-8 body, signature over the escaped form; markup_hash_only: "
+        "the same with only < > & and U+2028, U+2029 escaped",
+        choices=("raw", "escaped_body", "escaped_hash_only", "markup_hash_only"),
     )
     webhook_wrong_signature: bool = _knob(False, "whether signatures are made with another secret")
     webhook_retry_seconds: float = _knob(
@@ -125,7 +186,7 @@ class Knobs:
 
 
 def knob_facts() -> dict[str, tuple[KnobValue, dict[str, Any]]]:
-    """Default and metadata (`help`, `choices`, `low`, `high`) of every knob, by name."""
+    """Return default and metadata (as `_knob` writes it) of every knob, by name."""
     defaults = Knobs().as_dict()
     return {each.name: (defaults[each.name], dict(each.metadata)) for each in fields(Knobs)}
 
@@ -138,42 +199,10 @@ def set_knobs(knobs: Knobs, changes: Mapping[str, object]) -> None:
         if name not in facts:
             raise KnobError(name, f"is no knob; knobs are {', '.join(facts)}")
         default, metadata = facts[name]
-        checked[name] = _checked(name, value, type(default), metadata)
+        checked[name] = checked_value(name, value, type(default), metadata)
     total = sum(float(checked.get(name, getattr(knobs, name))) for name in PROBABILITIES)
     if total > 1 + 1e-9:
         named = next((name for name in checked if name in PROBABILITIES), PROBABILITIES[0])
         raise KnobError(named, f"all p_ knobs together come to {total:g}; at most 1 is possible")
     for name, value in checked.items():
         setattr(knobs, name, value)
-
-
-def _checked(name: str, value: object, kind: type, metadata: Mapping[str, Any]) -> KnobValue:
-    if kind is bool:
-        if not isinstance(value, bool):
-            raise KnobError(name, "takes true or false")
-        return value
-    if kind is str:
-        if not isinstance(value, str):
-            raise KnobError(name, "takes a text")
-        if metadata["choices"] and value not in metadata["choices"]:
-            raise KnobError(name, f"takes one of {', '.join(metadata['choices'])}")
-        # Some texts become headers, where a line break or non-ASCII would break the answer.
-        if not value.isascii() or (value and not value.isprintable()):
-            raise KnobError(name, "takes printable ASCII only")
-        return value
-    # bool is an int to Python, and no number to anybody else.
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise KnobError(name, "takes a number")
-    if kind is int and not isinstance(value, int):
-        raise KnobError(name, "takes a whole number")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise KnobError(name, "takes a finite number")
-    if not metadata["low"] <= value <= metadata["high"]:
-        raise KnobError(name, f"takes {_span(metadata['low'], metadata['high'])}")
-    if name == "fail_status" and 0 < value < 200:
-        raise KnobError(name, "takes 0 or a status from 200 to 599")
-    return value if kind is int else float(value)
-
-
-def _span(low: float, high: float) -> str:
-    return f"{low:g} or more" if math.isinf(high) else f"{low:g} to {high:g}"

@@ -26,11 +26,21 @@ def escaped(text: str) -> str:
     return "".join(each if each.isascii() else json.dumps(each)[1:-1] for each in shielded)
 
 
+def markup_escaped(text: str) -> str:
+    """JSON text with only `<`, `>`, `&` and the two Unicode line breaks as \\u escapes."""
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
 def signed(payload: Mapping[str, object], *, secret: str, escape: str, wrong: bool) -> Signed:
     """`payload` as the knobs `webhook_escape` and `webhook_wrong_signature` want it."""
     text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
     body = (escaped(text) if escape == "escaped_body" else text).encode()
-    hashed = body if escape == "raw" else escaped(text).encode()
+    if escape == "markup_hash_only":
+        hashed = markup_escaped(text).encode()
+    else:
+        hashed = body if escape == "raw" else escaped(text).encode()
     if not secret:
         return Signed(body, None)
     key = secret + " but not this one" if wrong else secret

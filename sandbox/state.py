@@ -1,66 +1,18 @@
-"""Meetings, links and bookings: what exists here, and the moves they can make."""
+"""Meetings, links and bookings that exist, and the file that keeps them."""
 
 from __future__ import annotations
 
 import secrets
-from collections import deque
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime, timedelta
+from dataclasses import asdict, replace
 from typing import Any
 
 from sandbox.clock import iso, utc_now
 from sandbox.journal import Journal
+from sandbox.records import CONFIRMED, Booking, Link, Meeting, Refused
 
 MEETINGS_MOST = 20_000
 BOOKINGS_MOST = 100_000
-RECENT_SLUGS = 200  # per meeting, to repeat one of them
-
-
-class Refused(Exception):
-    """What was asked for cannot be done; `status` is its HTTP status."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-@dataclass(slots=True)
-class Meeting:
-    """A scheduling link that makes one-off links."""
-
-    number: int
-    sid: str
-    name: str
-    recent_slugs: deque[str] = field(default_factory=lambda: deque(maxlen=RECENT_SLUGS))
-
-
-@dataclass(slots=True)
-class Link:
-    """A one-off link: unused until a booking is made with it, then expired for good."""
-
-    slug: str
-    meeting_sid: str
-    made_at: str
-    booking_sid: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Booking:
-    """A booking; `slug` is None for one made without a one-off link. Times are ISO 8601, UTC."""
-
-    number: int
-    sid: str
-    meeting_sid: str
-    slug: str | None
-    name: str
-    email: str
-    starts_at: str
-    created_at: str
-    updated_at: str
-    status: str = "confirmed"  # or cancelled
-    cancel_reason: str | None = None
-    answers: dict[str, str] = field(default_factory=dict)
 
 
 class State:
@@ -77,6 +29,8 @@ class State:
         self.meetings: dict[str, Meeting] = {}
         self.links: dict[str, Link] = {}
         self.bookings: dict[str, Booking] = {}
+        self.series: dict[str, list[str]] = {}  # a parent's SID to its children's
+        self.changes = 0  # counts every change of a booking
         self._any_meeting = any_meeting
         self._links_most = links_most
         self._journal = journal
@@ -96,7 +50,7 @@ class State:
     # -- meetings and links
 
     def meeting(self, sid: str) -> Meeting | None:
-        """The meeting of this SID; with any SID accepted, it comes into being here."""
+        """Return the meeting of this SID; with any SID accepted, it comes into being here."""
         known = self.meetings.get(sid)
         if known is None and self._any_meeting and _is_sid(sid):
             if len(self.meetings) >= MEETINGS_MOST:
@@ -104,8 +58,13 @@ class State:
             return self._add_meeting(sid, f"Meeting {sid}")
         return known
 
+    def meeting_name(self, sid: str) -> str:
+        """Return a meeting's name, or its SID if it is gone."""
+        meeting = self.meetings.get(sid)
+        return meeting.name if meeting else sid
+
     def make_link(self, meeting: Meeting) -> Link:
-        """A new link, with a slug never given before."""
+        """Make a link, with a slug never given before."""
         # Not from the seeded chance: a restart with the same seed would repeat its slugs.
         slug = f"one-off-{secrets.token_hex(6)}"
         while slug in self.links:
@@ -114,6 +73,23 @@ class State:
         self._journal.append(_link_entry(link))
         self._keep_link(link, meeting)
         return link
+
+    def bookable(self, slug: str | None, meeting_sid: str | None) -> Meeting:
+        """Return the meeting that a link, or without one a meeting's SID, books.
+
+        Raises Refused: 404 for an unknown slug or meeting, 410 for a used link.
+        """
+        if slug is not None:
+            link = self.links.get(slug)
+            if link is None:
+                raise Refused(404, "there is no link of this slug")
+            if link.booking_sid is not None:
+                raise Refused(410, "link expired: it was used for a booking")
+            meeting_sid = link.meeting_sid
+        meeting = self.meeting(meeting_sid or "")
+        if meeting is None:
+            raise Refused(404, "there is no meeting of this SID")
+        return meeting
 
     # -- bookings
 
@@ -126,23 +102,17 @@ class State:
         email: str,
         starts_at: str,
         answers: dict[str, str],
+        status: str = CONFIRMED,
+        closes_link: bool = True,
+        time_zone: str = "UTC",
+        created_at: str | None = None,
     ) -> Booking:
-        """A booking with a one-off link, which is used up by it, or without one.
+        """Make a booking with a one-off link, which is used up by it, or without one.
 
-        Raises Refused: 404 for an unknown slug or meeting, 410 for a used link.
+        Raises Refused as `bookable` does.
         """
-        link: Link | None = None
-        if slug is not None:
-            link = self.links.get(slug)
-            if link is None:
-                raise Refused(404, "there is no link of this slug")
-            if link.booking_sid is not None:
-                raise Refused(410, "link expired: it was used for a booking")
-            meeting_sid = link.meeting_sid
-        meeting = self.meeting(meeting_sid or "")
-        if meeting is None:
-            raise Refused(404, "there is no meeting of this SID")
-        now = iso(utc_now())
+        meeting = self.bookable(slug, meeting_sid)
+        made_at = created_at or iso(utc_now())
         booking = Booking(
             number=self._bookings_made + 1,
             sid=secrets.token_hex(8),
@@ -151,56 +121,76 @@ class State:
             name=name,
             email=email,
             starts_at=starts_at,
-            created_at=now,
-            updated_at=now,
+            created_at=made_at,
+            updated_at=made_at,
+            status=status,
             answers=answers,
+            time_zone=time_zone,
+            closes_link=closes_link,
         )
         self._save(booking)
         return booking
 
-    def cancel(self, booking_sid: str, reason: str) -> Booking:
-        """The booking, cancelled. Its link stays used. Raises Refused 404, 409."""
-        booking = self._live(booking_sid)
-        cancelled = replace(
-            booking, status="cancelled", cancel_reason=reason, updated_at=iso(utc_now())
+    def another(
+        self,
+        like: Booking,
+        *,
+        starts_at: str,
+        parent_sid: str | None,
+        created_at: str | None = None,
+    ) -> Booking:
+        """Make a booking of the same form at another time: of a series, or a new appointment."""
+        made_at = created_at or iso(utc_now())
+        booking = replace(
+            like,
+            number=self._bookings_made + 1,
+            sid=secrets.token_hex(8),
+            starts_at=starts_at,
+            parent_sid=parent_sid,
+            created_at=made_at,
+            updated_at=made_at,
         )
-        self._save(cancelled)
-        return cancelled
+        self._save(booking)
+        return booking
 
-    def reschedule(self, booking_sid: str) -> Booking:
-        """The booking, one day later. Raises Refused 404, 409."""
-        booking = self._live(booking_sid)
-        later = datetime.fromisoformat(booking.starts_at) + timedelta(days=1)
-        moved = replace(booking, starts_at=iso(later), updated_at=iso(utc_now()))
-        self._save(moved)
-        return moved
+    def change(self, booking: Booking, **fields: Any) -> Booking:
+        """Change fields of a booking; its `updated_at` becomes now."""
+        changed = replace(booking, **fields, updated_at=iso(utc_now()))
+        self._save(changed)
+        return changed
 
     def booking(self, booking_sid: str) -> Booking:
-        """Raises Refused 404."""
+        """Return the booking of this SID. Raises Refused 404."""
         booking = self.bookings.get(booking_sid)
         if booking is None:
             raise Refused(404, "there is no booking of this SID")
         return booking
 
-    # -- inside
+    def series_of(self, booking: Booking) -> list[Booking]:
+        """Return all bookings of its series, the first one first; itself if it is no series."""
+        parent = booking.parent_sid or booking.sid
+        sids = [parent, *self.series.get(parent, ())]
+        return [self.bookings[sid] for sid in sids if sid in self.bookings]
 
-    def _live(self, booking_sid: str) -> Booking:
-        booking = self.booking(booking_sid)
-        if booking.status == "cancelled":
-            raise Refused(409, "this booking was cancelled")
-        return booking
+    # -- inside
 
     def _save(self, booking: Booking) -> None:
         self._journal.append({"booking": asdict(booking)})
         self._keep_booking(booking)
 
     def _keep_booking(self, booking: Booking) -> None:
+        if booking.sid not in self.bookings and booking.parent_sid is not None:
+            self.series.setdefault(booking.parent_sid, []).append(booking.sid)
         self.bookings[booking.sid] = booking
+        self.changes += 1
         self._bookings_made = max(self._bookings_made, booking.number)
-        if booking.slug is not None and (link := self.links.get(booking.slug)):
+        link = self.links.get(booking.slug) if booking.slug is not None else None
+        if link is not None and link.booking_sid is None and booking.closes_link:
             link.booking_sid = booking.sid
         if len(self.bookings) > BOOKINGS_MOST:
-            del self.bookings[next(iter(self.bookings))]
+            oldest = next(iter(self.bookings))
+            del self.bookings[oldest]
+            self.series.pop(oldest, None)
 
     def _keep_link(self, link: Link, meeting: Meeting) -> None:
         self.links[link.slug] = link
@@ -209,7 +199,7 @@ class State:
             del self.links[next(iter(self.links))]
 
     def _add_meeting(self, sid: str, name: str) -> Meeting:
-        meeting = Meeting(len(self.meetings) + 1, sid, name)
+        meeting = Meeting(sid, name)
         self.meetings[sid] = meeting
         return meeting
 

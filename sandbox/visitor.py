@@ -9,11 +9,12 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from sandbox import forms, pages
+from sandbox import booking_pages, forms, pages
 from sandbox.clock import slots, utc_now
 from sandbox.core import Sandbox
+from sandbox.index_page import index_page
 from sandbox.knobs import knob_facts
-from sandbox.state import Link, Refused
+from sandbox.records import Link, Refused
 
 RECENT = 12
 
@@ -30,8 +31,7 @@ class VisitorPages:
             Route("/", self.index),
             Route("/_elsewhere", self.elsewhere, methods=["GET", "POST"]),
             Route("/bookings/{sid}", self.booking),
-            Route("/bookings/{sid}/cancel", self.cancel, methods=["POST"]),
-            Route("/bookings/{sid}/reschedule", self.reschedule, methods=["POST"]),
+            Route("/bookings/{sid}/{act}", self.act, methods=["POST"]),
             Route("/{slug}", self.link),
             Route("/{slug}", self.book, methods=["POST"]),
         ]
@@ -42,16 +42,16 @@ class VisitorPages:
         made = sandbox.counters.links_by_meeting
         knobs, facts = sandbox.knobs.as_dict(), knob_facts()
         return _html(
-            pages.index(
+            index_page(
                 subdomain=sandbox.config.subdomain,
                 webhook_url=sandbox.config.webhook_url or "nobody (no --webhook-url was given)",
                 meetings=[
-                    (m.sid, m.name, made[m.sid])
+                    (m.sid, m.name, self._what(m.sid), made[m.sid])
                     for m in islice(sandbox.state.meetings.values(), 100)
                 ],
                 links=islice(reversed(sandbox.state.links.values()), RECENT),
                 bookings=[
-                    (booking, self._meeting_name(booking.meeting_sid))
+                    (booking, sandbox.state.meeting_name(booking.meeting_sid))
                     for booking in islice(reversed(sandbox.state.bookings.values()), RECENT)
                 ],
                 deliveries=[
@@ -69,8 +69,8 @@ class VisitorPages:
     async def link(self, request: Request) -> Response:
         """The page of a slug: a form while it is unused, then "link expired"."""
         link = self._link(request)
-        if link.booking_sid is not None:
-            return self._expired(link)
+        if (closed := self._closed(link)) is not None:
+            return closed
         given = forms.answers(request.query_params.multi_items())
         name, email = given.pop("name", ""), given.pop("email", "")
         return self._form(link, name=name, email=email, answers=given)
@@ -79,20 +79,20 @@ class VisitorPages:
         """The Book button. Every hidden field comes back as an answer to its field code."""
         link = self._link(request)
         pairs = await forms.form_pairs(request)
-        if link.booking_sid is not None:
-            return self._expired(link)
+        if (closed := self._closed(link)) is not None:
+            return closed
         form = dict(pairs)
         name = forms.text(form.get("name"), "name", "").strip()
         email = forms.text(form.get("email"), "email", "").strip()
         answers = forms.answers(_answers(pairs))
         starts_at = form.get("starts_at")
-        told = ""
+        problem = ""
         if not name or "@" not in email:
-            told = "Please fill in your name and your e-mail address."
+            problem = "Please fill in your name and your e-mail address."
         elif starts_at not in slots(utc_now()):
-            told = "Please pick one of these times."
-        if told or starts_at is None:
-            return self._form(link, name=name, email=email, answers=answers, told=told)
+            problem = "Please pick one of these times."
+        if problem or starts_at is None:
+            return self._form(link, name=name, email=email, answers=answers, problem=problem)
         booking = self._sandbox.book(
             slug=link.slug,
             meeting_sid=None,
@@ -104,17 +104,38 @@ class VisitorPages:
         return _see(booking.sid)
 
     async def booking(self, request: Request) -> Response:
-        """The page of a booking: "You are booked", Reschedule, Cancel."""
-        booking = self._sandbox.state.booking(request.path_params["sid"])
-        return _html(pages.booked(booking, self._meeting_name(booking.meeting_sid)))
+        """The page of a booking: how it stands, and the buttons of what can be done."""
+        state = self._sandbox.state
+        booking = state.booking(request.path_params["sid"])
+        series = state.series_of(booking)
+        return _html(
+            booking_pages.booking_page(
+                booking,
+                state.meeting_name(booking.meeting_sid),
+                series=series,
+                others=any(each.stands for each in series if each.sid != booking.sid),
+            )
+        )
 
-    async def cancel(self, request: Request) -> Response:
-        """The Cancel button."""
-        return _see(self._sandbox.cancel(request.path_params["sid"]).sid)
-
-    async def reschedule(self, request: Request) -> Response:
-        """The Reschedule button."""
-        return _see(self._sandbox.reschedule(request.path_params["sid"]).sid)
+    async def act(self, request: Request) -> Response:
+        """A button of a booking's page."""
+        sandbox, sid = self._sandbox, request.path_params["sid"]
+        match request.path_params["act"]:
+            case "cancel":
+                booking = sandbox.cancel(sid)
+            case "cancel-series":
+                booking = sandbox.cancel(sid, series=True)
+            case "reschedule":
+                booking = sandbox.reschedule(sid)
+            case "confirm":
+                booking = sandbox.confirm(sid)
+            case "approve":
+                booking = sandbox.approve(sid)
+            case "reject":
+                booking = sandbox.reject(sid)
+            case _:
+                raise Refused(404, "there is no such button")
+        return _see(booking.sid)
 
     def _link(self, request: Request) -> Link:
         link = self._sandbox.state.links.get(request.path_params["slug"])
@@ -122,27 +143,40 @@ class VisitorPages:
             raise Refused(404, "there is no link of this slug")
         return link
 
-    def _expired(self, link: Link) -> Response:
+    def _closed(self, link: Link) -> Response | None:
         # 200, as it is a page for a person and not an error of the site that embeds it.
-        return _html(pages.expired(self._meeting_name(link.meeting_sid)))
+        name = self._sandbox.state.meeting_name(link.meeting_sid)
+        if link.booking_sid is not None:
+            return _html(booking_pages.expired(name))
+        if not self._sandbox.rules.is_available(link.meeting_sid):
+            return _html(booking_pages.not_available(name))
+        return None
 
     def _form(
-        self, link: Link, *, name: str, email: str, answers: dict[str, str], told: str = ""
+        self, link: Link, *, name: str, email: str, answers: dict[str, str], problem: str = ""
     ) -> Response:
-        page = pages.booking_form(
+        sandbox, sid = self._sandbox, link.meeting_sid
+        page = booking_pages.booking_form(
             link.slug,
-            self._meeting_name(link.meeting_sid),
+            sandbox.state.meeting_name(sid),
             slots(utc_now()),
             name=name,
             email=email,
             answers=answers,
-            told=told,
+            kind=sandbox.rules.kind(sid),
+            series_length=sandbox.knobs.series_length,
+            problem=problem,
         )
-        return _html(page, status=422 if told else 200)
+        return _html(page, status=422 if problem else 200)
 
-    def _meeting_name(self, sid: str) -> str:
-        meeting = self._sandbox.state.meetings.get(sid)
-        return meeting.name if meeting else sid
+    def _what(self, sid: str) -> str:
+        """What calls for a link of this meeting, and its form, make."""
+        rules = self._sandbox.rules
+        if rules.is_deleted(sid) or rules.is_disabled(sid):
+            return "nothing: deleted" if rules.is_deleted(sid) else "nothing: disabled"
+        if refusal := rules.refusal(sid):
+            return f"nothing: refused ({refusal})"
+        return rules.kind(sid)
 
 
 def _answers(pairs: Iterable[tuple[str, str]]) -> Iterable[tuple[str, str]]:

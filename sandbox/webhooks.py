@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import httpx
 
 from sandbox.clock import iso, utc_now
 from sandbox.counters import Counters
+from sandbox.knob_checks import listed
 from sandbox.knobs import Knobs
 from sandbox.misbehaviour import Misbehaviour
+from sandbox.records import Refused
 from sandbox.signing import SIGNATURE_HEADER, Signed, signed
 
 RETRIES = 6
@@ -32,14 +34,18 @@ class Delivery:
     event: str
     booking_sid: str
     created_at: str
-    state: str = "pending"  # then delivered (a 2xx came) or failed (no repeat is left)
+    message: Signed = field(repr=False)
+    # pending; then delivered (a 2xx came) or failed (no repeat is left); or at once lost
+    # (webhook_times was 0: it can be redelivered) or dropped (too many are pending)
+    state: str = "pending"
+    redelivers: int | None = None  # the id of the delivery that a person sent again
     attempts: int = 0
     last_status: int | None = None
     last_error: str | None = None
     delivered_at: str | None = None
 
 
-_Held = tuple[Delivery, Signed, float]  # with the delay before it is first sent
+_Held = tuple[Delivery, float]  # with the delay before it is first sent
 
 
 class Webhooks:
@@ -87,6 +93,9 @@ class Webhooks:
         """
         if self._url is None:
             return []
+        if event in listed(self._knobs.webhook_off):
+            self._counters.webhooks["switched_off"] += 1
+            return []
         payload: dict[str, Any] = {"event": event, "booking": dict(booking)}
         if self._knobs.webhook_wrapped:
             payload = {"webhook": payload}
@@ -97,18 +106,28 @@ class Webhooks:
             wrong=self._knobs.webhook_wrong_signature,
         )
         delay = self._knobs.webhook_delay_seconds if delay_seconds is None else delay_seconds
-        ids = []
-        for _ in range(self._knobs.webhook_times if times is None else times):
-            if self.pending >= PENDING_MOST:
-                self._counters.webhooks["dropped"] += 1
-                continue
-            self._made += 1
-            delivery = Delivery(self._made, event, str(booking["sid"]), iso(utc_now()))
-            self.log.append(delivery)
-            self._counters.webhooks["emitted"] += 1
-            ids.append(delivery.id)
-            self._hold(delivery, message, delay)
-        return ids
+        times = self._knobs.webhook_times if times is None else times
+        sid = str(booking["sid"])
+        if times == 0:
+            self._counters.webhooks["lost"] += 1
+            self._log(event, sid, message, state="lost")
+            return []
+        made = [self._send(self._log(event, sid, message), delay) for _ in range(times)]
+        return [each.id for each in made if each.state != "dropped"]
+
+    def redeliver(self, delivery_id: int) -> int:
+        """Send a logged delivery again, the same bytes and signature, at once; the new id.
+
+        It is what the provider's Redeliver button does, whatever became of the first one.
+        Raises Refused 404.
+        """
+        for old in self.log:
+            if old.id == delivery_id:
+                again = self._log(old.event, old.booking_sid, old.message)
+                again.redelivers = old.id
+                self._counters.webhooks["redelivered"] += 1
+                return self._send(again, 0.0).id
+        raise Refused(404, f"delivery_id: the log of the last {LOG_KEPT} deliveries has none such")
 
     async def aclose(self) -> None:
         """Stop sending at once."""
@@ -123,14 +142,29 @@ class Webhooks:
 
     def log_as_dicts(self) -> list[dict[str, Any]]:
         """The last deliveries, oldest first."""
-        return [asdict(delivery) for delivery in self.log]
+        names = [each.name for each in fields(Delivery) if each.name != "message"]
+        return [{name: getattr(delivery, name) for name in names} for delivery in self.log]
 
-    def _hold(self, delivery: Delivery, message: Signed, delay: float) -> None:
-        self._held.append((delivery, message, delay))
+    def _log(
+        self, event: str, booking_sid: str, message: Signed, state: str = "pending"
+    ) -> Delivery:
+        self._made += 1
+        delivery = Delivery(self._made, event, booking_sid, iso(utc_now()), message, state)
+        self.log.append(delivery)
+        return delivery
+
+    def _send(self, delivery: Delivery, delay: float) -> Delivery:
+        if self.pending >= PENDING_MOST:
+            self._counters.webhooks["dropped"] += 1
+            delivery.state = "dropped"
+            return delivery
+        self._counters.webhooks["emitted"] += 1
+        self._held.append((delivery, delay))
         if len(self._held) >= self._knobs.webhook_shuffle:
             self._let_go()
         elif self._release is None:
             self._release = asyncio.get_running_loop().call_later(HOLD_SECONDS, self._let_go)
+        return delivery
 
     def _let_go(self) -> None:
         if self._release is not None:
@@ -144,14 +178,14 @@ class Webhooks:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _deliver(self, delivery: Delivery, message: Signed, delay: float) -> None:
+    async def _deliver(self, delivery: Delivery, delay: float) -> None:
         await asyncio.sleep(delay)
         for attempt in range(1 + RETRIES):
             if attempt:
                 self._counters.webhooks["retried"] += 1
                 await asyncio.sleep(self._knobs.webhook_retry_seconds * 2 ** (attempt - 1))
             async with self._turn:
-                await self._attempt(delivery, message)
+                await self._attempt(delivery)
             if delivery.last_status is not None and 200 <= delivery.last_status < 300:
                 delivery.state = "delivered"
                 delivery.delivered_at = iso(utc_now())
@@ -160,7 +194,8 @@ class Webhooks:
         delivery.state = "failed"
         self._counters.webhooks["failed"] += 1
 
-    async def _attempt(self, delivery: Delivery, message: Signed) -> None:
+    async def _attempt(self, delivery: Delivery) -> None:
+        message = delivery.message
         delivery.attempts += 1
         delivery.last_status = delivery.last_error = None
         headers = {"content-type": "application/json", "user-agent": "sandbox-webhooks"}

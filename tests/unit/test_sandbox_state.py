@@ -62,7 +62,7 @@ def test_a_killed_sandbox_remembers(tmp_path: Path) -> None:
     before = _sandbox(path)
     used, unused = _link(before), _link(before)
     sid = _book(before, used)
-    before.state.cancel(sid, "changed my mind")
+    before.cancel(sid, reason="changed my mind")
 
     after = _sandbox(path)
     assert after.state.links == before.state.links
@@ -91,7 +91,7 @@ def test_the_file_is_made_small_at_the_start(tmp_path: Path) -> None:
     sandbox = _sandbox(path)
     sid = _book(sandbox, _link(sandbox))
     for _ in range(20):
-        sandbox.state.reschedule(sid)
+        sandbox.reschedule(sid)
     assert len(path.read_text().splitlines()) == 22
     _sandbox(path)
     assert len(path.read_text().splitlines()) == 2

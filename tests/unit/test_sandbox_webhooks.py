@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from sandbox.core import Config, Sandbox
+from sandbox.records import Booking, Refused
 from sandbox.signing import SIGNATURE_HEADER, escaped, signed
-from sandbox.state import Booking
 
 SECRET = "s3cret"
 NAME = "Zoë <&> 🎈"
@@ -220,3 +220,48 @@ async def test_delay_and_the_end(sandbox: Sandbox, receiver: Receiver) -> None:
     assert sandbox.webhooks.pending == 1
     await asyncio.wait_for(sandbox.aclose(), 2)
     assert receiver.requests == []
+
+
+async def test_an_event_can_be_switched_off(sandbox: Sandbox, receiver: Receiver) -> None:
+    """What the owner switched off is not sent; the other events are."""
+    sandbox.set_knobs({"webhook_off": "booking_created, booking_rescheduled"})
+    booking = _book(sandbox)
+    sandbox.reschedule(booking.sid)
+    sandbox.cancel(booking.sid)
+    await _sent(sandbox)
+    assert [each["event"] for each in receiver.bodies] == ["booking_cancelled"]
+    assert sandbox.counters.webhooks["switched_off"] == 2
+
+
+async def test_redelivery_sends_the_same_body_later(sandbox: Sandbox, receiver: Receiver) -> None:
+    """Redelivered hours later, an event says what it said, whatever has happened since."""
+    booking = _book(sandbox)
+    sandbox.set_knobs({"webhook_times": 0})
+    sandbox.reschedule(booking.sid)
+    sandbox.set_knobs({"webhook_times": 1, "webhook_wrong_signature": True})
+    sandbox.cancel(booking.sid)
+    await _sent(sandbox)
+    created, moved, cancelled = sandbox.webhooks.log
+    assert (created.state, moved.state, cancelled.state) == ("delivered", "lost", "delivered")
+    assert len(receiver.requests) == 2
+    for old in (created, moved):
+        again = sandbox.webhooks.redeliver(old.id)
+        await _sent(sandbox)
+        assert (sandbox.webhooks.log[-1].id, sandbox.webhooks.log[-1].redelivers) == (again, old.id)
+        assert receiver.requests[-1].content == old.message.body
+        assert receiver.requests[-1].headers[SIGNATURE_HEADER] == old.message.signature
+    assert receiver.requests[2].content == receiver.requests[0].content
+    assert receiver.bodies[-1]["event"] == "booking_rescheduled"
+    with pytest.raises(Refused):
+        sandbox.webhooks.redeliver(10_000)
+    assert "message" not in sandbox.webhooks.log_as_dicts()[0]
+
+
+def test_only_markup_escaped_before_hashing() -> None:
+    """The third reading of the signature: letters stay, markup and line breaks are escaped."""
+    message = signed(
+        {"name": "Zoë <&>\u2028"}, secret=SECRET, escape="markup_hash_only", wrong=False
+    )
+    assert message.body == '{"name":"Zoë <&>\u2028"}'.encode()
+    hashed = '{"name":"Zoë \\u003c\\u0026\\u003e\\u2028"}'.encode()
+    assert message.signature == _hash(hashed)
