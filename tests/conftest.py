@@ -176,6 +176,15 @@ async def product(
 
 @pytest.fixture(autouse=True)
 def _logs_as_they_were() -> Iterator[None]:
-    """What one test says of logging is not what the next one meets."""
+    """What one test says of logging is not what the next one meets.
+
+    A traceback is printed plainly: drawn with all that the library would draw, it takes seconds.
+    """
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+        ]
+    )
     yield
     structlog.reset_defaults()

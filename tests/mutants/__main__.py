@@ -1,0 +1,162 @@
+"""Makes one small change after the other to the core, and says which no test notices.
+
+    python -m tests.mutants run [ROOM...] [--since REVISION] [--again]
+    python -m tests.mutants scores
+    python -m tests.mutants list
+
+`make mutants` and `make mutants-changed BASE=...` are the usual ways to call it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import contextlib
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import mutmut.__main__ as mutmut
+
+from tests.mutants import operators, results
+
+WORK = Path("mutants")
+GOAL = 90  # of a hundred, in each room
+
+
+def main() -> int:
+    """Do what the command line asks; 1 if a room is below the goal, or a mutant unexplained."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    run = commands.add_parser("run", help="try the mutants that were not noticed yet")
+    run.add_argument("rooms", nargs="*", metavar="ROOM", help="none: all rooms")
+    run.add_argument("--since", metavar="REVISION", help="only functions changed since then")
+    run.add_argument("--again", action="store_true", help="also those that were noticed before")
+    run.add_argument("--limit", type=int, metavar="N", help="at most so many, spread evenly")
+    commands.add_parser("scores", help="print what is known by now")
+    commands.add_parser("list", help=f"write {results.SURVIVORS.name}")
+    args = parser.parse_args()
+    if args.command == "list":
+        print(f"{results.write_list()} survivors without a reason")
+        return 0
+    if args.command == "run":
+        wanted = set(args.rooms or results.rooms())
+        if unknown := wanted - set(results.rooms()):
+            parser.error(f"no such room: {', '.join(sorted(unknown))}")
+        _try(wanted, args.since, again=args.again, limit=args.limit)
+        if args.since:
+            return _tell(changed_functions(args.since))
+    return _print_scores()
+
+
+def _try(wanted: set[str], since: str | None, *, again: bool, limit: int | None) -> None:
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    operators.install()
+    mutmut.config().only_mutate = [
+        str(each) for paths in results.rooms().values() for each in paths
+    ]
+    _prepare()
+    functions = changed_functions(since) if since else None
+    names = [
+        each.name
+        for each in results.mutants()
+        if each.room in wanted
+        and (again or since or not each.noticed)
+        and (functions is None or (each.path, each.function) in functions)
+    ]
+    if limit and len(names) > limit:
+        names = names[:: -(-len(names) // limit)]
+    print(f"{len(names)} mutants to try")
+    if names:
+        began = time.monotonic()
+        log = WORK / "run.log"
+        try:
+            with log.open("w", encoding="utf-8") as file, contextlib.redirect_stdout(file):
+                mutmut._run(names, 1)
+        except SystemExit:
+            sys.exit(f"the tests fail without any change; see {log}")
+        print(f"{(time.monotonic() - began) / len(names):.2f} s for each, all told")
+
+
+def _prepare() -> None:
+    """Have `mutants/` hold the source and the tests of now, and no others."""
+    WORK.mkdir(exist_ok=True)
+    shutil.rmtree(WORK / "tests", ignore_errors=True)
+    for package in mutmut.config().source_paths:
+        for copy in (WORK / package).rglob("*"):
+            source = copy.relative_to(WORK)
+            stale = not source.exists() and copy.suffix not in (".meta", ".spans")
+            if copy.is_file() and "__pycache__" not in copy.parts:
+                text = source.exists() and source.suffix != ".py"
+                if stale or text:
+                    copy.unlink()
+    mutmut.set_mutant_under_test("mutant_generation")
+    mutmut.copy_src_dir()
+    with contextlib.redirect_stdout(io.StringIO()):
+        mutmut.copy_also_copy_files()
+        mutmut.create_mutants(1)
+
+
+def changed_functions(since: str) -> set[tuple[Path, str]]:
+    """The functions of the rooms that differ from that revision."""
+    found: set[tuple[Path, str]] = set()
+    for path in (each for paths in results.rooms().values() for each in paths):
+        diff = subprocess.run(
+            ["git", "diff", "--unified=0", since, "--", path],
+            capture_output=True, text=True, check=True,
+        ).stdout  # fmt: skip
+        lines: set[int] = set()
+        for begin, count in re.findall(r"^@@ .*\+(\d+)(?:,(\d+))? @@", diff, re.MULTILINE):
+            # Of lines that were only taken out, the one before says where.
+            lines |= set(range(int(begin), int(begin) + max(1, int(count or 1))))
+        if lines:
+            for name, first, last in _functions(ast.parse(path.read_text("utf-8"))):
+                if lines & set(range(first, last + 1)):
+                    found.add((path, name))
+    return found
+
+
+def _functions(module: ast.Module) -> Iterator[tuple[str, int, int]]:
+    for node in module.body:
+        inner = node.body if isinstance(node, ast.ClassDef) else [node]
+        prefix = f"{node.name}." if isinstance(node, ast.ClassDef) else ""
+        for each in inner:
+            if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield prefix + each.name, each.lineno, each.end_lineno or each.lineno
+
+
+def _tell(functions: set[tuple[Path, str]]) -> int:
+    """Print the survivors in these functions that the list does not explain."""
+    known = results.reasons()
+    missed = [
+        (each, change)
+        for each in results.mutants()
+        if (each.path, each.function) in functions
+        and not each.noticed
+        and each.status != "not checked"
+        and not known.get((f"{each.path}: {each.function}", change := each.change()))
+    ]
+    for each, change in missed:
+        print(f"{each.status}: {each.path}: {each.function}: {change}")
+    print(f"{len(missed)} mutants that nobody notices and nobody explains")
+    return 1 if missed else 0
+
+
+def _print_scores() -> int:
+    low = False
+    for room, (noticed, missed, untried) in results.scores().items():
+        tried = noticed + missed
+        score = 100 * noticed / tried if tried else 0.0
+        low |= score < GOAL
+        print(f"{room:<12} {score:5.1f} %   {noticed} of {tried} noticed, {untried} not tried")
+    return 1 if low else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

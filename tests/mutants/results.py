@@ -1,0 +1,130 @@
+"""What became of each mutant, and the list of those that survive."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from mutmut.mutation.data import SourceFileMutationData
+from mutmut.mutation.diff_apply import get_diff_for_mutant
+from mutmut.stats import status_by_exit_code
+
+HERE = Path(__file__).parent
+SURVIVORS = HERE / "survivors.md"
+NOTICED = {"killed", "timeout", "segfault", "caught by type check"}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One small change, and what the tests made of it."""
+
+    name: str
+    path: Path
+    room: str
+    status: str
+
+    @property
+    def noticed(self) -> bool:
+        return self.status in NOTICED
+
+    @property
+    def function(self) -> str:
+        """As a person names it."""
+        mangled = self.name.rpartition("__mutmut_")[0].rpartition(".")[2]
+        return mangled.removeprefix("x_").removeprefix("xǁ").replace("ǁ", ".")
+
+    def change(self) -> str:
+        """The lines that differ, on one line."""
+        diff = get_diff_for_mutant(self.name, path=self.path).splitlines()
+        old = [line[1:].strip() for line in diff if line.startswith("-") and line[:3] != "---"]
+        new = [line[1:].strip() for line in diff if line.startswith("+") and line[:3] != "+++"]
+        return f"`{' '.join(old)}` → `{' '.join(new)}`".replace("|", "\\|")
+
+
+def rooms() -> dict[str, list[Path]]:
+    """The files of each room."""
+    with (HERE / "rooms.toml").open("rb") as file:
+        named: dict[str, list[str]] = tomllib.load(file)["rooms"]
+    return {
+        room: [path for pattern in patterns for path in sorted(Path().glob(pattern))]
+        for room, patterns in named.items()
+    }
+
+
+def mutants() -> Iterator[Mutant]:
+    """Every mutant that was generated."""
+    for room, paths in rooms().items():
+        for path in paths:
+            if (Path("mutants") / f"{path}.meta").exists():
+                data = SourceFileMutationData(path=path)
+                data.load()
+                for name, exit_code in data.exit_code_by_key.items():
+                    yield Mutant(name, path, room, status_by_exit_code[exit_code])
+
+
+def reasons() -> dict[tuple[str, str], str]:
+    """Why a survivor may survive, by function and change, from the list."""
+    found: dict[tuple[str, str], str] = {}
+    if SURVIVORS.exists():
+        for line in SURVIVORS.read_text("utf-8").splitlines():
+            cells = line.replace("\\|", "\0").split("|")
+            if len(cells) == 5 and cells[1].strip() not in ("function", "---"):
+                function, change, reason = (
+                    each.strip().replace("\0", "\\|") for each in cells[1:4]
+                )
+                found[function, change] = reason
+    return found
+
+
+HEAD = """# Mutants that survive
+
+`make mutants` makes one small change after the other to the core and runs the tests that reach
+it. Below stand the changes that no test notices, each with the reason why it may stay: nobody
+who uses linkpool could tell. `python -m tests.mutants list` writes the table anew and keeps the
+reasons; a row without one is a test that is missing.
+"""
+
+
+def write_list() -> int:
+    """Write the list of survivors, keeping reasons; how many have none."""
+    known, bare = reasons(), 0
+    parts = [HEAD]
+    for room in rooms():
+        rows = []
+        for each in mutants():
+            if each.room != room or each.noticed or each.status == "not checked":
+                continue
+            function = f"{each.path}: {each.function}"
+            change = each.change()
+            reason = known.get((function, change), "")
+            bare += not reason
+            rows.append(f"| {function} | {change} | {reason} |")
+        if rows:
+            head = f"\n## {room}\n\n| function | change | reason |\n|---|---|---|\n"
+            parts.append(head + "\n".join(dict.fromkeys(rows)) + "\n")
+    SURVIVORS.write_text("".join(parts), "utf-8")
+    return bare
+
+
+def scores() -> dict[str, tuple[int, int, int]]:
+    """For each room: how many were noticed, not noticed, and not tried yet."""
+    counted = dict.fromkeys(rooms(), (0, 0, 0))
+    for each in mutants():
+        noticed, missed, untried = counted[each.room]
+        if each.status == "not checked":
+            untried += 1
+        elif each.noticed:
+            noticed += 1
+        else:
+            missed += 1
+        counted[each.room] = (noticed, missed, untried)
+    return counted
+
+
+def durations() -> dict[str, float]:
+    """How long each test took when it ran alone."""
+    stats = Path("mutants/mutmut-stats.json")
+    return dict(json.loads(stats.read_text("utf-8"))["duration_by_test"]) if stats.exists() else {}
