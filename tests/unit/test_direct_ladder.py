@@ -1,0 +1,285 @@
+"""The empty-pool ladder: one link for one customer, or a typed error that says when to return."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from pool.direct import AT_ONCE, DirectLadder
+from pool.errors import Fenced, LedgerUnavailable, PoolEmpty, PoolPaused
+from pool.links import Claim, State
+from pool.meetings import Meeting
+from pool.store.records import Block, payload
+from tests.in_process import InProcess, until
+from tests.scripted_provider import FAILED, MEETING_REFUSED, THROTTLED, WORKSPACE_REFUSED
+
+
+async def climb(
+    product: InProcess, meeting: Meeting, who: str, ladder: DirectLadder | None = None
+) -> tuple[Claim, bool]:
+    name = product.store.names.name(meeting.sid, who)
+    return await (ladder or product.ladder()).climb(meeting, name, payload(who, f"{who}@b.example"))
+
+
+async def test_a_link_is_made_bound_and_written_down(product: InProcess) -> None:
+    """The ledger has its row as fresh and `direct`, Redis the binding, the stream the claim."""
+    meeting = await product.meeting("intro")
+    claim, made = await climb(product, meeting, "ann")
+    assert made
+    assert claim.slug == product.provider.made[0].slug
+    assert (claim.source, claim.state) == ("direct", "claimed")
+    row = await product.ledger.links.get(claim.slug)
+    assert row is not None
+    level = await product.level("intro")
+    assert (row.state, row.source, row.meeting_sid, row.epoch, row.url) == (
+        State.FRESH, "direct", "intro", level.epoch, product.provider.made[0].url,
+    )  # fmt: skip
+    assert await product.store.claim_of("intro", "ann") == claim
+    assert level.backlog == 1
+    await product.parts.recorder.record("intro")
+    row = await product.ledger.links.get(claim.slug)
+    assert row is not None
+    assert (row.state, row.customer_id, row.email) == (State.CLAIMED, "ann", "ann@b.example")
+
+
+async def test_a_link_that_the_provider_repeats_is_bound_to_nobody_else(
+    product: InProcess,
+) -> None:
+    """One link, two customers: the second is answered that there is none."""
+    meeting = await product.meeting("intro")
+    first, _ = await climb(product, meeting, "ann")
+    product.provider.will("intro", first.slug)
+    with pytest.raises(PoolEmpty):
+        await climb(product, meeting, "ben")
+    assert await product.store.claim_of("intro", "ben") is None
+    assert await product.store.claim_of("intro", "ann") == first
+
+
+async def test_a_link_that_stands_in_another_pool_is_bound_to_nobody(product: InProcess) -> None:
+    """Whoever has it by its pool must be its only customer."""
+    await product.meeting("demo")
+    await product.stock("demo", "one-off-demo")
+    meeting = await product.meeting("intro")
+    product.provider.will("intro", "one-off-demo")
+    with pytest.raises(PoolEmpty):
+        await climb(product, meeting, "ben")
+    assert await product.store.claim_of("intro", "ben") is None
+    assert await product.claim("demo", "ann") == ["one-off-demo"]
+
+
+async def test_links_that_are_repeated_lead_to_a_block(product: InProcess) -> None:
+    """Also when it is the direct path that meets them; new ones do not."""
+    meeting = await product.meeting("intro")
+    for number in range(9):
+        await climb(product, meeting, f"early-{number}")
+    assert (await product.level("intro")).block is None
+    product.provider.always(product.provider.made[0].slug)
+    for number in range(8):
+        with pytest.raises(PoolEmpty):
+            await climb(product, meeting, f"late-{number}")
+    assert (await product.level("intro")).block is not None
+    asked = len(product.provider.asked)
+    with pytest.raises(PoolEmpty):
+        await climb(product, meeting, "zoe")
+    assert len(product.provider.asked) == asked
+
+
+async def test_requests_of_one_customer_share_one_link(product: InProcess) -> None:
+    """One of them made it, the others hold its copy."""
+    meeting = await product.meeting("intro")
+    product.provider.seconds = 0.02
+    ladder = product.ladder()
+    came = await asyncio.gather(*(climb(product, meeting, "ann", ladder) for _ in range(5)))
+    assert len({claim.slug for claim, _ in came}) == 1
+    assert [made for _, made in came].count(True) == 1
+    assert len(product.provider.asked) == 1
+
+
+async def test_a_customer_who_returns_later_climbs_anew(product: InProcess) -> None:
+    """What is over is not kept: an error of then is not the answer of now."""
+    meeting = await product.meeting("intro")
+    product.provider.will("intro", FAILED)
+    ladder = product.ladder()
+    with pytest.raises(PoolEmpty):
+        await climb(product, meeting, "ann", ladder)
+    _, made = await climb(product, meeting, "ann", ladder)
+    assert made
+
+
+async def test_customers_and_meetings_are_told_apart(product: InProcess) -> None:
+    """Two customers, or one at two meetings, get two links."""
+    intro, demo = await product.meeting("intro"), await product.meeting("demo")
+    ladder = product.ladder()
+    came = await asyncio.gather(
+        climb(product, intro, "ann", ladder),
+        climb(product, intro, "ben", ladder),
+        climb(product, demo, "ann", ladder),
+    )
+    assert len({claim.slug for claim, _ in came}) == 3
+    assert all(made for _, made in came)
+
+
+async def test_a_visitor_who_leaves_takes_no_link_from_the_others(product: InProcess) -> None:
+    """The link is made for those who still wait for it."""
+    meeting = await product.meeting("intro")
+    product.provider.gate = asyncio.Event()
+    ladder = product.ladder()
+    first = asyncio.create_task(climb(product, meeting, "ann", ladder))
+    second = asyncio.create_task(climb(product, meeting, "ann", ladder))
+    await until(lambda: product.provider.under_way == 1)
+    first.cancel()
+    product.provider.gate.set()
+    claim, _ = await second
+    assert await product.store.claim_of("intro", "ann") == claim
+
+
+async def test_a_link_bound_meanwhile_is_the_customers(product: InProcess) -> None:
+    """The one that was made then is nobody's yet: it enters the pool."""
+    meeting = await product.meeting("intro")
+
+    async def bound_elsewhere() -> None:
+        await product.stock("intro", "one-off-1")
+        await product.claim("intro", "ann")
+
+    product.provider.will("intro", bound_elsewhere)
+    claim, made = await climb(product, meeting, "ann")
+    assert (claim.slug, made) == ("one-off-1", False)
+    assert await product.pooled("intro") == [product.provider.made[0].slug]
+
+
+async def test_no_more_links_than_a_few_are_made_at_once(product: InProcess) -> None:
+    """A crowd must not storm the provider."""
+    meeting = await product.meeting("intro")
+    product.provider.seconds = 0.02
+    ladder = product.ladder(timeout_seconds=5)
+    await asyncio.gather(*(climb(product, meeting, f"c-{n}", ladder) for n in range(12)))
+    assert product.provider.most_under_way == AT_ONCE
+
+
+async def refused(product: InProcess, meeting: Meeting, **options: Any) -> PoolEmpty:
+    """The error that a customer gets."""
+    with pytest.raises(PoolEmpty) as caught:
+        await climb(product, meeting, "ann", product.ladder(**options))
+    return caught.value
+
+
+async def test_a_meeting_that_makes_no_links_on_the_spot_says_so_at_once(
+    product: InProcess,
+) -> None:
+    """With the address to offer instead, and without a request."""
+    meeting = await product.meeting("intro", on_empty="fail", fallback_url="https://a.example/x")
+    error = await refused(product, meeting)
+    assert error.fallback_url == "https://a.example/x"
+    assert 2 <= error.retry_after_seconds <= 3
+    assert product.provider.asked == []
+
+
+async def test_a_slow_provider_costs_a_visitor_no_more_than_the_timeout(
+    product: InProcess,
+) -> None:
+    """A link that comes later is not bound: the visitor is gone."""
+    meeting = await product.meeting("intro", fallback_url="https://a.example/x")
+    product.provider.seconds = 3.0
+    began = time.monotonic()
+    error = await refused(product, meeting, timeout_seconds=0.1)
+    assert time.monotonic() - began < 1.5
+    assert "slow" in str(error)
+    assert error.fallback_url == "https://a.example/x"
+    assert await product.store.claim_of("intro", "ann") is None
+
+
+@pytest.mark.parametrize("step", [FAILED, THROTTLED, MEETING_REFUSED, WORKSPACE_REFUSED])
+async def test_what_the_provider_refuses_is_an_empty_pool(
+    product: InProcess, step: Exception
+) -> None:
+    """Never the provider's own words."""
+    meeting = await product.meeting("intro", fallback_url="https://a.example/x")
+    product.provider.will("intro", step)
+    error = await refused(product, meeting)
+    assert "NeetoCal" not in str(error)
+    assert error.fallback_url == "https://a.example/x"
+
+
+async def test_after_a_429_the_direct_path_rests_too(product: InProcess) -> None:
+    """It shares the budget with top-up."""
+    meeting = await product.meeting("intro")
+    product.provider.will("intro", THROTTLED)
+    await refused(product, meeting)
+    error = await refused(product, meeting)
+    assert "budget" in str(error)
+    assert len(product.provider.asked) == 1
+
+
+async def test_a_blocked_meeting_or_workspace_is_not_asked(product: InProcess) -> None:
+    """The visitor comes back later than otherwise; a neighbour of a blocked meeting is served."""
+    intro, demo = await product.meeting("intro"), await product.meeting("demo")
+    now_ms = await product.store.now_ms()
+    block = Block("404", now_ms, now_ms + 60_000)
+    await product.store.blocks.put("intro", block)
+    assert (await refused(product, intro)).retry_after_seconds >= 30
+    assert product.provider.asked == []
+    assert (await climb(product, demo, "ann"))[1]
+    await product.store.blocks.put_workspace("default", block)
+    assert (await refused(product, demo)).retry_after_seconds >= 30
+    assert product.provider.asked == ["demo"]
+
+
+async def test_a_workspace_that_is_not_configured_makes_no_links(product: InProcess) -> None:
+    """The visitor gets the error of an empty pool."""
+    meeting = await product.meeting("intro", workspace="gone", fallback_url="https://a.example/x")
+    assert (await refused(product, meeting)).fallback_url == "https://a.example/x"
+
+
+async def test_a_fallen_fence_is_found_before_a_link_is_burnt(product: InProcess) -> None:
+    """No request: the link could not be bound."""
+    meeting = await product.meeting("intro")
+    await product.redis.restart()
+    with pytest.raises(Fenced):
+        await climb(product, meeting, "ann")
+    assert product.provider.asked == []
+
+
+async def test_a_fence_that_falls_while_the_link_is_made_binds_nothing(
+    product: InProcess,
+) -> None:
+    """The pool of before is gone, and its customers' bindings may be."""
+    meeting = await product.meeting("intro")
+
+    async def fall() -> None:
+        await product.redis.restart()
+
+    product.provider.will("intro", fall)
+    with pytest.raises(Fenced):
+        await climb(product, meeting, "ann")
+    assert await product.store.claim_of("intro", "ann") is None
+
+
+async def test_a_meeting_paused_meanwhile_binds_nothing(product: InProcess) -> None:
+    """The visitor is told that it is paused, and when to return."""
+    meeting = await product.meeting("intro")
+
+    async def pause() -> None:
+        await product.meeting("intro", paused=True)
+
+    product.provider.will("intro", pause)
+    with pytest.raises(PoolPaused) as caught:
+        await climb(product, meeting, "ann")
+    assert caught.value.retry_after_seconds == 30
+    assert await product.store.claim_of("intro", "ann") is None
+
+
+async def test_without_the_ledger_no_link_is_bound(
+    product: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody could tell whether it is somebody else's."""
+    meeting = await product.meeting("intro")
+
+    async def away(_links: object) -> set[str]:
+        raise LedgerUnavailable("away")
+
+    monkeypatch.setattr(product.ledger.links, "insert_fresh", away)
+    assert "ledger" in str(await refused(product, meeting))
+    assert await product.store.claim_of("intro", "ann") is None

@@ -1,0 +1,212 @@
+"""Making one link: what the provider says is heeded by all who ask it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from pool.errors import (
+    BadAnswer,
+    MeetingRefused,
+    ProviderFailed,
+    StoreUnavailable,
+    Throttled,
+    WorkspaceRefused,
+)
+from pool.making import LinkMaker
+from pool.troubles import FAILURES_TO_BLOCK
+from tests.in_process import UNPACED, InProcess
+from tests.scripted_provider import (
+    FAILED,
+    LOST,
+    MEETING_REFUSED,
+    THROTTLED,
+    WORKSPACE_REFUSED,
+)
+
+
+def maker(product: InProcess) -> LinkMaker:
+    return product.parts.makers["default"]
+
+
+async def pause_seconds(product: InProcess) -> float | None:
+    """How long the budget would have the next request wait; None: over ten minutes."""
+    return await product.store.budget.take("default", first_rate=UNPACED, within_seconds=700)
+
+
+async def test_a_link_is_made_as_the_provider_gave_it(product: InProcess) -> None:
+    """And a request that succeeds is told to the budget."""
+    new = await maker(product).make_now("intro")
+    assert [new] == product.provider.made
+    assert await product.budget("good") > 0
+    assert await product.budget("failures") == 0
+
+
+async def test_without_a_turn_nothing_is_asked(product: InProcess) -> None:
+    """A budget that is used up for longer than the caller waits gives None, and no request."""
+    product.provider.will("intro", THROTTLED)
+    with pytest.raises(Throttled):
+        await maker(product).make("intro", within_seconds=1)
+    assert await maker(product).make("intro", within_seconds=1) is None
+    assert product.provider.asked == ["intro"]
+
+
+@pytest.mark.parametrize("product", [{"provider_rate": 20.0}], indirect=True)
+async def test_a_turn_is_waited_for(product: InProcess) -> None:
+    """Requests start as far apart as the budget says."""
+    began = asyncio.get_running_loop().time()
+    for _ in range(5):
+        assert await maker(product).make("intro", within_seconds=2) is not None
+    assert asyncio.get_running_loop().time() - began > 0.08
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "at_least", "at_most"),
+    [(7.0, 6, 7.1), (120.0, 118, 120.1), (1e9, 595, 600.1), (None, 0, 6)],
+)
+async def test_retry_after_is_kept_to_the_second(
+    product: InProcess, asked_for: float | None, at_least: float, at_most: float
+) -> None:
+    """By everybody who shares the budget; within ten minutes, whatever the provider says."""
+    product.provider.will("intro", Throttled("429", retry_after_seconds=asked_for))
+    with pytest.raises(Throttled):
+        await maker(product).make_now("intro")
+    wait = await pause_seconds(product)
+    assert wait is not None
+    assert at_least <= wait <= at_most
+    assert await product.budget("bad") >= 0.9
+
+
+async def test_a_429_blocks_nothing(product: InProcess) -> None:
+    """It says when to come back; nobody has to look."""
+    await product.meeting("intro")
+    product.provider.always(THROTTLED)
+    for _ in range(FAILURES_TO_BLOCK + 1):
+        with pytest.raises(Throttled):
+            await maker(product).make_now("intro")
+    assert await product.store.blocks.of_workspace("default") is None
+    assert (await product.level("intro")).block is None
+
+
+async def test_a_refused_key_blocks_the_workspace(product: InProcess) -> None:
+    """With the provider's reason, since now, to be probed after `probe_seconds`."""
+    product.provider.will("intro", WORKSPACE_REFUSED)
+    with pytest.raises(WorkspaceRefused):
+        await maker(product).make_now("intro")
+    block = await product.store.blocks.of_workspace("default")
+    assert block is not None
+    assert block.reason == str(WORKSPACE_REFUSED)
+    now_ms = await product.store.now_ms()
+    assert now_ms - 2_000 < block.since_ms <= now_ms
+    wait = block.probe_at_ms - block.since_ms
+    assert wait >= 0.9 * 1_000 * product.parts.settings.probe_seconds
+    assert not block.is_probe_due(now_ms, product.parts.settings.probe_seconds)
+
+
+async def test_a_refused_meeting_blocks_itself_alone(product: InProcess) -> None:
+    """Its workspace goes on."""
+    await product.meeting("bad")
+    await product.meeting("good")
+    product.provider.always(MEETING_REFUSED, "bad")
+    with pytest.raises(MeetingRefused):
+        await maker(product).make_now("bad")
+    block = (await product.level("bad")).block
+    assert block is not None
+    assert block.reason == str(MEETING_REFUSED)
+    assert (await product.level("good")).block is None
+    assert await product.store.blocks.of_workspace("default") is None
+
+
+async def anything_blocked(product: InProcess, sid: str) -> bool:
+    """Whether the provider is left alone with this meeting, for its own or its workspace's sake."""
+    workspace = await product.store.blocks.of_workspace("default")
+    return workspace is not None or (await product.level(sid)).block is not None
+
+
+async def test_failures_in_a_row_lead_to_a_block(product: InProcess) -> None:
+    """Not one fewer; from then on the provider is probed."""
+    await product.meeting("intro")
+    product.provider.always(FAILED)
+    for number in range(FAILURES_TO_BLOCK):
+        assert not await anything_blocked(product, "intro"), number
+        with pytest.raises(ProviderFailed):
+            await maker(product).make_now("intro")
+    assert await anything_blocked(product, "intro")
+
+
+async def test_a_success_between_failures_starts_the_count_anew(product: InProcess) -> None:
+    """Bad luck now and then is no outage."""
+    await product.meeting("intro")
+    for _ in range(3):
+        product.provider.will("intro", *[FAILED] * (FAILURES_TO_BLOCK - 1), None)
+    for _ in range(3 * FAILURES_TO_BLOCK):
+        try:
+            await maker(product).make_now("intro")
+        except ProviderFailed:
+            continue
+        await maker(product).received("intro", is_new=True)
+    assert not await anything_blocked(product, "intro")
+
+
+async def test_failures_are_told_to_the_budget(product: InProcess) -> None:
+    """Several in a row make everybody rest."""
+    product.provider.always(FAILED)
+    for _ in range(4):
+        with pytest.raises(ProviderFailed):
+            await maker(product).make_now("intro")
+    assert await product.budget("failures") == 4
+    wait = await pause_seconds(product)
+    assert wait is not None
+    assert wait > 0.3
+
+
+async def test_every_refusal_is_counted_by_its_kind(product: InProcess) -> None:
+    """And a link that may have been made all the same is counted as lost."""
+    steps = [FAILED, LOST, THROTTLED, MEETING_REFUSED, WORKSPACE_REFUSED, BadAnswer("?")]
+    product.provider.will("intro", *steps)
+    for step in steps:
+        with pytest.raises(type(step)):
+            await maker(product).make_now("intro")
+    counted = {
+        outcome: product.counted("intro", outcome)
+        for outcome in ("failed", "lost", "throttled", "refused", "bad-answer")
+    }
+    assert counted == {
+        "failed": 2, "lost": 1, "throttled": 1, "refused": 2, "bad-answer": 1,
+    }  # fmt: skip
+
+
+async def test_repeated_links_in_a_row_block_the_meeting(product: InProcess) -> None:
+    """A new one between them starts the count anew; other meetings are counted apart."""
+    await product.meeting("intro")
+    await product.meeting("other")
+    makes = maker(product)
+    for _ in range(FAILURES_TO_BLOCK - 1):
+        await makes.received("intro", is_new=False)
+        await makes.received("other", is_new=False)
+    assert (await product.level("intro")).block is None
+    await makes.received("other", is_new=True)
+    await makes.received("other", is_new=False)
+    await makes.received("intro", is_new=False)
+    assert (await product.level("intro")).block is not None
+    assert (await product.level("other")).block is None
+    assert await product.store.blocks.of_workspace("default") is None
+
+
+async def test_a_request_is_made_once(product: InProcess) -> None:
+    """The provider's call is not idempotent: whatever it comes to, nobody repeats it here."""
+    for step in (FAILED, LOST, THROTTLED):
+        product.provider.will("intro", step)
+        with pytest.raises(type(step)):
+            await maker(product).make_now("intro")
+    assert len(product.provider.asked) == 3
+
+
+async def test_without_redis_no_request_is_made(product: InProcess, fake_server: object) -> None:
+    """Nobody could say whether it is allowed."""
+    fake_server.reachable = False  # type: ignore[attr-defined]
+    with pytest.raises(StoreUnavailable):
+        await maker(product).make("intro", within_seconds=1)
+    fake_server.reachable = True  # type: ignore[attr-defined]
+    assert product.provider.asked == []
