@@ -5,8 +5,6 @@ Looks at how things are, so it may be missed, late, or run twice at once.
 
 from __future__ import annotations
 
-import time
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -16,18 +14,9 @@ from pool.errors import LinkpoolError
 
 log = structlog.get_logger()
 
-BODY_SHARE = 3  # a body is kept for this part of the time that its event is
 _RUN_SECONDS = 10.0  # then the next run goes on
 _REWRITE_AFTER = timedelta(days=1)  # it costs Redis a fork
 _REWRITTEN = "redis-file-rewritten"
-
-
-@dataclass(frozen=True, slots=True)
-class Swept:
-    """What a run took out of the inbox."""
-
-    events: int
-    bodies: int
 
 
 async def erase(parts: Parts) -> None:
@@ -45,21 +34,12 @@ async def finish_erasing(parts: Parts) -> int:
     return await parts.erasure.go_on()
 
 
-async def prune(parts: Parts, *, run_seconds: float = _RUN_SECONDS) -> Swept:
+async def prune(parts: Parts) -> None:
     """Take out of the inbox what was kept for long enough, a bounded number at a time."""
-    kept = timedelta(days=parts.settings.inbox_retention_days)
-    now, until = datetime.now(UTC), time.monotonic() + run_seconds
-    events = bodies = 0
-    while True:
-        batch = await parts.ledger.retention.prune(
-            events_before=now - kept, bodies_before=now - kept / BODY_SHARE
-        )
-        events, bodies = events + batch.events, bodies + batch.bodies
-        if not batch.more or time.monotonic() > until:
-            break
-    if events or bodies:
-        log.info("inbox pruned", events=events, bodies=bodies)
-    return Swept(events, bodies)
+    days = parts.settings.inbox_retention_days
+    done = await parts.ledger.retention.run(days, seconds=_RUN_SECONDS)
+    if done.events or done.bodies:
+        log.info("inbox pruned", events=done.events, bodies=done.bodies)
 
 
 async def clean_file(parts: Parts) -> bool:

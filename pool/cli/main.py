@@ -15,9 +15,11 @@ from pool.cli.common import (
     DONE,
     FAILED,
     WRONG_USAGE,
+    AsJson,
     DataDir,
     environment_for,
     fail,
+    print_json,
     run,
     settings_for,
 )
@@ -171,6 +173,46 @@ def upgrade(data_dir: DataDir = None) -> None:
             await ledger.close()
 
     sys.stdout.write(f"the database is at {run(work)}\n")
+
+
+@db.command("prune")
+def prune(
+    data_dir: DataDir = None,
+    compact: Annotated[
+        bool, typer.Option("--compact", help="Write a SQLite file anew afterwards; all wait.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take out of the webhook inbox now what was kept for LINKPOOL_INBOX_RETENTION_DAYS.
+
+    The workers do it every minute by themselves. Bodies go after a third of that time.
+    """
+    from pool.addresses import database_url
+    from pool.ledger import Ledger
+
+    settings = settings_for(data_dir)
+
+    async def work() -> tuple[int, int, bool]:
+        ledger = Ledger.open(database_url(settings))
+        try:
+            done = await ledger.retention.run(settings.inbox_retention_days, seconds=float("inf"))
+            cleaned = await ledger.erased.clean_file()
+            return done.events, done.bodies, await ledger.compact() if compact else cleaned
+        finally:
+            await ledger.close()
+
+    events, bodies, cleaned = run(work)
+    if as_json:
+        print_json({"events": events, "bodies": bodies, "cleaned": cleaned})
+    else:
+        sys.stdout.write(f"deleted {events} events, blanked {bodies} bodies\n")
+    if not cleaned:
+        why = (
+            "VACUUM compacts PostgreSQL"
+            if compact
+            else "the database's log is in use; run it again"
+        )
+        sys.stderr.write(f"linkpool: not compacted: {why}\n")
 
 
 def _for_part(data_dir: Path | None, host: str | None = None, port: int | None = None) -> Settings:

@@ -96,6 +96,15 @@ class Database:
             async with asyncio.timeout(DEADLINE_SECONDS):
                 return await self._kind.truncate_log()
 
+    async def compact(self) -> bool:
+        """Write SQLite's file anew, without what was freed in it; False on PostgreSQL."""
+        if not isinstance(self._kind, Sqlite):
+            return False
+        with translated():
+            async with asyncio.timeout(MIGRATION_SECONDS):
+                await self._kind.compact()
+        return await self.truncate_log()
+
     async def rows(
         self, statement: Executable, values: Mapping[str, Any] | None = None
     ) -> Sequence[Any]:

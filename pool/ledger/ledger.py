@@ -62,6 +62,13 @@ class Ledger:
         """
         await migrations.upgrade(self._database)
 
+    async def compact(self) -> bool:
+        """Write SQLite's file anew, so that nothing is left in its free space; all others wait.
+
+        Return False on PostgreSQL, where that is VACUUM's work.
+        """
+        return await self._database.compact()
+
     async def migration_state(self) -> tuple[str | None, str]:
         """The revision the database is at (None: it has no tables yet) and the newest one."""
         return await migrations.current(self._database), migrations.HEAD

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import delete, select, update
 
@@ -11,12 +12,13 @@ from pool.ledger.database import Database
 from pool.ledger.records import EventState
 from pool.ledger.tables import READABLE, inbox
 
+BODY_SHARE = 3  # a body is kept for this part of the time that its event is
 _DONE = (EventState.SETTLED, EventState.IGNORED)
 
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What one batch took away. `more` says whether another would find something."""
+    """What was taken away. `more` says whether there was more of it."""
 
     events: int
     bodies: int
@@ -28,6 +30,21 @@ class Retention:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+
+    async def run(self, days: int, *, seconds: float) -> Pruned:
+        """Take out what was kept for `days`, and bodies that were for a third of it.
+
+        In batches, for about so many seconds at most.
+        """
+        now, until = datetime.now(UTC), time.monotonic() + seconds
+        kept, events, bodies = timedelta(days=days), 0, 0
+        while True:
+            batch = await self.prune(
+                events_before=now - kept, bodies_before=now - kept / BODY_SHARE
+            )
+            events, bodies = events + batch.events, bodies + batch.bodies
+            if not batch.more or time.monotonic() > until:
+                return Pruned(events, bodies, batch.more)
 
     async def prune(
         self, *, events_before: datetime, bodies_before: datetime, limit: int = 500

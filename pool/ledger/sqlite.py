@@ -51,6 +51,10 @@ class Sqlite:
         # By a reader: a writer's connection is within a transaction, where there is no checkpoint.
         return await self._reader.run(_truncate_log)
 
+    async def compact(self) -> None:
+        """Write the file anew, without what was freed in it; all others wait."""
+        await self._reader.run(_compact)
+
     async def close(self) -> None:
         """Closes the file once what was begun is finished."""
         for threads in (self._reader, self._writer):
@@ -153,3 +157,7 @@ def _begin_immediate(connection: Connection) -> None:
 def _truncate_log(connection: Connection) -> bool:
     busy, _, _ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
     return not busy
+
+
+def _compact(connection: Connection) -> None:
+    connection.exec_driver_sql("VACUUM")

@@ -6,7 +6,9 @@ import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -265,6 +267,26 @@ def test_db_upgrade_may_run_again(tmp_path: Path) -> None:
     first = ok(product, "db", "upgrade")
     assert ok(product, "db", "upgrade") == first
     assert product.rows("SELECT count(*) FROM links") == [(0,)]
+    product.close()
+
+
+def test_db_prune_takes_out_what_was_kept_for_long_enough(tmp_path: Path) -> None:
+    """Old events and bodies, and says how many; a SQLite file can be written anew after it."""
+    product = Product(tmp_path)
+    ok(product, "db", "upgrade")
+    file = sqlite3.connect(product.data / "ledger.sqlite3")
+    columns = "id, workspace, source, event, body, received_at, state, reason, attempts, seen"
+    now_ms = int(time.time() * 1000)
+    for days, state in ((91, "unmatched"), (31, "settled"), (1, "settled")):
+        values = (f"e{days}", now_ms - days * 86_400_000, state)
+        given = "?, 'default', 'webhook', 'x', x'7b7d', ?, ?, '', 0, 1"
+        file.execute(f"INSERT INTO inbox ({columns}) VALUES ({given})", values)
+    file.commit()
+    file.close()
+    assert ok(product, "db", "prune") == "deleted 1 events, blanked 1 bodies\n"
+    assert product.rows("SELECT id, length(body) FROM inbox ORDER BY id") == [("e1", 2), ("e31", 0)]
+    said = json.loads(ok(product, "db", "prune", "--compact", "--json"))
+    assert said == {"events": 0, "bodies": 0, "cleaned": True}
     product.close()
 
 
