@@ -26,6 +26,7 @@ class Access:
 
     def __init__(self, scope: Scope, request_id: bytes) -> None:
         self.scope = scope  # the framework notes the route it found in here
+        self._method = scope["method"]
         self._request_id = request_id.decode()
         self._started = time.perf_counter()
         self._status = 0  # none was sent: the client went away
@@ -46,7 +47,7 @@ class Access:
         trace: TracebackType | None,
     ) -> None:
         route = getattr(self.scope.get("route"), "path", None)
-        about: dict[str, Any] = {"method": self.scope["method"], "route": route}
+        about: dict[str, Any] = {"method": self._method, "route": route}
         sid = self.scope.get("path_params", {}).get("sid", "")
         if is_sid(sid):
             about["meeting"] = sid

@@ -194,7 +194,14 @@ async def _http_error(request: Request, error: Exception) -> Response:
     theirs = [
         (key.lower().encode(), value.encode()) for key, value in (error.headers or {}).items()
     ]
+    # HEAD is answered wherever GET is: see Edge.
+    theirs = [(key, _with_head(value) if key == b"allow" else value) for key, value in theirs]
     return _response((status, [*headers, *theirs], body))
+
+
+def _with_head(allowed: bytes) -> bytes:
+    methods = allowed.split(b", ")
+    return allowed + b", HEAD" if b"GET" in methods and b"HEAD" not in methods else allowed
 
 
 async def _defect(request: Request, _error: Exception) -> Response:

@@ -23,6 +23,7 @@ from pool.api.doors import Doors
 from pool.api.heads import KnownHeads
 from pool.api.http import (
     CLAIM_BODY_BYTES,
+    NOSNIFF,
     Answer,
     Disconnected,
     Headers,
@@ -49,7 +50,7 @@ EMAIL_CHARACTERS = 254  # RFC 5321's limit on a path
 
 _PREFIX = "/v1/meetings/"
 _SUFFIX = "/claims"
-_HEADERS = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
+_HEADERS = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"), NOSNIFF)
 _WHITE_SPACE = b" \t\r\n"  # as JSON has it
 
 

@@ -11,6 +11,7 @@ from pool.api import problems
 from pool.api.access_log import Access
 from pool.api.http import (
     CLAIM_BODY_BYTES,
+    NOSNIFF,
     WEBHOOK_BODY_BYTES,
     Answer,
     Disconnected,
@@ -64,14 +65,23 @@ class Edge:
     async def _serve(self, access: Access, identity: bytes, receive: Receive, send: Send) -> None:
         scope = access.scope
         started = False
+        head_only = scope["method"] == "HEAD"
 
         async def stamped(message: Message) -> None:
             nonlocal started
+            if started and head_only:
+                return
             access.note(message)
             if message["type"] == "http.response.start":
                 started = True
-                message["headers"] = [*message["headers"], (b"x-request-id", identity)]
+                headers = [*message["headers"], (b"x-request-id", identity)]
+                if not any(name == NOSNIFF[0] for name, _ in headers):
+                    headers.append(NOSNIFF)
+                message["headers"] = headers
             await send(message)
+            if head_only:
+                # At once: the body may be a stream that does not end by itself.
+                await send({"type": "http.response.body", "body": b""})
 
         path = scope["path"]
         limit = WEBHOOK_BODY_BYTES if path.startswith("/v1/webhooks/") else CLAIM_BODY_BYTES
@@ -92,7 +102,10 @@ class Edge:
             # Bodies are JSON whatever the caller calls them: curl -d says "form" by itself.
             others = [each for each in scope["headers"] if each[0] != b"content-type"]
             scope = {**scope, "headers": [*others, (b"content-type", b"application/json")]}
-            access.scope = scope
+        if head_only:
+            # The framework has no HEAD of its own.
+            scope = {**scope, "method": "GET"}
+        access.scope = scope
         try:
             await self._app(scope, _replay(body, receive), stamped)
         except Exception:

@@ -19,6 +19,9 @@ BODY_SECONDS = 10.0
 Headers = Iterable[tuple[bytes, bytes]]
 Answer = tuple[int, Sequence[tuple[bytes, bytes]], bytes]
 
+# Answers are what their Content-Type says, whatever a browser makes of their bytes.
+NOSNIFF = (b"x-content-type-options", b"nosniff")
+
 _sane_id = re.compile(rb"^[A-Za-z0-9._:-]{1,128}\Z")
 _serial = itertools.count(1)
 _process = secrets.token_hex(4)
@@ -55,7 +58,7 @@ def api_key(headers: Headers) -> bytes | None:
 async def read_body(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:
     """The whole body. Raises TooLarge as soon as it is, TimeoutError, or Disconnected."""
     for name, value in scope["headers"]:
-        if name == b"content-length" and (not value.isdigit() or int(value) > limit_bytes):
+        if name == b"content-length" and int(value) > limit_bytes:  # digits: the parser saw to it
             raise TooLarge(f"the body is over {limit_bytes // 1024} KiB")
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body"):

@@ -15,8 +15,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import structlog
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from pool.api.framing import StrictProtocol
 from pool.api.http import CLAIM_BODY_BYTES, Answer, request_id
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ _PREFIX = b"/v1/meetings/"
 _SUFFIX = b"/claims"
 
 
-class ClaimProtocol(HttpToolsProtocol):
+class ClaimProtocol(StrictProtocol):
     """One connection."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -52,7 +53,7 @@ class ClaimProtocol(HttpToolsProtocol):
                 self._unset_keepalive_if_required()
                 self.headers = list(head.headers)
                 self._sid, self._body = head.sid, data[head.size_bytes :]
-                self.on_message_complete()
+                self.begin_claim(None, True)
                 return
             self._data = data
         super().data_received(data)
@@ -68,10 +69,14 @@ class ClaimProtocol(HttpToolsProtocol):
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
+        self._past_head = False
         self._in_message = True
 
     def on_headers_complete(self) -> None:
         """Called when the head was read: decides which way the request takes."""
+        if self.offers_upgrade():
+            return
+        self.check_head()
         sid = self._claimed_sid()
         if sid is None:
             self._begin_cycle()
@@ -89,18 +94,29 @@ class ClaimProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Called when the request is whole."""
+        if self.offers_upgrade():
+            return
         data, self._data = self._data, None
+        keep_alive = self.parser.should_keep_alive()
+        self._in_message = not keep_alive
         if self._sid is None:
-            self._in_message = self.parser.should_upgrade() or not self.parser.should_keep_alive()
             super().on_message_complete()
             return
-        self._in_message = False
+        self.begin_claim(data, keep_alive)
+
+    def begin_claim(self, data: bytes | None, keep_alive: bool) -> None:
+        """Called when a claim is whole; `data` is what the parser read its head from, if it did."""
         sid, body, self._sid, self._body = self._sid, self._body, None, b""
+        assert sid is not None  # noqa: S101 - it is a claim only then
         lane: ClaimLane = self.app.lane
-        if data is not None:
-            lane.heads.learn(data, sid, self.headers, body)
-        self.cycle = ClaimInFlight(self, lane, sid)  # type: ignore[assignment]
-        self.cycle.begin(body)  # type: ignore[attr-defined]
+        claim = ClaimInFlight(self, lane, sid)
+        claim.keep_alive = keep_alive  # a field behind the body may have said "close"
+        self.cycle = claim  # type: ignore[assignment]
+        headers = self.headers
+        claim.begin(body)
+        if data is not None and claim.key_id is not None:
+            # Not before its key was good: strangers must not push out the heads of callers.
+            lane.heads.learn(data, sid, headers, body, claim.key_id)
 
     def _known_head(self, data: bytes) -> Head | None:
         """The head of a claim, if it was read before and can take the short cut again."""
@@ -117,7 +133,6 @@ class ClaimProtocol(HttpToolsProtocol):
             or parser.get_method() != b"POST"
             or parser.get_http_version() != "1.1"
             or not parser.should_keep_alive()
-            or parser.should_upgrade()
             or self.expect_100_continue
         ):
             return None
@@ -143,7 +158,7 @@ class ClaimProtocol(HttpToolsProtocol):
         """The server's way: what `on_message_begin` put off, and the ASGI task."""
         url, headers, expect = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
-        self.url, self.expect_100_continue = url, expect
+        self.url, self.expect_100_continue, self._past_head = url, expect, True
         self.headers += headers  # in place: the scope holds this very list
         super().on_headers_complete()
 
@@ -171,6 +186,7 @@ class ClaimInFlight:
 
     __slots__ = (
         "_admitted",
+        "_headers",
         "_lane",
         "_protocol",
         "_sid",
@@ -185,6 +201,8 @@ class ClaimInFlight:
         self._protocol = protocol
         self._lane = lane
         self._sid = sid
+        # The connection may read its next request before this one is answered.
+        self._headers = protocol.headers
         self._started = time.perf_counter()
         self._admitted: Admitted | None = None
         # What the server looks at, and sets, in its cycles.
@@ -193,12 +211,17 @@ class ClaimInFlight:
         self.disconnected = False
         self.message_event = _NOBODY_WAITS
 
+    @property
+    def key_id(self) -> str | None:
+        """Whose claim this is, once its key was admitted."""
+        return None if self._admitted is None else self._admitted.caller.key_id
+
     def begin(self, body: bytes) -> None:
         """Puts the claim in line, or answers what is wrong with it."""
         client = self._protocol.client
         try:
             admitted = self._admitted = self._lane.admit(
-                self._sid, self._protocol.headers, client[0] if client else ""
+                self._sid, self._headers, client[0] if client else ""
             )
             admitted.read(body)
             self._lane.join(admitted, self)
@@ -238,7 +261,7 @@ class ClaimInFlight:
                     STATUS_LINE[status],
                     _defaults(protocol.server_state),
                     _lines(tuple(headers)),
-                    request_id(protocol.headers),
+                    request_id(self._headers),
                     len(body),
                     b"" if self.keep_alive else b"connection: close\r\n",
                     body,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 from pool import errors
+from pool.api.http import NOSNIFF
 
 CONTENT_TYPE = b"application/problem+json"
 
@@ -73,8 +74,8 @@ _ROWS: list[tuple[type[errors.LinkpoolError] | None, Problem]] = [
         "The Allow header names the methods that are; /docs has every call.")),
     (None, Problem(408, "request-timeout", "The request took too long to arrive",
         "Send the whole request at once; the server waits 10 seconds for a head, and 10 for a body.")),
-    (None, Problem(400, "malformed-request", "This is not HTTP",
-        "The request line, a header or the body's framing cannot be read. Is it HTTP/1.1, without TLS, and not cut?")),
+    (None, Problem(400, "malformed-request", "The request is malformed",
+        "`detail` says what is wrong with the request line, a header or the body's framing. Send HTTP/1.1 with one Host header, without TLS; a proxy in front must not change framing headers.")),
     (None, Problem(431, "headers-too-large", "The request's head is too large",
         "Send at most 100 headers and 32 KiB of head; cookies of other sites under the same name are the usual reason.")),
     (None, Problem(503, "too-many-connections", "The server has no room for another connection",
@@ -122,7 +123,7 @@ def render(
         body["fallback_url"] = error.fallback_url
     if isinstance(error, errors.InvalidRequest):
         body["errors"] = list(error.errors)
-    headers = [(b"content-type", CONTENT_TYPE), (b"cache-control", b"no-store")]
+    headers = [(b"content-type", CONTENT_TYPE), (b"cache-control", b"no-store"), NOSNIFF]
     if retry is not None:
         headers.append((b"retry-after", str(max(1, retry)).encode()))
     if problem.name == "unauthorized":

@@ -65,6 +65,7 @@ def serve(settings: Settings) -> None:
         workers=settings.api_workers,
         loop="uvloop",
         http=DrainingProtocol,
+        ws="none",  # nothing is upgraded
         interface="asgi3",
         proxy_headers=False,  # TRUSTED_PROXIES are believed by the edge and by the claim lane
         lifespan="on",

@@ -110,7 +110,7 @@ class GuardedProtocol(ClaimProtocol):
         """Called when a head is whole."""
         if len(self.headers) > HEADERS or (self._maybe_large and self._head_bytes() > HEAD_BYTES):
             self._refused_as = "headers-too-large"
-            raise ValueError  # the parser stops, and the server calls send_400_response
+            self.reject(f"more than {HEADERS} headers, or {HEAD_BYTES // 1024} KiB of them")
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -118,39 +118,46 @@ class GuardedProtocol(ClaimProtocol):
         self._whole = self.headers
         super().on_message_complete()
 
+    def begin_claim(self, data: bytes | None, keep_alive: bool) -> None:
+        """Called when a claim is whole."""
+        self._whole = self.headers
+        super().begin_claim(data, keep_alive)
+
     def send_400_response(self, msg: str) -> None:
         """Refuses what is no HTTP, or what a callback of the parser refused."""
         self.refuse(self._refused_as, msg)
 
     def refuse(self, name: str, detail: str) -> None:
-        """Answers a problem of this name, if no answer has begun, and ends the connection."""
+        """Answers a problem of this name, in its turn, and ends the connection.
+
+        Nothing more is read. Requests that came whole before are answered first: their
+        clients would take a refusal for their own answer.
+        """
         if self._refused or self.transport.is_closing():
             return
+        self._refused = True
+        self._sid, self._body = None, b""
+        refusal = _Refusal(self, problem(name, detail))
         cycle = self.cycle
-        # Nothing is said to a client that waits for other answers: it would take this for one.
-        if (
-            cycle is None
-            or cycle.response_complete
-            or (self._in_body() and not cycle.response_started and not self.pipeline)
-        ):
-            status, headers, body = problem(name, detail)
-            lines = [STATUS_LINE[status]]
-            for key, value in headers:
-                lines += [key, b": ", value, b"\r\n"]
-            self.transport.write(b"".join([*lines, b"\r\n", body]))
-            self.transport.set_protocol(_LastAnswer(self, self.loop))
-            self._refused = True
-            if cycle is not None:
-                cycle.disconnected = True
-                cycle.message_event.set()
+        if self._in_body():
+            if self.pipeline:
+                self.pipeline[0] = (refusal, self.app)  # type: ignore[assignment]
+            elif cycle.response_started:  # it has its answer already
+                refusal.say(b"")
+            else:
+                refusal.say()
+            cycle.disconnected = True
+            cycle.message_event.set()
+        elif cycle is None or cycle.response_complete:
+            refusal.say()
         else:
-            self.transport.close()
+            self.pipeline.appendleft((refusal, self.app))  # type: ignore[arg-type]
 
     def look(self, now: float, idle_seconds: float) -> None:
         """Ends the connection if it has waited too long for one thing."""
-        if self._refused:
-            return
         phase = self._waits_for()
+        if self._refused and phase != "unread":
+            return
         if self._phase_since is None or phase != self._phase or self._phase_of is not self.headers:
             self._phase, self._phase_of, self._phase_since = phase, self.headers, now
             return
@@ -200,14 +207,32 @@ class GuardedProtocol(ClaimProtocol):
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
 
-class _LastAnswer(asyncio.Protocol):
-    """Lets a refusal arrive: to close over unread data would take it back from the client."""
+class _Refusal(asyncio.Protocol):
+    """What stands in a connection's way from the refusal on: hears nothing, says one thing.
 
-    def __init__(self, protocol: GuardedProtocol, loop: asyncio.AbstractEventLoop) -> None:
+    To close over unread data would take the answers back from the client, so all that still
+    comes is thrown away until the client has closed, or for a moment.
+    """
+
+    def __init__(self, protocol: GuardedProtocol, answer: Answer) -> None:
         self._protocol = protocol
+        self._answer = answer
         self._left_bytes = REQUEST_BYTES
-        self._end = loop.call_later(LAST_ANSWER_SECONDS, protocol.transport.abort)
-        protocol.transport.write_eof()
+        self._end: asyncio.TimerHandle | None = None
+        protocol.transport.set_protocol(self)
+
+    async def run_asgi(self, _app: Any) -> None:
+        """Says it in its turn, as the server starts what is pipelined."""
+        self.say()
+
+    def say(self, said: bytes | None = None) -> None:
+        """Writes the refusal, or this instead, and ends the connection."""
+        transport = self._protocol.transport
+        if transport.is_closing():
+            return
+        transport.write(_bytes_of(self._answer) if said is None else said)
+        transport.write_eof()
+        self._end = self._protocol.loop.call_later(LAST_ANSWER_SECONDS, transport.abort)
 
     def data_received(self, data: bytes) -> None:
         """Called with what the client still sends, which nobody looks at."""
@@ -215,10 +240,25 @@ class _LastAnswer(asyncio.Protocol):
         if self._left_bytes < 0:
             self._protocol.transport.abort()
 
+    def pause_writing(self) -> None:
+        """Called when the client does not read what it was answered before."""
+        self._protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Called when it reads again."""
+        self._protocol.resume_writing()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Called when the client has closed, or was made to."""
-        self._end.cancel()
+        if self._end is not None:
+            self._end.cancel()
         self._protocol.connection_lost(exc)
+
+
+def _bytes_of(answer: Answer) -> bytes:
+    status, headers, body = answer
+    lines = [b"%b: %b\r\n" % header for header in headers]
+    return b"".join([STATUS_LINE[status], *lines, b"\r\n", body])
 
 
 def connections_most() -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pool.api.heads import HEAD_BYTES, HEADS, KnownHeads
+from pool.api.heads import HEAD_BYTES, HEADS, HEADS_OF_KEY, KnownHeads
 
 HEAD = b"POST /v1/meetings/demo/claims HTTP/1.1\r\nContent-Length: 2\r\n\r\n"
 HEADERS = [(b"content-length", b"2")]
@@ -14,7 +14,7 @@ HEADERS = [(b"content-length", b"2")]
 def heads() -> KnownHeads:
     """One head is known, with a body of two bytes."""
     known = KnownHeads()
-    known.learn(HEAD + b"{}", "demo", HEADERS, b"{}")
+    known.learn(HEAD + b"{}", "demo", HEADERS, b"{}", "key")
     return known
 
 
@@ -58,14 +58,32 @@ def test_nothing_else_is_known(heads: KnownHeads, data: bytes) -> None:
 def test_what_is_not_a_head_and_its_body_is_not_learnt(data: bytes, body: bytes) -> None:
     """Its bytes would not say where the body ends."""
     heads = KnownHeads()
-    heads.learn(data, "demo", HEADERS, body)
+    heads.learn(data, "demo", HEADERS, body, "key")
     assert heads.find(data) is None
 
 
-def test_no_more_heads_are_kept_than_fit() -> None:
-    """A caller whose every head differs costs a bounded amount of memory."""
-    heads = KnownHeads()
-    every = [b"X: %d\r\n\r\n" % number for number in range(HEADS + 1)]
+def learnt(heads: KnownHeads, key_id: str, count: int) -> list[bytes]:
+    """So many heads of a key, all of which were learnt one after another."""
+    every = [b"X: %b %d\r\n\r\n" % (key_id.encode(), number) for number in range(count)]
     for head in every:
-        heads.learn(head, "demo", [], b"")
+        heads.learn(head, "demo", [], b"", key_id)
+    return every
+
+
+def test_a_key_pushes_out_only_its_own_heads() -> None:
+    """A caller whose every head differs costs a bounded amount of memory, and others nothing."""
+    heads = KnownHeads()
+    steady = learnt(heads, "steady", 3)
+    every = learnt(heads, "restless", HEADS_OF_KEY + 1)
     assert [head for head in every if heads.find(head)] == every[-1:]
+    assert all(heads.find(head) for head in steady)
+
+
+def test_no_more_heads_are_kept_than_fit() -> None:
+    """However many keys there are: then the key with most heads gives way."""
+    heads = KnownHeads()
+    steady = learnt(heads, "steady", 3)
+    every = [learnt(heads, f"key{number}", HEADS_OF_KEY // 2) for number in range(10)]
+    kept = [head for heads_of_key in every for head in heads_of_key if heads.find(head)]
+    assert 0 < len(kept) <= HEADS
+    assert all(heads.find(head) for head in [*steady, *every[-1]])

@@ -1,0 +1,192 @@
+"""The server's protocol, strict about where a request begins and where it ends.
+
+Two readers of one stream of bytes, a proxy and this server, must agree on every border in it;
+else one client's body becomes another's request. llhttp refuses nearly all that could be read
+in two ways. The rest is done here: nothing is upgraded, what follows the head is never a
+header, and a head that other readers may take otherwise is refused. After a refusal the
+connection ends; no byte behind it is looked at.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import structlog
+from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+log = structlog.get_logger()
+
+# What llhttp knows besides are methods of WebDAV, which get 405, and of RTSP and ICE.
+_OTHER_PROTOCOLS = frozenset(
+    b"DESCRIBE ANNOUNCE SETUP PLAY PAUSE TEARDOWN GET_PARAMETER SET_PARAMETER REDIRECT RECORD "
+    b"FLUSH SOURCE PRI".split()
+)
+_AUTHORITY = rb"(?:\[[0-9A-Za-z:.%_~-]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(?::[0-9]{0,5})?"
+_host = re.compile(_AUTHORITY)
+_origin = re.compile(rb"/[^#]*")
+_absolute = re.compile(rb"https?://(" + _AUTHORITY + rb")(/[^#]*)", re.IGNORECASE)
+_FRAMING = frozenset((b"host", b"transfer-encoding"))
+_BLANKS = b" \t"
+
+
+class StrictProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    flaw: str = ""  # why a callback of the parser refused a request
+    _past_head: bool = False
+
+    def data_received(self, data: bytes) -> None:
+        """Called with what was read from the socket."""
+        self._unset_keepalive_if_required()
+        try:
+            self._feed(data)
+        except HttpParserError as error:
+            why = str(error)
+            if isinstance(error, HttpParserCallbackError):
+                why = self.flaw or "the request cannot be served"
+                if not self.flaw:
+                    log.exception("a request could not be taken in")
+            self.send_400_response(why)
+
+    def _feed(self, data: bytes) -> None:
+        rest: bytes | memoryview = data
+        while True:
+            try:
+                self.parser.feed_data(rest)
+            except HttpParserUpgrade as offer:
+                # The parser left the body out and stands behind the head, where it takes
+                # whatever comes for a new request. It is given the head again, without offer.
+                rest = memoryview(rest)[offer.args[0] :]
+                self.parser.feed_data(self._head_without_offer())
+            else:
+                return
+
+    def _head_without_offer(self) -> bytes:
+        parser = self.parser
+        version = parser.get_http_version().encode()
+        lines = [b"%b %b HTTP/%b\r\n" % (parser.get_method(), self.url, version)]
+        lines += [b"%b: %b\r\n" % each for each in self.headers if each[0] != b"upgrade"]
+        return b"".join([*lines, b"\r\n"])
+
+    def _should_upgrade(self) -> bool:
+        return False
+
+    # -- the parser's side ---------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """Called first."""
+        self._past_head = False
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Called with each field; those behind the body are dropped."""
+        if self._past_head:
+            return
+        name = name.lower()
+        if name == b"expect" and value.strip(_BLANKS).lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
+
+    def offers_upgrade(self) -> bool:
+        """Whether the parser has read a head that it will be given again, without the offer."""
+        if not self.parser.should_upgrade():
+            return False
+        if self.parser.get_method() == b"CONNECT":
+            self.reject("CONNECT is for proxies, and this is none")
+        return True
+
+    def check_head(self) -> None:
+        """Raises, so that the parser stops, unless this head can be read in one way only."""
+        self._past_head = True
+        version = self.parser.get_http_version()
+        flaw = flaw_of_head(self.parser.get_method(), version, self.url, self.headers)
+        if flaw is not None:
+            self.reject(flaw)
+        if not self.url.startswith(b"/"):
+            self.url = _absolute.fullmatch(self.url)[2]  # type: ignore[index] # just checked
+        if version == "1.0":
+            self.expect_100_continue = False
+
+    def reject(self, flaw: str) -> None:
+        """Raises with the reason, in a callback of the parser, which stops then."""
+        self.flaw = flaw
+        raise ValueError(flaw)
+
+    def on_headers_complete(self) -> None:
+        """Called when the head was read and is good: begins to serve the request."""
+        if not self.expect_100_continue:
+            super().on_headers_complete()
+            return
+        app, self.app = self.app, _closing_unless_body_is_asked_for(self.app)
+        try:
+            super().on_headers_complete()
+        finally:
+            self.app = app
+
+    def on_message_complete(self) -> None:
+        """Called when the request is whole."""
+        super().on_message_complete()
+        cycle = self.cycle
+        if cycle.keep_alive and not self.parser.should_keep_alive():
+            # A field behind the body said "close", and the parser reads no more.
+            cycle.keep_alive = False
+            if cycle.response_complete:
+                self.transport.close()
+
+
+def flaw_of_head(
+    method: bytes, version: str, target: bytes, headers: Sequence[tuple[bytes, bytes]]
+) -> str | None:
+    """What is wrong with a head that the parser has taken; None if it is good."""
+    hosts = codings = 0
+    host = b""
+    for name, value in headers:
+        if name in _FRAMING:
+            if name == b"host":
+                hosts += 1
+                host = value.strip(_BLANKS)
+            else:
+                codings += 1
+                if value.strip(_BLANKS).lower() != b"chunked":
+                    return "the only Transfer-Encoding that is read here is chunked"
+    if version not in ("1.1", "1.0") or method in _OTHER_PROTOCOLS:
+        return "only HTTP/1.1 and HTTP/1.0 are spoken here"
+    if hosts > 1 or (hosts == 0 and version == "1.1"):
+        return "a request has one Host header"
+    if hosts and not _host.fullmatch(host):
+        return "the Host header is not a host"
+    if codings and (codings > 1 or version == "1.0"):
+        return "a request of HTTP/1.1 has one Transfer-Encoding header at most, of 1.0 none"
+    if not _origin.fullmatch(target):
+        absolute = _absolute.fullmatch(target)
+        if absolute is None:
+            return "the address must be a path, or http:// with a host and a path"
+        if hosts and absolute[1].lower() != host.lower():
+            return "the address and the Host header name different hosts"
+    return None
+
+
+def _closing_unless_body_is_asked_for(app: ASGIApp) -> ASGIApp:
+    """Ends the connection of a client that waits for a go-ahead and gets its answer instead:
+    whether its body comes all the same, nobody can know."""
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        asked_for = False
+
+        async def receiving() -> Message:
+            nonlocal asked_for
+            asked_for = True
+            return await receive()
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start" and not asked_for:
+                headers = [*message.get("headers", ()), (b"connection", b"close")]
+                message = {**message, "headers": headers}
+            await send(message)
+
+        await app(scope, receiving, sending)
+
+    return serve
