@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ from starlette.routing import Route
 from sandbox import forms
 from sandbox.clock import slots, utc_now
 from sandbox.core import Sandbox
-from sandbox.records import Booking, Refused
+from sandbox.records import CANCELLED, CONFIRMED, Booking, Refused
 
 TIMES_MOST = 1000
 DELAY_MOST_SECONDS = 86_400
@@ -71,6 +72,7 @@ class BookingControl:
             slugs = [None] * int(forms.number(body.get("count"), "count", MANY_MOST))
         made = []
         for number, slug in enumerate(slugs):
+            await _let_others_in(number)
             numbered = {
                 name: value.replace("{n}", str(number))
                 for name in ("name", "email")
@@ -119,7 +121,8 @@ class BookingControl:
         body = await forms.json_object(request)
         forms.known_fields(body, ("booking_sids",))
         sids = forms.texts(body.get("booking_sids"), "booking_sids", MANY_MOST)
-        for sid in sids:
+        for number, sid in enumerate(sids):
+            await _let_others_in(number)
             self._sandbox.cancel(sid)
         return JSONResponse({"cancelled": len(sids)})
 
@@ -146,8 +149,8 @@ class BookingControl:
         event = forms.text(body.get("event"), "event")
         booking = self._sandbox.state.booking(forms.text(body.get("booking_sid"), "booking_sid"))
         shown = self._sandbox.booking_json(booking)
-        if event != "booking_cancelled":
-            shown |= {"status": "confirmed", "cancel_reason": None}
+        if event != "booking_cancelled" and booking.status == CANCELLED:
+            shown |= {"status": CONFIRMED, "cancel_reason": None, "cancelled_by": None}
         ids = self._sandbox.webhooks.emit(
             event,
             shown,
@@ -189,6 +192,12 @@ class BookingControl:
         return JSONResponse(
             {"booking": sandbox.booking_json(booking), "bookings": series}, status_code=status
         )
+
+
+async def _let_others_in(number: int) -> None:
+    """Serve other requests now and then during a long call."""
+    if number % 50 == 49:
+        await asyncio.sleep(0)
 
 
 async def _booking_sid(request: Request) -> str:

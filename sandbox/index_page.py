@@ -14,7 +14,7 @@ def index_page(
     subdomain: str,
     webhook_url: str,
     meetings: Iterable[tuple[str, str, str, int]],
-    links: Iterable[Link],
+    links: Iterable[tuple[Link, bool]],
     bookings: Iterable[tuple[Booking, str]],
     deliveries: Iterable[tuple[str, str, str, str]],
     knobs: Iterable[tuple[str, str, bool]],
@@ -22,7 +22,8 @@ def index_page(
     """What stands at `/`: all that exists and how it behaves. Rows come as they are shown.
 
     A meeting is (sid, name, what it makes, links made); a delivery (event, booking, state,
-    last answer); a knob (name, value, whether it was turned).
+    last answer); a link comes with whether its meeting is available, a knob is (name, value,
+    whether it was turned).
     """
     tables = [
         table(
@@ -34,8 +35,8 @@ def index_page(
             "Links made last",
             ("Slug", "Meeting", "State"),
             [
-                (link.slug, link.meeting_sid, "expired" if link.booking_sid else "unused")
-                for link in links
+                (link.slug, link.meeting_sid, _link_state(link, available=available))
+                for link, available in links
             ],
             link_to="/",
         ),
@@ -62,3 +63,9 @@ def index_page(
         f"turned with <code>PATCH /_control/knobs</code>.</p></div>{''.join(tables)}",
         wide=True,
     )
+
+
+def _link_state(link: Link, *, available: bool) -> str:
+    if link.booking_sid is not None:
+        return "expired"
+    return "unused" if available else "not available"

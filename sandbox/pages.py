@@ -42,7 +42,8 @@ button.plain{background:transparent;color:var(--tint)}
 .told{background:var(--wash);border-radius:8px;padding:.6rem .75rem}
 a{color:var(--tint)}dl{display:grid;grid-template-columns:auto 1fr;gap:.25rem 1rem;margin:0 0 1rem}
 dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
-.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:.9rem}
+.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;min-width:38rem;font-size:.9rem}
+ol{margin:0;padding-left:1.5rem}
 th,td{text-align:left;padding:.35rem .75rem .35rem 0;border-bottom:1px solid var(--line);
 vertical-align:top}th{color:var(--soft);font-weight:600;white-space:nowrap}
 code{font:.9em ui-monospace,monospace;overflow-wrap:anywhere}

@@ -49,7 +49,10 @@ class VisitorPages:
                     (m.sid, m.name, self._what(m.sid), made[m.sid])
                     for m in islice(sandbox.state.meetings.values(), 100)
                 ],
-                links=islice(reversed(sandbox.state.links.values()), RECENT),
+                links=[
+                    (link, sandbox.rules.is_available(link.meeting_sid))
+                    for link in islice(reversed(sandbox.state.links.values()), RECENT)
+                ],
                 bookings=[
                     (booking, sandbox.state.meeting_name(booking.meeting_sid))
                     for booking in islice(reversed(sandbox.state.bookings.values()), RECENT)

@@ -235,6 +235,22 @@ async def test_a_status_nobody_knows(stage: Stage) -> None:
     assert shown["reschedule_requested"] is True
 
 
+async def test_an_event_emitted_again_shows_the_booking_as_it_is(stage: Stage) -> None:
+    """Only a cancelled booking is dressed up as confirmed, as a late repeat would show it."""
+    stage.sandbox.set_knobs({"meeting_kinds": "demo=approval"})
+    booking = await stage.book(meeting_sid="demo")
+    await stage.told()
+    named = {"booking_sid": booking["sid"], "event": "booking_created"}
+    await stage.act("emit", 202, **named)
+    assert await stage.told() == [("booking_created", "pending")]
+    await stage.act("cancel", booking_sid=booking["sid"])
+    await stage.told()
+    await stage.act("emit", 202, **named)
+    assert await stage.told() == [("booking_created", "confirmed")]
+    await stage.act("emit", 202, **named | {"event": "booking_cancelled"})
+    assert await stage.told() == [("booking_cancelled", "cancelled")]
+
+
 async def test_a_booking_names_its_meeting_by_id(stage: Stage) -> None:
     """meeting_id is the id that GET /meetings shows for the SID; the SID itself is a knob."""
     stage.sandbox.set_knobs({"booking_names_meeting_sid": False})

@@ -62,6 +62,9 @@ async def test_a_meeting_goes_and_comes_back(
     assert (await _create(client, "demo")).status_code == status
     assert (await _create(client, "other")).status_code == 200
     assert await _listed(client) == listed
+    index = (await client.get("/")).text
+    assert f"nothing: {how}" in index
+    assert "<td>not available</td>" in index
     page = await client.get(f"/{slug}")
     assert (page.status_code, "Not available" in page.text) == (200, True)
     form = {"name": "A", "email": "a@b", "starts_at": slots(utc_now())[0]}
