@@ -42,7 +42,8 @@ button.plain{background:transparent;color:var(--tint)}
 .told{background:var(--wash);border-radius:8px;padding:.6rem .75rem}
 a{color:var(--tint)}dl{display:grid;grid-template-columns:auto 1fr;gap:.25rem 1rem;margin:0 0 1rem}
 dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
-.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;min-width:38rem;font-size:.9rem}
+.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:.9rem}
+table.many{min-width:38rem}
 ol{margin:0;padding-left:1.5rem}
 th,td{text-align:left;padding:.35rem .75rem .35rem 0;border-bottom:1px solid var(--line);
 vertical-align:top}th{color:var(--soft);font-weight:600;white-space:nowrap}
@@ -73,9 +74,11 @@ def table(
         if link_to is not None:
             cells[0] = f'<a href="{link_to}{cells[0]}"><code>{cells[0]}</code></a>'
         lines.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
+    # On a phone a table of many columns is moved sideways, for its cells would be a word wide.
+    shape = " class=many" if len(columns) > 3 else ""
+    heads = "".join(f"<th>{escape(column)}</th>" for column in columns)
     body = (
-        f"<div class='scroll'><table><tr>{''.join(f'<th>{escape(c)}</th>' for c in columns)}</tr>"
-        f"{''.join(lines)}</table></div>"
+        f"<div class='scroll'><table{shape}><tr>{heads}</tr>{''.join(lines)}</table></div>"
         if lines
         else '<p class="soft">None yet.</p>'
     )
