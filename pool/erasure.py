@@ -15,7 +15,7 @@ id that somebody holds a link with is that somebody's, and stays.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import structlog
@@ -159,8 +159,8 @@ class Erasure:
             return replace(new, marks=packed(told))
         if await self._ledger.erased.keep(verdict.theirs, self._marks, set(verdict.marks)):
             await self._erase_events(verdict.theirs)  # of its booking others may have come before
-        body, booking_sid = self._redacted(new, verdict)
-        return replace(new, body=body, booking_sid=booking_sid, marks=b"")
+        body, booking_sid, parent_sid = self._redacted(new, verdict)
+        return replace(new, body=body, booking_sid=booking_sid, parent_sid=parent_sid, marks=b"")
 
     async def screen_settled(self, event_id: str) -> None:
         """Take what is personal out of an event that tells of somebody erased, once it is settled.
@@ -175,15 +175,29 @@ class Erasure:
         if slug is not None:
             await self._erase_events(slug)
 
-    async def known_as(self, workspace: str, booking: BookingEvent) -> BookingEvent:
-        """Return what the provider's list says of a booking, under its pseudonym if it has one."""
-        if booking.booking_sid is None:
-            return booking
-        mark = self._marks.of_booking(workspace, booking.booking_sid)
-        if not await self._ledger.erased.among([mark]):
-            return booking
-        pseudonym = self._marks.pseudonym(workspace, booking.booking_sid)
-        return replace(booking, booking_sid=pseudonym, email=None)
+    async def known_as(
+        self, workspace: str, bookings: Sequence[BookingEvent]
+    ) -> list[BookingEvent]:
+        """Return what the provider's list says of bookings, under their pseudonyms if they have
+        any."""
+        marks = {
+            each.booking_sid: self._marks.of_booking(workspace, each.booking_sid)
+            for each in bookings
+            if each.booking_sid is not None
+        }
+        erased = await self._ledger.erased.among(list(marks.values()))
+        return [
+            each
+            if each.booking_sid is None or marks[each.booking_sid] not in erased
+            else replace(
+                each,
+                booking_sid=self._marks.pseudonym(workspace, each.booking_sid),
+                email=None,
+                time_zone=None,
+                manage_url=None,
+            )
+            for each in bookings
+        ]
 
     async def _erase_event(self, event: InboxEvent) -> str | None:
         """Redact an event if it tells of somebody erased.
@@ -199,8 +213,8 @@ class Erasure:
         new = False
         if verdict.theirs is not None:
             new = await self._ledger.erased.keep(verdict.theirs, self._marks, set(verdict.marks))
-        body, booking_sid = self._redacted(event, verdict)
-        await self._ledger.erased.redact(event.id, body, booking_sid)
+        body, *sids = self._redacted(event, verdict)
+        await self._ledger.erased.redact(event.id, body, *sids)
         return verdict.theirs if new else None
 
     async def _judge(
@@ -280,7 +294,7 @@ class Erasure:
 
     def _redacted(
         self, event: NewEvent | InboxEvent, verdict: _Verdict
-    ) -> tuple[bytes, str | None]:
+    ) -> tuple[bytes, str | None, str | None]:
         def rename(sid: str) -> str:
             return sid if verdict.theirs is None else self._marks.pseudonym(event.workspace, sid)
 
@@ -288,4 +302,9 @@ class Erasure:
         body = b""
         if provider is not None:
             body = provider.redact(event.body, slugs=verdict.slugs, rename=rename)
-        return body, None if event.booking_sid is None else rename(event.booking_sid)
+        booking_sid, parent_sid = event.booking_sid, event.parent_sid
+        return (
+            body,
+            None if booking_sid is None else rename(booking_sid),
+            None if parent_sid is None else rename(parent_sid),
+        )

@@ -66,12 +66,16 @@ class StoreError(LinkpoolError):
 class StoreUnavailable(StoreError):
     """Redis cannot be reached in time, or refuses to write.
 
-    `connection_lost` tells a broken connection (another may do) from a refusal.
+    `connection_lost` tells a broken connection (another may do) from a refusal; `is_outage`
+    tells what no command is to blame for from the refusal of this very one.
     """
 
-    def __init__(self, message: str, *, connection_lost: bool = False) -> None:
+    def __init__(
+        self, message: str, *, connection_lost: bool = False, is_outage: bool = False
+    ) -> None:
         super().__init__(message)
         self.connection_lost = connection_lost
+        self.is_outage = connection_lost or is_outage
 
 
 class StillErasing(StoreError):

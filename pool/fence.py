@@ -245,6 +245,7 @@ def as_rebind(binding: Binding, now_ms: int) -> Rebind | None:
         binding.claimed_at_ms,
         binding.consumed_at_ms,
         binding.booking_sid,
+        binding.booked,
     )
     if binding.state is State.CANCELLED:
         return Rebind(binding.customer_id, claim, "drop", 0)

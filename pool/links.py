@@ -34,12 +34,13 @@ class State(StrEnum):
     QUARANTINED = "quarantined"  # the fence fell: it may have been shown; never handed out
     CLAIMED = "claimed"  # bound to a customer; stays until booked or claim_ttl is over
     LAPSED = "lapsed"  # claim_ttl is over and nobody booked; final unless a booking turns up
-    CONSUMED = "consumed"  # a booking used it; stays until that booking is cancelled
-    CANCELLED = "cancelled"  # its booking was cancelled; final
+    CONSUMED = "consumed"  # a booking of it stands; stays until none does
+    CANCELLED = "cancelled"  # a booking of it stood, and none does; stays until one stands again
 
 
 # Links only move right. A late claim or booking is the truth about a link that was
-# thought retired, quarantined or lapsed; a cancellation seen first is final.
+# thought retired, quarantined or lapsed. Only between consumed and cancelled they move both
+# ways: those two follow from the link's set of bookings.
 _MOVES: dict[State, frozenset[State]] = {
     State.FRESH: frozenset(
         {State.RETIRED, State.QUARANTINED, State.CLAIMED, State.CONSUMED, State.CANCELLED}
@@ -49,7 +50,7 @@ _MOVES: dict[State, frozenset[State]] = {
     State.CLAIMED: frozenset({State.LAPSED, State.CONSUMED, State.CANCELLED}),
     State.LAPSED: frozenset({State.CONSUMED, State.CANCELLED}),
     State.CONSUMED: frozenset({State.CANCELLED}),
-    State.CANCELLED: frozenset(),
+    State.CANCELLED: frozenset({State.CONSUMED}),
 }
 
 
@@ -92,6 +93,17 @@ def check_customer_id(customer_id: str) -> str:
     return customer_id
 
 
+class Booked(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """The booking that a claim answer tells of. Times are milliseconds since 1970 UTC."""
+
+    sid: str
+    state: str
+    starts_at_ms: int | None = None
+    ends_at_ms: int | None = None
+    time_zone: str | None = None
+    manage_url: str | None = None
+
+
 class Claim(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """The binding of one link to one customer, as Redis knows it.
 
@@ -104,6 +116,7 @@ class Claim(msgspec.Struct, frozen=True, gc=False, array_like=True):
     claimed_at_ms: int
     consumed_at_ms: int | None = None
     booking_sid: str | None = None
+    booked: Booked | None = None  # what is known of that booking
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ class Meeting:
     paused: bool = False  # no top-up, no new claims
     pause_reason: str = ""
     target_mode: TargetMode = "fixed"  # by the present claim rate, or by the forecast
+    match_email: bool = True  # whether a booking may be matched to a claim by its e-mail alone
 
     def target(self, claims_per_second: float) -> int:
         """How many fresh links the pool should hold at this claim rate."""

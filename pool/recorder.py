@@ -10,10 +10,11 @@ from functools import cache
 import structlog
 from msgspec import structs
 
+from pool.booking import Booking
 from pool.errors import LinkpoolError
 from pool.ledger import Ledger
 from pool.ledger.records import Recorded, RecordedClaim
-from pool.links import Claim, Link, State
+from pool.links import Booked, Claim, Link, State
 from pool.meetings import Meeting
 from pool.settings import Settings
 from pool.store import Store
@@ -96,7 +97,8 @@ class Recorder:
                 {"slug": conflict.slug},
             )
         for link in recorded.settled:
-            await self._store.mark(sid, link.slug, link.customer_id, booked_claim(link))
+            booking = await self._ledger.bookings.foremost(link)
+            await self._store.mark(sid, link.slug, link.customer_id, booked_claim(link, booking))
         for claim in recorded.forgotten:
             # An older file of Redis, or an API process that asserted it again, brought the
             # binding of an erased customer back.
@@ -137,8 +139,25 @@ def to_ms(at: datetime) -> int:
     return round(at.timestamp() * 1000)
 
 
-def booked_claim(link: Link) -> Claim | None:
-    """What Redis should hold of a link the ledger calls consumed; None if it is gone."""
+def booked_of(booking: Booking | None) -> Booked | None:
+    """What Redis holds, and a claim answer tells, of a booking."""
+    if booking is None:
+        return None
+    return Booked(
+        booking.sid,
+        booking.state,
+        to_ms(booking.starts_at) if booking.starts_at else None,
+        to_ms(booking.ends_at) if booking.ends_at else None,
+        booking.time_zone,
+        booking.manage_url,
+    )
+
+
+def booked_claim(link: Link, booking: Booking | None) -> Claim | None:
+    """What Redis should hold of a link the ledger calls consumed; None if it is gone.
+
+    `booking` is the one that the link names.
+    """
     if link.state is not State.CONSUMED:
         return None
     return Claim(
@@ -148,4 +167,5 @@ def booked_claim(link: Link) -> Claim | None:
         claimed_at_ms=to_ms(link.claimed_at or link.created_at),
         consumed_at_ms=to_ms(link.consumed_at) if link.consumed_at else None,
         booking_sid=link.booking_sid,
+        booked=booked_of(booking),
     )

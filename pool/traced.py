@@ -5,7 +5,7 @@ Each stands in for the part it is named for, and is composed only where traces a
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Self
 
@@ -16,7 +16,7 @@ from pool.direct import DirectLadder
 from pool.errors import LinkpoolError
 from pool.links import Claim
 from pool.meetings import Meeting
-from pool.providers import BookingEvent, NewLink, Provider, ProviderMeeting
+from pool.providers import BookingPage, NewLink, Provider, ProviderMeeting
 from pool.store import Store
 from pool.store.records import Answer, Batch
 from pool.tracing import Tracing
@@ -165,17 +165,14 @@ class TracedProvider:
         with self._asking("list meetings"):
             return await self._provider.meetings()
 
-    async def bookings(self, *, since: datetime) -> AsyncIterator[list[tuple[BookingEvent, bytes]]]:
-        """Asks for bookings, page by page."""
-        # Not the current span: whoever reads a page does other things in between.
-        span = self._tracing.tracer.start_span(
-            "list bookings", kind=SpanKind.CLIENT, attributes={WORKSPACE: self._workspace}
-        )
-        try:
-            async for page in self._provider.bookings(since=since):
-                yield page
-        finally:
-            span.end()
+    async def bookings(
+        self, page: int, *, cancelled: bool, starts_after: datetime | None = None
+    ) -> BookingPage:
+        """Asks for a page of the bookings."""
+        with self._asking("list bookings"):
+            return await self._provider.bookings(
+                page, cancelled=cancelled, starts_after=starts_after
+            )
 
     def _asking(self, what: str, **attributes: str) -> Any:
         return self._tracing.tracer.start_as_current_span(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import Counter, defaultdict, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 
 from pool.errors import MeetingRefused, ProviderFailed, Throttled, WorkspaceRefused
-from pool.providers import BookingEvent, NewLink, ProviderMeeting, webhooks
+from pool.providers import BookingEvent, BookingPage, NewLink, ProviderMeeting, webhooks
 
 # What one request for a link comes to: an error to raise, the slug it gives, None for a new
 # one, or a function that is awaited while the request is under way and says which of these.
@@ -48,7 +48,9 @@ class ScriptedProvider:
         self.most_under_way = 0
         self.listed: list[ProviderMeeting] = []
         self.pages: list[list[tuple[BookingEvent, bytes]] | Exception] = []
-        self.bookings_since: list[datetime] = []
+        self.cancelled_pages: list[list[tuple[BookingEvent, bytes]] | Exception] = []
+        # Of each request for bookings: the page, whether of the cancelled, and `starts_after`.
+        self.bookings_asked: list[tuple[int, bool, datetime | None]] = []
         self.closed = False
         self._secret = secret
         self._ref_field = ref_field
@@ -97,13 +99,20 @@ class ScriptedProvider:
         return self.listed
 
     async def bookings(
-        self, *, since: datetime, **_further: object
-    ) -> AsyncIterator[list[tuple[BookingEvent, bytes]]]:
-        self.bookings_since.append(since)
-        for page in self.pages:
-            if isinstance(page, Exception):
-                raise page
-            yield page
+        self, page: int, *, cancelled: bool, starts_after: datetime | None = None
+    ) -> BookingPage:
+        self.bookings_asked.append((page, cancelled, starts_after))
+        await asyncio.sleep(self.seconds)
+        pages = self.cancelled_pages if cancelled else self.pages
+        found = pages[page - 1] if page <= len(pages) else []
+        if isinstance(found, Exception):
+            raise found
+        made = [event.made_at for event, _ in found if event.made_at is not None]
+        return BookingPage(
+            tuple(found),
+            in_order=made == sorted(made, reverse=True),
+            is_last=page >= len(pages),
+        )
 
     def verify(self, body: bytes, signatures: Sequence[str]) -> None:
         webhooks.verify(self._secret, body, signatures)
@@ -114,9 +123,15 @@ class ScriptedProvider:
     async def close(self) -> None:
         self.closed = True
 
-    def list_bookings(self, *pages: Iterable[bytes]) -> None:
+    def list_bookings(self, *pages: Iterable[bytes], cancelled: bool = False) -> None:
         """What the list of bookings holds, page by page, as bodies in the form of webhooks."""
-        self.pages = [[(self.parse_event(body), body) for body in page] for page in pages]
+        parsed: list[list[tuple[BookingEvent, bytes]] | Exception] = [
+            [(self.parse_event(body), body) for body in page] for page in pages
+        ]
+        if cancelled:
+            self.cancelled_pages = parsed
+        else:
+            self.pages = parsed
 
     def _step(self, sid: str) -> Step:
         if self._next[sid]:

@@ -2,49 +2,50 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+import time
+from datetime import UTC, datetime
 
 import structlog
 
 from pool.compose import Parts
-from pool.errors import ProviderError
+from pool.errors import LinkpoolError
+from pool.reconcile import PASS_SECONDS, Reconciler
 from pool.store import keys
 
 log = structlog.get_logger()
 
-OVERLAP = timedelta(hours=1)  # clocks differ, and a booking may be listed late
-FIRST_LOOK = timedelta(days=7)
+BATCH = 100
+SETTLE_SECONDS = 10.0  # for what was found, and for what matched nothing before
 
 
-async def reconcile(parts: Parts) -> int:
-    """Takes missed bookings into the inbox and settles them; how many were news."""
-    news = 0
-    for workspace in parts.providers:
+async def reconcile(parts: Parts) -> bool:
+    """Takes missed bookings into the inbox and settles them; True if there is more to ask for."""
+    unfinished = False
+    seconds = PASS_SECONDS / max(1, len(parts.providers))
+    for workspace, provider in parts.providers.items():
         async with parts.store.locks.held(keys.task_lock(f"reconcile:{workspace}")) as lock:
-            if lock is not None and await parts.store.blocks.of_workspace(workspace) is None:
-                try:
-                    news += await _reconcile_one(parts, workspace)
-                except ProviderError as error:
-                    log.warning("not reconciled", workspace=workspace, reason=str(error))
-    # What matched nothing may do so by now: its claim is recorded, its link's SID is known.
-    await parts.ledger.inbox.reopen_unmatched(datetime.now(UTC) - timedelta(minutes=1), 100)
-    while await parts.bookings.settle_due(100) == 100:
-        pass
-    return news
+            if lock is None or await parts.store.blocks.of_workspace(workspace) is not None:
+                continue
+            maker = parts.makers[workspace]
+            reconciler = Reconciler(
+                workspace, provider, maker, parts.store, parts.ledger, parts.bookings
+            )
+            try:
+                done = await reconciler.run(seconds)
+                # Where the budget allowed nothing, the next pass is early enough.
+                unfinished |= not done and reconciler.pages > 0
+            except LinkpoolError as error:
+                log.warning("not reconciled", workspace=workspace, reason=str(error))
+    await settle_again(parts)
+    return unfinished
 
 
-async def _reconcile_one(parts: Parts, workspace: str) -> int:
-    fact = f"reconciled:{workspace}"
-    started = datetime.now(UTC)
-    last = await parts.ledger.facts.get(fact)
-    # A last time that lies ahead was written before the clock was set back.
-    since = min(datetime.fromisoformat(last), started) - OVERLAP if last else started - FIRST_LOOK
-    news = 0
-    async for page in parts.providers[workspace].bookings(since=since):
-        for event, body in page:
-            news += await parts.bookings.receive_listed(workspace, event, body)
-        # Listing is not free either: it takes its turn in the budget.
-        if not await parts.makers[workspace].wait_turn(within_seconds=5):
-            return news
-    await parts.ledger.facts.put(fact, started.isoformat())
-    return news
+async def settle_again(parts: Parts) -> None:
+    """Settles what was found, and what matched nothing but may do so by now."""
+    until = time.monotonic() + SETTLE_SECONDS
+    reopened = BATCH
+    while time.monotonic() < until:
+        if reopened:
+            reopened = await parts.ledger.inbox.reopen_unmatched(datetime.now(UTC), BATCH)
+        if await parts.bookings.settle_due(BATCH) < BATCH and not reopened:
+            return

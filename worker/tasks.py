@@ -94,7 +94,8 @@ def register(app: Celery, loop: Loop) -> None:
 
     @task(RECONCILE)
     def _reconcile() -> None:
-        loop.run(reconcile.reconcile)
+        if loop.run(reconcile.reconcile):
+            hint(RECONCILE)
 
     def close(**_: Any) -> None:
         loop.close()

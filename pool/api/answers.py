@@ -8,11 +8,23 @@ from typing import Any, Literal
 
 import msgspec
 
+from pool.booking import Booking
 from pool.embed import embed
-from pool.links import Claim, Link, Source, State
-from pool.recorder import to_ms
+from pool.links import Booked, Claim, Link, Source, State
+from pool.recorder import booked_of, to_ms
 from pool.settings import Workspace
 from pool.waiting import Receipt
+
+
+class BookingBody(msgspec.Struct, frozen=True):
+    """A booking as callers see it; `manage_url` is the customer's own page at the provider."""
+
+    sid: str
+    state: str
+    starts_at: str | None
+    ends_at: str | None
+    time_zone: str | None
+    manage_url: str | None
 
 
 class ClaimBody(msgspec.Struct, frozen=True):
@@ -27,6 +39,7 @@ class ClaimBody(msgspec.Struct, frozen=True):
     claimed_at: str
     consumed_at: str | None
     booking_sid: str | None
+    booking: BookingBody | msgspec.UnsetType = msgspec.UNSET  # there once the booking is known
 
 
 class ClaimAnswer(msgspec.Struct, frozen=True):
@@ -66,9 +79,21 @@ def _answer(
             iso_ms(claim.claimed_at_ms),
             iso_ms(claim.consumed_at_ms) if claim.consumed_at_ms else None,
             claim.booking_sid,
+            _booking(claim.booked) if claim.booked else msgspec.UNSET,
         ),
         reused,
         embed(workspace.subdomain, claim.slug, workspace.ref_field),
+    )
+
+
+def _booking(booked: Booked) -> BookingBody:
+    return BookingBody(
+        booked.sid,
+        booked.state,
+        iso_ms(booked.starts_at_ms) if booked.starts_at_ms is not None else None,
+        iso_ms(booked.ends_at_ms) if booked.ends_at_ms is not None else None,
+        booked.time_zone,
+        booked.manage_url,
     )
 
 
@@ -83,8 +108,8 @@ def _second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
-def claim_of_link(link: Link) -> Claim:
-    """A claimed or consumed ledger row as the claim Redis would hold."""
+def claim_of_link(link: Link, booking: Booking | None) -> Claim:
+    """A claimed or consumed ledger row as the claim Redis would hold; its booking with it."""
     return Claim(
         slug=link.slug,
         state="consumed" if link.state is State.CONSUMED else "claimed",
@@ -92,6 +117,7 @@ def claim_of_link(link: Link) -> Claim:
         claimed_at_ms=to_ms(link.claimed_at or link.created_at),
         consumed_at_ms=to_ms(link.consumed_at) if link.consumed_at else None,
         booking_sid=link.booking_sid,
+        booked=booked_of(booking),
     )
 
 

@@ -75,7 +75,7 @@ async def show_claim(
         link = await service.parts.ledger.links.claim_of(sid, customer_id)
         if link is None:
             raise UnknownClaim("this customer holds no link of this meeting")
-        found = claim_of_link(link)
+        found = claim_of_link(link, await service.parts.ledger.bookings.foremost(link))
     body = kept_claim_answer(sid, found, customer_id, workspace)
     return Response(body, headers={"cache-control": "no-store"}, media_type="application/json")
 

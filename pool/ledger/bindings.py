@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import cache
 from typing import Any
 
@@ -14,9 +14,11 @@ from sqlalchemy import (
     Select,
     Text,
     bindparam,
+    case,
     cast,
     extract,
     func,
+    null,
     select,
     tuple_,
     type_coerce,
@@ -25,9 +27,35 @@ from sqlalchemy import (
 from pool.ledger.columns import UtcTime, from_milliseconds
 from pool.ledger.database import Database
 from pool.ledger.records import Binding
-from pool.ledger.tables import LIVE, links
+from pool.ledger.tables import LIVE, bookings, links, literal_state
+from pool.links import State
 
 _page = msgspec.json.Decoder(list[Binding])
+
+
+_Milliseconds = Callable[[ColumnElement[Any]], ColumnElement[int]]
+
+
+def booked(milliseconds: _Milliseconds, *, on_sqlite: bool) -> ColumnElement[Any]:
+    """The booking that a consumed link names, as JSON; read for no other link."""
+    array = func.json_array if on_sqlite else func.json_build_array
+    named = (
+        select(
+            # The fields of Booked, in its order.
+            array(
+                bookings.c.sid,
+                bookings.c.state,
+                milliseconds(bookings.c.starts_at),
+                milliseconds(bookings.c.ends_at),
+                bookings.c.time_zone,
+                bookings.c.manage_url,
+            )
+        )
+        .where(bookings.c.slug == links.c.slug, bookings.c.sid == links.c.booking_sid)
+        .limit(1)
+        .scalar_subquery()
+    )
+    return case((links.c.state == literal_state(State.CONSUMED), named), else_=null())
 
 
 @cache
@@ -54,6 +82,7 @@ def _statements(*, on_sqlite: bool) -> tuple[Select[Any], Select[Any]]:
             milliseconds(links.c.lapses_at).label("lapses_at_ms"),
             milliseconds(links.c.consumed_at).label("consumed_at_ms"),
             links.c.booking_sid,
+            booked(milliseconds, on_sqlite=on_sqlite).label("booked"),
         )
         .where(links.c.meeting_sid == bindparam("sid"), LIVE)
         .order_by(links.c.claimed_at, links.c.slug)
@@ -67,7 +96,9 @@ def _statements(*, on_sqlite: bool) -> tuple[Select[Any], Select[Any]]:
     def as_json(page: Select[Any]) -> Select[Any]:
         given = page.subquery("page")
         if on_sqlite:
-            return select(func.json_group_array(func.json_array(*given.c)))
+            # Through a subquery the text of the booking is no JSON any more, until told so.
+            columns = [func.json(each) if each.name == "booked" else each for each in given.c]
+            return select(func.json_group_array(func.json_array(*columns)))
         return select(cast(func.json_agg(func.json_build_array(*given.c)), Text))
 
     return as_json(rows), as_json(later)

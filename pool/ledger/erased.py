@@ -9,11 +9,11 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, LargeBinary, func, literal, or_, select, update
 
+from pool.emails import kept_forms
 from pool.ledger.database import Database
 from pool.ledger.forget import ERASING, UNHEARD, keep_marks, rename_booking
 from pool.ledger.inbox import event_of
 from pool.ledger.records import InboxEvent
-from pool.ledger.rows import email_key
 from pool.ledger.tables import UNMARKED, erased_marks, forgotten, inbox, links
 from pool.marks import Marks
 
@@ -108,7 +108,8 @@ class Erased:
             return set()
         by_key: dict[str, list[str]] = {}
         for text in texts:
-            by_key.setdefault(email_key(text), []).append(text)
+            for form in kept_forms(text):
+                by_key.setdefault(form, []).append(text)
         keys = select(links.c.email_key).where(self._database.among(links.c.email_key, by_key))
         held = {text for (key,) in await self._database.rows(keys) for text in by_key[key]}
         ids = select(links.c.customer_id).where(self._database.among(links.c.customer_id, texts))
@@ -140,12 +141,20 @@ class Erased:
                 return
             after = end[0].id
 
-    async def redact(self, event_id: str, body: bytes, booking_sid: str | None) -> None:
+    async def redact(
+        self, event_id: str, body: bytes, booking_sid: str | None, parent_sid: str | None
+    ) -> None:
         """Put this body, which holds nothing personal, in the place of an event's own."""
         await self._database.change(
             update(inbox)
             .where(inbox.c.id == event_id)
-            .values(body=body, marks=b"", booking_sid=booking_sid, last_error=None)
+            .values(
+                body=body,
+                marks=b"",
+                booking_sid=booking_sid,
+                parent_sid=parent_sid,
+                last_error=None,
+            )
         )
 
     async def unmarked(self, limit: int = _PAGE) -> list[InboxEvent]:

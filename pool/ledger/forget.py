@@ -11,18 +11,21 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, Text, case, cast, func, null, or_, select, update
 
+from pool.booking import named_sid
+from pool.ledger.bookings import erase as erase_bookings
+from pool.ledger.bookings import rename
 from pool.ledger.database import Database
 from pool.ledger.inbox import event_of
 from pool.ledger.records import EventState, Forgotten, InboxEvent
 from pool.ledger.rows import LINK, links_of
 from pool.ledger.tables import (
     audit,
+    bookings,
     erased_marks,
     forgotten,
     inbox,
     links,
     literal_state,
-    meetings,
 )
 from pool.links import Link, State
 from pool.marks import Marks
@@ -70,6 +73,7 @@ async def forget(
                 ),
             )
         )
+        erase_bookings(database, connection, [link.slug for link in before])
         names = [
             {
                 "slug": link.slug,
@@ -124,25 +128,29 @@ def keep_marks(database: Database, connection: Connection, slug: str, marks: set
 
 
 def rename_booking(database: Database, connection: Connection, slug: str, marks: Marks) -> None:
-    """Put a pseudonym in the place of the SID of the booking that used a forgotten link.
+    """Put pseudonyms in the place of the SIDs of the bookings that used a forgotten link.
 
-    Later events of the booking are recognised by its mark, and find the link by the pseudonym.
+    Later events of a booking are recognised by its mark, and find the link by the pseudonym.
     """
-    look = (
-        select(links.c.booking_sid, meetings.c.workspace)
-        .join_from(links, meetings, meetings.c.sid == links.c.meeting_sid)
-        .where(links.c.slug == slug, links.c.booking_sid.is_not(None))
+    known = select(bookings.c.workspace, bookings.c.sid).where(bookings.c.slug == slug)
+    parents = select(bookings.c.workspace, bookings.c.parent_sid).where(
+        bookings.c.slug == slug, bookings.c.parent_sid.is_not(None)
     )
-    for booking_sid, workspace in connection.execute(look).all():
-        pseudonym = marks.pseudonym(workspace, booking_sid)
-        if pseudonym != booking_sid:
-            keep_marks(database, connection, slug, {marks.of_booking(workspace, booking_sid)})
-            for table in (links, inbox):
-                connection.execute(
-                    update(table)
-                    .where(table.c.slug == slug, table.c.booking_sid == booking_sid)
-                    .values(booking_sid=pseudonym)
-                )
+    told = {(row[0], row[1]) for look in (known, parents) for row in connection.execute(look).all()}
+    for workspace, sid in sorted(told):
+        pseudonym = marks.pseudonym(workspace, sid)
+        if pseudonym == sid or named_sid(sid) is None:
+            continue
+        keep_marks(database, connection, slug, {marks.of_booking(workspace, sid)})
+        connection.execute(
+            update(links)
+            .where(links.c.slug == slug, links.c.booking_sid == sid)
+            .values(booking_sid=pseudonym)
+        )
+        for column in (inbox.c.booking_sid, inbox.c.parent_sid, bookings.c.parent_sid):
+            named = (column.table.c.slug == slug) & (column == sid)
+            connection.execute(update(column.table).where(named).values({column: pseudonym}))
+        rename(connection, workspace, sid, pseudonym)
 
 
 def _erase_from_audit(connection: Connection, written: list[str]) -> None:

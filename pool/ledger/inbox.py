@@ -39,6 +39,7 @@ class Inbox:
             "event": storable(event.event),
             "booking_sid": _storable(event.booking_sid),
             "meeting_sid": _storable(event.meeting_sid),
+            "parent_sid": _storable(event.parent_sid),
             "body": event.body,
             "marks": event.marks,
             "received_at": event.received_at,
@@ -126,8 +127,9 @@ class Inbox:
         slug: str | None = None,
         match: str | None = None,
         reason: str = "",
+        not_before: datetime | None = None,
     ) -> None:
-        """Notes what became of an event.
+        """Notes what became of an event; an unmatched one is looked at again at `not_before`.
 
         An event that is settled stays so: another worker's later and lesser outcome changes
         nothing. Raises UnknownEvent.
@@ -141,7 +143,7 @@ class Inbox:
                 match=match,
                 reason=storable(reason),
                 settled_at=datetime.now(UTC),
-                not_before=None,
+                not_before=not_before,
             )
         )
         if not changed and await self.get(event_id) is None:
@@ -213,14 +215,17 @@ class Inbox:
             raise NotAssignable("the event belongs to another link already")
         return kept
 
-    async def reopen_unmatched(self, older_than: datetime, limit: int = 100) -> int:
-        """Makes unmatched events pending again that were last looked at before that time.
+    async def reopen_unmatched(self, now: datetime, limit: int = 100) -> int:
+        """Makes unmatched events pending again whose `not_before` is over; how many.
 
-        Those that waited longest come first; returns how many there were.
+        Those that waited longest come first.
         """
         waiting = (
             select(inbox.c.id)
-            .where(inbox.c.state == EventState.UNMATCHED, inbox.c.settled_at < older_than)
+            .where(
+                inbox.c.state == EventState.UNMATCHED,
+                or_(inbox.c.not_before.is_(None), inbox.c.not_before <= now),
+            )
             .order_by(inbox.c.settled_at)
             .limit(limit)
             .with_for_update(skip_locked=True)
@@ -228,16 +233,19 @@ class Inbox:
         return await self._database.change(_reopen(update(inbox).where(inbox.c.id.in_(waiting))))
 
     async def reopen_booking(self, workspace: str, booking_sid: str) -> int:
-        """Makes a booking's unmatched events pending again; how many there were.
+        """Makes unmatched events of a booking and of its children pending again; how many.
 
-        For a cancellation that came before the booking which names the link.
+        For what came before the report of the booking that names the link.
         """
         return await self._database.change(
             _reopen(
                 update(inbox).where(
                     inbox.c.state == EventState.UNMATCHED,
                     inbox.c.workspace == workspace,
-                    inbox.c.booking_sid == storable(booking_sid),
+                    or_(
+                        inbox.c.booking_sid == storable(booking_sid),
+                        inbox.c.parent_sid == storable(booking_sid),
+                    ),
                 )
             )
         )

@@ -6,6 +6,7 @@ from sqlalchemy import select
 
 from pool.ledger import migrations
 from pool.ledger.audit import Audit
+from pool.ledger.bookings import Bookings
 from pool.ledger.database import Database
 from pool.ledger.erased import Erased
 from pool.ledger.facts import Facts
@@ -29,6 +30,7 @@ class Ledger:
         self._database = database
         self.meetings = Meetings(database)
         self.links = Links(database)
+        self.bookings = Bookings(database)
         self.inbox = Inbox(database)
         self.keys = Keys(database)
         self.audit = Audit(database)

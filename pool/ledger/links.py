@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Select, Update, func, select, update
 
+from pool.emails import kept_forms, same_email
 from pool.ledger.bindings import live_bindings
 from pool.ledger.bulk import insert_links
-from pool.ledger.columns import storable
 from pool.ledger.database import Database
 from pool.ledger.forget import OwnMarks, forget, forgotten_of
 from pool.ledger.recording import record
 from pool.ledger.records import Binding, Forgotten, Recorded, RecordedClaim
-from pool.ledger.rows import LINK, email_key, link_of, links_of
-from pool.ledger.settling import settle
+from pool.ledger.rows import LINK, link_of, links_of
 from pool.ledger.tables import links, literal_state
 from pool.links import Link, State, states_before
 from pool.marks import Marks
@@ -92,16 +91,6 @@ class Links:
         """
         return await record(self._database, claims)
 
-    async def settle(
-        self, slug: str, new: State, *, booking_sid: str | None, at: datetime, match: str | None
-    ) -> Link:
-        """Moves a link to consumed or cancelled for a booking, if it may; the link as it is now.
-
-        The events of one booking may be given in any order and any number of times: the
-        final link is the same. Raises UnknownLink.
-        """
-        return await settle(self._database, slug, new, booking_sid=booking_sid, at=at, match=match)
-
     async def lapse(self, now: datetime, limit: int = 10_000) -> int:
         """Moves claims whose time is over to lapsed, oldest first, at most `limit`; how many."""
         over = (
@@ -168,32 +157,37 @@ class Links:
         """The meeting's links whose customers were forgotten, `after` a slug, in their order."""
         return await forgotten_of(self._database, sid, after, limit)
 
-    async def live_by_email(
-        self, workspace_meetings: Sequence[str], email: str, *, since: datetime
+    async def given_to_email(
+        self, sid: str, email: str, *, by: datetime, until: datetime
     ) -> list[Link]:
-        """Claimed links of these meetings given to this e-mail since then: at most two.
+        """The meeting's links that were claimed with this e-mail at `by` or before, and whose
+        claims were not to lapse before `until`; whatever has become of them since.
 
-        Case does not count. Two are as good as many: the e-mail names no single link.
+        The latest claim comes first; more than a hundred are not looked for.
         """
-        return await self._list(
+        found = await self._list(
             select(*LINK)
             .where(
-                links.c.email_key == email_key(email),
-                self._database.among(links.c.meeting_sid, workspace_meetings),
-                links.c.state == literal_state(State.CLAIMED),
-                links.c.claimed_at >= since,
+                links.c.email_key.in_(sorted(kept_forms(email))),
+                links.c.meeting_sid == sid,
+                links.c.claimed_at <= by,
+                links.c.lapses_at >= until,
             )
             .order_by(links.c.claimed_at.desc(), links.c.slug)
-            .limit(2)
+            .limit(100)
         )
+        wanted = same_email(email)
+        return [link for link in found if link.email and same_email(link.email) == wanted]
 
-    async def by_booking(self, workspace_meetings: Sequence[str], booking_sid: str) -> Link | None:
-        """The link of these meetings that this booking used; None if none or several did."""
-        found = await self._list(
-            select(*LINK).where(links.c.booking_sid == storable(booking_sid)).limit(100)
-        )
-        used = [link for link in found if link.meeting_sid in workspace_meetings]
-        return used[0] if len(used) == 1 else None
+    async def known_emails(self, emails: Collection[str]) -> set[str]:
+        """Those of these e-mails with which anything may have been claimed."""
+        forms = {form for email in emails for form in kept_forms(email)}
+        if not forms:
+            return set()
+        among = self._database.among(links.c.email_key, forms)
+        rows = await self._database.rows(select(links.c.email_key).where(among).distinct())
+        known = {key for (key,) in rows}
+        return {email for email in emails if not known.isdisjoint(kept_forms(email))}
 
     async def fresh(self, sid: str, *, before: datetime, limit: int) -> list[Link]:
         """The meeting's fresh links that were made before that time, the oldest first."""

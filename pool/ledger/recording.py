@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, and_, select, true, update
 
+from pool.emails import same_email
 from pool.ledger.bulk import given_links, insert_links
 from pool.ledger.columns import storable
 from pool.ledger.database import Database
 from pool.ledger.records import Recorded, RecordedClaim
-from pool.ledger.rows import LINK, email_key, links_of
+from pool.ledger.rows import LINK, links_of
 from pool.ledger.tables import links, literal_state
 from pool.links import Link, State, may_move
 
@@ -223,7 +224,7 @@ def _claimed(claim: RecordedClaim) -> dict[str, Any]:
         "source": claim.source,
         "customer_id": claim.customer_id,
         "email": email,
-        "email_key": None if email is None else email_key(email),
+        "email_key": None if email is None else same_email(email),
         "metadata": claim.metadata,
         "claimed_at": claim.claimed_at,
         "lapses_at": claim.lapses_at,

@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from pool.links import Link, Source, State
+from pool.links import Booked, Link, Source, State
 
 EventSource = Literal["webhook", "reconcile"]
 ASSIGNED = "assigned"  # how an event was matched: a person said so
@@ -53,6 +53,7 @@ class Binding(msgspec.Struct, frozen=True, gc=False, array_like=True):
     lapses_at_ms: int | None
     consumed_at_ms: int | None
     booking_sid: str | None
+    booked: Booked | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,7 @@ class NewEvent:
     booking_sid: str | None = None
     meeting_sid: str | None = None
     marks: bytes | None = None  # of what the body tells; None: they are made later
+    parent_sid: str | None = None  # the booking that this one's booking belongs to
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,7 @@ class InboxEvent:
     not_before: datetime | None
     seen: int  # how often it came; 1 for an event that was never repeated
     settled_at: datetime | None  # when it last left `pending`
+    parent_sid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,3 @@ def _link(row: Sequence[Any]) -> Link:
     values: list[Any] = list(row)
     values[_STATE] = State(values[_STATE])
     return Link(*values)
-
-
-def email_key(email: str) -> str:
-    """The form in which e-mails are compared: case does not count."""
-    return email.strip().casefold()

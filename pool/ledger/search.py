@@ -9,9 +9,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, select
 
+from pool.emails import kept_forms
 from pool.ledger.columns import storable
 from pool.ledger.database import Database
-from pool.ledger.rows import LINK, email_key, links_of
+from pool.ledger.rows import LINK, links_of
 from pool.ledger.tables import links
 from pool.links import Link
 
@@ -46,7 +47,7 @@ class Search:
             links.c.customer_id == text,
         ]
         if "@" in text:
-            wanted.append(links.c.email_key == email_key(text))
+            wanted.append(links.c.email_key.in_(sorted(kept_forms(text))))
         found: dict[str, Found] = {}
         for condition in wanted:
             for each in await self._found(condition & here, limit):

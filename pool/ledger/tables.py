@@ -21,6 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
     literal_column,
     text,
+    true,
 )
 
 from pool.ledger.columns import Json, UtcTime
@@ -52,6 +53,7 @@ meetings = Table(
     Column("paused", Boolean, nullable=False),
     Column("pause_reason", Text, nullable=False),
     Column("target_mode", Text, nullable=False, server_default="fixed"),
+    Column("match_email", Boolean, nullable=False, server_default=true()),
     # What an orderly stop left in Redis; whoever brings it back has all of Redis's data.
     Column("seal_token", Text),
 )
@@ -121,6 +123,30 @@ Index(None, links.c.email_key, sqlite_where=_E_MAIL, postgresql_where=_E_MAIL)
 # A booking's later events.
 Index(None, links.c.booking_sid, sqlite_where=_BOOKED, postgresql_where=_BOOKED)
 
+bookings = Table(
+    "bookings",
+    metadata,
+    # The fields of pool.booking.Booking, in its order.
+    Column("workspace", Text, primary_key=True),
+    Column("sid", Text, primary_key=True),
+    Column("slug", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("starts_at", UtcTime),
+    Column("ends_at", UtcTime),
+    Column("time_zone", Text),
+    Column("parent_sid", Text),
+    Column("manage_url", Text),
+    Column("made_at", UtcTime),
+    Column("changed_at", UtcTime),
+    Column("heard_at", UtcTime, nullable=False),
+    Column("stood", Boolean, nullable=False),
+    Column("stood_at", UtcTime),
+    Column("email_key", Text),
+    Column("match", Text),
+)
+# A link's set of bookings.
+Index(None, bookings.c.slug)
+
 # Whom Redis may still know although they were forgotten: an older file of it, or a claim
 # asserted again, brings their binding back.
 forgotten = Table(
@@ -170,6 +196,7 @@ inbox = Table(
     Column("not_before", UtcTime),
     Column("seen", Integer, nullable=False),
     Column("settled_at", UtcTime),
+    Column("parent_sid", Text),
     # What only the ledger needs: keyed hashes of what the body tells, one behind the other
     # (pool/marks.py). NULL: not made yet; empty: the body holds nothing personal any more.
     Column("marks", LargeBinary),

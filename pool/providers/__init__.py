@@ -6,6 +6,7 @@ import httpx
 
 from pool.providers.base import (
     BookingEvent,
+    BookingPage,
     EventKind,
     NewLink,
     Observe,
@@ -18,6 +19,7 @@ from pool.settings import Workspace
 
 __all__ = [
     "BookingEvent",
+    "BookingPage",
     "EventKind",
     "NewLink",
     "Observe",

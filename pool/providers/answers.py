@@ -7,7 +7,6 @@ for the second shape of the create answer; the lists are known from other people
 from __future__ import annotations
 
 import re
-from datetime import datetime
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -114,13 +113,17 @@ def meeting(entry: Entry) -> ProviderMeeting | None:
     if not isinstance(sid, str) or not is_sid(sid):
         return None
     text = one_line(name)[:NAME_MAX_CHARACTERS] if isinstance(name, str) else ""
-    return ProviderMeeting(sid, text, disabled=fields.get("disabled") is True)
+    own = fields.get("id")
+    return ProviderMeeting(
+        sid,
+        text,
+        disabled=fields.get("disabled") is True,
+        id=str(own)[:128] if isinstance(own, str | int) and not isinstance(own, bool) else None,
+    )
 
 
-def booking(
-    entry: Entry, ref_field: str | None
-) -> tuple[BookingEvent, bytes, datetime | None] | None:
-    """One entry of the list of bookings as a webhook would tell it, and when it was made.
+def booking(entry: Entry, ref_field: str | None) -> tuple[BookingEvent, bytes] | None:
+    """One entry of the list of bookings as a webhook would tell it.
 
     The bytes of the entry are kept as they came, so that an unchanged booking gives an
     unchanged body. None if the entry cannot be read; it must not hold up the others.
@@ -131,6 +134,6 @@ def booking(
         gone = isinstance(status, str) and status.lower().startswith("cancel")
         name = b"booking_cancelled" if gone else b"booking_created"
         body = b'{"event":"' + name + b'","booking":' + bytes(entry) + b"}"
-        return webhooks.parse(body, ref_field), body, webhooks.time_of(fields.get("created_at"))
+        return webhooks.parse(body, ref_field), body
     except MalformedJson:
         return None

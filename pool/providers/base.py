@@ -6,10 +6,12 @@ object per workspace; all of its calls raise errors of `pool.errors.ProviderErro
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
+
+from pool.booking import CONFIRMED
 
 # Called after each request with the operation ("create_link", "meetings", "bookings"),
 # the HTTP status or, where there was none, a word ("timeout", "unreachable", "broken",
@@ -34,6 +36,7 @@ class ProviderMeeting:
     sid: str
     name: str
     disabled: bool
+    id: str | None = None  # by which bookings name it, where it is not the SID
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,25 @@ class BookingEvent:
     ref: str | None  # the answer to the workspace's ref_field, if it has a slug's form
     tokens: tuple[str, ...]  # what has a slug's form anywhere in the payload, first seen first
     at: datetime | None  # when it happened by the provider's clock, aware, UTC
+    state: str = CONFIRMED  # the booking's, as in pool/booking.py; undocumented ones as they came
+    parent_sid: str | None = None  # the booking that it belongs to, of a series or rescheduled
+    meeting_id: str | None = None  # ProviderMeeting.id
+    made_at: datetime | None = None  # when the booking was made, by the provider's clock
+    changed_at: datetime | None = None  # when it was changed last, by the provider's clock
+    starts_at: datetime | None = None
+    ends_at: datetime | None = None
+    time_zone: str | None = None
+    manage_url: str | None = None  # the customer's own page; http or https
+
+
+@dataclass(frozen=True, slots=True)
+class BookingPage:
+    """A page of the provider's list of bookings, those made last first."""
+
+    # Each with a body in the form of a webhook's, so that both can go through one inbox.
+    bookings: tuple[tuple[BookingEvent, bytes], ...]
+    in_order: bool  # whether the provider kept to the order asked for
+    is_last: bool
 
 
 class Provider(Protocol):
@@ -74,11 +96,12 @@ class Provider(Protocol):
     async def meetings(self) -> list[ProviderMeeting]:
         """All meetings of the workspace. Raises ProviderError."""
 
-    def bookings(self, *, since: datetime) -> AsyncIterator[list[tuple[BookingEvent, bytes]]]:
-        """Bookings made at `since` (aware) or later, newest first, page by page.
+    async def bookings(
+        self, page: int, *, cancelled: bool, starts_after: datetime | None = None
+    ) -> BookingPage:
+        """One page, from 1 on, of the bookings, those made last first: all, or the cancelled.
 
-        Each comes with a body in the form of a webhook's, so that both can go through one
-        inbox. The same booking may come more than once. Raises ProviderError.
+        With `starts_after` (aware) earlier ones may be left out. Raises ProviderError.
         """
 
     def verify(self, body: bytes, signatures: Sequence[str]) -> None:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -20,7 +19,7 @@ import httpx
 from pool.errors import BadAnswer, BadSignature, MeetingRefused, ProviderFailed
 from pool.links import is_sid
 from pool.providers import answers, redaction, refusals, webhooks
-from pool.providers.base import BookingEvent, NewLink, Observe, ProviderMeeting
+from pool.providers.base import BookingEvent, BookingPage, NewLink, Observe, ProviderMeeting
 from pool.settings import Workspace
 
 CONNECT_TIMEOUT_SECONDS = 3.0
@@ -105,29 +104,25 @@ class NeetoCal:
                     found[meeting.sid] = meeting
         return list(found.values())
 
-    async def bookings(self, *, since: datetime) -> AsyncIterator[list[tuple[BookingEvent, bytes]]]:
-        """As Provider.bookings: first all, then those that `type=cancelled` adds.
-
-        Whether the plain list holds cancelled bookings is not documented, hence both.
-        NeetoCal sorts by when a booking was made, not by when it was cancelled: to hear of
-        the cancellation of an older booking, ask with an older `since`.
+    async def bookings(
+        self, page: int, *, cancelled: bool, starts_after: datetime | None = None
+    ) -> BookingPage:
+        """As Provider.bookings. The plain list has incomplete bookings, too; whether it has
+        cancelled ones is not documented. No list can be asked for by the time of a change.
         """
-        newest_first = {"sorting_key": "created_at", "sorting_order": "desc"}
-        for extra in ({}, {"type": "cancelled"}):
-            parameters = newest_first | extra
-            async with aclosing(self._pages("bookings", BOOKINGS_MAX_BYTES, parameters)) as pages:
-                async for entries in pages:
-                    read = [answers.booking(each, self._workspace.ref_field) for each in entries]
-                    known = [each for each in read if each is not None]
-                    made = [at for *_, at in known if at is not None]
-                    fresh = [
-                        (event, body) for event, body, at in known if at is None or at >= since
-                    ]
-                    if fresh:
-                        yield fresh
-                    # In a list that ignored the order asked for, an old booking ends nothing.
-                    if made and made[-1] < since and made == sorted(made, reverse=True):
-                        break
+        parameters = {"sorting_key": "created_at", "sorting_order": "desc"}
+        if cancelled:
+            parameters["type"] = "cancelled"
+        if starts_after is not None:
+            parameters["starts_after"] = starts_after.strftime("%Y-%m-%dT%H:%M:%SZ")
+        entries, pages, _ = await self._page("bookings", BOOKINGS_MAX_BYTES, page, parameters)
+        read = [answers.booking(each, self._workspace.ref_field) for each in entries]
+        known = [each for each in read if each is not None]
+        made = [event.made_at for event, _ in known if event.made_at is not None]
+        ends = page >= pages if pages is not None else not entries
+        return BookingPage(
+            tuple(known), in_order=made == sorted(made, reverse=True), is_last=ends or not entries
+        )
 
     def verify(self, body: bytes, signatures: Sequence[str]) -> None:
         secret = self._secret()
@@ -162,11 +157,7 @@ class NeetoCal:
     ) -> AsyncGenerator[list[answers.Entry], None]:
         last: bytes | None = None
         for number in range(1, PAGES_MAX + 1):
-            paging = {"page_number": str(number), "page_size": str(PAGE_SIZE)}
-            status, body = await self._call(
-                key, "GET", key, max_bytes, parameters={**parameters, **paging}
-            )
-            entries, pages = answers.page(status, body, key)
+            entries, pages, body = await self._page(key, max_bytes, number, parameters)
             if not entries or body == last:  # past the end, or a server that knows no pages
                 return
             yield entries
@@ -174,6 +165,16 @@ class NeetoCal:
                 return
             last = body
         raise BadAnswer(f"NeetoCal lists more than {PAGES_MAX} pages of {key}")
+
+    async def _page(
+        self, key: str, max_bytes: int, number: int, parameters: Mapping[str, str]
+    ) -> tuple[list[answers.Entry], int | None, bytes]:
+        paging = {"page_number": str(number), "page_size": str(PAGE_SIZE)}
+        status, body = await self._call(
+            key, "GET", key, max_bytes, parameters={**parameters, **paging}
+        )
+        entries, pages = answers.page(status, body, key)
+        return entries, pages, body
 
     async def _call(
         self,

@@ -30,10 +30,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 
+from pool.booking import CANCELLED, CONFIRMED, INCOMPLETE, PENDING, REJECTED
 from pool.errors import BadSignature, MalformedJson
 from pool.links import is_sid, is_slug
 from pool.providers.base import BookingEvent, EventKind
@@ -47,6 +48,7 @@ DEPTH_MAX = 64
 _signature = re.compile(r"sha256=([0-9a-fA-F]{64})")
 _run = re.compile(r"[A-Za-z0-9_-]+")
 _TOKEN_MIN_CHARACTERS, _TOKEN_MAX_CHARACTERS = 4, 128
+_not_in_addresses = re.compile(r"[\s\x00-\x20\x7f-\x9f\ud800-\udfff\"<>\\^`{|}]")
 _unspeakable = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 _KINDS: dict[str, EventKind] = {
@@ -54,6 +56,16 @@ _KINDS: dict[str, EventKind] = {
     "booking_cancelled": "cancelled",
     "booking_canceled": "cancelled",
     "booking_rescheduled": "rescheduled",
+}
+
+
+# "approved" is what a pending booking is set to: it stands like any other.
+_STATES = {
+    "confirmed": CONFIRMED,
+    "approved": CONFIRMED,
+    "pending": PENDING,
+    "incomplete": INCOMPLETE,
+    "rejected": REJECTED,
 }
 
 
@@ -176,17 +188,37 @@ def parse(body: bytes, ref_field: str | None) -> BookingEvent:
     times = [time_of(booking.get("created_at")), time_of(booking.get("updated_at"))]
     if kind != "booked":
         times.reverse()  # for what came after the booking, the later of both tells more
+    parent = _id(booking.get("parent_booking_id"))
+    sid = _id(booking.get("sid")) or _id(booking.get("id"))
     return BookingEvent(
         kind=kind,
         name=name,
-        booking_sid=_id(booking.get("sid")) or _id(booking.get("id")),
+        booking_sid=sid,
         meeting_sid=_sid(booking.get("meeting_sid"))
         or (_sid(meeting.get("sid")) if isinstance(meeting, dict) else None),
         email=_email(booking.get("email")) or _email(booking.get("client_email")),
         ref=_ref(booking.get("form_responses"), ref_field),
         tokens=_tokens(strings),
         at=times[0] or times[1],
+        state=CANCELLED if kind == "cancelled" else state_of(booking.get("status")),
+        parent_sid=parent if parent != sid else None,
+        meeting_id=_id(booking.get("meeting_id"))
+        or (_id(meeting.get("id")) if isinstance(meeting, dict) else None),
+        made_at=time_of(booking.get("created_at")),
+        changed_at=time_of(booking.get("updated_at")),
+        starts_at=time_of(booking.get("starts_at")),
+        ends_at=time_of(booking.get("ends_at")),
+        time_zone=_id(booking.get("time_zone")),
+        manage_url=_web_address(booking.get("client_booking_url")),
     )
+
+
+def state_of(status: object) -> str:
+    """The state that a booking's status means; one that is not documented as it came."""
+    word = _unspeakable.sub("", status).strip()[:64] if isinstance(status, str) else ""
+    if word.lower().startswith("cancel"):  # canceled, cancelled_by_host
+        return CANCELLED
+    return _STATES.get(word.lower(), word) or CONFIRMED
 
 
 def _strings(root: object) -> list[str]:
@@ -274,6 +306,17 @@ def _id(value: object) -> str | None:
         if 0 < len(text) <= 128 and not _unspeakable.search(text):
             return text
     return None
+
+
+def _web_address(value: object) -> str | None:
+    """An http or https address: pages are to offer it to visitors as a link."""
+    if not isinstance(value, str) or len(value) > 2_048 or _not_in_addresses.search(value):
+        return None
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        return None
+    return value if parts.scheme in ("http", "https") and parts.hostname else None
 
 
 def _sid(value: object) -> str | None:

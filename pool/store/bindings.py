@@ -6,11 +6,13 @@ import hashlib
 from binascii import b2a_base64
 from typing import Literal
 
-from pool.links import Claim, Source
+from pool.emails import same_email
+from pool.links import Booked, Claim, Source
 from pool.marks import Marks
 
 _STATES: dict[str, Literal["claimed", "consumed"]] = {"c": "claimed", "x": "consumed"}
 _SOURCES: dict[str, Source] = {"p": "pool", "d": "direct"}
+_BETWEEN = "\x1f"  # what is known of a booking; no text in it holds control characters
 _BEGUN_KEPT = 20_000  # meetings; about 10 MB
 
 
@@ -45,6 +47,12 @@ class CustomerNames:
         self._begun[sid] = begun
         return begun
 
+    def email_name(self, email: str) -> str:
+        """The keyed hash by which a booking's e-mail is kept, the same for addresses that are
+        taken for one."""
+        text = b"e-mail\0" + same_email(email).encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(text, key=self._key, digest_size=16).hexdigest()
+
     @property
     def fingerprint(self) -> str:
         """Tells secret keys apart without giving one away."""
@@ -55,19 +63,40 @@ def pack(claim: Claim) -> str:
     """The value of a binding key; its form is documented in lua/fence.lua."""
     state = "x" if claim.state == "consumed" else "c"
     head = f"{state}{claim.source[0]}{claim.claimed_at_ms}:{claim.slug}"
-    if claim.state == "consumed":
-        return f"{head}:{claim.consumed_at_ms or 0}:{claim.booking_sid or ''}"
-    return head
+    if claim.state != "consumed":
+        return head
+    head = f"{head}:{claim.consumed_at_ms or 0}:{claim.booking_sid or ''}"
+    if claim.booked is None:
+        return head
+    booked = claim.booked
+    known = (booked.state, booked.starts_at_ms, booked.ends_at_ms, booked.time_zone)
+    parts = ("" if part is None else str(part) for part in (*known, booked.manage_url))
+    return _BETWEEN.join((head, *parts))
 
 
 def unpack(value: str) -> Claim:
     """The claim that `pack` wrote, or a script did."""
-    claimed_at, slug, *booked = value[2:].split(":", 3)
+    claimed_at, slug, *consumed = value[2:].split(":", 3)
+    if not consumed:
+        return Claim(slug, _STATES[value[0]], _SOURCES[value[1]], int(claimed_at))
+    booking_sid, *known = consumed[1].split(_BETWEEN)
     return Claim(
         slug=slug,
         state=_STATES[value[0]],
         source=_SOURCES[value[1]],
         claimed_at_ms=int(claimed_at),
-        consumed_at_ms=int(booked[0]) or None if booked else None,
-        booking_sid=booked[1] or None if booked else None,
+        consumed_at_ms=int(consumed[0]) or None,
+        booking_sid=booking_sid or None,
+        booked=_booked(booking_sid, *known) if known else None,
+    )
+
+
+def _booked(sid: str, state: str, starts: str, ends: str, zone: str, url: str) -> Booked:
+    return Booked(
+        sid,
+        state,
+        int(starts) if starts else None,
+        int(ends) if ends else None,
+        zone or None,
+        url or None,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,8 +11,17 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    ClusterDownError,
+    MasterDownError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    TryAgainError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from pool.errors import SettingsError, StoreUnavailable
@@ -84,6 +94,21 @@ def _master_pool(url: str, options: dict[str, Any]) -> _MasterPool:
     )
 
 
+# What Redis refuses for reasons of its own, whatever it was asked: it is full, cannot write to
+# its disk, is a replica, has too few replicas, is busy, or no longer takes our password.
+_OUTAGES = (
+    OutOfMemoryError,
+    ReadOnlyError,
+    AuthenticationError,
+    NoPermissionError,
+    TryAgainError,
+    ClusterDownError,
+    MasterDownError,
+)
+# As a script passes it on, or where the library has no class for it.
+_outage = re.compile(r"(?:^|[ -])(?:OOM|MISCONF|READONLY|NOREPLICAS|BUSY|UNKILLABLE|MASTERDOWN)\b")
+
+
 @contextmanager
 def store_errors() -> Iterator[None]:
     """Raises StoreUnavailable for every failure of Redis, whatever the client calls it."""
@@ -97,4 +122,6 @@ def store_error(error: Exception) -> StoreUnavailable:
     """What a failure of Redis is called here."""
     reason = str(error).split("\n", 1)[0][:200] or type(error).__name__
     lost = isinstance(error, RedisConnectionError | RedisTimeoutError | OSError)
-    return StoreUnavailable(f"Redis: {reason}", connection_lost=lost)
+    # The library takes the word that tells the kind of some errors off, and makes it their class.
+    known = isinstance(error, _OUTAGES) or _outage.search(reason) is not None
+    return StoreUnavailable(f"Redis: {reason}", connection_lost=lost, is_outage=known)

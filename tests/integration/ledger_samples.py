@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from pool.booking import Booking, stands
 from pool.ledger import Ledger, RecordedClaim
 from pool.links import Link, State
 from pool.marks import Marks
@@ -40,6 +41,35 @@ def claim(slug: str, customer_id: str, **fields: Any) -> RecordedClaim:
         "lapses_at": NOW + TTL,
     }
     return RecordedClaim(**values | fields)
+
+
+def booked_as(state: State) -> str:
+    """The state of the booking that makes a link so."""
+    return {State.CONSUMED: "confirmed", State.CANCELLED: "cancelled"}[state]
+
+
+def report(slug: str, state: str = "confirmed", **fields: Any) -> Booking:
+    """One report of a booking, made at NOW unless told otherwise."""
+    made_at = fields.get("made_at", NOW)
+    values: dict[str, Any] = {
+        "workspace": "default",
+        "sid": "bk",
+        "slug": slug,
+        "state": state,
+        "starts_at": None,
+        "ends_at": None,
+        "time_zone": None,
+        "parent_sid": None,
+        "manage_url": None,
+        "made_at": made_at,
+        "changed_at": made_at,
+        "heard_at": NOW,
+        "stood": state != "incomplete",
+        "stood_at": made_at if stands(state) else None,
+        "email_key": None,
+        "match": "slug",
+    }
+    return Booking(**values | fields)
 
 
 async def known(ledger: Ledger, slug: str) -> Link:

@@ -276,7 +276,7 @@ async def test_lookups_use_their_indexes(tmp_path: Path) -> None:
     for threads in (kind._reader, kind._writer):
         event.listen(threads._engine, "before_cursor_execute", explain)
     await ledger.links.claim_of("intro", "ada")
-    await ledger.links.live_by_email(["intro", "demo"], "ada@example.com", since=NOW)
+    await ledger.links.given_to_email("intro", "ada@example.com", by=NOW, until=NOW)
     await ledger.links.fresh("intro", before=NOW, limit=10)
     await ledger.links.lapse(NOW)
     await ledger.links.find(["a-1", "a-2"])

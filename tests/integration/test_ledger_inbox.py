@@ -125,14 +125,15 @@ async def test_a_settled_event_stays_settled(ledger: Ledger) -> None:
 
 
 async def test_unmatched_events_are_tried_again(ledger: Ledger) -> None:
-    """Those that were looked at before the time are pending again, as many as asked for."""
-    for number in range(3):
+    """Those that are due are pending again, as many as asked for; also of an older linkpool."""
+    later = NOW + timedelta(hours=1)
+    for number, due in enumerate((later, later, None)):
         await ledger.inbox.add(event(f"e{number}", number))
-        await ledger.inbox.finish(f"e{number}", EventState.UNMATCHED)
-    looked_at = (await _get(ledger, "e0")).settled_at
-    assert looked_at is not None
-    assert await ledger.inbox.reopen_unmatched(looked_at) == 0
-    later = looked_at + timedelta(hours=1)
+        await ledger.inbox.finish(f"e{number}", EventState.UNMATCHED, not_before=due)
+    before = later - timedelta(milliseconds=1)
+    assert await ledger.inbox.reopen_unmatched(before) == 1
+    assert (await _get(ledger, "e2")).state is EventState.PENDING
+    await ledger.inbox.finish("e2", EventState.UNMATCHED, not_before=later)
     assert await ledger.inbox.reopen_unmatched(later, limit=2) == 2
     assert await ledger.inbox.reopen_unmatched(later, limit=2) == 1
     assert await ledger.inbox.count(EventState.PENDING) == 3

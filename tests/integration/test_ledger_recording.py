@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from ledger_samples import MARKS, NOW, TTL, claim, fresh, known
+from ledger_samples import MARKS, NOW, TTL, booked_as, claim, fresh, known, report
 
 from pool.ledger import EventState, Ledger, NewEvent, Recorded
 from pool.ledger.records import Forgotten
@@ -76,7 +76,7 @@ async def test_a_link_of_another_customer_stays_theirs(ledger: Ledger) -> None:
 async def test_a_booking_seen_before_the_claim_stays(ledger: Ledger, state: State) -> None:
     """The link gets its customer, keeps its state, and is reported as settled, each time."""
     await ledger.links.insert_fresh([fresh("a-1")])
-    await ledger.links.settle("a-1", state, booking_sid="b-1", at=NOW, match="slug")
+    await ledger.bookings.settle(report("a-1", booked_as(state), sid="b-1"))
     for written in (1, 0):
         result = await ledger.links.record([claim("a-1", "ada"), claim("a-2", "bob")])
         assert result.written == 2 * written
@@ -128,7 +128,9 @@ async def test_a_forgotten_customer_is_gone(ledger: Ledger) -> None:
         claim("b-1", "ada", meeting_sid="demo"),
     ]
     await ledger.links.record(made)
-    await ledger.links.settle("a-2", State.CONSUMED, booking_sid="b", at=NOW, match="slug")
+    await ledger.bookings.settle(
+        report("a-2", sid="b", email_key="ada!", manage_url="https://ada.test")
+    )
     for event_id, slug in (("e-1", "a-2"), ("e-2", "a-3")):
         await ledger.inbox.add(
             NewEvent(event_id, "default", "webhook", "booking_created", b"ada!", NOW)
@@ -153,7 +155,19 @@ async def test_a_forgotten_customer_is_gone(ledger: Ledger) -> None:
         link = await known(ledger, slug)
         assert (link.state, link.customer_id) == (state, None)
         assert (link.email, link.metadata) == (None, None)
-    assert await ledger.links.live_by_email(["intro"], "ada@example.com", since=NOW) == []
+    assert await ledger.links.given_to_email("intro", "ada@example.com", by=NOW, until=NOW) == []
+    pseudonym = MARKS.pseudonym("default", "b")
+    booking = await ledger.bookings.get("default", pseudonym)
+    assert booking is not None
+    assert (booking.email_key, booking.manage_url, booking.state) == (None, None, "confirmed")
+    assert await ledger.bookings.get("default", "b") is None
+    # What is heard of it later brings nothing back.
+    fields = {"email_key": "ada!", "manage_url": "https://ada.test"}
+    later = report("a-2", "cancelled", sid=booking.sid, **fields)
+    await ledger.bookings.settle(replace(later, changed_at=NOW + TTL))
+    booking = await ledger.bookings.get("default", pseudonym)
+    assert booking is not None
+    assert (booking.email_key, booking.manage_url, booking.state) == (None, None, "cancelled")
     assert await ledger.links.forget("intro", "ada", "name-of-ada", MARKS) == []
     assert {event.id: event.body for event in await ledger.inbox.list()} == {
         "e-1": b"",

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from ledger_samples import MARKS, NOW, claim, fresh
+from ledger_samples import MARKS, NOW, claim, fresh, report
 
 from pool.errors import NotAssignable, UnknownEvent
 from pool.ledger import EventState, Ledger, NewEvent
@@ -42,7 +42,7 @@ async def filled(ledger: Ledger) -> Ledger:
             claim("b-1", "ada", meeting_sid="demo", claimed_at=later),
         ]
     )
-    await ledger.links.settle("a-2", State.CONSUMED, booking_sid="bk-9", at=NOW, match="slug")
+    await ledger.bookings.settle(report("a-2", sid="bk-9"))
     return ledger
 
 

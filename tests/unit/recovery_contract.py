@@ -15,24 +15,32 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from pool.booking import Booking
 from pool.errors import Fenced, LedgerUnavailable, StoreUnavailable
 from pool.fence import Fence, Recovered, as_rebind
 from pool.ledger import Ledger
 from pool.ledger.records import Binding
-from pool.links import Link, State
+from pool.links import Booked, Link, State
 from pool.meetings import Meeting
 from pool.pooling import Pooling
 from pool.providers import NewLink
-from pool.recorder import Recorder, booked_claim
+from pool.recorder import Recorder, booked_claim, to_ms
 from pool.settings import Settings, Workspace
 from pool.store import keys
 from pool.store.records import Block, Outcome, Redo, payload
 from tests.any_redis import AnyRedis
+from tests.integration.ledger_samples import NOW, report
 
 SID = "intro"
 BASE = "https://acme.neetocal.com"
 NEW, REUSED = Outcome.NEW, Outcome.REUSED
 ACME = Workspace(name="default", subdomain="acme", api_key=SecretStr("key"))
+
+
+def booking(slug: str, state: State) -> Booking:
+    """A report that makes the link so."""
+    word = {State.CONSUMED: "confirmed", State.CANCELLED: "cancelled"}[state]
+    return report(slug, word, sid=f"b-{slug}", starts_at=NOW, time_zone="Europe/Vienna")
 
 
 @dataclass
@@ -72,10 +80,9 @@ class Stage:
         return Redo(who, held, 60_000, payload(who))
 
     async def book(self, slug: str, state: State) -> None:
-        link = await self.ledger.links.settle(
-            slug, state, booking_sid="b1", at=datetime.now(UTC), match="slug"
-        )
-        await self.store.mark(SID, slug, link.customer_id, booked_claim(link))
+        settled = await self.ledger.bookings.settle(booking(slug, state))
+        claim = booked_claim(settled.link, settled.foremost)
+        await self.store.mark(SID, slug, settled.link.customer_id, claim)
 
     async def state(self, slug: str) -> State:
         link = await self.ledger.links.get(slug)
@@ -246,7 +253,8 @@ async def test_bookings_and_cancellations_outlive_redis(stage: Stage) -> None:
     await stage.redis.bare.flushall()
     await stage.recover()
     held = await stage.store.claim_of(SID, "ann")
-    assert (held.slug, held.state, held.booking_sid) == ("a-1", "consumed", "b1")
+    assert (held.slug, held.state, held.booking_sid) == ("a-1", "consumed", "b-a-1")
+    assert held.booked == Booked("b-a-1", "confirmed", to_ms(NOW), None, "Europe/Vienna", None)
     assert await stage.store.claim_of(SID, "bob") is None
     assert await stage.claim("cyd") == (REUSED, "b-1")
 
@@ -255,9 +263,7 @@ async def test_a_cancelled_binding_in_an_older_file_is_dropped(stage: Stage) -> 
     """The ledger knows of the cancellation that Redis has forgotten."""
     await stage.claim("ann")
     await stage.recorder.record(SID)
-    await stage.ledger.links.settle(
-        "a-1", State.CANCELLED, booking_sid="b1", at=datetime.now(UTC), match="slug"
-    )
+    await stage.ledger.bookings.settle(booking("a-1", State.CANCELLED))
     await stage.redis.restart()
     await stage.recover()
     assert await stage.store.claim_of(SID, "ann") is None

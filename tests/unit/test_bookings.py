@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from pool import bookings
-from pool.bookings import MAX_ATTEMPTS, Bookings
+from pool import settling
+from pool.bookings import Bookings
 from pool.errors import StoreUnavailable
 from pool.ledger import EventState, Ledger
 from pool.ledger.records import RecordedClaim
@@ -19,6 +19,7 @@ from pool.meetings import Meeting
 from pool.providers import open_provider
 from pool.recorder import Recorder
 from pool.settings import Settings, Workspace
+from pool.settling import MAX_ATTEMPTS
 from sandbox.signing import signed
 from tests.any_redis import AnyRedis
 
@@ -143,7 +144,7 @@ async def test_an_event_that_hangs_does_not_hold_up_the_others(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is given its time, which counts as a failure, and the next one has its turn."""
-    monkeypatch.setattr(bookings, "EVENT_SECONDS", 0.05)
+    monkeypatch.setattr(settling, "EVENT_SECONDS", 0.05)
     mark = stage.store.mark
 
     async def hanging(sid: str, slug: str, *rest: Any) -> bool:

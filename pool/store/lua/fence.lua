@@ -20,7 +20,8 @@ local function fence_stands(epoch_key)
   return string.sub(epoch, 1, #identity) == identity, epoch
 end
 
--- A binding is `<state><source><claimed_at_ms>:<slug>[:<consumed_at_ms>:<booking_sid>]`;
+-- A binding is `<state><source><claimed_at_ms>:<slug>[:<consumed_at_ms>:<booking_sid>[<booked>]]`;
+-- booked is state, starts_at_ms, ends_at_ms, time zone and page of the booking, each after a \31;
 -- state c(laimed) or x (consumed), source p(ool) or d(irect).
 local function bound_slug(binding)
   return string.match(binding, '^[cx][pd]%d+:([%w_-]+)')

@@ -1,0 +1,189 @@
+"""Bookings: reports of them, in whatever order they come, and what they make of links."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, func, null, or_, select, update
+
+from pool.booking import CANCELLED, REJECTED, Booking, merged, settled
+from pool.errors import UnknownLink
+from pool.ledger.columns import storable, whole_milliseconds
+from pool.ledger.database import Database
+from pool.ledger.rows import LINK, link_of
+from pool.ledger.tables import bookings, links, literal_state, meetings
+from pool.links import Link, State
+
+BOOKING: tuple[Any, ...] = tuple(bookings.c[field.name] for field in fields(Booking))
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a report came to."""
+
+    link: Link
+    state_before: State
+    booking: Booking
+    foremost: Booking | None  # the booking that the link names
+
+
+class _Moved(Exception):
+    """The booking belongs to another link by now."""
+
+
+class Bookings:
+    """Every booking that was ever matched to a link."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def settle(self, report: Booking) -> Settled:
+        """Add a report to its booking, and move the link as its bookings ask.
+
+        A booking stays with the link it was first matched to, whatever `report.slug` says.
+        Reports may come in any order and any number of times. Raises UnknownLink.
+        """
+        report = _storable(report)
+        while True:
+            known = await self.get(report.workspace, report.sid)
+            given = replace(report, slug=known.slug) if known is not None else report
+            try:
+                return await self._database.write(partial(_settle, self, given))
+            except _Moved:
+                continue
+
+    async def get(self, workspace: str, sid: str) -> Booking | None:
+        """Return the booking of this SID, if it is known."""
+        return (await self.find(workspace, [sid])).get(sid)
+
+    async def find(self, workspace: str, sids: Collection[str]) -> dict[str, Booking]:
+        """Return those of these bookings that are known, by SID."""
+        if not sids:
+            return {}
+        among = self._database.among(bookings.c.sid, [storable(sid) for sid in sids])
+        rows = await self._database.rows(
+            select(*BOOKING).where(bookings.c.workspace == workspace, among)
+        )
+        return {booking.sid: booking for booking in (Booking(*row) for row in rows)}
+
+    async def of_link(self, slug: str) -> list[Booking]:
+        """Return all bookings of a link, by SID."""
+        statement = select(*BOOKING).where(bookings.c.slug == storable(slug))
+        rows = await self._database.rows(statement.order_by(bookings.c.sid))
+        return [Booking(*row) for row in rows]
+
+    async def foremost(self, link: Link) -> Booking | None:
+        """Return the booking that a link names."""
+        return _named(link, await self.of_link(link.slug))
+
+    async def oldest_open(self, workspace: str, *, over_since: datetime) -> datetime | None:
+        """Return when the oldest thing was made or claimed that a booking may still change.
+
+        Those are bookings that stand, or may come to, and were not over before `over_since`;
+        and claims that are live. None if there is nothing.
+        """
+        changing = bookings.c.state.not_in((CANCELLED, REJECTED))
+        since_made = func.coalesce(bookings.c.made_at, bookings.c.stood_at, bookings.c.heard_at)
+        still = or_(bookings.c.ends_at.is_(None), bookings.c.ends_at >= over_since)
+        recent = or_(bookings.c.ends_at.is_not(None), bookings.c.heard_at >= over_since)
+        booked = select(func.min(since_made)).where(
+            bookings.c.workspace == workspace, changing, still, recent
+        )
+        here = select(meetings.c.sid).where(meetings.c.workspace == workspace)
+        claimed = select(func.min(links.c.claimed_at)).where(
+            links.c.meeting_sid.in_(here), links.c.state == literal_state(State.CLAIMED)
+        )
+        found = [(await self._database.rows(each))[0][0] for each in (booked, claimed)]
+        return min((at for at in found if at is not None), default=None)
+
+    def insert(self, connection: Connection, booking: Booking) -> None:
+        """Write a new booking within the caller's transaction, unless there is one of its SID."""
+        values = {column.name: getattr(booking, column.name) for column in BOOKING}
+        connection.execute(self._database.insert(bookings).values(values).on_conflict_do_nothing())
+
+
+def erase(database: Database, connection: Connection, slugs: Sequence[str]) -> None:
+    """Erase what these links' bookings say of a person, within the caller's transaction.
+
+    The provider's SID and times stay: by them a link stays consumed or cancelled.
+    """
+    connection.execute(
+        update(bookings)
+        .where(database.among(bookings.c.slug, slugs))
+        .values(email_key=null(), manage_url=null(), time_zone=null())
+    )
+
+
+def rename(connection: Connection, workspace: str, sid: str, pseudonym: str) -> None:
+    """Give a booking another SID, within the caller's transaction; merged with one that has it."""
+
+    def named(each: str) -> ColumnElement[bool]:
+        return (bookings.c.workspace == workspace) & (bookings.c.sid == each)
+
+    row = connection.execute(select(*BOOKING).where(named(sid))).first()
+    if row is None:
+        return
+    booking = replace(Booking(*row), sid=pseudonym)
+    other = connection.execute(select(*BOOKING).where(named(pseudonym))).first()
+    if other is not None:
+        booking = merged(Booking(*other), booking)
+        connection.execute(bookings.delete().where(named(pseudonym)))
+    values = {column.name: getattr(booking, column.name) for column in BOOKING}
+    connection.execute(update(bookings).where(named(sid)).values(values))
+
+
+def _settle(table: Bookings, report: Booking, connection: Connection) -> Settled:
+    # The link first: all that change a link's bookings wait for each other here.
+    lock = select(*LINK, links.c.forgotten_at).where(links.c.slug == report.slug)
+    row = connection.execute(lock.with_for_update()).first()
+    if row is None:
+        raise UnknownLink("the ledger does not know this link")
+    before = link_of([row[: len(LINK)]])
+    assert before is not None  # noqa: S101 - there is a row
+    if row.forgotten_at is not None:
+        report = replace(report, email_key=None, manage_url=None, time_zone=None)
+    table.insert(connection, report)
+    this = (bookings.c.workspace == report.workspace) & (bookings.c.sid == report.sid)
+    known = Booking(*connection.execute(select(*BOOKING).where(this).with_for_update()).one())
+    if known.slug != report.slug:
+        raise _Moved
+    booking = merged(known, report)
+    if booking != known:
+        values = {column.name: getattr(booking, column.name) for column in BOOKING}
+        connection.execute(update(bookings).where(this).values(values))
+    all_of = select(*BOOKING).where(bookings.c.slug == report.slug)
+    of_link = [Booking(*row) for row in connection.execute(all_of)]
+    after = settled(before, of_link)
+    if after != before:
+        connection.execute(
+            update(links)
+            .where(links.c.slug == after.slug)
+            .values(
+                state=after.state,
+                consumed_at=after.consumed_at,
+                cancelled_at=after.cancelled_at,
+                booking_sid=after.booking_sid,
+                match=after.match,
+            )
+        )
+    return Settled(after, before.state, booking, _named(after, of_link))
+
+
+def _named(link: Link, of_link: Sequence[Booking]) -> Booking | None:
+    return next((each for each in of_link if each.sid == link.booking_sid), None)
+
+
+def _storable(report: Booking) -> Booking:
+    """The report as the database keeps it: what is finer would differ for ever."""
+    values: dict[str, Any] = {}
+    for field in fields(Booking):
+        value = getattr(report, field.name)
+        if isinstance(value, str):
+            values[field.name] = storable(value)
+        elif isinstance(value, datetime):
+            values[field.name] = whole_milliseconds(value)
+    return replace(report, **values)

@@ -1,0 +1,78 @@
+"""Which meeting a booking is of, where it names it by the provider's id and not by its SID."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+import msgspec
+import structlog
+
+from pool.errors import LinkpoolError, ProviderError
+from pool.ledger import Ledger
+from pool.providers import Provider
+
+log = structlog.get_logger()
+
+ASK_SECONDS = 300.0  # at most so often is a provider asked for an id that is not known
+_decode = msgspec.json.Decoder(dict[str, str]).decode
+
+
+class MeetingIds:
+    """The SIDs of meetings by the provider's ids, learned from its list and kept in the ledger."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        providers: Mapping[str, Provider],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ledger = ledger
+        self._providers = providers
+        self._clock = clock
+        self._known: dict[str, dict[str, str]] = {}
+        self._asked: dict[str, float] = {}
+        self._without_ids: set[str] = set()
+
+    async def sid_of(self, workspace: str, meeting_id: str) -> str | None:
+        """Return the SID of the meeting with this id, None if the provider cannot tell now.
+
+        The provider is asked only for an id that is new, and seldom.
+        """
+        if meeting_id not in self._known.get(workspace, {}):
+            kept = await self._ledger.facts.get(_fact(workspace))
+            self._known[workspace] = _decode(kept) if kept else {}
+        if meeting_id not in self._known[workspace] and self._may_ask(workspace):
+            await self._learn(workspace)
+        return self._known[workspace].get(meeting_id)
+
+    def gives_none(self, workspace: str) -> bool:
+        """Return True if the provider lists its meetings without ids."""
+        return workspace in self._without_ids
+
+    def _may_ask(self, workspace: str) -> bool:
+        now = self._clock()
+        if now < self._asked.get(workspace, -ASK_SECONDS) + ASK_SECONDS:
+            return False
+        self._asked[workspace] = now
+        return workspace in self._providers
+
+    async def _learn(self, workspace: str) -> None:
+        try:
+            listed = await self._providers[workspace].meetings()
+        except ProviderError as error:
+            log.warning("meetings not listed", workspace=workspace, reason=str(error))
+            return
+        if listed and not any(each.id for each in listed):
+            self._without_ids.add(workspace)
+        # What was learned stays: bookings of a meeting that was deleted still name it.
+        self._known[workspace] |= {each.id: each.sid for each in listed if each.id is not None}
+        try:
+            text = msgspec.json.encode(self._known[workspace]).decode()
+            await self._ledger.facts.put(_fact(workspace), text)
+        except LinkpoolError as error:
+            log.warning("meetings' ids not kept", workspace=workspace, reason=str(error))
+
+
+def _fact(workspace: str) -> str:
+    return f"meeting-ids:{workspace}"
