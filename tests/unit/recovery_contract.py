@@ -619,7 +619,7 @@ async def test_a_booking_that_was_faster_is_told_to_redis_by_the_recorder(stage:
     assert held.state == "claimed", "nobody knew yet whose it is"
     await stage.recorder.record(SID)
     held = await stage.store.claim_of(SID, "ann")
-    assert (held.state, held.slug, held.booking_sid) == ("consumed", "a-1", "b1")
+    assert (held.state, held.slug, held.booking_sid) == ("consumed", "a-1", "b-a-1")
 
 
 async def test_one_link_with_two_customers_raises_an_alarm(stage: Stage) -> None:

@@ -556,10 +556,6 @@ def booking(sid: str, minutes: int | None, **fields: Any) -> dict[str, Any]:
     return {"sid": sid, "status": "confirmed"} | made | fields
 
 
-async def listed(handler: Handler, **fields: Any) -> list[list[Any]]:
-    return [page async for page in provider(handler, **fields).bookings(since=NOW)]
-
-
 async def test_bookings_come_as_webhooks_would_tell_them() -> None:
     """Each booking has a body that parses to the very event that comes with it."""
     entries = [
@@ -568,8 +564,8 @@ async def test_bookings_come_as_webhooks_would_tell_them() -> None:
         booking("b3", 7, status="canceled_by_host"),
     ]
     handler, _ = paged("bookings", [entries])
-    [page, _] = await listed(handler, ref_field="ref")
     neetocal = provider(handler, ref_field="ref")
+    page = (await neetocal.bookings(1, cancelled=False)).bookings
     assert [neetocal.parse_event(body) for _, body in page] == [event for event, _ in page]
     assert [json.loads(body)["booking"] for _, body in page] == entries
     assert [json.loads(body)["event"] for _, body in page] == [
@@ -587,50 +583,46 @@ async def test_bookings_come_as_webhooks_would_tell_them() -> None:
     assert [event.kind for event, _ in page] == ["booked", "cancelled", "cancelled"]
 
 
-async def test_bookings_stop_at_the_first_page_with_an_older_one() -> None:
-    """Newest first, all and then the cancelled, and no page more than needed."""
-    pages = [[booking("a", 5)], [booking("b", 1), booking("c", -1)], [booking("d", -9)]]
+async def test_bookings_are_asked_for_a_page_at_a_time() -> None:
+    """Those made last first; the last page says so."""
+    pages = [[booking("a", 5)], [booking("b", 1), booking("c", -1)]]
     handler, asked = paged("bookings", pages)
-    found = [[event.booking_sid for event, _ in page] for page in await listed(handler)]
-    assert found == [["a"], ["b"], ["a"], ["b"]]
+    neetocal = provider(handler)
+    first = await neetocal.bookings(1, cancelled=False)
+    second = await neetocal.bookings(2, cancelled=True, starts_after=NOW)
+    assert [[event.booking_sid for event, _ in page.bookings] for page in (first, second)] == [
+        ["a"],
+        ["b", "c"],
+    ]
+    assert (first.is_last, second.is_last, second.in_order) == (False, True, True)
     assert [(each["page_number"], each.get("type")) for each in asked] == [
         ("1", None),
-        ("2", None),
-        ("1", "cancelled"),
         ("2", "cancelled"),
     ]
+    assert "starts_after" not in asked[0]
+    assert asked[1]["starts_after"] == NOW.strftime("%Y-%m-%dT%H:%M:%SZ")
     assert {(each["sorting_key"], each["sorting_order"]) for each in asked} == {
         ("created_at", "desc")
     }
 
 
-async def test_bookings_survive_a_server_that_sorts_otherwise() -> None:
-    """Oldest first: every page is read, and no booking is missed."""
-    pages = [[booking("a", -9), booking("b", -8)], [booking("c", -1), booking("d", 4)]]
-    handler, _ = paged("bookings", pages)
-    found = [event.booking_sid for page in await listed(handler) for event, _ in page]
-    assert found == ["d", "d"]
+async def test_a_server_that_sorts_otherwise_is_noticed() -> None:
+    """Oldest first: nobody may conclude from such a page what is to come."""
+    handler, _ = paged("bookings", [[booking("a", -9), booking("b", -8)]])
+    assert not (await provider(handler).bookings(1, cancelled=False)).in_order
 
 
 async def test_one_unreadable_booking_does_not_hold_up_the_others() -> None:
     """Entries that are no objects are passed over; one without a date is kept."""
     handler, _ = paged("bookings", [[7, None, "x", [], booking("a", None)]])
-    [page, _] = await listed(handler)
-    assert [event.booking_sid for event, _ in page] == ["a"]
+    page = await provider(handler).bookings(1, cancelled=False)
+    assert [event.booking_sid for event, _ in page.bookings] == ["a"]
 
 
-async def test_a_throttled_list_raises_after_what_it_gave() -> None:
-    """The pages before the 429 have been delivered."""
-    pages, _ = paged("bookings", [[booking("a", 5)], [booking("b", 1)]])
-
-    def handler(request: httpx.Request) -> httpx.Response:
-        return pages(request) if request.url.params["page_number"] == "1" else httpx.Response(429)
-
-    listing = provider(handler).bookings(since=NOW)
-    [(event, _)] = await anext(listing)
-    assert event.booking_sid == "a"
+async def test_a_throttled_list_raises() -> None:
+    """As any other call does."""
     with pytest.raises(Throttled):
-        await anext(listing)
+        await provider(answering(429)).bookings(1, cancelled=False)
 
 
 # -- webhooks at the seam -----------------------------------------------------------
