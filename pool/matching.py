@@ -159,7 +159,7 @@ class Matcher:
             return Match(next(iter(held.values())), "probable")
         if held:
             return Mismatch("it names no link, and several claims gave its e-mail")
-        return Mismatch("it names no link, and no claim before it gave its e-mail")
+        return Mismatch("it names no link, and no claim gave its e-mail before it was made")
 
     async def _meeting_of(
         self, workspace: str, meetings: dict[str, Meeting], event: BookingEvent
