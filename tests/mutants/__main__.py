@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import ast
 import contextlib
-import io
 import os
 import re
 import shutil
@@ -77,11 +76,26 @@ def _try(wanted: set[str], since: str | None, *, again: bool, limit: int | None)
         began = time.monotonic()
         log = WORK / "run.log"
         try:
-            with log.open("w", encoding="utf-8") as file, contextlib.redirect_stdout(file):
+            with _printing_to(log):
                 mutmut._run(names, 1)
         except SystemExit:
             sys.exit(f"the tests fail without any change; see {log}")
         print(f"{(time.monotonic() - began) / len(names):.2f} s for each, all told")
+
+
+@contextlib.contextmanager
+def _printing_to(log: Path) -> Iterator[None]:
+    """Keep what is printed, also by child processes, out of the terminal."""
+    sys.stdout.flush()
+    terminal = os.dup(1)
+    with log.open("w", encoding="utf-8") as file:
+        os.dup2(file.fileno(), 1)
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+            os.dup2(terminal, 1)
+            os.close(terminal)
 
 
 def _prepare() -> None:
@@ -98,7 +112,7 @@ def _prepare() -> None:
                     copy.unlink()
     mutmut.set_mutant_under_test("mutant_generation")
     mutmut.copy_src_dir()
-    with contextlib.redirect_stdout(io.StringIO()):
+    with _printing_to(WORK / "prepared.log"):
         mutmut.copy_also_copy_files()
         mutmut.create_mutants(1)
 
