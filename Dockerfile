@@ -2,14 +2,19 @@
 
 # Wheels of linkpool and of all it needs. The full image, not the slim one: on processors for
 # which a dependency has no wheel, it is compiled here.
+# Tags move: `deploy/pin-images.sh` puts the digest of today behind each.
 FROM python:3.12-bookworm AS wheels
 WORKDIR /source
+# Each file of each package has the hash that the lock names: deploy/lock.sh renews it.
+COPY requirements.lock requirements-build.lock ./
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip wheel --wheel-dir /wheels --require-hashes --requirement requirements.lock \
+    && pip install --require-hashes --requirement requirements-build.lock
 COPY pyproject.toml README.md ./
 COPY pool pool
 COPY worker worker
 COPY sandbox sandbox
-RUN --mount=type=cache,target=/root/.cache/pip \
-    pip wheel --wheel-dir /wheels .
+RUN pip wheel --wheel-dir /wheels --no-deps --no-build-isolation .
 
 FROM python:3.12-slim-bookworm
 

@@ -23,7 +23,10 @@ random() { od -An -N32 -tx1 /dev/urandom | tr -d ' \n'; }
 
 keep postgres_password "$(random)"
 keep database_url "postgresql://linkpool:$(cat "$directory/postgres_password")@postgres:5432/linkpool"
+keep redis_config "requirepass $(random)"
+keep redis_url "redis://:$(sed -n 's/^requirepass //p' "$directory/redis_config")@redis:6379/0"
 keep admin_key "$(random)"
+keep metrics_key "$(random)"
 keep secret_key "$(random)"
 # An empty one is allowed: webhooks are then refused, as linkpool never believes unsigned ones.
 [ -e "$directory/neetocal_webhook_secret" ] || : >"$directory/neetocal_webhook_secret"

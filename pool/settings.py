@@ -25,6 +25,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from pool.errors import SettingsError
+from pool.file_trust import distrust_of_secret_file
 from pool.links import SID_PATTERN, SUBDOMAIN_PATTERN
 from pool.networks import TrustedProxies
 from pool.strength import check_secret
@@ -274,9 +275,13 @@ def _from_toml(path: Path, env: Mapping[str, str]) -> dict[str, Any]:
 
 def _read_secret(name: str, file: str) -> str:
     try:
-        return Path(file).read_text("utf-8").strip()
+        distrust = distrust_of_secret_file(Path(file))
+        text = "" if distrust else Path(file).read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(name, f"cannot read {file}: {error}") from None
+    if distrust:
+        raise SettingsError(name, distrust)
+    return text
 
 
 def _default_workspace(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -9,14 +9,21 @@ from pool.up.run import Running
 
 
 def announce(running: Running) -> None:
-    """Addresses, key, and a curl line that works as it stands."""
+    """Print addresses, where the key is, and a curl line that works as it stands.
+
+    The key itself is printed only by the run that made it: what is printed is kept in logs and
+    scrolled past others. The curl line reads it from where it is kept.
+    """
+    key = running.admin_key or f"in {running.admin_key_place}"
     lines = [
         "linkpool is up.",
         f"  API      {running.api_url}",
         f"  Page     {running.ops_url}",
         f"  Docs     {running.api_url}/docs",
-        f"  Key      {running.admin_key}",
+        f"  Key      {key}",
     ]
+    if running.admin_key:
+        lines.append(f"           kept in {running.admin_key_place}; it is not shown again")
     if running.sandbox_url:
         lines.append(f"  Sandbox  {running.sandbox_url}  (stands in for NeetoCal)")
     lines.append(f"  Data     {running.data_dir}")
@@ -26,7 +33,7 @@ def announce(running: Running) -> None:
             "",
             "Claim a link:",
             f"  curl -sS {running.api_url}/v1/meetings/{running.sids[0]}/claims"
-            f" -H {shlex.quote('X-API-Key: ' + running.admin_key)}"
+            f' -H "X-API-Key: {running.admin_key_word}"'
             f" -H 'Content-Type: application/json' -d {shlex.quote(body)}",
         ]
     lines += ["", "Ctrl-C stops everything; the pool, bindings and keys are kept.", ""]

@@ -22,7 +22,7 @@ from pool.errors import (
 )
 from pool.logs import configure_logging
 from pool.settings import PREFIX, Settings, load
-from pool.up.data_dir import ENVIRONMENT
+from pool.up.data_dir import ENVIRONMENT, check_directory, check_file
 
 ACTOR = "command line"  # in the audit log
 DONE, FAILED, WRONG_USAGE, NOT_REACHABLE = 0, 1, 2, 3
@@ -58,6 +58,15 @@ def environment_for(data_dir: Path | None) -> dict[str, str]:
 
 
 def _of_running_up(directory: Path) -> dict[str, str]:
+    # Whoever writes that file chooses which Redis and database a command works on.
+    try:
+        if (directory / ENVIRONMENT).exists():
+            check_directory(directory)
+            check_file(directory / ENVIRONMENT)
+    except SettingsError as error:
+        fail(str(error), WRONG_USAGE)
+    except OSError:
+        return {}
     try:
         kept = json.loads((directory / ENVIRONMENT).read_text("utf-8"))
     except (OSError, ValueError):

@@ -26,6 +26,7 @@ from pool.cli.common import (
 from pool.errors import LinkpoolError, SettingsError
 from pool.logs import configure_logging
 from pool.settings import PREFIX, Settings
+from pool.up.data_dir import check_directory
 from pool.up.modules import become, safe_environ
 
 app = typer.Typer(
@@ -222,7 +223,11 @@ def _for_part(data_dir: Path | None, host: str | None = None, port: int | None =
     settings = settings_for(data_dir, host=host, port=port)
     os.environ.update(environment_for(data_dir))
     try:
-        os.environ.setdefault(f"{PREFIX}REDIS_URL", redis_url(settings))
+        if settings.database_url is None:
+            check_directory(settings.data_dir.absolute())  # the ledger is in there
+        url = redis_url(settings)
+        if not os.environ.get(f"{PREFIX}REDIS_URL_FILE"):  # which the part reads for itself
+            os.environ.setdefault(f"{PREFIX}REDIS_URL", url)
     except SettingsError as error:
         fail(str(error), WRONG_USAGE)
     os.environ[f"{PREFIX}DATA_DIR"] = str(settings.data_dir.absolute())

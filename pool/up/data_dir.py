@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pool.errors import LinkpoolError, SettingsError
+from pool.file_trust import distrust_of_directory, distrust_of_own_file
 
 UP_LOCK = "up.lock"  # held by `linkpool up`, with its process id inside
 PARTS_LOCK = "parts.lock"  # held by every part together
@@ -32,6 +33,28 @@ PORTS = "ports.json"
 _LONGEST_SOCKET_BYTES = 90
 
 
+def check_directory(path: Path) -> None:
+    """Raise SettingsError unless this directory, if it is there, is ours alone."""
+    try:
+        distrust = distrust_of_directory(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _unusable(path, error) from None
+    if distrust:
+        raise SettingsError("LINKPOOL_DATA_DIR", distrust)
+
+
+def check_file(path: Path) -> None:
+    """Raise SettingsError unless this file, if it is there, is ours alone."""
+    try:
+        distrust = distrust_of_own_file(path)
+    except OSError as error:
+        raise _unusable(path, error) from None
+    if distrust:
+        raise SettingsError("LINKPOOL_DATA_DIR", distrust)
+
+
 class AlreadyRunning(LinkpoolError):
     """Another `linkpool up` holds this data directory."""
 
@@ -39,13 +62,16 @@ class AlreadyRunning(LinkpoolError):
 class DataDirectory:
     """One data directory, made (mode 0700) when it is not there.
 
-    Raises SettingsError naming LINKPOOL_DATA_DIR when it cannot be made or written.
+    Raises SettingsError naming LINKPOOL_DATA_DIR when it cannot be made or written, or when other
+    users may read or change what is in it.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
+        self.made: set[str] = set()  # secrets that were not there before
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            check_directory(self.path)
             for name in (REDIS_DIRECTORY, LOGS):
                 (self.path / name).mkdir(mode=0o700, exist_ok=True)
             for name in (UP_LOCK, PARTS_LOCK):
@@ -109,13 +135,18 @@ class DataDirectory:
             return _lock(file.fileno())
 
     def secret(self, name: str, make: Callable[[], str]) -> str:
-        """The text of a file of mode 0600, which is made first when it is not there."""
+        """The text of a file of mode 0600, which is made first when it is not there.
+
+        Raises SettingsError when other users may have read or written it.
+        """
         path = self.path / name
+        check_file(path)
         with contextlib.suppress(FileNotFoundError):
             if text := path.read_text("utf-8").strip():
                 return text
         text = make()
         self.write(name, text + "\n")
+        self.made.add(name)
         return text
 
     def write(self, name: str, text: str) -> None:

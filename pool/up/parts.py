@@ -64,6 +64,7 @@ class Plan:
     sandbox_port: int | None
     redis_port: int | None
     redis_password: str = field(repr=False)
+    keeps_admin_key: bool  # in the data directory; False: it is the user's own
 
     def has(self, name: str) -> bool:
         """True when this run starts the part of this name."""
@@ -101,6 +102,7 @@ def make_plan(settings: Settings, data: DataDirectory, sids: list[str], commands
         sandbox_port=sandbox_port,
         redis_port=redis_port,
         redis_password=password,
+        keeps_admin_key=settings.admin_key is None,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sys
 import time
 from collections import deque
@@ -12,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pool.errors import LinkpoolError
-from pool.settings import Settings
+from pool.settings import PREFIX, Settings
 from pool.up import ports
-from pool.up.data_dir import ENVIRONMENT, DataDirectory
+from pool.up.data_dir import ADMIN_KEY, ENVIRONMENT, DataDirectory
 from pool.up.lifecycle import Interrupted, Lifecycle, PartFailed
 from pool.up.parts import Commands, Plan, make_plan
 from pool.up.signals import StopRequest
@@ -30,7 +31,9 @@ class Running:
 
     api_url: str
     ops_url: str
-    admin_key: str = field(repr=False)
+    admin_key: str | None = field(repr=False)  # only when this run made it
+    admin_key_place: str  # where it is kept: a file, or the setting it came from
+    admin_key_word: str  # what a shell makes the key of, between double quotes
     sandbox_url: str | None
     data_dir: Path
     sids: tuple[str, ...]
@@ -94,17 +97,33 @@ def run(
 
 
 def _running(plan: Plan, data: DataDirectory, sids: list[str]) -> Running:
-    key = plan.settings.admin_key
+    place, word = _admin_key_place(plan, data)
     sandbox = f"http://{ports.LOOPBACK}:{plan.sandbox_port}" if plan.sandbox_port else None
     return Running(
         api_url=plan.api_url,
         ops_url=f"{plan.api_url}/ops",
-        admin_key=key.get_secret_value() if key else "",
+        admin_key=data.admin_key() if ADMIN_KEY in data.made else None,
+        admin_key_place=place,
+        admin_key_word=word,
         sandbox_url=sandbox,
         data_dir=data.path,
         sids=tuple(sids),
         parts=tuple(part.name for part in plan.parts),
     )
+
+
+def _admin_key_place(plan: Plan, data: DataDirectory) -> tuple[str, str]:
+    if not plan.keeps_admin_key:
+        variable = f"{PREFIX}ADMIN_KEY"
+        if file := plan.environ.get(f"{variable}_FILE"):
+            return str(Path(file).absolute()), _contents(Path(file).absolute())
+        return variable, f"${variable}"
+    path = data.file(ADMIN_KEY)
+    return str(path), _contents(path)
+
+
+def _contents(path: Path) -> str:
+    return f"$(cat {shlex.quote(str(path))})"
 
 
 def _wait_for_previous(data: DataDirectory, stop: StopRequest) -> None:

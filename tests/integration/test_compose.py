@@ -164,6 +164,12 @@ def test_secrets_are_files_and_never_in_the_environment(name: str) -> None:
         for key, value in environment.items()
         if key.endswith("_FILE") and value.startswith(SECRETS_DIRECTORY)
     }
+    # Redis takes its file as an argument.
+    read |= {
+        word.removeprefix(SECRETS_DIRECTORY)
+        for word in service.get("command", [])
+        if str(word).startswith(SECRETS_DIRECTORY)
+    }
     assert read == set(service.get("secrets", []))
     assert read <= set(COMPOSE["secrets"])
     for key, value in environment.items():
@@ -185,8 +191,10 @@ def test_every_secret_is_a_file_outside_of_git_and_of_the_image() -> None:
 
 @every_service
 def test_images_are_pinned(name: str) -> None:
-    """Each image names at least its major version."""
-    assert re.fullmatch(r"[\w./-]+:\d+(\.\d+)*(-\w+)?", SERVICES[name]["image"])
+    """Each image names at least its major version, and its digest once deploy/pin-images.sh ran."""
+    assert re.fullmatch(
+        r"[\w./-]+:\d+(\.\d+)*(-\w+)?(@sha256:[0-9a-f]{64})?", SERVICES[name]["image"]
+    )
 
 
 def test_the_image_is_built_in_stages_and_runs_as_the_declared_user() -> None:
@@ -194,7 +202,8 @@ def test_the_image_is_built_in_stages_and_runs_as_the_declared_user() -> None:
     tools, and runs as the very user that docker-compose.yml names."""
     images = re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
     assert len(images) == 2
-    assert all(re.fullmatch(r"python:3\.\d+-[\w-]+", image) for image in images)
+    pinned = r"python:3\.\d+-[\w-]+(@sha256:[0-9a-f]{64})?"
+    assert all(re.fullmatch(pinned, image) for image in images)
     assert "-slim" in images[1]
     assert "apt-get" not in last_stage()
     assert "pip uninstall" in last_stage()
@@ -204,6 +213,49 @@ def test_the_image_is_built_in_stages_and_runs_as_the_declared_user() -> None:
     for name in OURS:
         assert SERVICES[name]["user"] == instruction("USER")
         assert SERVICES[name]["build"] == "."
+
+
+def test_the_image_installs_what_is_locked_and_nothing_else() -> None:
+    """Each package comes with a hash from the lock, what builds our wheel too, and the last stage
+    asks no index."""
+    installs = re.findall(r"pip (?:install|wheel) .*?(?=&&|$)", DOCKERFILE, re.MULTILINE)
+    assert len(installs) == 4
+    for install in installs:
+        ours = install.split()[-1] == "." and "--no-deps --no-build-isolation" in install
+        locked = re.search(r"--require-hashes --requirement requirements(-build)?\.lock", install)
+        offline = "--no-index --find-links=/wheels" in install
+        assert ours or locked or offline, install
+    assert "--no-index" in next(each for each in installs if "/wheels linkpool" in each)
+
+
+def test_images_are_pinned_by_digest_with_one_command(tmp_path: Path) -> None:
+    """The script asks docker for each image's digest and writes it behind the tag, once; what it
+    cannot find out it leaves as it is."""
+    for name in ("Dockerfile", "docker-compose.yml", "deploy/pin-images.sh"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    docker = tmp_path / "docker"
+    digest = "sha256:" + "ab" * 32
+    docker.write_text(f'#!/bin/sh\necho "$*" >>"{tmp_path}/asked"\necho "{digest}"\n')
+    docker.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    command = [tmp_path / "deploy/pin-images.sh"]
+    subprocess.run(command, env=environment, check=True, timeout=30)
+    dockerfile = (tmp_path / "Dockerfile").read_text()
+    compose = yaml.safe_load((tmp_path / "docker-compose.yml").read_text())
+    sources = re.findall(r"^(?:FROM|# syntax=)(.*?)(?: AS .*)?$", dockerfile, re.MULTILINE)
+    assert len(sources) == 3
+    assert all(source.endswith(digest) for source in sources)
+    for name, service in compose["services"].items():
+        assert service["image"].endswith(f"@{digest}") is (name not in OURS)
+        assert service["image"].split("@")[0] == SERVICES[name]["image"].split("@")[0]
+    once = dockerfile, (tmp_path / "docker-compose.yml").read_text()
+    subprocess.run(command, env=environment, check=True, timeout=30)
+    assert ((tmp_path / "Dockerfile").read_text(), once[1]) == once
+    docker.write_text("#!/bin/sh\nexit 1\n")
+    failed = subprocess.run(command, env=environment, check=False, timeout=30)
+    assert failed.returncode == 1
+    assert (tmp_path / "Dockerfile").read_text() == once[0]
 
 
 def test_the_build_gets_all_it_copies() -> None:
@@ -276,7 +328,11 @@ def test_secrets_are_made_once(tmp_path: Path) -> None:
     assert set(first) == set(COMPOSE["secrets"])
     assert first["postgres_password"] in first["database_url"]
     assert len({first[name] for name in ("postgres_password", "admin_key", "secret_key")}) == 3
-    assert all(len(first[name]) == 64 for name in ("postgres_password", "admin_key", "secret_key"))
+    made = ("postgres_password", "admin_key", "secret_key", "metrics_key")
+    assert all(len(first[name]) == 64 for name in made)
+    password = first["redis_config"].removeprefix("requirepass ")
+    assert re.fullmatch(r"[0-9a-f]{64}", password)
+    assert first["redis_url"] == f"redis://:{password}@redis:6379/0"
     assert directory.stat().st_mode & 0o777 == 0o700
     assert all(path.stat().st_mode & 0o777 == 0o444 for path in directory.iterdir())
 
@@ -387,6 +443,10 @@ class Deployment:
         assert found is not None
         url.unlink()
         url.write_text(f"postgresql://{found[1]}@/linkpool?host={postgres.directory}")
+        url = self.secrets / "redis_url"
+        here = self._here(url.read_text())
+        url.unlink()
+        url.write_text(here)
         self._wrap("pg_isready", postgres.binaries / "pg_isready", "-h", str(postgres.directory))
         self._wrap("valkey-cli", _redis_cli(), "-p", str(self.redis_port), first=True)
 
@@ -436,6 +496,9 @@ class Deployment:
             assert command[0] == "valkey-server"
             # Where it listens is the container's own affair.
             command[0] = str(find_redis_server())
+            command[1:] = [
+                word.replace(SECRETS_DIRECTORY, f"{self.secrets}/") for word in command[1:]
+            ]
             command += ["--bind", "127.0.0.1", "--port", str(self.redis_port)]
             command += ["--dir", str(self.directory / "redis")]
             self._spawn(name, command, self._outside)
@@ -465,12 +528,15 @@ class Deployment:
         """Runs a service's health check in its environment, changed where it is asked for."""
         kind, *test = SERVICES[name]["healthcheck"]["test"]
         test = [self._here(interpolated(word, {})) for word in test]
+        test = [word.replace(SECRETS_DIRECTORY, f"{self.secrets}/") for word in test]
         if name in OURS:
             test = [word.replace("linkpool ", shlex.join(_entrypoint()) + " ") for word in test]
         command = ["sh", "-c", *test] if kind == "CMD-SHELL" else test
         if command[0] == "python":
             command[0] = sys.executable
         declared = self.environment(name) if name in OURS else {}
+        if "LINKPOOL_REDIS_URL" in changed:
+            declared.pop("LINKPOOL_REDIS_URL_FILE")
         return subprocess.run(
             command,
             env=self._outside | declared | changed,
@@ -711,8 +777,27 @@ def test_metrics_of_api_and_worker_stand_side_by_side(
     assert directories == {f"api-{host}", f"worker-{host}"}
 
 
+def test_neither_metrics_nor_redis_answer_a_stranger(deployment: Deployment) -> None:
+    """Without its key /metrics answers 401; without its password Redis says nothing of its own."""
+    answer = httpx.get(f"{deployment.api}/metrics", timeout=10, trust_env=False)
+    assert answer.status_code == 401
+    with socket.create_connection(("127.0.0.1", deployment.redis_port), timeout=10) as stranger:
+        stranger.sendall(b"PING\r\n")
+        assert stranger.recv(100).startswith(b"-NOAUTH")
+
+
+def test_no_password_is_a_word_of_a_command(deployment: Deployment) -> None:
+    """`ps` and `docker inspect` show commands to everybody; none of them holds a secret."""
+    secrets = [deployment.secret(name) for name in COMPOSE["secrets"]]
+    secrets += [deployment.secret("redis_config").removeprefix("requirepass ")]
+    for process in deployment.processes.values():
+        command = Path(f"/proc/{process.pid}/cmdline").read_text()
+        assert not any(secret in command for secret in filter(None, secrets))
+
+
 def _metrics(deployment: Deployment) -> dict[str, float]:
-    text = httpx.get(f"{deployment.api}/metrics", timeout=10, trust_env=False).text
+    headers = {"Authorization": f"Bearer {deployment.secret('metrics_key')}"}
+    text = httpx.get(f"{deployment.api}/metrics", headers=headers, timeout=10, trust_env=False).text
     lines = [line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#")]
     return {name: float(value) for name, value in lines}
 
@@ -733,7 +818,7 @@ def test_a_health_check_passes(deployment: Deployment, name: str) -> None:
 def test_the_sweep_check_fails_without_sweeps(deployment: Deployment, name: str) -> None:
     """The health check of worker and beat fails where no worker has swept, and where there is no
     Redis."""
-    elsewhere = f"redis://127.0.0.1:{deployment.redis_port}/9"
+    elsewhere = deployment.secret("redis_url").removesuffix("/0") + "/9"
     checked = deployment.check(name, LINKPOOL_REDIS_URL=elsewhere)
     assert checked.returncode == 1
     assert "no worker has swept yet" in checked.stderr

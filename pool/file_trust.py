@@ -1,0 +1,93 @@
+"""Whether a file or directory can be trusted: who may change it, and who may read it.
+
+Each function returns None, or one line that says what is wrong and the command that mends it.
+Not on Windows, which has no such owners and modes.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import stat
+from pathlib import Path
+
+_ROOT = 0
+_WRITERS = stat.S_IWGRP | stat.S_IWOTH
+_OTHERS = 0o077
+
+
+def distrust_of_directory(path: Path) -> str | None:
+    """Say why this is not a directory of ours alone. It may be a link of ours to one.
+
+    Raises OSError when it cannot be looked at.
+    """
+    if not hasattr(os, "geteuid"):
+        return None
+    name = shlex.quote(str(path))
+    link, found = path.lstat(), path.stat()
+    if stat.S_ISLNK(link.st_mode) and link.st_uid not in (os.geteuid(), _ROOT):
+        return f"{path} is a symbolic link of another user; remove it"
+    if not stat.S_ISDIR(found.st_mode):
+        return f"{path} is not a directory"
+    if found.st_uid != os.geteuid():
+        return f"{path} belongs to another user; if it is yours: chown -R {os.geteuid()} {name}"
+    if found.st_mode & _OTHERS:
+        return f"{path} is open to other users; if none of them used it: chmod 700 {name}"
+    return None
+
+
+def distrust_of_own_file(path: Path) -> str | None:
+    """Say why this is not a file that we made and kept to ourselves; None where there is none.
+
+    Raises OSError when it cannot be looked at.
+    """
+    if not hasattr(os, "geteuid"):
+        return None
+    name = shlex.quote(str(path))
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(found.st_mode):
+        return f"{path} is no ordinary file (a link?); put the file itself there"
+    if found.st_uid != os.geteuid():
+        return f"{path} belongs to another user; if it is yours: chown {os.geteuid()} {name}"
+    if found.st_mode & _OTHERS:
+        return f"{path} is open to other users; if none of them read it: chmod 600 {name}"
+    return None
+
+
+def distrust_of_secret_file(path: Path) -> str | None:
+    """Say why the secret in this file may be known to, or chosen by, other users.
+
+    Links are followed: Kubernetes makes them. Containers are given secrets that all may read, in
+    a directory that only root can change, and there the owner is the one of the file outside.
+
+    Raises OSError when it cannot be looked at.
+    """
+    if not hasattr(os, "geteuid"):
+        return None
+    ours = (os.geteuid(), _ROOT)
+    link, found = path.lstat(), path.stat()
+    if stat.S_ISFIFO(found.st_mode):
+        return None  # <(command) in a shell: only the two ends know it
+    real = path.resolve()
+    parent = real.parent.stat()
+    name, folder = shlex.quote(str(path)), shlex.quote(str(real.parent))
+    if stat.S_ISLNK(link.st_mode) and link.st_uid not in ours:
+        return f"{path} is a symbolic link of another user; remove it"
+    if parent.st_uid not in ours:
+        return f"{real.parent} belongs to another user; move {path} to a directory of yours"
+    # In a directory like /tmp everybody may add files, but nobody replaces those of others.
+    if parent.st_mode & _WRITERS and not parent.st_mode & stat.S_ISVTX:
+        return f"{real.parent} can be changed by other users: chmod go-w {folder}"
+    placed_by_root = parent.st_uid == _ROOT and not parent.st_mode & _WRITERS
+    if found.st_uid not in ours and not placed_by_root:
+        return f"{path} belongs to another user; if it is yours: chown {os.geteuid()} {name}"
+    if found.st_mode & _WRITERS:
+        return f"{path} can be changed by other users: chmod go-w {name}"
+    hidden = not parent.st_mode & _OTHERS
+    by_root = found.st_uid == _ROOT or placed_by_root
+    if found.st_mode & _OTHERS and not (hidden or by_root):
+        return f"{path} can be read by other users; if none did: chmod 600 {name}"
+    return None
