@@ -23,7 +23,7 @@ from pool.up.redis_server import find_redis_server
 ROOT = Path(__file__).parents[2]
 WRONG = "WRONG PACKAGE"
 OURS = ("pool", "worker", "sandbox")
-NEW_KEY = "lp_00000000_" + "0123456789abcdef" * 2
+NEW_KEY = "lp_d1346035_BhisUHHzBuEm9hUe6MPAQJ4Qgkqtds0z6iC6uxWSlqs"
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +136,7 @@ def test_each_part_alone_runs_from_such_a_directory(
         PORT=str(api),
         API_WORKERS="2",
         ADMIN_KEY=NEW_KEY,
-        SECRET_KEY="fedcba9876543210" * 2,
+        SECRET_KEY="fd8d440ea27f93edb5f01c59e6e5befc41e6b6d7855045850c43cb4c873c9906",
         SWEEP_SECONDS="1",
         NEETOCAL_SUBDOMAIN="acme",
         NEETOCAL_API_KEY="sandbox-key",

@@ -14,7 +14,7 @@ from pool.up.data_dir import DataDirectory
 from pool.up.parts import Commands, make_plan
 from pool.up.run import _running
 
-MINE = "lp_00000000_" + "0123456789abcdef" * 2
+MINE = "lp_db688112_d8--f_5skzuiqK32o4Ss5JbHaRTDLdOQpxDCmIxi0OU"
 
 
 def printed(place: Path, capsys: pytest.CaptureFixture[str]) -> str:

@@ -16,7 +16,7 @@ from pool.settings import load
 from pool.up.data_dir import DataDirectory
 
 STRANGER = 54_321
-SECRET = "0123456789abcdef" * 4
+SECRET = "6bd9ff6ca973349924e5a0f057bc4535cb7163c30e58783bf7748af6b946610d"
 # Needs other owners than this user; CI runs as root.
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="gives files to other users")
 
