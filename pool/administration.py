@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pool.erasure import Erasure
-from pool.errors import InvalidRequest, UnknownClaim, UnknownMeeting, UnknownWorkspace
+from pool.errors import Forbidden, InvalidRequest, UnknownClaim, UnknownMeeting, UnknownWorkspace
 from pool.fence import Fence
 from pool.ledger import Ledger
 from pool.links import State
@@ -37,14 +37,24 @@ class Administration:
         self._settings = settings
 
     async def put(
-        self, sid: str, changes: dict[str, Any], actor: str, *, reason: str = ""
+        self,
+        sid: str,
+        changes: dict[str, Any],
+        actor: str,
+        *,
+        reason: str = "",
+        limited: bool = False,
     ) -> tuple[Meeting, bool]:
         """Makes a meeting or changes the settings given; the meeting, and whether it is new.
 
-        Raises InvalidRequest, UnknownWorkspace, LedgerUnavailable or StoreUnavailable.
+        Whoever is `limited` to some meetings chooses no workspace: its links and its requests
+        belong to others, too. Raises InvalidRequest, UnknownWorkspace, Forbidden,
+        LedgerUnavailable or StoreUnavailable.
         """
         before = await self._ledger.meetings.get(sid)
         meeting = replace(before or Meeting(sid), **changes)
+        if limited and meeting.workspace != (before or Meeting(sid)).workspace:
+            raise Forbidden("this key is limited to some meetings, and may not choose a workspace")
         check_meeting(meeting)
         if self._settings.workspace(meeting.workspace) is None:
             raise UnknownWorkspace(
@@ -63,18 +73,24 @@ class Administration:
         await self._ledger.audit.add(actor, "pause", sid, reason, {})
         return meeting
 
-    async def resume(self, sid: str, reason: str, actor: str) -> Meeting:
-        """Ends a pause, and probes a blocked meeting at once."""
+    async def resume(self, sid: str, reason: str, actor: str, *, limited: bool = False) -> Meeting:
+        """Ends a pause, and probes a blocked meeting at once.
+
+        Whoever is `limited` to some meetings lifts no block of the workspace.
+        """
         meeting = replace(await self._get(sid), paused=False, pause_reason="")
         await self._write(meeting)
-        await self._unblock(meeting)
+        await self._unblock(meeting, limited=limited)
         await self._ledger.audit.add(actor, "resume", sid, reason, {})
         return meeting
 
-    async def top_up(self, sid: str, reason: str, actor: str) -> Meeting:
-        """Clears blocks, so that the next top-up asks the provider again; the caller nudges."""
+    async def top_up(self, sid: str, reason: str, actor: str, *, limited: bool = False) -> Meeting:
+        """Clears blocks, so that the next top-up asks the provider again; the caller nudges.
+
+        Whoever is `limited` to some meetings lifts no block of the workspace.
+        """
         meeting = await self._get(sid)
-        await self._unblock(meeting)
+        await self._unblock(meeting, limited=limited)
         await self._ledger.audit.add(actor, "top-up", sid, reason, {})
         return meeting
 
@@ -117,8 +133,10 @@ class Administration:
         await self._ledger.meetings.put(meeting)
         await self._store.published.put([meeting])
 
-    async def _unblock(self, meeting: Meeting) -> None:
+    async def _unblock(self, meeting: Meeting, *, limited: bool) -> None:
         await self._store.blocks.put(meeting.sid, None)
+        if limited:
+            return
         await self._store.blocks.put_workspace(meeting.workspace, None)
 
 

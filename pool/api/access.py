@@ -20,8 +20,10 @@ def service_of(request: Request) -> Service:
 
 
 def caller_of(request: Request, service: Annotated[Service, Depends(service_of)]) -> Caller:
-    """Whose key the request carries. Raises Unauthorized."""
-    return service.keys.authenticate(api_key(request.scope["headers"]))
+    """Whose key the request carries. Raises Unauthorized, or Forbidden from this address."""
+    caller = service.keys.authenticate(api_key(request.scope["headers"]))
+    caller.check_address(request.client.host if request.client else "")
+    return caller
 
 
 def known_sid(sid: str) -> str:

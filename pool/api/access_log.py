@@ -46,7 +46,7 @@ class Access:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        route = getattr(self.scope.get("route"), "path", None)
+        route = route_of(self.scope)
         about: dict[str, Any] = {"method": self._method, "route": route}
         sid = self.scope.get("path_params", {}).get("sid", "")
         if is_sid(sid):
@@ -56,6 +56,12 @@ class Access:
             _level(route, self._status), "request", **about, status=self._status, seconds=seconds
         )
         structlog.contextvars.reset_contextvars(**self._tokens)
+
+
+def route_of(scope: Scope) -> str | None:
+    """Return the template of the route that was found, in which no slug and no name stands."""
+    path: str | None = getattr(scope.get("route"), "path", None)
+    return path
 
 
 def _level(route: str | None, status: int) -> int:

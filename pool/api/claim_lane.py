@@ -167,6 +167,8 @@ class ClaimLane:
         except Unauthorized:
             self._doors.failed("api", self._doors.proxies.address(headers, address))
             raise
+        if caller.networks is not None:
+            caller.check_address(self._doors.proxies.address(headers, address))
         caller.check(KeyScope.CLAIM, sid)
         if not self.knows(sid) and not is_sid(sid):
             raise UnknownMeeting("a SID has 1 to 64 letters, digits, hyphens and underscores")

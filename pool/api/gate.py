@@ -10,7 +10,7 @@ from starlette.types import Scope
 
 from pool.api.http import api_key
 from pool.api.service import Service
-from pool.errors import BadSignature, Unauthorized, UnknownWorkspace
+from pool.errors import BadSignature, Forbidden, Unauthorized, UnknownWorkspace
 from pool.providers.webhooks import SIGNATURE_HEADER, signature_of
 
 WEBHOOKS = "/v1/webhooks/"
@@ -42,10 +42,11 @@ class Gate:
 
     def _check_key(self, scope: Scope) -> None:
         client = scope.get("client")
+        address = client[0] if client else ""
         try:
-            self._keys.authenticate(api_key(scope["headers"]))
-        except Unauthorized:
-            self._doors.failed("api", client[0] if client else "")
+            self._keys.authenticate(api_key(scope["headers"])).check_address(address)
+        except (Unauthorized, Forbidden):
+            self._doors.failed("api", address)
             raise
 
     def _check_webhook(self, scope: Scope, workspace: str) -> None:

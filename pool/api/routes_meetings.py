@@ -55,7 +55,9 @@ async def put_meeting(
 ) -> MeetingAnswer:
     """Add a meeting, or change its settings; what is left out stays as it is."""
     caller.check(Scope.ADMIN, sid)
-    meeting, created = await service.administration.put(sid, change.changes(), caller.key_id)
+    meeting, created = await service.administration.put(
+        sid, change.changes(), caller.key_id, limited=caller.limited
+    )
     service.registry.put(meeting)
     service.nudges.send(TOP_UP, workspace=meeting.workspace)
     response.status_code = 201 if created else 200
@@ -79,7 +81,9 @@ async def resume(
 ) -> MeetingAnswer:
     """End a pause; a blocked meeting is tried again at once."""
     caller.check(Scope.ADMIN, sid)
-    meeting = await service.administration.resume(sid, _reason(body), caller.key_id)
+    meeting = await service.administration.resume(
+        sid, _reason(body), caller.key_id, limited=caller.limited
+    )
     service.registry.put(meeting)
     service.nudges.send(TOP_UP, workspace=meeting.workspace)
     return await _answer(service, meeting)
@@ -91,7 +95,9 @@ async def top_up(
 ) -> MeetingAnswer:
     """Ask for a top-up now; a blocked meeting is tried again at once."""
     caller.check(Scope.ADMIN, sid)
-    meeting = await service.administration.top_up(sid, _reason(body), caller.key_id)
+    meeting = await service.administration.top_up(
+        sid, _reason(body), caller.key_id, limited=caller.limited
+    )
     service.nudges.send(TOP_UP, workspace=meeting.workspace)
     return await _answer(service, meeting)
 

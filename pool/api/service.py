@@ -100,11 +100,11 @@ async def open_service(
         await registry.refresh()
         nudges.start()
         background = [
-            asyncio.create_task(_repeat("registry", REFRESH_SECONDS, registry.refresh)),
-            asyncio.create_task(_repeat("keys", 2 * REFRESH_SECONDS, keys.refresh)),
-            asyncio.create_task(_repeat("metrics", FLUSH_SECONDS, tally.flush)),
-            asyncio.create_task(_repeat("worker watch", WORKER_WATCH_SECONDS, worker_watch.look)),
-            asyncio.create_task(_repeat("fence watch", WATCH_SECONDS, watch.look)),
+            asyncio.create_task(repeat("registry", REFRESH_SECONDS, registry.refresh)),
+            asyncio.create_task(repeat("keys", 2 * REFRESH_SECONDS, keys.refresh)),
+            asyncio.create_task(repeat("metrics", FLUSH_SECONDS, tally.flush)),
+            asyncio.create_task(repeat("worker watch", WORKER_WATCH_SECONDS, worker_watch.look)),
+            asyncio.create_task(repeat("fence watch", WATCH_SECONDS, watch.look)),
         ]
         try:
             yield service
@@ -128,7 +128,7 @@ def _ladder(parts: Parts) -> DirectLadder:
     return TracedLadder(*made_of, timeout_seconds=timeout_seconds).trace(parts.store)
 
 
-async def _repeat(what: str, seconds: float, step: Callable[[], Awaitable[None]]) -> None:
+async def repeat(what: str, seconds: float, step: Callable[[], Awaitable[None]]) -> None:
     """Runs a step again and again; a failure is logged once until it ends."""
     failing = False
     while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from sqlalchemy import select, update
@@ -28,6 +29,8 @@ class Keys:
                 label=key.label,
                 created_at=key.created_at,
                 revoked_at=key.revoked_at,
+                expires_at=key.expires_at,
+                networks=None if key.networks is None else list(key.networks),
             )
         )
 
@@ -43,6 +46,9 @@ class Keys:
                 label=row.label,
                 created_at=row.created_at,
                 revoked_at=row.revoked_at,
+                expires_at=row.expires_at,
+                last_used_at=row.last_used_at,
+                networks=None if row.networks is None else tuple(row.networks),
             )
             for row in await self._database.rows(statement)
         ]
@@ -55,3 +61,18 @@ class Keys:
             .values(revoked_at=at)
         )
         return await self._database.change(statement) == 1
+
+    async def expire(self, key_id: str, at: datetime) -> None:
+        """Let a key run out at this time, unless it does so sooner."""
+        sooner = api_keys.c.expires_at.is_not(None) & (api_keys.c.expires_at <= at)
+        statement = update(api_keys).where(api_keys.c.id == key_id, ~sooner).values(expires_at=at)
+        await self._database.change(statement)
+
+    async def note_use(self, key_ids: Iterable[str], at: datetime) -> None:
+        """Keep that these keys were used at this time."""
+        statement = (
+            update(api_keys)
+            .where(self._database.among(api_keys.c.id, key_ids))
+            .values(last_used_at=at)
+        )
+        await self._database.change(statement)

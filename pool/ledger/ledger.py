@@ -8,6 +8,7 @@ from pool.ledger import migrations
 from pool.ledger.audit import Audit
 from pool.ledger.bookings import Bookings
 from pool.ledger.database import Database
+from pool.ledger.ended_sessions import EndedSessions
 from pool.ledger.erased import Erased
 from pool.ledger.facts import Facts
 from pool.ledger.inbox import Inbox
@@ -33,6 +34,7 @@ class Ledger:
         self.bookings = Bookings(database)
         self.inbox = Inbox(database)
         self.keys = Keys(database)
+        self.ended_sessions = EndedSessions(database)
         self.audit = Audit(database)
         self.facts = Facts(database)
         self.search = Search(database)

@@ -125,6 +125,13 @@ class ApiKey:
     label: str
     created_at: datetime
     revoked_at: datetime | None = None
+    expires_at: datetime | None = None  # None: never
+    last_used_at: datetime | None = None  # to a few minutes
+    networks: tuple[str, ...] | None = None  # from which it may be used; None: from anywhere
+
+    def good_at(self, now: datetime) -> bool:
+        """Return True if the key opens anything at this time."""
+        return self.revoked_at is None and (self.expires_at is None or self.expires_at > now)
 
 
 @dataclass(frozen=True, slots=True)

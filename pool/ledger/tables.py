@@ -228,7 +228,18 @@ api_keys = Table(
     Column("label", Text, nullable=False),
     Column("created_at", UtcTime, nullable=False),
     Column("revoked_at", UtcTime),
+    Column("expires_at", UtcTime),
+    Column("last_used_at", UtcTime),
+    Column("networks", Json),
     UniqueConstraint("digest"),
+)
+
+ended_sessions = Table(
+    "ended_sessions",
+    metadata,
+    Column("name", Text, primary_key=True),  # `session:` and its number, or `key:` and its id
+    Column("ended_at", UtcTime, nullable=False),
+    Column("forget_at", UtcTime, nullable=False),
 )
 
 audit = Table(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from ledger_samples import NOW, claim, fresh, known
 
-from pool.errors import UnknownMeeting
+from pool.errors import UnknownKey, UnknownMeeting
+from pool.keys import digest, make_key, rotate_key
 from pool.ledger import ApiKey, Ledger
 from pool.meetings import Meeting
 
@@ -72,6 +74,64 @@ async def test_keys_are_kept_and_revoked(ledger: Ledger) -> None:
     assert await ledger.keys.revoke("00aabb11", NOW) is False
     assert await ledger.keys.revoke("unknown", NOW) is False
     assert await ledger.keys.all() == [replace(one, revoked_at=NOW), two]
+
+
+async def test_keys_run_out_rest_on_networks_and_were_used(ledger: Ledger) -> None:
+    """An expiry is only ever brought forward."""
+    soon, later = NOW + timedelta(hours=1), NOW + timedelta(hours=2)
+    one = ApiKey("00aabb11", "d" * 64, frozenset({"read"}), None, "", NOW, networks=("::1/128",))
+    two = ApiKey("00aabb12", "e" * 64, frozenset({"read"}), None, "", NOW, expires_at=soon)
+    await ledger.keys.add(one)
+    await ledger.keys.add(two)
+    await ledger.keys.expire("00aabb11", later)
+    await ledger.keys.expire("00aabb12", later)
+    await ledger.keys.note_use(["00aabb12", "unknown"], NOW)
+    assert await ledger.keys.all() == [
+        replace(one, expires_at=later),
+        replace(two, last_used_at=NOW),
+    ]
+    assert one.good_at(later)
+    assert two.good_at(NOW)
+    assert not two.good_at(soon)
+
+
+async def test_a_key_is_rotated_with_an_overlap(ledger: Ledger) -> None:
+    """The new one may do what the old one may, and lives as long; the audit says who did it."""
+    lives = timedelta(days=30)
+    _, old = make_key(
+        frozenset({"claim"}), frozenset({"intro"}), "site",
+        expires_at=datetime.now(UTC) + lives, networks=("10.0.0.0/8",),
+    )  # fmt: skip
+    await ledger.keys.add(old)
+    clear, new = await rotate_key(ledger, old.id, 3600, "cli", "yearly")
+    assert digest(clear.encode()) == new.digest
+    kept = {key.id: key for key in await ledger.keys.all()}
+    assert kept.keys() == {old.id, new.id}
+    for field in ("scopes", "meetings", "label", "networks"):
+        assert getattr(new, field) == getattr(old, field)
+    assert new.expires_at is not None
+    assert abs(new.expires_at - datetime.now(UTC) - lives) < timedelta(minutes=1)
+    ends = kept[old.id].expires_at
+    assert ends is not None
+    assert abs(ends - datetime.now(UTC) - timedelta(hours=1)) < timedelta(minutes=1)
+    [entry] = await ledger.audit.list()
+    assert (entry.actor, entry.action, entry.reason) == ("cli", "key-rotate", "yearly")
+    assert entry.detail["new_id"] == new.id
+    await ledger.keys.revoke(old.id, datetime.now(UTC))
+    for gone in (old.id, "unknown"):
+        with pytest.raises(UnknownKey):
+            await rotate_key(ledger, gone, 3600, "cli")
+
+
+async def test_ended_sessions_are_kept_for_as_long_as_their_cookies_live(ledger: Ledger) -> None:
+    """Ended again they have ended later; then they are let go of."""
+    hour = timedelta(hours=1)
+    await ledger.ended_sessions.add("session:1", NOW, NOW + hour)
+    await ledger.ended_sessions.add("key:a", NOW, NOW + hour)
+    await ledger.ended_sessions.add("key:a", NOW + hour / 2, NOW + 2 * hour)
+    assert await ledger.ended_sessions.all() == {"session:1": NOW, "key:a": NOW + hour / 2}
+    await ledger.ended_sessions.add("session:2", NOW + 1.5 * hour, NOW + 3 * hour)
+    assert set(await ledger.ended_sessions.all()) == {"key:a", "session:2"}
 
 
 async def test_the_audit_lists_the_latest_first(ledger: Ledger) -> None:

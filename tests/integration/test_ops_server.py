@@ -13,9 +13,12 @@ import httpx
 import pytest
 from fastapi import Request, Response
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from pool.api.app import Application
+from pool.api.doors import SIGN_INS
 from pool.api.ops.boards import Boards
+from pool.api.ops.endings import Endings
 from pool.api.ops.forms import Posted, form_of
 from pool.api.ops.notices import done
 from pool.api.ops.reader import Reader
@@ -31,6 +34,7 @@ from pool.meetings import Meeting
 from pool.registry import Registry
 from pool.settings import Settings
 from pool.store import Store
+from pool.store.records import Block
 from pool.up.redis_server import RedisServer
 from tests.any_redis import AnyRedis
 
@@ -51,6 +55,7 @@ class Browser:
     """Speaks to the application as a browser does, cookies and all."""
 
     def __init__(self, application: Application, ledger: Ledger, service: Service) -> None:
+        self.application = application
         self.ledger = ledger
         self.service = service
         self.http = httpx.AsyncClient(
@@ -166,7 +171,7 @@ async def test_a_session_ends_with_its_time_and_with_its_key(browser: Browser) -
     """Without anybody's doing."""
     now = [time.time()]
     keys = KeyRing(browser.ledger, ADMIN_KEY)
-    sessions = Sessions(keys, b"secret", clock=lambda: now[0])
+    sessions = Sessions(keys, b"secret", Endings(browser.ledger), clock=lambda: now[0])
     _, cookie = sessions.open(ADMIN_KEY)
     assert sessions.find(cookie).caller.key_id == "admin"
     now[0] += 13 * 3600
@@ -177,6 +182,132 @@ async def test_a_session_ends_with_its_time_and_with_its_key(browser: Browser) -
     await browser.ledger.keys.revoke(reader[3:11], datetime.now(UTC))
     await browser.service.keys.refresh()
     assert (await browser.http.get("/ops")).headers["location"] == "/ops/sign-in"
+
+
+async def test_signing_out_ends_the_session_and_not_just_its_cookie(browser: Browser) -> None:
+    """Whoever has copied the cookie is out, too; everywhere means each of the key's sessions."""
+    token = await browser.sign_in()
+    cookie = browser.http.cookies[COOKIE]
+    browser.http.cookies.clear()
+    await browser.sign_in()
+    other = browser.http.cookies[COOKIE]
+
+    async def shown(cookie: str) -> bool:
+        browser.http.cookies.clear()
+        answer = await browser.http.get("/ops", headers={"cookie": f"{COOKIE}={cookie}"})
+        return answer.status_code == 200
+
+    async def post(path: str, cookie: str, token: str) -> httpx.Response:
+        browser.http.cookies.clear()
+        return await browser.post(path, {"csrf": token}, cookie=f"{COOKIE}={cookie}")
+
+    assert (await post("/ops/sign-out", cookie, "wrong")).status_code == 403
+    assert await shown(cookie)
+    left = await post("/ops/sign-out", cookie, token)
+    assert (left.status_code, left.headers["location"]) == (303, "/ops/sign-in")
+    assert 'linkpool_ops=""' in left.headers["set-cookie"]
+    assert (await shown(cookie), await shown(other)) == (False, True)
+    await browser.sign_in()
+    third, token = browser.http.cookies[COOKIE], Browser.token((await browser.get("/ops")).text)
+    await post("/ops/sign-out-everywhere", third, token)
+    assert [await shown(each) for each in (cookie, other, third)] == [False] * 3
+
+
+async def test_a_session_ends_in_the_process_that_revokes_its_key_at_once(
+    browser: Browser,
+) -> None:
+    """Without waiting for the next look at the ledger."""
+    reader = await browser.new_key("admin")
+    await browser.sign_in(reader)
+    token = Browser.token((await browser.get("/ops/keys")).text)
+    await browser.post(f"/ops/keys/{reader[3:11]}/revoke", {"csrf": token, "reason": "left"})
+    assert (await browser.http.get("/ops")).headers["location"] == "/ops/sign-in"
+
+
+async def test_guesses_at_the_sign_in_are_throttled_by_address(browser: Browser) -> None:
+    """Counted, and refused before the key is looked at; other addresses sign in meanwhile."""
+    answers = [await browser.post("/ops/sign-in", {"key": f"guess {n}"}) for n in range(20)]
+    assert [answer.status_code for answer in answers] == [401] * SIGN_INS + [429] * (20 - SIGN_INS)
+    assert "too many failed attempts" in answers[-1].text
+    assert (await browser.post("/ops/sign-in", {"key": ADMIN_KEY})).status_code == 429
+    elsewhere = {"x-forwarded-for": "203.0.113.9"}
+    assert (await browser.post("/ops/sign-in", {"key": ADMIN_KEY}, **elsewhere)).status_code == 303
+    await browser.service.tally.flush()
+    failures = browser.service.parts.metrics.authentication_failures.labels("sign-in")
+    assert failures._value.get() >= SIGN_INS
+
+
+async def test_behind_a_proxy_with_tls_the_cookie_is_secure(browser: Browser) -> None:
+    """The proxy on this machine is believed; the session works over https alone."""
+    https = {"x-forwarded-proto": "https", "x-forwarded-for": "203.0.113.9"}
+    signed = await browser.post("/ops/sign-in", {"key": ADMIN_KEY}, **https)
+    cookie = signed.headers["set-cookie"]
+    assert cookie.startswith("__Host-linkpool_ops=")
+    assert "Secure" in cookie
+    browser.http.cookies.clear()
+    sent = {"cookie": cookie.partition(";")[0]}
+    assert (await browser.http.get("/ops", headers=sent | https)).status_code == 200
+    assert (await browser.http.get("/ops", headers=sent)).status_code == 303
+
+
+async def test_an_admin_of_some_meetings_leaves_workspaces_alone(browser: Browser) -> None:
+    """It moves no meeting to another, nor lifts a block that holds for others' meetings."""
+    some = await browser.new_key("admin", meetings=frozenset({"shown", "new"}))
+    every = await browser.new_key("admin")
+    blocks = browser.service.parts.store.blocks
+    block = Block("401", 1, 2)
+
+    async def call(method: str, path: str, key: str, body: object) -> httpx.Response:
+        headers = {"x-api-key": key}
+        return await browser.http.request(
+            method, f"/v1/meetings/{path}", headers=headers, json=body
+        )
+
+    for sid in ("shown", "new"):
+        moved = await call("PUT", sid, some, {"workspace": "other"})
+        assert (moved.status_code, moved.json()["type"]) == (403, "/problems/forbidden")
+    # The workspace it is in may be named; that none is configured here is another matter.
+    same = await call("PUT", "shown", some, {"workspace": "default", "min_fresh": 1})
+    assert same.json()["type"] == "/problems/unknown-workspace"
+    for action in ("resume", "top-up"):
+        await blocks.put_workspace("default", block)
+        await blocks.put("shown", block)
+        assert (await call("POST", f"shown/{action}", some, {})).is_success
+        assert await blocks.of_workspace("default") == block
+        assert await blocks.of("shown") is None
+        assert (await call("POST", f"shown/{action}", every, {})).is_success
+        assert await blocks.of_workspace("default") is None
+
+
+async def test_a_key_of_some_networks_is_refused_from_elsewhere(browser: Browser) -> None:
+    """On every way: a claim, another call, and the page."""
+    clear, record = make_key(frozenset({"admin"}), None, "", networks=("10.0.0.0/8",))
+    await browser.ledger.keys.add(record)
+    await browser.service.keys.refresh()
+    for address, statuses in (("10.1.2.3", {200, 201, 303, 503}), ("192.0.2.1", {403})):
+        headers = {"x-api-key": clear, "x-forwarded-for": address}
+        claimed = await browser.http.post(
+            "/v1/meetings/shown/claims", json={"customer_id": "c"}, headers=headers
+        )
+        listed = await browser.http.get("/v1/meetings", headers=headers)
+        signed = await browser.post("/ops/sign-in", {"key": clear}, **{"x-forwarded-for": address})
+        assert {claimed.status_code, listed.status_code, signed.status_code} <= statuses
+
+
+async def test_no_log_of_a_failed_page_holds_its_address(browser: Browser) -> None:
+    """Slugs stand in it."""
+    await browser.sign_in()
+    broken = views()
+
+    @broken.get("/ops/tests/{slug}")
+    async def fail(slug: str) -> Response:
+        raise RuntimeError
+
+    browser.application.framework.router.routes[:0] = broken.routes
+    with capture_logs() as lines:
+        assert (await browser.http.get("/ops/tests/one-off-c5530bc7c9ab")).status_code == 500
+    assert any(line.get("route") == "/ops/tests/{slug}" for line in lines)
+    assert "c5530bc7c9ab" not in repr(lines)
 
 
 async def test_a_key_of_some_meetings_sees_only_those(browser: Browser) -> None:

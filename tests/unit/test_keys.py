@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -22,12 +23,18 @@ class FakeLedger:
     def __init__(self, *kept: ApiKey) -> None:
         self.kept = list(kept)
         self.away = False
+        self.asked = 0
+        self.noted: list[list[str]] = []
         self.keys = self
 
     async def all(self) -> list[ApiKey]:
         if self.away:
             raise LedgerUnavailable("the ledger is away")
+        self.asked += 1
         return self.kept
+
+    async def note_use(self, key_ids: list[str], _at: datetime) -> None:
+        self.noted.append(key_ids)
 
 
 def key(*scopes: Scope, meetings: frozenset[str] | None = None) -> tuple[str, ApiKey]:
@@ -152,3 +159,67 @@ def test_a_key_limited_to_no_meetings_opens_none() -> None:
     caller = Caller("id", frozenset({"admin"}), frozenset())
     with pytest.raises(Forbidden):
         caller.check(READ, "intro")
+
+
+# -- hygiene --------------------------------------------------------------------------
+
+
+async def test_a_key_that_has_run_out_is_refused_also_while_the_ledger_is_away() -> None:
+    """Without a look at the clock on any claim: it is let go when keys are read."""
+    now = datetime.now(UTC)
+    clear, kept = make_key(frozenset({"claim"}), None, "", expires_at=now + timedelta(0, 0.05))
+    gone, past = make_key(frozenset({"claim"}), None, "", expires_at=now)
+    ledger = FakeLedger(kept, past)
+    keys = KeyRing(ledger, None)  # type: ignore[arg-type]
+    await keys.refresh()
+    assert keys.authenticate(clear.encode()).key_id == kept.id
+    with pytest.raises(Unauthorized):
+        keys.authenticate(gone.encode())
+    ledger.away = True
+    await asyncio.sleep(0.06)
+    with pytest.raises(LedgerUnavailable):
+        await keys.refresh()
+    with pytest.raises(Unauthorized):
+        keys.authenticate(clear.encode())
+    assert keys.caller(kept.id) is None
+    assert keys.digest(kept.id) == ""
+
+
+async def test_a_key_of_some_networks_is_good_from_there_alone() -> None:
+    """Others are good from anywhere."""
+    clear, kept = make_key(frozenset({"claim"}), None, "", networks=("10.0.0.0/8", "2001:db8::1"))
+    caller = (await ring(kept)).authenticate(clear.encode())
+    for inside in ("10.1.2.3", "2001:db8::1", "::ffff:10.0.0.1"):
+        caller.check_address(inside)
+    for outside in ("192.0.2.1", "2001:db8::2", ""):
+        with pytest.raises(Forbidden, match="address"):
+            caller.check_address(outside)
+    Caller("id", frozenset(), None).check_address("192.0.2.1")
+
+
+async def test_use_is_noted_rarely_and_never_by_a_claim() -> None:
+    """Once in a while per key, when keys are read; unused and wrong keys are not noted."""
+    (clear, kept), (_, unused) = key(CLAIM), key(CLAIM)
+    ledger = FakeLedger(kept, unused)
+    keys = KeyRing(ledger, None)  # type: ignore[arg-type]
+    await keys.refresh()
+    for _ in range(3):
+        for _ in range(100):
+            keys.authenticate(clear.encode())
+        with pytest.raises(Unauthorized):
+            keys.authenticate(b"lp_" + unused.id.encode() + b"_" + b"x" * 43)
+        assert len(ledger.noted) <= 1
+        await keys.refresh()
+    assert ledger.noted == [[kept.id]]
+
+
+async def test_a_stranger_costs_the_ledger_nothing() -> None:
+    """However many keys he makes up."""
+    ledger = FakeLedger(key(CLAIM)[1])
+    keys = KeyRing(ledger, None)  # type: ignore[arg-type]
+    await keys.refresh()
+    asked = ledger.asked
+    for _ in range(1_000):
+        with pytest.raises(Unauthorized):
+            keys.authenticate(key(CLAIM)[0].encode())
+    assert ledger.asked == asked

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 
 from fastapi import Request, Response
 
@@ -13,9 +14,10 @@ from pool.api.ops.notices import failed
 from pool.api.ops.rendering import render
 from pool.api.ops.routing import views
 from pool.api.ops.sessions import SignedIn
-from pool.errors import InvalidRequest
-from pool.keys import Scope, issue_key, revoke_key
+from pool.errors import InvalidRequest, UnknownKey
+from pool.keys import Scope, issue_key, revoke_key, rotate_key
 from pool.links import is_sid
+from pool.networks import networks_of
 
 router = views()
 
@@ -28,13 +30,14 @@ async def keys(request: Request, session: SignedIn, service: TheService) -> Resp
     """All keys, those that are good first."""
     session.caller.check_everywhere(Scope.ADMIN)
     found = await service.parts.ledger.keys.all()
+    now = datetime.now(UTC)
     return render(
         request,
         "keys.html",
         session,
         title="Keys",
-        live=[each for each in reversed(found) if each.revoked_at is None],
-        revoked=[each for each in reversed(found) if each.revoked_at is not None],
+        live=[each for each in reversed(found) if each.good_at(now)],
+        gone=[each for each in reversed(found) if not each.good_at(now)],
         from_environment=service.settings.admin_key is not None,
     )
 
@@ -50,10 +53,36 @@ async def create(request: Request, action: Posted, service: TheService) -> Respo
     try:
         scopes = _scopes(action.form)
         meetings = _meetings(action.form)
+        networks = _networks(action.form)
+        days = _number(action.form, "expires-in-days", "Runs out after", 36_500)
         label = action.form.text("label", label="Whose key", required=True, max_characters=100)
     except InvalidRequest as error:
         return failed(request, HERE, f"No key was made: {'; '.join(error.errors)}.")
-    key, kept = await issue_key(service.parts.ledger, scopes, meetings, label, action.caller.key_id)
+    key, kept = await issue_key(
+        service.parts.ledger,
+        scopes,
+        meetings,
+        label,
+        action.caller.key_id,
+        expires_at=datetime.now(UTC) + timedelta(days) if days else None,
+        networks=networks,
+    )
+    return render(request, "key_made.html", action.session, title="New key", key=key, kept=kept)
+
+
+@router.post(HERE + "/{key_id}/rotate")
+async def rotate(key_id: str, request: Request, action: Posted, service: TheService) -> Response:
+    """Makes a key in place of another, which goes on working for a while, and shows it."""
+    action.caller.check_everywhere(Scope.ADMIN)
+    try:
+        hours = _number(action.form, "overlap-hours", "Hours of overlap", 8_760) or 0
+        key, kept = await rotate_key(
+            service.parts.ledger, key_id, hours * 3600, action.caller.key_id, action.reason
+        )
+    except InvalidRequest as error:
+        return failed(request, HERE, f"No key was made: {'; '.join(error.errors)}.")
+    except UnknownKey as error:
+        return failed(request, HERE, f"No key was made: {error}.")
     return render(request, "key_made.html", action.session, title="New key", key=key, kept=kept)
 
 
@@ -64,6 +93,7 @@ async def revoke(key_id: str, request: Request, action: Posted, service: TheServ
 
     async def work() -> str:
         await revoke_key(service.parts.ledger, key_id, action.caller.key_id, action.reason)
+        await service.keys.refresh()  # here at once; other processes follow
         return f"Revoked {key_id}. It stops working within 5 seconds."
 
     return await outcome(request, HERE, work())
@@ -82,3 +112,21 @@ def _meetings(form: Form) -> frozenset[str] | None:
     if wrong := sorted(sid for sid in sids if not is_sid(sid)):
         raise InvalidRequest(f"{wrong[0]} is not a SID: 1 to 64 letters, digits, - and _")
     return sids or None
+
+
+def _networks(form: Form) -> tuple[str, ...] | None:
+    text = form.text("networks", label="Networks", max_characters=_MEETINGS_MAX_CHARACTERS)
+    try:
+        return tuple(str(each) for each in networks_of(text)) or None
+    except ValueError as error:
+        raise InvalidRequest(f"Networks: {error}") from None
+
+
+def _number(form: Form, name: str, label: str, most: int) -> int | None:
+    """A whole number from 0 to `most`, or None if nothing was written."""
+    text = form.text(name, label=label, max_characters=10)
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and int(text) <= most):
+        raise InvalidRequest(f"{label}: must be a whole number, at most {most}")
+    return int(text)

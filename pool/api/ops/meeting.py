@@ -152,7 +152,9 @@ async def resume(sid: Sid, request: Request, action: Posted, service: TheService
 
     async def work() -> str:
         reason = action.reason
-        found = await service.administration.resume(sid, reason, action.caller.key_id)
+        found = await service.administration.resume(
+            sid, reason, action.caller.key_id, limited=action.caller.limited
+        )
         service.registry.put(found)
         service.nudges.send(TOP_UP, workspace=found.workspace)
         return "Resumed. Claims are answered again, and a top-up was asked for."
@@ -167,7 +169,9 @@ async def top_up(sid: Sid, request: Request, action: Posted, service: TheService
 
     async def work() -> str:
         reason = action.reason
-        found = await service.administration.top_up(sid, reason, action.caller.key_id)
+        found = await service.administration.top_up(
+            sid, reason, action.caller.key_id, limited=action.caller.limited
+        )
         service.nudges.send(TOP_UP, workspace=found.workspace)
         return "Top-up asked for. A worker makes links now, as fast as the budget allows."
 
@@ -219,7 +223,7 @@ async def change(sid: Sid, request: Request, action: Posted, service: TheService
         if not changes:
             return "Nothing was changed: the settings are as they were."
         found, _ = await service.administration.put(
-            sid, changes, action.caller.key_id, reason=reason
+            sid, changes, action.caller.key_id, reason=reason, limited=action.caller.limited
         )
         service.registry.put(found)
         service.nudges.send(TOP_UP, workspace=found.workspace)

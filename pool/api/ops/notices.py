@@ -15,7 +15,7 @@ import msgspec
 from fastapi import Request, Response
 from fastapi.responses import RedirectResponse
 
-from pool.api.ops.sessions import PATH, keep_cookie, sessions_of
+from pool.api.ops.sessions import cookie_of, drop_cookie, keep_cookie, sessions_of
 
 _COOKIE = "linkpool_ops_notice"
 _KEPT_SECONDS = 60
@@ -42,7 +42,7 @@ def failed(request: Request, url: str, text: str) -> Response:
 
 def notice_of(request: Request) -> Notice | None:
     """The notice that the request carries, if it is one of ours."""
-    text, _, signature = request.cookies.get(_COOKIE, "").partition(".")
+    text, _, signature = cookie_of(request, _COOKIE).partition(".")
     expected = sessions_of(request).sign("notice", text)
     if not text or not hmac.compare_digest(signature.encode(), expected.encode()):
         return None
@@ -52,9 +52,9 @@ def notice_of(request: Request) -> Notice | None:
         return None
 
 
-def forget_notice(response: Response) -> None:
+def forget_notice(request: Request, response: Response) -> None:
     """Takes care that it is said once."""
-    response.delete_cookie(_COOKIE, path=PATH)
+    drop_cookie(request, response, _COOKIE)
 
 
 def _leading(request: Request, url: str, notice: Notice) -> Response:

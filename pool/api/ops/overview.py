@@ -11,7 +11,7 @@ from pool.api.ops.boards import Board
 from pool.api.ops.rendering import HEADERS, render
 from pool.api.ops.routing import views
 from pool.api.ops.selection import Selection
-from pool.api.ops.sessions import COOKIE, SignedIn, sessions_of
+from pool.api.ops.sessions import SignedIn, find_session
 from pool.api.ops.state import Ops
 from pool.errors import Unauthorized
 
@@ -50,12 +50,11 @@ async def _events(request: Request) -> AsyncIterator[bytes]:
     ops: Ops = request.app.state.ops
     selection = Selection.of(request.query_params)
     shown: Board | None = None
-    cookie = request.cookies.get(COOKIE, "")
     try:
-        sessions_of(request).find(cookie)  # before anything is read for this page
+        find_session(request)  # before anything is read for this page
         async for snapshot in ops.reader.follow():
             # And each time: a key that is revoked meanwhile sees no more.
-            session = sessions_of(request).find(cookie)
+            session = find_session(request)
             board = await ops.boards.board(snapshot, selection, session)
             yield b"data: " + board.message_after(shown) + b"\n\n"
             shown = board

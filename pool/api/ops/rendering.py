@@ -93,7 +93,7 @@ def render(
     )
     response = HTMLResponse(html, status, HEADERS)
     if notice is not None:
-        forget_notice(response)
+        forget_notice(request, response)
     return response
 
 

@@ -13,8 +13,9 @@ from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
 
 from pool.api import problems
+from pool.api.access_log import route_of
 from pool.api.ops.rendering import render
-from pool.api.ops.sessions import COOKIE, Session, sessions_of
+from pool.api.ops.sessions import Session, find_session
 from pool.errors import InvalidRequest, LinkpoolError, Unauthorized
 
 log = structlog.get_logger()
@@ -39,7 +40,7 @@ class PageRoute(APIRoute):
             except RequestValidationError:
                 return error_page(request, InvalidRequest("this address is not one of the page's"))
             except Exception:
-                log.exception("page failed", path=request.url.path)
+                log.exception("page failed", route=route_of(request.scope))
                 return render(
                     request,
                     "error.html",
@@ -92,6 +93,6 @@ def _advice(problem: problems.Problem) -> str:
 
 def _session_if_any(request: Request) -> Session | None:
     try:
-        return sessions_of(request).find(request.cookies.get(COOKIE, ""))
+        return find_session(request)
     except Unauthorized:
         return None

@@ -15,11 +15,13 @@ from pool.api.ops.sessions import (
     PATH,
     SESSION_SECONDS,
     SignedIn,
+    address_of,
     check_same_site,
+    drop_cookie,
     keep_cookie,
     sessions_of,
 )
-from pool.errors import LinkpoolError
+from pool.errors import Forbidden, LinkpoolError, Unauthorized
 
 router = views()
 
@@ -31,14 +33,18 @@ async def sign_in_form(request: Request, _service: TheService) -> Response:
 
 
 @router.post(SIGN_IN)
-async def sign_in(request: Request, _service: TheService) -> Response:
+async def sign_in(request: Request, service: TheService) -> Response:
     """Checks the key and sets the cookie."""
     form = await form_of(request)
     place = _ours(form.fields.get("next", ""))
+    address = address_of(request)
     try:
         check_same_site(request)
-        _, cookie = sessions_of(request).open(form.fields.get("key", ""))
+        service.doors.check("sign-in", address)
+        _, cookie = sessions_of(request).open(form.fields.get("key", ""), address)
     except LinkpoolError as error:
+        if isinstance(error, Unauthorized | Forbidden):
+            service.doors.failed("sign-in", address)
         status = problems.problem_of(error).status
         return _form(request, place, problem=str(error), status=status)
     response = RedirectResponse(place, 303)
@@ -48,10 +54,23 @@ async def sign_in(request: Request, _service: TheService) -> Response:
 
 @router.post("/ops/sign-out")
 async def sign_out(request: Request, session: SignedIn) -> Response:
-    """Drops the cookie."""
+    """Ends the session, so that its cookie opens nothing any more, and drops it."""
     check_csrf(request, session, await form_of(request))
+    await sessions_of(request).end(session)
+    return _signed_out(request)
+
+
+@router.post("/ops/sign-out-everywhere")
+async def sign_out_everywhere(request: Request, session: SignedIn) -> Response:
+    """Ends every session that was opened with this key, on whatever machine."""
+    check_csrf(request, session, await form_of(request))
+    await sessions_of(request).end_all(session)
+    return _signed_out(request)
+
+
+def _signed_out(request: Request) -> Response:
     response = RedirectResponse(SIGN_IN, 303)
-    response.delete_cookie(COOKIE, path=PATH)
+    drop_cookie(request, response, COOKIE)
     return response
 
 

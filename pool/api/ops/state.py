@@ -6,17 +6,20 @@ import asyncio
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from pool.addresses import secret_key
 from pool.api.ops.boards import Boards
+from pool.api.ops.endings import Endings
 from pool.api.ops.reader import Reader
 from pool.api.ops.sessions import Sessions
 from pool.api.ops.trends import Trends
-from pool.api.service import Service
+from pool.api.service import Service, repeat
+from pool.errors import LinkpoolError
 
+ENDINGS_SECONDS = 2.0
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -34,15 +37,21 @@ async def open_ops(service: Service) -> AsyncIterator[Ops]:
     """The page of this process; ends its streams as soon as the process is told to stop."""
     parts, settings = service.parts, service.settings
     reader = Reader(parts.store, parts.ledger, service.registry, settings)
+    endings = Endings(parts.ledger)
+    with suppress(LinkpoolError):
+        await endings.refresh()
     ops = Ops(
-        Sessions(service.keys, secret_key(settings)),
+        Sessions(service.keys, secret_key(settings), endings),
         reader,
         Boards(Trends(parts.store), settings.sweep_seconds),
     )
+    refreshing = asyncio.create_task(repeat("sessions", ENDINGS_SECONDS, endings.refresh))
     try:
         with _told_to_stop(reader.stop):
             yield ops
     finally:
+        refreshing.cancel()
+        await asyncio.gather(refreshing, return_exceptions=True)
         await reader.close()
 
 
