@@ -221,6 +221,8 @@ class TooLarge(RequestRefused):
 class Unauthorized(RequestRefused):
     """No API key, or one that is wrong or revoked."""
 
+    wait_seconds = 0.0  # before it is said, to one who tries often
+
 
 class Forbidden(RequestRefused):
     """The API key lacks the scope or the meeting."""

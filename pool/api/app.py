@@ -26,6 +26,7 @@ from pool.api.exposition import Exposition
 from pool.api.gate import Gate
 from pool.api.http import Answer
 from pool.api.ops.routes import router as ops_router
+from pool.api.ops.sessions import signed_in
 from pool.api.ops.state import open_ops
 from pool.api.service import Service, open_service
 from pool.errors import InvalidRequest, LinkpoolError
@@ -80,7 +81,7 @@ class Application:
             open_ops(service) as ops,
         ):
             edge = self._edge
-            edge.gate = Gate(service)
+            edge.gate = Gate(service, lambda scope: signed_in(ops.sessions, Request(scope)))
             lane = self._lane(edge, service)
             framework.state.service = service
             framework.state.lane = lane
@@ -105,6 +106,8 @@ def _framework(lifespan: Any) -> FastAPI:
         redirect_slashes=False,
         # Their pages load scripts from elsewhere; routes_docs has one that does not.
         docs_url=None,
+        # Its own route would write the document anew for each who asks.
+        openapi_url=None,
         redoc_url=None,
     )
     for module in (

@@ -147,6 +147,8 @@ class ClaimLane:
         except Disconnected:
             raise
         except Exception as error:  # noqa: BLE001 - `refusal` has an answer for each
+            if wait := self.wait_seconds(error):
+                await asyncio.sleep(wait)
             answer = self.refusal(sid, error)
         self.observe(time.perf_counter() - started)
         return answer
@@ -164,8 +166,10 @@ class ClaimLane:
         """
         try:
             caller = self._keys.authenticate(api_key(headers))
-        except Unauthorized:
-            self._doors.failed("api", self._doors.proxies.address(headers, address))
+        except Unauthorized as error:
+            stranger = self._doors.proxies.address(headers, address)
+            self._doors.failed("api", stranger)
+            error.wait_seconds = self._doors.turn(stranger)
             raise
         if caller.networks is not None:
             caller.check_address(self._doors.proxies.address(headers, address))
@@ -201,6 +205,11 @@ class ClaimLane:
             )
         body = claim_answer(receipt, admitted.request.customer_id, workspace)
         return (200 if receipt.reused else 201), _HEADERS, body
+
+    @staticmethod
+    def wait_seconds(error: BaseException) -> float:
+        """After how long a refusal is answered: at once, except to strangers who ask often."""
+        return error.wait_seconds if isinstance(error, Unauthorized) else 0.0
 
     def refusal(self, sid: str, error: BaseException) -> Answer:
         """What is answered when a claim cannot be served."""

@@ -12,6 +12,7 @@ from typing import Literal
 
 import structlog
 
+from pool.api.pace import Pace
 from pool.errors import RateLimited
 from pool.limits import MinuteLimit, network_of
 from pool.networks import TrustedProxies
@@ -49,6 +50,7 @@ class Doors:
                 (MinuteLimit(SIGN_INS_IN_ALL, clock), False),
             ],
         }
+        self._pace = Pace(clock)
         self._window_ends = 0.0
         self._failures: dict[tuple[Door, str], int] = {}
 
@@ -70,6 +72,20 @@ class Doors:
             limit.count(who if by_address else _EVERYBODY)
         self._counted(door)
         self._note(door, address, who)
+
+    def turn(self, address: str) -> float:
+        """Return the seconds that a stranger at this address has to wait for its turn.
+
+        None on this machine: what is called a stranger there is a probe, or a proxy that
+        does not say for whom it speaks.
+        """
+        if self.proxies.trusts(address):
+            return 0.0
+        return self._pace.turn(network_of(address))
+
+    def proved(self, address: str) -> None:
+        """Give a turn back to one who has proved something in the end."""
+        self._pace.give_back(network_of(address))
 
     def _note(self, door: Door, address: str, who: str) -> None:
         """Log the first failure of an address in a minute, the tenth, the hundredth…

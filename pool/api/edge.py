@@ -87,7 +87,7 @@ class Edge:
         limit = WEBHOOK_BODY_BYTES if path.startswith("/v1/webhooks/") else CLAIM_BODY_BYTES
         try:
             if self.gate is not None:
-                self.gate.check(scope)
+                await self.gate.check(scope)
             body = await read_body(scope, receive, limit)
         except Disconnected:
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
 from collections.abc import Iterable
@@ -15,6 +16,7 @@ from pool.api.service import Service
 from pool.errors import LedgerError, StoreError
 from pool.status import MeetingStatus, statuses
 
+KEPT_SECONDS = 0.5  # anybody may ask, unless there is a metrics key
 _COUNTS_SECONDS = 10.0  # the ledger's counts are read no more often than this
 
 
@@ -23,12 +25,25 @@ class Exposition:
 
     def __init__(self, service: Service) -> None:
         self._service = service
+        self._making = asyncio.Lock()
+        self._made_at = -KEPT_SECONDS
+        self._text = b""
         self._counted_at = -_COUNTS_SECONDS
         self._unmatched: int | None = None
         self._with_counts: list[MeetingStatus] = []
 
     async def render(self) -> bytes:
-        """The text. What cannot be asked at the moment is left out, not guessed."""
+        """The text, made anew at most twice a second, however many ask for it.
+
+        What cannot be asked at the moment is left out, not guessed.
+        """
+        async with self._making:
+            if time.monotonic() - self._made_at >= KEPT_SECONDS:
+                self._text = await self._render()
+                self._made_at = time.monotonic()
+            return self._text
+
+    async def _render(self) -> bytes:
         registry = CollectorRegistry()
         registry.register(_Ready([*self._counted(), *await self._gauges()]))
         return generate_latest(registry)

@@ -226,7 +226,10 @@ class ClaimInFlight:
             admitted.read(body)
             self._lane.join(admitted, self)
         except Exception as error:  # noqa: BLE001 - the lane has an answer for each
-            self.set_exception(error)
+            if wait := self._lane.wait_seconds(error):
+                self._protocol.loop.call_later(wait, self.set_exception, error)
+            else:
+                self.set_exception(error)
 
     def done(self) -> bool:
         """Whether nobody waits for the answer any more."""

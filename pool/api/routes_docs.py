@@ -1,12 +1,16 @@
-"""/docs: the OpenAPI document as a page that needs no script and no other host."""
+"""/openapi.json, and /docs: the same as a page that needs no script and no other host.
+
+Both are made once, off the event loop: anybody may ask for them.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from html import escape
 from typing import Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import HTMLResponse
 
 from pool.api.pages import page
@@ -16,10 +20,35 @@ router = APIRouter(include_in_schema=False)
 _REF = "#/components/schemas/"
 
 
+@router.get("/openapi.json")
+async def openapi(request: Request) -> Response:
+    """The document that describes every call."""
+    text, _ = await _made(request)
+    return Response(text, media_type="application/json")
+
+
 @router.get("/docs")
 async def docs(request: Request) -> HTMLResponse:
     """Every call, its parameters, bodies and answers."""
-    document = request.app.openapi()
+    return (await _made(request))[1]
+
+
+async def _made(request: Request) -> tuple[bytes, HTMLResponse]:
+    """The document's text and page; the first who asks has them made, others wait for it."""
+    state = request.app.state
+    making: asyncio.Future[tuple[bytes, HTMLResponse]] | None = getattr(state, "document", None)
+    if making is None:
+        making = asyncio.ensure_future(asyncio.to_thread(_make, request.app))
+        state.document = making
+    return await asyncio.shield(making)
+
+
+def _make(app: FastAPI) -> tuple[bytes, HTMLResponse]:
+    document = app.openapi()
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode(), _page(document)
+
+
+def _page(document: dict[str, Any]) -> HTMLResponse:
     calls = "".join(
         _call(method, path, operation)
         for path, operations in document["paths"].items()

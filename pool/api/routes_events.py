@@ -62,6 +62,7 @@ async def receive(
     except BadSignature:
         service.doors.failed("webhook", request.client.host if request.client else "")
         raise
+    service.doors.proved(request.client.host if request.client else "")
     service.nudges.send(SETTLE)
     return ReceivedAnswer(event_id=event_id)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from pool.api.pace import AT_ONCE, PER_SECOND
 from pool.meetings import Meeting
 from tests.trials.harness.stage import Stage
 from tests.trials.harness.wire import Reply, exchange, request
@@ -78,3 +81,20 @@ def test_whoever_is_no_trusted_proxy_is_not_believed(stage: Stage) -> None:
     """A header from any other address is nothing: the connection's own address counts."""
     assert taken(stage, 1, "spoofed", b"198.51.100.%d") == ALLOWED
     assert claim(stage, 1, "plain").status == 429
+
+
+def test_strangers_wait_for_their_turn_and_hold_up_nobody(stage: Stage) -> None:
+    """One address that tries keys gets on slowly; who has a key is served meanwhile."""
+    wrong = request(
+        b"POST", b"/v1/meetings/limited/claims", (b"X-API-Key", b"lp_00000000_" + b"x" * 43),
+        body=b'{"customer_id": "stranger"}',
+    )  # fmt: skip
+    started = time.monotonic()
+    with ThreadPoolExecutor(8) as strangers:
+        tries = [strangers.submit(exchange, stage.server_ports[1], wrong) for _ in range(64)]
+        assert claim(stage, 1, "spoofed-0").status == 200
+        served = time.monotonic() - started
+        assert {each.result().status for each in tries} == {401}
+    took = time.monotonic() - started
+    assert took >= (64 - AT_ONCE - 1) / PER_SECOND
+    assert served < took

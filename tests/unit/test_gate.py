@@ -34,6 +34,16 @@ class CountingKeys:
         return self.kept
 
 
+class Hall(Doors):
+    """Doors at which nobody really waits; notes for whom it would have been how long."""
+
+    waits: list[float]
+
+    def turn(self, address: str) -> float:
+        self.waits.append(super().turn(address))
+        return 0.0
+
+
 class House:
     """An edge with a gate, and nothing behind it but a note of what came through."""
 
@@ -45,16 +55,18 @@ class House:
         self.events: Counter[tuple[str, ...]] = Counter()
         self.through: list[str] = []
         self.read = 0
+        self.doors = Hall(self.proxies, lambda door: self.counts.update([door]))
+        self.doors.waits = []
         service: Any = SimpleNamespace(
             keys=self.keys,
-            doors=Doors(self.proxies, lambda door: self.counts.update([door])),
+            doors=self.doors,
             parts=SimpleNamespace(
                 providers={"default": SimpleNamespace(can_verify=True)},
                 metrics=SimpleNamespace(webhooks=self),
             ),
         )
         self.edge = Edge(self.inside, self.proxies)
-        self.edge.gate = Gate(service)
+        self.edge.gate = Gate(service, lambda scope: scope["query_string"] == b"signed-in")
 
     def labels(self, *labels: str) -> Any:
         return SimpleNamespace(inc=lambda: self.events.update([labels]))
@@ -67,7 +79,7 @@ class House:
 
     async def ask(
         self, path: str, *headers: tuple[bytes, bytes], method: str = "POST",
-        peer: str = "203.0.113.7",
+        peer: str = "203.0.113.7", query: bytes = b"",
     ) -> tuple[int, str]:  # fmt: skip
         """The status and the problem; notes whether the body was read."""
         sent: list[Message] = []
@@ -81,7 +93,7 @@ class House:
 
         scope = {
             "type": "http", "method": method, "path": path, "headers": list(headers),
-            "client": (peer, 1), "scheme": "http", "query_string": b"",
+            "client": (peer, 1), "scheme": "http", "query_string": query,
         }  # fmt: skip
         await self.edge(scope, receive, send)
         body = sent[1]["body"]
@@ -154,3 +166,24 @@ async def test_an_address_of_many_wrong_signatures_is_not_read_any_more() -> Non
     for visitor, status in ((b"192.0.2.1", 429), (b"192.0.2.2", 204)):
         headers = form, (b"x-forwarded-for", visitor)
         assert (await house.ask("/v1/webhooks/default", *headers, peer="127.0.0.1"))[0] == status
+
+
+async def test_whoever_proves_nothing_waits_for_a_turn_and_nobody_else_does() -> None:
+    """Neither keys nor sessions, nor what runs on this machine."""
+    clear, kept = make_key(frozenset({"claim"}), None, "")
+    house = House(kept)
+    await house.keys.refresh()
+    for _ in range(100):
+        await house.ask("/v1/events", (b"x-api-key", clear.encode()))
+        await house.ask("/ops", query=b"signed-in")
+    assert house.doors.waits == []
+    for _ in range(100):
+        await house.ask("/metrics", peer="127.0.0.1")
+    assert max(house.doors.waits) == 0.0
+    for path in ("/v1/events", "/ops", "/docs", "/nowhere", "/v1/webhooks/default"):
+        before = len(house.doors.waits)
+        for _ in range(100):
+            await house.ask(path, peer=f"192.0.2.{len(path)}")
+        waits = house.doors.waits[before:]
+        assert (len(waits), waits[0]) == (100, 0.0)
+        assert waits[-1] > 1.0

@@ -128,6 +128,15 @@ def find_session(request: Request) -> Session:
     return sessions_of(request).find(cookie_of(request, COOKIE), address_of(request))
 
 
+def signed_in(sessions: Sessions, request: Request) -> bool:
+    """Whether the request carries the cookie of a session."""
+    cookie = cookie_of(request, COOKIE)
+    try:
+        return bool(cookie) and bool(sessions.find(cookie, address_of(request)))
+    except Unauthorized:
+        return False
+
+
 async def session_of(request: Request, _service: TheService) -> Session:
     """Who asks. Raises Unauthorized."""
     return find_session(request)

@@ -1,0 +1,94 @@
+"""A site with a key claims at a steady rate while strangers without one do their worst.
+
+The strangers' own process is nice: they would have a machine of their own. The limits by
+address hold for all of them together, as this machine is no trusted proxy here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from bench.contestants.linkpool import Linkpool
+from bench.loads.arrivals import Arrived, arrivals
+from bench.loads.wrk import BadLoad
+from bench.measures.base import Bench
+from bench.processes import PYTHON
+from bench.rows import Goal, Row, ratio
+from bench.stage import Stage
+
+CONNECTIONS = 64
+WEBHOOK_SECRET = "of the benchmark"  # noqa: S105 - nobody signs with it
+RATE = 400.0  # claims per second: a busy site, far below the peak
+SECONDS, QUICK_SECONDS = 30.0, 3.0
+_BEFORE_SECONDS = 1.0  # in which the strangers are there already
+
+
+def measure(bench: Bench) -> list[Row]:
+    """p99 of the claims in calm and under attack, in turn, and their ratio."""
+    seconds = QUICK_SECONDS if bench.options.quick else SECONDS
+    calm: list[Arrived] = []
+    attacked: list[Arrived] = []
+    with Stage(TRUSTED_PROXIES="192.0.2.1", NEETOCAL_WEBHOOK_SECRET=WEBHOOK_SECRET) as stage:
+        ours = Linkpool(stage, 1, bench.options.sizes.links_per_second)
+        try:
+            ours.start()
+            for run in range(bench.options.runs):
+                ours.refill(0)  # a second's worth at the peak is plenty here
+                calm.append(arrivals(ours.request, rate=RATE, seconds=seconds))
+                with _strangers(ours.port, ours.sid, seconds + 2 * _BEFORE_SECONDS) as told:
+                    attacked.append(arrivals(ours.request, rate=RATE, seconds=seconds))
+                bench.say(
+                    f"run {run + 1}: p99 {calm[-1].p99_ms:.2f} ms, attacked "
+                    f"{attacked[-1].p99_ms:.2f} ms; {_summary(told)}"
+                )
+        finally:
+            ours.stop()
+    bad = sum(each.bad + each.unanswered for each in attacked)
+    return [
+        ratio(
+            "ratio.p99.attacked.calm",
+            f"p99 of claims while {CONNECTIONS} strangers do their worst, against calm",
+            [each.p99_ms for each in attacked],
+            [each.p99_ms for each in calm],
+            Goal(at_most=3.0),
+            note=f"{bad} claims were not served" if bad else "",
+        ),
+        Row("p99.calm", "calm: p99", "ms", tuple(each.p99_ms for each in calm)),
+        Row("p99.attacked", "attacked: p99", "ms", tuple(each.p99_ms for each in attacked)),
+        Row("p50.calm", "calm: p50", "ms", tuple(each.p50_ms for each in calm)),
+        Row("p50.attacked", "attacked: p50", "ms", tuple(each.p50_ms for each in attacked)),
+    ]
+
+
+@contextmanager
+def _strangers(port: int, sid: str, seconds: float) -> Iterator[dict[str, Counter[str]]]:
+    """Let them loose for so long; what they were told is there at the end."""
+    command = [PYTHON, "-m", "bench.loads.hostile", "--port", str(port), "--meeting", sid]
+    command += ["--seconds", str(seconds), "--connections", str(CONNECTIONS)]
+    told: dict[str, Counter[str]] = {}
+    process = subprocess.Popen(  # noqa: S603 - our own program
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=lambda: os.nice(19)
+    )
+    try:
+        time.sleep(_BEFORE_SECONDS)
+        yield told
+        said, complained = process.communicate(timeout=seconds + 60)
+    finally:
+        process.kill()
+        process.wait()
+    if process.returncode:
+        raise BadLoad(f"the strangers failed: {complained.decode()[-500:]}")
+    told.update({name: Counter(counts) for name, counts in json.loads(said).items()})
+
+
+def _summary(told: dict[str, Counter[str]]) -> str:
+    return "; ".join(
+        f"{name}: {', '.join(f'{status} x {count:,}' for status, count in sorted(counts.items()))}"
+        for name, counts in told.items()
+    )
