@@ -140,7 +140,7 @@ class Knobs:
     fail_reads: bool = _knob(False, "whether fail_status is for the GET calls, too")
 
     booking_names_meeting_sid: bool = _knob(
-        True,
+        False,
         "whether a booking's `meeting` holds its sid beside its name; the real one has "
         "meeting_id only, the id that GET /meetings tells",
     )

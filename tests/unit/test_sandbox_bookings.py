@@ -252,8 +252,7 @@ async def test_an_event_emitted_again_shows_the_booking_as_it_is(stage: Stage) -
 
 
 async def test_a_booking_names_its_meeting_by_id(stage: Stage) -> None:
-    """meeting_id is the id that GET /meetings shows for the SID; the SID itself is a knob."""
-    stage.sandbox.set_knobs({"booking_names_meeting_sid": False})
+    """meeting_id is the id that GET /meetings shows for the SID; the SID is nowhere in it."""
     await stage.book(slug=await stage.slug())
     answer = await stage.client.get(f"{API}/bookings")
     assert '"demo"' not in answer.text
