@@ -154,6 +154,26 @@ async def test_a_booking_after_the_erasing_settles_and_is_not_kept(stage: Stage)
     assert (await stage.claim(sid, who)) != slug
 
 
+async def test_a_late_cancellation_settles_though_no_event_of_the_booking_is_left(
+    stage: Stage,
+) -> None:
+    """It names neither link nor e-mail; the events that did are long out of the inbox."""
+    who, sid = Customer(1), "intro"
+    await stage.open(sid, ["one-off-1"])
+    slug = await stage.claim(sid, who)
+    await stage.receive(
+        event("booking_created", "bk-1", who, email=who.email, client_booking_url=url_of(slug))
+    )
+    await stage.settle()
+    soon = datetime.now(UTC) + timedelta(seconds=1)
+    assert (await stage.ledger.retention.prune(events_before=soon, bodies_before=soon)).events == 1
+    await stage.erasure.forget(sid, who.id)
+    await stage.receive(event("booking_cancelled", "bk-1", who))
+    await stage.settle()
+    assert (await stage.link(slug)).state is State.CANCELLED
+    assert await stage.found({*who.traces(), b"bk-1"}) == {}
+
+
 async def test_no_form_of_the_e_mail_is_kept_but_its_mark(stage: Stage) -> None:
     """Neither as it was given nor as it is compared, in any column of the link."""
     who, sid = Customer(1), "intro"
