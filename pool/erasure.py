@@ -178,26 +178,30 @@ class Erasure:
     async def known_as(
         self, workspace: str, bookings: Sequence[BookingEvent]
     ) -> list[BookingEvent]:
-        """Return what the provider's list says of bookings, under their pseudonyms if they have
-        any."""
-        marks = {
-            each.booking_sid: self._marks.of_booking(workspace, each.booking_sid)
-            for each in bookings
-            if each.booking_sid is not None
-        }
-        erased = await self._ledger.erased.among(list(marks.values()))
-        return [
-            each
-            if each.booking_sid is None or marks[each.booking_sid] not in erased
-            else replace(
-                each,
-                booking_sid=self._marks.pseudonym(workspace, each.booking_sid),
-                email=None,
-                time_zone=None,
-                manage_url=None,
-            )
+        """Return what the provider's list says of bookings, those of the erased by pseudonyms."""
+        named = [
+            {sid for sid in (each.booking_sid, each.parent_sid) if sid is not None}
             for each in bookings
         ]
+        marks = {sid: self._marks.of_booking(workspace, sid) for sid in set().union(*named)}
+        erased = await self._ledger.erased.among(list(marks.values()))
+        return [
+            self._renamed(workspace, each) if any(marks[sid] in erased for sid in sids) else each
+            for each, sids in zip(bookings, named, strict=True)
+        ]
+
+    def _renamed(self, workspace: str, booking: BookingEvent) -> BookingEvent:
+        def rename(sid: str | None) -> str | None:
+            return None if sid is None else self._marks.pseudonym(workspace, sid)
+
+        return replace(
+            booking,
+            booking_sid=rename(booking.booking_sid),
+            parent_sid=rename(booking.parent_sid),
+            email=None,
+            time_zone=None,
+            manage_url=None,
+        )
 
     async def _erase_event(self, event: InboxEvent) -> str | None:
         """Redact an event if it tells of somebody erased.
@@ -229,38 +233,42 @@ class Erasure:
         links = await self._named(parsed)
         slugs = tuple(link.slug for link in links)
         theirs, by_email = next(iter(matched), None), False
-        booking, e_mail = self._own_marks(event, parsed)
+        bookings, e_mail = self._own_marks(event, parsed)
         if theirs is None and slug is None:
             named = await self._ledger.erased.slugs_among(slugs)
-            if booking in hits:
-                theirs = min(hits[booking])
+            if booked := next((mark for mark in bookings if mark in hits), None):
+                theirs = min(hits[booked])
             elif named == set(slugs) and len(named) == 1:
                 theirs = slugs[0]
             elif e_mail in hits and not any(link.customer_id for link in links):
                 by_email = not await self._held([told[e_mail]])
                 theirs = min(hits[e_mail]) if by_email else None
         if theirs is not None:
-            marks = {mark for mark in (booking, e_mail) if mark}
-            return _Verdict(slugs, theirs, frozenset(marks), by_email)
+            marks = frozenset((*bookings, e_mail)) - {""}
+            return _Verdict(slugs, theirs, marks, by_email)
         mentioned = {told[mark] for mark in hits} - set(slugs)
         if mentioned <= await self._held(mentioned):
             return None
         return _Verdict(slugs, None, frozenset())
 
     def _own(self, event: InboxEvent) -> set[str]:
-        return {mark for mark in self._own_marks(event, self._parse(event)) if mark}
+        bookings, e_mail = self._own_marks(event, self._parse(event))
+        return {*bookings, e_mail} - {""}
 
     def _own_marks(
         self, event: NewEvent | InboxEvent, parsed: BookingEvent | None
-    ) -> tuple[str, str]:
-        """The marks of the event's booking and of its e-mail; empty where there is none."""
-        sid = (parsed.booking_sid if parsed else None) or event.booking_sid
+    ) -> tuple[list[str], str]:
+        """The marks of the event's booking and of the one that it belongs to, as far as they bear
+        the provider's names, and of its e-mail, empty if there is none."""
+        own = (parsed.booking_sid, parsed.parent_sid) if parsed else (None, None)
+        sids = (own[0] or event.booking_sid, own[1] or event.parent_sid)
+        bookings = [
+            self._marks.of_booking(event.workspace, sid)
+            for sid in sids
+            if sid is not None and not sid.startswith(PSEUDONYM)
+        ]
         email = parsed.email if parsed else None
-        known = sid is not None and not sid.startswith(PSEUDONYM)
-        return (
-            self._marks.of_booking(event.workspace, sid) if sid and known else "",
-            self._marks.of_email(email) if email else "",
-        )
+        return bookings, self._marks.of_email(email) if email else ""
 
     async def _named(self, parsed: BookingEvent | None) -> list[Link]:
         """The links of ours that an event names, in its order."""
@@ -281,8 +289,8 @@ class Erasure:
 
         told = await asyncio.to_thread(work) if len(event.body) > _LARGE_BYTES else work()
         parsed = self._parse(event)
-        booking, e_mail = self._own_marks(event, parsed)
-        own = {booking: "", e_mail: (parsed.email or "") if parsed else ""}
+        bookings, e_mail = self._own_marks(event, parsed)
+        own = dict.fromkeys(bookings, "") | {e_mail: (parsed.email or "") if parsed else ""}
         return {mark: text for mark, text in (own | told).items() if mark}
 
     def _parse(self, event: NewEvent | InboxEvent) -> BookingEvent | None:

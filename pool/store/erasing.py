@@ -25,15 +25,21 @@ class Erasing:
     async def rewrite_file(self) -> bool:
         """Ask Redis to write its append-only file anew, without what was trimmed or dropped.
 
-        Return False where it keeps none, or lets nobody ask.
+        Return False where it keeps none, or lets nobody ask. Raises StoreUnavailable while it
+        writes one already, which may have begun too early.
         """
         try:
             with store_errors():
-                if not int((await self._redis.info("persistence")).get("aof_enabled", 0)):
+                state = await self._redis.info("persistence")
+                if not int(state.get("aof_enabled", 0)):
                     return False
-                await self._redis.bgrewriteaof()
+                busy = state.get("aof_rewrite_in_progress") or state.get("aof_rewrite_scheduled")
+                if not busy:
+                    await self._redis.bgrewriteaof()
         except StoreUnavailable as error:
             if error.connection_lost:
                 raise
             return False
+        if busy:
+            raise StoreUnavailable("Redis is writing its append-only file anew already")
         return True

@@ -137,15 +137,21 @@ class Stage:
 
     async def _append_only_file(self) -> dict[str, bytes]:
         """Once it was rewritten, as the workers ask for once a day."""
-        await self.store.erasing.rewrite_file()
-        while True:
-            info = await self.redis.bare.info("persistence")
-            if not (info["aof_rewrite_in_progress"] or info["aof_rewrite_scheduled"]):
-                break
-            await asyncio.sleep(0.01)
+        await written(self.redis)
+        assert await self.store.erasing.rewrite_file()
+        await written(self.redis)
         files = [file for file in self.server.directory.rglob("appendonly*") if file.is_file()]
         assert files
         return {f"aof {file.name}": file.read_bytes() for file in files}
+
+
+async def written(redis: AnyRedis) -> None:
+    """Returns once Redis writes no append-only file anew."""
+    while True:
+        info = await redis.bare.info("persistence")
+        if not (info["aof_rewrite_in_progress"] or info["aof_rewrite_scheduled"]):
+            return
+        await asyncio.sleep(0.01)
 
 
 async def _tables(database_url: str) -> dict[str, bytes]:

@@ -16,6 +16,8 @@ from pool.links import Link, State
 from pool.meetings import Meeting
 from pool.settings import Settings
 from pool.up.redis_server import RedisServer
+from tests.any_redis import AnyRedis
+from tests.integration.erasure_stage import written
 from worker.erase import erase, rewrite_redis_file
 
 SID = "intro"
@@ -80,14 +82,18 @@ async def test_one_step_that_fails_holds_up_no_other(
     assert await parts.ledger.erased.unfinished() == []
 
 
-async def test_redis_writes_its_file_anew_once_a_day_and_only_after_erasing(parts: Parts) -> None:
+async def test_redis_writes_its_file_anew_once_a_day_and_only_after_erasing(
+    parts: Parts, real_redis: AnyRedis
+) -> None:
     """It costs a fork, so it is asked for no more often than the promise needs."""
+    await written(real_redis)
     assert await rewrite_redis_file(parts) is False
     await forget(parts, "order-4711-a", "one-off-1")
     assert await rewrite_redis_file(parts) is True
     assert await rewrite_redis_file(parts) is False
     await forget(parts, "order-4711-b", "one-off-2")
     assert await rewrite_redis_file(parts) is False, "the day is not over"
+    await written(real_redis)
     yesterday = datetime.now(UTC) - timedelta(days=1, seconds=1)
     await parts.ledger.facts.put("redis-file-rewritten", yesterday.isoformat())
     assert await rewrite_redis_file(parts) is True

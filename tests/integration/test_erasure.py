@@ -62,6 +62,8 @@ def events_of(number: int, who: Customer, slug: str, others: str) -> list[dict[s
               guests=[{"email": who.email, "name": who.name}]),
         event("booking_created", f"{sid}-2", who, email=who.email,
               client_booking_url=url_of(slug), text=others),
+        # One of a series that began with their booking, and tells of nothing else of theirs.
+        event("booking_cancelled", f"{sid}-s", who, parent_booking_id=sid),
         # The same person with another address, and a word that only the link ties to them.
         event("booking_rescheduled", sid, who, email=f"other-{number}@private.example",
               form_responses=[{"field_code": "ref", "value": slug},
@@ -172,6 +174,30 @@ async def test_a_late_cancellation_settles_though_no_event_of_the_booking_is_lef
     await stage.settle()
     assert (await stage.link(slug)).state is State.CANCELLED
     assert await stage.found({*who.traces(), b"bk-1"}) == {}
+
+
+async def test_a_booking_of_an_erased_customer_tells_nothing_of_them(stage: Stage) -> None:
+    """Neither SID, nor the customer's own page, nor a hash of the e-mail; whenever it came."""
+    who, sid = Customer(1), "intro"
+    await stage.open(sid, ["one-off-1", "one-off-2"])
+    slug = await stage.claim(sid, who)
+    page = f"https://acme.neetocal.com/manage/bk-1?one_off_link={slug}&token=9f3e"
+    told = {"email": who.email, "client_booking_url": page, "parent_booking_id": "bk-0"}
+    await stage.receive(event("booking_created", "bk-1", who, **told))
+    await stage.settle()
+    await stage.erasure.forget(sid, who.id)
+    late = event("booking_rescheduled", "bk-1", who, **told, updated_at="2026-11-23T06:00:00Z")
+    await stage.receive(late)
+    await stage.receive(event("booking_created", "bk-2", who, parent_booking_id="bk-0"))
+    await stage.settle()
+    await stage.ledger.erased.clean_file()
+    for booking in await stage.ledger.bookings.of_link(slug):
+        assert booking.sid.startswith(PSEUDONYM)
+        assert (booking.email_key, booking.manage_url, booking.time_zone) == (None, None, None)
+    hashed = stage.store.names.email_name(who.email).encode()
+    hidden = {b"bk-0", b"bk-1", b"bk-2", b"9f3e", hashed}
+    assert await stage.found({*who.traces(), *hidden}) == {}
+    assert (await stage.link(slug)).state is State.CONSUMED
 
 
 async def test_no_form_of_the_e_mail_is_kept_but_its_mark(stage: Stage) -> None:
