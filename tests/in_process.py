@@ -13,18 +13,17 @@ from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
-from pool.api.service import redo_seconds
 from pool.compose import Parts, compose
 from pool.direct import DirectLadder
 from pool.ledger import Ledger
 from pool.links import Link, State
 from pool.meetings import Meeting
 from pool.recorder import from_ms
-from pool.redo import RedoBuffer
 from pool.settings import Settings, Workspace
 from pool.store import Store, keys
 from pool.store.records import Level, payload
 from tests.any_redis import AnyRedis
+from tests.integration.ledger_samples import report
 from tests.scripted_provider import ScriptedProvider
 from worker.top_up import top_up
 
@@ -93,6 +92,10 @@ class InProcess:
             slugs.append(claim.slug if claim else "")
         return slugs
 
+    async def book(self, slug: str, state: str = "confirmed", sid: str = "b-1") -> None:
+        """The ledger hears of a booking; a later state of it is told later."""
+        await self.ledger.bookings.settle(report(slug, state, sid=sid))
+
     async def level(self, sid: str) -> Level:
         [level] = await self.store.look([sid])
         return level
@@ -126,9 +129,6 @@ class InProcess:
         return DirectLadder(
             self.store, self.ledger, self.parts.makers, timeout_seconds=timeout_seconds
         )
-
-    def redo_buffer(self) -> RedoBuffer:
-        return RedoBuffer(seconds=redo_seconds(self.parts.settings))
 
     def _sample(self, name: str, **labels: str) -> float:
         for family in self.parts.metrics.registry.collect():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 
 from pool.links import State
@@ -77,9 +76,7 @@ async def test_a_booked_link_stays_booked(product: InProcess) -> None:
     await product.stock("intro", "a-1")
     await claim(product, "intro", "walburga")
     await product.parts.recorder.record("intro")
-    await product.ledger.links.settle(
-        "a-1", State.CONSUMED, booking_sid="b-1", at=datetime.now(UTC), match="slug"
-    )
+    await product.book("a-1", sid="b-1")
     await product.parts.erasure.forget("intro", "walburga")
     assert await product.state("a-1") is State.CONSUMED
 

@@ -33,18 +33,19 @@ def test_what_redis_holds_of_a_booked_link() -> None:
     """All that an answer says; of one that is not booked, nothing."""
     hour = timedelta(hours=1)
     claim = booked_claim(
-        link(source="direct", claimed_at=NOW + hour, consumed_at=NOW + 2 * hour, booking_sid="b-1")
+        link(source="direct", claimed_at=NOW + hour, consumed_at=NOW + 2 * hour, booking_sid="b-1"),
+        None,
     )
     assert claim is not None
     assert (claim.slug, claim.state, claim.source) == ("a-1", "consumed", "direct")
     assert claim.claimed_at_ms == to_ms(NOW + hour)
     assert claim.consumed_at_ms == to_ms(NOW + 2 * hour)
     assert claim.booking_sid == "b-1"
-    bare = booked_claim(link())
+    bare = booked_claim(link(), None)
     assert bare is not None
     assert (bare.claimed_at_ms, bare.consumed_at_ms, bare.booking_sid) == (to_ms(NOW), None, None)
     for state in set(State) - {State.CONSUMED}:
-        assert booked_claim(link(state=state)) is None
+        assert booked_claim(link(state=state), None) is None
 
 
 async def test_one_link_with_two_customers_is_told_to_people(product: InProcess) -> None:
@@ -70,9 +71,7 @@ async def test_a_booking_that_came_first_is_told_to_redis(product: InProcess) ->
     await product.meeting("intro")
     await product.stock("intro", "a-1")
     await product.claim("intro", "ann")
-    await product.ledger.links.settle(
-        "a-1", State.CONSUMED, booking_sid="b-1", at=datetime.now(UTC), match="slug"
-    )
+    await product.book("a-1", sid="b-1")
     await product.parts.recorder.record("intro")
     held = await product.store.claim_of("intro", "ann")
     assert held is not None
@@ -84,10 +83,8 @@ async def test_a_cancellation_that_came_first_is_told_to_redis(product: InProces
     await product.meeting("intro")
     await product.stock("intro", "a-1", "a-2")
     await product.claim("intro", "ann")
-    for state in (State.CONSUMED, State.CANCELLED):
-        await product.ledger.links.settle(
-            "a-1", state, booking_sid="b-1", at=datetime.now(UTC), match="slug"
-        )
+    for state in ("confirmed", "cancelled"):
+        await product.book("a-1", state)
     await product.parts.recorder.record("intro")
     assert await product.store.claim_of("intro", "ann") is None
     assert await product.claim("intro", "ann") == ["a-2"]

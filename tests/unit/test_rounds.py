@@ -197,9 +197,7 @@ async def test_a_claim_lapses_when_its_time_is_over_and_not_before(
     await product.stock("intro", "a-1", "a-2")
     await product.claim("intro", "ann", "ben")
     await record(product.parts, "intro")
-    await product.ledger.links.settle(
-        "a-2", State.CONSUMED, booking_sid="b1", at=datetime.now(UTC), match="slug"
-    )
+    await product.book("a-2", sid="b1")
     for passed, state in ((590, State.CLAIMED), (610, State.LAPSED)):
         later = datetime.now(UTC) + timedelta(seconds=passed)
 

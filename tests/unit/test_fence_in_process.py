@@ -1,0 +1,233 @@
+"""Sealing and recovering pools: what is believed, what is set aside, and who is told."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from pool.errors import LedgerUnavailable
+from pool.fence import Recovered, as_rebind
+from pool.ledger.records import Binding, RecordedClaim
+from pool.links import State
+from pool.store import keys
+from pool.store.records import Block
+from tests.in_process import InProcess, in_process
+
+
+def binding(state: State, **fields: Any) -> Binding:
+    values: dict[str, Any] = {
+        "customer_id": "ann", "slug": "a-1", "state": state, "source": "direct",
+        "claimed_at_ms": 1_000, "lapses_at_ms": 61_000, "consumed_at_ms": None, "booking_sid": None,
+    }  # fmt: skip
+    return Binding(**values | fields)
+
+
+def test_a_claim_is_bound_for_as_long_as_it_holds() -> None:
+    """And one that lapsed, or has no end, is not bound again."""
+    rebind = as_rebind(binding(State.CLAIMED), 11_000)
+    assert rebind is not None
+    assert (rebind.customer_id, rebind.what, rebind.ttl_ms) == ("ann", "bind", 50_000)
+    assert rebind.claim is not None
+    assert (rebind.claim.slug, rebind.claim.state, rebind.claim.source) == (
+        "a-1", "claimed", "direct",
+    )  # fmt: skip
+    assert rebind.claim.claimed_at_ms == 1_000
+    assert as_rebind(binding(State.CLAIMED), 61_000) is None
+    assert as_rebind(binding(State.CLAIMED), 60_999) is not None
+    assert as_rebind(binding(State.CLAIMED, lapses_at_ms=None), 11_000) is None
+
+
+def test_a_booked_link_is_bound_for_good_and_a_cancelled_one_dropped() -> None:
+    """Whatever time it is."""
+    booked = as_rebind(binding(State.CONSUMED, consumed_at_ms=5_000, booking_sid="b-1"), 10**12)
+    assert booked is not None
+    assert (booked.what, booked.ttl_ms) == ("bind", 0)
+    assert booked.claim is not None
+    assert (booked.claim.state, booked.claim.consumed_at_ms, booked.claim.booking_sid) == (
+        "consumed", 5_000, "b-1",
+    )  # fmt: skip
+    cancelled = as_rebind(binding(State.CANCELLED), 10**12)
+    assert cancelled is not None
+    assert cancelled.what == "drop"
+
+
+async def test_a_new_pool_is_opened_without_a_word(product: InProcess) -> None:
+    """Nothing was lost: no alarm, no entry in the audit, no waiting."""
+    await product.meeting("intro", is_open=False)
+    assert await product.parts.fence.recover("intro", grace_seconds=60) is Recovered.OPENED
+    assert (await product.level("intro")).fence == "stands"
+    assert await product.ledger.audit.list() == []
+    assert product.metric("linkpool_fences_total") == 0
+
+
+async def test_a_pool_that_stands_is_left_alone(product: InProcess) -> None:
+    """However often it is looked at."""
+    await product.meeting("intro")
+    await product.stock("intro", "a-1")
+    before = await product.level("intro")
+    assert await product.parts.fence.recover("intro", grace_seconds=60) is Recovered.STANDS
+    assert (await product.level("intro")).epoch == before.epoch
+    assert await product.pooled("intro") == ["a-1"]
+
+
+async def test_a_meeting_that_the_ledger_does_not_know_is_not_opened(product: InProcess) -> None:
+    """Somebody who can reach Redis makes no pools."""
+    assert await product.parts.fence.recover("ghost", grace_seconds=0) is Recovered.UNKNOWN
+    assert await product.redis.bare.get(keys.epoch("ghost")) is None
+
+
+async def test_a_fall_is_told_and_noted(product: InProcess) -> None:
+    """How many links were set aside stands in the audit and the metrics."""
+    await product.meeting("intro")
+    await product.stock("intro", "a-1", "a-2", "a-3")
+    await product.claim("intro", "ann")
+    await product.redis.restart()
+    assert await product.parts.fence.recover("intro", grace_seconds=0) is Recovered.QUARANTINED
+    assert await product.states("intro") == {State.CLAIMED: 1, State.QUARANTINED: 2}
+    [entry] = await product.ledger.audit.list()
+    assert (entry.actor, entry.action, entry.meeting_sid) == ("linkpool", "recover", "intro")
+    assert (entry.reason, entry.detail) == ("quarantined", {"quarantined": 2})
+    assert product.metric("linkpool_fences_total") == 1
+    assert product.metric("linkpool_quarantined_links_total") == 2
+
+
+async def test_every_binding_is_loaded_back_however_many_there_are(product: InProcess) -> None:
+    """More than a script call takes; those that lapsed are not, nor are the cancelled."""
+    await product.meeting("intro")
+    now = datetime.now(UTC)
+    claims = [
+        RecordedClaim(
+            f"a-{n:04d}", "u", "intro", f"c{n}", None, None, "pool",
+            now - timedelta(hours=2), now + timedelta(hours=1 if n else -1),
+        )
+        for n in range(1_203)
+    ]  # fmt: skip
+    await product.ledger.links.record(claims)
+    for state in ("confirmed", "cancelled"):
+        await product.book("a-0001", state)
+    await product.redis.restart()
+    await product.parts.fence.recover("intro", grace_seconds=0)
+    found = [await product.store.claim_of("intro", f"c{n}") for n in range(1_203)]
+    assert found[:2] == [None, None]
+    assert [each.slug for each in found if each] == [f"a-{n:04d}" for n in range(2, 1_203)]
+    left = await product.redis.bare.pttl(
+        keys.binding("intro", product.store.names.name("intro", "c2"))
+    )
+    assert 3_500_000 < left <= 3_600_000
+
+
+async def test_a_pool_opened_elsewhere_meanwhile_counts_as_fallen(product: InProcess) -> None:
+    """A master that never learned of the failover must not go on."""
+    await product.meeting("intro")
+    level = await product.level("intro")
+    assert await product.parts.fence.fallen([level]) == []
+    await product.ledger.facts.put("opened:intro", "another:server:1")
+    assert await product.parts.fence.fallen([level]) == ["intro"]
+    assert await product.parts.fence.recover("intro", grace_seconds=0) is Recovered.QUARANTINED
+    assert await product.parts.fence.fallen([await product.level("intro")]) == []
+
+
+async def test_a_planned_stop_costs_nothing_once(product: InProcess) -> None:
+    """The pool goes on with its links; the same seal is not believed again."""
+    await product.meeting("intro")
+    await product.stock("intro", "a-1", "a-2")
+    await product.claim("intro", "ann")
+    assert await product.parts.fence.seal(["intro", "ghost"]) == ["intro"]
+    sealed = await product.redis.bare.get(keys.epoch("intro"))
+    assert await product.state("a-1") is State.CLAIMED  # recorded with the seal
+    assert await product.parts.fence.recover("intro", grace_seconds=0) is Recovered.SEALED
+    await product.redis.restart()
+    assert await product.parts.fence.recover("intro", grace_seconds=0) is Recovered.ADOPTED
+    assert await product.pooled("intro") == ["a-2"]
+    row = await product.ledger.links.get("a-2")
+    assert row is not None
+    assert row.epoch == (await product.level("intro")).epoch
+    assert await product.claim("intro", "ann", "ben") == ["a-1", "a-2"]
+    assert product.metric("linkpool_fences_total") == 0
+    await product.redis.bare.set(keys.epoch("intro"), sealed)
+    await product.redis.restart()
+    assert await product.parts.fence.recover("intro", grace_seconds=0) is Recovered.QUARANTINED
+
+
+async def test_a_seal_is_taken_back_on_the_same_server(product: InProcess) -> None:
+    """Only of pools that are sealed."""
+    await product.meeting("intro")
+    await product.meeting("demo")
+    await product.stock("intro", "a-1")
+    await product.parts.fence.seal(["intro"])
+    assert await product.parts.fence.unseal(["intro", "demo"]) == ["intro"]
+    assert await product.claim("intro", "ann") == ["a-1"]
+
+
+async def test_where_redis_cannot_forget_nothing_is_set_aside(
+    fake_redis: Any, sqlite_url: str
+) -> None:
+    """An operator who says so keeps the stock over a restart."""
+    async with in_process(fake_redis, sqlite_url, redis_forgets=False) as product:
+        await product.meeting("intro")
+        await product.stock("intro", "a-1")
+        await product.redis.restart()
+        assert await product.parts.fence.recover("intro", grace_seconds=0) is Recovered.ADOPTED
+        assert await product.pooled("intro") == ["a-1"]
+        assert await product.state("a-1") is State.FRESH
+        row = await product.ledger.links.get("a-1")
+        assert row is not None
+        assert row.epoch == (await product.level("intro")).epoch
+        await product.redis.bare.flushall()
+        await product.store.published.put([await product.meeting("intro", is_open=False)])
+        assert await product.parts.fence.recover("intro", grace_seconds=0) is Recovered.QUARANTINED
+
+
+async def test_blocks_are_probed_at_once_after_a_fall(product: InProcess) -> None:
+    """That they were lifted may be what was forgotten."""
+    await product.meeting("intro", workspace="default")
+    now_ms = await product.store.now_ms()
+    block = Block("404", now_ms, now_ms + 60_000)
+    await product.store.blocks.put("intro", block)
+    await product.store.blocks.put_workspace("default", block)
+    await product.redis.restart()
+    await product.parts.fence.recover("intro", grace_seconds=0)
+    level, workspace = (
+        await product.level("intro"),
+        await product.store.blocks.of_workspace("default"),
+    )
+    assert level.block is not None
+    assert workspace is not None
+    for each in (level.block, workspace):
+        assert each.is_probe_due(await product.store.now_ms(), 60)
+        assert each.reason == "404"
+
+
+async def test_many_pools_are_recovered_at_once(product: InProcess) -> None:
+    """Each by its own result."""
+    for sid in ("one", "two", "three"):
+        await product.meeting(sid, is_open=False)
+    await product.meeting("open")
+    results = await product.parts.fence.recover_all(["one", "two", "open"], grace_seconds=0)
+    assert results == {
+        "one": Recovered.OPENED, "two": Recovered.OPENED, "open": Recovered.STANDS,
+    }  # fmt: skip
+    assert (await product.level("three")).fence == "fallen"
+
+
+async def test_a_ledger_that_is_away_leaves_the_pool_closed(
+    product: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is handed out before all bindings are back."""
+    await product.meeting("intro")
+    await product.stock("intro", "a-1", "a-2")
+    await product.claim("intro", "ann")
+    await product.redis.restart()
+
+    async def away(*_arguments: Any, **_options: Any) -> int:
+        raise LedgerUnavailable("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(product.ledger.links, "quarantine_fresh", away)
+        with pytest.raises(LedgerUnavailable):
+            await product.parts.fence.recover("intro", grace_seconds=0)
+    assert (await product.level("intro")).fence == "fallen"
+    assert await product.parts.fence.recover("intro", grace_seconds=0) is Recovered.QUARANTINED
+    assert await product.claim("intro", "ann") == ["a-1"]
