@@ -82,7 +82,7 @@ async def list_events(
 
 @router.post(
     "/events/{event_id}/replay",
-    responses=problem_answers(401, 403, 404, 503),
+    responses=problem_answers(401, 403, 404, 409, 503),
 )
 async def replay(event_id: str, caller: TheCaller, service: TheService) -> EventAnswer:
     """Look at an event again, now; the answer says what became of it."""
