@@ -3,7 +3,8 @@
 Two walks over the provider's lists of bookings, each of all of them and then of the cancelled,
 those made last first:
 
-- *news*, at every pass: what was made since the last walk of this kind began, an hour over;
+- *news*, at every pass that has the time: what was made since the last walk of this kind
+  began, an hour over;
 - *a round*, every fifteen minutes: back to the oldest booking that may still change, since no
   list can be asked for by the time of a change. That is the oldest claim that is still live, or
   the oldest booking that stands and was over no more than thirty days ago.
@@ -60,6 +61,7 @@ class Progress(msgspec.Struct, frozen=True):
     news: Walk | None = None  # under way
     round: Walk | None = None  # under way
     round_began: datetime | None = None  # of the last that came to its end
+    round_is_next: bool = False  # where there is time for little, the two take turns
 
 
 class Reconciler:
@@ -97,9 +99,13 @@ class Reconciler:
         until = self._clock() + seconds
         kept = await self._ledger.facts.get(_PROGRESS + self._workspace)
         self._progress = _decode(kept) if kept else Progress()
-        if not await self._walk_news(until):
-            return False
-        return await self._walk_round(until)
+        walks = [self._walk_news, self._walk_round]
+        if self._progress.round is not None and self._progress.round_is_next:
+            walks.reverse()
+        for walk in walks:
+            if not await walk(until):
+                return False
+        return True
 
     async def _walk_news(self, until: float) -> bool:
         walk = self._progress.news or await self._begin_news()
@@ -109,7 +115,7 @@ class Reconciler:
                 return False
             if further is _DONE:
                 await self._ledger.facts.put(_RECONCILED + self._workspace, walk.began.isoformat())
-                await self._keep(news=None)
+                await self._keep(news=None, round_is_next=True)
                 return True
             walk = further
             await self._keep(news=walk)
@@ -128,6 +134,7 @@ class Reconciler:
                 await self._keep(round_began=now)
                 return True
             walk = Walk(now, since - OVERLAP)
+            await self._keep(round=walk)
         while True:
             further = await self._step(walk, until, starts_after=walk.began - OVER_SINCE)
             if further is None:
@@ -136,7 +143,7 @@ class Reconciler:
                 await self._keep(round=None, round_began=walk.began)
                 return True
             walk = further
-            await self._keep(round=walk)
+            await self._keep(round=walk, round_is_next=False)
 
     async def _begin_news(self) -> Walk:
         began = self._now()
@@ -175,7 +182,7 @@ class Reconciler:
             wait = started + 1 / (rate * BUDGET_SHARE) - now
             await asyncio.sleep(max(0.0, min(wait, until - now)))
 
-    async def _keep(self, **changes: Walk | datetime | None) -> None:
+    async def _keep(self, **changes: Walk | datetime | bool | None) -> None:
         self._progress = msgspec.structs.replace(self._progress, **changes)
         text = msgspec.json.encode(self._progress).decode()
         await self._ledger.facts.put(_PROGRESS + self._workspace, text)
