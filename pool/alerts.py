@@ -89,6 +89,14 @@ def unmatched(events: int) -> Reading:
     return Reading(Kind.UNMATCHED, "", "there" if events else "over", text)
 
 
+def dead(events: int) -> Reading:
+    """Whether events could not be settled, however often that was tried."""
+    text = f"{events} events could not be settled: `linkpool events list --state dead`, then replay"
+    if not events:
+        text = "no event is dead"
+    return Reading(Kind.DEAD, "", "there" if events else "over", text)
+
+
 def fence(levels: Sequence[Level], lately: bool) -> Reading:
     """Whether Redis may have forgotten claims: pools that do not serve, or did not lately.
 

@@ -26,6 +26,7 @@ class Kind(StrEnum):
     WORKER = "stuck worker"
     LAG = "growing ledger lag"
     UNMATCHED = "unmatched bookings"
+    DEAD = "dead events"
     FENCE = "fence fallen"
 
 
@@ -37,6 +38,7 @@ HOLDS_SECONDS: dict[Kind, tuple[float, float]] = {
     Kind.WORKER: (0, 0),
     Kind.LAG: (60, 30),
     Kind.UNMATCHED: (60, 0),  # the recorder may be a moment behind the visitor
+    Kind.DEAD: (0, 0),
     Kind.FENCE: (0, 30),
 }
 

@@ -118,7 +118,7 @@ class Reconciler:
                 await self._keep(news=None, round_is_next=True)
                 return True
             walk = further
-            await self._keep(news=walk)
+            await self._keep(news=walk, round_is_next=True)
 
     async def _walk_round(self, until: float) -> bool:
         walk = self._progress.round

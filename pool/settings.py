@@ -103,6 +103,7 @@ class MeetingDefaults(_Frozen):
     on_empty: Literal["direct", "fail"] | None = None
     target: Literal["fixed", "auto"] | None = None
     fallback_url: str | None = None
+    match_email: bool | None = None
 
     def given(self) -> dict[str, Any]:
         """What is declared, by the names that a Meeting has for it."""

@@ -33,6 +33,7 @@ async def observe(
             *alerts.pool_readings(meetings, levels, targets, outbox.standing),
             alerts.lag(sum(level.backlog for level in levels)),
             alerts.unmatched(await parts.ledger.inbox.count("unmatched")),
+            alerts.dead(await parts.ledger.inbox.count("dead")),
             alerts.fence(levels, outbox.fence_fell),
             alerts.worker(0.0, parts.settings.sweep_seconds),
         ]

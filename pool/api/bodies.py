@@ -45,6 +45,10 @@ class MeetingChange(BaseModel):
         default=None, description="auto: the suggested target is applied by top-up"
     )
     fallback_url: Annotated[str, StringConstraints(max_length=2048)] | None = None
+    match_email: bool | None = Field(
+        default=None,
+        description="false: no booking is matched to a claim by its e-mail alone",
+    )
 
     def changes(self) -> dict[str, Any]:
         """The settings that were given; only fallback_url can be taken away with null."""
@@ -87,6 +91,7 @@ class MeetingView(BaseModel):
     on_empty: Literal["direct", "fail"]
     target_mode: Literal["fixed", "auto"]
     fallback_url: str | None
+    match_email: bool
     paused: bool
 
     @classmethod
@@ -118,6 +123,7 @@ class MeetingView(BaseModel):
             on_empty=meeting.on_empty,
             target_mode=meeting.target_mode,
             fallback_url=meeting.fallback_url,
+            match_email=meeting.match_email,
             paused=meeting.paused,
         )
 

@@ -30,6 +30,7 @@ class Exposition:
         self._text = b""
         self._counted_at = -_COUNTS_SECONDS
         self._unmatched: int | None = None
+        self._dead: int | None = None
         self._with_counts: list[MeetingStatus] = []
 
     async def render(self) -> bytes:
@@ -74,8 +75,9 @@ class Exposition:
                 try:
                     self._with_counts = await statuses(parts.store, parts.ledger, meetings)
                     self._unmatched = await parts.ledger.inbox.count("unmatched")
+                    self._dead = await parts.ledger.inbox.count("dead")
                 except LedgerError:
-                    self._with_counts, self._unmatched = [], None
+                    self._with_counts, self._unmatched, self._dead = [], None, None
             for status in found:
                 families.meeting(status)
             families.lag.add_metric([], sum(status.unrecorded for status in found))
@@ -98,6 +100,8 @@ class Exposition:
                     families.links.add_metric([status.meeting.sid, state.value], count)
         if self._unmatched is not None:
             families.unmatched.add_metric([], self._unmatched)
+        if self._dead is not None:
+            families.dead.add_metric([], self._dead)
         return families.all()
 
 
@@ -135,6 +139,9 @@ class _Families:
         self.lag = gauge("linkpool_ledger_lag_claims", "Answered claims the ledger lacks yet")
         self.unmatched = gauge(
             "linkpool_unmatched_events", "Booking events that no link was found for"
+        )
+        self.dead = gauge(
+            "linkpool_dead_events", "Booking events that could not be settled and wait for a replay"
         )
         self.heartbeat = gauge(
             "linkpool_worker_heartbeat_seconds", "Seconds since a worker last ran a sweep"

@@ -62,6 +62,7 @@ def _options(
     on_empty: str | None,
     target_mode: str | None,
     fallback_url: str | None,
+    match_email: bool | None,
 ) -> dict[str, Any]:
     return {name: value for name, value in locals().items() if value is not None}
 
@@ -83,6 +84,9 @@ Target = Annotated[
     typer.Option(help="By the present claim rate, or by the forecast of it."),
 ]
 Fallback = Annotated[str | None, typer.Option(help="Offered when there is no link.")]
+MatchEmail = Annotated[
+    bool | None, typer.Option(help="Whether a booking may be matched by its e-mail alone.")
+]
 
 
 @app.command("add")
@@ -98,6 +102,7 @@ def add(
     on_empty: OnEmpty = None,
     target: Target = None,
     fallback_url: Fallback = None,
+    match_email: MatchEmail = None,
     data_dir: DataDir = None,
 ) -> None:
     """Add a meeting, or change its settings if it is there."""
@@ -114,6 +119,7 @@ def add(
         on_empty,
         target,
         fallback_url,
+        match_email,
     )
 
     async def work(administration: Administration) -> str:

@@ -75,6 +75,12 @@ SETTINGS = (
         "Fallback",
         "Offered to visitors when there is no link for them. Empty for none.",
     ),
+    Setting(
+        "match_email",
+        "Match by e-mail",
+        "Whether a booking that names no link may go to the one claim with its e-mail.",
+        choices=(("true", "where nothing else tells"), ("false", "never")),
+    ),
 )
 
 
@@ -93,6 +99,8 @@ def shown(meeting: Meeting) -> list[ShownSetting]:
 
 
 def _shown(setting: Setting, value: Any) -> ShownSetting:
+    if isinstance(value, bool):
+        value = "true" if value else "false"
     if setting.choices:
         return ShownSetting(setting, value, dict(setting.choices)[value])
     if value is None:
@@ -122,6 +130,8 @@ def changes_of(form: Form, meeting: Meeting) -> dict[str, Any]:
 
 
 def _value(setting: Setting, text: str) -> Any:
+    if setting.name == "match_email" and text in ("true", "false"):
+        return text == "true"
     if not setting.unit:
         return text or None
     if not text.isascii() or not text.isdigit() or len(text) > 12:
