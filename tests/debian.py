@@ -7,7 +7,13 @@ import shutil
 
 import pytest
 
-PACKAGES = {"prometheus": "prometheus", "promtool": "prometheus"}
+PACKAGES = {
+    "caddy": "caddy",
+    "haproxy": "haproxy",
+    "nginx": "nginx-light",
+    "prometheus": "prometheus",
+    "promtool": "prometheus",
+}
 
 
 def debian(command: str) -> str:

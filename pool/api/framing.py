@@ -13,7 +13,12 @@ import re
 from collections.abc import Sequence
 
 import structlog
-from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade
+from httptools import (
+    HttpParserCallbackError,
+    HttpParserError,
+    HttpParserUpgrade,
+    HttpRequestParser,
+)
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -58,9 +63,11 @@ class StrictProtocol(HttpToolsProtocol):
                 self.parser.feed_data(rest)
             except HttpParserUpgrade as offer:
                 # The parser left the body out and stands behind the head, where it takes
-                # whatever comes for a new request. It is given the head again, without offer.
+                # whatever comes for a new request. Another is given the head without offer.
                 rest = memoryview(rest)[offer.args[0] :]
-                self.parser.feed_data(self._head_without_offer())
+                head = self._head_without_offer()
+                self.parser = _new_parser(self)
+                self.parser.feed_data(head)
             else:
                 return
 
@@ -135,6 +142,13 @@ class StrictProtocol(HttpToolsProtocol):
             cycle.keep_alive = False
             if cycle.response_complete:
                 self.transport.close()
+
+
+def _new_parser(protocol: HttpToolsProtocol) -> HttpRequestParser:
+    """Return a parser as the server makes it: what follows a last request does not spoil it."""
+    parser = HttpRequestParser(protocol)
+    parser.set_dangerous_leniencies(lenient_data_after_close=True)
+    return parser
 
 
 def flaw_of_head(

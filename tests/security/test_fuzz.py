@@ -1,0 +1,135 @@
+"""Rows of the table, mutated: every answered request is one that was sent.
+
+h11 reads the same bytes as a judge: what linkpool answers, it must have found, too, in the same
+order. `LINKPOOL_SECURITY=long pytest -n 0 tests/security/test_fuzz.py` goes on for ten minutes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import re
+import time
+
+import h11
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
+
+from tests.security.client import answers_in
+from tests.security.in_process import Server
+from tests.security.table import ROWS, SENTINEL, SMUGGLED
+
+SECONDS = 600.0 if os.environ.get("LINKPOOL_SECURITY") == "long" else 20.0
+_SHORT = [row.sent for row in ROWS if len(row.sent) < 1_200]
+_TOKENS = [
+    b"\r\n", b"\n", b"\r", b"\r\n\r\n", b" ", b"\t", b"\x00", b"\x0b", b"0", b"2", b"+", b"-", b",",
+    b":", b"Content-Length: 2\r\n", b"Content-Length: 0\r\n", b"Transfer-Encoding: chunked\r\n",
+    b"Transfer-Encoding: gzip\r\n", b"Connection: Upgrade\r\nUpgrade: foo\r\n", b"Host: y\r\n",
+    b"Connection: close\r\n", b"Expect: 100-continue\r\n", b"0\r\n\r\n", b"1\r\nx\r\n", b"HTTP/1.0",
+    b"HTTP/0.9", b"CONNECT ", b"HEAD ", b"http://x", SMUGGLED, SENTINEL, b"X-Request-Id: other\r\n",
+]  # fmt: skip
+_SANE = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+
+
+@st.composite
+def sent(draw: st.DrawFn) -> bytes:
+    """One to three rows in a line, with a few mutations, and a sentinel behind them."""
+    data = b"".join(draw(st.lists(st.sampled_from(_SHORT), min_size=1, max_size=3)))
+    for _ in range(draw(st.integers(0, 4))):
+        start = draw(st.integers(0, len(data)))
+        how = draw(st.sampled_from(("insert", "delete", "replace", "repeat", "swap")))
+        size = draw(st.integers(1, 30))
+        piece = data[start : start + size]
+        if how == "insert":
+            data = data[:start] + draw(st.sampled_from(_TOKENS)) + data[start:]
+        elif how == "delete":
+            data = data[:start] + data[start + size :]
+        elif how == "replace":
+            data = data[:start] + draw(st.binary(max_size=3)) + data[start + 1 :]
+        elif how == "repeat":
+            data = data[:start] + piece + data[start:]
+        else:
+            data = data[:start] + piece[::-1] + data[start + size :]
+    return data + SENTINEL
+
+
+def judged(data: bytes) -> tuple[list[str], bool]:
+    """The ids of the requests that h11 finds whole, and whether it refused what came then."""
+    found: list[str] = []
+    judge = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)
+    judge.receive_data(data)
+    identity = ""
+    try:
+        while True:
+            said = judge.next_event()
+            if isinstance(said, h11.Request):
+                ids = [value for name, value in said.headers if name == b"x-request-id"]
+                identity = next((each.decode() for each in ids if _SANE.fullmatch(each)), "")
+            elif isinstance(said, h11.EndOfMessage):
+                found.append(identity)
+                judge.send(h11.Response(status_code=404, headers=[("Content-Length", "0")]))
+                judge.send(h11.EndOfMessage())
+                if judge.our_state is h11.MUST_CLOSE:
+                    return found, False
+                judge.start_next_cycle()
+            elif said in (h11.NEED_DATA, h11.PAUSED) or isinstance(said, h11.ConnectionClosed):
+                return found, False
+    except h11.RemoteProtocolError:
+        return found, True
+
+
+async def answered(server: Server, data: bytes, places: list[int]) -> list[str]:
+    """The ids of the requests that linkpool answers; "" for one without or of its own."""
+    connection = server.connect()
+    ends = [0, *sorted({place % len(data) for place in places} - {0}), len(data)]
+    for start, end in itertools.pairwise(ends):
+        connection.arrive(data[start:end])
+        await server.settle()
+    said = bytes(connection.said)
+    connection.abort()
+    await server.settle()
+    # Answers to HEAD have no body, and those here never more than this.
+    found = answers_in(said.replace(b"content-length: 2\r\n", b"content-length: 0\r\n")
+                       .replace(b"\r\n\r\n{}", b"\r\n\r\n"))  # fmt: skip
+    return [each.partition(" ")[2] for each in found if each not in ("100", "400", "431", "408")]
+
+
+def test_every_answered_request_was_sent() -> None:
+    """Whatever is sent, in whatever pieces."""
+    ends = time.monotonic() + SECONDS
+
+    @settings(
+        max_examples=200,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(data=sent(), places=st.lists(st.integers(0, 4_000), max_size=3))
+    def fuzz(data: bytes, places: list[int]) -> None:
+        nonlocal count
+        count += 1
+        got = loop.run_until_complete(answered(server, data, places))
+        known, refused = judged(data)
+        common = min(len(got), len(known))
+        assert [g for g in got[:common] if g] == [
+            k for g, k in zip(got, known, strict=False) if g
+        ], (data, places)
+        if len(got) > len(known):
+            event("linkpool answered what h11 refused")
+            assert refused, (data, places, got, known)
+
+    loop = asyncio.new_event_loop()
+    server = loop.run_until_complete(_server())
+    count = 0
+    try:
+        while time.monotonic() < ends:
+            fuzz()
+    finally:
+        loop.close()
+    print(f"{count} sequences in {SECONDS:g} s")
+    assert count > 100
+
+
+async def _server() -> Server:
+    return Server()
