@@ -7,9 +7,12 @@ how the code comes to forget a step.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import libcst as cst
 from mutmut.mutation import mutators
+
+THEIRS = list(mutators.mutation_operators)
 
 
 def words(node: cst.SimpleString) -> Iterable[cst.CSTNode]:
@@ -50,11 +53,13 @@ def _is_plain(value: cst.BaseExpression) -> bool:
     )
 
 
+def ours() -> list[Any]:
+    """Return the operators that are used."""
+    replaced = {mutators.operator_string: words, mutators.operator_arg_removal: arguments}
+    same = [(kind, replaced.get(each, each)) for kind, each in THEIRS]
+    return [*same, (cst.Expr, steps), (cst.If, conditions)]
+
+
 def install() -> None:
     """Have mutmut make these changes."""
-    replaced = {
-        mutators.operator_string: words,
-        mutators.operator_arg_removal: arguments,
-    }
-    ours = [(kind, replaced.get(each, each)) for kind, each in mutators.mutation_operators]
-    mutators.mutation_operators[:] = [*ours, (cst.Expr, steps), (cst.If, conditions)]
+    mutators.mutation_operators[:] = ours()
