@@ -7,6 +7,7 @@ import re
 import subprocess
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import quote
@@ -263,6 +264,24 @@ def test_a_link_booked_while_in_the_pool_leaves_it(product: Product, sid: str) -
     product.control("book", slug=slug)
     wait_until(lambda: product.link(slug)["state"] == "consumed", 5)
     assert product.slug(sid, "visitor") != slug
+
+
+def test_a_claim_tells_what_is_booked(product: Product, sid: str) -> None:
+    """When, in which time zone, and where the customer may change it; of a fresh link nothing."""
+    claim = product.claim(sid, "visitor").json()["claim"]
+    assert "booking" not in claim
+    booking = product.control("book", slug=claim["slug"])["booking"]
+    until_state(product, sid, "visitor", "consumed")
+    for answer in (
+        product.claim(sid, "visitor"),
+        product.api("GET", f"/v1/meetings/{sid}/claims/visitor"),
+    ):
+        told = answer.json()["claim"]["booking"]
+        assert (told["sid"], told["state"]) == (booking["sid"], "confirmed")
+        assert told["time_zone"] == "UTC"
+        assert told["manage_url"].startswith("http")
+        starts, ends = (datetime.fromisoformat(told[name]) for name in ("starts_at", "ends_at"))
+        assert ends > starts > datetime.now(UTC)
 
 
 def test_a_claim_is_true_at_once(product: Product, sid: str) -> None:

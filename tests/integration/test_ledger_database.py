@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,14 +14,14 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from ledger_samples import NOW, claim, fresh
-from sqlalchemy import Connection, inspect, text
+from ledger_samples import NOW, claim, fresh, report
+from sqlalchemy import Connection, insert, inspect, text
 
 from pool.errors import LedgerError, LedgerUnavailable, SettingsError
 from pool.ledger import Ledger, migrations
 from pool.ledger.database import Database
 from pool.ledger.sqlite import Sqlite
-from pool.ledger.tables import metadata
+from pool.ledger.tables import inbox, links, metadata
 from pool.links import State
 from pool.meetings import Meeting
 
@@ -296,3 +297,63 @@ async def test_lookups_use_their_indexes(tmp_path: Path) -> None:
     for plan, index in zip(plans, used, strict=True):
         assert index in plan, plan
         assert "TEMP B-TREE FOR ORDER BY" not in plan or "email" in plan, plan
+
+
+async def test_what_was_known_of_bookings_is_carried_over(database_url: str) -> None:
+    """Each booked link has its booking; events of links that had several are settled again; and
+    what the provider says later counts for more, whatever it says."""
+    database = Database(database_url)
+    await database.migrate(partial(migrations._upgrade, revision="0004"))
+
+    def fill(connection: Connection) -> None:
+        for slug, state, booking_sid in (
+            ("a-1", "consumed", "b-1"),
+            ("a-2", "cancelled", "b-2"),
+            ("a-3", "consumed", None),
+            ("a-4", "cancelled", "b-1"),
+            ("a-5", "claimed", None),
+        ):
+            connection.execute(
+                insert(links).values(
+                    slug=slug, url="u", meeting_sid="intro", state=state, source="pool", epoch="e",
+                    booking_sid=booking_sid, created_at=NOW, consumed_at=NOW,
+                    cancelled_at=NOW + timedelta(hours=1) if state == "cancelled" else None,
+                )
+            )  # fmt: skip
+        for event_id, slug, booking_sid in (
+            ("e1", "a-1", "b-1"),
+            ("e2", "a-2", "b-2"),
+            ("e3", "a-2", "b-3"),
+        ):
+            connection.execute(
+                insert(inbox).values(
+                    id=event_id, workspace="default", source="webhook", event="booking_created",
+                    booking_sid=booking_sid, body=b"{}", received_at=NOW, state="settled",
+                    reason="", slug=slug, match="slug", attempts=0, seen=1,
+                )
+            )  # fmt: skip
+
+    await database.write(fill)
+    await database.close()
+    ledger = Ledger.open(database_url)
+    await ledger.upgrade()
+    found = {
+        slug: [(each.sid, each.state) for each in await ledger.bookings.of_link(slug)]
+        for slug in ("a-1", "a-2", "a-3", "a-4", "a-5")
+    }
+    assert found == {
+        "a-1": [("b-1", "confirmed")],
+        "a-2": [("b-2", "cancelled")],
+        "a-3": [("unnamed:a-3", "confirmed")],
+        "a-4": [("unnamed:a-4", "cancelled")],
+        "a-5": [],
+    }
+    assert {event.id for event in await ledger.inbox.list("pending")} == {"e2", "e3"}
+    # A booking stood all the time that had been taken for cancelled, since its sibling was.
+    settled = await ledger.bookings.settle(
+        report("a-2", sid="b-2", made_at=NOW - timedelta(days=9))
+    )
+    assert settled.link.state is State.CONSUMED
+    settled = await ledger.bookings.settle(report("a-1", "cancelled", sid="b-1"))
+    assert settled.link.state is State.CANCELLED
+    await ledger.close()

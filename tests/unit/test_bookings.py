@@ -8,18 +8,26 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
+from redis.exceptions import (
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 
 from pool import settling
 from pool.bookings import Bookings
 from pool.errors import StoreUnavailable
 from pool.ledger import EventState, Ledger
 from pool.ledger.records import RecordedClaim
-from pool.links import State
+from pool.links import Link, State
 from pool.meetings import Meeting
 from pool.providers import open_provider
 from pool.recorder import Recorder
 from pool.settings import Settings, Workspace
 from pool.settling import MAX_ATTEMPTS
+from pool.store.connect import store_error
 from sandbox.signing import signed
 from tests.any_redis import AnyRedis
 
@@ -41,16 +49,17 @@ class Stage:
         settings = Settings(workspaces={"default": ACME})
         recorder = Recorder(redis.store, ledger, settings, conflict=lambda: None)
         provider = open_provider(ACME, timeout_seconds=1.0, observe=lambda *_: None)
+        self.providers = {"default": provider}
         self.bookings = Bookings(
-            redis.store, ledger, recorder, {"default": provider}, counted=lambda *_: None
+            redis.store, ledger, recorder, self.providers, counted=lambda *_: None
         )
 
-    async def receive(self, slug: str) -> str:
+    async def receive(self, slug: str, **fields: Any) -> str:
         """A booking of this link arrives; its event id."""
         url = f"https://acme.neetocal.com/bookings/b?one_off_link={slug}"
         payload: dict[str, Any] = {
             "event": "booking_created",
-            "booking": {"sid": f"b-{slug}", "client_booking_url": url},
+            "booking": {"sid": f"b-{slug}", "client_booking_url": url, **fields},
         }
         event = signed(payload, secret="secret", escape="raw", wrong=False)
         return await self.bookings.receive("default", event.body, [event.signature or ""])
@@ -138,6 +147,84 @@ async def test_an_outage_is_not_the_events_fault(
     monkeypatch.undo()
     await stage.bookings.settle_due()
     assert await stage.state("one-off-1") is State.CONSUMED
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OutOfMemoryError("command not allowed when used memory > 'maxmemory'."),
+        ResponseError("MISCONF Redis is configured to save RDB snapshots, but it cannot"),
+        ReadOnlyError("You can't write against a read only replica."),
+        ResponseError("NOREPLICAS Not enough good replicas to write."),
+        ResponseError("Error running script (call to f_1): @user_script:12: -OOM command not"),
+        NoPermissionError("this user has no permissions to run the 'evalsha' command"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_what_redis_refuses_for_its_own_reasons_is_not_the_events_fault(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, error: RedisError
+) -> None:
+    """It is put off as in an outage, ever more seldom, and never dies of it."""
+    _failing(stage, monkeypatch, store_error(error))
+    event_id = await stage.receive("one-off-1")
+    for _ in range(MAX_ATTEMPTS + 1):
+        assert await stage.bookings.settle_due() == 1
+        await stage.hurry(event_id)
+    event = await stage.ledger.inbox.get(event_id)
+    assert event is not None
+    assert (event.state, event.attempts) == (EventState.PENDING, 0)
+    monkeypatch.undo()
+    await stage.bookings.settle_due()
+    assert await stage.state("one-off-1") is State.CONSUMED
+
+
+async def test_what_redis_refuses_of_this_event_is_its_fault(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key of another type, say, will not become right by waiting."""
+    error = ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value")
+    _failing(stage, monkeypatch, store_error(error))
+    event_id = await stage.receive("one-off-1")
+    await stage.bookings.settle_due()
+    event = await stage.ledger.inbox.get(event_id)
+    assert event is not None
+    assert event.attempts == 1
+
+
+async def test_a_workspace_that_is_not_configured_is_waited_for(stage: Stage) -> None:
+    """Its events stay as they are until it is there again."""
+    event_id = await stage.receive("one-off-1")
+    providers = dict(stage.providers)
+    stage.providers.clear()
+    for _ in range(MAX_ATTEMPTS + 1):
+        assert await stage.bookings.settle_due() == 1
+        await stage.hurry(event_id)
+    event = await stage.ledger.inbox.get(event_id)
+    assert event is not None
+    assert (event.state, event.attempts) == (EventState.PENDING, 0)
+    stage.providers.update(providers)
+    await stage.bookings.settle_due()
+    assert await stage.state("one-off-1") is State.CONSUMED
+
+
+async def test_an_incomplete_booking_leaves_the_claim_as_it_is(stage: Stage) -> None:
+    """A form that was not paid holds nothing; once it is paid, the link is consumed."""
+    for status, expected in (("incomplete", State.CLAIMED), ("confirmed", State.CONSUMED)):
+        made = "2026-11-22T06:00:00Z"
+        await stage.receive("one-off-1", status=status, created_at=made, updated_at=made)
+        await stage.bookings.settle_due()
+        assert await stage.state("one-off-1") is expected
+
+
+async def test_a_link_in_whose_form_somebody_is_leaves_the_pool(stage: Stage) -> None:
+    """Nobody claimed it, and yet somebody has seen it: it is handed out to nobody."""
+    now = datetime.now(UTC)
+    link = Link("one-off-9", "url", SID, State.FRESH, "pool", "e", now)
+    await stage.ledger.links.insert_fresh([link])
+    await stage.store.published.put([Meeting(SID)])
+    await stage.receive("one-off-9", status="incomplete")
+    await stage.bookings.settle_due()
+    assert await stage.state("one-off-9") is State.QUARANTINED
 
 
 async def test_an_event_that_hangs_does_not_hold_up_the_others(

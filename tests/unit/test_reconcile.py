@@ -16,6 +16,7 @@ from pool.links import State
 from pool.reconcile import Reconciler
 from pool.store import keys
 from tests.in_process import InProcess
+from tests.lost_webhooks import catch_up
 from worker.reconcile import reconcile as task
 
 SID = "intro"
@@ -333,3 +334,18 @@ async def test_unmatched_events_are_tried_again_ever_more_seldom(stage: Stage) -
     parts.bookings._settler.settle = counted  # type: ignore[method-assign]
     await task(parts)
     assert len(set(looked_at)) == len(looked_at) == 250
+
+
+async def test_every_webhook_is_lost_and_every_link_is_right(
+    product: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few hundred; `python -m tests.lost_webhooks` does it with twenty thousand, in real time."""
+
+    async def sleep(_seconds: float) -> None:
+        return None
+
+    monkeypatch.setattr("pool.reconcile.asyncio.sleep", sleep)
+    found, ended = await catch_up(product, 240, 20.0)
+    assert (found.wrong, ended.wrong) == (0, 0)
+    # Three pages of all and one of the cancelled for a round; the later news end on their first.
+    assert (found.calls, ended.calls) == (8, 6)
