@@ -69,6 +69,11 @@ def stands(state: str) -> bool:
     return state not in (INCOMPLETE, CANCELLED, REJECTED)
 
 
+def is_documented(state: str) -> bool:
+    """Return True if the provider documents this state, so that what it means is known."""
+    return state in _RANKS
+
+
 def unnamed_sid(slug: str) -> str:
     """Return the name under which a link's booking is kept whose events give no SID."""
     return f"unnamed:{slug}"

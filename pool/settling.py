@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
-from pool.booking import Booking, stands, unnamed_sid
+from pool.booking import Booking, is_documented, stands, unnamed_sid
 from pool.errors import (
     LedgerUnavailable,
     LinkpoolError,
@@ -162,6 +162,10 @@ class Settler:
 
     async def _apply(self, event: InboxEvent, parsed: BookingEvent, match: Match) -> None:
         report = self.report(event.workspace, parsed, match.link.slug, match.how, event.received_at)
+        if not is_documented(report.state):
+            log.warning(
+                "a booking's state is not documented; it counts as standing", state=report.state
+            )
         settled = await self._ledger.bookings.settle(report)
         state_before = settled.state_before
         await self._tell_redis(settled, report)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from pool.booking import Booking, is_documented
 from pool.ledger import Ledger
 from pool.ledger.records import AuditEntry, InboxEvent
 from pool.ledger.search import Found
@@ -53,7 +54,13 @@ async def timelines(ledger: Ledger, found: list[Found]) -> list[Timeline]:
 async def _timeline(ledger: Ledger, found: Found) -> Timeline:
     events = await ledger.inbox.of_link(found.link.slug, found.link.booking_sid)
     acts = await ledger.audit.of_events([event.id for event in events])
-    moments = [*_of_link(found), *map(_of_event, events), *map(_of_act, acts)]
+    bookings = await ledger.bookings.of_link(found.link.slug)
+    moments = [
+        *_of_link(found),
+        *(_of_booking(each) for each in bookings if not is_documented(each.state)),
+        *map(_of_event, events),
+        *map(_of_act, acts),
+    ]
     return Timeline(found.link, tuple(sorted(moments, key=lambda moment: moment.at)))
 
 
@@ -78,6 +85,11 @@ def _of_link(found: Found) -> Iterator[Moment]:
         yield Moment(link.cancelled_at, "cancelled", "The booking was cancelled")
     if found.forgotten_at is not None:
         yield Moment(found.forgotten_at, "forgotten", "The customer was erased")
+
+
+def _of_booking(booking: Booking) -> Moment:
+    said = f"The provider calls the booking {booking.state!r}, which it documents nowhere: "
+    return Moment(booking.heard_at, "booking", said + "it counts as one that stands")
 
 
 _HOW = {

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
 
-from pool.booking import Booking
+from pool.booking import CARRIED, Booking, named_sid
 from pool.embed import embed
 from pool.links import Booked, Claim, Link, Source, State
 from pool.recorder import booked_of, to_ms
@@ -121,8 +122,8 @@ def claim_of_link(link: Link, booking: Booking | None) -> Claim:
     )
 
 
-def link_answer(link: Link) -> dict[str, Any]:
-    """A link and its history, oldest first."""
+def link_answer(link: Link, bookings: Sequence[Booking]) -> dict[str, Any]:
+    """A link, all of its bookings, and its history, oldest first."""
     moments = [
         ("created", link.created_at),
         ("claimed", link.claimed_at),
@@ -149,6 +150,20 @@ def link_answer(link: Link) -> dict[str, Any]:
             "cancelled_at": iso(link.cancelled_at),
             "booking_sid": link.booking_sid,
             "match": link.match,
+            "bookings": [
+                {
+                    "sid": named_sid(each.sid),
+                    "state": each.state,
+                    "starts_at": iso(each.starts_at),
+                    "ends_at": iso(each.ends_at),
+                    "time_zone": each.time_zone,
+                    "parent_sid": each.parent_sid,
+                    "created_at": iso(each.made_at),
+                    "updated_at": None if each.changed_at == CARRIED else iso(each.changed_at),
+                    "match": each.match,
+                }
+                for each in bookings
+            ],
         },
         "history": [{"at": iso(at), "what": what} for at, what in history],
     }

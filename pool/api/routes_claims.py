@@ -103,4 +103,4 @@ async def show_link(slug: str, caller: TheCaller, service: TheService) -> LinkAn
     if link is None:
         raise UnknownLink("linkpool made no link of this slug")
     caller.check(Scope.READ, link.meeting_sid)
-    return LinkAnswer(**link_answer(link))
+    return LinkAnswer(**link_answer(link, await service.parts.ledger.bookings.of_link(slug)))

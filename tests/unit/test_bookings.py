@@ -28,6 +28,7 @@ from pool.recorder import Recorder
 from pool.settings import Settings, Workspace
 from pool.settling import MAX_ATTEMPTS
 from pool.store.connect import store_error
+from pool.timelines import timelines
 from sandbox.signing import signed
 from tests.any_redis import AnyRedis
 
@@ -214,6 +215,48 @@ async def test_an_incomplete_booking_leaves_the_claim_as_it_is(stage: Stage) -> 
         await stage.receive("one-off-1", status=status, created_at=made, updated_at=made)
         await stage.bookings.settle_due()
         assert await stage.state("one-off-1") is expected
+
+
+async def test_a_state_that_is_not_documented_stands_and_is_shown(stage: Stage) -> None:
+    """A second link would be the worse mistake; a person finds it in the link's story."""
+    await stage.receive("one-off-1", status="No-Show \x07")
+    await stage.bookings.settle_due()
+    assert await stage.state("one-off-1") is State.CONSUMED
+    [booking] = await stage.ledger.bookings.of_link("one-off-1")
+    assert booking.state == "No-Show"
+    found = await stage.ledger.search.link("one-off-1")
+    assert found is not None
+    [story] = await timelines(stage.ledger, [found])
+    assert any("'No-Show'" in moment.said for moment in story.moments)
+
+
+@pytest.mark.parametrize(
+    ("url", "is_kept"),
+    [
+        ("https://acme.neetocal.com/bookings/b", True),
+        ("http://127.0.0.1:8100/b?x=1&y=%20", True),
+        ("javascript:alert(1)", False),
+        ("data:text/html,x", False),
+        ("//acme.test/b", False),
+        ('https://acme.test/"onload=alert(1)', False),
+        ("https://acme.test/<b>", False),
+        ("https:///b", False),
+        ("https://[", False),
+        (7, False),
+    ],
+)
+async def test_a_booking_page_is_an_address_of_the_web(
+    stage: Stage, url: object, is_kept: bool
+) -> None:
+    """Pages offer it to visitors as a link."""
+    await stage.receive(
+        "one-off-1", client_booking_url=url, form_responses=[{"field": "x", "value": "one-off-1"}]
+    )
+    await stage.bookings.settle_due()
+    held = await stage.store.claim_of(SID, "ann")
+    assert held is not None
+    assert held.booked is not None
+    assert held.booked.manage_url == (url if is_kept else None)
 
 
 async def test_a_link_in_whose_form_somebody_is_leaves_the_pool(stage: Stage) -> None:
