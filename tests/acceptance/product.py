@@ -265,6 +265,8 @@ class Product:
                 continue
             # Redis writes its title over its environment; it is known by where it works.
             if state != "Z" and (mine in environ + b"\0" or place == str(self.data / "redis")):
+                # Where setproctitle is installed, Celery writes a title over its command.
+                command = command.replace("[celeryd: linkpool@", f"{MARKS['worker']} [")
                 found[int(entry.name)] = (int(parent), command)
         return found
 
