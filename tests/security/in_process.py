@@ -150,7 +150,7 @@ class Server:
         self._config = uvicorn.Config(
             cast(Any, self.application), http=DrainingProtocol, ws="none", lifespan="off",
             timeout_keep_alive=3600, log_config=None, access_log=False, interface="asgi3",
-            server_header=False, date_header=False,
+            server_header=False, date_header=False, proxy_headers=False,
         )  # fmt: skip
         self._config.load()
         self._state = ServerState()
