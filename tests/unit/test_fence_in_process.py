@@ -59,6 +59,7 @@ async def test_a_new_pool_is_opened_without_a_word(product: InProcess) -> None:
     assert await product.parts.fence.recover("intro", grace_seconds=60) is Recovered.OPENED
     assert (await product.level("intro")).fence == "stands"
     assert await product.ledger.audit.list() == []
+    assert not (await product.store.alerts.look(await product.store.now_ms())).fence_fell
     assert product.metric("linkpool_fences_total") == 0
 
 
@@ -89,6 +90,7 @@ async def test_a_fall_is_told_and_noted(product: InProcess) -> None:
     [entry] = await product.ledger.audit.list()
     assert (entry.actor, entry.action, entry.meeting_sid) == ("linkpool", "recover", "intro")
     assert (entry.reason, entry.detail) == ("quarantined", {"quarantined": 2})
+    assert (await product.store.alerts.look(await product.store.now_ms())).fence_fell
     assert product.metric("linkpool_fences_total") == 1
     assert product.metric("linkpool_quarantined_links_total") == 2
 

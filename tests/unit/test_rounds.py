@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from pool.errors import LedgerUnavailable
+from pool.ledger.records import NewEvent
 from pool.links import State
-from pool.nudges import RECORD, RECOVER, TOP_UP
+from pool.nudges import RECORD, RECOVER, SETTLE, TOP_UP
 from pool.store import keys
-from pool.store.records import payload
+from pool.store.records import Span, payload
 from tests.in_process import InProcess, in_process
 from worker.expire import expire
 from worker.lapse import earlier_clock, lapse
@@ -288,6 +289,26 @@ async def test_more_astray_links_than_a_batch_are_all_found(
     assert await product.states("intro") == {State.FRESH: 3, State.QUARANTINED: 5}
 
 
+async def test_a_link_claimed_between_two_looks_did_not_go_astray(
+    product: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is out of the pool by then, and in nobody's stead set aside."""
+    await product.meeting("intro")
+    await product.stock("intro", "a-1", "a-2", made_at_ms=await ago_ms(product, 300))
+    await product.store.withdraw("intro", ["a-1"])
+    pooled = product.store.pooled
+
+    async def claimed_first(sid: str, slugs: Any) -> list[bool]:
+        await product.claim("intro", "ann")
+        return await pooled(sid, slugs)
+
+    monkeypatch.setattr(product.store, "pooled", claimed_first)
+    await expire(product.parts)
+    assert await product.state("a-1") is State.QUARANTINED
+    assert await product.state("a-2") is State.CLAIMED
+    assert product.metric("linkpool_quarantined_links_total") == 1
+
+
 async def test_a_claimed_link_did_not_go_astray(product: InProcess) -> None:
     """Its claim is still on its way to the ledger: it is recorded first."""
     await product.meeting("intro")
@@ -381,3 +402,21 @@ async def test_what_redis_forgot_of_the_meetings_is_told_again(product: InProces
     await product.ledger.meetings.put(type(meeting)("intro", min_fresh=9))
     await sweep(product.parts)
     assert [each.min_fresh for each in await product.store.published.all()] == [9]
+
+
+async def test_a_booking_that_waits_is_to_be_settled(product: InProcess) -> None:
+    """Until it is."""
+    await product.meeting("intro", min_fresh=0, max_fresh=1)
+    event = NewEvent("e-1", "default", "webhook", "booked", b"{}", datetime.now(UTC))
+    await product.ledger.inbox.add(event)
+    assert (await due(product))[SETTLE] == [{}]
+
+
+async def test_a_sweep_keeps_the_history(product: InProcess) -> None:
+    """Of every meeting, with its level and its target."""
+    await product.meeting("intro", min_fresh=3, max_fresh=3)
+    await product.stock("intro", "a-1", "a-2")
+    for _ in range(2):
+        await sweep(product.parts)
+    [series] = await product.store.history.read_all(["intro"], Span.HOUR)
+    assert {(each.level, each.target) for each in series.samples} == {(2, 3)}
