@@ -16,6 +16,8 @@ from typing import Any, cast
 
 import structlog
 
+from pool.discreet import discreet_traceback, write_discreet_traceback
+
 # httpx logs the URL of every request at info; Celery every task, received and done, and every
 # connection to the broker; what speaks SQL logs the values of every statement, customers'
 # among them, at debug.
@@ -79,11 +81,11 @@ def _renderers(log_format: str) -> list[structlog.typing.Processor]:
             structlog.dev.ConsoleRenderer(
                 colors=sys.stderr.isatty(),
                 # The library's own choice shows local variables: keys and customer ids.
-                exception_formatter=structlog.dev.plain_traceback,
+                exception_formatter=write_discreet_traceback,
             )
         ]
     return [
-        structlog.processors.format_exc_info,
+        structlog.processors.ExceptionRenderer(discreet_traceback),
         _in_order,
         structlog.processors.JSONRenderer(default=str),
     ]

@@ -43,6 +43,7 @@ COMMANDS = [
     "keys",
     "keys create",
     "keys list",
+    "keys rotate",
     "keys revoke",
     "events",
     "events list",
@@ -147,6 +148,10 @@ def test_draining_asks_first(product: Product, sid: str) -> None:
         ("keys", "create", "--scope", "everything"),
         ("keys", "create", "--meeting", "a b"),
         ("keys", "revoke", "00000000"),
+        ("keys", "rotate", "00000000"),
+        ("keys", "rotate", "00000000", "--overlap-hours", "-1"),
+        ("keys", "create", "--network", "10.0.0.0/33"),
+        ("keys", "create", "--expires-in-days", "0"),
         ("events", "replay", "0123"),
         ("events", "list", "--state", "lost"),
         ("up", "--meeting", "a b"),
@@ -162,6 +167,48 @@ def test_wrong_usage_is_two(product: Product, words: tuple[str, ...]) -> None:
     assert done.exit_code == WRONG_USAGE, done.output
     assert done.stderr.strip()
     assert done.stdout == ""
+
+
+def test_keys_rotate_with_an_overlap_rest_on_networks_and_run_out(product: Product) -> None:
+    """The new key is printed once, the old one goes on for the overlap; use is listed."""
+    words = ("--scope", "read", "--network", "127.0.0.0/8", "--expires-in-days", "30", "--json")
+    old = json.loads(ok(product, "keys", "create", *words))
+    assert old["networks"] == "127.0.0.0/8"
+    assert old["expires_at"]
+    wait_until(lambda: product.api("GET", "/v1/meetings", key=old["key"]).status_code == 200, 5)
+    elsewhere = {"X-Forwarded-For": "203.0.113.7"}
+    refused = product.api("GET", "/v1/meetings", key=old["key"], headers=elsewhere)
+    assert (refused.status_code, refused.json()["type"]) == (403, "/problems/forbidden")
+    new = json.loads(ok(product, "keys", "rotate", old["id"], "--overlap-hours", "1", "--json"))
+    assert (new["networks"], new["scopes"]) == ("127.0.0.0/8", "read")
+    wait_until(lambda: product.api("GET", "/v1/meetings", key=new["key"]).status_code == 200, 5)
+    assert product.api("GET", "/v1/meetings", key=old["key"]).status_code == 200
+    ok(product, "keys", "rotate", old["id"], "--overlap-hours", "0")
+    wait_until(lambda: product.api("GET", "/v1/meetings", key=old["key"]).status_code == 401, 5)
+
+    def listed() -> dict[str, Any]:
+        keys = json.loads(ok(product, "keys", "list", "--json"))
+        return {key["id"]: key for key in keys}
+
+    wait_until(lambda: listed()[new["id"]]["last_used_at"], 10)
+    fails(product, WRONG_USAGE, "keys", "rotate", old["id"])
+
+
+def test_doctor_warns_of_proxies_that_anybody_can_pretend_to_be(product: Product) -> None:
+    """And of a limit per address that all visitors share."""
+    for settings, says in (
+        ({"LINKPOOL_TRUSTED_PROXIES": "*"}, "TRUSTED_PROXIES is *"),
+        (
+            {"LINKPOOL_NEW_CLAIMS_PER_MINUTE_PER_ADDRESS": "5", "LINKPOOL_HOST": "0.0.0.0"},
+            "share its one address",
+        ),
+    ):
+        done = product.command("doctor", "--no-make-link", "--json", **settings)
+        warned = [each for each in json.loads(done.stdout) if each["what"] == "proxies"]
+        assert [each["verdict"] for each in warned] == ["warning"]
+        assert says in warned[0]["text"]
+    done = product.command("doctor", "--no-make-link", "--json")
+    assert not any(each["what"] == "proxies" for each in json.loads(done.stdout))
 
 
 def test_keys_are_shown_once_and_revoked(product: Product) -> None:
