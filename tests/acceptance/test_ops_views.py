@@ -18,7 +18,8 @@ KINDS = {
     "elsewhere": ("--scope", "admin", "--meeting", "elsewhere"),
 }
 # Not actions: signing in and out, and finding, which anybody who reads may do.
-NO_ACTIONS = {"/ops/sign-in", "/ops/sign-out", "/ops/find"}
+SIGN_OUTS = {"/ops/sign-out", "/ops/sign-out-everywhere"}
+NO_ACTIONS = {"/ops/sign-in", "/ops/find"} | SIGN_OUTS
 ACTIONS = sorted(
     context.path
     for included in router.routes
@@ -165,7 +166,7 @@ def test_a_read_only_key_sees_no_action(visit: Visit, stock: dict[str, str]) -> 
     reader = visit("read")
     for path in ("/ops/meetings/seen", "/ops/inbox/{event-seen}", "/ops/audit", "/ops/inbox"):
         page = reader.page(address(path, stock))
-        assert set(re.findall(r'<form method="post" action="([^"]+)"', page)) == {"/ops/sign-out"}
+        assert set(re.findall(r'<form method="post" action="([^"]+)"', page)) == SIGN_OUTS
         assert "/drain" not in page
         assert "/ops/keys" not in page
     # What a booking says of its customer is for those who may assign it.
