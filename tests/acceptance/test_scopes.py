@@ -59,6 +59,7 @@ ROUTES = {
     ("POST", "/v1/meetings/{sid}/drain"): Row(ADMIN),
     # Its key is the signature, and there is none here.
     ("POST", "/v1/webhooks/{workspace}"): Row(OPEN, answered=(401,)),
+    ("POST", "/v1/webhooks/{workspace}/"): Row(OPEN, answered=(401,)),
     ("GET", "/v1/events"): Row(ADMIN_OF_ALL),
     ("POST", "/v1/events/{event_id}/replay"): Row(ADMIN_OF_ALL),
     ("POST", "/v1/events/{event_id}/assign"): Row(
