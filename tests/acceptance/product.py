@@ -54,6 +54,8 @@ def clean_environment(**settings: str) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("LINKPOOL_", "SANDBOX_"))}
     # Rich tables are as wide as the terminal, and tests look for whole words.
     kept |= {"COLUMNS": "200", "NO_COLOR": "1"}
+    # Processes are known by their environment, over which titles would be written.
+    kept |= {"SPT_NOENV": "1"}
     return kept | {f"LINKPOOL_{name}": value for name, value in settings.items()}
 
 
