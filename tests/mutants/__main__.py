@@ -178,11 +178,15 @@ def _tell(functions: set[tuple[Path, str]]) -> int:
 
 def _print_scores() -> int:
     low = False
-    for room, (noticed, missed, untried) in results.scores().items():
-        tried = noticed + missed
-        score = 100 * noticed / tried if tried else 0.0
-        low |= score < GOAL
-        print(f"{room:<12} {score:5.1f} %   {noticed} of {tried} noticed, {untried} not tried")
+    for room, score in results.scores().items():
+        if score.tried:
+            low |= score.percent < GOAL
+            print(
+                f"{room:<12} {score.percent:5.1f} %   {score.noticed} of {score.tried} noticed, "
+                f"{score.explained} others explained, {score.untried} not tried"
+            )
+        else:
+            print(f"{room:<12}     -     {score.untried} not tried")
     return 1 if low else 0
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -109,22 +108,36 @@ def write_list() -> int:
     return bare
 
 
-def scores() -> dict[str, tuple[int, int, int]]:
-    """For each room: how many were noticed, not noticed, and not tried yet."""
-    counted = dict.fromkeys(rooms(), (0, 0, 0))
+@dataclass
+class Score:
+    """How many mutants of a room were noticed."""
+
+    noticed: int = 0
+    explained: int = 0  # not noticed, for a reason that the list gives
+    missed: int = 0
+    untried: int = 0
+
+    @property
+    def tried(self) -> int:
+        return self.noticed + self.explained + self.missed
+
+    @property
+    def percent(self) -> float:
+        return 100 * self.noticed / self.tried if self.tried else 0.0
+
+
+def scores() -> dict[str, Score]:
+    """The score of each room."""
+    known = reasons()
+    counted = {room: Score() for room in rooms()}
     for each in mutants():
-        noticed, missed, untried = counted[each.room]
+        score = counted[each.room]
         if each.status == "not checked":
-            untried += 1
+            score.untried += 1
         elif each.noticed:
-            noticed += 1
+            score.noticed += 1
+        elif known and known.get((f"{each.path}: {each.function}", each.change())):
+            score.explained += 1
         else:
-            missed += 1
-        counted[each.room] = (noticed, missed, untried)
+            score.missed += 1
     return counted
-
-
-def durations() -> dict[str, float]:
-    """How long each test took when it ran alone."""
-    stats = Path("mutants/mutmut-stats.json")
-    return dict(json.loads(stats.read_text("utf-8"))["duration_by_test"]) if stats.exists() else {}

@@ -87,3 +87,25 @@ def test_make_alone_lists_the_commands() -> None:
     assert {"help", "mutants", "mutants-changed"} <= {
         line.split()[0] for line in said.stdout.splitlines() if line.strip()
     }
+
+
+def test_reasons_are_read_from_the_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By function and change, also where a change has a bar in it."""
+    listed = tmp_path / "survivors.md"
+    listed.write_text(
+        results.HEAD + "\n## supply\n\n| function | change | reason |\n|---|---|---|\n"
+        "| a.py: f | `x` → `y` | the same |\n| a.py: g | `x \\| y` → `x` |  |\n",
+        "utf-8",
+    )
+    monkeypatch.setattr(results, "SURVIVORS", listed)
+    assert results.reasons() == {
+        ("a.py: f", "`x` → `y`"): "the same",
+        ("a.py: g", "`x \\| y` → `x`"): "",
+    }
+
+
+def test_a_score_counts_what_was_tried() -> None:
+    """What is explained was not noticed all the same."""
+    score = results.Score(noticed=9, explained=1, missed=0, untried=5)
+    assert (score.tried, score.percent) == (10, 90.0)
+    assert results.Score(untried=5).percent == 0.0

@@ -166,8 +166,9 @@ async def test_no_link_is_burnt_where_it_could_not_enter(
         with pytest.raises(LedgerUnavailable):
             await make_and_pool(maker, product.store, product.ledger, "intro")
     await product.redis.restart()
-    with pytest.raises(Fenced):
+    with pytest.raises(Fenced) as fenced:
         await make_and_pool(maker, product.store, product.ledger, "intro")
+    assert fenced.value.sid == "intro"
     assert product.provider.asked == []
 
 

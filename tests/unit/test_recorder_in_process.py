@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from pool.ledger.records import RecordedClaim
-from pool.links import Link, State
-from pool.recorder import booked_claim, from_ms, to_ms
+from pool.links import Booked, Link, State
+from pool.recorder import booked_claim, booked_of, from_ms, to_ms
 from tests.in_process import InProcess
+from tests.integration.ledger_samples import report
 
 NOW = datetime(2026, 11, 22, 6, 0, 0, 123_000, tzinfo=UTC)
 
@@ -46,6 +47,22 @@ def test_what_redis_holds_of_a_booked_link() -> None:
     assert (bare.claimed_at_ms, bare.consumed_at_ms, bare.booking_sid) == (to_ms(NOW), None, None)
     for state in set(State) - {State.CONSUMED}:
         assert booked_claim(link(state=state), None) is None
+
+
+def test_what_redis_holds_of_a_booking() -> None:
+    """When it is, in whose time zone, and where it is managed; what is not known is left out."""
+    hour = timedelta(hours=1)
+    whole = report(
+        "a-1", "pending", sid="b-1", starts_at=NOW, ends_at=NOW + hour,
+        time_zone="Europe/Vienna", manage_url="https://a.example/manage",
+    )  # fmt: skip
+    claim = booked_claim(link(booking_sid="b-1"), whole)
+    assert claim is not None
+    assert claim.booked == Booked(
+        "b-1", "pending", to_ms(NOW), to_ms(NOW + hour), "Europe/Vienna", "https://a.example/manage"
+    )
+    assert booked_of(report("a-1", sid="b-2")) == Booked("b-2", "confirmed")
+    assert booked_of(None) is None
 
 
 async def test_one_link_with_two_customers_is_told_to_people(product: InProcess) -> None:

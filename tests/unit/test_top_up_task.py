@@ -308,6 +308,24 @@ async def test_a_blocked_meeting_is_probed_with_one_request(product: InProcess) 
     assert level.block.probe_at_ms > level.now_ms + 30_000
 
 
+async def test_a_block_stands_while_it_is_probed(product: InProcess) -> None:
+    """With its next probe put off: visitors and other workers ask the provider nothing."""
+    await product.meeting("bad", min_fresh=50)
+    await block_meeting(product, "bad", -1)
+    seen = []
+
+    async def look() -> Exception:
+        seen.append(await product.level("bad"))
+        return MEETING_REFUSED
+
+    product.provider.will("bad", look)
+    await product.top_up()
+    [level] = seen
+    assert level.block is not None
+    assert level.block.probe_at_ms > level.now_ms + 30_000
+    assert level.block.since_ms < level.now_ms - 50_000
+
+
 async def test_a_probe_that_succeeds_lifts_the_meetings_block(product: InProcess) -> None:
     """And the pool is filled."""
     await product.meeting("bad", min_fresh=20)
