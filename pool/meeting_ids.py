@@ -14,7 +14,9 @@ from pool.providers import Provider
 
 log = structlog.get_logger()
 
-ASK_SECONDS = 300.0  # at most so often is a provider asked for an id that is not known
+ASK_SECONDS = 300.0  # at most so often is a provider asked for one id that it does not list
+GAP_SECONDS = 2.0  # and at most so often for any: a meeting may be new, and its booking newer
+_ASKED_MOST = 10_000  # ids that are remembered
 _decode = msgspec.json.Decoder(dict[str, str]).decode
 
 
@@ -31,7 +33,7 @@ class MeetingIds:
         self._providers = providers
         self._clock = clock
         self._known: dict[str, dict[str, str]] = {}
-        self._asked: dict[str, float] = {}
+        self._asked: dict[tuple[str, str], float] = {}
         self._without_ids: set[str] = set()
 
     async def sid_of(self, workspace: str, meeting_id: str) -> str | None:
@@ -42,7 +44,7 @@ class MeetingIds:
         if meeting_id not in self._known.get(workspace, {}):
             kept = await self._ledger.facts.get(_fact(workspace))
             self._known[workspace] = _decode(kept) if kept else {}
-        if meeting_id not in self._known[workspace] and self._may_ask(workspace):
+        if meeting_id not in self._known[workspace] and self._may_ask(workspace, meeting_id):
             await self._learn(workspace)
         return self._known[workspace].get(meeting_id)
 
@@ -50,11 +52,17 @@ class MeetingIds:
         """Return True if the provider lists its meetings without ids."""
         return workspace in self._without_ids
 
-    def _may_ask(self, workspace: str) -> bool:
+    def _may_ask(self, workspace: str, meeting_id: str) -> bool:
         now = self._clock()
-        if now < self._asked.get(workspace, -ASK_SECONDS) + ASK_SECONDS:
-            return False
-        self._asked[workspace] = now
+        for about, seconds in (
+            ((workspace, meeting_id), ASK_SECONDS),
+            ((workspace, ""), GAP_SECONDS),
+        ):
+            if now < self._asked.get(about, -seconds) + seconds:
+                return False
+        if len(self._asked) >= _ASKED_MOST:
+            self._asked.clear()
+        self._asked[workspace, meeting_id] = self._asked[workspace, ""] = now
         return workspace in self._providers
 
     async def _learn(self, workspace: str) -> None:

@@ -13,6 +13,7 @@ from pool.ledger import Ledger
 from pool.ledger.records import RecordedClaim
 from pool.links import State
 from pool.matching import Match, Mismatch
+from pool.meeting_ids import MeetingIds
 from pool.providers import BookingEvent, ProviderMeeting
 from tests.in_process import InProcess
 
@@ -193,23 +194,38 @@ async def test_an_event_is_matched_by_its_best_sign(product: InProcess, case: st
         assert (found.link.slug, found.how) == (expected.slug, expected.how)
 
 
-async def test_the_provider_is_asked_for_its_meetings_once(product: InProcess) -> None:
-    """And for an id it did not list not again before five minutes are over."""
+async def test_the_provider_is_asked_for_its_meetings_seldom(product: InProcess) -> None:
+    """Once for all ids it lists; for one it does not, again after five minutes, and never more
+    often than every two seconds."""
     await claimed(product)
     asked = []
     meetings = product.provider.meetings
 
     async def counted() -> list[ProviderMeeting]:
-        asked.append(1)
+        asked.append(clock[0])
         return await meetings()
 
     product.provider.meetings = counted  # type: ignore[method-assign]
-    match = product.parts.bookings._matcher.match
-    for meeting_id in ("id-intro", "id-demo", "id-new", "id-new"):
-        await match("default", replace(EVENT, email=ADA, meeting_id=meeting_id, **MADE), NOW)
-    assert len(asked) == 1
-    # Another process need not ask at all.
-    assert await product.ledger.facts.get("meeting-ids:default") is not None
+    clock = [1_000.0]
+    ids = MeetingIds(product.ledger, product.parts.providers, clock=lambda: clock[0])
+    assert [await ids.sid_of("default", f"id-{sid}") for sid in ("intro", "demo")] == [
+        "intro",
+        "demo",
+    ]
+    assert asked == [1_000.0]
+    for at, meeting_id in ((1_001.9, "id-new"), (1_002.0, "id-new"), (1_004.0, "id-newer")):
+        clock[0] = at
+        assert await ids.sid_of("default", meeting_id) is None
+    assert asked == [1_000.0, 1_002.0, 1_004.0]
+    clock[0] = 1_301.0
+    assert await ids.sid_of("default", "id-new") is None
+    product.provider.listed.append(ProviderMeeting("new", "", disabled=False, id="id-new"))
+    clock[0] = 1_302.0
+    assert await ids.sid_of("default", "id-new") == "new"
+    # Another process need not ask at all, and a provider that is away changes nothing.
+    another = MeetingIds(product.ledger, product.parts.providers, clock=lambda: clock[0])
+    assert await another.sid_of("default", "id-new") == "new"
+    assert asked == [1_000.0, 1_002.0, 1_004.0, 1_302.0]
 
 
 async def test_with_one_meeting_none_need_be_named(product: InProcess) -> None:
