@@ -120,6 +120,8 @@ class Transport:
         return self._closing
 
     def write(self, data: bytes) -> None:
+        if self._closing:
+            return
         assert not self.ended or not data, "written behind the end"
         self.said += data
 
