@@ -73,7 +73,10 @@ class Settler:
             await self._ledger.inbox.finish(event.id, EventState.IGNORED, reason=str(error))
         except TimeoutError:
             await self._postpone(event, f"not settled within {EVENT_SECONDS} seconds")
-        except (LedgerUnavailable, UnknownWorkspace) as error:
+        except UnknownWorkspace as error:
+            # Only a person brings it back; until then its events must not crowd out the others.
+            await self._postpone(event, str(error), its_fault=False, wait=RETRY_MAX_SECONDS)
+        except LedgerUnavailable as error:
             await self._postpone(event, str(error), its_fault=False)
         except StoreUnavailable as error:
             # What Redis refuses may be the event's fault; an outage is not, nor is a Redis
@@ -116,12 +119,15 @@ class Settler:
             match=match,
         )
 
-    async def _postpone(self, event: InboxEvent, reason: str, *, its_fault: bool = True) -> None:
+    async def _postpone(
+        self, event: InboxEvent, reason: str, *, its_fault: bool = True, wait: float | None = None
+    ) -> None:
         doublings = event.attempts
         if not its_fault:  # those are not counted; an outage that lasts is asked after seldom
             age_seconds = (datetime.now(UTC) - event.received_at).total_seconds()
             doublings = max(0, int(age_seconds / RETRY_SECONDS).bit_length() - 3)
-        wait = min(RETRY_MAX_SECONDS if its_fault else 60, RETRY_SECONDS * 2**doublings)
+        if wait is None:
+            wait = min(RETRY_MAX_SECONDS if its_fault else 60, RETRY_SECONDS * 2**doublings)
         await self._ledger.inbox.failed(
             event.id,
             reason,

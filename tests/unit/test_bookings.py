@@ -197,6 +197,12 @@ async def test_a_workspace_that_is_not_configured_is_waited_for(stage: Stage) ->
     event_id = await stage.receive("one-off-1")
     providers = dict(stage.providers)
     stage.providers.clear()
+    assert await stage.bookings.settle_due() == 1
+    event = await stage.ledger.inbox.get(event_id)
+    assert event is not None
+    assert event.not_before is not None
+    assert event.not_before > datetime.now(UTC) + timedelta(minutes=9)
+    await stage.hurry(event_id)
     for _ in range(MAX_ATTEMPTS + 1):
         assert await stage.bookings.settle_due() == 1
         await stage.hurry(event_id)
