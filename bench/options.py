@@ -24,6 +24,8 @@ class Sizes:
     settle_seconds: int = 40
     plan_meetings: int = 10_000
     plan_low: int = 500
+    isolation_meetings: int = 200
+    isolation_links: int = 20
 
 
 QUICK = Sizes(
@@ -40,6 +42,8 @@ QUICK = Sizes(
     settle_seconds=3,
     plan_meetings=200,
     plan_low=10,
+    isolation_meetings=30,
+    isolation_links=6,
 )
 
 

@@ -74,11 +74,13 @@ class Administration:
         return meeting
 
     async def resume(self, sid: str, reason: str, actor: str, *, limited: bool = False) -> Meeting:
-        """Ends a pause, and probes a blocked meeting at once.
+        """Ends a pause, and probes a blocked or closed meeting at once.
 
         Whoever is `limited` to some meetings lifts no block of the workspace.
         """
-        meeting = replace(await self._get(sid), paused=False, pause_reason="")
+        meeting = replace(await self._get(sid), paused=False, pause_reason="", closed_reason="")
+        # The provider is asked again, and its word on whether the meeting is closed counts anew.
+        await self._ledger.meetings.close(sid, "")
         await self._write(meeting)
         await self._unblock(meeting, limited=limited)
         await self._ledger.audit.add(actor, "resume", sid, reason, {})
@@ -102,12 +104,15 @@ class Administration:
     async def drain(self, sid: str, reason: str, actor: str) -> tuple[Meeting, int]:
         """Retires all fresh links; the meeting, and how many."""
         meeting = await self._get(sid)
-        now = datetime.now(UTC)
+        # What was made until now, by whichever clock: top-up may be adding links beside this,
+        # and its clock and Redis's may be apart from ours.
+        newest_ms = await self._store.newest_ms(sid)
         retired = 0
-        while slugs := await self._store.take_out(
-            sid, up_to_ms=round(now.timestamp() * 1000), limit=_DRAIN_BATCH
+        while newest_ms is not None and (
+            slugs := await self._store.take_out(sid, up_to_ms=newest_ms, limit=_DRAIN_BATCH)
         ):
-            retired += len(await self._ledger.links.move(slugs, State.RETIRED, at=now))
+            moved = await self._ledger.links.move(slugs, State.RETIRED, at=datetime.now(UTC))
+            retired += len(moved)
         await self._ledger.audit.add(actor, "drain", sid, reason, {"retired": retired})
         return meeting, retired
 

@@ -29,30 +29,37 @@ def pool_readings(
         for reading in (
             _empty(meeting, level, target),
             _low(meeting, level, target),
-            blocked(level.sid, f"meeting {level.sid}", level.block),
+            blocked(level.sid, f"meeting {level.sid}", _block_of(meeting, level)),
         ):
             if reading.sign == "there" or reading.name in standing:
                 yield reading
 
 
+def _block_of(meeting: Meeting, level: Level) -> Block | None:
+    """Why the provider makes no links for the meeting, or takes no bookings for it."""
+    if meeting.closed_reason:
+        return Block(meeting.closed_reason, level.now_ms, level.now_ms)
+    return level.block
+
+
 def _empty(meeting: Meeting, level: Level, target: int) -> Reading:
-    serves = level.fence == "stands" and not meeting.paused
+    serves = level.fence == "stands" and not meeting.is_stopped
     sign: Sign = "between"
     if level.fresh == 0 and target > 0 and serves:
         sign = "there"
-    elif meeting.paused or level.fresh >= max(1, target / 2):
+    elif meeting.is_stopped or level.fresh >= max(1, target / 2):
         sign = "over"
     text = f"the pool of {level.sid} is empty: links are made on the spot, or visitors get none"
     if sign == "over":
         text = f"the pool of {level.sid} has {level.fresh} of {target} fresh links again"
-        text = f"{level.sid} is paused" if meeting.paused else text
+        text = f"{level.sid} is paused or closed" if meeting.is_stopped else text
     return Reading(Kind.EMPTY, level.sid, sign, text)
 
 
 def _low(meeting: Meeting, level: Level, target: int) -> Reading:
     runway = runway_seconds(level.fresh, level.claims_per_second)
     sign: Sign = "between"
-    if meeting.paused or level.fresh >= target or runway is None or runway > ENOUGH_SECONDS:
+    if meeting.is_stopped or level.fresh >= target or runway is None or runway > ENOUGH_SECONDS:
         sign = "over"
     elif runway < LOW_SECONDS and level.fresh > 0 and level.fence == "stands":
         sign = "there"  # an empty pool has its own notice

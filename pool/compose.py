@@ -12,6 +12,7 @@ from pool.erasure import Erasure
 from pool.errors import SettingsError
 from pool.fence import Fence
 from pool.ledger import Ledger
+from pool.link_bases import LinkBases
 from pool.making import LinkMaker
 from pool.metrics import Metrics
 from pool.notifier import Notifier
@@ -33,6 +34,7 @@ class Parts:
     ledger: Ledger
     providers: dict[str, Provider]
     makers: dict[str, LinkMaker]
+    bases: LinkBases
     recorder: Recorder
     fence: Fence
     bookings: Bookings
@@ -54,6 +56,7 @@ async def compose(settings: Settings, tracing: Tracing | None = None) -> AsyncIt
         stack.push_async_callback(store.close)
         ledger = Ledger.open(database_url(settings))
         stack.push_async_callback(ledger.close)
+        bases = LinkBases(store, ledger, settings)
         providers: dict[str, Provider] = {}
         makers: dict[str, LinkMaker] = {}
         for name, workspace in settings.workspaces.items():
@@ -80,6 +83,7 @@ async def compose(settings: Settings, tracing: Tracing | None = None) -> AsyncIt
                 first_rate=settings.provider_rate,
                 probe_seconds=settings.probe_seconds,
                 counted=lambda sid, outcome: metrics.topup_links.labels(sid, outcome).inc(),
+                bases=bases,
             )
         notifier = Notifier(settings.notify_url, store) if settings.notify_url else None
         if notifier is not None:
@@ -91,6 +95,7 @@ async def compose(settings: Settings, tracing: Tracing | None = None) -> AsyncIt
             ledger=ledger,
             providers=providers,
             makers=makers,
+            bases=bases,
             recorder=recorder,
             fence=Fence(
                 store,

@@ -152,6 +152,11 @@ class Desk:
         self._waiting += 1
         self._enqueue(line)
 
+    def remember(self, meeting: Meeting, customer_id: str, claim: Claim, document: bytes) -> None:
+        """Keep a claim that was answered elsewhere in this process, to be asserted again."""
+        ttl_ms = meeting.claim_ttl_seconds * 1000
+        self._redo.remember(meeting.sid, [Redo(customer_id, claim, ttl_ms, document)])
+
     async def close(self) -> None:
         """Waits for the calls that are under way."""
         while len(self._flights) or self._climbs:  # noqa: ASYNC110 - an event would cost every call
@@ -326,6 +331,10 @@ def _refusal(meeting: Meeting, outcome: Outcome) -> LinkpoolError:
     if outcome is Outcome.LIMITED:
         return RateLimited(
             "too many new claims; those who hold a link still get it", retry_after_seconds=10
+        )
+    if meeting.closed_reason and not meeting.paused:
+        return PoolPaused(
+            f"claims of this meeting are closed: {meeting.closed_reason}", retry_after_seconds=30
         )
     reason = f": {meeting.pause_reason}" if meeting.pause_reason else ""
     return PoolPaused(f"claims of this meeting are paused{reason}", retry_after_seconds=30)

@@ -24,6 +24,8 @@ from pool.store.records import Outcome
 
 log = structlog.get_logger()
 
+# The ledger is asked whether it can write before a link is made, unless it has just done so.
+LEDGER_TRUST_SECONDS = 1.0
 AT_ONCE = 4  # links under way per process; a crowd at an empty pool must not storm the provider
 
 
@@ -43,6 +45,7 @@ class DirectLadder:
         self._makers = makers
         self._timeout = timeout_seconds
         self._slots = asyncio.Semaphore(AT_ONCE)
+        self._ledger_wrote_at = -LEDGER_TRUST_SECONDS
         self._under_way: dict[tuple[str, str], asyncio.Task[tuple[Claim, bool]]] = {}
 
     async def climb(self, meeting: Meeting, name: str, payload: bytes) -> tuple[Claim, bool]:
@@ -86,6 +89,7 @@ class DirectLadder:
             raise Fenced(meeting.sid)
         if level.block or await self._store.blocks.of_workspace(meeting.workspace):
             raise empty(meeting, "the pool is empty and the provider refuses links", seconds=30)
+        await self._check_ledger()
         # A turn too late for its call to come back is a turn taken from everybody: with a crowd
         # at an empty pool top-up would never get one, and the rate, unused, would not grow.
         new = await maker.make(meeting.sid, within_seconds=(ends - time.monotonic()) / 2)
@@ -101,7 +105,12 @@ class DirectLadder:
             created_at=datetime.now(UTC),
         )
         # The row first: a slug the provider repeats is refused here.
-        is_new = bool(await self._ledger.links.insert_fresh([link]))
+        try:
+            is_new = bool(await self._ledger.links.insert_fresh([link]))
+        except LedgerUnavailable:
+            self._ledger_wrote_at = -LEDGER_TRUST_SECONDS
+            raise
+        self._ledger_wrote_at = time.monotonic()
         await maker.received(meeting.sid, is_new=is_new)
         if not is_new:
             raise empty(meeting, "the provider repeated a link")
@@ -111,6 +120,12 @@ class DirectLadder:
         if answer.claim is None:
             raise empty(meeting, "the pool is empty")
         return answer.claim, answer.outcome is Outcome.NEW
+
+    async def _check_ledger(self) -> None:
+        """Raise LedgerUnavailable if a link that is made now could not be written down."""
+        if time.monotonic() - self._ledger_wrote_at >= LEDGER_TRUST_SECONDS:
+            await self._ledger.ping()
+            self._ledger_wrote_at = time.monotonic()
 
 
 def empty(meeting: Meeting, problem: str, *, seconds: int = 2) -> PoolEmpty:

@@ -26,6 +26,7 @@ LinkpoolError
 │   ├── Unauthorized
 │   ├── Forbidden
 │   ├── NotAssignable
+│   ├── NotReplaceable
 │   └── BadSignature
 └── Unknown                    names something that is not here
     ├── UnknownMeeting
@@ -184,7 +185,8 @@ class PoolEmpty(ClaimRefused):
 
 
 class PoolPaused(ClaimRefused):
-    """An operator paused the meeting; customers who hold a link still get it."""
+    """An operator paused the meeting, or it is closed at the provider; customers who hold a link
+    still get it."""
 
 
 class RateLimited(ClaimRefused):
@@ -234,6 +236,10 @@ class NotAssignable(RequestRefused):
 
 class BodyErased(RequestRefused):
     """The event's body is not kept any more, so it cannot be looked at again."""
+
+
+class NotReplaceable(RequestRefused):
+    """This customer's link is booked, so that another one would be a second booking."""
 
 
 class BadSignature(RequestRefused):

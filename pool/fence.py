@@ -17,6 +17,7 @@ from enum import StrEnum
 
 import structlog
 
+from pool.errors import LedgerUnavailable, StoreUnavailable
 from pool.ledger import Ledger
 from pool.ledger.records import Binding
 from pool.links import Claim, State
@@ -44,6 +45,7 @@ class Recovered(StrEnum):
     QUARANTINED = "quarantined"  # fresh links were set aside, bindings loaded from the ledger
     BUSY = "busy"  # somebody else is at it
     UNKNOWN = "unknown"  # the ledger has no such meeting
+    FAILED = "failed"  # by an error, which the caller was given
 
 
 class Fence:
@@ -104,20 +106,43 @@ class Fence:
         return await self._recover(sid, grace_seconds, unseal=False)
 
     async def recover_all(
-        self, sids: Iterable[str], *, grace_seconds: float = GRACE_SECONDS
+        self,
+        sids: Iterable[str],
+        *,
+        grace_seconds: float = GRACE_SECONDS,
+        failed: Callable[[str, Exception], object],
     ) -> dict[str, Recovered]:
-        """`recover` for many pools, some at a time. The first error ends them all."""
+        """Recover many pools, some at a time. One that fails does not stop the others: it is
+        given to `failed`, and tried again at the next call.
+
+        Raises StoreUnavailable or LedgerUnavailable when pool after pool meets that: then Redis
+        or the ledger is away.
+        """
         slots = asyncio.Semaphore(AT_ONCE)
+        away = 0
 
         async def one(sid: str) -> Recovered:
+            nonlocal away
             async with slots:
-                return await self.recover(sid, grace_seconds=grace_seconds)
+                try:
+                    recovered = await self.recover(sid, grace_seconds=grace_seconds)
+                except (StoreUnavailable, LedgerUnavailable) as error:
+                    away += 1
+                    if away > AT_ONCE:
+                        raise
+                    failed(sid, error)
+                    return Recovered.FAILED
+                except Exception as error:  # noqa: BLE001 - whatever it is, it is that pool's
+                    failed(sid, error)
+                    return Recovered.FAILED
+                away = 0
+                return recovered
 
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = {sid: group.create_task(one(sid)) for sid in sids}
-        except ExceptionGroup as failed:
-            raise failed.exceptions[0] from failed
+        except ExceptionGroup as several:
+            raise several.exceptions[0] from several
         return {sid: task.result() for sid, task in tasks.items()}
 
     async def _recover(self, sid: str, grace_seconds: float, *, unseal: bool) -> Recovered:

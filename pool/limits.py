@@ -57,6 +57,12 @@ class MinuteLimit:
         free_at = self._whole_at.get(caller, 0.0) + self._interval - 60.0
         return max(0.0, free_at - self._clock())
 
+    def give_back(self, caller: Hashable) -> None:
+        """Take back one that was counted: nothing came of it."""
+        whole_at = self._whole_at.get(caller)
+        if whole_at is not None:
+            self._whole_at[caller] = whole_at - self._interval
+
     def count(self, caller: Hashable) -> None:
         """Count one for this caller."""
         if not self._interval:

@@ -7,6 +7,7 @@ and refusals, the other heeds at once.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 import structlog
@@ -17,12 +18,43 @@ from pool.errors import (
     Throttled,
     WorkspaceRefused,
 )
+from pool.link_bases import LinkBases
 from pool.providers import NewLink, Provider
 from pool.store import Store
 from pool.store.records import Block
 from pool.troubles import Blame, Troubles, kind_of
 
 log = structlog.get_logger()
+
+
+class Patience:
+    """When to make links again after some could not be written down: later each time."""
+
+    LONGEST_SECONDS = 60.0
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._failures = 0
+        self._until = 0.0
+
+    def failed(self) -> None:
+        """Take note of a link that was lost since the ledger did not take it."""
+        self._failures += 1
+        self._until = self._clock() + min(self.LONGEST_SECONDS, 2.0**self._failures)
+
+    def worked(self) -> None:
+        """Take note of a link that the ledger took."""
+        self._failures = 0
+
+    @property
+    def rests(self) -> bool:
+        """Whether it is too early to try again."""
+        return bool(self._failures) and self._clock() < self._until
+
+    @property
+    def is_careful(self) -> bool:
+        """Whether one link has to find out whether the ledger takes them again."""
+        return bool(self._failures)
 
 
 class LinkMaker:
@@ -37,15 +69,18 @@ class LinkMaker:
         first_rate: float,
         probe_seconds: float,
         counted: Callable[[str, str], None],
+        bases: LinkBases | None = None,
     ) -> None:
         self.workspace = workspace
         self.provider = provider
         self.troubles = Troubles()
+        self.patience = Patience()
         self.workspace_blocks = 0  # how often this process has blocked the workspace
         self._store = store
         self._first_rate = first_rate
         self._probe_seconds = probe_seconds
         self._counted = counted
+        self._bases = bases
 
     async def wait_turn(self, *, within_seconds: float) -> bool:
         """Sleeps until the budget allows one more request; False if not within that time."""
@@ -78,6 +113,8 @@ class LinkMaker:
         """
         try:
             link = await self.provider.create_link(sid)
+            if self._bases is not None:
+                await self._bases.check(self.workspace, link.url, link.slug)
         except ProviderError as error:
             self._counted(sid, error.outcome)
             if error.maybe_made:

@@ -34,6 +34,13 @@ class Meeting:
     pause_reason: str = ""
     target_mode: TargetMode = "fixed"  # by the present claim rate, or by the forecast
     match_email: bool = True  # whether a booking may be matched to a claim by its e-mail alone
+    closed_reason: str = ""  # why the provider takes no bookings for it now; empty: it does
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether its pool hands out nothing and gets nothing: paused by an operator, or closed
+        at the provider."""
+        return self.paused or bool(self.closed_reason)
 
     def target(self, claims_per_second: float) -> int:
         """How many fresh links the pool should hold at this claim rate."""

@@ -97,6 +97,12 @@ class Metrics:
             "Links set aside because they may have been shown; they are never handed out",
             registry=registry,
         )
+        self.meeting_failures = Counter(
+            "linkpool_meeting_failures",
+            "Meetings that a task of the worker failed for, while it went on with the others",
+            ["task", "meeting"],
+            registry=registry,
+        )
         self.conflicts = Counter(
             "linkpool_conflicts",
             "Signs that one link reached two customers; anything above 0 is an alarm",

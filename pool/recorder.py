@@ -18,7 +18,7 @@ from pool.links import Booked, Claim, Link, State
 from pool.meetings import Meeting
 from pool.settings import Settings
 from pool.store import Store
-from pool.store.records import StreamedClaim
+from pool.store.records import StreamedClaim, payload
 
 log = structlog.get_logger()
 
@@ -50,6 +50,7 @@ class Recorder:
         total = 0
         while True:
             last = claims[-1].entry_id
+            replacements = [claim for claim in claims if claim.replaces is not None]
             writing = asyncio.create_task(self._write(sid, given))
             try:
                 # What comes next is read and prepared while the database is at work.
@@ -57,9 +58,17 @@ class Recorder:
                 total, given = total + len(given), self._as_recorded(meeting, claims)
             finally:
                 await writing
+            await self._end_replaced(replacements)
             await self._store.trim(sid, last)
             if not claims:
                 return total
+
+    async def _end_replaced(self, replacements: list[StreamedClaim]) -> None:
+        for new in replacements:
+            if new.replaces is not None:
+                await self._ledger.links.replaced(
+                    new.replaces, new.customer_id, new.reason, at=from_ms(new.claimed_at_ms)
+                )
 
     async def _write(self, sid: str, claims: list[RecordedClaim]) -> None:
         try:
@@ -82,8 +91,22 @@ class Recorder:
             except Exception:
                 log.exception("a claim is recorded without e-mail and metadata", meeting=sid)
                 bare = structs.replace(claim, email=None, metadata=None)
-                recorded = await self._ledger.links.record([bare])
+                try:
+                    recorded = await self._ledger.links.record([bare])
+                except LinkpoolError:
+                    raise
+                except Exception as error:
+                    log.exception(
+                        "a claim is set aside: the ledger takes it in no form", meeting=sid
+                    )
+                    await self._set_aside(sid, bare, type(error).__name__)
+                    continue
             await self._follow(sid, recorded)
+
+    async def _set_aside(self, sid: str, claim: RecordedClaim, kind: str) -> None:
+        fields = {b"s": claim.slug.encode(), b"c": payload(claim.customer_id)}
+        reason = f"the ledger does not take it ({kind})"
+        await self._store.set_aside.keep(sid, f"recorded-{claim.slug}", fields, reason)
 
     async def _follow(self, sid: str, recorded: Recorded) -> None:
         for conflict in recorded.conflicts:

@@ -17,6 +17,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     field_validator,
@@ -84,10 +85,18 @@ class Workspace(_Frozen):
         """Where the provider's API answers, without a trailing slash."""
         return self.base_url or f"https://{self.subdomain}.neetocal.com"
 
+    # What the provider's links were seen to begin with; learned, never set.
+    _learned_link_base: str = PrivateAttr("")
+
+    @property
+    def has_link_base(self) -> bool:
+        """Whether what links begin with is set, so that nothing is to be learned."""
+        return bool(self.link_base_url)
+
     @property
     def link_url(self) -> str:
         """What every link's URL begins with, without a trailing slash."""
-        return self.link_base_url or self.api_url
+        return self.link_base_url or self._learned_link_base or self.api_url
 
 
 class MeetingDefaults(_Frozen):
@@ -203,6 +212,17 @@ class Settings(BaseSettings):
     def sqlite_path(self) -> Path:
         """Where the ledger is when no DATABASE_URL is set."""
         return self.data_dir.absolute() / "ledger.sqlite3"
+
+    def learn_link_base(self, name: str, base: str) -> None:
+        """Have a workspace's links begin with what the provider's answers say.
+
+        The one thing that changes in a process's settings: pool.link_bases.
+        """
+        workspace = self.workspaces.get(name)
+        if workspace is not None:
+            learned = workspace.model_copy()
+            learned._learned_link_base = base
+            self.workspaces[name] = learned
 
     def workspace(self, name: str) -> Workspace | None:
         """The workspace of this name, if it is configured."""

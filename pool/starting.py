@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import structlog
+
 from pool.addresses import database_url, secret_key
 from pool.administration import check_meeting
 from pool.compose import check_secret_key, compose
@@ -12,6 +14,8 @@ from pool.ledger import Ledger
 from pool.meetings import Meeting
 from pool.settings import DEFAULT_WORKSPACE, Settings
 from pool.store.bindings import CustomerNames
+
+log = structlog.get_logger()
 
 
 async def prepare(settings: Settings, sids: list[str]) -> None:
@@ -28,7 +32,11 @@ async def prepare(settings: Settings, sids: list[str]) -> None:
         levels = await parts.store.look([meeting.sid for meeting in meetings])
         # No API process serves yet: there is nobody to wait for.
         await parts.fence.recover_all(
-            [level.sid for level in levels if level.fence != "stands"], grace_seconds=0.0
+            [level.sid for level in levels if level.fence != "stands"],
+            grace_seconds=0.0,
+            failed=lambda sid, error: log.error(
+                "pool not recovered yet", meeting=sid, reason=str(error)
+            ),
         )
 
 

@@ -133,6 +133,8 @@ def _judge(
         return "recovering", "Redis may have forgotten claims; the pool is being recovered"
     if meeting.paused:
         return "paused", meeting.pause_reason or "paused by an operator"
+    if meeting.closed_reason:
+        return "blocked", meeting.closed_reason
     if block is not None:
         return "blocked", block.reason
     if level.fresh == 0 and target > 0:

@@ -73,6 +73,8 @@ def _of_link(found: Found) -> Iterator[Moment]:
             State.RETIRED: "Retired: too old, or drained",
             State.QUARANTINED: "Quarantined: Redis may have forgotten that it was shown",
         }
+        if found.withdrawn_reason is not None:
+            why = {State.RETIRED: f"Replaced by another link: {found.withdrawn_reason}"}
         said = why.get(link.state, "Taken out of the pool; it turned out to be in use")
         yield Moment(found.withdrawn_at, "withdrawn", said)
     if link.claimed_at is not None:

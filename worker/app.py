@@ -85,5 +85,6 @@ def _schedule(settings: Settings) -> dict[str, Any]:
         "lapse": every(tasks.LAPSE, LAPSE_SECONDS),
         "expire": every(tasks.EXPIRE, EXPIRE_SECONDS),
         "foresee": every(tasks.FORESEE, FORESEE_SECONDS),
+        "survey": every(tasks.SURVEY, settings.probe_seconds),
         "reconcile": every(tasks.RECONCILE, settings.reconcile_seconds),
     }

@@ -11,6 +11,7 @@ from pool.links import State
 from pool.meetings import Meeting
 from pool.recorder import to_ms
 from pool.store.records import Level
+from worker.each import each
 from worker.erase import erase
 from worker.lapse import earlier_clock
 
@@ -27,14 +28,19 @@ async def expire(parts: Parts) -> None:
     now = await earlier_clock(parts)
     meetings = {meeting.sid: meeting for meeting in await parts.ledger.meetings.all()}
     fresh = await parts.ledger.links.fresh_of(meetings)
-    for level in await parts.store.look(sorted(meetings)):
-        if level.fence == "stands":
-            await retire_old(parts, meetings[level.sid], level, now)
-            known = fresh.get(level.sid, 0)
-            if known > level.fresh:
-                await quarantine_astray(parts, level.sid, now)
-            elif known < level.fresh:
-                await withdraw_strangers(parts, level.sid)
+    levels = {level.sid: level for level in await parts.store.look(sorted(meetings))}
+
+    async def one(sid: str) -> None:
+        level, known = levels[sid], fresh.get(sid, 0)
+        if level.fence != "stands":
+            return
+        await retire_old(parts, meetings[sid], level, now)
+        if known > level.fresh:
+            await quarantine_astray(parts, sid, now)
+        elif known < level.fresh:
+            await withdraw_strangers(parts, sid)
+
+    await each(parts, "expire", levels, one)
 
 
 async def retire_old(parts: Parts, meeting: Meeting, level: Level, now: datetime) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pool.compose import Parts
 from pool.store import keys
+from worker.each import each
 
 
 async def record(parts: Parts, sid: str | None) -> int:
@@ -20,10 +21,14 @@ async def record(parts: Parts, sid: str | None) -> int:
 
 async def _each(parts: Parts, sids: list[str]) -> int:
     total = 0
-    for each in sids:
-        async with parts.store.locks.held(keys.task_lock(f"record:{each}")) as lock:
+
+    async def one(sid: str) -> None:
+        nonlocal total
+        async with parts.store.locks.held(keys.task_lock(f"record:{sid}")) as lock:
             if lock is not None:
-                total += await parts.recorder.record(each)
+                total += await parts.recorder.record(sid)
+
+    await each(parts, "record", sids, one)
     return total
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from pool.compose import Parts
 from pool.fence import GRACE_SECONDS, Recovered
 from pool.store import keys
+from worker.each import report
 
 
 async def recover(parts: Parts) -> set[str]:
@@ -23,6 +25,8 @@ async def recover(parts: Parts) -> set[str]:
         if not fallen:
             return set()
         await asyncio.sleep(GRACE_SECONDS)
-        results = await parts.fence.recover_all(fallen, grace_seconds=0.0)
+        results = await parts.fence.recover_all(
+            fallen, grace_seconds=0.0, failed=partial(report, parts, "recover")
+        )
         emptied = (Recovered.OPENED, Recovered.QUARANTINED)
         return {meetings[sid].workspace for sid, came in results.items() if came in emptied}

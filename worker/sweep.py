@@ -30,12 +30,13 @@ async def sweep(parts: Parts) -> list[tuple[str, dict[str, Any]]]:
             if level.published != digest(meetings[level.sid]) or level.sid not in listed
         ]
     )
+    await parts.bases.publish()
     due: list[tuple[str, dict[str, Any]]] = []
     low: set[str] = set()
     wanted = await targets(parts.store, meetings, levels)
     for level in levels:
         meeting = meetings[level.sid]
-        if level.fence == "stands" and not meeting.paused and level.fresh < wanted[level.sid]:
+        if level.fence == "stands" and not meeting.is_stopped and level.fresh < wanted[level.sid]:
             low.add(meeting.workspace)
     await parts.store.history.sample(levels, wanted, sweep_seconds=parts.settings.sweep_seconds)
     if await notify.observe(parts, meetings, levels, wanted):

@@ -16,7 +16,19 @@ from celery.signals import task_failure, worker_process_init, worker_process_shu
 from pool.errors import LinkpoolError
 from pool.nudges import EXPIRES_SECONDS, NOTIFY, QUEUE, RECORD, RECOVER, SETTLE, TOP_UP
 from pool.tracing import open_tracing
-from worker import expire, foresee, lapse, notify, reconcile, record, recover, settle, sweep, top_up
+from worker import (
+    expire,
+    foresee,
+    lapse,
+    notify,
+    reconcile,
+    record,
+    recover,
+    settle,
+    survey,
+    sweep,
+    top_up,
+)
 from worker.loop import Loop
 
 log = structlog.get_logger()
@@ -26,6 +38,7 @@ LAPSE = "linkpool.lapse"
 EXPIRE = "linkpool.expire"
 FORESEE = "linkpool.foresee"
 RECONCILE = "linkpool.reconcile"
+SURVEY = "linkpool.survey"
 
 
 def register(app: Celery, loop: Loop) -> None:
@@ -96,6 +109,10 @@ def register(app: Celery, loop: Loop) -> None:
     def _reconcile() -> None:
         if loop.run(reconcile.reconcile):
             hint(RECONCILE)
+
+    @task(SURVEY)
+    def _survey() -> None:
+        loop.run(survey.survey)
 
     def close(**_: Any) -> None:
         loop.close()

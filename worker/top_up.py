@@ -49,6 +49,8 @@ async def top_up(parts: Parts, workspace: str) -> bool:
     if maker is None:
         log.error("workspace is not configured", workspace=workspace)
         return False
+    if maker.patience.rests:
+        return False
     await parts.ledger.ping()  # without it no link may be pooled, so none should be made
     async with parts.store.locks.held(keys.top_up_lock(workspace)) as lock:
         return lock is not None and await TopUp(parts, workspace, maker).run(lock)
@@ -82,7 +84,6 @@ class TopUp:
         started = time.monotonic()
         looked_at = -LOOK_SECONDS
         interval = LOOK_SECONDS
-        slots = self._parts.settings.provider_concurrency
         try:
             while not self._stop and time.monotonic() - started < RUN_SECONDS:
                 if self._is_look_due(looked_at, interval):
@@ -95,7 +96,9 @@ class TopUp:
                     interval = max(LOOK_SECONDS, 5 * (time.monotonic() - looked_at))
                     if not await lock.extend():
                         break
-                need = self._plan.next(self._may_start) if len(self._under_way) < slots else None
+                need = (
+                    self._plan.next(self._may_start) if len(self._under_way) < self._slots else None
+                )
                 if need is None:
                     if not self._under_way:
                         break
@@ -111,6 +114,12 @@ class TopUp:
             log.info("topped up", workspace=self._workspace, links=self.added)
         return bool(self._plan) and time.monotonic() - started >= RUN_SECONDS
 
+    @property
+    def _slots(self) -> int:
+        """How many links may be under way: one, while the ledger has to prove itself."""
+        careful = self._maker.patience.is_careful
+        return 1 if careful else self._parts.settings.provider_concurrency
+
     # -- looking -------------------------------------------------------------------
 
     def _is_look_due(self, looked_at: float, interval: float) -> bool:
@@ -124,7 +133,7 @@ class TopUp:
             for meeting in await self._parts.ledger.meetings.all()
             if meeting.workspace == self._workspace
         }
-        self._meetings = sum(not meeting.paused for meeting in meetings.values())
+        self._meetings = sum(not meeting.is_stopped for meeting in meetings.values())
         # Before the levels: a link that enters meanwhile is then counted twice, not never.
         making = self._making.copy()
         levels = await self._parts.store.look(sorted(meetings))
@@ -150,7 +159,7 @@ class TopUp:
         return Plan(plan([need for need in needs if not need.probe], PLAN_LINKS), probes)
 
     def _need(self, meeting: Meeting, level: Level, target: int, making: int) -> Need | None:
-        if meeting.paused or level.fence != "stands" or level.sid in self._skipped:
+        if meeting.is_stopped or level.fence != "stands" or level.sid in self._skipped:
             return None
         if level.fresh + making >= target or (level.block is not None and making):
             return None
@@ -227,13 +236,15 @@ class TopUp:
         except StoreError:
             self._stop = True
             return
+        except LedgerUnavailable as error:
+            self._lose(need.sid, error)
+            return
         try:
             outcome = await self._pooling.put(need.sid, need.epoch, new)
         except LedgerUnavailable as error:
-            log.warning("link lost: the ledger is away", meeting=need.sid, reason=str(error))
-            self._count(need.sid, "lost")
-            self._stop = True
+            self._lose(need.sid, error)
             return
+        self._maker.patience.worked()
         self._count(need.sid, outcome)
         await self._maker.received(need.sid, is_new=outcome != "duplicate")
         if outcome == "duplicate" and self._maker.troubles.is_blamed(need.sid):
@@ -247,6 +258,14 @@ class TopUp:
             await self._parts.store.blocks.put(need.sid, None)
             self._look_again = True
         await self._lift_workspace()
+
+    def _lose(self, sid: str, error: LedgerUnavailable) -> None:
+        """Count a link that could not be written down, and make no more of them for a while."""
+        log.warning("link lost: the ledger is away", meeting=sid, reason=str(error))
+        self._count(sid, "lost")
+        if not self._stop:
+            self._maker.patience.failed()
+        self._stop = True
 
     async def _heed(self, need: Need, error: ProviderError) -> None:
         """Plan by what a refusal says; it was counted, and a block set, where it happened."""

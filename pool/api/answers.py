@@ -98,6 +98,13 @@ def _booking(booked: Booked) -> BookingBody:
     )
 
 
+def replaced_claim_answer(
+    sid: str, claim: Claim, is_new: bool, customer_id: str, workspace: Workspace
+) -> bytes:
+    """The body that answers a replacement."""
+    return _encode(_answer(sid, claim, not is_new, customer_id, workspace))
+
+
 def iso_ms(milliseconds: int) -> str:
     """An RFC 3339 time in UTC from milliseconds since 1970."""
     return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
@@ -122,8 +129,11 @@ def claim_of_link(link: Link, booking: Booking | None) -> Claim:
     )
 
 
-def link_answer(link: Link, bookings: Sequence[Booking]) -> dict[str, Any]:
-    """A link, all of its bookings, and its history, oldest first."""
+def link_answer(
+    link: Link, bookings: Sequence[Booking], replaced: tuple[datetime, str] | None = None
+) -> dict[str, Any]:
+    """A link, all of its bookings, and its history, oldest first; `replaced`: when and why, if
+    it was."""
     moments = [
         ("created", link.created_at),
         ("claimed", link.claimed_at),
@@ -132,6 +142,8 @@ def link_answer(link: Link, bookings: Sequence[Booking]) -> dict[str, Any]:
     ]
     if link.state is State.LAPSED:
         moments.append(("lapsed", link.lapses_at))
+    if replaced is not None:
+        moments.append(("replaced", replaced[0]))
     history = sorted((at, what) for what, at in moments if at is not None)
     return {
         "link": {
@@ -165,7 +177,11 @@ def link_answer(link: Link, bookings: Sequence[Booking]) -> dict[str, Any]:
                 for each in bookings
             ],
         },
-        "history": [{"at": iso(at), "what": what} for at, what in history],
+        "history": [
+            {"at": iso(at), "what": what}
+            | ({"reason": replaced[1]} if what == "replaced" and replaced else {})
+            for at, what in history
+        ],
     }
 
 

@@ -22,6 +22,19 @@ class Reason(BaseModel):
     reason: PlainText = ""
 
 
+class Replacement(BaseModel):
+    """Why a customer's link is replaced; kept in its history and in the audit log."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Annotated[PlainText, StringConstraints(min_length=1)]
+    slug: Annotated[str, StringConstraints(pattern=SLUG_PATTERN)] | None = Field(
+        default=None,
+        description="The link that is to go. If the customer holds another one by now, that one "
+        "is answered and nothing is replaced: so the call may be repeated.",
+    )
+
+
 class Assignment(Reason):
     """The link that a booking used, by the word of a person."""
 

@@ -69,13 +69,14 @@ _NOT_READ = ClaimRequest("")
 class Admitted:
     """A claim on its way: who asks, for which meeting, and what for."""
 
-    __slots__ = ("address", "caller", "limited", "request", "sid")
+    __slots__ = ("address", "caller", "counted", "limited", "request", "sid")
 
     def __init__(self, sid: str, caller: Caller, address: str, limited: bool) -> None:
         self.sid = sid
         self.caller = caller
         self.address = address
         self.limited = limited
+        self.counted = False  # against the limits on new claims, until it proves to be none
         self.request: ClaimRequest = _NOT_READ
 
     def read(self, body: bytes) -> None:
@@ -108,6 +109,9 @@ class ClaimLane:
         self._doors = doors
         self.observe = tally.claim_seconds
         self.heads = KnownHeads()
+        self._has_limits = bool(
+            settings.new_claims_per_minute_per_key or settings.new_claims_per_minute_per_address
+        )
         self._per_key = MinuteLimit(settings.new_claims_per_minute_per_key)
         self._per_address = MinuteLimit(settings.new_claims_per_minute_per_address)
 
@@ -136,6 +140,7 @@ class ClaimLane:
         """What a claim is answered: status, headers and body. Raises Disconnected."""
         started = time.perf_counter()
         client = scope.get("client")
+        admitted: Admitted | None = None
         try:
             admitted = self.admit(sid, scope["headers"], client[0] if client else "")
             admitted.read(await read_body(scope, receive, CLAIM_BODY_BYTES))
@@ -147,6 +152,8 @@ class ClaimLane:
         except Disconnected:
             raise
         except Exception as error:  # noqa: BLE001 - `refusal` has an answer for each
+            if admitted is not None:
+                self.give_back(admitted)
             if wait := self.wait_seconds(error):
                 await asyncio.sleep(wait)
             answer = self.refusal(sid, error)
@@ -182,7 +189,15 @@ class ClaimLane:
         return Admitted(sid, caller, address, limited)
 
     def join(self, admitted: Admitted, waiter: Waiter) -> None:
-        """Puts the customer in line; the waiter is told the receipt, or why there is none."""
+        """Puts the customer in line; the waiter is told the receipt, or why there is none.
+
+        What may become a new claim counts as one from here on: a client that hangs up is told
+        nothing, and the link is gone all the same.
+        """
+        if self._has_limits and not admitted.limited:
+            admitted.counted = True
+            self._per_key.count(admitted.caller.key_id)
+            self._per_address.count(admitted.address)
         request = admitted.request
         self._desk.join(
             waiter,
@@ -195,9 +210,8 @@ class ClaimLane:
 
     def answer(self, admitted: Admitted, receipt: Receipt) -> Answer:
         """What a receipt is told as. Raises UnknownMeeting if its workspace is gone."""
-        if not receipt.reused:
-            self._per_key.count(admitted.caller.key_id)
-            self._per_address.count(admitted.address)
+        if receipt.reused and admitted.counted:
+            self.give_back(admitted)
         workspace = self._settings.workspace(receipt.meeting.workspace)
         if workspace is None:
             raise UnknownMeeting(
@@ -210,6 +224,13 @@ class ClaimLane:
     def wait_seconds(error: BaseException) -> float:
         """After how long a refusal is answered: at once, except to strangers who ask often."""
         return error.wait_seconds if isinstance(error, Unauthorized) else 0.0
+
+    def give_back(self, admitted: Admitted) -> None:
+        """Count no new claim after all, if one was counted."""
+        if admitted.counted:
+            admitted.counted = False
+            self._per_key.give_back(admitted.caller.key_id)
+            self._per_address.give_back(admitted.address)
 
     def refusal(self, sid: str, error: BaseException) -> Answer:
         """What is answered when a claim cannot be served."""

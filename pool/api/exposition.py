@@ -81,6 +81,8 @@ class Exposition:
             for status in found:
                 families.meeting(status)
             families.lag.add_metric([], sum(status.unrecorded for status in found))
+            for sid, entries in (await parts.store.set_aside.counts()).items():
+                families.set_aside.add_metric([sid], entries)
             heartbeat = await parts.store.last_heartbeat_ms()
             if heartbeat is not None:
                 families.heartbeat.add_metric([], max(0.0, time.time() - heartbeat / 1000))
@@ -145,6 +147,11 @@ class _Families:
         )
         self.heartbeat = gauge(
             "linkpool_worker_heartbeat_seconds", "Seconds since a worker last ran a sweep"
+        )
+        self.set_aside = gauge(
+            "linkpool_set_aside_entries",
+            "Entries of a claims stream that could not be read, kept for a person to look at",
+            "meeting",
         )
         self.up = gauge("linkpool_store_up", "1 while Redis answers, else 0")
 

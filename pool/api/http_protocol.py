@@ -247,6 +247,8 @@ class ClaimInFlight:
 
     def set_exception(self, error: BaseException) -> None:
         """Called with why there is none. Never raises, either."""
+        if self._admitted is not None:
+            self._lane.give_back(self._admitted)
         self._write(self._lane.refusal(self._sid, error))
 
     def _write(self, answer: Answer) -> None:

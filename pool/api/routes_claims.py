@@ -8,9 +8,16 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 
 from pool.api.access import Sid, TheCaller, TheService
-from pool.api.answers import ClaimAnswer, claim_of_link, kept_claim_answer, link_answer
-from pool.api.bodies import LinkAnswer, problem_answers
+from pool.api.answers import (
+    ClaimAnswer,
+    claim_of_link,
+    kept_claim_answer,
+    link_answer,
+    replaced_claim_answer,
+)
+from pool.api.bodies import LinkAnswer, Replacement, problem_answers
 from pool.api.claim_lane import ClaimLane, ClaimRequest
+from pool.api.service import replace_link
 from pool.errors import StoreError, UnknownClaim, UnknownLink, UnknownMeeting
 from pool.keys import Scope
 from pool.links import check_customer_id, is_slug
@@ -80,6 +87,31 @@ async def show_claim(
     return Response(body, headers={"cache-control": "no-store"}, media_type="application/json")
 
 
+@router.post(
+    "/meetings/{sid}/claims/{customer_id:path}/replace",
+    response_class=Response,
+    responses={
+        **problem_answers(401, 403, 404, 409, 422, 503),
+        200: _CLAIM | {"description": "The claim of the fresh link"},
+    },
+)
+async def replace_claim(
+    sid: Sid, customer_id: str, caller: TheCaller, service: TheService, body: Replacement
+) -> Response:
+    """Give a customer a fresh link instead of one that the provider burnt, which is retired."""
+    caller.check(Scope.ADMIN, sid)
+    check_customer_id(customer_id)
+    meeting = await service.registry.find(sid)
+    workspace = service.settings.workspace(meeting.workspace)
+    if workspace is None:
+        raise UnknownMeeting(f"the workspace of meeting {sid} is not configured any more")
+    done = await replace_link(
+        service, meeting, customer_id, body.reason, caller.key_id, slug=body.slug
+    )
+    answer = replaced_claim_answer(sid, done.claim, done.is_new, customer_id, workspace)
+    return Response(answer, headers={"cache-control": "no-store"}, media_type="application/json")
+
+
 @router.delete(
     "/meetings/{sid}/claims/{customer_id:path}",
     status_code=204,
@@ -99,8 +131,9 @@ async def forget_claim(sid: Sid, customer_id: str, caller: TheCaller, service: T
 async def show_link(slug: str, caller: TheCaller, service: TheService) -> LinkAnswer:
     """A link's state and history, as the ledger knows them."""
     caller.check(Scope.READ)
-    link = await service.parts.ledger.links.get(slug) if is_slug(slug) else None
-    if link is None:
+    found = await service.parts.ledger.search.link(slug) if is_slug(slug) else None
+    if found is None:
         raise UnknownLink("linkpool made no link of this slug")
-    caller.check(Scope.READ, link.meeting_sid)
-    return LinkAnswer(**link_answer(link, await service.parts.ledger.bookings.of_link(slug)))
+    caller.check(Scope.READ, found.link.meeting_sid)
+    bookings = await service.parts.ledger.bookings.of_link(slug)
+    return LinkAnswer(**link_answer(found.link, bookings, found.replaced))

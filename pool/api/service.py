@@ -21,11 +21,13 @@ from pool.desk import Desk
 from pool.direct import DirectLadder
 from pool.errors import LinkpoolError
 from pool.keys import KeyRing
+from pool.link_bases import refreshed
 from pool.meetings import Meeting
 from pool.networks import TrustedProxies
 from pool.nudges import RECORD, RECOVER, TOP_UP, Nudges
 from pool.redo import FAILOVER_KEPT_SECONDS, KEPT_SECONDS, RedoBuffer
 from pool.registry import Registry
+from pool.replacing import Replacement, Replacer
 from pool.sentinel import is_sentinel
 from pool.settings import Settings
 from pool.store import Store
@@ -52,6 +54,27 @@ class Service:
     tally: Tally
     doors: Doors
     administration: Administration
+    replacer: Replacer
+
+
+async def replace_link(
+    service: Service,
+    meeting: Meeting,
+    customer_id: str,
+    reason: str,
+    actor: str,
+    *,
+    slug: str | None = None,
+) -> Replacement:
+    """Replace a customer's link, and see to it that a fence which falls now forgets nothing.
+
+    Raises what Replacer.replace does.
+    """
+    replacement = await service.replacer.replace(meeting, customer_id, reason, actor, slug=slug)
+    service.desk.remember(meeting, customer_id, replacement.claim, replacement.payload)
+    service.nudges.send(RECORD, sid=meeting.sid)
+    service.nudges.send(TOP_UP, workspace=meeting.workspace)
+    return replacement
 
 
 def redo_seconds(settings: Settings) -> float:
@@ -94,13 +117,22 @@ async def open_service(
             administration=Administration(
                 parts.store, parts.ledger, parts.erasure, parts.fence, settings
             ),
+            replacer=Replacer(
+                parts.store,
+                parts.ledger,
+                parts.recorder,
+                parts.makers,
+                timeout_seconds=settings.direct_timeout_seconds,
+            ),
         )
         with suppress(LinkpoolError):
             await keys.refresh()
         await registry.refresh()
+        await refreshed(parts.bases)
         nudges.start()
         background = [
             asyncio.create_task(repeat("registry", REFRESH_SECONDS, registry.refresh)),
+            asyncio.create_task(repeat("link bases", REFRESH_SECONDS, parts.bases.refresh)),
             asyncio.create_task(repeat("keys", 2 * REFRESH_SECONDS, keys.refresh)),
             asyncio.create_task(repeat("metrics", FLUSH_SECONDS, tally.flush)),
             asyncio.create_task(repeat("worker watch", WORKER_WATCH_SECONDS, worker_watch.look)),

@@ -7,8 +7,7 @@ import hmac
 import http.client
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -22,6 +21,9 @@ from pool.cli.common import (
     run,
     settings_for,
 )
+from pool.cli.doctor_provider import link_base
+from pool.cli.doctor_redis import replicas, set_aside
+from pool.cli.findings import Finding, Verdict
 from pool.compose import Parts, check_secret_key, compose
 from pool.errors import (
     LedgerError,
@@ -37,19 +39,8 @@ from pool.proxied import proxy_warnings
 from pool.settings import Settings, Workspace
 from pool.up.ports import reachable
 
-Verdict = Literal["ok", "warning", "failed", "unreachable"]
 OLDEST_REDIS = (6, 2)
 CLOCK_SECONDS = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the report."""
-
-    what: str
-    verdict: Verdict
-    text: str
-    to_do: str = ""
 
 
 def doctor(
@@ -148,6 +139,10 @@ async def _redis(parts: Parts) -> AsyncIterator[Finding]:
             "no append-only file: a restart costs every fresh link",
             "Set appendonly yes, and appendfsync everysec or always.",
         )
+    async for finding in replicas(parts, info):
+        yield finding
+    async for finding in set_aside(parts):
+        yield finding
 
 
 async def _ledger(parts: Parts) -> AsyncIterator[Finding]:
@@ -213,6 +208,8 @@ async def _provider(parts: Parts, name: str, *, make_link: bool) -> AsyncIterato
         yield Finding(what, "failed", str(error), "Check subdomain, API key and network.")
         return
     yield Finding(what, "ok", f"answers, and lists {len(offered)} meetings")
+    async for finding in link_base(parts, name):
+        yield finding
     offset = provider.clock_offset_seconds
     if offset is None:
         yield Finding(f"{what} clock", "warning", "it sends no Date header to compare with")

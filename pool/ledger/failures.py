@@ -35,6 +35,7 @@ _SQLITE_CODES = frozenset(
 # operator intervention (shutdown, cancelled by time-out), system error.
 _SQLSTATE_CLASSES = frozenset({"08", "25", "28", "3D", "40", "53", "55", "57", "58"})
 _UNDEFINED_TABLE = "42P01"
+_NO_PRIVILEGE = "42501"
 
 
 @contextmanager
@@ -65,7 +66,7 @@ def _problem_of(error: DBAPIError) -> str | None:
     if sqlstate == _UNDEFINED_TABLE or "no such table" in str(error.orig):
         return "the ledger's tables are missing; run `linkpool db upgrade`"
     if sqlstate is not None:
-        unusable = str(sqlstate)[:2] in _SQLSTATE_CLASSES
+        unusable = str(sqlstate)[:2] in _SQLSTATE_CLASSES or sqlstate == _NO_PRIVILEGE
         return f"the ledger refuses to work (SQLSTATE {sqlstate})" if unusable else None
     code = getattr(error.orig, "sqlite_errorcode", None)
     if code is not None:

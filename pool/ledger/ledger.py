@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+import secrets
+
+from sqlalchemy import Connection, update
 
 from pool.ledger import migrations
 from pool.ledger.audit import Audit
@@ -17,6 +19,7 @@ from pool.ledger.links import Links
 from pool.ledger.meetings import Meetings
 from pool.ledger.retention import Retention
 from pool.ledger.search import Search
+from pool.ledger.tables import facts, links
 
 
 class Ledger:
@@ -55,8 +58,22 @@ class Ledger:
         await self._database.close()
 
     async def ping(self) -> None:
-        """Returns if the database answers."""
-        await self._database.rows(select(1))
+        """Return if the database can be written to, by writing.
+
+        One that only reads (a replica, a full disk, a lock that another writer holds) answers
+        every question, and would take no link that is made for it. The second statement
+        changes nothing, and asks whether links may be written.
+        """
+        written = self._database.insert(facts).values(name="ping", value=secrets.token_hex(8))
+        written = written.on_conflict_do_update(
+            index_elements=[facts.c.name], set_={"value": written.excluded.value}
+        )
+
+        def work(connection: Connection) -> None:
+            connection.execute(written)
+            connection.execute(update(links).where(links.c.slug == "").values(epoch=links.c.epoch))
+
+        await self._database.write(work)
 
     async def upgrade(self) -> None:
         """Brings the tables up to date, making them first if need be.

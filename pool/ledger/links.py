@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Select, Update, func, select, update
 from pool.emails import kept_forms, same_email
 from pool.ledger.bindings import live_bindings
 from pool.ledger.bulk import insert_links
+from pool.ledger.columns import storable
 from pool.ledger.database import Database
 from pool.ledger.forget import OwnMarks, forget, forgotten_of
 from pool.ledger.recording import record
@@ -90,6 +91,22 @@ class Links:
         whose customer was forgotten. Two may record the same claims at once.
         """
         return await record(self._database, claims)
+
+    async def replaced(self, slug: str, customer_id: str, reason: str, *, at: datetime) -> bool:
+        """Retire a link whose customer was given another one; True if it was theirs until now.
+
+        The only way from claimed to retired. A booking that turns up late is still the truth.
+        """
+        statement = (
+            update(links)
+            .where(
+                links.c.slug == slug,
+                links.c.customer_id == customer_id,
+                links.c.state == literal_state(State.CLAIMED),
+            )
+            .values(state=State.RETIRED, withdrawn_at=at, withdrawn_reason=storable(reason))
+        )
+        return await self._database.change(statement) == 1
 
     async def lapse(self, now: datetime, limit: int = 10_000) -> int:
         """Moves claims whose time is over to lapsed, oldest first, at most `limit`; how many."""

@@ -34,17 +34,32 @@ class Meetings:
         return _meeting(rows[0]) if rows else None
 
     async def put(self, meeting: Meeting) -> bool:
-        """Keeps the meeting's settings; true if there was no such meeting before."""
+        """Keeps the meeting's settings; true if there was no such meeting before.
+
+        Of a meeting that is known, whether it is closed stays as it is: `close` says that.
+        """
         values = {name: getattr(meeting, name) for name in _names}
+        settings = {name: value for name, value in values.items() if name != "closed_reason"}
         insert = self._database.insert(meetings).values(values).on_conflict_do_nothing()
 
         def work(connection: Connection) -> bool:
             if connection.scalar(insert.returning(meetings.c.sid)) is not None:
                 return True
-            connection.execute(update(meetings).where(meetings.c.sid == meeting.sid).values(values))
+            connection.execute(
+                update(meetings).where(meetings.c.sid == meeting.sid).values(settings)
+            )
             return False
 
         return await self._database.write(work)
+
+    async def close(self, sid: str, reason: str) -> bool:
+        """Keep why a meeting is closed at the provider, empty if it is not; True if that is new."""
+        statement = (
+            update(meetings)
+            .where(meetings.c.sid == sid, meetings.c.closed_reason != reason)
+            .values(closed_reason=reason)
+        )
+        return await self._database.change(statement) == 1
 
     async def seal(self, sid: str, token: str) -> None:
         """Remembers the token with which this meeting's pool was sealed, and no earlier one.

@@ -24,6 +24,14 @@ class Found:
     link: Link
     withdrawn_at: datetime | None  # when it was retired or quarantined
     forgotten_at: datetime | None  # when its customer was erased
+    withdrawn_reason: str | None = None  # why its customer was given another one
+
+    @property
+    def replaced(self) -> tuple[datetime, str] | None:
+        """When and why another link was given for it; None if none was."""
+        if self.withdrawn_at is None or self.withdrawn_reason is None:
+            return None
+        return self.withdrawn_at, self.withdrawn_reason
 
 
 class Search:
@@ -59,7 +67,12 @@ class Search:
         return next(iter(await self._found(links.c.slug == storable(slug), 1)), None)
 
     async def _found(self, condition: ColumnElement[bool], limit: int) -> list[Found]:
-        columns: tuple[Any, ...] = (*LINK, links.c.withdrawn_at, links.c.forgotten_at)
+        columns: tuple[Any, ...] = (
+            *LINK,
+            links.c.withdrawn_at,
+            links.c.forgotten_at,
+            links.c.withdrawn_reason,
+        )
         statement = select(*columns).where(condition).limit(limit)
         rows = await self._database.rows(statement)
         whole = len(LINK)

@@ -54,6 +54,7 @@ meetings = Table(
     Column("pause_reason", Text, nullable=False),
     Column("target_mode", Text, nullable=False, server_default="fixed"),
     Column("match_email", Boolean, nullable=False, server_default=true()),
+    Column("closed_reason", Text, nullable=False, server_default=""),
     # What an orderly stop left in Redis; whoever brings it back has all of Redis's data.
     Column("seal_token", Text),
 )
@@ -81,6 +82,7 @@ links = Table(
     # What only the ledger needs.
     Column("email_key", Text),  # the e-mail as it is compared
     Column("withdrawn_at", UtcTime),  # when it was retired or quarantined
+    Column("withdrawn_reason", Text),  # why its customer was given another one
     Column("forgotten_at", UtcTime),  # its customer was erased and must not come back
 )
 

@@ -23,6 +23,8 @@ NAME_MAX_CHARACTERS = 200
 
 Entry = msgspec.Raw  # one entry of a list, as it was written
 
+_label = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE)
+_PRIVATE = frozenset({"local", "localhost", "internal", "lan", "home", "test", "invalid", "onion"})
 # No query, fragment, user or white space, any of which urlsplit would pass over or drop.
 _plain_base = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+(/[A-Za-z0-9_./-]*)?")
 
@@ -55,13 +57,39 @@ def new_link(workspace: Workspace, status: int, body: bytes) -> NewLink:
     if last != slug:
         raise bad("the link's url does not end in its slug; linkpool cannot use such links")
     plain = _plain_base.fullmatch(base) is not None
-    if plain and _same_place(base, workspace.link_url):
-        return NewLink(slug, f"{workspace.link_url}/{slug}")
+    expected = workspace.link_base_url or workspace.api_url
+    if plain and _same_place(base, expected):
+        return NewLink(slug, f"{expected}/{slug}")
+    if plain and not workspace.has_link_base and _is_safe_base(base, slug, workspace.api_url):
+        # A domain of its own: pool.link_bases compares it with the links before.
+        return NewLink(slug, f"{base.rstrip('/')}/{slug}")
     name = setting(workspace, "link_base_url")
     if not plain or slug in base or len(base) > NAME_MAX_CHARACTERS:
         raise bad(f"its links begin with another address; set {name} to how they begin")
     to = "=" if workspace.name == DEFAULT_WORKSPACE else " to "
     raise bad(f"its links begin with another address; set {name}{to}{base}")
+
+
+def _is_safe_base(base: str, slug: str, api_url: str) -> bool:
+    """Whether visitors may be sent to such an address: HTTPS, unless the API itself is not, and
+    a public host name."""
+    if slug in base or len(base) > NAME_MAX_CHARACTERS:
+        return False
+    try:
+        parts = urlsplit(base)
+        port = parts.port
+    except ValueError:
+        return False
+    if api_url.startswith("http://"):
+        return bool(parts.hostname)
+    return parts.scheme == "https" and port in (None, 443) and _is_public(parts.hostname or "")
+
+
+def _is_public(host: str) -> bool:
+    *labels, last = host.split(".")
+    if not labels or last in _PRIVATE or not last.isalpha():  # an address ends in a number
+        return False
+    return all(_label.fullmatch(each) for each in labels)
 
 
 def _same_place(one: str, other: str) -> bool:

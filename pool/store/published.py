@@ -31,7 +31,7 @@ class Published:
                 pipe.hset(
                     keys.meeting(meeting.sid),
                     mapping={
-                        "paused": int(meeting.paused),
+                        "paused": int(meeting.is_stopped),
                         "ttl_ms": meeting.claim_ttl_seconds * 1000,
                         "after_booking": meeting.after_booking,
                         "json": document,
@@ -52,6 +52,18 @@ class Published:
             for sid, target in targets.items():
                 pipe.hset(keys.meeting(sid), "target", str(target))
             await pipe.execute()
+
+    async def link_bases(self) -> dict[str, str]:
+        """What the links of each workspace were seen to begin with."""
+        with store_errors():
+            found: Any = await self._redis.hgetall(keys.LINK_BASES)
+        return {name.decode(): base.decode() for name, base in found.items()}
+
+    async def put_link_bases(self, bases: dict[str, str]) -> None:
+        """Publishes what links begin with; API processes see it within a second."""
+        values: dict[Any, Any] = {**bases}
+        with store_errors():
+            await self._redis.hset(keys.LINK_BASES, mapping=values)
 
     async def version(self) -> int:
         """Moves whenever a meeting is published; 0 when none ever was."""

@@ -21,6 +21,24 @@ class Outcome(StrEnum):
     LIMITED = "limited"
 
 
+class Replaced(StrEnum):
+    """What the replace script came to."""
+
+    NEW = "new"  # bound now
+    BEFORE = "before"  # the customer holds another link than the one that was to go
+    NONE = "none"  # the customer holds no link
+    BOOKED = "booked"  # the link is booked
+    EMPTY = "empty"
+    PAUSED = "paused"
+
+
+class Replacing(msgspec.Struct, frozen=True, gc=False):
+    """What a customer holds after a replacement, where they hold anything."""
+
+    outcome: Replaced
+    claim: Claim | None
+
+
 class Answer(msgspec.Struct, frozen=True, gc=False):
     """One customer's part of a batch; `claim` is there exactly for new and reused."""
 
@@ -112,6 +130,8 @@ class StreamedClaim(msgspec.Struct, frozen=True, gc=False):
     metadata: dict[str, object] | None
     source: Source
     claimed_at_ms: int
+    replaces: str | None = None  # the slug of the link that this one was given for
+    reason: str = ""  # why that one was replaced
 
 
 class Redo(msgspec.Struct, frozen=True, gc=False, array_like=True):

@@ -8,7 +8,7 @@ from pool.errors import Fenced, StoreUnavailable, UnknownMeeting
 from pool.store.bindings import unpack
 from pool.store.blocks import as_block
 from pool.store.connect import store_error
-from pool.store.records import Answer, Batch, Fence, Level, Outcome, Totals
+from pool.store.records import Answer, Batch, Fence, Level, Outcome, Replaced, Replacing, Totals
 
 _HEAT_TAU_SECONDS = 30.0  # lua/claim.lua has the same in milliseconds
 _ANSWERS = {
@@ -17,6 +17,14 @@ _ANSWERS = {
     "e": Outcome.EMPTY,
     "p": Outcome.PAUSED,
     "l": Outcome.LIMITED,
+}
+_REPLACED = {
+    "n": Replaced.NEW,
+    "o": Replaced.BEFORE,
+    "g": Replaced.NONE,
+    "x": Replaced.BOOKED,
+    "e": Replaced.EMPTY,
+    "p": Replaced.PAUSED,
 }
 
 
@@ -44,6 +52,12 @@ def as_answer(part: bytes) -> Answer:
     text = part.decode()
     outcome = _ANSWERS[text[0]]
     return Answer(outcome, unpack(text[1:]) if len(text) > 1 else None)
+
+
+def as_replacing(part: bytes) -> Replacing:
+    """What the replace script came to; lua/replace.lua has its form."""
+    text = part.decode()
+    return Replacing(_REPLACED[text[0]], unpack(text[1:]) if len(text) > 1 else None)
 
 
 def fence_of(epoch: str, identity: str) -> Fence:

@@ -7,8 +7,9 @@ import secrets
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
+import structlog
 from redis.asyncio import Redis
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, RedisError
 
 from pool.errors import StoreUnavailable, UnknownMeeting
 from pool.links import Claim
@@ -24,11 +25,14 @@ from pool.store.history import History
 from pool.store.locks import Locks
 from pool.store.outlooks import Outlooks
 from pool.store.published import Published
-from pool.store.records import Answer, Batch, Level, Redo, StreamedClaim
+from pool.store.records import Answer, Batch, Level, Redo, Replacing, StreamedClaim
 from pool.store.recovery import Recovery
-from pool.store.replies import as_answer, as_batch, as_level, expect
-from pool.store.stream import streamed
+from pool.store.replies import as_answer, as_batch, as_level, as_replacing, expect
+from pool.store.set_aside import SetAsides
+from pool.store.stream import Unreadable, streamed
 from pool.store.wire import Abandon, Wire
+
+log = structlog.get_logger()
 
 _LOOK_AT = 25  # pools a script call looks at
 BATCH_LIMIT = 64  # customers a script call serves; keeps each call well under a millisecond
@@ -56,6 +60,7 @@ class Store:
         self.alerts = Alerts(redis)
         self.outlooks = Outlooks(redis)
         self.erasing = Erasing(redis)
+        self.set_aside = SetAsides(redis)
 
     @classmethod
     def open(
@@ -81,6 +86,19 @@ class Store:
         """Redis's own INFO, and its maxmemory-policy where it tells."""
         with store_errors():
             return dict(await self._redis.info())
+
+    async def replicas_to_write(self) -> tuple[int | None, int | None]:
+        """Return how many replicas a master must reach to write, and within how many seconds.
+
+        None where this Redis does not tell.
+        """
+        try:
+            found: Any = await self._redis.config_get("min-replicas-*")
+        except RedisError:
+            return None, None
+        names = "min-replicas-to-write", "min-replicas-max-lag"
+        least, lag = (int(found[name]) if name in found else None for name in names)
+        return least, lag
 
     async def now_ms(self) -> int:
         """Milliseconds since 1970 by Redis's clock, which all processes share."""
@@ -172,6 +190,30 @@ class Store:
         expect(reply, echo, sid)
         return as_answer(reply[2])
 
+    async def replace(
+        self, sid: str, name: str, old: str, payload: bytes, reason: str, *, made: str = ""
+    ) -> Replacing:
+        """Give a customer another link instead of `old`: the oldest of the pool, or `made`, whose
+        row the ledger has. May be repeated after a lost reply. Raises Fenced, UnknownMeeting.
+        """
+        echo = next(self._echoes)
+        with store_errors():
+            reply = await scripts.run(
+                self._redis,
+                "replace",
+                [
+                    keys.epoch(sid),
+                    keys.fresh(sid),
+                    keys.claims(sid),
+                    keys.meeting(sid),
+                    keys.demand(sid),
+                    keys.binding(sid, name),
+                ],
+                [echo, old, payload, reason, made],
+            )
+        expect(reply, echo, sid)
+        return as_replacing(reply[2])
+
     async def claim_of(self, sid: str, customer_id: str) -> Claim | None:
         """The customer's binding, if there is one."""
         with store_errors():
@@ -258,6 +300,12 @@ class Store:
             slugs: Any = await self._redis.zrange(keys.fresh(sid), 0, limit - 1)
         return [slug.decode() for slug in slugs]
 
+    async def newest_ms(self, sid: str) -> int | None:
+        """Return when the youngest link of the pool was made, by whoever made it."""
+        with store_errors():
+            newest: Any = await self._redis.zrange(keys.fresh(sid), -1, -1, withscores=True)
+        return int(newest[0][1]) if newest else None
+
     async def pooled(self, sid: str, slugs: Sequence[str]) -> list[bool]:
         """Which of these slugs stand in the pool."""
         if not slugs:
@@ -308,7 +356,8 @@ class Store:
         """The oldest claims that the ledger does not have yet, behind an entry if one is named.
 
         At least `limit` if there are so many, and all of an entry or none; more than one
-        round trip where entries hold few claims each.
+        round trip where entries hold few claims each. An entry that cannot be read is set
+        aside for a person, and holds up nobody.
         """
         claims: list[StreamedClaim] = []
         count = max(1, limit // BATCH_LIMIT)
@@ -317,12 +366,17 @@ class Store:
             with store_errors():
                 entries: Any = await self._redis.xrange(keys.claims(sid), min=since, count=count)
             for entry_id, fields in entries:
-                claims += streamed(entry_id, fields)
+                after = entry_id.decode()
+                try:
+                    claims += streamed(entry_id, fields)
+                except Unreadable as error:
+                    log.warning("claims set aside", meeting=sid, entry=after, reason=str(error))
+                    await self.set_aside.put(sid, after, fields, str(error))
                 if len(claims) >= limit:
                     return claims
             if len(entries) < count:
                 return claims
-            after, count = claims[-1].entry_id, 4 * count
+            count = 4 * count
 
     async def trim(self, sid: str, last_entry_id: str) -> None:
         """Forgets the stream up to and with an entry, once the ledger has it."""

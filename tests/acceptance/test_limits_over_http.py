@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -98,3 +99,20 @@ def test_strangers_wait_for_their_turn_and_hold_up_nobody(stage: Stage) -> None:
     took = time.monotonic() - started
     assert took >= (64 - AT_ONCE - 1) / PER_SECOND
     assert served < took
+
+
+def test_who_hangs_up_before_the_answer_has_used_their_allowance(stage: Stage) -> None:
+    """The link is gone all the same: hanging up is no way around the limit."""
+    before = stage.level("limited")
+    for number in range(8 * PER_MINUTE):
+        sent = request(
+            b"POST",
+            b"/v1/meetings/limited/claims",
+            (b"X-API-Key", stage.key.encode()),
+            (b"X-Forwarded-For", b"198.51.100.77"),
+            body=f'{{"customer_id": "gone-{number}"}}'.encode(),
+        )
+        with socket.create_connection(("127.0.0.1", stage.server_ports[0])) as connection:
+            connection.sendall(sent)
+    assert claim(stage, 0, "still-here", b"198.51.100.77").status == 429
+    assert before - stage.level("limited") <= PER_MINUTE

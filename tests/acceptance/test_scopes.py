@@ -49,6 +49,9 @@ ROUTES = {
     ("POST", "/v1/meetings/{sid}/claims"): Row(CLAIM, {"customer_id": "held"}),
     ("GET", "/v1/meetings/{sid}/claims/{customer_id}"): Row(READ),
     ("DELETE", "/v1/meetings/{sid}/claims/{customer_id}"): Row(ADMIN, answered=(204, 404)),
+    ("POST", "/v1/meetings/{sid}/claims/{customer_id}/replace"): Row(
+        ADMIN, {"reason": "burnt"}, answered=(200, 404)
+    ),
     ("GET", "/v1/links/{slug}"): Row(READ),
     ("GET", "/v1/meetings"): Row(READ_LIMITED),
     ("GET", "/v1/meetings/{sid}"): Row(READ),

@@ -101,3 +101,16 @@ def test_callers_who_are_whole_again_are_let_go(
 def test_an_ipv6_network_is_one_caller(address: str, caller: str) -> None:
     """Whoever has one of its addresses can use them all."""
     assert network_of(address) == caller
+
+
+def test_what_came_to_nothing_is_given_back(clock: Clock) -> None:
+    """A claim that found a link held before, or none at all, uses up no allowance."""
+    limit = MinuteLimit(2, clock)
+    for _ in range(20):
+        assert not limit.reached("ann")
+        limit.count("ann")
+        limit.give_back("ann")
+    limit.give_back("nobody knows them")
+    limit.count("ann")
+    limit.count("ann")
+    assert limit.reached("ann")

@@ -7,12 +7,13 @@ from typing import Any
 from fastapi import Request, Response
 
 from pool.api.access import TheService
-from pool.api.ops.forms import check_csrf, form_of
+from pool.api.ops.acting import outcome
+from pool.api.ops.forms import Posted, check_csrf, form_of
 from pool.api.ops.rendering import render
 from pool.api.ops.routing import views
 from pool.api.ops.sessions import Session, SignedIn
-from pool.api.service import Service
-from pool.errors import UnknownLink
+from pool.api.service import Service, replace_link
+from pool.errors import UnknownClaim, UnknownLink
 from pool.keys import Scope
 from pool.links import CUSTOMER_ID_MAX_CHARACTERS
 from pool.timelines import Timeline, timelines
@@ -57,6 +58,27 @@ async def link(slug: str, request: Request, session: SignedIn, service: TheServi
     """One link and its timeline."""
     timeline = await _known(service, session, slug)
     return render(request, "link.html", session, title="Link", timeline=timeline)
+
+
+@router.post("/ops/links/{slug}/replace")
+async def replace(slug: str, request: Request, action: Posted, service: TheService) -> Response:
+    """Gives the customer of a link that the provider burnt another one."""
+    timeline = await _known(service, action.session, slug)
+    link = timeline.link
+    action.caller.check(Scope.ADMIN, link.meeting_sid)
+
+    async def work() -> str:
+        if link.customer_id is None:
+            raise UnknownClaim("nobody holds this link")
+        found = await service.registry.find(link.meeting_sid)
+        done = await replace_link(
+            service, found, link.customer_id, action.reason, action.caller.key_id, slug=slug
+        )
+        if not done.is_new:
+            return "Nothing was done: this customer holds another link by now."
+        return "Replaced. The customer gets a fresh link from now on; this one is retired."
+
+    return await outcome(request, f"/ops/links/{slug}", work())
 
 
 async def _known(service: Service, session: Session, slug: str) -> Timeline:

@@ -8,6 +8,7 @@
 --      be told from the oldest entry and the count in the demand hash
 --   a  when they were claimed, in ms, if that was not when the entry was written
 --   d  1 if the links were made on the spot
+--   r  the slug that this one replaces, and why in `w`; such an entry holds one claim
 
 local function packed_slugs(slugs)
   local packed = table.concat(slugs, ' ')

@@ -1,0 +1,29 @@
+"""What `linkpool doctor` says about the addresses of a workspace's links."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from pool.cli.findings import Finding
+from pool.compose import Parts
+from pool.errors import LinkpoolError
+
+
+async def link_base(parts: Parts, name: str) -> AsyncIterator[Finding]:
+    """Yield what this workspace's links begin with, and who says so."""
+    workspace = parts.settings.workspace(name)
+    if workspace is None:
+        return
+    what = f"links of {name}"
+    if workspace.has_link_base:
+        yield Finding(what, "ok", f"begin with {workspace.link_base_url}, as is set")
+        return
+    try:
+        await parts.bases.publish()
+    except LinkpoolError:
+        return
+    learned = parts.bases.learned(name)
+    if learned is None:
+        yield Finding(what, "ok", f"none was made yet; expected to begin with {workspace.api_url}")
+    else:
+        yield Finding(what, "ok", f"begin with {learned}, as the provider's answers say")

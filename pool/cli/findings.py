@@ -1,0 +1,18 @@
+"""One line of what `linkpool doctor` reports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Verdict = Literal["ok", "warning", "failed", "unreachable"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was looked at, how it is, and what to do about it."""
+
+    what: str
+    verdict: Verdict
+    text: str
+    to_do: str = ""

@@ -1,0 +1,67 @@
+"""Entries of claims streams that could not be read: kept for a person, out of everybody's way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from redis.asyncio import Redis
+
+from pool.store import keys
+from pool.store.connect import store_errors
+
+_kept = msgspec.msgpack.Decoder(tuple[str, list[tuple[bytes, bytes]]])
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """One entry as it stood in its stream. Its fields may hold customer ids."""
+
+    sid: str
+    entry_id: str
+    reason: str
+    fields: dict[bytes, bytes]
+
+
+class SetAsides:
+    """The entries that were set aside, of all meetings. They stay until a person deletes them."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def put(
+        self, sid: str, entry_id: str, fields: Mapping[bytes, bytes], reason: str
+    ) -> None:
+        """Keep an entry, then take it out of its stream. Repeating it is harmless."""
+        await self.keep(sid, entry_id, fields, reason)
+        with store_errors():
+            await self._redis.xdel(keys.claims(sid), entry_id)
+
+    async def keep(self, sid: str, name: str, fields: Mapping[bytes, bytes], reason: str) -> None:
+        """Keep something that is to be taken out of the stream by the caller."""
+        kept = msgspec.msgpack.encode((reason, list(fields.items())))
+        with store_errors():
+            await self._redis.hset(keys.SET_ASIDE, f"{sid} {name}", kept)
+
+    async def counts(self) -> dict[str, int]:
+        """Return how many entries were set aside, of each meeting that has any."""
+        with store_errors():
+            names: Any = await self._redis.hkeys(keys.SET_ASIDE)
+        counts: dict[str, int] = {}
+        for name in names:
+            sid = name.decode().split(" ")[0]
+            counts[sid] = counts.get(sid, 0) + 1
+        return counts
+
+    async def all(self) -> list[SetAside]:
+        """Return every entry that was set aside, the oldest of each meeting first."""
+        with store_errors():
+            found: Any = await self._redis.hgetall(keys.SET_ASIDE)
+        entries = []
+        for name, kept in found.items():
+            sid, entry_id = name.decode().split(" ")
+            reason, fields = _kept.decode(kept)
+            entries.append(SetAside(sid, entry_id, reason, dict(fields)))
+        return sorted(entries, key=lambda entry: (entry.sid, entry.entry_id))

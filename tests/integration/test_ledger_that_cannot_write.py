@@ -1,0 +1,138 @@
+"""A ledger that answers questions but takes nothing: no link is made for it."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import TYPE_CHECKING
+
+import asyncpg
+import pytest
+
+from pool.errors import LedgerUnavailable, PoolEmpty
+from pool.ledger import Ledger
+from pool.store.records import payload
+from tests.any_redis import AnyRedis
+from tests.in_process import InProcess, in_process
+
+if TYPE_CHECKING:  # the plugin is pytest's to import
+    from ledger_fixtures import PostgresServer
+
+pytest_plugins = ("ledger_fixtures",)
+
+Stop = Callable[[bool], None]
+
+
+@pytest.fixture
+async def on_postgres(
+    fake_redis: AnyRedis, postgres: PostgresServer
+) -> AsyncIterator[tuple[InProcess, PostgresServer]]:
+    """The product on a database of its own in a real PostgreSQL."""
+    admin = await asyncpg.connect(postgres.url("postgres"))
+    await admin.execute("DROP DATABASE IF EXISTS writes WITH (FORCE)")
+    await admin.execute("CREATE DATABASE writes")
+    await admin.close()
+    url = postgres.url("writes")
+    ledger = Ledger.open(url)
+    await ledger.upgrade()
+    await ledger.close()
+    async with in_process(fake_redis, url) as product:
+        yield product, postgres
+
+
+async def read_only(postgres: PostgresServer, on: bool) -> None:
+    """What a failover to a replica does: the same database, and it takes nothing."""
+    admin = await asyncpg.connect(postgres.url("postgres"))
+    value = "on" if on else "off"
+    await admin.execute(f"ALTER DATABASE writes SET default_transaction_read_only = {value}")
+    await admin.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'writes'"
+    )
+    await admin.close()
+
+
+async def refused_links(product: InProcess) -> int:
+    """Have links asked for in both ways while the ledger takes none; how many were made."""
+    meeting = await product.ledger.meetings.get("intro")
+    assert meeting is not None
+    before = len(product.provider.made)
+    for _ in range(3):
+        with pytest.raises(LedgerUnavailable):
+            await product.top_up()
+    ladder, names = product.ladder(), product.store.names
+    for who in ("ann", "ben", "eve"):
+        with pytest.raises(PoolEmpty, match="ledger"):
+            await ladder.climb(meeting, names.name("intro", who), payload(who))
+    return len(product.provider.made) - before
+
+
+async def test_no_link_is_made_for_a_postgresql_that_only_reads(
+    on_postgres: tuple[InProcess, PostgresServer],
+) -> None:
+    """Neither by top-up nor on the spot; and as soon as it writes, both go on."""
+    product, postgres = on_postgres
+    await product.meeting("intro", min_fresh=20)
+    await read_only(postgres, True)
+    with suppress(LedgerUnavailable):  # the connection that was cut
+        await product.ledger.meetings.all()
+    assert len(await product.ledger.meetings.all()) == 1  # it reads
+    assert await refused_links(product) == 0
+    await read_only(postgres, False)
+    with suppress(LedgerUnavailable):  # the connection that was cut
+        await product.ledger.ping()
+    await product.top_up()
+    assert len(await product.pooled("intro")) == 20
+
+
+async def test_no_more_links_are_lost_than_were_under_way_when_it_began(
+    on_postgres: tuple[InProcess, PostgresServer],
+) -> None:
+    """In the midst of a top-up; the runs after it lose none."""
+    product, postgres = on_postgres
+    await product.meeting("intro", min_fresh=2_000)
+    product.provider.seconds = 0.01
+    run = asyncio.create_task(product.top_up())
+    async with asyncio.timeout(20):
+        while len(await product.pooled("intro")) < 50:  # noqa: ASYNC110 - a condition is no event
+            await asyncio.sleep(0.01)
+    await read_only(postgres, True)
+    await asyncio.wait([run], timeout=30)
+    lost = len(product.provider.made) - len(await product.pooled("intro"))
+    assert lost <= 2 * product.parts.settings.provider_concurrency
+    made = len(product.provider.made)
+    for _ in range(3):
+        product.parts.makers["default"].patience._until = 0.0  # its rest is over
+        with pytest.raises(LedgerUnavailable):
+            await product.top_up()
+    assert len(product.provider.made) == made
+
+
+@contextmanager
+def locked(path: str) -> Iterator[None]:
+    """Another writer holds the SQLite file for as long as this lasts."""
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    try:
+        yield
+    finally:
+        other.execute("ROLLBACK")
+        other.close()
+
+
+async def test_no_link_is_made_for_a_sqlite_file_that_another_writer_holds(
+    fake_redis: AnyRedis, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers every question meanwhile."""
+    holding: AbstractContextManager[None] = locked(sqlite_url.removeprefix("sqlite:///"))
+    monkeypatch.setattr("pool.ledger.sqlite.BUSY_SECONDS", 0.05, raising=False)
+    async with in_process(fake_redis, sqlite_url) as product:
+        await product.meeting("intro", min_fresh=20)
+        with holding:
+            assert len(await product.ledger.meetings.all()) == 1
+            with pytest.raises(LedgerUnavailable):
+                await product.top_up()
+        assert product.provider.made == []
+        await product.top_up()
+        assert len(await product.pooled("intro")) == 20

@@ -1,0 +1,194 @@
+"""One bad meeting stops nobody's recording, recovery or expiry; what cannot be read is kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pool.administration import Administration
+from pool.errors import LedgerUnavailable, StoreUnavailable
+from pool.links import State
+from pool.store import keys
+from pool.store.set_aside import SetAside
+from tests.in_process import InProcess
+from worker.each import AWAY, each
+from worker.expire import expire
+from worker.record import record
+from worker.recover import recover
+
+UNREADABLE: dict[str, dict[bytes, bytes]] = {
+    "no fields that are known": {b"x": b"1"},
+    "no slugs": {b"c": b"\xdc\x00\x01\x91\xa3ann"},
+    "no MessagePack": {b"s": b"one-off-1", b"c": b"\xc1"},
+    "fewer customers than slugs": {b"s": b"one-off-1 one-off-2", b"c": b"\xdc\x00\x01\x91\xa3ann"},
+    "a customer without id": {b"s": b"one-off-1", b"c": b"\xdc\x00\x01\x91\x07"},
+    "slugs that are no text": {b"s": b"\xff\xfe", b"c": b"\xdc\x00\x01\x91\xa3ann"},
+    "a time that is none": {b"s": b"one-off-1", b"c": b"\xdc\x00\x01\x91\xa3ann", b"a": b"soon"},
+}
+
+
+@pytest.mark.parametrize("fields", UNREADABLE.values(), ids=UNREADABLE)
+async def test_an_entry_that_cannot_be_read_is_kept_and_the_stream_goes_on(
+    product: InProcess, fields: dict[bytes, bytes]
+) -> None:
+    """The claims before and behind it are recorded, in its meeting and in others."""
+    await product.meeting("bad")
+    await product.meeting("good")
+    await product.stock("bad", "bad-1", "bad-2")
+    await product.stock("good", "good-1")
+    assert await product.claim("bad", "ann") == ["bad-1"]
+    anything: Any = fields
+    entry_id = await product.redis.bare.xadd(keys.claims("bad"), anything)
+    assert await product.claim("bad", "ben") == ["bad-2"]
+    assert await product.claim("good", "ann") == ["good-1"]
+    assert await record(product.parts, None) == 3
+    assert {await product.state(slug) for slug in ("bad-1", "bad-2", "good-1")} == {State.CLAIMED}
+    [kept] = await product.store.set_aside.all()
+    assert isinstance(kept, SetAside)
+    assert (kept.sid, kept.entry_id, kept.fields) == ("bad", entry_id.decode(), fields)
+    assert "one-off" not in kept.reason
+    assert await product.store.set_aside.counts() == {"bad": 1}
+    assert (await product.level("bad")).backlog == 0
+
+
+async def test_a_stream_of_nothing_but_unreadable_entries_runs_empty(product: InProcess) -> None:
+    """However many there are."""
+    await product.meeting("bad")
+    for _ in range(150):
+        await product.redis.bare.xadd(keys.claims("bad"), {b"x": b"1"})
+    assert await record(product.parts, None) == 0
+    assert await product.redis.bare.xlen(keys.claims("bad")) == 0
+    assert await product.store.set_aside.counts() == {"bad": 150}
+
+
+async def test_a_claim_that_the_ledger_takes_in_no_form_is_kept(
+    product: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others of its batch are recorded."""
+    await product.meeting("bad")
+    await product.stock("bad", "bad-1", "bad-2")
+    await product.claim("bad", "ann", "ben")
+    links, write = product.ledger.links, product.ledger.links.record
+
+    async def picky(claims: Any) -> Any:
+        if any(claim.slug == "bad-1" for claim in claims):
+            raise ValueError("not this one")
+        return await write(claims)
+
+    monkeypatch.setattr(links, "record", picky)
+    await record(product.parts, "bad")
+    assert await product.state("bad-2") is State.CLAIMED
+    [kept] = await product.store.set_aside.all()
+    assert kept.fields[b"s"] == b"bad-1"
+    assert (await product.level("bad")).backlog == 0
+
+
+async def fail_for(
+    product: InProcess, monkeypatch: pytest.MonkeyPatch, sid: str, error: Exception
+) -> None:
+    """Recording one meeting's stream fails from now on."""
+    recorder, real = product.parts.recorder, product.parts.recorder.record
+
+    async def failing(each_sid: str) -> int:
+        if each_sid == sid:
+            raise error
+        return await real(each_sid)
+
+    monkeypatch.setattr(recorder, "record", failing)
+
+
+async def test_a_meeting_that_cannot_be_recorded_is_reported_and_passed_by(
+    product: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next in line is recorded all the same."""
+    for sid in ("a-bad", "good"):
+        await product.meeting(sid)
+        await product.stock(sid, f"{sid}-1")
+        await product.claim(sid, "ann")
+    await fail_for(product, monkeypatch, "a-bad", RuntimeError("a defect"))
+    await record(product.parts, None)
+    assert await product.state("good-1") is State.CLAIMED
+    failures = product.metric("linkpool_meeting_failures_total", task="record", meeting="a-bad")
+    assert failures == 1
+
+
+async def test_a_meeting_that_cannot_be_recovered_is_reported_and_passed_by(
+    product: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The others serve again."""
+    monkeypatch.setattr("worker.recover.GRACE_SECONDS", 0.0)
+    for sid in ("a-bad", "good"):
+        await product.meeting(sid)
+        await product.stock(sid, f"{sid}-1")
+    await product.redis.restart()
+    await fail_for(product, monkeypatch, "a-bad", RuntimeError("a defect"))
+    assert await recover(product.parts) == {"default"}
+    assert (await product.level("good")).fence == "stands"
+    assert (await product.level("a-bad")).fence == "fallen"
+    failures = product.metric("linkpool_meeting_failures_total", task="recover", meeting="a-bad")
+    assert failures == 1
+
+
+async def test_a_meeting_that_cannot_be_expired_is_reported_and_passed_by(
+    product: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Old links of the others are retired."""
+    for sid in ("a-bad", "good"):
+        await product.meeting(sid, max_fresh_age_seconds=60)
+        now_ms = (await product.level(sid)).now_ms
+        await product.stock(sid, f"{sid}-1", made_at_ms=now_ms - 3_600_000)
+    take_out = product.parts.store.take_out
+
+    async def failing(sid: str, **how: Any) -> list[str]:
+        if sid == "a-bad":
+            raise RuntimeError("a defect")
+        return await take_out(sid, **how)
+
+    monkeypatch.setattr(product.parts.store, "take_out", failing)
+    await expire(product.parts)
+    assert await product.state("good-1") is State.RETIRED
+    failures = product.metric("linkpool_meeting_failures_total", task="expire", meeting="a-bad")
+    assert failures == 1
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("Redis: away"), LedgerUnavailable("away")])
+async def test_what_is_away_for_meeting_after_meeting_is_not_waited_for_each_time(
+    product: InProcess, error: Exception
+) -> None:
+    """Thousands of time-outs would keep the worker from everything else."""
+    tried: list[str] = []
+
+    async def work(sid: str) -> None:
+        tried.append(sid)
+        raise error
+
+    with pytest.raises(type(error)):
+        await each(product.parts, "record", [f"m{n}" for n in range(1_000)], work)
+    assert len(tried) == AWAY
+
+
+async def test_what_is_away_now_and_then_ends_nothing(product: InProcess) -> None:
+    """Three meetings of many that time out are three meetings."""
+
+    async def work(sid: str) -> None:
+        if int(sid) % 2:
+            raise StoreUnavailable("Redis: away")
+
+    failed = await each(product.parts, "record", [str(n) for n in range(10)], work)
+    assert failed == ["1", "3", "5", "7", "9"]
+
+
+async def test_a_drain_is_bound_by_no_clock_of_ours(product: InProcess) -> None:
+    """A worker whose clock runs ahead made these links; a drain retires them all the same."""
+    await product.meeting("intro")
+    now_ms = (await product.level("intro")).now_ms
+    await product.stock("intro", "one-off-1", "one-off-2", made_at_ms=now_ms + 3_600_000)
+    administration = Administration(
+        product.store, product.ledger, product.parts.recorder, product.parts.fence,
+        product.parts.settings,
+    )  # fmt: skip
+    _, retired = await administration.drain("intro", "", "a test")
+    assert retired == 2
+    assert await product.pooled("intro") == []
+    assert await product.state("one-off-2") is State.RETIRED

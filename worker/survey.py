@@ -1,0 +1,120 @@
+"""Task `survey`: asks the provider which of our meetings are disabled or gone.
+
+The links of such a meeting may be dead. Its pool hands out nothing from then on, which claims
+are told as of a paused one; who holds a link still gets it. Once the provider takes bookings
+again, the stock of before is retired, for nobody outside knows whether it works, and made anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import msgspec
+import structlog
+
+from pool.compose import Parts
+from pool.errors import LedgerUnavailable, ProviderError, StoreUnavailable
+from pool.links import State
+from pool.meetings import Meeting
+from pool.providers import ProviderMeeting
+from pool.store import keys
+from worker.each import report
+
+log = structlog.get_logger()
+
+DISABLED = "the provider says that this meeting is disabled; enable it there"
+GONE = "the provider does not list this meeting any more; was it deleted there?"
+PAGE = 100  # meetings that one request lists
+TURN_SECONDS = 5.0
+NOT_FOUND = "refused-404"  # pool.troubles.kind_of
+_BATCH = 1_000
+
+
+async def survey(parts: Parts) -> None:
+    """Close and reopen the meetings of every workspace by what its provider lists.
+
+    One workspace that cannot be asked does not keep the others from it.
+    """
+    everything = await parts.ledger.meetings.all()
+    for workspace in parts.providers:
+        ours = {each.sid: each for each in everything if each.workspace == workspace}
+        async with parts.store.locks.held(keys.task_lock(f"survey:{workspace}")) as lock:
+            if lock is None or not ours:
+                continue
+            if await parts.store.blocks.of_workspace(workspace) is not None:
+                continue  # top-up probes it
+            try:
+                await _survey_one(parts, workspace, ours)
+            except ProviderError as error:
+                log.warning("meetings not surveyed", workspace=workspace, reason=str(error))
+
+
+async def _survey_one(parts: Parts, workspace: str, ours: Mapping[str, Meeting]) -> None:
+    fact = f"listed:{workspace}"
+    before = _listed_before(await parts.ledger.facts.get(fact))
+    # Listing is not free either: each page takes its turn in the budget.
+    for _ in range(1 + len(before) // PAGE):
+        if not await parts.makers[workspace].wait_turn(within_seconds=TURN_SECONDS):
+            return
+    listed = {each.sid: each for each in await parts.providers[workspace].meetings()}
+    levels = {level.sid: level for level in await parts.store.look(sorted(ours))}
+    for sid, meeting in ours.items():
+        block = levels[sid].block
+        not_found = block is not None and block.kind == NOT_FOUND
+        reason = _closed_reason(meeting, listed, sid in before, not_found)
+        try:
+            if reason:
+                await close(parts, meeting, reason)
+            elif meeting.closed_reason and sid in listed:
+                await reopen(parts, meeting)
+        except (StoreUnavailable, LedgerUnavailable):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is that meeting's
+            report(parts, "survey", sid, error)
+    now = sorted(sid for sid in ours if sid in listed)
+    if set(now) != before:
+        await parts.ledger.facts.put(fact, msgspec.json.encode(now).decode())
+
+
+def _listed_before(fact: str | None) -> set[str]:
+    return set(msgspec.json.decode(fact, type=list[str])) if fact else set()
+
+
+def _closed_reason(
+    meeting: Meeting, listed: Mapping[str, ProviderMeeting], was_listed: bool, not_found: bool
+) -> str:
+    """Why the meeting is to be closed; empty if there is no reason.
+
+    That it is not listed means little by itself: a key may not see all meetings. It means
+    something of one that was listed before, or of which the provider says that it finds none.
+    """
+    there = listed.get(meeting.sid)
+    if there is not None:
+        return DISABLED if there.disabled else ""
+    return GONE if listed and (was_listed or not_found) else ""
+
+
+async def close(parts: Parts, meeting: Meeting, reason: str) -> None:
+    """Have the meeting's pool hand out nothing. Doing it again changes nothing."""
+    if await parts.ledger.meetings.close(meeting.sid, reason):
+        log.error("meeting closed", meeting=meeting.sid, reason=reason)
+        await parts.ledger.audit.add("linkpool", "close", meeting.sid, reason, {})
+    await parts.store.published.put([replace(meeting, closed_reason=reason)])
+
+
+async def reopen(parts: Parts, meeting: Meeting) -> None:
+    """Retire what was made before, then have the meeting's pool serve again.
+
+    In this order, so that whoever dies in between leaves a closed meeting with less stock.
+    """
+    retired = 0
+    while slugs := await parts.store.take_out(meeting.sid, up_to_ms=None, limit=_BATCH):
+        await parts.ledger.links.move(slugs, State.RETIRED, at=datetime.now(UTC))
+        retired += len(slugs)
+    await parts.ledger.meetings.close(meeting.sid, "")
+    await parts.store.published.put([replace(meeting, closed_reason="")])
+    await parts.store.blocks.put(meeting.sid, None)
+    await parts.ledger.audit.add("linkpool", "reopen", meeting.sid, "", {"retired": retired})
+    log.info("meeting reopened", meeting=meeting.sid, retired=retired)
