@@ -110,7 +110,7 @@ class Fence:
         sids: Iterable[str],
         *,
         grace_seconds: float = GRACE_SECONDS,
-        failed: Callable[[str, Exception], object],
+        failed: Callable[[str, Exception], object] | None = None,
     ) -> dict[str, Recovered]:
         """Recover many pools, some at a time. One that fails does not stop the others: it is
         given to `failed`, and tried again at the next call.
@@ -119,6 +119,7 @@ class Fence:
         or the ledger is away.
         """
         slots = asyncio.Semaphore(AT_ONCE)
+        told = failed or _log_failure
         away = 0
 
         async def one(sid: str) -> Recovered:
@@ -130,10 +131,10 @@ class Fence:
                     away += 1
                     if away > AT_ONCE:
                         raise
-                    failed(sid, error)
+                    told(sid, error)
                     return Recovered.FAILED
                 except Exception as error:  # noqa: BLE001 - whatever it is, it is that pool's
-                    failed(sid, error)
+                    told(sid, error)
                     return Recovered.FAILED
                 away = 0
                 return recovered
@@ -254,6 +255,10 @@ class Fence:
             )
             await _keep(lock, sid)
             after = page[-1].slug
+
+
+def _log_failure(sid: str, error: Exception) -> None:
+    log.error("pool not recovered yet", meeting=sid, reason=str(error))
 
 
 async def _keep(lock: Held, sid: str) -> None:

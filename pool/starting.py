@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import structlog
-
 from pool.addresses import database_url, secret_key
 from pool.administration import check_meeting
 from pool.compose import check_secret_key, compose
@@ -14,8 +12,6 @@ from pool.ledger import Ledger
 from pool.meetings import Meeting
 from pool.settings import DEFAULT_WORKSPACE, Settings
 from pool.store.bindings import CustomerNames
-
-log = structlog.get_logger()
 
 
 async def prepare(settings: Settings, sids: list[str]) -> None:
@@ -34,9 +30,6 @@ async def prepare(settings: Settings, sids: list[str]) -> None:
         await parts.fence.recover_all(
             [level.sid for level in levels if level.fence != "stands"],
             grace_seconds=0.0,
-            failed=lambda sid, error: log.error(
-                "pool not recovered yet", meeting=sid, reason=str(error)
-            ),
         )
 
 

@@ -67,7 +67,7 @@ async def test_meetings_that_hang_leave_slots_to_the_others(
 
     async def hang() -> Exception:
         with suppress(TimeoutError):
-            await asyncio.wait_for(hung.wait(), 3)
+            await asyncio.wait_for(hung.wait(), 30)
         return FAILED
 
     product.provider.always(hang, *(f"bad-{number}" for number in range(12)))
@@ -76,7 +76,7 @@ async def test_meetings_that_hang_leave_slots_to_the_others(
     run = asyncio.create_task(product.top_up())
     began = time.monotonic()
     while sum([len(await product.pooled(f"good-{n}")) for n in range(10)]) < 100:
-        assert time.monotonic() - began < 2.5
+        assert time.monotonic() - began < 20
         await asyncio.sleep(0.02)
     assert sum(count for sid, count in product.provider.requests().items() if "bad" in sid) <= 4
     hung.set()
