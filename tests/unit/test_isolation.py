@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import suppress
 
 import pytest
@@ -18,7 +17,6 @@ from pool.errors import (
 from pool.store.records import Block, payload
 from tests.in_process import InProcess
 from tests.scripted_provider import FAILED, MEETING_REFUSED, WORKSPACE_REFUSED
-from worker import top_up as module
 
 WAYS = {
     "404": MeetingRefused("NeetoCal says 404", status=404),
@@ -52,37 +50,34 @@ async def test_the_neighbours_of_refused_meetings_are_filled(product: InProcess,
     assert all(requests[f"bad-{number}"] <= 10 for number in range(4))
 
 
-async def test_meetings_that_hang_leave_slots_to_the_others(
-    product: InProcess, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Once they are known for it, all of them together hold a quarter of the slots."""
-    monkeypatch.setattr(module, "LOOK_SECONDS", 0.05)
-    for number in range(12):
-        await product.meeting(f"bad-{number}", min_fresh=20)
+async def test_meetings_that_hang_leave_slots_to_the_others(product: InProcess) -> None:
+    """Once they are known for it, all of them together hold a quarter of the slots: they hang
+    here until the others are filled."""
+    bad = [f"bad-{number}" for number in range(20)]
+    for sid in bad:
+        await product.meeting(sid, min_fresh=20)
         for _ in range(2):  # they failed twice before
             product.parts.makers["default"].troubles.failed(
-                f"bad-{number}", "failed", final=False, meetings=None
+                sid, "failed", final=False, meetings=None
             )
-    hung = asyncio.Event()
+    filled, hanging = asyncio.Event(), []
 
     async def hang() -> Exception:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(hung.wait(), 30)
+        await filled.wait()
         return FAILED
 
-    product.provider.always(hang, *(f"bad-{number}" for number in range(12)))
-    for number in range(10):
-        await product.meeting(f"good-{number}", min_fresh=10)
-    run = asyncio.create_task(product.top_up())
-    began = time.monotonic()
-    while sum([len(await product.pooled(f"good-{n}")) for n in range(10)]) < 100:
-        assert time.monotonic() - began < 20
-        await asyncio.sleep(0.02)
-    assert sum(count for sid, count in product.provider.requests().items() if "bad" in sid) <= 4
-    hung.set()
-    run.cancel()
-    with suppress(asyncio.CancelledError):
-        await run
+    async def made() -> None:
+        if product.provider.requests()["good"] == 100:
+            hanging.append(sum(sid != "good" for sid in product.provider.asked))
+            filled.set()
+
+    product.provider.always(hang, *bad)
+    product.provider.always(made, "good")
+    await product.meeting("good", min_fresh=100)
+    async with asyncio.timeout(60):
+        await product.top_up()
+    assert len(await product.pooled("good")) == 100
+    assert 1 <= hanging[0] <= product.parts.settings.provider_concurrency // 4
 
 
 async def test_failures_of_one_meeting_do_not_rest_the_budget_of_the_others(
