@@ -66,8 +66,9 @@ def test_every_operation_answers_as_documented(document: schemathesis.BaseSchema
         except (Failure, FailureGroup) as failed:
             lies.append(f"{operation.label}: {failed}")
     assert tried >= 17
-    # No webhook here is signed, no event there to be replayed or assigned, no slug guessed.
-    assert len(served) >= tried - 4, served
+    # No webhook here is signed, no event there to be replayed or assigned, no slug guessed, and no
+    # customer who holds a link, so that there is none to replace.
+    assert len(served) >= tried - 5, served
     assert not lies, "\n\n".join(lies)
 
 

@@ -56,7 +56,7 @@ async def test_both_names_of_postgresql_are_taken(postgres: PostgresServer) -> N
     """postgres:// works as postgresql:// does, and so do libpq's parameters."""
     url = postgres.url("postgres").replace("postgresql:", "postgres:")
     ledger = Ledger.open(url + "&sslmode=prefer&channel_binding=prefer")
-    await ledger.ping()
+    await ledger.migration_state()
     await ledger.close()
 
 
@@ -232,7 +232,7 @@ async def test_a_silent_server_is_unavailable_in_bounded_time(tmp_path: Path) ->
 async def test_the_ledger_heals_when_the_server_is_back(postgres: PostgresServer) -> None:
     """Calls fail while the server is down, and work again without being opened anew."""
     ledger = Ledger.open(postgres.url("postgres"))
-    await asyncio.gather(*(ledger.ping() for _ in range(5)))
+    await asyncio.gather(*(ledger.migration_state() for _ in range(5)))
     await asyncio.to_thread(postgres.stop)
     try:
         for _ in range(3):
@@ -241,7 +241,7 @@ async def test_the_ledger_heals_when_the_server_is_back(postgres: PostgresServer
     finally:
         await asyncio.to_thread(postgres.start)
     for _ in range(5):
-        await ledger.ping()
+        await ledger.migration_state()
     await ledger.close()
 
 
