@@ -10,8 +10,8 @@ from sqlalchemy import insert
 from bench.stage import Stage
 from pool.compose import Parts
 from pool.ledger.tables import meetings as table
-from pool.meetings import Meeting
-from pool.store import keys
+from pool.model.meetings import Meeting
+from pool.store import key_names
 
 _AT_ONCE = 500
 
@@ -32,5 +32,5 @@ def open_many(stage: Stage, meetings: Sequence[Meeting]) -> None:
     replication = stage.redis.info("replication")["master_replid"]
     pipe = stage.redis.pipeline(transaction=False)
     for meeting in meetings:
-        pipe.set(keys.epoch(meeting.sid), f"{server}:{replication}:bench")
+        pipe.set(key_names.epoch(meeting.sid), f"{server}:{replication}:bench")
     pipe.execute()

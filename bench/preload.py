@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pool.store import keys, scripts
+from pool.store import key_names, scripts
 
 # fresh; prefix, first, count, made_at_ms
 _FRESH = """
@@ -73,14 +73,14 @@ def fresh_links(client: Any, sid: str, count: int, *, prefix: str, first: int = 
     level = 0
     clock = client.time()[0] * 1000
     for start, part in _parts(first, count):
-        level = client.eval(_FRESH, 1, keys.fresh(sid), prefix, start, part, clock)
+        level = client.eval(_FRESH, 1, key_names.fresh(sid), prefix, start, part, clock)
     return int(level)
 
 
 def bindings(client: Any, sid: str, count: int, *, prefix: str, first: int = 0) -> None:
     """Adds live bindings of made-up customers."""
     for start, part in _parts(first, count):
-        client.eval(_BINDINGS, 1, keys.binding(sid, ""), prefix, start, part, _TTL_MS)
+        client.eval(_BINDINGS, 1, key_names.binding(sid, ""), prefix, start, part, _TTL_MS)
 
 
 def outgrow_tables(client: Any, sid: str, *, prefix: str) -> None:
@@ -92,14 +92,14 @@ def outgrow_tables(client: Any, sid: str, *, prefix: str) -> None:
 def settle_tables(client: Any) -> None:
     """Returns once Redis has moved all keys to its larger tables."""
     for _, part in _parts(0, 3 * int(client.dbsize())):
-        client.eval(_LOOK, 1, keys.VERSION, part)
+        client.eval(_LOOK, 1, key_names.VERSION, part)
 
 
 def stream(client: Any, sid: str, count: int, *, prefix: str) -> None:
     """Adds unrecorded claims, in entries as full as they get."""
     script = scripts.part("stream") + _CLAIMS
     for start, part in _parts(0, count):
-        client.eval(script, 2, keys.claims(sid), keys.demand(sid), prefix, start, part)
+        client.eval(script, 2, key_names.claims(sid), key_names.demand(sid), prefix, start, part)
 
 
 def forget_claims(client: Any, sid: str) -> None:
@@ -107,15 +107,15 @@ def forget_claims(client: Any, sid: str) -> None:
     would make the API processes assert again what they answered."""
     cursor: Any = 0
     while True:
-        cursor = client.eval(_FORGET, 0, keys.binding(sid, "*"), cursor)
+        cursor = client.eval(_FORGET, 0, key_names.binding(sid, "*"), cursor)
         if int(cursor) == 0:
             break
-    client.xtrim(keys.claims(sid), maxlen=0, approximate=False)
+    client.xtrim(key_names.claims(sid), maxlen=0, approximate=False)
 
 
 def level(client: Any, sid: str) -> int:
     """How many links are in the pool."""
-    return int(client.zcard(keys.fresh(sid)))
+    return int(client.zcard(key_names.fresh(sid)))
 
 
 def _parts(first: int, count: int) -> list[tuple[int, int]]:

@@ -15,12 +15,12 @@ import redis
 
 from bench.loads.request import Request, claim_request
 from bench.processes import PYTHON, Process
+from pool.access.api_keys import Scope, make_key
+from pool.bootstrap import prepare
 from pool.compose import Parts, compose
-from pool.keys import Scope, make_key
-from pool.logs import configure_logging
-from pool.meetings import Meeting
-from pool.settings import PREFIX, Settings, load
-from pool.starting import prepare
+from pool.config.settings import PREFIX, Settings, load
+from pool.model.meetings import Meeting
+from pool.telemetry.logs import configure_logging
 from pool.up import ports
 from pool.up.redis_server import RedisServer
 

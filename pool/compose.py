@@ -6,21 +6,21 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from pool.addresses import database_url, redis_url, secret_key
-from pool.bookings import Bookings
-from pool.erasure import Erasure
+from pool.alerting.webhook import Notifier
+from pool.bookings.bookings import Bookings
+from pool.config.addresses import database_url, redis_url, secret_key
+from pool.config.settings import Settings
+from pool.durability.erasure import Erasure
+from pool.durability.recorder import Recorder
+from pool.durability.recovery import PoolRecovery
 from pool.errors import SettingsError
-from pool.fence import Fence
 from pool.ledger import Ledger
-from pool.link_bases import LinkBases
-from pool.making import LinkMaker
-from pool.metrics import Metrics
-from pool.notifier import Notifier
 from pool.providers import Provider, open_provider
-from pool.recorder import Recorder
-from pool.settings import Settings
 from pool.store import Store
-from pool.tracing import Tracing
+from pool.supply.link_bases import LinkBases
+from pool.supply.link_maker import LinkMaker
+from pool.telemetry.metrics import Metrics
+from pool.telemetry.tracing import Tracing
 
 _FINGERPRINT = "secret-key-fingerprint"
 
@@ -36,7 +36,7 @@ class Parts:
     makers: dict[str, LinkMaker]
     bases: LinkBases
     recorder: Recorder
-    fence: Fence
+    recovery: PoolRecovery
     bookings: Bookings
     erasure: Erasure
     metrics: Metrics
@@ -72,7 +72,7 @@ async def compose(settings: Settings, tracing: Tracing | None = None) -> AsyncIt
             )
             stack.push_async_callback(provider.close)
             if tracing is not None:
-                from pool.traced import TracedProvider
+                from pool.providers.traced import TracedProvider
 
                 provider = TracedProvider(provider, name, tracing)
             providers[name] = provider
@@ -97,7 +97,7 @@ async def compose(settings: Settings, tracing: Tracing | None = None) -> AsyncIt
             makers=makers,
             bases=bases,
             recorder=recorder,
-            fence=Fence(
+            recovery=PoolRecovery(
                 store,
                 ledger,
                 recorder,
@@ -124,7 +124,7 @@ def _store(settings: Settings, tracing: Tracing | None) -> Store:
     if tracing is None:
         return Store.open(*where, timeout_seconds=timeout_seconds)
     # Here and not above: without the otel extra it cannot be imported.
-    from pool.traced import TracedStore
+    from pool.store.traced import TracedStore
 
     return TracedStore.open(*where, timeout_seconds=timeout_seconds).trace(tracing)
 

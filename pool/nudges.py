@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import structlog
 
-from pool.sentinel import is_sentinel, parse_sentinel
+from pool.config.sentinel import is_sentinel, parse_sentinel
 
 log = structlog.get_logger()
 

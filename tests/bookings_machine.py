@@ -35,7 +35,7 @@ from hypothesis.stateful import (
 )
 
 from pool.ledger import EventState
-from pool.links import State
+from pool.model.links import State
 from tests.any_redis import SECRET_KEY, AnyRedis
 from tests.fake_redis import FakeRedisServer
 from tests.in_process import InProcess, in_process

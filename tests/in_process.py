@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
+from pool.claims.on_demand import OnDemandLinks
 from pool.compose import Parts, compose
-from pool.direct import DirectLadder
+from pool.config.settings import Settings, Workspace
 from pool.ledger import Ledger
-from pool.links import Link, State
-from pool.meetings import Meeting
-from pool.recorder import from_ms
-from pool.settings import Settings, Workspace
-from pool.store import Store, keys
+from pool.model.links import Link, State
+from pool.model.meetings import Meeting
+from pool.model.times import from_ms
+from pool.store import Store, key_names
 from pool.store.records import Level, payload
 from tests.any_redis import AnyRedis
 from tests.integration.ledger_samples import report
@@ -59,7 +59,7 @@ class InProcess:
         await self.ledger.meetings.put(meeting)
         await self.store.published.put([meeting])
         if is_open:
-            await self.parts.fence.recover(sid, grace_seconds=0.0)
+            await self.parts.recovery.recover(sid, grace_seconds=0.0)
         return meeting
 
     async def top_up(self, workspace: str = "default") -> bool:
@@ -102,7 +102,7 @@ class InProcess:
 
     async def pooled(self, sid: str) -> list[str]:
         """The slugs in the pool, the next to be handed out first."""
-        return await self.store.oldest(sid, 100_000)
+        return await self.store.stock.oldest(sid, 100_000)
 
     async def states(self, sid: str) -> dict[State, int]:
         """How many of the meeting's links the ledger has in which state."""
@@ -114,7 +114,7 @@ class InProcess:
 
     async def budget(self, field: str, workspace: str = "default") -> float:
         """A number that the shared budget keeps; lua/budget.lua names them."""
-        value: Any = await self.redis.bare.hget(keys.budget(workspace), field)
+        value: Any = await self.redis.bare.hget(key_names.budget(workspace), field)
         return float(value or 0)
 
     def counted(self, sid: str, outcome: str) -> float:
@@ -124,9 +124,9 @@ class InProcess:
     def metric(self, name: str, **labels: str) -> float:
         return self._sample(name, **labels)
 
-    def ladder(self, *, timeout_seconds: float = 1.0) -> DirectLadder:
+    def ladder(self, *, timeout_seconds: float = 1.0) -> OnDemandLinks:
         """The empty-pool ladder of one API process."""
-        return DirectLadder(
+        return OnDemandLinks(
             self.store, self.ledger, self.parts.makers, timeout_seconds=timeout_seconds
         )
 

@@ -19,11 +19,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from pool import reconcile
+from pool.bookings import reconcile
+from pool.bookings.reconcile import Reconciler
 from pool.ledger.records import RecordedClaim
-from pool.links import State
-from pool.reconcile import Reconciler
-from pool.store import Store, keys
+from pool.model.links import State
+from pool.store import Store, key_names
 from pool.store.bindings import CustomerNames
 from tests.any_redis import SECRET_KEY, AnyRedis
 from tests.fake_redis import FakeRedisServer
@@ -45,7 +45,7 @@ class Caught:
 async def catch_up(product: InProcess, bookings: int, rate: float) -> tuple[Caught, Caught]:
     """Lose the webhooks of that many bookings and then of the end of a third of them."""
     await product.meeting(SID)
-    await product.redis.bare.hset(keys.budget("default"), "rate", str(rate))
+    await product.redis.bare.hset(key_names.budget("default"), "rate", str(rate))
     now = datetime.now(UTC)
     slugs = [f"one-off-{number:06d}" for number in range(bookings)]
     for start in range(0, bookings, 1_000):

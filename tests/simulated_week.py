@@ -15,8 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pool.forecast import HOUR_SECONDS, NO_PAST, Outlook, outlook, target
-from pool.meetings import Meeting
+from pool.model.forecast import HOUR_SECONDS, NO_PAST, Outlook, outlook, target
+from pool.model.meetings import Meeting
 
 TICK_SECONDS = 30
 PAST_DAYS = 14

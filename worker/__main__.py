@@ -6,10 +6,10 @@ import asyncio
 import sys
 from typing import Any
 
+from pool.config.settings import load
 from pool.errors import SettingsError
-from pool.logs import configure_logging, log_strays
-from pool.metrics import share_metrics
-from pool.settings import load
+from pool.telemetry.logs import configure_logging, log_strays
+from pool.telemetry.metrics import share_metrics
 
 
 def main(role: str) -> int:
@@ -20,7 +20,7 @@ def main(role: str) -> int:
         log_strays()
         if role == "worker":
             share_metrics(settings.data_dir, "worker")
-            from pool.starting import check_before_serving
+            from pool.bootstrap import check_before_serving
 
             asyncio.run(check_before_serving(settings))
         from celery.signals import setup_logging

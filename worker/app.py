@@ -9,9 +9,9 @@ from typing import Any
 from celery import Celery
 from celery.schedules import schedule
 
-from pool.addresses import broker_url
+from pool.config.addresses import broker_url
+from pool.config.settings import Settings
 from pool.nudges import QUEUE, broker
-from pool.settings import Settings
 from worker import tasks
 from worker.broker import BrokerAMQP
 from worker.loop import Loop

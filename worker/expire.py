@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 import structlog
 
 from pool.compose import Parts
-from pool.links import State
-from pool.meetings import Meeting
-from pool.recorder import to_ms
+from pool.model.links import State
+from pool.model.meetings import Meeting
+from pool.model.times import to_ms
 from pool.store.records import Level
 from worker.each import each
 from worker.erase import erase
@@ -19,7 +19,7 @@ log = structlog.get_logger()
 
 # A link is in the ledger a moment before it is in the pool; after this it should be there.
 ASTRAY_SECONDS = 60
-_BATCH = 1_000
+_LINKS_PER_STEP = 1_000
 
 
 async def expire(parts: Parts) -> None:
@@ -49,7 +49,9 @@ async def retire_old(parts: Parts, meeting: Meeting, level: Level, now: datetime
         return 0
     up_to = now - timedelta(seconds=meeting.max_fresh_age_seconds)
     retired = 0
-    while slugs := await parts.store.take_out(meeting.sid, up_to_ms=to_ms(up_to), limit=_BATCH):
+    while slugs := await parts.store.stock.take_out(
+        meeting.sid, up_to_ms=to_ms(up_to), limit=_LINKS_PER_STEP
+    ):
         await parts.ledger.links.move(slugs, State.RETIRED, at=now)
         retired += len(slugs)
     log.info("old links retired", meeting=meeting.sid, links=retired)
@@ -64,12 +66,12 @@ async def quarantine_astray(parts: Parts, sid: str, now: datetime) -> int:
     """
     await parts.recorder.record(sid)
     rows = await parts.ledger.links.fresh(
-        sid, before=now - timedelta(seconds=ASTRAY_SECONDS), limit=10 * _BATCH
+        sid, before=now - timedelta(seconds=ASTRAY_SECONDS), limit=10 * _LINKS_PER_STEP
     )
     astray = []
-    for start in range(0, len(rows), _BATCH):
-        slugs = [row.slug for row in rows[start : start + _BATCH]]
-        pooled = await parts.store.pooled(sid, slugs)
+    for start in range(0, len(rows), _LINKS_PER_STEP):
+        slugs = [row.slug for row in rows[start : start + _LINKS_PER_STEP]]
+        pooled = await parts.store.stock.pooled(sid, slugs)
         astray += [slug for slug, there in zip(slugs, pooled, strict=True) if not there]
     if astray:
         # Claimed between the two looks: recorded now, and the ledger will not move it back.
@@ -88,12 +90,12 @@ async def withdraw_strangers(parts: Parts, sid: str) -> int:
     They entered by a call whose reply was lost, while Redis could not be reached again.
     """
     # The pool first: each of its links has had its row before it came there.
-    slugs = await parts.store.oldest(sid, 10 * _BATCH)
+    slugs = await parts.store.stock.oldest(sid, 10 * _LINKS_PER_STEP)
     fresh: set[str] = set()
-    for start in range(0, len(slugs), _BATCH):
-        found = await parts.ledger.links.find(slugs[start : start + _BATCH])
+    for start in range(0, len(slugs), _LINKS_PER_STEP):
+        found = await parts.ledger.links.find(slugs[start : start + _LINKS_PER_STEP])
         fresh |= {link.slug for link in found if link.state is State.FRESH}
-    withdrawn = await parts.store.withdraw(sid, [slug for slug in slugs if slug not in fresh])
+    withdrawn = await parts.store.stock.withdraw(sid, [slug for slug in slugs if slug not in fresh])
     if withdrawn:
         log.warning("strangers withdrawn from the pool", meeting=sid, links=withdrawn)
     return withdrawn

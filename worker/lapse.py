@@ -7,9 +7,9 @@ import time
 from datetime import UTC, datetime
 
 from pool.compose import Parts
-from pool.recorder import from_ms
+from pool.model.times import from_ms
 
-_BATCH = 1_000
+_LINKS_PER_STEP = 1_000
 # After a batch the ledger and the processor are left to others for so many times as long as
 # it took: nobody waits for a claim to be marked, but the recorder and the claims of now do.
 _REST = 2.0
@@ -23,7 +23,7 @@ async def lapse(parts: Parts) -> None:
     until = time.monotonic() + _RUN_SECONDS
     while time.monotonic() < until:
         began = time.monotonic()
-        if await parts.ledger.links.lapse(now, _BATCH) < _BATCH:
+        if await parts.ledger.links.lapse(now, _LINKS_PER_STEP) < _LINKS_PER_STEP:
             return
         await asyncio.sleep(_REST * (time.monotonic() - began))
 

@@ -15,8 +15,8 @@ from typing import TypeVar
 import structlog
 
 from pool.compose import Parts, compose
-from pool.settings import Settings
-from pool.tracing import Tracing
+from pool.config.settings import Settings
+from pool.telemetry.tracing import Tracing
 
 log = structlog.get_logger()
 

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 
 import structlog
 
-from pool import alerts
+from pool.alerting import rules
 from pool.compose import Parts
 from pool.errors import LinkpoolError
-from pool.meetings import Meeting
-from pool.recorder import to_ms
+from pool.model.meetings import Meeting
+from pool.model.times import to_ms
 from pool.store.records import Level
 
 log = structlog.get_logger()
@@ -30,16 +30,16 @@ async def observe(
         now_ms = to_ms(datetime.now(UTC))
         outbox = await parts.store.alerts.look(now_ms)
         readings = [
-            *alerts.pool_readings(meetings, levels, targets, outbox.standing),
-            alerts.lag(sum(level.backlog for level in levels)),
-            alerts.unmatched(await parts.ledger.inbox.count("unmatched")),
-            alerts.dead(await parts.ledger.inbox.count("dead")),
-            alerts.fence(levels, outbox.fence_fell),
-            alerts.worker(0.0, parts.settings.sweep_seconds),
+            *rules.pool_readings(meetings, levels, targets, outbox.standing),
+            rules.lag(sum(level.backlog for level in levels)),
+            rules.unmatched(await parts.ledger.inbox.count("unmatched")),
+            rules.dead(await parts.ledger.inbox.count("dead")),
+            rules.fence(levels, outbox.fence_fell),
+            rules.worker(0.0, parts.settings.sweep_seconds),
         ]
         for name in parts.settings.workspaces:
             block = await parts.store.blocks.of_workspace(name)
-            readings.append(alerts.blocked(f"workspace {name}", f"workspace {name}", block))
+            readings.append(rules.blocked(f"workspace {name}", f"workspace {name}", block))
         return await parts.store.alerts.observe(outbox, readings, now_ms) > 0 or outbox.due
     except LinkpoolError as error:
         log.warning("troubles not noted", reason=str(error))

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 
 import structlog
 
+from pool.bookings.reconcile import PASS_SECONDS, Reconciler
 from pool.compose import Parts
 from pool.errors import LinkpoolError
-from pool.reconcile import PASS_SECONDS, Reconciler
-from pool.store import keys
+from pool.store import key_names
 
 log = structlog.get_logger()
 
@@ -23,7 +23,7 @@ async def reconcile(parts: Parts) -> bool:
     unfinished = False
     seconds = PASS_SECONDS / max(1, len(parts.providers))
     for workspace, provider in parts.providers.items():
-        async with parts.store.locks.held(keys.task_lock(f"reconcile:{workspace}")) as lock:
+        async with parts.store.locks.held(key_names.task_lock(f"reconcile:{workspace}")) as lock:
             if lock is None or await parts.store.blocks.of_workspace(workspace) is not None:
                 continue
             maker = parts.makers[workspace]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pool.compose import Parts
-from pool.store import keys
+from pool.store import key_names
 from worker.each import each
 
 
@@ -15,7 +15,7 @@ async def record(parts: Parts, sid: str | None) -> int:
     """
     if sid:
         return await _each(parts, [sid])
-    async with parts.store.locks.held(keys.task_lock("record-all")) as lock:
+    async with parts.store.locks.held(key_names.task_lock("record-all")) as lock:
         return await _each(parts, await backlogged(parts)) if lock is not None else 0
 
 
@@ -24,7 +24,7 @@ async def _each(parts: Parts, sids: list[str]) -> int:
 
     async def one(sid: str) -> None:
         nonlocal total
-        async with parts.store.locks.held(keys.task_lock(f"record:{sid}")) as lock:
+        async with parts.store.locks.held(key_names.task_lock(f"record:{sid}")) as lock:
             if lock is not None:
                 total += await parts.recorder.record(sid)
 

@@ -6,8 +6,8 @@ import asyncio
 from functools import partial
 
 from pool.compose import Parts
-from pool.fence import GRACE_SECONDS, Recovered
-from pool.store import keys
+from pool.durability.recovery import GRACE_SECONDS, Recovered
+from pool.store import key_names
 from worker.each import report
 
 
@@ -16,16 +16,16 @@ async def recover(parts: Parts) -> set[str]:
 
     API processes get one moment, for all meetings together, to assert what they answered.
     """
-    async with parts.store.locks.held(keys.task_lock("recover")) as lock:
+    async with parts.store.locks.held(key_names.task_lock("recover")) as lock:
         if lock is None:
             return set()
         meetings = {meeting.sid: meeting for meeting in await parts.ledger.meetings.all()}
         levels = await parts.store.look(sorted(meetings))
-        fallen = await parts.fence.fallen(levels)
+        fallen = await parts.recovery.fallen(levels)
         if not fallen:
             return set()
         await asyncio.sleep(GRACE_SECONDS)
-        results = await parts.fence.recover_all(
+        results = await parts.recovery.recover_all(
             fallen, grace_seconds=0.0, failed=partial(report, parts, "recover")
         )
         emptied = (Recovered.OPENED, Recovered.QUARANTINED)

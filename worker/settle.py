@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from pool.compose import Parts
-from pool.store import keys
+from pool.store import key_names
 
-BATCH = 100
+EVENTS_PER_LOOK = 100
 
 
 async def settle(parts: Parts) -> int:
     """Settles every event that is due; how many were looked at."""
     total = 0
-    async with parts.store.locks.held(keys.task_lock("settle")) as lock:
+    async with parts.store.locks.held(key_names.task_lock("settle")) as lock:
         while lock is not None:
-            done = await parts.bookings.settle_due(BATCH)
+            done = await parts.bookings.settle_due(EVENTS_PER_LOOK)
             total += done
-            if done < BATCH or not await lock.extend():
+            if done < EVENTS_PER_LOOK or not await lock.extend():
                 break
     return total

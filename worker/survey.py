@@ -16,10 +16,10 @@ import structlog
 
 from pool.compose import Parts
 from pool.errors import LedgerUnavailable, ProviderError, StoreUnavailable
-from pool.links import State
-from pool.meetings import Meeting
+from pool.model.links import State
+from pool.model.meetings import Meeting
 from pool.providers import ProviderMeeting
-from pool.store import keys
+from pool.store import key_names
 from worker.each import report
 
 log = structlog.get_logger()
@@ -28,7 +28,7 @@ DISABLED = "the provider says that this meeting is disabled; enable it there"
 GONE = "the provider does not list this meeting any more; was it deleted there?"
 PAGE = 100  # meetings that one request lists
 TURN_SECONDS = 5.0
-NOT_FOUND = "refused-404"  # pool.troubles.kind_of
+NOT_FOUND = "refused-404"  # pool.supply.blame.kind_of
 _BATCH = 1_000
 
 
@@ -40,7 +40,7 @@ async def survey(parts: Parts) -> None:
     everything = await parts.ledger.meetings.all()
     for workspace in parts.providers:
         ours = {each.sid: each for each in everything if each.workspace == workspace}
-        async with parts.store.locks.held(keys.task_lock(f"survey:{workspace}")) as lock:
+        async with parts.store.locks.held(key_names.task_lock(f"survey:{workspace}")) as lock:
             if lock is None or not ours:
                 continue
             if await parts.store.blocks.of_workspace(workspace) is not None:
@@ -110,7 +110,7 @@ async def reopen(parts: Parts, meeting: Meeting) -> None:
     In this order, so that whoever dies in between leaves a closed meeting with less stock.
     """
     retired = 0
-    while slugs := await parts.store.take_out(meeting.sid, up_to_ms=None, limit=_BATCH):
+    while slugs := await parts.store.stock.take_out(meeting.sid, up_to_ms=None, limit=_BATCH):
         await parts.ledger.links.move(slugs, State.RETIRED, at=datetime.now(UTC))
         retired += len(slugs)
     await parts.ledger.meetings.close(meeting.sid, "")

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pool.compose import Parts
+from pool.model.times import to_ms
 from pool.nudges import NOTIFY, RECORD, RECOVER, SETTLE, TOP_UP
-from pool.recorder import to_ms
 from pool.store.published import digest
-from pool.targets import targets
+from pool.supply.targets import targets
 from worker import notify
 
 
@@ -41,7 +41,7 @@ async def sweep(parts: Parts) -> list[tuple[str, dict[str, Any]]]:
     await parts.store.history.sample(levels, wanted, sweep_seconds=parts.settings.sweep_seconds)
     if await notify.observe(parts, meetings, levels, wanted):
         due.append((NOTIFY, {}))
-    if await parts.fence.fallen(levels):
+    if await parts.recovery.fallen(levels):
         due.append((RECOVER, {}))
     if any(level.backlog for level in levels):
         due.append((RECORD, {}))

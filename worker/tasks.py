@@ -15,10 +15,10 @@ from celery.signals import task_failure, worker_process_init, worker_process_shu
 
 from pool.errors import LinkpoolError
 from pool.nudges import EXPIRES_SECONDS, NOTIFY, QUEUE, RECORD, RECOVER, SETTLE, TOP_UP
-from pool.tracing import open_tracing
+from pool.telemetry.tracing import open_tracing
 from worker import (
     expire,
-    foresee,
+    forecast,
     lapse,
     notify,
     reconcile,
@@ -103,7 +103,7 @@ def register(app: Celery, loop: Loop) -> None:
 
     @task(FORESEE)
     def _foresee() -> None:
-        loop.run(foresee.foresee)
+        loop.run(forecast.foresee)
 
     @task(RECONCILE)
     def _reconcile() -> None:

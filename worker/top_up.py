@@ -20,15 +20,15 @@ from pool.errors import (
     ProviderError,
     StoreError,
 )
-from pool.making import LinkMaker
-from pool.meetings import Meeting
-from pool.pooling import Pooling
-from pool.store import keys
+from pool.model.meetings import Meeting
+from pool.store import key_names
 from pool.store.locks import Held
 from pool.store.records import Block, Level
-from pool.targets import targets
-from pool.troubles import kind_of
-from worker.planning import Need, Plan, plan
+from pool.supply.blame import kind_of
+from pool.supply.link_maker import LinkMaker
+from pool.supply.planning import Need, Plan, plan
+from pool.supply.pool_writer import PoolWriter
+from pool.supply.targets import targets
 
 log = structlog.get_logger()
 
@@ -52,7 +52,7 @@ async def top_up(parts: Parts, workspace: str) -> bool:
     if maker.patience.rests:
         return False
     await parts.ledger.ping()  # without it no link may be pooled, so none should be made
-    async with parts.store.locks.held(keys.top_up_lock(workspace)) as lock:
+    async with parts.store.locks.held(key_names.top_up_lock(workspace)) as lock:
         return lock is not None and await TopUp(parts, workspace, maker).run(lock)
 
 
@@ -63,7 +63,7 @@ class TopUp:
         self._parts = parts
         self._workspace = workspace
         self._maker = maker
-        self._pooling = Pooling(parts.store, parts.ledger)
+        self._pool_writer = PoolWriter(parts.store, parts.ledger)
         self._plan = Plan()
         self._under_way: set[asyncio.Task[None]] = set()
         self._making: Counter[str] = Counter()
@@ -240,7 +240,7 @@ class TopUp:
             self._lose(need.sid, error)
             return
         try:
-            outcome = await self._pooling.put(need.sid, need.epoch, new)
+            outcome = await self._pool_writer.put(need.sid, need.epoch, new)
         except LedgerUnavailable as error:
             self._lose(need.sid, error)
             return

@@ -12,8 +12,8 @@ from celery import signals
 from opentelemetry import context as contexts
 from opentelemetry.trace import Span, SpanKind, set_span_in_context
 
-from pool.traced import MEETING, WORKSPACE, failed
-from pool.tracing import Tracing
+from pool.telemetry.spans import MEETING, WORKSPACE, failed
+from pool.telemetry.tracing import Tracing
 
 _CARRIED = ("traceparent", "tracestate")
 _ATTRIBUTES = {"sid": MEETING, "workspace": WORKSPACE}

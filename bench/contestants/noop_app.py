@@ -51,8 +51,8 @@ def make_app() -> Any:
 
 def serve_as_the_api_is() -> None:
     """Serves with whatever arguments linkpool's API gives its server; it is told to, once."""
-    from pool.api.serve import serve
-    from pool.settings import load
+    from pool.api.server.serve import serve
+    from pool.config.settings import load
 
     with mock.patch.object(uvicorn, "run") as run:
         serve(load())

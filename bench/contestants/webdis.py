@@ -17,7 +17,7 @@ from bench.contestants.base import InRedis
 from bench.loads.request import CUSTOMER, Request
 from bench.processes import Process
 from bench.stage import Stage
-from pool.store import keys, scripts
+from pool.store import key_names, scripts
 from pool.up import ports
 
 THREADS = 2
@@ -75,13 +75,13 @@ class Webdis(InRedis):
     def request(self) -> Request:
         """GET /EVALSHA/digest/7/keys…/echo/payload"""
         names = [
-            keys.epoch(self.sid),
-            keys.fresh(self.sid),
-            keys.claims(self.sid),
-            keys.meeting(self.sid),
-            keys.demand(self.sid),
-            keys.nudged(self.sid),
-            keys.binding(self.sid, CUSTOMER),
+            key_names.epoch(self.sid),
+            key_names.fresh(self.sid),
+            key_names.claims(self.sid),
+            key_names.meeting(self.sid),
+            key_names.demand(self.sid),
+            key_names.nudged(self.sid),
+            key_names.binding(self.sid, CUSTOMER),
         ]
         payload = msgspec.msgpack.encode((CUSTOMER,))
         parts: list[str | bytes] = ["EVALSHA", scripts.sha1("claim"), "7", *names, "echo", payload]

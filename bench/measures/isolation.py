@@ -9,8 +9,8 @@ from contextlib import ExitStack
 from bench.measures.base import Bench
 from bench.rows import TIMES, Goal, Row
 from bench.stage import Stage
-from pool.meetings import Meeting
-from pool.store import keys
+from pool.model.meetings import Meeting
+from pool.store import key_names
 
 LIMIT, LATENCY_SECONDS = 20.0, 0.15
 WAYS = ("403", "404", "500", "html", "hang")
@@ -70,5 +70,5 @@ def _rate(good: Sequence[str], bad: Sequence[str], links: int) -> float:
 def _pooled(stage: Stage, sids: Sequence[str]) -> int:
     pipe = stage.redis.pipeline(transaction=False)
     for sid in sids:
-        pipe.zcard(keys.fresh(sid))
+        pipe.zcard(key_names.fresh(sid))
     return sum(pipe.execute())

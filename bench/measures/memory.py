@@ -13,9 +13,8 @@ from bench.measures.base import Bench
 from bench.rows import Goal, Row
 from bench.stage import Stage, quiet_meeting
 from pool.compose import Parts
-from pool.store import keys
-from pool.store.records import payload
-from pool.store.store import BATCH_LIMIT
+from pool.store import key_names
+from pool.store.records import BATCH_LIMIT, payload
 
 SID = "bench-memory"
 
@@ -33,7 +32,7 @@ def measure(bench: Bench) -> list[Row]:
             full = _used(stage)
             stage.work(lambda parts: _claim(parts, count))
             claimed = _used(stage)
-            stage.redis.xtrim(keys.claims(SID), maxlen=0, approximate=False)
+            stage.redis.xtrim(key_names.claims(SID), maxlen=0, approximate=False)
             recorded = _used(stage)
         fresh.append((full - empty) / count)
         binding.append((recorded - empty) / count)

@@ -13,8 +13,8 @@ from bench.loads.wrk import BadLoad, Load
 from bench.measures.base import Bench, one_load
 from bench.rows import Goal, Row, ratio
 from bench.stage import Stage, quiet_meeting
+from pool.access.api_keys import Scope, make_key
 from pool.compose import Parts
-from pool.keys import Scope, make_key
 
 CONNECTIONS = 64
 PAGES = 10

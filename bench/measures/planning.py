@@ -10,8 +10,8 @@ from bench.measures.base import Bench
 from bench.rows import Goal, Row
 from bench.stage import Stage
 from pool.compose import Parts
-from pool.meetings import Meeting
-from pool.settings import DEFAULT_WORKSPACE
+from pool.config.settings import DEFAULT_WORKSPACE
+from pool.model.meetings import Meeting
 from worker.sweep import sweep
 from worker.top_up import TopUp
 

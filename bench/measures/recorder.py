@@ -12,7 +12,7 @@ from bench.postgres import NoPostgres, Postgres
 from bench.rows import Goal, Row
 from bench.stage import Stage, quiet_meeting
 from pool.compose import Parts
-from pool.links import Link, State
+from pool.model.links import Link, State
 
 SID = "bench-recorder"
 _AT_ONCE = 5_000

@@ -16,7 +16,7 @@ from bench.rows import Goal, Row
 from bench.stage import Stage
 from pool.compose import Parts
 from pool.ledger.records import RecordedClaim
-from pool.meetings import Meeting
+from pool.model.meetings import Meeting
 
 SID = "bench-recovery"
 _AT_ONCE = 5_000

@@ -15,7 +15,7 @@ from bench.loads.wrk import wrk
 from bench.measures.base import Bench
 from bench.rows import Row
 from bench.stage import Stage, quiet_meeting
-from pool.store import keys
+from pool.store import key_names
 
 SID = "bench-soak"
 CONNECTIONS = 64
@@ -52,7 +52,7 @@ def measure(bench: Bench) -> list[Row]:
             p50.append(arrived.p50_ms)
             p99.append(arrived.p99_ms)
             rss.append(api.rss_bytes() / 1e6)
-            stream.append(float(stage.redis.xlen(keys.claims(SID))))
+            stream.append(float(stage.redis.xlen(key_names.claims(SID))))
             redis_mb.append(stage.redis.info("memory")["used_memory"] / 1e6)
             bench.say(
                 f"step {number + 1} of {steps}: {arrived.rate:,.0f}/s, p99 {p99[-1]:.2f} ms, "

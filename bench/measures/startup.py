@@ -13,7 +13,7 @@ from bench.measures.base import Bench
 from bench.measures.probe import until_claimed
 from bench.processes import PYTHON, Process
 from bench.rows import Goal, Row
-from pool.settings import PREFIX
+from pool.config.settings import PREFIX
 from pool.up import ports
 
 

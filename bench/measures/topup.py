@@ -13,7 +13,7 @@ import httpx
 from bench.measures.base import Bench
 from bench.rows import TIMES, Goal, Row
 from bench.stage import Stage
-from pool.meetings import Meeting
+from pool.model.meetings import Meeting
 
 SID = "bench-topup"
 LIMIT, LOWER = 20.0, 5.0

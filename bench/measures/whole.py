@@ -18,7 +18,7 @@ from bench.postgres import NoPostgres, Postgres
 from bench.rows import Goal, Row, ratio
 from bench.stage import Stage, quiet_meeting
 from pool.compose import Parts
-from pool.links import Link, State
+from pool.model.links import Link, State
 
 SID = "bench-whole"
 CONNECTIONS = 64

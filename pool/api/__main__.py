@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from pool.api.serve import serve
+from pool.api.server.serve import serve
+from pool.config.settings import load
 from pool.errors import SettingsError
-from pool.settings import load
 
 if __name__ == "__main__":
     try:

@@ -3,42 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import structlog
 
-from pool.addresses import broker_url, redis_url
-from pool.administration import Administration
-from pool.api.doors import Doors
-from pool.api.tally import FLUSH_SECONDS, Tally
-from pool.api.worker_watch import WATCH_SECONDS as WORKER_WATCH_SECONDS
-from pool.api.worker_watch import WorkerWatch
+from pool.access.api_keys import KeyRing
+from pool.access.doors import Doors
+from pool.alerting.worker_watch import WATCH_SECONDS as WORKER_WATCH_SECONDS
+from pool.alerting.worker_watch import WorkerWatch
+from pool.api.claim_path.tally import FLUSH_SECONDS, Tally
+from pool.claims.desk import Desk
+from pool.claims.known_meetings import KnownMeetings
+from pool.claims.on_demand import OnDemandLinks
+from pool.claims.replacing import Replacement, Replacer
 from pool.compose import Parts, compose
-from pool.desk import Desk
-from pool.direct import DirectLadder
+from pool.config.addresses import broker_url, redis_url
+from pool.config.networks import TrustedProxies
+from pool.config.sentinel import is_sentinel
+from pool.config.settings import Settings
+from pool.durability.fence_watch import FenceWatch
+from pool.durability.recent_claims import FAILOVER_KEPT_SECONDS, KEPT_SECONDS, RecentClaims
 from pool.errors import LinkpoolError
-from pool.keys import KeyRing
-from pool.link_bases import refreshed
-from pool.meetings import Meeting
-from pool.networks import TrustedProxies
+from pool.model.meetings import Meeting
 from pool.nudges import RECORD, RECOVER, TOP_UP, Nudges
-from pool.redo import FAILOVER_KEPT_SECONDS, KEPT_SECONDS, RedoBuffer
-from pool.registry import Registry
-from pool.replacing import Replacement, Replacer
-from pool.sentinel import is_sentinel
-from pool.settings import Settings
-from pool.store import Store
-from pool.tracing import Tracing
+from pool.operations.administration import Administration
+from pool.supply.link_bases import refreshed
+from pool.telemetry.tracing import Tracing
 
 log = structlog.get_logger()
 
 REFRESH_SECONDS = 1.0
 WATCH_SECONDS = 0.4
-_REDO_CALL = 200  # claims asserted again by one script call
-_REDO_AGAIN_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +44,7 @@ class Service:
 
     settings: Settings
     parts: Parts
-    registry: Registry
+    known_meetings: KnownMeetings
     keys: KeyRing
     desk: Desk
     nudges: Nudges
@@ -77,7 +74,7 @@ async def replace_link(
     return replacement
 
 
-def redo_seconds(settings: Settings) -> float:
+def kept_seconds(settings: Settings) -> float:
     """How long what was answered is kept to be asserted again."""
     return FAILOVER_KEPT_SECONDS if is_sentinel(redis_url(settings)) else KEPT_SECONDS
 
@@ -89,33 +86,33 @@ async def open_service(
     """Composes a service, starts its background work, and ends both in order."""
     async with compose(settings, tracing) as parts:
         nudges = Nudges(broker_url(settings), headers=tracing.carrier if tracing else dict)
-        registry = Registry(parts.store, parts.ledger)
+        known_meetings = KnownMeetings(parts.store, parts.ledger)
         admin_key = settings.admin_key.get_secret_value() if settings.admin_key else None
         keys = KeyRing(parts.ledger, admin_key)
-        redo = RedoBuffer(seconds=redo_seconds(settings))
-        watch = FenceWatch(parts.store, redo)
-        worker_watch = WorkerWatch(parts)
+        recent_claims = RecentClaims(seconds=kept_seconds(settings))
+        watch = FenceWatch(parts.store, recent_claims)
+        worker_watch = WorkerWatch(parts.notifier, parts.store, settings.sweep_seconds)
         tally = Tally(parts.metrics)
         doors = Doors(TrustedProxies(settings.trusted_proxies), tally.failed_at)
         desk = Desk(
             parts.store,
-            registry,
-            redo,
-            _ladder(parts),
+            known_meetings,
+            recent_claims,
+            _on_demand_links(parts),
             DeskListener(nudges, tally, watch),
             timeout_seconds=settings.claim_timeout_seconds,
         )
         service = Service(
             settings=settings,
             parts=parts,
-            registry=registry,
+            known_meetings=known_meetings,
             keys=keys,
             desk=desk,
             nudges=nudges,
             tally=tally,
             doors=doors,
             administration=Administration(
-                parts.store, parts.ledger, parts.erasure, parts.fence, settings
+                parts.store, parts.ledger, parts.erasure, parts.recovery, settings
             ),
             replacer=Replacer(
                 parts.store,
@@ -127,11 +124,11 @@ async def open_service(
         )
         with suppress(LinkpoolError):
             await keys.refresh()
-        await registry.refresh()
+        await known_meetings.refresh()
         await refreshed(parts.bases)
         nudges.start()
         background = [
-            asyncio.create_task(repeat("registry", REFRESH_SECONDS, registry.refresh)),
+            asyncio.create_task(repeat("known_meetings", REFRESH_SECONDS, known_meetings.refresh)),
             asyncio.create_task(repeat("link bases", REFRESH_SECONDS, parts.bases.refresh)),
             asyncio.create_task(repeat("keys", 2 * REFRESH_SECONDS, keys.refresh)),
             asyncio.create_task(repeat("metrics", FLUSH_SECONDS, tally.flush)),
@@ -149,15 +146,16 @@ async def open_service(
             nudges.stop()
 
 
-def _ladder(parts: Parts) -> DirectLadder:
+def _on_demand_links(parts: Parts) -> OnDemandLinks:
     made_of = parts.store, parts.ledger, parts.makers
     timeout_seconds = parts.settings.direct_timeout_seconds
     if parts.tracing is None:
-        return DirectLadder(*made_of, timeout_seconds=timeout_seconds)
-    from pool.traced import TracedLadder, TracedStore
+        return OnDemandLinks(*made_of, timeout_seconds=timeout_seconds)
+    from pool.claims.traced import TracedOnDemandLinks
+    from pool.store.traced import TracedStore
 
     assert isinstance(parts.store, TracedStore)  # noqa: S101 - compose saw to it
-    return TracedLadder(*made_of, timeout_seconds=timeout_seconds).trace(parts.store)
+    return TracedOnDemandLinks(*made_of, timeout_seconds=timeout_seconds).trace(parts.store)
 
 
 async def repeat(what: str, seconds: float, step: Callable[[], Awaitable[None]]) -> None:
@@ -174,56 +172,6 @@ async def repeat(what: str, seconds: float, step: Callable[[], Awaitable[None]])
             failing = True
         except Exception:
             log.exception("background step failed", step=what)
-
-
-class FenceWatch:
-    """Asserts again what this process answered lately, as soon as a fence has fallen.
-
-    Claims notice a fallen fence by themselves; this also notices when none come.
-    """
-
-    def __init__(
-        self, store: Store, redo: RedoBuffer, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._store = store
-        self._redo = redo
-        self._clock = clock
-        self._epochs: dict[str, str] = {}
-        self._asserted: dict[str, float] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def fallen(self, sid: str) -> None:
-        """Called when a claim met a fallen fence."""
-        if self._asserted.get(sid, -_REDO_AGAIN_SECONDS) > self._clock() - _REDO_AGAIN_SECONDS:
-            return
-        # Now and not in the task: many claims meet the same fallen fence at once.
-        self._asserted[sid] = self._clock()
-        task = asyncio.create_task(self._assert_again(sid))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def look(self) -> None:
-        """Looks at the fences of the meetings that this process answered lately."""
-        known: dict[str, str] = {}
-        for sid, fence, epoch in await self._store.recovery.standings(list(self._redo.sids())):
-            before = self._epochs.get(sid, epoch)
-            # Fallen, or fallen and recovered since the last look.
-            if fence == "fallen" or (fence == "stands" and epoch != before):
-                self.fallen(sid)
-            known[sid] = epoch if fence == "stands" else before
-        self._epochs = known
-
-    async def _assert_again(self, sid: str) -> None:
-        claims = self._redo.lately(sid)
-        conflicts = 0
-        try:
-            for start in range(0, len(claims), _REDO_CALL):
-                conflicts += await self._store.redo(sid, claims[start : start + _REDO_CALL])
-        except LinkpoolError as error:
-            self._asserted.pop(sid, None)
-            log.warning("claims not asserted again yet", meeting=sid, reason=str(error))
-            return
-        log.info("claims asserted again", meeting=sid, claims=len(claims), conflicts=conflicts)
 
 
 class DeskListener:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 
+from pool.config.settings import PREFIX, Settings, load
 from pool.errors import (
     LedgerUnavailable,
     LinkpoolError,
@@ -20,8 +21,7 @@ from pool.errors import (
     StoreUnavailable,
     Unknown,
 )
-from pool.logs import configure_logging
-from pool.settings import PREFIX, Settings, load
+from pool.telemetry.logs import configure_logging
 from pool.up.data_dir import ENVIRONMENT, check_directory, check_file
 
 ACTOR = "command line"  # in the audit log

@@ -25,6 +25,8 @@ from pool.cli.doctor_provider import link_base
 from pool.cli.doctor_redis import replicas, set_aside
 from pool.cli.findings import Finding, Verdict
 from pool.compose import Parts, check_secret_key, compose
+from pool.config.proxy_warnings import proxy_warnings
+from pool.config.settings import Settings, Workspace
 from pool.errors import (
     LedgerError,
     LinkpoolError,
@@ -33,10 +35,8 @@ from pool.errors import (
     SettingsError,
     StoreError,
 )
-from pool.notices import Notice
+from pool.model.troubles import Notice
 from pool.providers.webhooks import SIGNATURE_HEADER
-from pool.proxied import proxy_warnings
-from pool.settings import Settings, Workspace
 from pool.up.ports import reachable
 
 OLDEST_REDIS = (6, 2)
@@ -238,7 +238,7 @@ async def _provider(parts: Parts, name: str, *, make_link: bool) -> AsyncIterato
 
 
 async def _make_one(parts: Parts, workspace: str, sid: str) -> Finding:
-    from pool.pooling import make_and_pool
+    from pool.supply.pool_writer import make_and_pool
 
     what = f"links of {workspace}"
     try:

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from pool.addresses import redis_url
 from pool.cli.findings import Finding
 from pool.compose import Parts
-from pool.redo import FAILOVER_KEPT_SECONDS, KEPT_SECONDS
-from pool.sentinel import is_sentinel
+from pool.config.addresses import redis_url
+from pool.config.sentinel import is_sentinel
+from pool.durability.recent_claims import FAILOVER_KEPT_SECONDS, KEPT_SECONDS
 
 
 async def replicas(parts: Parts, info: Mapping[str, Any]) -> AsyncIterator[Finding]:
     """Yield what a partition can cost: the claims that an old master answers while it is cut off.
 
-    API processes assert again what they answered in the last seconds (pool.redo). A master that
-    refuses writes once its replicas are out of reach for no longer than that loses nothing.
+    API processes assert again what they answered in the last seconds
+    (pool/durability/recent_claims.py). A master that refuses writes once its replicas are out of
+    reach for no longer than that loses nothing.
     """
     with_sentinels = is_sentinel(redis_url(parts.settings))
     if not with_sentinels and not int(info.get("connected_slaves", 0)):

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from pool.cli import doctor, events, keys, meetings, status
+from pool.cli import api_keys, doctor, events, meetings, status
 from pool.cli.common import (
     DONE,
     FAILED,
@@ -23,9 +23,9 @@ from pool.cli.common import (
     run,
     settings_for,
 )
+from pool.config.settings import PREFIX, Settings
 from pool.errors import LinkpoolError, SettingsError
-from pool.logs import configure_logging
-from pool.settings import PREFIX, Settings
+from pool.telemetry.logs import configure_logging
 from pool.up.data_dir import check_directory
 from pool.up.modules import become, safe_environ
 
@@ -38,7 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(meetings.app, name="meetings")
-app.add_typer(keys.app, name="keys")
+app.add_typer(api_keys.app, name="keys")
 app.add_typer(events.app, name="events")
 app.command()(status.status)
 app.command()(doctor.doctor)
@@ -70,8 +70,8 @@ def up(
     NeetoCal; without them, from the sandbox. Ctrl-C stops all of it in order.
     """
     from pool.cli import announce
-    from pool.links import is_sid
-    from pool.settings import load
+    from pool.config.settings import load
+    from pool.model.links import is_sid
     from pool.up.run import run as run_up
 
     try:
@@ -106,7 +106,7 @@ def api(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
         ports.check(settings.host, settings.port)
     except LinkpoolError as error:
         fail(str(error), FAILED)
-    from pool.api.serve import serve
+    from pool.api.server.serve import serve
 
     try:
         serve(settings)
@@ -158,9 +158,9 @@ def upgrade(data_dir: DataDir = None) -> None:
 
     Safe to run again, and by two at once.
     """
-    from pool.addresses import database_url
+    from pool.bootstrap import migrate
+    from pool.config.addresses import database_url
     from pool.ledger import Ledger
-    from pool.starting import migrate
 
     settings = settings_for(data_dir)
 
@@ -188,7 +188,7 @@ def prune(
 
     The workers do it every minute by themselves. Bodies go after a third of that time.
     """
-    from pool.addresses import database_url
+    from pool.config.addresses import database_url
     from pool.ledger import Ledger
 
     settings = settings_for(data_dir)
@@ -218,7 +218,7 @@ def prune(
 
 def _for_part(data_dir: Path | None, host: str | None = None, port: int | None = None) -> Settings:
     """Settings of a part, put into the environment for the processes it starts."""
-    from pool.addresses import redis_url
+    from pool.config.addresses import redis_url
 
     settings = settings_for(data_dir, host=host, port=port)
     os.environ.update(environment_for(data_dir))
@@ -238,7 +238,7 @@ def _for_part(data_dir: Path | None, host: str | None = None, port: int | None =
 
 
 def _prepare(settings: Settings, sids: list[str]) -> None:
-    from pool.starting import prepare
+    from pool.bootstrap import prepare
 
     configure_logging(log_format="console", log_level="warning")
     asyncio.run(prepare(settings, sids))
@@ -253,5 +253,5 @@ async def _seal(settings: Settings, *, undo: bool) -> tuple[int, int]:
 
     async with compose(settings) as parts:
         sids = [meeting.sid for meeting in await parts.ledger.meetings.all()]
-        done = await (parts.fence.unseal(sids) if undo else parts.fence.seal(sids))
+        done = await (parts.recovery.unseal(sids) if undo else parts.recovery.seal(sids))
         return len(done), len(sids)

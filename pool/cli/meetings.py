@@ -9,8 +9,6 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from pool.addresses import broker_url
-from pool.administration import Administration
 from pool.cli.common import (
     ACTOR,
     WRONG_USAGE,
@@ -24,9 +22,11 @@ from pool.cli.common import (
 )
 from pool.cli.status import as_json, print_statuses
 from pool.compose import compose
-from pool.links import is_sid
+from pool.config.addresses import broker_url
+from pool.model.links import is_sid
 from pool.nudges import TOP_UP, Nudges
-from pool.status import statuses
+from pool.operations.administration import Administration
+from pool.operations.status import statuses
 
 app = typer.Typer(help="Meetings and their pools.", no_args_is_help=True)
 
@@ -188,7 +188,7 @@ def _act(data_dir: Path | None, action: Action) -> None:
     async def work() -> str:
         async with compose(settings) as parts:
             administration = Administration(
-                parts.store, parts.ledger, parts.erasure, parts.fence, settings
+                parts.store, parts.ledger, parts.erasure, parts.recovery, settings
             )
             return await action(administration)
 

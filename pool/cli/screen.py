@@ -13,10 +13,10 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from pool.api.ops.snapshot import Snapshot
-from pool.api.ops.summary import Level, Tile, lead, tiles
-from pool.api.ops.words import count_words, duration_words, rate_words, runway_words
-from pool.status import MeetingStatus
+from pool.operations.snapshot import Snapshot
+from pool.operations.status import MeetingStatus
+from pool.operations.summary import Level, Tile, lead, tiles
+from pool.operations.words import count_words, duration_words, rate_words, runway_words
 from pool.store.records import Spark
 
 STATE_STYLES = {

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pool.addresses import redis_url
 from pool.cli.common import FAILED, AsJson, DataDir, fail, print_json, run, settings_for
 from pool.compose import Parts, compose
+from pool.config.addresses import redis_url
+from pool.config.settings import Settings
 from pool.errors import LedgerError
-from pool.settings import Settings
-from pool.status import MeetingStatus, statuses, urgency
+from pool.operations.status import MeetingStatus, statuses, urgency
 from pool.store import Store
 
 if TYPE_CHECKING:
@@ -107,8 +107,8 @@ def _render(found: list[MeetingStatus], notes: list[str], *, wide: bool) -> Rend
     from rich.table import Table
     from rich.text import Text
 
-    from pool.api.ops.words import runway_words
     from pool.cli.screen import STATE_STYLES, bar
+    from pool.operations.words import runway_words
 
     if not found:
         return Group(Text("No meetings yet; `linkpool meetings add SID` adds one."))

@@ -14,11 +14,11 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 
-from pool.api.ops.reader import Reader
-from pool.api.ops.trends import Trends
+from pool.claims.known_meetings import KnownMeetings
 from pool.cli.screen import View, screen
 from pool.compose import Parts
-from pool.registry import Registry
+from pool.operations.reader import Reader
+from pool.operations.trends import Trends
 
 READ_SECONDS = 1.0
 DRAW_SECONDS = 0.25  # so that a new size of the terminal, and the age of the data, show at once
@@ -28,17 +28,19 @@ _QUIT = ("q", "Q", "\x03", "\x04")
 
 async def watch(parts: Parts) -> None:
     """Shows changes live; returns when q is pressed. A Redis that is away is said, no end."""
-    registry = Registry(parts.store, parts.ledger)
-    reader = Reader(parts.store, parts.ledger, registry, parts.settings, every_seconds=READ_SECONDS)
+    known_meetings = KnownMeetings(parts.store, parts.ledger)
+    reader = Reader(
+        parts.store, parts.ledger, known_meetings, parts.settings, every_seconds=READ_SECONDS
+    )
     trends = Trends(parts.store)
     console = Console()
     with _keys() as quit_pressed, Live(console=console, screen=True, auto_refresh=False) as live:
-        await registry.refresh()
+        await known_meetings.refresh()
         view = await _read(reader, trends, parts)
         reading: asyncio.Task[View] | None = None
         while not quit_pressed.is_set():
             if reading is None:
-                reading = asyncio.create_task(_next(registry, reader, trends, parts))
+                reading = asyncio.create_task(_next(known_meetings, reader, trends, parts))
             elif reading.done():
                 view, reading = reading.result(), None
             view = View(view.snapshot, view.sparks, view.sweep_seconds, datetime.now(UTC))
@@ -50,9 +52,11 @@ async def watch(parts: Parts) -> None:
     await reader.close()
 
 
-async def _next(registry: Registry, reader: Reader, trends: Trends, parts: Parts) -> View:
+async def _next(
+    known_meetings: KnownMeetings, reader: Reader, trends: Trends, parts: Parts
+) -> View:
     await asyncio.sleep(READ_SECONDS)
-    await registry.refresh()
+    await known_meetings.refresh()
     return await _read(reader, trends, parts)
 
 

@@ -28,7 +28,7 @@ from pool.ledger.columns import UtcTime, from_milliseconds
 from pool.ledger.database import Database
 from pool.ledger.records import Binding
 from pool.ledger.tables import LIVE, bookings, links, literal_state
-from pool.links import State
+from pool.model.links import State
 
 _page = msgspec.json.Decoder(list[Binding])
 

@@ -10,13 +10,13 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, null, or_, select, update
 
-from pool.booking import CANCELLED, REJECTED, Booking, merged, settled
 from pool.errors import UnknownLink
 from pool.ledger.columns import storable, whole_milliseconds
 from pool.ledger.database import Database
 from pool.ledger.rows import LINK, link_of
 from pool.ledger.tables import bookings, links, literal_state, meetings
-from pool.links import Link, State
+from pool.model.bookings import CANCELLED, REJECTED, Booking, merged, settled
+from pool.model.links import Link, State
 
 BOOKING: tuple[Any, ...] = tuple(bookings.c[field.name] for field in fields(Booking))
 

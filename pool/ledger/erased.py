@@ -9,13 +9,13 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, LargeBinary, func, literal, or_, select, update
 
-from pool.emails import kept_forms
 from pool.ledger.database import Database
 from pool.ledger.forget import ERASING, UNHEARD, keep_marks, rename_booking
 from pool.ledger.inbox import event_of
 from pool.ledger.records import InboxEvent
 from pool.ledger.tables import UNMARKED, erased_marks, forgotten, inbox, links
-from pool.marks import Marks
+from pool.model.emails import kept_forms
+from pool.model.marks import Marks
 
 _SCAN = 5_000  # events a statement looks through; tens of milliseconds
 _PAGE = 200  # bodies held at a time

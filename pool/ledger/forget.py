@@ -1,7 +1,7 @@
 """Forgetting: a customer's data is erased, and stays erased.
 
 This is the first step, in one transaction: it erases the rows and leaves a stage behind, by
-which pool/erasure.py goes on until nothing is left anywhere.
+which pool/durability/erasure.py goes on until nothing is left anywhere.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, Text, case, cast, func, null, or_, select, update
 
-from pool.booking import named_sid
 from pool.ledger.bookings import erase as erase_bookings
 from pool.ledger.bookings import rename
 from pool.ledger.database import Database
@@ -27,8 +26,9 @@ from pool.ledger.tables import (
     links,
     literal_state,
 )
-from pool.links import Link, State
-from pool.marks import Marks
+from pool.model.bookings import named_sid
+from pool.model.links import Link, State
+from pool.model.marks import Marks
 
 # The marks of an event's booking and e-mail.
 OwnMarks = Callable[[InboxEvent], Collection[str]]

@@ -7,6 +7,7 @@ import secrets
 from sqlalchemy import Connection, update
 
 from pool.ledger import migrations
+from pool.ledger.api_keys import Keys
 from pool.ledger.audit import Audit
 from pool.ledger.bookings import Bookings
 from pool.ledger.database import Database
@@ -14,7 +15,6 @@ from pool.ledger.ended_sessions import EndedSessions
 from pool.ledger.erased import Erased
 from pool.ledger.facts import Facts
 from pool.ledger.inbox import Inbox
-from pool.ledger.keys import Keys
 from pool.ledger.links import Links
 from pool.ledger.meetings import Meetings
 from pool.ledger.retention import Retention

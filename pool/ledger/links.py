@@ -8,7 +8,6 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, Update, func, select, update
 
-from pool.emails import kept_forms, same_email
 from pool.ledger.bindings import live_bindings
 from pool.ledger.bulk import insert_links
 from pool.ledger.columns import storable
@@ -18,8 +17,9 @@ from pool.ledger.recording import record
 from pool.ledger.records import Binding, Forgotten, Recorded, RecordedClaim
 from pool.ledger.rows import LINK, link_of, links_of
 from pool.ledger.tables import links, literal_state
-from pool.links import Link, State, states_before
-from pool.marks import Marks
+from pool.model.emails import kept_forms, same_email
+from pool.model.links import Link, State, states_before
+from pool.model.marks import Marks
 
 _BINDABLE = (State.CLAIMED, State.CONSUMED)
 
@@ -135,8 +135,8 @@ class Links:
         Their id, e-mail and metadata go, also from the bodies of events that settled these
         links; a claimed link lapses. What is kept of them is what names their binding in Redis,
         and marks by which their events are recognised (`own_marks` gives an event's): see
-        pool/erasure.py for the rest of the way. A claim that is still on its way into the
-        ledger can not be known here: record first.
+        pool/durability/erasure.py for the rest of the way. A claim that is still on its way into
+        the ledger can not be known here: record first.
         """
         return await forget(self._database, sid, customer_id, customer_name, marks, own_marks)
 

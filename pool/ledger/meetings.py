@@ -11,7 +11,7 @@ from pool.errors import UnknownMeeting
 from pool.ledger.database import Database
 from pool.ledger.links import set_epoch_of_fresh
 from pool.ledger.tables import meetings
-from pool.meetings import Meeting
+from pool.model.meetings import Meeting
 
 _names = tuple(field.name for field in fields(Meeting))
 _columns = tuple(meetings.c[name] for name in _names)

@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, and_, select, true, update
 
-from pool.emails import same_email
 from pool.ledger.bulk import given_links, insert_links
 from pool.ledger.columns import storable
 from pool.ledger.database import Database
 from pool.ledger.records import Recorded, RecordedClaim
 from pool.ledger.rows import LINK, links_of
 from pool.ledger.tables import links, literal_state
-from pool.links import Link, State, may_move
+from pool.model.emails import same_email
+from pool.model.links import Link, State, may_move
 
 _SETTLED = (State.CONSUMED, State.CANCELLED)
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from pool.links import Booked, Link, Source, State
+from pool.model.links import Booked, Link, Source, State
 
 EventSource = Literal["webhook", "reconcile"]
 ASSIGNED = "assigned"  # how an event was matched: a person said so

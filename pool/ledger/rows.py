@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from pool.ledger.tables import links
-from pool.links import Link, State
+from pool.model.links import Link, State
 
 # What to select for a Link, in the order of its fields.
 LINK: tuple[Any, ...] = tuple(links.c[field.name] for field in fields(Link))

@@ -9,12 +9,12 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, select
 
-from pool.emails import kept_forms
 from pool.ledger.columns import storable
 from pool.ledger.database import Database
 from pool.ledger.rows import LINK, links_of
 from pool.ledger.tables import links
-from pool.links import Link
+from pool.model.emails import kept_forms
+from pool.model.links import Link
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 
 from pool.ledger.columns import Json, UtcTime
-from pool.links import State
+from pool.model.links import State
 
 metadata = MetaData(
     naming_convention={
@@ -62,7 +62,7 @@ meetings = Table(
 links = Table(
     "links",
     metadata,
-    # The fields of pool.links.Link, in its order.
+    # The fields of pool.model.links.Link, in its order.
     Column("slug", Text, primary_key=True),
     Column("url", Text, nullable=False),
     Column("meeting_sid", Text, nullable=False),
@@ -128,7 +128,7 @@ Index(None, links.c.booking_sid, sqlite_where=_BOOKED, postgresql_where=_BOOKED)
 bookings = Table(
     "bookings",
     metadata,
-    # The fields of pool.booking.Booking, in its order.
+    # The fields of pool.model.bookings.Booking, in its order.
     Column("workspace", Text, primary_key=True),
     Column("sid", Text, primary_key=True),
     Column("slug", Text, nullable=False),
@@ -167,7 +167,7 @@ Index(None, forgotten.c.meeting_sid, forgotten.c.customer_name)
 Index(None, forgotten.c.stage, sqlite_where=_STAGED, postgresql_where=_STAGED)
 
 # By what an event is recognised that tells of a forgotten customer, whenever it comes: keyed
-# hashes, in hex (pool/marks.py). Nothing that can be read is kept of them.
+# hashes, in hex (pool/model/marks.py). Nothing that can be read is kept of them.
 erased_marks = Table(
     "erased_marks",
     metadata,
@@ -200,7 +200,7 @@ inbox = Table(
     Column("settled_at", UtcTime),
     Column("parent_sid", Text),
     # What only the ledger needs: keyed hashes of what the body tells, one behind the other
-    # (pool/marks.py). NULL: not made yet; empty: the body holds nothing personal any more.
+    # (pool/model/marks.py). NULL: not made yet; empty: the body holds nothing personal any more.
     Column("marks", LargeBinary),
 )
 # Used as they stand by the indexes and by the queries.

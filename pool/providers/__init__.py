@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import httpx
 
+from pool.config.settings import Workspace
 from pool.providers.base import (
     BookingEvent,
     BookingPage,
@@ -15,7 +16,6 @@ from pool.providers.base import (
 )
 from pool.providers.neetocal import NeetoCal
 from pool.providers.verifying import Verifier
-from pool.settings import Workspace
 
 __all__ = [
     "BookingEvent",

@@ -12,12 +12,12 @@ from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
+from pool.config.settings import DEFAULT_WORKSPACE, Workspace
 from pool.errors import BadAnswer, MalformedJson
-from pool.links import is_sid, is_slug
+from pool.model.links import is_sid, is_slug
 from pool.providers import webhooks
 from pool.providers.base import BookingEvent, NewLink, ProviderMeeting
 from pool.providers.refusals import one_line, setting
-from pool.settings import DEFAULT_WORKSPACE, Workspace
 
 NAME_MAX_CHARACTERS = 200
 
@@ -61,7 +61,7 @@ def new_link(workspace: Workspace, status: int, body: bytes) -> NewLink:
     if plain and _same_place(base, expected):
         return NewLink(slug, f"{expected}/{slug}")
     if plain and not workspace.has_link_base and _is_safe_base(base, slug, workspace.api_url):
-        # A domain of its own: pool.link_bases compares it with the links before.
+        # A domain of its own: pool.supply.link_bases compares it with the links before.
         return NewLink(slug, f"{base.rstrip('/')}/{slug}")
     name = setting(workspace, "link_base_url")
     if not plain or slug in base or len(base) > NAME_MAX_CHARACTERS:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
 
-from pool.booking import CONFIRMED
+from pool.model.bookings import CONFIRMED
 
 # Called after each request with the operation ("create_link", "meetings", "bookings"),
 # the HTTP status or, where there was none, a word ("timeout", "unreachable", "broken",
@@ -55,7 +55,9 @@ class BookingEvent:
     ref: str | None  # the answer to the workspace's ref_field, if it has a slug's form
     tokens: tuple[str, ...]  # what has a slug's form anywhere in the payload, first seen first
     at: datetime | None  # when it happened by the provider's clock, aware, UTC
-    state: str = CONFIRMED  # the booking's, as in pool/booking.py; undocumented ones as they came
+    state: str = (
+        CONFIRMED  # the booking's, as in pool/model/bookings.py; undocumented ones as they came
+    )
     parent_sid: str | None = None  # the booking that it belongs to, of a series or rescheduled
     meeting_id: str | None = None  # ProviderMeeting.id
     made_at: datetime | None = None  # when the booking was made, by the provider's clock

@@ -16,11 +16,11 @@ from importlib.metadata import PackageNotFoundError, version
 
 import httpx
 
+from pool.config.settings import Workspace
 from pool.errors import BadAnswer, BadSignature, MeetingRefused, ProviderFailed
-from pool.links import is_sid
+from pool.model.links import is_sid
 from pool.providers import answers, redaction, refusals, webhooks
 from pool.providers.base import BookingEvent, BookingPage, NewLink, Observe, ProviderMeeting
-from pool.settings import Workspace
 
 CONNECT_TIMEOUT_SECONDS = 3.0
 # How many bytes of an answer are read; a link is about 120, a booking a few thousand.

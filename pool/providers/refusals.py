@@ -27,6 +27,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
+from pool.config.settings import DEFAULT_WORKSPACE, PREFIX, TOML_FILE, Workspace
 from pool.errors import (
     BadAnswer,
     MalformedJson,
@@ -37,7 +38,6 @@ from pool.errors import (
     WorkspaceRefused,
 )
 from pool.providers import webhooks
-from pool.settings import DEFAULT_WORKSPACE, PREFIX, TOML_FILE, Workspace
 
 QUOTE_MAX_CHARACTERS = 200
 

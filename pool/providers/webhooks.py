@@ -34,9 +34,9 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from pool.booking import CANCELLED, CONFIRMED, INCOMPLETE, PENDING, REJECTED
 from pool.errors import BadSignature, MalformedJson
-from pool.links import is_sid, is_slug
+from pool.model.bookings import CANCELLED, CONFIRMED, INCOMPLETE, PENDING, REJECTED
+from pool.model.links import is_sid, is_slug
 from pool.providers.base import BookingEvent, EventKind
 
 SIGNATURE_HEADER = "x-neeto-webhook-signature"

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 from redis.asyncio import Redis
 
-from pool.notices import Notice, Reading, Standing, step
-from pool.store import keys, scripts
+from pool.model.troubles import Notice, Reading, Standing, step
+from pool.store import key_names, scripts
 from pool.store.connect import store_errors
 
 NOTICES_LIMIT = 200  # while the receiver is away; the oldest go
@@ -45,10 +45,10 @@ class Alerts:
         """What stands, and what is to be done."""
         with store_errors():
             pipe = self._redis.pipeline(transaction=False)
-            pipe.hgetall(keys.ALERTS)
-            pipe.llen(keys.NOTICES)
-            pipe.hget(keys.NOTICES_RETRY, "not_before")
-            pipe.exists(keys.FENCE_FELL)
+            pipe.hgetall(key_names.ALERTS)
+            pipe.llen(key_names.NOTICES)
+            pipe.hget(key_names.NOTICES_RETRY, "not_before")
+            pipe.exists(key_names.FENCE_FELL)
             standing, waiting, not_before, fell = await pipe.execute()
         return Outbox(
             {name.decode(): text for name, text in standing.items()},
@@ -73,7 +73,7 @@ class Alerts:
                 turned = await scripts.run(
                     self._redis,
                     "turn",
-                    [keys.ALERTS, keys.NOTICES],
+                    [key_names.ALERTS, key_names.NOTICES],
                     [
                         reading.name,
                         text,
@@ -88,14 +88,14 @@ class Alerts:
     async def fence_fell(self) -> None:
         """Leaves word that a pool was recovered at the cost of its fresh links."""
         with store_errors():
-            await self._redis.set(keys.FENCE_FELL, 1, ex=FELL_SECONDS)
+            await self._redis.set(key_names.FENCE_FELL, 1, ex=FELL_SECONDS)
 
     async def next(self) -> Pending | None:
         """The oldest notice, however often it was tried."""
         with store_errors():
             pipe = self._redis.pipeline(transaction=False)
-            pipe.lindex(keys.NOTICES, 0)
-            pipe.hget(keys.NOTICES_RETRY, "attempts")
+            pipe.lindex(key_names.NOTICES, 0)
+            pipe.hget(key_names.NOTICES_RETRY, "attempts")
             text, attempts = await pipe.execute()
         if text is None:
             return None
@@ -105,12 +105,12 @@ class Alerts:
         """Forgets a notice that was sent, or given up."""
         with store_errors():
             pipe: Any = self._redis.pipeline(transaction=True)
-            pipe.lrem(keys.NOTICES, 1, pending.text)
-            pipe.delete(keys.NOTICES_RETRY)
+            pipe.lrem(key_names.NOTICES, 1, pending.text)
+            pipe.delete(key_names.NOTICES_RETRY)
             await pipe.execute()
 
     async def postpone(self, pending: Pending, not_before_ms: int) -> None:
         """Keeps a notice that could not be sent for later."""
         retry: Any = {"attempts": pending.attempts + 1, "not_before": not_before_ms}
         with store_errors():
-            await self._redis.hset(keys.NOTICES_RETRY, mapping=retry)
+            await self._redis.hset(key_names.NOTICES_RETRY, mapping=retry)

@@ -6,9 +6,9 @@ import hashlib
 from binascii import b2a_base64
 from typing import Literal
 
-from pool.emails import same_email
-from pool.links import Booked, Claim, Source
-from pool.marks import Marks
+from pool.model.emails import same_email
+from pool.model.links import Booked, Claim, Source
+from pool.model.marks import Marks
 
 _STATES: dict[str, Literal["claimed", "consumed"]] = {"c": "claimed", "x": "consumed"}
 _SOURCES: dict[str, Source] = {"p": "pool", "d": "direct"}

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from redis.asyncio import Redis
 
-from pool.store import keys
+from pool.store import key_names
 from pool.store.connect import store_errors
 from pool.store.records import Block
 
@@ -20,26 +20,26 @@ class Blocks:
 
     async def put(self, sid: str, block: Block | None) -> None:
         """Sets or lifts a meeting's block. Raises StoreUnavailable, as all of these."""
-        await self._put(keys.block(sid), block)
+        await self._put(key_names.block(sid), block)
 
     async def of(self, sid: str) -> Block | None:
         """The meeting's block, if there is one."""
-        return await self._get(keys.block(sid))
+        return await self._get(key_names.block(sid))
 
     async def put_workspace(self, workspace: str, block: Block | None) -> None:
         """Sets or lifts a workspace's block."""
-        await self._put(keys.workspace_block(workspace), block)
+        await self._put(key_names.workspace_block(workspace), block)
 
     async def of_workspace(self, workspace: str) -> Block | None:
         """The workspace's block, if there is one."""
-        return await self._get(keys.workspace_block(workspace))
+        return await self._get(key_names.workspace_block(workspace))
 
     async def probe_now(self, sid: str, workspace: str) -> None:
         """Has the blocks of a meeting and of its workspace probed at once.
 
         For a Redis that may have forgotten that they were lifted.
         """
-        for key in (keys.block(sid), keys.workspace_block(workspace)):
+        for key in (key_names.block(sid), key_names.workspace_block(workspace)):
             if block := await self._get(key):
                 await self._put(key, msgspec.structs.replace(block, probe_at_ms=0))
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from redis.asyncio import Redis
 
-from pool.store import keys, scripts
+from pool.store import key_names, scripts
 from pool.store.connect import store_errors
 
 
@@ -38,7 +38,7 @@ class Budget:
     async def rate(self, workspace: str) -> float | None:
         """The rate allowed now, per second; None before the first request."""
         with store_errors():
-            value = await self._redis.hget(keys.budget(workspace), "rate")
+            value = await self._redis.hget(key_names.budget(workspace), "rate")
         return float(value) if value else None
 
     async def _run(
@@ -46,6 +46,6 @@ class Budget:
     ) -> tuple[int, float]:
         with store_errors():
             wait, rate = await scripts.run(
-                self._redis, "budget", [keys.budget(workspace)], [what, first_rate, argument]
+                self._redis, "budget", [key_names.budget(workspace)], [what, first_rate, argument]
             )
         return int(wait), float(rate)

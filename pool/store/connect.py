@@ -24,8 +24,8 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from pool.config.sentinel import is_sentinel, parse_sentinel
 from pool.errors import SettingsError, StoreUnavailable
-from pool.sentinel import is_sentinel, parse_sentinel
 
 SENTINEL_SECONDS = 0.5  # for each Sentinel to say where the master is
 

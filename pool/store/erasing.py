@@ -5,7 +5,7 @@ from __future__ import annotations
 from redis.asyncio import Redis
 
 from pool.errors import StoreUnavailable
-from pool.store import keys, scripts
+from pool.store import key_names, scripts
 from pool.store.connect import store_errors
 
 
@@ -19,7 +19,10 @@ class Erasing:
         """Drop the binding of the customer of this name, if it is to this link."""
         with store_errors():
             await scripts.run(
-                self._redis, "mark", [keys.fresh(sid), keys.binding(sid, name)], [slug, "gone", ""]
+                self._redis,
+                "mark",
+                [key_names.fresh(sid), key_names.binding(sid, name)],
+                [slug, "gone", ""],
             )
 
     async def rewrite_file(self) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, cast
 import msgspec
 from redis.asyncio import Redis
 
-from pool.store import chunks, keys
+from pool.store import chunks, key_names
 from pool.store.chunks import STEPS, Entry
 from pool.store.connect import store_errors
 from pool.store.locks import Locks
@@ -67,7 +67,7 @@ class History:
         now_seconds = levels[0].now_ms // 1000
         if now_seconds // _FINEST == self._taken:
             return False
-        name = keys.task_lock("history")
+        name = key_names.task_lock("history")
         async with self._locks.held(name, seconds=LOCK_SECONDS) as lock:
             if lock is None:
                 return False
@@ -83,15 +83,15 @@ class History:
     ) -> bool:
         pipe = self._redis.pipeline(transaction=False)
         for span in STEPS:
-            pipe.xrevrange(keys.history_taken(span.step_seconds), count=1)
-        pipe.hgetall(keys.HISTORY_LAST)
+            pipe.xrevrange(key_names.history_taken(span.step_seconds), count=1)
+        pipe.hgetall(key_names.HISTORY_LAST)
         *heads, lasts = await pipe.execute()
         slots = [now_seconds // span.step_seconds for span in STEPS]
         newest = [_newest(head) for head in heads]
         for place, span in enumerate(STEPS):
             if newest[place] > slots[place] + 1:
                 # The clock was set back by far: better forget when looks were taken than wait.
-                await self._redis.delete(keys.history_taken(span.step_seconds))
+                await self._redis.delete(key_names.history_taken(span.step_seconds))
                 newest[place] = -1
         due = [slot > last for slot, last in zip(slots, newest, strict=True)]
         self._taken = slots[0]
@@ -111,7 +111,7 @@ class History:
                     chunk = chunks.chunk_of(slot, step)
                     was = _before(last) if last and last.chunk != chunk else None
                     text = chunks.write(slot, step, entry, was)
-                    texts.append((keys.history(level.sid, step, chunk), text, span))
+                    texts.append((key_names.history(level.sid, step, chunk), text, span))
                     now = now._replace(chunk=chunk)
                 after.append(now)
             if before != tuple(after):
@@ -119,14 +119,14 @@ class History:
         pipe = self._redis.pipeline(transaction=False)
         if changed:
             # First, so that a crash in between loses a slot rather than counting it twice.
-            pipe.hset(keys.HISTORY_LAST, mapping=changed)
+            pipe.hset(key_names.HISTORY_LAST, mapping=changed)
         for key, text, span in texts:
             pipe.append(key, text)
             pipe.expireat(key, now_seconds + chunks.kept_seconds(span))
         for span, slot, is_due in zip(STEPS, slots, due, strict=True):
             if is_due:
                 pipe.xadd(
-                    keys.history_taken(span.step_seconds),
+                    key_names.history_taken(span.step_seconds),
                     {"v": sweep_seconds},
                     id=f"{slot}-1",
                     minid=str(slot - span.seconds // span.step_seconds),
@@ -152,11 +152,11 @@ class History:
             begin = end - span.seconds // step + 1
             numbers = range(chunks.chunk_of(begin, step), chunks.chunk_of(end, step) + 1)
             pipe = self._redis.pipeline(transaction=False)
-            pipe.xrange(keys.history_taken(step), min=begin)
-            pipe.xrevrange(keys.history_taken(step), max=begin - 1, count=1)
-            pipe.hmget(keys.HISTORY_LAST, list(sids))
+            pipe.xrange(key_names.history_taken(step), min=begin)
+            pipe.xrevrange(key_names.history_taken(step), max=begin - 1, count=1)
+            pipe.hmget(key_names.HISTORY_LAST, list(sids))
             for sid in sids:
-                pipe.mget([keys.history(sid, step, chunk) for chunk in numbers])
+                pipe.mget([key_names.history(sid, step, chunk) for chunk in numbers])
             taken, taken_before, lasts, *found = await pipe.execute()
         looked, looked_before = _looked(taken), _newest(taken_before)
         place = [each.step_seconds for each in STEPS].index(step) + 1
@@ -185,9 +185,9 @@ class History:
             begin = end - points
             numbers = range(chunks.chunk_of(begin, _FINEST), chunks.chunk_of(end, _FINEST) + 1)
             pipe = self._redis.pipeline(transaction=False)
-            pipe.xrange(keys.history_taken(_FINEST), min=begin)
+            pipe.xrange(key_names.history_taken(_FINEST), min=begin)
             for sid in sids:
-                pipe.mget([keys.history(sid, _FINEST, chunk) for chunk in numbers])
+                pipe.mget([key_names.history(sid, _FINEST, chunk) for chunk in numbers])
             taken, *found = await pipe.execute()
         looked = _looked(taken)
         # The slot that has just begun may have no sample yet; that is no gap.

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 from redis.asyncio import Redis
 
-from pool.forecast import Outlook, Usual
-from pool.store import keys
+from pool.model.forecast import Outlook, Usual
+from pool.store import key_names
 from pool.store.connect import store_errors
 
 # The first hour, and per hour tenths of a claim: how many usually come, and their deviation.
@@ -30,7 +30,7 @@ class Outlooks:
         if not sids:
             return {}
         with store_errors():
-            found: Any = await self._redis.hmget(keys.OUTLOOKS, list(sids))
+            found: Any = await self._redis.hmget(key_names.OUTLOOKS, list(sids))
         return {sid: _outlook(text) for sid, text in zip(sids, found, strict=True) if text}
 
     async def put(self, outlooks: Mapping[str, Outlook]) -> None:
@@ -38,7 +38,7 @@ class Outlooks:
         if outlooks:
             mapping: dict[Any, Any] = {sid: _packed(each) for sid, each in outlooks.items()}
             with store_errors():
-                await self._redis.hset(keys.OUTLOOKS, mapping=mapping)
+                await self._redis.hset(key_names.OUTLOOKS, mapping=mapping)
 
 
 def _packed(outlook: Outlook) -> bytes:

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 from redis.asyncio import Redis
 
-from pool.meetings import Meeting
-from pool.store import keys
+from pool.model.meetings import Meeting
+from pool.store import key_names
 from pool.store.connect import store_errors
 
 
@@ -29,7 +29,7 @@ class Published:
             for meeting in meetings:
                 document = msgspec.json.encode(meeting)
                 pipe.hset(
-                    keys.meeting(meeting.sid),
+                    key_names.meeting(meeting.sid),
                     mapping={
                         "paused": int(meeting.is_stopped),
                         "ttl_ms": meeting.claim_ttl_seconds * 1000,
@@ -38,9 +38,9 @@ class Published:
                         "digest": _digest(document),
                     },
                 )
-                pipe.hsetnx(keys.meeting(meeting.sid), "target", str(meeting.min_fresh))
-                pipe.sadd(keys.MEETINGS, meeting.sid)
-            pipe.incr(keys.VERSION)
+                pipe.hsetnx(key_names.meeting(meeting.sid), "target", str(meeting.min_fresh))
+                pipe.sadd(key_names.MEETINGS, meeting.sid)
+            pipe.incr(key_names.VERSION)
             await pipe.execute()
 
     async def set_targets(self, targets: dict[str, int]) -> None:
@@ -50,30 +50,30 @@ class Published:
         with store_errors():
             pipe = self._redis.pipeline(transaction=False)
             for sid, target in targets.items():
-                pipe.hset(keys.meeting(sid), "target", str(target))
+                pipe.hset(key_names.meeting(sid), "target", str(target))
             await pipe.execute()
 
     async def link_bases(self) -> dict[str, str]:
         """What the links of each workspace were seen to begin with."""
         with store_errors():
-            found: Any = await self._redis.hgetall(keys.LINK_BASES)
+            found: Any = await self._redis.hgetall(key_names.LINK_BASES)
         return {name.decode(): base.decode() for name, base in found.items()}
 
     async def put_link_bases(self, bases: dict[str, str]) -> None:
         """Publishes what links begin with; API processes see it within a second."""
         values: dict[Any, Any] = {**bases}
         with store_errors():
-            await self._redis.hset(keys.LINK_BASES, mapping=values)
+            await self._redis.hset(key_names.LINK_BASES, mapping=values)
 
     async def version(self) -> int:
         """Moves whenever a meeting is published; 0 when none ever was."""
         with store_errors():
-            return int(await self._redis.get(keys.VERSION) or 0)
+            return int(await self._redis.get(key_names.VERSION) or 0)
 
     async def sids(self) -> list[str]:
         """The SIDs of the published meetings, in order."""
         with store_errors():
-            members: Any = await self._redis.smembers(keys.MEETINGS)
+            members: Any = await self._redis.smembers(key_names.MEETINGS)
         return sorted(sid.decode() for sid in members)
 
     async def all(self) -> list[Meeting]:
@@ -82,7 +82,7 @@ class Published:
         with store_errors():
             pipe = self._redis.pipeline(transaction=False)
             for sid in sids:
-                pipe.hget(keys.meeting(sid), "json")
+                pipe.hget(key_names.meeting(sid), "json")
             documents = await pipe.execute() if sids else []
         return [msgspec.json.decode(text, type=Meeting) for text in documents if text]
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from pool.links import Claim, Source
+from pool.model.links import Claim, Source
 
 
 class Outcome(StrEnum):
@@ -58,7 +58,7 @@ class Batch:
 Fence = Literal["stands", "fallen", "sealed"]  # sealed: by this server, not restarted since
 
 
-class Standing(NamedTuple):
+class PoolFence(NamedTuple):
     """The fence of one pool, as it is on the server that was asked."""
 
     sid: str
@@ -103,7 +103,7 @@ class Block(msgspec.Struct, frozen=True):
     reason: str
     since_ms: int
     probe_at_ms: int
-    kind: str = ""  # refusals of one kind are alike: pool.troubles.kind_of
+    kind: str = ""  # refusals of one kind are alike: pool.supply.blame.kind_of
     probes: int = 0  # made so far
 
     def is_probe_due(self, now_ms: int, probe_seconds: float) -> bool:
@@ -134,7 +134,7 @@ class StreamedClaim(msgspec.Struct, frozen=True, gc=False):
     reason: str = ""  # why that one was replaced
 
 
-class Redo(msgspec.Struct, frozen=True, gc=False, array_like=True):
+class AnsweredClaim(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """A claim this process answered, kept to be asserted again after a fence."""
 
     customer_id: str
@@ -217,3 +217,6 @@ def payload(
     if metadata:
         return msgspec.msgpack.encode((customer_id, email, metadata))
     return msgspec.msgpack.encode((customer_id, email) if email else (customer_id,))
+
+
+BATCH_LIMIT = 64  # customers a script call serves; keeps each call well under a millisecond

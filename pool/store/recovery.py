@@ -1,4 +1,4 @@
-"""The steps of sealing and recovering a pool; pool/fence.py puts them in order."""
+"""The steps of sealing and recovering a pool; pool/durability/recovery.py puts them in order."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any, Literal, NamedTuple
 from redis.asyncio import Redis
 
 from pool.errors import StoreError
-from pool.links import Claim
-from pool.store import keys, scripts
+from pool.model.links import Claim
+from pool.store import key_names, scripts
 from pool.store.bindings import CustomerNames, pack
 from pool.store.connect import store_errors
-from pool.store.records import Standing
+from pool.store.records import PoolFence
 from pool.store.replies import fence_of
 from pool.store.wire import Wire
 
@@ -35,7 +35,7 @@ class Rebind(NamedTuple):
     ttl_ms: int
 
 
-class Recovery:
+class RecoverySteps:
     """Script calls that check at every step that the recovery lock is still held."""
 
     def __init__(self, redis: Redis, names: CustomerNames, wire: Wire | None = None) -> None:
@@ -46,30 +46,32 @@ class Recovery:
     async def seal(self, sid: str, token: str) -> bool:
         """From here on nothing is handed out; False if the fence had fallen already."""
         with store_errors():
-            return bool(await scripts.run(self._redis, "seal", [keys.epoch(sid)], [token]) == 1)
+            return bool(
+                await scripts.run(self._redis, "seal", [key_names.epoch(sid)], [token]) == 1
+            )
 
     async def epoch(self, sid: str) -> str:
         """The epoch as it stands; empty if there is none."""
         with store_errors():
-            value: Any = await self._redis.get(keys.epoch(sid))
+            value: Any = await self._redis.get(key_names.epoch(sid))
         return value.decode() if value else ""
 
-    async def standings(self, sids: Sequence[str]) -> list[Standing]:
+    async def fences(self, sids: Sequence[str]) -> list[PoolFence]:
         """The fences of these pools and no more: cheap enough to look at thousands often.
 
         Some hundred pools a round trip, so that claims have their turns in between.
         """
-        found: list[Standing] = []
+        found: list[PoolFence] = []
         for start in range(0, len(sids), _STANDINGS):
             some = sids[start : start + _STANDINGS]
             with store_errors():
                 async with asyncio.timeout(CALL_SECONDS):
                     identity, epochs = await scripts.run(
-                        self._wire, "fences", [keys.epoch(sid) for sid in some], []
+                        self._wire, "fences", [key_names.epoch(sid) for sid in some], []
                     )
             server = identity.decode()
             found += (
-                Standing(sid, fence_of(epoch, server), epoch)
+                PoolFence(sid, fence_of(epoch, server), epoch)
                 for sid, epoch in zip(some, epochs.decode().split("\n"), strict=True)
             )
         return found
@@ -80,7 +82,7 @@ class Recovery:
             status, identity = await scripts.run(
                 self._redis,
                 "recover_begin",
-                [keys.recovery_lock(sid), keys.epoch(sid), keys.fresh(sid)],
+                [key_names.recovery_lock(sid), key_names.epoch(sid), key_names.fresh(sid)],
                 [token, int(keep_fresh)],
             )
         _check(status, sid)
@@ -105,7 +107,7 @@ class Recovery:
                 status = await scripts.run(
                     self._wire,
                     "recover_bind",
-                    [keys.recovery_lock(sid), keys.binding(sid, "")],
+                    [key_names.recovery_lock(sid), key_names.binding(sid, "")],
                     [token, packed],
                 )
         _check(status, sid)
@@ -123,7 +125,7 @@ class Recovery:
             status = await scripts.run(
                 self._redis,
                 "recover_open",
-                [keys.recovery_lock(sid), keys.epoch(sid)],
+                [key_names.recovery_lock(sid), key_names.epoch(sid)],
                 [token, identity, nonce],
             )
         _check(status, sid)

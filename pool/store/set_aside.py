@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from redis.asyncio import Redis
 
-from pool.store import keys
+from pool.store import key_names
 from pool.store.connect import store_errors
 
 _kept = msgspec.msgpack.Decoder(tuple[str, list[tuple[bytes, bytes]]])
@@ -37,18 +37,18 @@ class SetAsides:
         """Keep an entry, then take it out of its stream. Repeating it is harmless."""
         await self.keep(sid, entry_id, fields, reason)
         with store_errors():
-            await self._redis.xdel(keys.claims(sid), entry_id)
+            await self._redis.xdel(key_names.claims(sid), entry_id)
 
     async def keep(self, sid: str, name: str, fields: Mapping[bytes, bytes], reason: str) -> None:
         """Keep something that is to be taken out of the stream by the caller."""
         kept = msgspec.msgpack.encode((reason, list(fields.items())))
         with store_errors():
-            await self._redis.hset(keys.SET_ASIDE, f"{sid} {name}", kept)
+            await self._redis.hset(key_names.SET_ASIDE, f"{sid} {name}", kept)
 
     async def counts(self) -> dict[str, int]:
         """Return how many entries were set aside, of each meeting that has any."""
         with store_errors():
-            names: Any = await self._redis.hkeys(keys.SET_ASIDE)
+            names: Any = await self._redis.hkeys(key_names.SET_ASIDE)
         counts: dict[str, int] = {}
         for name in names:
             sid = name.decode().split(" ")[0]
@@ -58,7 +58,7 @@ class SetAsides:
     async def all(self) -> list[SetAside]:
         """Return every entry that was set aside, the oldest of each meeting first."""
         with store_errors():
-            found: Any = await self._redis.hgetall(keys.SET_ASIDE)
+            found: Any = await self._redis.hgetall(key_names.SET_ASIDE)
         entries = []
         for name, kept in found.items():
             sid, entry_id = name.decode().split(" ")

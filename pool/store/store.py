@@ -12,30 +12,35 @@ from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
 from pool.errors import StoreUnavailable, UnknownMeeting
-from pool.links import Claim
-from pool.store import keys, scripts
-from pool.store.ages import Ages
+from pool.model.links import Claim
+from pool.store import key_names, scripts
 from pool.store.alerts import Alerts
 from pool.store.bindings import CustomerNames, pack, unpack
 from pool.store.blocks import Blocks
 from pool.store.budget import Budget
+from pool.store.claims_stream import ClaimsStream
 from pool.store.connect import open_redis, store_errors
 from pool.store.erasing import Erasing
 from pool.store.history import History
 from pool.store.locks import Locks
 from pool.store.outlooks import Outlooks
 from pool.store.published import Published
-from pool.store.records import Answer, Batch, Level, Redo, Replacing, StreamedClaim
-from pool.store.recovery import Recovery
+from pool.store.records import (
+    Answer,
+    AnsweredClaim,
+    Batch,
+    Level,
+    Replacing,
+)
+from pool.store.recovery import RecoverySteps
 from pool.store.replies import as_answer, as_batch, as_level, as_replacing, expect
 from pool.store.set_aside import SetAsides
-from pool.store.stream import Unreadable, streamed
+from pool.store.stock import Stock
 from pool.store.wire import Abandon, Wire
 
 log = structlog.get_logger()
 
 _LOOK_AT = 25  # pools a script call looks at
-BATCH_LIMIT = 64  # customers a script call serves; keeps each call well under a millisecond
 
 
 class Store:
@@ -51,16 +56,17 @@ class Store:
         process = secrets.token_hex(8)
         self._echoes = (f"{process}{n:x}" for n in itertools.count())
         self.published = Published(redis)
-        self.recovery = Recovery(redis, names, wire)
+        self.recovery = RecoverySteps(redis, names, wire)
         self.blocks = Blocks(redis)
         self.budget = Budget(redis)
         self.locks = Locks(redis)
-        self.ages = Ages(redis)
+        self.set_aside = SetAsides(redis)
+        self.stock = Stock(redis)
+        self.stream = ClaimsStream(redis, self.set_aside)
         self.history = History(redis)
         self.alerts = Alerts(redis)
         self.outlooks = Outlooks(redis)
         self.erasing = Erasing(redis)
-        self.set_aside = SetAsides(redis)
 
     @classmethod
     def open(
@@ -109,12 +115,12 @@ class Store:
     async def heartbeat(self, now_ms: int) -> None:
         """Leaves word that a worker ran a sweep."""
         with store_errors():
-            await self._redis.set(keys.HEARTBEAT, now_ms)
+            await self._redis.set(key_names.HEARTBEAT, now_ms)
 
     async def last_heartbeat_ms(self) -> int | None:
         """When a worker last ran a sweep; None if none did."""
         with store_errors():
-            value = await self._redis.get(keys.HEARTBEAT)
+            value = await self._redis.get(key_names.HEARTBEAT)
         return int(value) if value else None
 
     # -- claims ----------------------------------------------------------------
@@ -178,12 +184,12 @@ class Store:
                 self._redis,
                 "bind",
                 [
-                    keys.epoch(sid),
-                    keys.fresh(sid),
-                    keys.claims(sid),
-                    keys.meeting(sid),
-                    keys.demand(sid),
-                    keys.binding(sid, name),
+                    key_names.epoch(sid),
+                    key_names.fresh(sid),
+                    key_names.claims(sid),
+                    key_names.meeting(sid),
+                    key_names.demand(sid),
+                    key_names.binding(sid, name),
                 ],
                 [echo, epoch, slug, payload],
             )
@@ -202,12 +208,12 @@ class Store:
                 self._redis,
                 "replace",
                 [
-                    keys.epoch(sid),
-                    keys.fresh(sid),
-                    keys.claims(sid),
-                    keys.meeting(sid),
-                    keys.demand(sid),
-                    keys.binding(sid, name),
+                    key_names.epoch(sid),
+                    key_names.fresh(sid),
+                    key_names.claims(sid),
+                    key_names.meeting(sid),
+                    key_names.demand(sid),
+                    key_names.binding(sid, name),
                 ],
                 [echo, old, payload, reason, made],
             )
@@ -217,10 +223,12 @@ class Store:
     async def claim_of(self, sid: str, customer_id: str) -> Claim | None:
         """The customer's binding, if there is one."""
         with store_errors():
-            value: Any = await self._redis.get(keys.binding(sid, self.names.name(sid, customer_id)))
+            value: Any = await self._redis.get(
+                key_names.binding(sid, self.names.name(sid, customer_id))
+            )
         return unpack(value.decode()) if value else None
 
-    async def redo(self, sid: str, claims: Sequence[Redo]) -> int:
+    async def assert_again(self, sid: str, claims: Sequence[AnsweredClaim]) -> int:
         """Asserts claims that were answered before a fence fell; the number of conflicts."""
         names = [self.names.name(sid, redo.customer_id) for redo in claims]
         args: list[Any] = []
@@ -231,10 +239,10 @@ class Store:
                 self._redis,
                 "redo",
                 [
-                    keys.fresh(sid),
-                    keys.claims(sid),
-                    keys.demand(sid),
-                    *(keys.binding(sid, name) for name in names),
+                    key_names.fresh(sid),
+                    key_names.claims(sid),
+                    key_names.demand(sid),
+                    *(key_names.binding(sid, name) for name in names),
                 ],
                 args,
             )
@@ -251,7 +259,7 @@ class Store:
             was_fresh, _ = await scripts.run(
                 self._redis,
                 "mark",
-                [keys.fresh(sid), keys.binding(sid, name)],
+                [key_names.fresh(sid), key_names.binding(sid, name)],
                 [slug, "consumed" if booked else "gone", pack(claim) if booked and claim else ""],
             )
         return bool(was_fresh == 1)
@@ -259,7 +267,7 @@ class Store:
     async def count_booking(self, sid: str) -> None:
         """Counts a booking of this meeting, for the history."""
         with store_errors():
-            await self._redis.hincrby(keys.demand(sid), "booked", 1)
+            await self._redis.hincrby(key_names.demand(sid), "booked", 1)
 
     # -- stock -----------------------------------------------------------------
 
@@ -274,45 +282,17 @@ class Store:
             reply = await scripts.run(
                 self._redis,
                 "add",
-                [keys.epoch(sid), keys.fresh(sid), keys.demand(sid)],
+                [key_names.epoch(sid), key_names.fresh(sid), key_names.demand(sid)],
                 [echo, epoch, made_at_ms, *slugs],
             )
         expect(reply, echo, sid)
         return int(reply[3])
 
-    async def take_out(self, sid: str, *, up_to_ms: int | None, limit: int = 1000) -> list[str]:
-        """Takes fresh links made up to a moment (None: any) out of the pool."""
-        bound = "+inf" if up_to_ms is None else up_to_ms
-        with store_errors():
-            slugs = await scripts.run(self._redis, "take_out", [keys.fresh(sid)], [bound, limit])
-        return [slug.decode() for slug in slugs]
-
-    async def withdraw(self, sid: str, slugs: Sequence[str]) -> int:
-        """Takes these links out of the pool; how many of them were there."""
-        if not slugs:
-            return 0
-        with store_errors():
-            return int(await self._redis.zrem(keys.fresh(sid), *slugs))
-
-    async def oldest(self, sid: str, limit: int) -> list[str]:
-        """The slugs that will be handed out next."""
-        with store_errors():
-            slugs: Any = await self._redis.zrange(keys.fresh(sid), 0, limit - 1)
-        return [slug.decode() for slug in slugs]
-
     async def newest_ms(self, sid: str) -> int | None:
         """Return when the youngest link of the pool was made, by whoever made it."""
         with store_errors():
-            newest: Any = await self._redis.zrange(keys.fresh(sid), -1, -1, withscores=True)
+            newest: Any = await self._redis.zrange(key_names.fresh(sid), -1, -1, withscores=True)
         return int(newest[0][1]) if newest else None
-
-    async def pooled(self, sid: str, slugs: Sequence[str]) -> list[bool]:
-        """Which of these slugs stand in the pool."""
-        if not slugs:
-            return []
-        with store_errors():
-            scores = await self._redis.zmscore(keys.fresh(sid), list(slugs))
-        return [score is not None for score in scores]
 
     async def look(self, sids: Sequence[str]) -> list[Level]:
         """How these pools are, in one pipeline."""
@@ -348,66 +328,28 @@ class Store:
         )
         return [as_level(sid, *part) for sid, part in zip(sids, parts, strict=True)]
 
-    # -- the stream --------------------------------------------------------------
-
-    async def unrecorded(
-        self, sid: str, limit: int, *, after: str | None = None
-    ) -> list[StreamedClaim]:
-        """The oldest claims that the ledger does not have yet, behind an entry if one is named.
-
-        At least `limit` if there are so many, and all of an entry or none; more than one
-        round trip where entries hold few claims each. An entry that cannot be read is set
-        aside for a person, and holds up nobody.
-        """
-        claims: list[StreamedClaim] = []
-        count = max(1, limit // BATCH_LIMIT)
-        while True:
-            since = "-" if after is None else f"({after}"
-            with store_errors():
-                entries: Any = await self._redis.xrange(keys.claims(sid), min=since, count=count)
-            for entry_id, fields in entries:
-                after = entry_id.decode()
-                try:
-                    claims += streamed(entry_id, fields)
-                except Unreadable as error:
-                    log.warning("claims set aside", meeting=sid, entry=after, reason=str(error))
-                    await self.set_aside.put(sid, after, fields, str(error))
-                if len(claims) >= limit:
-                    return claims
-            if len(entries) < count:
-                return claims
-            count = 4 * count
-
-    async def trim(self, sid: str, last_entry_id: str) -> None:
-        """Forgets the stream up to and with an entry, once the ledger has it."""
-        ms, sequence = last_entry_id.split("-")
-        with store_errors():
-            await self._redis.xtrim(
-                keys.claims(sid), minid=f"{ms}-{int(sequence) + 1}", approximate=False
-            )
-
 
 def _claim_call(
     sid: str, customers: Sequence[tuple[str, bytes]], echo: str
 ) -> tuple[list[str], list[Any]]:
     """The claim script's keys and arguments."""
     return [
-        keys.epoch(sid),
-        keys.fresh(sid),
-        keys.claims(sid),
-        keys.meeting(sid),
-        keys.demand(sid),
-        keys.nudged(sid),
-        *[keys.binding(sid, name) for name, _ in customers],
+        key_names.epoch(sid),
+        key_names.fresh(sid),
+        key_names.claims(sid),
+        key_names.meeting(sid),
+        key_names.demand(sid),
+        key_names.nudged(sid),
+        *[key_names.binding(sid, name) for name, _ in customers],
     ], [echo, *[payload for _, payload in customers]]
 
 
 def _looked_at(sid: str) -> tuple[str, ...]:
     return (
-        keys.epoch(sid),
-        keys.fresh(sid),
-        keys.claims(sid),
-        keys.demand(sid),
-        keys.block(sid),
-        keys.meeting(sid),
+        key_names.epoch(sid),
+        key_names.fresh(sid),
+        key_names.claims(sid),
+        key_names.demand(sid),
+        key_names.block(sid),
+        key_names.meeting(sid),
     )

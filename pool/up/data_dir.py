@@ -12,8 +12,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from pool.config.file_trust import distrust_of_directory, distrust_of_own_file
 from pool.errors import LinkpoolError, SettingsError
-from pool.file_trust import distrust_of_directory, distrust_of_own_file
 
 UP_LOCK = "up.lock"  # held by `linkpool up`, with its process id inside
 PARTS_LOCK = "parts.lock"  # held by every part together

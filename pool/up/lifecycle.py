@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from pool.config.settings import Settings
 from pool.errors import LinkpoolError
-from pool.settings import Settings
 from pool.up import ports
 from pool.up.data_dir import DataDirectory
 from pool.up.parts import API, BEAT, REDIS, SANDBOX, WORKER, Plan

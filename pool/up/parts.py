@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from pydantic import SecretStr
 
-from pool.settings import PREFIX, SECRETS, Settings
-from pool.settings import load as load_settings
+from pool.config.settings import PREFIX, SECRETS, Settings
+from pool.config.settings import load as load_settings
 from pool.up import ports
 from pool.up.data_dir import (
     ENVIRONMENT,

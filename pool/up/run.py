@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pool.config.settings import PREFIX, Settings
 from pool.errors import LinkpoolError
-from pool.settings import PREFIX, Settings
 from pool.up import ports
 from pool.up.data_dir import ADMIN_KEY, ENVIRONMENT, DataDirectory
 from pool.up.lifecycle import Interrupted, Lifecycle, PartFailed

@@ -72,7 +72,7 @@ class Unreachable(LinkpoolError):
 
 
 @dataclass(frozen=True)
-class State:
+class ProcessState:
     """What supervisord knows of one part."""
 
     name: str
@@ -126,12 +126,12 @@ class Supervisord:
         """True while its process runs."""
         return self._process is not None and self._process.poll() is None
 
-    def states(self) -> dict[str, State]:
+    def states(self) -> dict[str, ProcessState]:
         """The state of every part."""
         with _errors():
             infos = cast(list[dict[str, Any]], self._server.supervisor.getAllProcessInfo())
         return {
-            str(info["name"]): State(
+            str(info["name"]): ProcessState(
                 name=str(info["name"]),
                 state=str(info["statename"]),
                 pid=int(info["pid"]),

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from pool.up.supervisord import State, Supervisord, kill_group
+from pool.up.supervisord import ProcessState, Supervisord, kill_group
 
 # supervisord lengthens its pauses by a second at each failed start, without an end.
 _LONGEST_PAUSE_SECONDS = 5
@@ -38,7 +38,7 @@ class Watch:
             if stuck or part.state in _AT_REST:
                 self._supervisord.start_part(part.name)
 
-    def note(self, *, expected: bool = False) -> dict[str, State]:
+    def note(self, *, expected: bool = False) -> dict[str, ProcessState]:
         """Note which processes the parts have; what an ended one left in its group is killed.
 
         A group outlives its leader: a killed API leaves its workers, and with them its port.

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.checks import CheckFunction, Failure, FailureGroup, not_a_server_error
 from schemathesis.specs.openapi import checks
 
-from pool.meetings import Meeting
+from pool.model.meetings import Meeting
 from tests.trials.harness.stage import Stage
 from tests.trials.harness.wire import exchange, request
 

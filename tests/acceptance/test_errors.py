@@ -572,8 +572,8 @@ def _hrefs(page: str) -> Iterator[str]:
 @contextlib.asynccontextmanager
 async def _both_doors(product: Product) -> AsyncIterator[tuple[httpx.AsyncClient, ...]]:
     """An API process's application on the product's data: through the lane, and without it."""
-    from pool.api.app import Application
-    from pool.settings import load
+    from pool.api.server.app import Application
+    from pool.config.settings import load
 
     application = Application(load(product.environment()))
     framework = application.framework

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pool.api.pace import AT_ONCE, PER_SECOND
-from pool.meetings import Meeting
+from pool.access.pace import AT_ONCE, PER_SECOND
+from pool.model.meetings import Meeting
 from tests.trials.harness.stage import Stage
 from tests.trials.harness.wire import Reply, exchange, request
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from product import Product, signed, wait_until
 
-from pool.api.app import Application
-from pool.keys import make_key
+from pool.access.api_keys import make_key
+from pool.api.server.app import Application
+from pool.config.settings import load
 from pool.ledger import Ledger
-from pool.settings import load
 
 KINDS = ("none", "wrong", "revoked", "claim", "read", "admin")
 # Keys that are limited to the meeting of the table, or to another.

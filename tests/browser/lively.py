@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pool.addresses import secret_key
-from pool.meetings import Meeting
-from pool.settings import Settings
+from pool.config.addresses import secret_key
+from pool.config.settings import Settings
+from pool.model.meetings import Meeting
 from pool.store import Store
 from pool.store.records import Level, Totals
 from pool.up.redis_server import RedisServer

@@ -11,14 +11,14 @@ from typing import Any
 import asyncpg
 from pydantic import SecretStr
 
-from pool.bookings import Bookings
-from pool.erasure import Erasure
+from pool.bookings.bookings import Bookings
+from pool.config.settings import Settings, Workspace
+from pool.durability.erasure import Erasure
+from pool.durability.recorder import Recorder
 from pool.ledger import Ledger
-from pool.links import Link, State
-from pool.meetings import Meeting
+from pool.model.links import Link, State
+from pool.model.meetings import Meeting
 from pool.providers import open_provider
-from pool.recorder import Recorder
-from pool.settings import Settings, Workspace
 from pool.store.records import payload
 from pool.up.redis_server import RedisServer
 from sandbox.signing import signed

@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pool.booking import Booking, stands
 from pool.ledger import Ledger, RecordedClaim
-from pool.links import Link, State
-from pool.marks import Marks
+from pool.model.bookings import Booking, stands
+from pool.model.links import Link, State
+from pool.model.marks import Marks
 
 NOW = datetime(2026, 11, 22, 6, 0, 0, 123_000, tzinfo=UTC)
 TTL = timedelta(days=30)

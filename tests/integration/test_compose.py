@@ -33,7 +33,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from pool.settings import PREFIX, load
+from pool.config.settings import PREFIX, load
 from pool.up import ports
 from pool.up.redis_server import bundled_redis_server, find_redis_server
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from pool.compose import Parts, compose
+from pool.config.settings import Settings
 from pool.errors import StoreUnavailable
 from pool.ledger import EventState, RecordedClaim
 from pool.ledger.records import NewEvent
-from pool.links import Link, State
-from pool.meetings import Meeting
-from pool.settings import Settings
+from pool.model.links import Link, State
+from pool.model.meetings import Meeting
 from pool.up.redis_server import RedisServer
 from tests.any_redis import AnyRedis
 from tests.integration.erasure_stage import written

@@ -12,8 +12,8 @@ import pytest
 from pool.errors import BodyErased, StillErasing, StoreUnavailable
 from pool.ledger import EventState, Ledger
 from pool.ledger.records import NewEvent
-from pool.links import State
-from pool.marks import PSEUDONYM
+from pool.model.links import State
+from pool.model.marks import PSEUDONYM
 from pool.up.redis_server import RedisServer
 from tests.any_redis import AnyRedis
 from tests.integration.erasure_stage import Customer, Stage

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from pool.ledger import Ledger
-from pool.links import State
-from pool.recorder import to_ms
+from pool.model.links import State
+from pool.model.times import to_ms
 from tests.integration.ledger_samples import NOW, TTL, claim
 from worker import lapse
 

@@ -22,8 +22,8 @@ from pool.ledger import Ledger, migrations
 from pool.ledger.database import Database
 from pool.ledger.sqlite import Sqlite
 from pool.ledger.tables import inbox, links, metadata
-from pool.links import State
-from pool.meetings import Meeting
+from pool.model.links import State
+from pool.model.meetings import Meeting
 
 if TYPE_CHECKING:  # the plugin is pytest's to import
     from ledger_fixtures import PostgresServer

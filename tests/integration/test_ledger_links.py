@@ -11,8 +11,8 @@ from sqlalchemy import update
 
 from pool.ledger import Ledger
 from pool.ledger.tables import links
-from pool.links import Link, State
-from pool.recorder import to_ms
+from pool.model.links import Link, State
+from pool.model.times import to_ms
 
 pytest_plugins = ("ledger_fixtures",)
 

@@ -12,7 +12,7 @@ from ledger_samples import MARKS, NOW, TTL, booked_as, claim, fresh, known, repo
 
 from pool.ledger import EventState, Ledger, NewEvent, Recorded
 from pool.ledger.records import Forgotten
-from pool.links import Link, State
+from pool.model.links import Link, State
 
 pytest_plugins = ("ledger_fixtures",)
 

@@ -9,10 +9,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from ledger_samples import NOW, claim, fresh, known
 
+from pool.access.api_keys import digest, make_key, rotate_key
 from pool.errors import UnknownKey, UnknownMeeting
-from pool.keys import digest, make_key, rotate_key
 from pool.ledger import ApiKey, Ledger
-from pool.meetings import Meeting
+from pool.model.meetings import Meeting
 
 pytest_plugins = ("ledger_fixtures",)
 

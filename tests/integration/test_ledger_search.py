@@ -10,7 +10,7 @@ from ledger_samples import MARKS, NOW, claim, fresh, report
 
 from pool.errors import NotAssignable, UnknownEvent
 from pool.ledger import EventState, Ledger, NewEvent
-from pool.links import State
+from pool.model.links import State
 
 pytest_plugins = ("ledger_fixtures",)
 

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ledger_samples import NOW, TTL, claim, fresh, known, report
 
-from pool.booking import Booking
 from pool.errors import UnknownLink
 from pool.ledger import Ledger
-from pool.links import State
+from pool.model.bookings import Booking
+from pool.model.links import State
 
 pytest_plugins = ("ledger_fixtures",)
 
@@ -176,7 +176,7 @@ async def test_a_booking_of_an_unknown_link_is_refused(ledger: Ledger) -> None:
 
 async def test_the_oldest_thing_that_may_change(ledger: Ledger) -> None:
     """A live claim, or a booking that has not ended long ago; of this workspace."""
-    from pool.meetings import Meeting
+    from pool.model.meetings import Meeting
 
     await ledger.meetings.put(Meeting("intro"))
     await ledger.meetings.put(Meeting("other", workspace="other"))

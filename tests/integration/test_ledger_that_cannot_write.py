@@ -64,7 +64,7 @@ async def refused_links(product: InProcess) -> int:
     ladder, names = product.ladder(), product.store.names
     for who in ("ann", "ben", "eve"):
         with pytest.raises(PoolEmpty, match="ledger"):
-            await ladder.climb(meeting, names.name("intro", who), payload(who))
+            await ladder.make_and_bind(meeting, names.name("intro", who), payload(who))
     return len(product.provider.made) - before
 
 

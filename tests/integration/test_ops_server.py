@@ -15,24 +15,24 @@ from fastapi import Request, Response
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-from pool.api.app import Application
-from pool.api.doors import SIGN_INS
+from pool.access.api_keys import Caller, KeyRing, make_key
+from pool.access.doors import SIGN_INS
 from pool.api.ops.boards import Boards
 from pool.api.ops.endings import Endings
+from pool.api.ops.flash import done
 from pool.api.ops.forms import Posted, form_of
-from pool.api.ops.notices import done
-from pool.api.ops.reader import Reader
 from pool.api.ops.routing import views
-from pool.api.ops.selection import Selection
 from pool.api.ops.sessions import COOKIE, Session, Sessions
-from pool.api.ops.trends import Trends
+from pool.api.server.app import Application
 from pool.api.service import Service
+from pool.claims.known_meetings import KnownMeetings
+from pool.config.settings import Settings
 from pool.errors import InvalidRequest, Unauthorized
-from pool.keys import Caller, KeyRing, make_key
 from pool.ledger import Ledger
-from pool.meetings import Meeting
-from pool.registry import Registry
-from pool.settings import Settings
+from pool.model.meetings import Meeting
+from pool.operations.reader import Reader
+from pool.operations.selection import Selection
+from pool.operations.trends import Trends
 from pool.store import Store
 from pool.store.records import Block
 from pool.up.redis_server import RedisServer
@@ -469,7 +469,7 @@ async def reading(
 ) -> AsyncIterator[tuple[Reader, CountingStore]]:
     """A reader of one meeting, and the store it reads."""
     store = CountingStore(fake_redis.bare, fake_redis.store.names)
-    registry = Registry(store, ledger)
+    registry = KnownMeetings(store, ledger)
     registry.put(Meeting("shown"))
     reader = Reader(store, ledger, registry, Settings(), every_seconds=every_seconds)
     try:

@@ -11,10 +11,10 @@ import pytest
 
 from pool.errors import LedgerUnavailable, StoreUnavailable
 from pool.ledger import Ledger
-from pool.links import Link, State
-from pool.meetings import Meeting
-from pool.pooling import Pooling
+from pool.model.links import Link, State
+from pool.model.meetings import Meeting
 from pool.providers import NewLink
+from pool.supply.pool_writer import PoolWriter
 from tests.any_redis import AnyRedis
 from tests.unit.store_contract import SID, open_pool
 from worker.expire import expire, withdraw_strangers
@@ -42,21 +42,23 @@ async def test_links_made_at_once_share_a_write(
         return await insert(links)
 
     monkeypatch.setattr(sqlite_ledger.links, "insert_fresh", counted)
-    pooling = Pooling(real_redis.store, sqlite_ledger)
+    pool_writer = PoolWriter(real_redis.store, sqlite_ledger)
     slugs = [f"one-off-{number}" for number in range(100)]
-    outcomes = await asyncio.gather(*(pooling.put(SID, epoch, made(slug)) for slug in slugs))
+    outcomes = await asyncio.gather(*(pool_writer.put(SID, epoch, made(slug)) for slug in slugs))
     assert set(outcomes) == {"added"}
     assert len(writes) <= 5
-    assert all(await real_redis.store.pooled(SID, slugs))
+    assert all(await real_redis.store.stock.pooled(SID, slugs))
 
 
 async def test_a_repeated_slug_enters_once(sqlite_ledger: Ledger, real_redis: AnyRedis) -> None:
     """Whether it comes in the same write or in a later one."""
     epoch = await stocked(sqlite_ledger, real_redis)
-    pooling = Pooling(real_redis.store, sqlite_ledger)
-    twice = await asyncio.gather(*(pooling.put(SID, epoch, made("one-off-1")) for _ in range(2)))
+    pool_writer = PoolWriter(real_redis.store, sqlite_ledger)
+    twice = await asyncio.gather(
+        *(pool_writer.put(SID, epoch, made("one-off-1")) for _ in range(2))
+    )
     assert sorted(twice) == ["added", "duplicate"]
-    assert await pooling.put(SID, epoch, made("one-off-1")) == "duplicate"
+    assert await pool_writer.put(SID, epoch, made("one-off-1")) == "duplicate"
     assert (await real_redis.store.look([SID]))[0].fresh == 1
 
 
@@ -65,12 +67,12 @@ async def test_a_link_of_another_epoch_is_set_aside(
 ) -> None:
     """The fence fell between planning and pooling: the link is quarantined, not pooled."""
     await stocked(sqlite_ledger, real_redis)
-    pooling = Pooling(real_redis.store, sqlite_ledger)
-    assert await pooling.put(SID, "another:epoch:1", made("one-off-2")) == "quarantined"
+    pool_writer = PoolWriter(real_redis.store, sqlite_ledger)
+    assert await pool_writer.put(SID, "another:epoch:1", made("one-off-2")) == "quarantined"
     row = await sqlite_ledger.links.get("one-off-2")
     assert row is not None
     assert row.state is State.QUARANTINED
-    assert await real_redis.store.pooled(SID, ["one-off-2"]) == [False]
+    assert await real_redis.store.stock.pooled(SID, ["one-off-2"]) == [False]
 
 
 async def test_links_whose_pooling_is_in_doubt_are_taken_out_again(
@@ -85,9 +87,9 @@ async def test_links_whose_pooling_is_in_doubt_are_taken_out_again(
         raise StoreUnavailable("Redis: connection lost", connection_lost=True)
 
     monkeypatch.setattr(real_redis.store, "add", lost)
-    pooling = Pooling(real_redis.store, sqlite_ledger)
-    assert await pooling.put(SID, epoch, made("one-off-3")) == "quarantined"
-    assert await real_redis.store.pooled(SID, ["one-off-3"]) == [False]
+    pool_writer = PoolWriter(real_redis.store, sqlite_ledger)
+    assert await pool_writer.put(SID, epoch, made("one-off-3")) == "quarantined"
+    assert await real_redis.store.stock.pooled(SID, ["one-off-3"]) == [False]
 
 
 async def test_what_stays_in_a_pool_by_a_lost_reply_is_found_later(
@@ -95,13 +97,13 @@ async def test_what_stays_in_a_pool_by_a_lost_reply_is_found_later(
 ) -> None:
     """Only what the ledger calls fresh is left."""
     epoch = await stocked(sqlite_ledger, real_redis)
-    pooling = Pooling(real_redis.store, sqlite_ledger)
+    pool_writer = PoolWriter(real_redis.store, sqlite_ledger)
     for slug in ("one-off-4", "one-off-5"):
-        assert await pooling.put(SID, epoch, made(slug)) == "added"
+        assert await pool_writer.put(SID, epoch, made(slug)) == "added"
     await sqlite_ledger.links.move(["one-off-4"], State.QUARANTINED, at=datetime.now(UTC))
     parts: Any = SimpleNamespace(store=real_redis.store, ledger=sqlite_ledger)
     await expire(parts)
-    assert await real_redis.store.pooled(SID, ["one-off-4", "one-off-5"]) == [False, True]
+    assert await real_redis.store.stock.pooled(SID, ["one-off-4", "one-off-5"]) == [False, True]
     assert await withdraw_strangers(parts, SID) == 0
 
 
@@ -116,11 +118,11 @@ async def test_without_the_ledger_nothing_is_pooled(
 
     with monkeypatch.context() as patch:
         patch.setattr(sqlite_ledger.links, "insert_fresh", away)
-        pooling = Pooling(real_redis.store, sqlite_ledger)
+        pool_writer = PoolWriter(real_redis.store, sqlite_ledger)
         told = await asyncio.gather(
-            *(pooling.put(SID, epoch, made(f"one-off-{n}")) for n in range(3)),
+            *(pool_writer.put(SID, epoch, made(f"one-off-{n}")) for n in range(3)),
             return_exceptions=True,
         )
         assert all(isinstance(error, LedgerUnavailable) for error in told)
     assert (await real_redis.store.look([SID]))[0].fresh == 0
-    assert await pooling.put(SID, epoch, made("one-off-9")) == "added"
+    assert await pool_writer.put(SID, epoch, made("one-off-9")) == "added"

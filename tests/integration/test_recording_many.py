@@ -11,10 +11,10 @@ import pytest
 from celery import Celery
 
 from pool.compose import Parts, compose
-from pool.meetings import Meeting
+from pool.config.settings import load
+from pool.model.meetings import Meeting
 from pool.nudges import QUEUE, RECORD, TRANSPORT_OPTIONS, Nudges
-from pool.settings import load
-from pool.store import keys
+from pool.store import key_names
 from pool.store.records import payload
 from pool.up.redis_server import RedisServer
 from worker.record import record
@@ -37,7 +37,7 @@ async def parts(redis_server: RedisServer, sqlite_url: str, tmp_path: Path) -> A
             meeting = Meeting(sid)
             await parts.ledger.meetings.put(meeting)
             await parts.store.published.put([meeting])
-            await parts.fence.recover(sid)
+            await parts.recovery.recover(sid)
             epoch = (await parts.store.look([sid]))[0].epoch
             await parts.store.add(sid, epoch, [f"one-off-{sid}"], 1_000)
             await parts.store.claim(sid, [(parts.store.names.name(sid, "ann"), payload("ann"))])
@@ -46,7 +46,7 @@ async def parts(redis_server: RedisServer, sqlite_url: str, tmp_path: Path) -> A
 
 async def test_all_are_recorded_by_one_at_a_time(parts: Parts) -> None:
     """Whoever comes second leaves it to the first; a meeting by name is recorded all the same."""
-    async with parts.store.locks.held(keys.task_lock("record-all")):
+    async with parts.store.locks.held(key_names.task_lock("record-all")):
         assert await record(parts, None) == 0
         assert await record(parts, SIDS[0]) == 1
     assert await record(parts, None) == 2

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pool.fence import Recovered
-from pool.links import State
+from pool.durability.recovery import Recovered
+from pool.model.links import State
 from pool.up.redis_server import RedisServer
 from tests.any_redis import AnyRedis, copy_of_its_file, start_from_copy
 from tests.unit.recovery_contract import *  # noqa: F403 - the contract's tests
@@ -43,7 +43,7 @@ async def test_a_redis_from_an_older_file_gives_no_link_twice(
     redo = await stage.answered("bob")
     await asyncio.to_thread(start_from_copy, redis_server, copy)
     assert await stage.pooled() == ["a-1", "a-2", "a-3"], "it has forgotten both claims"
-    await stage.store.redo(SID, [redo])
+    await stage.store.assert_again(SID, [redo])
     assert await stage.recover() is Recovered.QUARANTINED
     await stage.top_up("b-1")
     assert await stage.claim("cyd") == (NEW, "b-1")

@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 import uvicorn
 
-from pool.api import slow_clients
-from pool.api.http import read_body
+from pool.api.http.messages import read_body
+from pool.api.server import slow_clients
 
 REQUEST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
 CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"

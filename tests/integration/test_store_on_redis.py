@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from pool.errors import Fenced, StoreUnavailable
-from pool.links import Claim
-from pool.store import Store, keys
-from pool.store.records import Batch, Outcome, Redo, payload
+from pool.model.links import Claim
+from pool.store import Store, key_names
+from pool.store.records import AnsweredClaim, Batch, Outcome, payload
 from tests.any_redis import AnyRedis
 from tests.servers import redis_servers
 from tests.unit.store_contract import *  # noqa: F403 - the contract's tests
@@ -46,7 +46,7 @@ async def test_a_full_redis_refuses_and_nothing_is_half_written(any_redis: AnyRe
         store.claim(SID, [customer(store, "bob"), customer(store, "ann")]),
         store.bind(SID, epoch, "d-1", *customer(store, "cyd")),
         store.add(SID, epoch, ["a-3"], 1),
-        store.redo(SID, [Redo("dan", held, 1_000, payload("dan"))]),
+        store.assert_again(SID, [AnsweredClaim("dan", held, 1_000, payload("dan"))]),
     ):
         with pytest.raises(StoreUnavailable, match=r"maxmemory|OOM") as refused:
             await call
@@ -89,9 +89,9 @@ async def test_a_claim_at_once_is_the_same_claim(any_redis: AnyRedis) -> None:
     await any_redis.bare.script_flush()
     assert await told_at_once(store, "cyd") is None
     await store.claim(SID, [customer(store, "cyd")])
-    await any_redis.bare.delete(keys.meeting(SID))
+    await any_redis.bare.delete(key_names.meeting(SID))
     assert await told_at_once(store, "ann") is None
-    await any_redis.bare.delete(keys.epoch(SID))
+    await any_redis.bare.delete(key_names.epoch(SID))
     assert isinstance(await told_at_once(store, "ann"), Fenced)
 
 
@@ -103,4 +103,4 @@ async def test_what_an_orderly_stop_leaves_is_all_there(any_redis: AnyRedis) -> 
     await any_redis.restart()
     assert await any_redis.everything() == before
     assert (await any_redis.store.look([SID]))[0].fence == "fallen"
-    assert await any_redis.bare.exists(keys.fresh(SID))
+    assert await any_redis.bare.exists(key_names.fresh(SID))

@@ -14,20 +14,20 @@ import pytest
 from msgspec.structs import replace
 from pydantic import SecretStr
 
-from pool.api.worker_watch import WorkerWatch
+from pool.alerting.webhook import Notifier
+from pool.alerting.worker_watch import WorkerWatch
 from pool.compose import Parts, compose
-from pool.forecast import HOUR_SECONDS, HOURS, Outlook, Usual
+from pool.config.settings import load
 from pool.ledger.records import EventState, NewEvent
-from pool.links import Link, State
-from pool.meetings import Meeting
-from pool.notifier import Notifier
+from pool.model.forecast import HOUR_SECONDS, HOURS, Outlook, Usual
+from pool.model.links import Link, State
+from pool.model.meetings import Meeting
 from pool.nudges import NOTIFY, TOP_UP
-from pool.settings import load
-from pool.store import keys
+from pool.store import key_names
 from pool.store.records import Sample, Series, Span, Totals
 from pool.up.redis_server import RedisServer
 from tests.any_redis import SECRET_KEY
-from worker.foresee import foresee, hours_of
+from worker.forecast import foresee, hours_of
 from worker.notify import deliver
 from worker.sweep import sweep
 
@@ -51,7 +51,7 @@ async def parts(redis_server: RedisServer, sqlite_url: str, tmp_path: Path) -> A
     async with compose(settings) as parts:
         await parts.ledger.meetings.put(Meeting(SID))
         await sweep(parts)
-        await parts.fence.recover(SID)
+        await parts.recovery.recover(SID)
         yield parts
 
 
@@ -96,7 +96,9 @@ async def test_outlooks_come_from_the_kept_past_once_an_hour(parts: Parts) -> No
     start = int(time.time()) // HOUR_SECONDS - 46
     claims = 0
     # What a worker of two days ago began with.
-    await parts.store._redis.delete(keys.HISTORY_LAST, *map(keys.history_taken, (10, 60, 3_600)))
+    await parts.store._redis.delete(
+        key_names.HISTORY_LAST, *map(key_names.history_taken, (10, 60, 3_600))
+    )
     for hour in range(46):
         then = replace(level, now_ms=(start + hour) * HOUR_SECONDS * 1000, totals=Totals(claims))
         await parts.store.history.sample([then], {SID: 50}, sweep_seconds=5)
@@ -185,14 +187,14 @@ async def test_a_sweep_notes_a_fallen_fence_and_its_end(
     await parts.ledger.meetings.put(Meeting(SID, min_fresh=0))  # else it is empty, too
     clock = [1_900_000_000.0]
     monkeypatch.setattr("worker.notify.to_ms", lambda _: round(clock[0] * 1000))
-    monkeypatch.setattr("pool.notifier.to_ms", lambda _: round(clock[0] * 1000))
+    monkeypatch.setattr("pool.alerting.webhook.to_ms", lambda _: round(clock[0] * 1000))
     assert NOTIFY not in dict(await sweep(parts))
     await parts.store.alerts.fence_fell()
     assert NOTIFY in dict(await sweep(parts))
     assert receiver.got == []
     assert await deliver(parts) == 1
     assert NOTIFY not in dict(await sweep(parts)), "told once"
-    await parts.store._redis.delete(keys.FENCE_FELL)
+    await parts.store._redis.delete(key_names.FENCE_FELL)
     await sweep(parts)
     clock[0] += 31
     assert NOTIFY in dict(await sweep(parts))
@@ -208,7 +210,7 @@ async def test_unmatched_bookings_are_told_of(
     parts = listened(parts, receiver)
     clock = [1_900_000_000.0]
     monkeypatch.setattr("worker.notify.to_ms", lambda _: round(clock[0] * 1000))
-    monkeypatch.setattr("pool.notifier.to_ms", lambda _: round(clock[0] * 1000))
+    monkeypatch.setattr("pool.alerting.webhook.to_ms", lambda _: round(clock[0] * 1000))
     await unmatched_event(parts)
     await sweep(parts)
     assert await deliver(parts) == 0
@@ -223,7 +225,10 @@ async def test_an_api_process_notices_that_no_worker_sweeps(parts: Parts) -> Non
     receiver = Receiver()
     parts = listened(parts, receiver)
     now = [time.time()]
-    watches = [WorkerWatch(parts, lambda: now[0]) for _ in range(3)]
+    watches = [
+        WorkerWatch(parts.notifier, parts.store, parts.settings.sweep_seconds, lambda: now[0])
+        for _ in range(3)
+    ]
     for watch in watches:
         await watch.look()
     assert receiver.got == []
@@ -243,9 +248,9 @@ async def test_where_no_worker_ever_ran_time_counts_from_the_start_of_the_api(
     """Parts start in any order."""
     receiver = Receiver()
     parts = listened(parts, receiver)
-    await parts.store._redis.delete(keys.HEARTBEAT)
+    await parts.store._redis.delete(key_names.HEARTBEAT)
     now = [time.time()]
-    watch = WorkerWatch(parts, lambda: now[0])
+    watch = WorkerWatch(parts.notifier, parts.store, parts.settings.sweep_seconds, lambda: now[0])
     await watch.look()
     assert receiver.got == []
     now[0] += 60
@@ -274,4 +279,4 @@ async def test_without_an_address_nothing_is_noted(parts: Parts) -> None:
     """It costs nothing, and no old trouble is told when an address is set later."""
     await parts.store.alerts.fence_fell()
     assert NOTIFY not in dict(await sweep(no_notices(parts)))
-    assert await parts.store._redis.llen(keys.NOTICES) == 0
+    assert await parts.store._redis.llen(key_names.NOTICES) == 0

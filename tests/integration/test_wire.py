@@ -177,14 +177,14 @@ async def test_a_look_at_fences_gives_up_on_a_redis_that_says_nothing(
 ) -> None:
     """Whoever watches them must be able to look again."""
     recovery = Recovery(redis, CustomerNames(b"secret"), wire)
-    assert [each.fence for each in await recovery.standings(["intro"])] == ["fallen"]
+    assert [each.fence for each in await recovery.fences(["intro"])] == ["fallen"]
     monkeypatch.setattr("pool.store.recovery.CALL_SECONDS", 0.1)
     assert redis_server.pid
     os.kill(redis_server.pid, signal.SIGSTOP)
     try:
         async with asyncio.timeout(5):
             with pytest.raises(StoreUnavailable):
-                await recovery.standings(["intro"])
+                await recovery.fences(["intro"])
     finally:
         os.kill(redis_server.pid, signal.SIGCONT)
-    assert len(await recovery.standings(["intro"])) == 1
+    assert len(await recovery.fences(["intro"])) == 1

@@ -9,8 +9,8 @@ from celery import Celery
 from celery.exceptions import OperationalError as CeleryOperationalError
 from kombu.exceptions import OperationalError
 
+from pool.config.settings import load
 from pool.nudges import QUEUE
-from pool.settings import load
 from pool.up.redis_server import RedisServer
 from worker.app import make_app
 from worker.broker import RECONNECT_SECONDS

@@ -67,7 +67,7 @@ def _end_on_sigterm(part: str) -> None:
 
 def up(data_dir: str, port: int) -> int:
     """Run the real thing."""
-    from pool.settings import Settings, load
+    from pool.config.settings import Settings, load
     from pool.up import ports
     from pool.up.parts import Commands
     from pool.up.redis_server import answers

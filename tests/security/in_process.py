@@ -11,17 +11,17 @@ import uvicorn
 from pydantic import SecretStr
 from uvicorn.server import ServerState
 
-from pool.api.claim_lane import ClaimLane
-from pool.api.doors import Doors
-from pool.api.draining import DrainingProtocol
-from pool.api.http import CLAIM_BODY_BYTES, Disconnected, read_body, request_id
+from pool.access.api_keys import KeyRing
+from pool.access.doors import Doors
+from pool.api.claim_path.claim_lane import ClaimLane
+from pool.api.http.messages import CLAIM_BODY_BYTES, Disconnected, read_body, request_id
+from pool.api.server.draining import DrainingProtocol
+from pool.claims.queue import Receipt, Waiter
+from pool.config.networks import TrustedProxies
+from pool.config.settings import Settings, Workspace
 from pool.errors import TooLarge
-from pool.keys import KeyRing
-from pool.links import Claim
-from pool.meetings import Meeting
-from pool.networks import TrustedProxies
-from pool.settings import Settings, Workspace
-from pool.waiting import Receipt, Waiter
+from pool.model.links import Claim
+from pool.model.meetings import Meeting
 from tests.security.table import KEY, SID
 
 ACME = Workspace(

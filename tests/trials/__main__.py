@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
-from pool.logs import configure_logging
+from pool.telemetry.logs import configure_logging
 from tests.trials.catalogue import TRIALS
 from tests.trials.harness.lacking import Lacking
 from tests.trials.harness.trial import Outcome, Trial, table

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 
-from pool.meetings import Meeting
+from pool.model.meetings import Meeting
 from tests.trials.harness.answers import Tape
 from tests.trials.harness.checker import check
 from tests.trials.harness.crowd import Crowd

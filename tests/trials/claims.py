@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pool.meetings import Meeting
+from pool.model.meetings import Meeting
 from tests.trials.harness.answers import Tape
 from tests.trials.harness.checker import check
 from tests.trials.harness.crowd import Crowd

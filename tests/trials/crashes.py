@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 
-from pool.meetings import Meeting
+from pool.model.meetings import Meeting
 from tests.trials.claims import static
 from tests.trials.harness.answers import Tape
 from tests.trials.harness.checker import check

@@ -10,9 +10,9 @@ from contextlib import ExitStack, suppress
 
 import msgspec
 
-from pool.api.slow_clients import BODY_SECONDS, HEAD_SECONDS, SWEEP_SECONDS
+from pool.access.api_keys import Scope, make_key
+from pool.api.server.slow_clients import BODY_SECONDS, HEAD_SECONDS, SWEEP_SECONDS
 from pool.compose import Parts
-from pool.keys import Scope, make_key
 from tests.trials.claims import static
 from tests.trials.harness.stage import Stage
 from tests.trials.harness.trial import Outcome, Trial

@@ -6,8 +6,8 @@ import random
 import time
 from typing import Any
 
-from pool.meetings import Meeting
-from pool.store import keys
+from pool.model.meetings import Meeting
+from pool.store import key_names
 from tests.trials.harness.answers import Tape
 from tests.trials.harness.checker import check
 from tests.trials.harness.crowd import Crowd, until
@@ -107,7 +107,7 @@ def misbehaving_provider(stage: Stage, seed: int, size: int) -> Outcome:
             stage.knobs(**_CALM)
             # What a Retry-After asked for, ten minutes at most, is not waited out here.
             if "Retry-After" in name:
-                stage.redis.hset(keys.budget("default"), "next_at", 0)
+                stage.redis.hset(key_names.budget("default"), "next_at", 0)
             since = time.monotonic()
             until(lambda: stage.level(sid) >= TARGET, 60, f"filled again after {name}")
             slowest = max(slowest, (time.monotonic() - since, name))

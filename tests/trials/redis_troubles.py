@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from pool.meetings import Meeting
-from pool.store import keys
+from pool.model.meetings import Meeting
+from pool.store import key_names
 from tests.trials.claims import static
 from tests.trials.harness.answers import Tape
 from tests.trials.harness.checker import check
@@ -48,7 +48,7 @@ def memory_full(stage: Stage, seed: int, size: int) -> Outcome:
     if odd:
         wrong.append(f"refused otherwise than by 503 store-unavailable: {sorted(odd)}")
     gone = links - stage.level(sid)
-    bound = sum(1 for _ in stage.redis.scan_iter(keys.binding(sid, "*"), count=5_000))
+    bound = sum(1 for _ in stage.redis.scan_iter(key_names.binding(sid, "*"), count=5_000))
     recorded = stage.rows(
         "SELECT count(*) FROM links WHERE meeting_sid = ? AND customer_id IS NOT NULL", sid
     )[0][0]
@@ -93,7 +93,7 @@ def slow_or_silent(stage: Stage, seed: int, size: int) -> Outcome:
         line.heal()
         crowd.stop()
     # Fresh stock after this moment can only come from a worker that works again.
-    stage.redis.zpopmin(keys.fresh(sid), 30)
+    stage.redis.zpopmin(key_names.fresh(sid), 30)
     until(lambda: stage.level(sid) >= 20, TOP_UP_BACK_SECONDS, "top-up is back")
     top_up_back = time.monotonic() - healed_at
     line.calm()

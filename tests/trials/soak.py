@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from bench import preload
 from bench.loads.arrivals import arrivals
 from bench.loads.request import claim_request
-from pool.meetings import Meeting
-from pool.store import keys
+from pool.model.meetings import Meeting
+from pool.store import key_names
 from tests.trials.harness.answers import Tape
 from tests.trials.harness.checker import check
 from tests.trials.harness.crowd import Crowd, until
@@ -66,14 +66,14 @@ def soak(stage: Stage, seed: int, size: int) -> Outcome:
             doubtful += seen.sent - seen.answered + seen.bad
             p99_ms.append(seen.p99_ms)
             rss.append(stage.servers[0].process.rss_bytes())
-            streams.append(int(stage.redis.xlen(keys.claims(sid))))
+            streams.append(int(stage.redis.xlen(key_names.claims(sid))))
     since = time.monotonic()
     _drain(stage, sid)
     drained = time.monotonic() - since
     recorded = stage.rows(
         "SELECT count(*) FROM links WHERE meeting_sid = ? AND customer_id IS NOT NULL", sid
     )[0][0]
-    stage.redis.delete(keys.fresh(sid))  # made up, and without rows in the ledger
+    stage.redis.delete(key_names.fresh(sid))  # made up, and without rows in the ledger
     verdict = check(stage.evidence(tape, sid))
     wrong = list(crowd.wrong)
     growth = rss[-1] / rss[1] - 1
@@ -118,7 +118,9 @@ def _stocked(stage: Stage, sid: str) -> Iterator[None]:
 
 
 def _drain(stage: Stage, sid: str) -> None:
-    until(lambda: not stage.redis.xlen(keys.claims(sid)), DRAIN_SECONDS, "the stream is drained")
+    until(
+        lambda: not stage.redis.xlen(key_names.claims(sid)), DRAIN_SECONDS, "the stream is drained"
+    )
 
 
 TRIALS = [Trial("21", "80 % of the peak, for long", soak, full=1_800, bounded=24, stage=whole)]

@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import make_url
 
-from pool.fence import Fence, Recovered
+from pool.durability.recovery import PoolRecovery, Recovered
 from pool.ledger.links import Links
 from pool.ledger.records import EventState, NewEvent, Recorded
-from pool.links import State
-from pool.making import LinkMaker
-from pool.meetings import Meeting
+from pool.model.links import State
+from pool.model.meetings import Meeting
 from pool.store import scripts
+from pool.supply.link_maker import LinkMaker
 from pool.up.redis_server import RedisServer
 from tests.any_redis import AnyRedis, copy_of_its_file, start_from_copy
 from tests.trials.harness.answers import Tape
@@ -232,7 +232,7 @@ async def test_a_recovery_that_does_not_load_bindings(
     async def none(*_: Any) -> None:
         return
 
-    monkeypatch.setattr(Fence, "_load_bindings", none)
+    monkeypatch.setattr(PoolRecovery, "_load_bindings", none)
     assert await outside.stage.recover() is Recovered.QUARANTINED
     await outside.stage.top_up("b-1")
     await outside.claim("ann")

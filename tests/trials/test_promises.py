@@ -32,16 +32,16 @@ from hypothesis.stateful import (
 )
 from redis.asyncio import Redis
 
+from pool.durability.recent_claims import KEPT_SECONDS, RecentClaims
+from pool.durability.recovery import Recovered
 from pool.errors import Fenced
-from pool.fence import Recovered
 from pool.ledger import Ledger
-from pool.links import Link, State
-from pool.meetings import Meeting
-from pool.pooling import Pooling
+from pool.model.links import Link, State
+from pool.model.meetings import Meeting
 from pool.providers import NewLink
-from pool.redo import KEPT_SECONDS, RedoBuffer
-from pool.store import Store, keys
-from pool.store.records import Outcome, Redo, payload
+from pool.store import Store, key_names
+from pool.store.records import AnsweredClaim, Outcome, payload
+from pool.supply.pool_writer import PoolWriter
 from pool.up.redis_server import RedisServer
 from tests.any_redis import SECRET_KEY, AnyRedis, copy_of_its_file, start_from_copy
 from tests.unit.recovery_contract import BASE, SID, stage_on
@@ -105,7 +105,7 @@ class Promises(RuleBasedStateMachine):
             AnyRedis(self.store, self.bare, self._nothing, self._nothing, lambda: self.store),
             self.ledger,
         )
-        self.redo = RedoBuffer(clock=lambda: self.now)
+        self.redo = RecentClaims(clock=lambda: self.now)
         await self.ledger.meetings.put(meeting)
         assert await self.stage.recover() is Recovered.OPENED
         self.stands = True
@@ -173,7 +173,7 @@ class Promises(RuleBasedStateMachine):
                 # As the desk does: bound now, or so lately that its first reply may be lost.
                 if answer.outcome is Outcome.NEW or answer.claim.slug in self.recent:
                     self.redo.remember(
-                        SID, [Redo(each, answer.claim, TTL_SECONDS * 1000, payload(each))]
+                        SID, [AnsweredClaim(each, answer.claim, TTL_SECONDS * 1000, payload(each))]
                     )
 
     def due(self, who: str) -> str | None:
@@ -219,7 +219,9 @@ class Promises(RuleBasedStateMachine):
         else:
             self._answered(who, answer.claim.slug, answer.outcome)
             if answer.outcome is Outcome.NEW:
-                self.redo.remember(SID, [Redo(who, answer.claim, TTL_SECONDS * 1000, payload(who))])
+                self.redo.remember(
+                    SID, [AnsweredClaim(who, answer.claim, TTL_SECONDS * 1000, payload(who))]
+                )
 
     # -- stock -----------------------------------------------------------------------
 
@@ -246,7 +248,7 @@ class Promises(RuleBasedStateMachine):
         [level] = await self.store.look([SID])
         for slug in self._new_slugs(number):
             new = NewLink(slug, f"{BASE}/{slug}")
-            pooled = await Pooling(self.store, self.ledger).put(SID, level.epoch, new)
+            pooled = await PoolWriter(self.store, self.ledger).put(SID, level.epoch, new)
             assert pooled == ("added" if self.stands else "quarantined")
 
     @rule()
@@ -257,7 +259,7 @@ class Promises(RuleBasedStateMachine):
     async def _slow_top_up(self) -> None:
         [slug] = self._new_slugs(1)
         new = NewLink(slug, f"{BASE}/{slug}")
-        pooled = await Pooling(self.store, self.ledger).put(SID, self.old_epoch, new)
+        pooled = await PoolWriter(self.store, self.ledger).put(SID, self.old_epoch, new)
         assert pooled == "quarantined"
 
     @rule()
@@ -274,7 +276,7 @@ class Promises(RuleBasedStateMachine):
     async def _repeat(self, slug: str) -> None:
         [level] = await self.store.look([SID])
         new = NewLink(slug, f"{BASE}/{slug}")
-        assert await Pooling(self.store, self.ledger).put(SID, level.epoch, new) == "duplicate"
+        assert await PoolWriter(self.store, self.ledger).put(SID, level.epoch, new) == "duplicate"
 
     # -- bookings --------------------------------------------------------------------
 
@@ -348,7 +350,7 @@ class Promises(RuleBasedStateMachine):
 
     async def _lapse(self) -> None:
         await self.ledger.links.lapse(datetime.now(UTC) + timedelta(seconds=TTL_SECONDS + 60))
-        for key in await self.bare.keys(keys.binding(SID, "*").replace("{", "[{]")):
+        for key in await self.bare.keys(key_names.binding(SID, "*").replace("{", "[{]")):
             if (await self.bare.get(key)).startswith(b"c"):
                 await self.bare.delete(key)
         self.holds = {who: slug for who, slug in self.holds.items() if slug in self.booked}
@@ -370,7 +372,7 @@ class Promises(RuleBasedStateMachine):
     @precondition(lambda self: self.stands)
     @rule()
     def drain(self) -> None:
-        slugs = self.run(self.store.take_out(SID, up_to_ms=None))
+        slugs = self.run(self.store.stock.take_out(SID, up_to_ms=None))
         self.run(self.ledger.links.move(slugs, State.RETIRED, at=datetime.now(UTC)))
 
     # -- what goes wrong -------------------------------------------------------------
@@ -459,7 +461,7 @@ class Promises(RuleBasedStateMachine):
             link = await self.ledger.links.get(slug)
             if link is None or link.customer_id != who:
                 self.unsure.add(who)
-        self.redo = RedoBuffer(clock=lambda: self.now)
+        self.redo = RecentClaims(clock=lambda: self.now)
 
     # -- and is healed -----------------------------------------------------------------
 
@@ -474,7 +476,7 @@ class Promises(RuleBasedStateMachine):
             assert await self.stage.fence.unseal([SID]) == [SID]
         else:
             if not late:
-                await self.store.redo(SID, self.redo.lately(SID))
+                await self.store.assert_again(SID, self.redo.lately(SID))
             epoch = await self.store.recovery.epoch(SID)
             if self.good_seal and self.good_seal in epoch:
                 expected = Recovered.ADOPTED
@@ -486,7 +488,7 @@ class Promises(RuleBasedStateMachine):
             if expected is Recovered.QUARANTINED:
                 counts = await self.ledger.links.counts_of(SID)
                 assert State.FRESH not in counts, "a link that may have been shown is fresh"
-            await self.store.redo(SID, self.redo.lately(SID))
+            await self.store.assert_again(SID, self.redo.lately(SID))
             await self.stage.recorder.record(SID)
         self.stands, self.sealed, self.good_seal = True, False, ""
 

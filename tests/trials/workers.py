@@ -11,9 +11,9 @@ from celery import Celery
 
 from bench.processes import PYTHON, Process
 from pool.compose import Parts
-from pool.meetings import Meeting
+from pool.model.meetings import Meeting
 from pool.nudges import QUEUE, RECORD, RECOVER, TOP_UP, TRANSPORT_OPTIONS
-from pool.store import keys
+from pool.store import key_names
 from tests.trials.dying_worker import STEPS
 from tests.trials.harness.answers import Tape
 from tests.trials.harness.checker import Budget, check
@@ -49,7 +49,7 @@ def dying_workers(stage: Stage, seed: int, size: int) -> Outcome:
         for number in range(size):
             step = STEPS[number % len(STEPS)]
             # What a dead worker held expires in 15 s; here the next one need not wait.
-            stage.redis.delete(keys.top_up_lock("default"), keys.task_lock("sweep"))
+            stage.redis.delete(key_names.top_up_lock("default"), key_names.task_lock("sweep"))
             command = [PYTHON, "-m", "tests.trials.dying_worker", step]
             worker = Process(
                 [*command, str(chance.randrange(1, 5))], stage.log("dying"), environ=environ
@@ -60,7 +60,7 @@ def dying_workers(stage: Stage, seed: int, size: int) -> Outcome:
             finally:
                 worker.stop(signal.SIGKILL)
             died.append(step)
-        stage.redis.delete(keys.top_up_lock("default"))
+        stage.redis.delete(key_names.top_up_lock("default"))
         stage.start_worker()
         until(lambda: stage.level(sid) >= target, 120, "the next worker fills the pool")
     # What `expire` does a minute later.
@@ -115,7 +115,7 @@ def broker_forgets(stage: Stage, seed: int, size: int) -> Outcome:
             signal_all(workers, signal.SIGCONT)
         since = time.monotonic()
         until(lambda: stage.level(sid) >= 20, 60, f"topped up again, round {number}")
-        until(lambda: not stage.redis.xlen(keys.claims(sid)), 60, f"recorded, round {number}")
+        until(lambda: not stage.redis.xlen(key_names.claims(sid)), 60, f"recorded, round {number}")
         slowest = max(slowest, time.monotonic() - since)
     verdict = check(stage.evidence(tape, sid))
     wrong = []

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from pool.meetings import Meeting
-from pool.store import keys
+from pool.model.meetings import Meeting
+from pool.store import key_names
 from pool.store.history import History
 from pool.store.records import Level, Span, Totals
 from tests.any_redis import AnyRedis
@@ -84,7 +84,7 @@ async def test_every_answered_link_is_counted_once(any_redis: AnyRedis) -> None:
     await claim(any_redis, "ann", "bob", "ann")
     await claim(any_redis, "bob")
     assert (await store.look([SID]))[0].totals == Totals(claims=2, top_ups=4)
-    await store.trim(SID, (await store.unrecorded(SID, 10))[-1].entry_id)
+    await store.stream.trim(SID, (await store.stream.unrecorded(SID, 10))[-1].entry_id)
     await claim(any_redis, "cyd")
     await store.count_booking(SID)
     assert (await store.look([SID]))[0].totals == Totals(claims=3, top_ups=4, bookings=1)
@@ -98,7 +98,7 @@ async def test_a_sample_per_slot_whoever_sweeps(sweeps: Sweeps) -> None:
     assert took.count(True) == 1
     assert [sample[1:] for sample in await read(sweeps, Span.DAY)] == [(50, 50, 0)]
     history = sweeps.redis.store.history
-    taken = await sweeps.redis.bare.xlen(keys.history_taken(10))
+    taken = await sweeps.redis.bare.xlen(key_names.history_taken(10))
     assert taken == 2
     assert (await history.read(SID, Span.DAY)).step_seconds == 60
 
@@ -176,7 +176,7 @@ async def test_a_busy_meeting_keeps_no_more_than_its_windows(any_redis: AnyRedis
     for slot in range(0, 1_200, 6):
         await sweeps.at(10 * slot, slot)
     # Redis forgets whole blocks of a stream; a block has 100 entries.
-    assert 60 <= await any_redis.bare.xlen(keys.history_taken(10)) <= 60 + 100
+    assert 60 <= await any_redis.bare.xlen(key_names.history_taken(10)) <= 60 + 100
     pieces = [tuple(map(int, key.split(b":")[-2:])) for key in await past_of(any_redis)]
     now = int(time.time())
     assert {step for step, _ in pieces} == {10, 60, 3_600}
@@ -184,7 +184,7 @@ async def test_a_busy_meeting_keeps_no_more_than_its_windows(any_redis: AnyRedis
     assert 2 <= len([step for step, _ in pieces if step == 10]) <= 4
     for step, chunk in pieces:
         begin, length = chunk * LENGTHS[step], LENGTHS[step]
-        gone_at = now + await any_redis.bare.ttl(keys.history(SID, step, chunk))
+        gone_at = now + await any_redis.bare.ttl(key_names.history(SID, step, chunk))
         assert gone_at <= begin + 2 * length + KEPT[step]
 
 

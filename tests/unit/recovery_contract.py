@@ -15,19 +15,20 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from pool.booking import Booking
+from pool.config.settings import Settings, Workspace
+from pool.durability.recorder import Recorder, booked_claim
+from pool.durability.recovery import PoolRecovery, Recovered, as_rebind
 from pool.errors import Fenced, LedgerUnavailable, StoreUnavailable
-from pool.fence import Fence, Recovered, as_rebind
 from pool.ledger import Ledger
 from pool.ledger.records import Binding
-from pool.links import Booked, Link, State
-from pool.meetings import Meeting
-from pool.pooling import Pooling
+from pool.model.bookings import Booking
+from pool.model.links import Booked, Link, State
+from pool.model.meetings import Meeting
+from pool.model.times import to_ms
 from pool.providers import NewLink
-from pool.recorder import Recorder, booked_claim, to_ms
-from pool.settings import Settings, Workspace
-from pool.store import keys
-from pool.store.records import Block, Outcome, Redo, payload
+from pool.store import key_names
+from pool.store.records import AnsweredClaim, Block, Outcome, payload
+from pool.supply.pool_writer import PoolWriter
 from tests.any_redis import AnyRedis
 from tests.integration.ledger_samples import NOW, report
 
@@ -50,7 +51,7 @@ class Stage:
     redis: AnyRedis
     ledger: Ledger
     recorder: Recorder
-    fence: Fence
+    fence: PoolRecovery
     conflicts: list[None] = field(default_factory=list)
     quarantined: list[int] = field(default_factory=list)  # one number for each fence that fell
 
@@ -64,7 +65,7 @@ class Stage:
     async def top_up(self, *slugs: str) -> None:
         [level] = await self.store.look([SID])
         for slug in slugs:
-            await Pooling(self.store, self.ledger).put(
+            await PoolWriter(self.store, self.ledger).put(
                 SID, level.epoch, NewLink(slug, f"{BASE}/{slug}")
             )
 
@@ -73,11 +74,11 @@ class Stage:
         [answer] = (await self.store.claim(SID, [(name, payload(who))])).answers
         return answer.outcome, answer.claim.slug if answer.claim else ""
 
-    async def answered(self, who: str) -> Redo:
+    async def answered(self, who: str) -> AnsweredClaim:
         """A claim, and what the process that answered it keeps of it."""
         await self.claim(who)
         held = await self.store.claim_of(SID, who)
-        return Redo(who, held, 60_000, payload(who))
+        return AnsweredClaim(who, held, 60_000, payload(who))
 
     async def book(self, slug: str, state: State) -> None:
         settled = await self.ledger.bookings.settle(booking(slug, state))
@@ -90,13 +91,13 @@ class Stage:
         return link.state
 
     async def pooled(self) -> list[str]:
-        return [slug.decode() for slug in await self.redis.bare.zrange(keys.fresh(SID), 0, -1)]
+        return [slug.decode() for slug in await self.redis.bare.zrange(key_names.fresh(SID), 0, -1)]
 
     async def lose_claim(self, who: str, slug: str) -> None:
         """Makes Redis as it was before this claim: what an older file would hold."""
-        await self.redis.bare.delete(keys.binding(SID, self.store.names.name(SID, who)))
-        await self.redis.bare.delete(keys.claims(SID))
-        await self.redis.bare.zadd(keys.fresh(SID), {slug: 1})
+        await self.redis.bare.delete(key_names.binding(SID, self.store.names.name(SID, who)))
+        await self.redis.bare.delete(key_names.claims(SID))
+        await self.redis.bare.zadd(key_names.fresh(SID), {slug: 1})
 
 
 def stage_on(redis: AnyRedis, ledger: Ledger, *, redis_forgets: bool = True) -> Stage:
@@ -104,7 +105,7 @@ def stage_on(redis: AnyRedis, ledger: Ledger, *, redis_forgets: bool = True) -> 
     quarantined: list[int] = []
     settings = Settings(workspaces={"default": ACME})
     recorder = Recorder(redis.store, ledger, settings, conflict=lambda: conflicts.append(None))
-    fence = Fence(
+    fence = PoolRecovery(
         redis.store, ledger, recorder, redis_forgets=redis_forgets, fallen=quarantined.append
     )
     return Stage(redis, ledger, recorder, fence, conflicts, quarantined)
@@ -194,7 +195,7 @@ async def test_a_claim_of_the_lost_second_is_asserted_before_recovery(stage: Sta
     redo = await stage.answered("ann")
     await stage.lose_claim("ann", "a-1")
     await stage.redis.restart()
-    assert await stage.store.redo(SID, [redo]) == 0
+    assert await stage.store.assert_again(SID, [redo]) == 0
     assert await stage.recover() is Recovered.QUARANTINED
     assert stage.quarantined == [2]
     assert await stage.state("a-1") is State.CLAIMED
@@ -207,7 +208,7 @@ async def test_recovery_waits_for_those_who_answered(stage: Stage) -> None:
     await stage.redis.bare.flushall()
     recovery = asyncio.create_task(stage.recover(grace_seconds=0.3))
     await asyncio.sleep(0.1)
-    await stage.store.redo(SID, [redo])
+    await stage.store.assert_again(SID, [redo])
     assert await recovery is Recovered.QUARANTINED
     assert await stage.state("a-1") is State.CLAIMED
     assert await stage.claim("ann") == (REUSED, "a-1")
@@ -220,7 +221,7 @@ async def test_an_assertion_that_comes_late_is_still_the_truth(stage: Stage) -> 
     await stage.redis.restart()
     assert await stage.recover() is Recovered.QUARANTINED
     assert await stage.state("a-1") is State.QUARANTINED
-    assert await stage.store.redo(SID, [redo]) == 0
+    assert await stage.store.assert_again(SID, [redo]) == 0
     await stage.recorder.record(SID)
     assert await stage.state("a-1") is State.CLAIMED
     assert await stage.claim("ann") == (REUSED, "a-1")
@@ -275,7 +276,7 @@ async def test_a_claim_asserted_after_its_cancellation_is_dropped_again(stage: S
     await stage.recorder.record(SID)
     await stage.book("a-1", State.CANCELLED)
     await stage.redis.restart()
-    await stage.store.redo(SID, [redo])
+    await stage.store.assert_again(SID, [redo])
     await stage.recover()
     assert await stage.store.claim_of(SID, "ann") is None
 
@@ -335,13 +336,13 @@ async def test_a_seal_can_be_taken_back(stage: Stage) -> None:
 async def test_an_old_backup_with_a_spent_seal_is_not_believed(stage: Stage) -> None:
     """Its links may have been handed out since."""
     await stage.fence.seal([SID])
-    epoch_of_backup = await stage.redis.bare.get(keys.epoch(SID))
+    epoch_of_backup = await stage.redis.bare.get(key_names.epoch(SID))
     await stage.redis.restart()
     await stage.recover()
     await stage.claim("ann")
     await stage.recorder.record(SID)
     await stage.lose_claim("ann", "a-1")
-    await stage.redis.bare.set(keys.epoch(SID), epoch_of_backup)
+    await stage.redis.bare.set(key_names.epoch(SID), epoch_of_backup)
     await stage.redis.restart()
     assert await stage.recover() is Recovered.QUARANTINED
     assert await stage.pooled() == []
@@ -351,15 +352,15 @@ async def test_an_old_backup_with_a_spent_seal_is_not_believed(stage: Stage) -> 
 async def test_a_seal_is_void_once_the_pool_was_recovered_without_it(stage: Stage) -> None:
     """The file that bears it is put back after the pool went on: it lacks what came since."""
     await stage.fence.seal([SID])
-    epoch_of_backup = await stage.redis.bare.get(keys.epoch(SID))
+    epoch_of_backup = await stage.redis.bare.get(key_names.epoch(SID))
     await stage.redis.bare.flushall()
     assert await stage.recover() is Recovered.QUARANTINED
     await stage.top_up("b-1")
     assert await stage.claim("ann") == (NEW, "b-1")
     await stage.recorder.record(SID)
     await stage.redis.bare.flushall()
-    await stage.redis.bare.zadd(keys.fresh(SID), {"a-1": 1, "a-2": 2, "a-3": 3})
-    await stage.redis.bare.set(keys.epoch(SID), epoch_of_backup)
+    await stage.redis.bare.zadd(key_names.fresh(SID), {"a-1": 1, "a-2": 2, "a-3": 3})
+    await stage.redis.bare.set(key_names.epoch(SID), epoch_of_backup)
     await stage.redis.restart()
     assert await stage.recover() is Recovered.QUARANTINED
     assert await stage.pooled() == []
@@ -428,19 +429,19 @@ async def test_a_ledger_that_fails_midway_leaves_the_pool_closed(
     await stage.claim("ann")
     await stage.recorder.record(SID)
     await stage.claim("bob")
-    epoch = await stage.redis.bare.get(keys.epoch(SID))
+    epoch = await stage.redis.bare.get(key_names.epoch(SID))
     await stage.redis.restart()
     if step == "links.has_any":  # it is asked only where there is no epoch
-        await stage.redis.bare.delete(keys.epoch(SID))
+        await stage.redis.bare.delete(key_names.epoch(SID))
     table, name = step.split(".")
     with monkeypatch.context() as patch:
         patch.setattr(getattr(stage.ledger, table), name, down)
         with pytest.raises(LedgerUnavailable):
             await stage.recover()
-        assert await stage.redis.bare.get(keys.recovery_lock(SID)) is None
+        assert await stage.redis.bare.get(key_names.recovery_lock(SID)) is None
     with pytest.raises(Fenced):
         await stage.claim("cyd")
-    assert await stage.redis.bare.get(keys.epoch(SID)) in (epoch, None)
+    assert await stage.redis.bare.get(key_names.epoch(SID)) in (epoch, None)
     assert await stage.recover() is Recovered.QUARANTINED
     assert await stage.claim("ann") == (REUSED, "a-1")
     assert await stage.claim("bob") == (REUSED, "a-2")
@@ -476,7 +477,7 @@ async def disturbed(
 async def closed_then_recovered(stage: Stage) -> None:
     with pytest.raises(Fenced):
         await stage.claim("bob")
-    await stage.redis.bare.delete(keys.recovery_lock(SID))  # it would expire by itself
+    await stage.redis.bare.delete(key_names.recovery_lock(SID))  # it would expire by itself
     assert await stage.recover() is Recovered.QUARANTINED
     assert await stage.claim("ann") == (REUSED, "a-1")
 
@@ -496,7 +497,7 @@ async def test_a_recovery_whose_lock_is_lost_gives_way(
     """It opens nothing: somebody else may have begun anew."""
 
     async def lose() -> None:
-        await stage.redis.bare.set(keys.recovery_lock(SID), "somebody-else")
+        await stage.redis.bare.set(key_names.recovery_lock(SID), "somebody-else")
 
     assert await disturbed(stage, monkeypatch, lose) is Recovered.BUSY
     await closed_then_recovered(stage)
@@ -517,7 +518,7 @@ async def test_bindings_are_put_back_one_call_after_the_other(
     for who in ("ann", "bob"):
         await stage.claim(who)
     await stage.recorder.record(SID)
-    monkeypatch.setattr("pool.fence._CALL", 1)
+    monkeypatch.setattr("pool.durability.recovery._CALL", 1)
     put, under_way, calls = stage.store.recovery.put, [0], [0]
 
     async def watched(*arguments: Any) -> None:
@@ -576,7 +577,7 @@ async def test_stock_made_before_the_fall_does_not_enter_after_recovery(stage: S
     await stage.redis.restart()
     await stage.recover()
     new = NewLink("late-1", f"{BASE}/late-1")
-    assert await Pooling(stage.store, stage.ledger).put(SID, before.epoch, new) == "quarantined"
+    assert await PoolWriter(stage.store, stage.ledger).put(SID, before.epoch, new) == "quarantined"
     assert await stage.state("late-1") is State.QUARANTINED
     assert await stage.pooled() == []
 
@@ -627,7 +628,7 @@ async def test_one_link_with_two_customers_raises_an_alarm(stage: Stage) -> None
     await stage.claim("ann")
     await stage.recorder.record(SID)
     held = await stage.store.claim_of(SID, "ann")
-    await stage.store.redo(SID, [Redo("bob", held, 60_000, payload("bob"))])
+    await stage.store.assert_again(SID, [AnsweredClaim("bob", held, 60_000, payload("bob"))])
     assert await stage.recorder.record(SID) == 1
     assert len(stage.conflicts) == 1
     [entry] = await stage.ledger.audit.list(10, SID)
@@ -649,7 +650,9 @@ async def test_an_older_file_does_not_bring_a_forgotten_customer_back(stage: Sta
     """Recovery drops the binding by the name that was kept; who claimed since keeps theirs."""
     for who in ("ann", "bob"):
         await stage.claim(who)
-    bindings = {who: keys.binding(SID, stage.store.names.name(SID, who)) for who in ("ann", "bob")}
+    bindings = {
+        who: key_names.binding(SID, stage.store.names.name(SID, who)) for who in ("ann", "bob")
+    }
     older = {key: await stage.redis.bare.get(key) for key in bindings.values()}
     for who in bindings:
         await forget(stage, who)
@@ -670,7 +673,7 @@ async def test_a_claim_asserted_again_does_not_bring_a_forgotten_customer_back(
     """An API process remembers what it answered for ten seconds; the recorder knows better."""
     redo = await stage.answered("ann")
     await forget(stage, "ann")
-    assert await stage.store.redo(SID, [redo]) == 0
+    assert await stage.store.assert_again(SID, [redo]) == 0
     assert await stage.store.claim_of(SID, "ann") is not None
     assert await stage.recorder.record(SID) == 1
     assert await stage.store.claim_of(SID, "ann") is None

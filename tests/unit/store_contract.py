@@ -15,12 +15,12 @@ import pytest
 from redis.exceptions import ResponseError
 
 from pool.errors import Fenced, StoreUnavailable, UnknownMeeting
-from pool.links import Claim
-from pool.meetings import Meeting
-from pool.store import Store, keys, scripts
+from pool.model.links import Claim
+from pool.model.meetings import Meeting
+from pool.store import Store, key_names, scripts
 from pool.store.bindings import pack
 from pool.store.published import digest
-from pool.store.records import Block, Outcome, Redo, payload
+from pool.store.records import AnsweredClaim, Block, Outcome, payload
 from pool.store.recovery import Rebind, RecoveryLost
 from tests.any_redis import AnyRedis
 
@@ -35,7 +35,7 @@ Fall = Callable[[AnyRedis], Awaitable[object]]
 FALLS: dict[str, Fall] = {
     "another run_id": lambda redis: redis.restart(),
     "another master_replid": lambda redis: redis.fail_back(),
-    "no epoch": lambda redis: redis.bare.delete(keys.epoch(SID)),
+    "no epoch": lambda redis: redis.bare.delete(key_names.epoch(SID)),
     "sealed": lambda redis: redis.store.recovery.seal(SID, "a" * 32),
 }
 every_fall = pytest.mark.parametrize("fall", FALLS.values(), ids=FALLS)
@@ -45,7 +45,7 @@ async def open_pool(redis: AnyRedis, *slugs: str, sid: str = SID, **settings: An
     """Publishes a meeting and opens its pool with these links, the first being the oldest."""
     store = redis.store
     await store.published.put([Meeting(sid, claim_ttl_seconds=TTL_SECONDS, **settings)])
-    async with store.locks.held(keys.recovery_lock(sid), seconds=10) as lock:
+    async with store.locks.held(key_names.recovery_lock(sid), seconds=10) as lock:
         assert lock is not None
         identity = await store.recovery.begin(sid, lock.token, keep_fresh=False)
         await store.recovery.open(sid, lock.token, identity, "nonce")
@@ -66,11 +66,11 @@ async def claim(redis: AnyRedis, *customers: str, sid: str = SID) -> list[tuple[
 
 
 async def fresh(redis: AnyRedis, sid: str = SID) -> list[str]:
-    return [slug.decode() for slug in await redis.bare.zrange(keys.fresh(sid), 0, -1)]
+    return [slug.decode() for slug in await redis.bare.zrange(key_names.fresh(sid), 0, -1)]
 
 
 def binding_key(redis: AnyRedis, customer_id: str) -> str:
-    return keys.binding(SID, redis.store.names.name(SID, customer_id))
+    return key_names.binding(SID, redis.store.names.name(SID, customer_id))
 
 
 def held_claim(slug: str, **fields: Any) -> Claim:
@@ -113,7 +113,7 @@ async def test_the_recorder_is_told_all_of_a_claim(any_redis: AnyRedis) -> None:
     document = payload("ann", "ann@example.com", {"lead": [1, "ü"]})
     batch = await store.claim(SID, [(store.names.name(SID, "ann"), document)])
     assert batch.answers[0].claim is not None
-    [streamed] = await store.unrecorded(SID, 10)
+    [streamed] = await store.stream.unrecorded(SID, 10)
     assert (streamed.slug, streamed.customer_id, streamed.source) == ("one-off-1", "ann", "pool")
     assert (streamed.email, streamed.metadata) == ("ann@example.com", {"lead": [1, "ü"]})
     assert streamed.claimed_at_ms == batch.answers[0].claim.claimed_at_ms
@@ -137,7 +137,7 @@ async def test_a_batch_repeated_after_a_lost_reply_uses_no_more_links(
     again = await claim(any_redis, "ann", "bob", "cyd")
     assert [slug for _, slug in again] == [slug for _, slug in first]
     assert await fresh(any_redis) == ["a-4"]
-    assert len(await any_redis.store.unrecorded(SID, 10)) == 3
+    assert len(await any_redis.store.stream.unrecorded(SID, 10)) == 3
 
 
 async def test_the_oldest_link_goes_first(any_redis: AnyRedis) -> None:
@@ -204,7 +204,7 @@ async def test_a_limited_customer_gets_no_new_link(any_redis: AnyRedis) -> None:
 async def test_an_unpublished_meeting_is_unknown(any_redis: AnyRedis) -> None:
     """A Redis without the meeting's settings hands out nothing of it."""
     await open_pool(any_redis, "a-1")
-    await any_redis.bare.delete(keys.meeting(SID))
+    await any_redis.bare.delete(key_names.meeting(SID))
     before = await any_redis.everything()
     with pytest.raises(UnknownMeeting):
         await claim(any_redis, "ann")
@@ -256,11 +256,11 @@ async def test_a_low_pool_asks_for_links_once_a_second(any_redis: AnyRedis) -> N
     assert not await nudged("ann"), "three are left: the pool is at its target"
     assert await nudged("bob")
     assert not await nudged("cyd")
-    assert 0 < await any_redis.bare.pttl(keys.nudged(SID)) <= 1_000
-    await any_redis.bare.delete(keys.nudged(SID))
+    assert 0 < await any_redis.bare.pttl(key_names.nudged(SID)) <= 1_000
+    await any_redis.bare.delete(key_names.nudged(SID))
     assert not await nudged("ann"), "she holds a link"
     assert await nudged("dan")
-    await any_redis.bare.delete(keys.nudged(SID))
+    await any_redis.bare.delete(key_names.nudged(SID))
     assert await nudged("eve"), "an empty pool asks, too"
 
 
@@ -277,8 +277,11 @@ async def test_a_batch_with_too_few_payloads_changes_nothing(any_redis: AnyRedis
     await open_pool(any_redis, "a-1", "a-2")
     before = await any_redis.everything()
     script_keys = [
-        *(kind(SID) for kind in (keys.epoch, keys.fresh, keys.claims, keys.meeting)),
-        *(kind(SID) for kind in (keys.demand, keys.nudged)),
+        *(
+            kind(SID)
+            for kind in (key_names.epoch, key_names.fresh, key_names.claims, key_names.meeting)
+        ),
+        *(kind(SID) for kind in (key_names.demand, key_names.nudged)),
         binding_key(any_redis, "ann"),
         binding_key(any_redis, "bob"),
     ]
@@ -335,7 +338,7 @@ async def test_a_link_made_on_the_spot_is_bound(any_redis: AnyRedis) -> None:
     held = await any_redis.store.claim_of(SID, "ann")
     assert held is not None
     assert held.source == "direct"
-    [streamed] = await any_redis.store.unrecorded(SID, 10)
+    [streamed] = await any_redis.store.stream.unrecorded(SID, 10)
     assert (streamed.slug, streamed.customer_id, streamed.source) == ("d-1", "ann", "direct")
     assert streamed.claimed_at_ms == held.claimed_at_ms
     assert await fresh(any_redis) == []
@@ -404,7 +407,7 @@ async def test_a_link_of_another_epoch_is_not_bound(any_redis: AnyRedis) -> None
 async def test_a_link_of_an_unpublished_meeting_is_not_bound(any_redis: AnyRedis) -> None:
     """Without settings nobody knows how long it would be theirs."""
     epoch = await open_pool(any_redis)
-    await any_redis.bare.delete(keys.meeting(SID))
+    await any_redis.bare.delete(key_names.meeting(SID))
     with pytest.raises(UnknownMeeting):
         await bind(any_redis, epoch, "d-1")
     assert await fresh(any_redis) == []
@@ -419,9 +422,9 @@ async def test_links_enter_the_pool(any_redis: AnyRedis) -> None:
     store = any_redis.store
     assert await store.add(SID, epoch, ["a-1", "a-2"], 1_000) == 2
     assert await store.add(SID, epoch, ["a-2", "a-3"], 5_000) == 3
-    assert await any_redis.bare.zscore(keys.fresh(SID), "a-2") == 1_000
-    assert await store.pooled(SID, ["a-3", "a-4", "a-1"]) == [True, False, True]
-    assert await store.pooled(SID, []) == []
+    assert await any_redis.bare.zscore(key_names.fresh(SID), "a-2") == 1_000
+    assert await store.stock.pooled(SID, ["a-3", "a-4", "a-1"]) == [True, False, True]
+    assert await store.stock.pooled(SID, []) == []
 
 
 async def test_links_of_another_epoch_do_not_enter(any_redis: AnyRedis) -> None:
@@ -445,7 +448,7 @@ async def test_no_link_enters_behind_a_fallen_fence(any_redis: AnyRedis, fall: F
 async def test_old_links_are_taken_out(any_redis: AnyRedis) -> None:
     """Those made up to the moment, the oldest first, at most so many."""
     await open_pool(any_redis, "a-1", "a-2", "a-3", "a-4")  # made at 1000, 1001, …
-    take_out = any_redis.store.take_out
+    take_out = any_redis.store.stock.take_out
     assert await take_out(SID, up_to_ms=1_002, limit=2) == ["a-1", "a-2"]
     assert await take_out(SID, up_to_ms=1_002) == ["a-3"]
     assert await take_out(SID, up_to_ms=1_002) == []
@@ -508,8 +511,8 @@ async def test_news_of_an_older_link_leaves_the_newer_one(
 # -- redo --------------------------------------------------------------------------
 
 
-def redo(who: str, slug: str, **fields: Any) -> Redo:
-    return Redo(who, held_claim(slug, **fields), 60_000, payload(who))
+def redo(who: str, slug: str, **fields: Any) -> AnsweredClaim:
+    return AnsweredClaim(who, held_claim(slug, **fields), 60_000, payload(who))
 
 
 @every_fall
@@ -520,11 +523,11 @@ async def test_answered_claims_are_asserted_again_behind_a_fallen_fence(
     await open_pool(any_redis, "a-1", "a-2")
     await fall(any_redis)
     redone = [redo("ann", "a-1"), redo("bob", "d-1", source="direct", claimed_at_ms=7_000)]
-    assert await any_redis.store.redo(SID, redone) == 0
+    assert await any_redis.store.assert_again(SID, redone) == 0
     assert await any_redis.store.claim_of(SID, "ann") == held_claim("a-1")
     assert 0 < await any_redis.bare.pttl(binding_key(any_redis, "ann")) <= 60_000
     assert await fresh(any_redis) == ["a-2"]
-    streamed = await any_redis.store.unrecorded(SID, 10)
+    streamed = await any_redis.store.stream.unrecorded(SID, 10)
     assert [(each.slug, each.customer_id, each.source) for each in streamed] == [
         ("a-1", "ann", "pool"),
         ("d-1", "bob", "direct"),
@@ -537,19 +540,19 @@ async def test_asserting_what_is_known_is_no_conflict(any_redis: AnyRedis) -> No
     await open_pool(any_redis, "a-1")
     await claim(any_redis, "ann")
     held = await any_redis.store.claim_of(SID, "ann")
-    assert await any_redis.store.redo(SID, [redo("ann", "a-1")]) == 0
+    assert await any_redis.store.assert_again(SID, [redo("ann", "a-1")]) == 0
     assert await any_redis.store.claim_of(SID, "ann") == held
-    assert len(await any_redis.store.unrecorded(SID, 10)) == 2
+    assert len(await any_redis.store.stream.unrecorded(SID, 10)) == 2
 
 
 async def test_who_holds_another_link_is_a_conflict(any_redis: AnyRedis) -> None:
     """They keep what they hold; the asserted link leaves the pool, and both are recorded."""
     await open_pool(any_redis, "a-1", "a-2")
     await claim(any_redis, "ann")
-    assert await any_redis.store.redo(SID, [redo("ann", "a-2"), redo("bob", "a-3")]) == 1
+    assert await any_redis.store.assert_again(SID, [redo("ann", "a-2"), redo("bob", "a-3")]) == 1
     assert await claim(any_redis, "ann") == [(REUSED, "a-1")]
     assert await fresh(any_redis) == []
-    assert len(await any_redis.store.unrecorded(SID, 10)) == 3
+    assert len(await any_redis.store.stream.unrecorded(SID, 10)) == 3
 
 
 @pytest.mark.parametrize(
@@ -567,12 +570,12 @@ async def test_of_two_links_the_one_claimed_last_counts(
     """Recovery has loaded one; a claim that was answered is asserted after that."""
     await open_pool(any_redis, "a-1", "a-2")
     store = any_redis.store
-    async with store.locks.held(keys.recovery_lock(SID), seconds=10) as lock:
+    async with store.locks.held(key_names.recovery_lock(SID), seconds=10) as lock:
         assert lock is not None
         packed = store.recovery.packed(SID, [Rebind("ann", loaded, "bind", 0)])
         await store.recovery.put(SID, lock.token, packed)
     asserted = redo("ann", "a-2", claimed_at_ms=claimed_at_ms)
-    assert await store.redo(SID, [asserted]) == conflicts
+    assert await store.assert_again(SID, [asserted]) == conflicts
     held = await store.claim_of(SID, "ann")
     assert held is not None
     assert held.slug == bound
@@ -589,16 +592,16 @@ async def test_recorded_claims_are_trimmed(any_redis: AnyRedis) -> None:
     await claim(any_redis, "c1", "c2")
     await claim(any_redis, "c3", "c4")
     store = any_redis.store
-    first = await store.unrecorded(SID, 2)
+    first = await store.stream.unrecorded(SID, 2)
     assert [each.customer_id for each in first] == ["c0", "c1", "c2"], "entries come whole"
     assert (await store.look([SID]))[0].backlog == 5
-    await store.trim(SID, first[-1].entry_id)
-    await store.trim(SID, first[-1].entry_id)
-    assert [each.customer_id for each in await store.unrecorded(SID, 10)] == ["c3", "c4"]
+    await store.stream.trim(SID, first[-1].entry_id)
+    await store.stream.trim(SID, first[-1].entry_id)
+    assert [each.customer_id for each in await store.stream.unrecorded(SID, 10)] == ["c3", "c4"]
     assert (await store.look([SID]))[0].backlog == 2
-    await store.trim(SID, (await store.unrecorded(SID, 2))[-1].entry_id)
+    await store.stream.trim(SID, (await store.stream.unrecorded(SID, 2))[-1].entry_id)
     assert (await store.look([SID]))[0].backlog == 0
-    assert await store.unrecorded(SID, 2) == []
+    assert await store.stream.unrecorded(SID, 2) == []
 
 
 @pytest.mark.parametrize("limit", [1, 30, 1_000])
@@ -610,7 +613,7 @@ async def test_claims_that_came_one_by_one_are_read_to_the_limit(
     await open_pool(any_redis, *slugs)
     for n in range(90):
         await claim(any_redis, f"c{n}")
-    streamed = await any_redis.store.unrecorded(SID, limit)
+    streamed = await any_redis.store.stream.unrecorded(SID, limit)
     assert [each.slug for each in streamed] == slugs[:limit]
     assert [each.customer_id for each in streamed] == [f"c{n}" for n in range(min(limit, 90))]
     assert (await any_redis.store.look([SID]))[0].backlog == 90
@@ -636,9 +639,9 @@ async def test_the_recorder_reads_the_slugs_of_a_batch_as_they_were(
         for n, slug in enumerate(turned):
             await any_redis.store.add(SID, epoch, [slug], 1_000 + n)
         await claim(any_redis, *(f"{shift}-{n}" for n in range(len(turned))))
-        streamed = await any_redis.store.unrecorded(SID, 100)
+        streamed = await any_redis.store.stream.unrecorded(SID, 100)
         assert tuple(each.slug for each in streamed) == turned
-        await any_redis.store.trim(SID, streamed[-1].entry_id)
+        await any_redis.store.stream.trim(SID, streamed[-1].entry_id)
 
 
 # -- seal --------------------------------------------------------------------------
@@ -649,12 +652,12 @@ async def test_a_sealed_pool_is_known_as_such_to_its_own_server_only(any_redis: 
     await open_pool(any_redis, "a-1")
     assert await any_redis.store.recovery.seal(SID, "f" * 32) is True
     assert (await any_redis.store.look([SID]))[0].fence == "sealed"
-    assert (await any_redis.store.recovery.standings([SID]))[0].fence == "sealed"
+    assert (await any_redis.store.recovery.fences([SID]))[0].fence == "sealed"
     assert (await any_redis.store.recovery.epoch(SID)).startswith("sealed:" + "f" * 32 + ":")
     await any_redis.restart()
     [level] = await any_redis.store.look([SID])
     assert (level.fence, level.fresh) == ("fallen", 1)
-    assert (await any_redis.store.recovery.standings([SID]))[0].fence == "fallen"
+    assert (await any_redis.store.recovery.fences([SID]))[0].fence == "fallen"
 
 
 async def test_thousands_of_fences_are_told_apart(any_redis: AnyRedis) -> None:
@@ -662,7 +665,7 @@ async def test_thousands_of_fences_are_told_apart(any_redis: AnyRedis) -> None:
     sids = [f"m{n}" for n in range(1_203)]
     opened = {sid: await open_pool(any_redis, sid=sid) for sid in sids[::400]}
     for fence in ("stands", "fallen"):
-        standings = await any_redis.store.recovery.standings(sids)
+        standings = await any_redis.store.recovery.fences(sids)
         assert [standing.sid for standing in standings] == sids
         assert {each.sid for each in standings if each.fence == fence} >= opened.keys()
         for standing in standings:
@@ -671,7 +674,7 @@ async def test_thousands_of_fences_are_told_apart(any_redis: AnyRedis) -> None:
             elif fence == "stands":
                 assert standing.epoch == opened[standing.sid]
         await any_redis.restart()
-    assert await any_redis.store.recovery.standings([]) == []
+    assert await any_redis.store.recovery.fences([]) == []
 
 
 @every_fall
@@ -691,7 +694,7 @@ async def test_recovery_begins_by_taking_the_epoch_away(any_redis: AnyRedis) -> 
     """From then on nothing is handed out, whatever server answers; the pool is emptied."""
     await open_pool(any_redis, "a-1")
     store = any_redis.store
-    async with store.locks.held(keys.recovery_lock(SID), seconds=10) as lock:
+    async with store.locks.held(key_names.recovery_lock(SID), seconds=10) as lock:
         assert lock is not None
         await store.recovery.begin(SID, lock.token, keep_fresh=False)
         assert await store.recovery.epoch(SID) == ""
@@ -705,7 +708,7 @@ async def test_an_adopted_pool_keeps_its_links(any_redis: AnyRedis) -> None:
     await open_pool(any_redis, "a-1")
     await any_redis.restart()
     store = any_redis.store
-    async with store.locks.held(keys.recovery_lock(SID), seconds=10) as lock:
+    async with store.locks.held(key_names.recovery_lock(SID), seconds=10) as lock:
         assert lock is not None
         identity = await store.recovery.begin(SID, lock.token, keep_fresh=True)
         await store.recovery.open(SID, lock.token, identity, "again")
@@ -718,7 +721,7 @@ async def test_bindings_come_back_as_the_ledger_knows_them(any_redis: AnyRedis) 
     await open_pool(any_redis, "a-1", "a-2")
     await claim(any_redis, "cyd", "dan")
     store = any_redis.store
-    async with store.locks.held(keys.recovery_lock(SID), seconds=10) as lock:
+    async with store.locks.held(key_names.recovery_lock(SID), seconds=10) as lock:
         assert lock is not None
         rebinds = [
             Rebind("ann", held_claim("b-1"), "bind", 60_000),
@@ -745,10 +748,10 @@ async def test_without_its_lock_recovery_does_nothing(
     await open_pool(any_redis, "a-1", "a-2")
     await claim(any_redis, "ann")
     if holder:
-        await any_redis.bare.set(keys.recovery_lock(SID), holder)
+        await any_redis.bare.set(key_names.recovery_lock(SID), holder)
     before = await any_redis.everything()
     recovery = any_redis.store.recovery
-    identity = before[keys.epoch(SID).encode()].decode().rsplit(":", 1)[0]  # type: ignore[attr-defined]
+    identity = before[key_names.epoch(SID).encode()].decode().rsplit(":", 1)[0]  # type: ignore[attr-defined]
     with pytest.raises(RecoveryLost):
         await recovery.begin(SID, "mine", keep_fresh=False)
     packed = recovery.packed(SID, [Rebind("ann", held_claim("b-1"), "bind", 0)])
@@ -766,7 +769,7 @@ async def test_recovery_that_another_server_answers_opens_nothing(
     """The bindings were loaded into the server that it began on."""
     await open_pool(any_redis)
     store = any_redis.store
-    await any_redis.bare.set(keys.recovery_lock(SID), "mine")
+    await any_redis.bare.set(key_names.recovery_lock(SID), "mine")
     identity = await store.recovery.begin(SID, "mine", keep_fresh=False)
     await FALLS[how](any_redis)
     with pytest.raises(RecoveryLost, match="moved"):
@@ -1020,10 +1023,10 @@ async def test_a_server_that_forgot_the_scripts_is_told_them_again(any_redis: An
         lambda: claim(any_redis, "ann"),
         lambda: bind(any_redis, epoch, "d-1", "bob"),
         lambda: store.add(SID, epoch, ["a-2"], 1),
-        lambda: store.redo(SID, [redo("ann", "a-9")]),
+        lambda: store.assert_again(SID, [redo("ann", "a-9")]),
         lambda: store.mark(SID, "a-2", None, None),
         lambda: store.add(SID, epoch, ["a-3"], 1),
-        lambda: store.take_out(SID, up_to_ms=None),
+        lambda: store.stock.take_out(SID, up_to_ms=None),
         lambda: store.budget.report("w", "ok", first_rate=1),
         lambda: store.recovery.seal(SID, "c" * 32),
     ):
@@ -1056,11 +1059,11 @@ async def test_a_reply_to_another_call_is_not_believed(
 async def test_a_refusal_is_told_from_a_broken_connection(any_redis: AnyRedis) -> None:
     """A value of the wrong type is Redis's word; nothing is gained by asking again."""
     await open_pool(any_redis, "a-1")
-    await any_redis.bare.set(keys.fresh(SID), "not a sorted set")
+    await any_redis.bare.set(key_names.fresh(SID), "not a sorted set")
     with pytest.raises(StoreUnavailable, match="WRONGTYPE") as refused:
         await claim(any_redis, "ann")
     assert refused.value.connection_lost is False
-    assert await any_redis.bare.exists(keys.claims(SID)) == 0
+    assert await any_redis.bare.exists(key_names.claims(SID)) == 0
 
 
 async def test_bindings_are_read_as_they_were_packed(any_redis: AnyRedis) -> None:

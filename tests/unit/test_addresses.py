@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pool.addresses import broker_url, database_url, redis_url, secret_key
+from pool.config.addresses import broker_url, database_url, redis_url, secret_key
+from pool.config.settings import load
 from pool.errors import SettingsError
-from pool.settings import load
 
 
 def _key_of(directory: str) -> bytes:

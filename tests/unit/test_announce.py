@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pool.cli.announce import announce
-from pool.settings import load
+from pool.config.settings import load
 from pool.up.data_dir import DataDirectory
 from pool.up.parts import Commands, make_plan
 from pool.up.run import _running

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from pool.bookings import Bookings
+from pool.bookings.bookings import Bookings
+from pool.config.settings import Workspace
 from pool.errors import NotAssignable, StoreUnavailable, UnknownEvent, UnknownLink
 from pool.ledger import EventState, Ledger, NewEvent
 from pool.ledger.records import InboxEvent
-from pool.links import State
-from pool.meetings import Meeting
+from pool.model.links import State
+from pool.model.meetings import Meeting
+from pool.operations.timelines import timelines
 from pool.providers import open_provider
-from pool.settings import Workspace
 from pool.store import Store
-from pool.timelines import timelines
 from tests.any_redis import AnyRedis
 from tests.unit.recovery_contract import SID, Stage, stage_on
 

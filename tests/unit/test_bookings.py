@@ -16,19 +16,19 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from pool import settling
-from pool.bookings import Bookings
+from pool.bookings import settling
+from pool.bookings.bookings import Bookings
+from pool.bookings.settling import MAX_ATTEMPTS
+from pool.config.settings import Settings, Workspace
+from pool.durability.recorder import Recorder
 from pool.errors import StoreUnavailable
 from pool.ledger import EventState, Ledger
 from pool.ledger.records import RecordedClaim
-from pool.links import Link, State
-from pool.meetings import Meeting
+from pool.model.links import Link, State
+from pool.model.meetings import Meeting
+from pool.operations.timelines import timelines
 from pool.providers import open_provider
-from pool.recorder import Recorder
-from pool.settings import Settings, Workspace
-from pool.settling import MAX_ATTEMPTS
 from pool.store.connect import store_error
-from pool.timelines import timelines
 from sandbox.signing import signed
 from tests.any_redis import AnyRedis
 

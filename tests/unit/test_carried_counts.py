@@ -9,10 +9,10 @@ from pathlib import Path
 
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from pool.carried_counts import carry_over
+from pool.telemetry.metrics import carry_over
 
 COUNTS = """
-from pool.metrics import Metrics
+from pool.telemetry.metrics import Metrics
 metrics = Metrics()
 metrics.claims.labels("m", "new").inc(3)
 metrics.claim_seconds.observe(0.004)

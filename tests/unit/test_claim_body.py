@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pool.api.claim_lane import METADATA_BYTES, METADATA_LEVELS, parse_claim
-from pool.api.http import CLAIM_BODY_BYTES
+from pool.api.claim_path.claim_lane import METADATA_BYTES, METADATA_LEVELS, parse_claim
+from pool.api.http.messages import CLAIM_BODY_BYTES
 from pool.errors import InvalidCustomerId, InvalidRequest, MalformedJson
-from pool.links import check_customer_id
+from pool.model.links import check_customer_id
 from pool.store.records import payload
 
 json_values = st.recursive(

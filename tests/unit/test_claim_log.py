@@ -5,8 +5,7 @@ from __future__ import annotations
 import structlog
 from prometheus_client import CollectorRegistry, Histogram
 
-from pool.api.claim_log import ClaimLog
-from pool.api.tally import HistogramTally
+from pool.api.claim_path.tally import ClaimLog, HistogramTally
 
 
 class Clock:

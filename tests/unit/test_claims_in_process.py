@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from pool.desk import Desk
+from pool.claims.desk import Desk
+from pool.claims.known_meetings import KnownMeetings
+from pool.durability.recent_claims import RecentClaims
 from pool.errors import Fenced, PoolEmpty, PoolPaused, RateLimited, UnknownMeeting
-from pool.links import State
-from pool.meetings import Meeting
-from pool.redo import RedoBuffer
-from pool.registry import Registry
+from pool.model.links import State
+from pool.model.meetings import Meeting
 from tests.in_process import InProcess
 from tests.scripted_provider import FAILED
 
@@ -51,7 +51,7 @@ class Front:
 
     product: InProcess
     desk: Desk
-    redo: RedoBuffer
+    recent_claims: RecentClaims
     heard: Heard
 
     async def claim(self, who: str, sid: str = "intro", **options: Any) -> tuple[str, str]:
@@ -61,8 +61,8 @@ class Front:
 
 @pytest.fixture
 async def counter(product: InProcess) -> AsyncIterator[Front]:
-    redo, heard = RedoBuffer(), Heard()
-    registry = Registry(product.store, product.ledger)
+    redo, heard = RecentClaims(), Heard()
+    registry = KnownMeetings(product.store, product.ledger)
     desk = Desk(product.store, registry, redo, product.ladder(), heard, timeout_seconds=5)
     yield Front(product, desk, redo, heard)
     await desk.close()
@@ -77,7 +77,7 @@ async def test_the_oldest_link_goes_first_and_stays_the_customers(counter: Front
     assert await counter.claim("ben") == ("new", "a-2")
     assert counter.heard.outcomes == {"new": 2, "reused": 1}
     assert counter.heard.to_record == ["intro", "intro"]
-    assert counter.redo.lately("intro")[0].claim.slug == "a-1"
+    assert counter.recent_claims.lately("intro")[0].claim.slug == "a-1"
 
 
 async def test_a_paused_meeting_gives_its_customers_their_links_and_nobody_a_new_one(
@@ -93,7 +93,7 @@ async def test_a_paused_meeting_gives_its_customers_their_links_and_nobody_a_new
         await counter.claim("ben")
     assert caught.value.retry_after_seconds == 30
     assert await counter.product.pooled("intro") == ["a-2"]
-    await counter.product.store.take_out("intro", up_to_ms=None)
+    await counter.product.store.stock.take_out("intro", up_to_ms=None)
     with pytest.raises(PoolPaused):
         await counter.claim("ben")
     assert counter.product.provider.asked == []
@@ -108,7 +108,7 @@ async def test_an_empty_pool_makes_a_link_on_the_spot(counter: Front) -> None:
     assert await counter.claim("ann") == ("reused", slug)
     assert counter.heard.outcomes == {"direct": 1, "reused": 1}
     assert counter.heard.to_record == ["intro"]
-    assert counter.redo.lately("intro")[0].claim.slug == slug
+    assert counter.recent_claims.lately("intro")[0].claim.slug == slug
     await counter.product.parts.recorder.record("intro")
     row = await counter.product.ledger.links.get(slug)
     assert row is not None

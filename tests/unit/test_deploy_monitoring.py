@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from pool.api import exposition
-from pool.metrics import Metrics
+from pool.api.routes import exposition
+from pool.telemetry.metrics import Metrics
 from tests.debian import debian
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -12,8 +12,11 @@ from typing import Any
 import msgspec
 import pytest
 
-import pool.desk
-from pool.desk import FLIGHTS, FLIGHTS_PER_MEETING, WORTH_A_FLIGHT, Desk
+import pool.claims.desk
+from pool.claims.desk import CALLS_AT_ONCE, CALLS_PER_MEETING, WORTH_A_CALL, Desk
+from pool.claims.known_meetings import KnownMeetings
+from pool.claims.queue import Receipt
+from pool.durability.recent_claims import RecentClaims
 from pool.errors import (
     Fenced,
     LedgerUnavailable,
@@ -23,14 +26,10 @@ from pool.errors import (
     StoreUnavailable,
     UnknownMeeting,
 )
-from pool.links import Claim
-from pool.meetings import Meeting
-from pool.redo import RedoBuffer
-from pool.registry import Registry
+from pool.model.links import Claim
+from pool.model.meetings import Meeting
 from pool.store.bindings import CustomerNames
-from pool.store.records import Answer, Batch, Outcome
-from pool.store.store import BATCH_LIMIT
-from pool.waiting import Receipt
+from pool.store.records import BATCH_LIMIT, Answer, Batch, Outcome
 
 SID = "intro"
 Call = tuple[str, list[tuple[str, bytes]]]
@@ -149,7 +148,9 @@ class FakeLadder:
     error: Exception | None = None
     made: bool = True
 
-    async def climb(self, meeting: Meeting, name: str, payload: bytes) -> tuple[Claim, bool]:
+    async def make_and_bind(
+        self, meeting: Meeting, name: str, payload: bytes
+    ) -> tuple[Claim, bool]:
         self.climbed.append(msgspec.msgpack.decode(payload)[0])
         claim = made(9_000 + len(self.climbed))
         await asyncio.sleep(0)
@@ -190,7 +191,7 @@ class Stage:
     store: FakeStore
     ladder: FakeLadder
     heard: Heard
-    redo: RedoBuffer
+    recent_claims: RecentClaims
 
     async def claim(self, sid: str, who: str, *details: Any, **options: Any) -> Receipt:
         """A claim that fails the test if it is never answered."""
@@ -215,9 +216,9 @@ async def make_stage(request: pytest.FixtureRequest) -> AsyncIterator[MakeStage]
 
     def make(timeout_seconds: float = 2.0) -> Stage:
         store, ladder = FakeStore(ready=request.param), FakeLadder()
-        heard, redo = Heard(), RedoBuffer()
+        heard, redo = Heard(), RecentClaims()
         ledger: Any = FakeLedger(SID, *(f"m{n}" for n in range(20)))
-        registry = Registry(store, ledger)  # type: ignore[arg-type]
+        registry = KnownMeetings(store, ledger)  # type: ignore[arg-type]
         desk = Desk(
             store,  # type: ignore[arg-type]
             registry,
@@ -269,26 +270,26 @@ async def test_what_arrives_meanwhile_forms_the_next_batch(stage: Stage) -> None
     """While a call is under way claims gather; then they all go in one."""
     stage.store.gate = asyncio.Event()
     tasks = []
-    for n in range(WORTH_A_FLIGHT):
+    for n in range(WORTH_A_CALL):
         tasks.append(asyncio.create_task(stage.claim(SID, f"c{n}")))
         await asyncio.sleep(0.002)
     assert stage.store.sizes() == [1]
     stage.store.gate.set()
     await asyncio.gather(*tasks)
-    assert stage.store.sizes() == [1, WORTH_A_FLIGHT - 1]
+    assert stage.store.sizes() == [1, WORTH_A_CALL - 1]
 
 
 async def test_a_second_call_leaves_when_it_is_worth_it(stage: Stage) -> None:
     """With enough who wait for the first to come back; a third never does."""
     stage.store.gate = asyncio.Event()
     tasks = []
-    for n in range(1 + 3 * WORTH_A_FLIGHT):
+    for n in range(1 + 3 * WORTH_A_CALL):
         tasks.append(asyncio.create_task(stage.claim(SID, f"c{n}")))
         await asyncio.sleep(0.001)
-    assert stage.store.sizes() == [1, WORTH_A_FLIGHT]
+    assert stage.store.sizes() == [1, WORTH_A_CALL]
     stage.store.gate.set()
     await asyncio.gather(*tasks)
-    assert stage.store.sizes() == [1, WORTH_A_FLIGHT, 2 * WORTH_A_FLIGHT]
+    assert stage.store.sizes() == [1, WORTH_A_CALL, 2 * WORTH_A_CALL]
 
 
 async def test_a_crowd_is_served_in_full_batches(stage: Stage) -> None:
@@ -297,7 +298,7 @@ async def test_a_crowd_is_served_in_full_batches(stage: Stage) -> None:
     assert len({slug_of(each) for each in answers}) == 1_000
     assert max(stage.store.sizes()) == BATCH_LIMIT
     assert len(stage.store.calls) <= 1_000 / BATCH_LIMIT + 2
-    assert stage.store.most_under_way[SID] == FLIGHTS_PER_MEETING
+    assert stage.store.most_under_way[SID] == CALLS_PER_MEETING
 
 
 async def test_five_hundred_claims_of_one_customer_are_one_entry(stage: Stage) -> None:
@@ -328,7 +329,7 @@ async def test_a_crowd_at_one_meeting_does_not_keep_others_waiting(stage: Stage)
 async def test_no_more_calls_than_connections_are_under_way(stage: Stage) -> None:
     """Of all meetings together."""
     await asyncio.gather(*(stage.claim(f"m{m}", f"c{c}") for m in range(20) for c in range(200)))
-    assert stage.store.most_under_way["all"] == FLIGHTS
+    assert stage.store.most_under_way["all"] == CALLS_AT_ONCE
 
 
 async def test_what_the_recorder_needs_travels_with_the_claim(stage: Stage) -> None:
@@ -354,7 +355,7 @@ async def test_a_visitor_who_leaves_disturbs_nobody(stage: Stage) -> None:
     assert isinstance(left, asyncio.CancelledError)
     assert slug_of(again) == "a-0"
     assert slug_of(bob) == "a-1"
-    assert [redo.customer_id for redo in stage.redo.lately(SID)] == ["ann", "bob"]
+    assert [redo.customer_id for redo in stage.recent_claims.lately(SID)] == ["ann", "bob"]
 
 
 async def test_a_visitor_who_leaves_before_the_call_disturbs_nobody(stage: Stage) -> None:
@@ -370,7 +371,7 @@ async def test_everybody_leaving_leaves_nothing_behind(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once the call is back, those who left do not count as waiting."""
-    monkeypatch.setattr(pool.desk, "WAITING_LIMIT", 10)
+    monkeypatch.setattr(pool.claims.desk, "WAITING_LIMIT", 10)
     stage.store.gate = asyncio.Event()
     tasks = [asyncio.create_task(stage.claim(SID, f"c{n}")) for n in range(10)]
     await asyncio.sleep(0.01)
@@ -479,7 +480,7 @@ async def test_too_many_who_wait_are_refused_at_once(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The line is bounded; those who stand in it are served all the same."""
-    monkeypatch.setattr(pool.desk, "WAITING_LIMIT", 5)
+    monkeypatch.setattr(pool.claims.desk, "WAITING_LIMIT", 5)
     stage.store.gate = asyncio.Event()
     waiting = [asyncio.create_task(stage.claim(SID, f"c{n}")) for n in range(5)]
     await asyncio.sleep(0.01)
@@ -503,7 +504,7 @@ async def test_a_fallen_fence_is_told(stage: Stage) -> None:
     assert all(isinstance(each, Fenced) for each in answers)
     assert stage.heard.told == [("fenced", SID)]
     assert stage.heard.outcomes == {"recovering": 2}
-    assert stage.redo.lately(SID) == []
+    assert stage.recent_claims.lately(SID) == []
 
 
 async def test_a_meeting_redis_has_lost_is_published_again(stage: Stage) -> None:
@@ -531,7 +532,11 @@ async def test_an_empty_pool_leads_to_the_ladder(stage: Stage) -> None:
     assert stage.ladder.climbed == ["bob", "cyd"]
     assert [slug_of(each) for each in answers] == ["a-0", "a-9001", "a-9001", "a-9002"]
     assert stage.heard.outcomes == {"new": 1, "direct": 2, "reused": 1}
-    assert {redo.claim.slug for redo in stage.redo.lately(SID)} == {"a-0", "a-9001", "a-9002"}
+    assert {redo.claim.slug for redo in stage.recent_claims.lately(SID)} == {
+        "a-0",
+        "a-9001",
+        "a-9002",
+    }
 
 
 async def test_a_link_bound_by_somebody_else_meanwhile_is_not_ours_to_assert(
@@ -542,7 +547,7 @@ async def test_a_link_bound_by_somebody_else_meanwhile_is_not_ours_to_assert(
     stage.ladder.made = False
     receipt = await stage.claim(SID, "ann")
     assert receipt.reused
-    assert stage.redo.lately(SID) == []
+    assert stage.recent_claims.lately(SID) == []
     assert ("claimed", SID) not in stage.heard.told
 
 
@@ -573,15 +578,15 @@ async def test_what_the_ladder_says_is_answered(
 async def test_a_slow_ladder_does_not_hold_up_the_desk(stage: Stage) -> None:
     """Those who hold a link are answered while links are made for others."""
     gate = asyncio.Event()
-    climb = stage.ladder.climb
+    make_and_bind = stage.ladder.make_and_bind
 
     async def slow(*args: Any) -> tuple[Claim, bool]:
         await gate.wait()
-        return await climb(*args)
+        return await make_and_bind(*args)
 
     await stage.claims("ann")
     stage.store.stock = 0
-    stage.ladder.climb = slow  # type: ignore[method-assign]
+    stage.ladder.make_and_bind = slow  # type: ignore[method-assign]
     bob = asyncio.create_task(stage.claim(SID, "bob"))
     await asyncio.sleep(0.01)
     assert (await stage.claim(SID, "ann")).reused
@@ -627,14 +632,14 @@ async def test_new_links_are_announced_and_remembered(stage: Stage) -> None:
     """The recorder is nudged once a call; links held before are no news."""
     await stage.claims("ann", "bob")
     assert stage.heard.told == [("claimed", SID)]
-    kept = {redo.customer_id: redo for redo in stage.redo.lately(SID)}
+    kept = {redo.customer_id: redo for redo in stage.recent_claims.lately(SID)}
     assert set(kept) == {"ann", "bob"}
     assert kept["ann"].claim.slug == "a-0"
     assert kept["ann"].ttl_ms == Meeting(SID).claim_ttl_seconds * 1_000
     assert kept["ann"].payload == stage.store.calls[0][1][0][1]
     await stage.claims("ann")
     assert stage.heard.told == [("claimed", SID)]
-    assert len(stage.redo.lately(SID)) == 2
+    assert len(stage.recent_claims.lately(SID)) == 2
 
 
 @pytest.mark.parametrize("limited", [False, True])
@@ -647,7 +652,7 @@ async def test_a_link_bound_a_moment_ago_is_remembered_too(stage: Stage, limited
     for who, claim in (("ann", lately), ("bob", long_ago), ("cyd", booked)):
         stage.store.bound[stage.store.names.name(SID, who)] = claim
         assert (await stage.desk.claim(SID, who, limited=limited)).reused
-    [kept] = stage.redo.lately(SID)
+    [kept] = stage.recent_claims.lately(SID)
     assert (kept.customer_id, kept.claim) == ("ann", lately)
     assert msgspec.msgpack.decode(kept.payload) == ["ann"]
     assert stage.heard.told == []

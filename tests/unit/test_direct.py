@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from pool.direct import AT_ONCE, DirectLadder
+from pool.claims.on_demand import AT_ONCE, OnDemandLinks
 from pool.errors import PoolEmpty
 from pool.ledger import Ledger
-from pool.making import LinkMaker
-from pool.meetings import Meeting
+from pool.model.meetings import Meeting
 from pool.providers import NewLink
 from pool.store.records import payload
+from pool.supply.link_maker import LinkMaker
 from tests.any_redis import AnyRedis
 from tests.unit.store_contract import SID, open_pool
 
@@ -35,14 +35,14 @@ class Provider:
         return NewLink(slug, f"https://acme.neetocal.com/{slug}")
 
 
-def ladder_of(redis: AnyRedis, ledger: Ledger, provider: Provider) -> DirectLadder:
+def ladder_of(redis: AnyRedis, ledger: Ledger, provider: Provider) -> OnDemandLinks:
     """The ladder of one workspace, whose budget is RATE."""
     anything: Any = provider
     maker = LinkMaker(
         "default", anything, redis.store,
         first_rate=RATE, probe_seconds=60, counted=lambda *_: None,
     )  # fmt: skip
-    return DirectLadder(redis.store, ledger, {"default": maker}, timeout_seconds=TIMEOUT_SECONDS)
+    return OnDemandLinks(redis.store, ledger, {"default": maker}, timeout_seconds=TIMEOUT_SECONDS)
 
 
 @pytest.fixture
@@ -54,10 +54,10 @@ async def meeting(fake_redis: AnyRedis, sqlite_ledger: Ledger) -> Meeting:
     return meeting
 
 
-async def climb(ladder: DirectLadder, redis: AnyRedis, meeting: Meeting, who: str) -> bool:
+async def make_and_bind(ladder: OnDemandLinks, redis: AnyRedis, meeting: Meeting, who: str) -> bool:
     """Whether this customer got a link."""
     try:
-        await ladder.climb(meeting, redis.store.names.name(SID, who), payload(who))
+        await ladder.make_and_bind(meeting, redis.store.names.name(SID, who), payload(who))
     except PoolEmpty:
         return False
     return True
@@ -68,7 +68,7 @@ async def test_a_link_is_made_for_who_comes_alone(
 ) -> None:
     """It is in the ledger, and bound."""
     ladder = ladder_of(fake_redis, sqlite_ledger, Provider(0.01))
-    claim, made = await ladder.climb(
+    claim, made = await ladder.make_and_bind(
         meeting, fake_redis.store.names.name(SID, "ann"), payload("ann")
     )
     assert (claim.source, made) == ("direct", True)
@@ -96,7 +96,7 @@ async def test_a_crowd_reserves_no_turn_that_nobody_can_use(
     provider = Provider(0.05)
     ladder = ladder_of(fake_redis, sqlite_ledger, provider)
     came = [
-        asyncio.create_task(climb(ladder, fake_redis, meeting, f"visitor-{number}"))
+        asyncio.create_task(make_and_bind(ladder, fake_redis, meeting, f"visitor-{number}"))
         for number in range(60)
     ]
     await asyncio.sleep(0.9 * TIMEOUT_SECONDS)

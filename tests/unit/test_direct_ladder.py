@@ -8,26 +8,28 @@ from typing import Any
 
 import pytest
 
-from pool.direct import AT_ONCE, DirectLadder
+from pool.claims.on_demand import AT_ONCE, OnDemandLinks
 from pool.errors import Fenced, LedgerUnavailable, PoolEmpty, PoolPaused
-from pool.links import Claim, State
-from pool.meetings import Meeting
+from pool.model.links import Claim, State
+from pool.model.meetings import Meeting
 from pool.store.records import Block, payload
 from tests.in_process import InProcess, until
 from tests.scripted_provider import FAILED, MEETING_REFUSED, THROTTLED, WORKSPACE_REFUSED
 
 
-async def climb(
-    product: InProcess, meeting: Meeting, who: str, ladder: DirectLadder | None = None
+async def make_and_bind(
+    product: InProcess, meeting: Meeting, who: str, ladder: OnDemandLinks | None = None
 ) -> tuple[Claim, bool]:
     name = product.store.names.name(meeting.sid, who)
-    return await (ladder or product.ladder()).climb(meeting, name, payload(who, f"{who}@b.example"))
+    return await (ladder or product.ladder()).make_and_bind(
+        meeting, name, payload(who, f"{who}@b.example")
+    )
 
 
 async def test_a_link_is_made_bound_and_written_down(product: InProcess) -> None:
     """The ledger has its row as fresh and `direct`, Redis the binding, the stream the claim."""
     meeting = await product.meeting("intro")
-    claim, made = await climb(product, meeting, "ann")
+    claim, made = await make_and_bind(product, meeting, "ann")
     assert made
     assert claim.slug == product.provider.made[0].slug
     assert (claim.source, claim.state) == ("direct", "claimed")
@@ -50,10 +52,10 @@ async def test_a_link_that_the_provider_repeats_is_bound_to_nobody_else(
 ) -> None:
     """One link, two customers: the second is answered that there is none."""
     meeting = await product.meeting("intro")
-    first, _ = await climb(product, meeting, "ann")
+    first, _ = await make_and_bind(product, meeting, "ann")
     product.provider.will("intro", first.slug)
     with pytest.raises(PoolEmpty):
-        await climb(product, meeting, "ben")
+        await make_and_bind(product, meeting, "ben")
     assert await product.store.claim_of("intro", "ben") is None
     assert await product.store.claim_of("intro", "ann") == first
 
@@ -65,7 +67,7 @@ async def test_a_link_that_stands_in_another_pool_is_bound_to_nobody(product: In
     meeting = await product.meeting("intro")
     product.provider.will("intro", "one-off-demo")
     with pytest.raises(PoolEmpty):
-        await climb(product, meeting, "ben")
+        await make_and_bind(product, meeting, "ben")
     assert await product.store.claim_of("intro", "ben") is None
     assert await product.claim("demo", "ann") == ["one-off-demo"]
 
@@ -74,16 +76,16 @@ async def test_links_that_are_repeated_lead_to_a_block(product: InProcess) -> No
     """Also when it is the direct path that meets them; new ones do not."""
     meeting = await product.meeting("intro")
     for number in range(9):
-        await climb(product, meeting, f"early-{number}")
+        await make_and_bind(product, meeting, f"early-{number}")
     assert (await product.level("intro")).block is None
     product.provider.always(product.provider.made[0].slug)
     for number in range(8):
         with pytest.raises(PoolEmpty):
-            await climb(product, meeting, f"late-{number}")
+            await make_and_bind(product, meeting, f"late-{number}")
     assert (await product.level("intro")).block is not None
     asked = len(product.provider.asked)
     with pytest.raises(PoolEmpty):
-        await climb(product, meeting, "zoe")
+        await make_and_bind(product, meeting, "zoe")
     assert len(product.provider.asked) == asked
 
 
@@ -92,7 +94,7 @@ async def test_requests_of_one_customer_share_one_link(product: InProcess) -> No
     meeting = await product.meeting("intro")
     product.provider.seconds = 0.02
     ladder = product.ladder()
-    came = await asyncio.gather(*(climb(product, meeting, "ann", ladder) for _ in range(5)))
+    came = await asyncio.gather(*(make_and_bind(product, meeting, "ann", ladder) for _ in range(5)))
     assert len({claim.slug for claim, _ in came}) == 1
     assert [made for _, made in came].count(True) == 1
     assert len(product.provider.asked) == 1
@@ -104,8 +106,8 @@ async def test_a_customer_who_returns_later_climbs_anew(product: InProcess) -> N
     product.provider.will("intro", FAILED)
     ladder = product.ladder()
     with pytest.raises(PoolEmpty):
-        await climb(product, meeting, "ann", ladder)
-    _, made = await climb(product, meeting, "ann", ladder)
+        await make_and_bind(product, meeting, "ann", ladder)
+    _, made = await make_and_bind(product, meeting, "ann", ladder)
     assert made
 
 
@@ -114,9 +116,9 @@ async def test_customers_and_meetings_are_told_apart(product: InProcess) -> None
     intro, demo = await product.meeting("intro"), await product.meeting("demo")
     ladder = product.ladder()
     came = await asyncio.gather(
-        climb(product, intro, "ann", ladder),
-        climb(product, intro, "ben", ladder),
-        climb(product, demo, "ann", ladder),
+        make_and_bind(product, intro, "ann", ladder),
+        make_and_bind(product, intro, "ben", ladder),
+        make_and_bind(product, demo, "ann", ladder),
     )
     assert len({claim.slug for claim, _ in came}) == 3
     assert all(made for _, made in came)
@@ -127,8 +129,8 @@ async def test_a_visitor_who_leaves_takes_no_link_from_the_others(product: InPro
     meeting = await product.meeting("intro")
     product.provider.gate = asyncio.Event()
     ladder = product.ladder()
-    first = asyncio.create_task(climb(product, meeting, "ann", ladder))
-    second = asyncio.create_task(climb(product, meeting, "ann", ladder))
+    first = asyncio.create_task(make_and_bind(product, meeting, "ann", ladder))
+    second = asyncio.create_task(make_and_bind(product, meeting, "ann", ladder))
     await until(lambda: product.provider.under_way == 1)
     first.cancel()
     product.provider.gate.set()
@@ -145,7 +147,7 @@ async def test_a_link_bound_meanwhile_is_the_customers(product: InProcess) -> No
         await product.claim("intro", "ann")
 
     product.provider.will("intro", bound_elsewhere)
-    claim, made = await climb(product, meeting, "ann")
+    claim, made = await make_and_bind(product, meeting, "ann")
     assert (claim.slug, made) == ("one-off-1", False)
     assert await product.pooled("intro") == [product.provider.made[0].slug]
 
@@ -155,14 +157,14 @@ async def test_no_more_links_than_a_few_are_made_at_once(product: InProcess) -> 
     meeting = await product.meeting("intro")
     product.provider.seconds = 0.02
     ladder = product.ladder(timeout_seconds=5)
-    await asyncio.gather(*(climb(product, meeting, f"c-{n}", ladder) for n in range(12)))
+    await asyncio.gather(*(make_and_bind(product, meeting, f"c-{n}", ladder) for n in range(12)))
     assert product.provider.most_under_way == AT_ONCE
 
 
 async def refused(product: InProcess, meeting: Meeting, **options: Any) -> PoolEmpty:
     """The error that a customer gets."""
     with pytest.raises(PoolEmpty) as caught:
-        await climb(product, meeting, "ann", product.ladder(**options))
+        await make_and_bind(product, meeting, "ann", product.ladder(**options))
     return caught.value
 
 
@@ -221,7 +223,7 @@ async def test_a_blocked_meeting_or_workspace_is_not_asked(product: InProcess) -
     await product.store.blocks.put("intro", block)
     assert (await refused(product, intro)).retry_after_seconds >= 30
     assert product.provider.asked == []
-    assert (await climb(product, demo, "ann"))[1]
+    assert (await make_and_bind(product, demo, "ann"))[1]
     await product.store.blocks.put_workspace("default", block)
     assert (await refused(product, demo)).retry_after_seconds >= 30
     assert product.provider.asked == ["demo"]
@@ -238,7 +240,7 @@ async def test_a_fallen_fence_is_found_before_a_link_is_burnt(product: InProcess
     meeting = await product.meeting("intro")
     await product.redis.restart()
     with pytest.raises(Fenced):
-        await climb(product, meeting, "ann")
+        await make_and_bind(product, meeting, "ann")
     assert product.provider.asked == []
 
 
@@ -253,7 +255,7 @@ async def test_a_fence_that_falls_while_the_link_is_made_binds_nothing(
 
     product.provider.will("intro", fall)
     with pytest.raises(Fenced):
-        await climb(product, meeting, "ann")
+        await make_and_bind(product, meeting, "ann")
     assert await product.store.claim_of("intro", "ann") is None
 
 
@@ -266,7 +268,7 @@ async def test_a_meeting_paused_meanwhile_binds_nothing(product: InProcess) -> N
 
     product.provider.will("intro", pause)
     with pytest.raises(PoolPaused) as caught:
-        await climb(product, meeting, "ann")
+        await make_and_bind(product, meeting, "ann")
     assert caught.value.retry_after_seconds == 30
     assert await product.store.claim_of("intro", "ann") is None
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import structlog
 
-from pool.discreet import discreet_message, discreet_traceback
 from pool.errors import InvalidRequest
-from pool.logs import configure_logging
+from pool.telemetry.discreet import discreet_message, discreet_traceback
+from pool.telemetry.logs import configure_logging
 
 SLUG = "one-off-c5530bc7c9ab"
 

@@ -7,9 +7,9 @@ from collections import Counter
 import pytest
 from structlog.testing import capture_logs
 
-from pool.api.doors import SIGN_INS, SIGN_INS_IN_ALL, WRONG_SIGNATURES, Doors
+from pool.access.doors import SIGN_INS, SIGN_INS_IN_ALL, WRONG_SIGNATURES, Doors
+from pool.config.networks import TrustedProxies
 from pool.errors import RateLimited
-from pool.networks import TrustedProxies
 
 
 class Clock:

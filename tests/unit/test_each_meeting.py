@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from pool.administration import Administration
 from pool.errors import LedgerUnavailable, StoreUnavailable
-from pool.links import State
-from pool.store import keys
+from pool.model.links import State
+from pool.operations.administration import Administration
+from pool.store import key_names
 from pool.store.set_aside import SetAside
 from tests.in_process import InProcess
 from worker.each import AWAY, each
@@ -39,7 +39,7 @@ async def test_an_entry_that_cannot_be_read_is_kept_and_the_stream_goes_on(
     await product.stock("good", "good-1")
     assert await product.claim("bad", "ann") == ["bad-1"]
     anything: Any = fields
-    entry_id = await product.redis.bare.xadd(keys.claims("bad"), anything)
+    entry_id = await product.redis.bare.xadd(key_names.claims("bad"), anything)
     assert await product.claim("bad", "ben") == ["bad-2"]
     assert await product.claim("good", "ann") == ["good-1"]
     assert await record(product.parts, None) == 3
@@ -56,9 +56,9 @@ async def test_a_stream_of_nothing_but_unreadable_entries_runs_empty(product: In
     """However many there are."""
     await product.meeting("bad")
     for _ in range(150):
-        await product.redis.bare.xadd(keys.claims("bad"), {b"x": b"1"})
+        await product.redis.bare.xadd(key_names.claims("bad"), {b"x": b"1"})
     assert await record(product.parts, None) == 0
-    assert await product.redis.bare.xlen(keys.claims("bad")) == 0
+    assert await product.redis.bare.xlen(key_names.claims("bad")) == 0
     assert await product.store.set_aside.counts() == {"bad": 150}
 
 
@@ -138,14 +138,14 @@ async def test_a_meeting_that_cannot_be_expired_is_reported_and_passed_by(
         await product.meeting(sid, max_fresh_age_seconds=60)
         now_ms = (await product.level(sid)).now_ms
         await product.stock(sid, f"{sid}-1", made_at_ms=now_ms - 3_600_000)
-    take_out = product.parts.store.take_out
+    take_out = product.parts.store.stock.take_out
 
     async def failing(sid: str, **how: Any) -> list[str]:
         if sid == "a-bad":
             raise RuntimeError("a defect")
         return await take_out(sid, **how)
 
-    monkeypatch.setattr(product.parts.store, "take_out", failing)
+    monkeypatch.setattr(product.parts.store.stock, "take_out", failing)
     await expire(product.parts)
     assert await product.state("good-1") is State.RETIRED
     failures = product.metric("linkpool_meeting_failures_total", task="expire", meeting="a-bad")
@@ -185,7 +185,7 @@ async def test_a_drain_is_bound_by_no_clock_of_ours(product: InProcess) -> None:
     now_ms = (await product.level("intro")).now_ms
     await product.stock("intro", "one-off-1", "one-off-2", made_at_ms=now_ms + 3_600_000)
     administration = Administration(
-        product.store, product.ledger, product.parts.recorder, product.parts.fence,
+        product.store, product.ledger, product.parts.recorder, product.parts.recovery,
         product.parts.settings,
     )  # fmt: skip
     _, retired = await administration.drain("intro", "", "a test")

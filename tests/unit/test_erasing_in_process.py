@@ -6,7 +6,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from pool.links import State
+from pool.model.links import State
 from pool.store.records import payload
 from tests.in_process import InProcess
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from pool.durability.recovery import Recovered, as_rebind
 from pool.errors import LedgerUnavailable
-from pool.fence import Recovered, as_rebind
 from pool.ledger.records import Binding, RecordedClaim
-from pool.links import State
-from pool.store import keys
+from pool.model.links import State
+from pool.store import key_names
 from pool.store.records import Block
 from tests.in_process import InProcess, in_process
 
@@ -56,7 +56,7 @@ def test_a_booked_link_is_bound_for_good_and_a_cancelled_one_dropped() -> None:
 async def test_a_new_pool_is_opened_without_a_word(product: InProcess) -> None:
     """Nothing was lost: no alarm, no entry in the audit, no waiting."""
     await product.meeting("intro", is_open=False)
-    assert await product.parts.fence.recover("intro", grace_seconds=60) is Recovered.OPENED
+    assert await product.parts.recovery.recover("intro", grace_seconds=60) is Recovered.OPENED
     assert (await product.level("intro")).fence == "stands"
     assert await product.ledger.audit.list() == []
     assert not (await product.store.alerts.look(await product.store.now_ms())).fence_fell
@@ -68,15 +68,15 @@ async def test_a_pool_that_stands_is_left_alone(product: InProcess) -> None:
     await product.meeting("intro")
     await product.stock("intro", "a-1")
     before = await product.level("intro")
-    assert await product.parts.fence.recover("intro", grace_seconds=60) is Recovered.STANDS
+    assert await product.parts.recovery.recover("intro", grace_seconds=60) is Recovered.STANDS
     assert (await product.level("intro")).epoch == before.epoch
     assert await product.pooled("intro") == ["a-1"]
 
 
 async def test_a_meeting_that_the_ledger_does_not_know_is_not_opened(product: InProcess) -> None:
     """Somebody who can reach Redis makes no pools."""
-    assert await product.parts.fence.recover("ghost", grace_seconds=0) is Recovered.UNKNOWN
-    assert await product.redis.bare.get(keys.epoch("ghost")) is None
+    assert await product.parts.recovery.recover("ghost", grace_seconds=0) is Recovered.UNKNOWN
+    assert await product.redis.bare.get(key_names.epoch("ghost")) is None
 
 
 async def test_a_fall_is_told_and_noted(product: InProcess) -> None:
@@ -85,7 +85,7 @@ async def test_a_fall_is_told_and_noted(product: InProcess) -> None:
     await product.stock("intro", "a-1", "a-2", "a-3")
     await product.claim("intro", "ann")
     await product.redis.restart()
-    assert await product.parts.fence.recover("intro", grace_seconds=0) is Recovered.QUARANTINED
+    assert await product.parts.recovery.recover("intro", grace_seconds=0) is Recovered.QUARANTINED
     assert await product.states("intro") == {State.CLAIMED: 1, State.QUARANTINED: 2}
     [entry] = await product.ledger.audit.list()
     assert (entry.actor, entry.action, entry.meeting_sid) == ("linkpool", "recover", "intro")
@@ -110,12 +110,12 @@ async def test_every_binding_is_loaded_back_however_many_there_are(product: InPr
     for state in ("confirmed", "cancelled"):
         await product.book("a-0001", state)
     await product.redis.restart()
-    await product.parts.fence.recover("intro", grace_seconds=0)
+    await product.parts.recovery.recover("intro", grace_seconds=0)
     found = [await product.store.claim_of("intro", f"c{n}") for n in range(1_203)]
     assert found[:2] == [None, None]
     assert [each.slug for each in found if each] == [f"a-{n:04d}" for n in range(2, 1_203)]
     left = await product.redis.bare.pttl(
-        keys.binding("intro", product.store.names.name("intro", "c2"))
+        key_names.binding("intro", product.store.names.name("intro", "c2"))
     )
     assert 3_500_000 < left <= 3_600_000
 
@@ -124,11 +124,11 @@ async def test_a_pool_opened_elsewhere_meanwhile_counts_as_fallen(product: InPro
     """A master that never learned of the failover must not go on."""
     await product.meeting("intro")
     level = await product.level("intro")
-    assert await product.parts.fence.fallen([level]) == []
+    assert await product.parts.recovery.fallen([level]) == []
     await product.ledger.facts.put("opened:intro", "another:server:1")
-    assert await product.parts.fence.fallen([level]) == ["intro"]
-    assert await product.parts.fence.recover("intro", grace_seconds=0) is Recovered.QUARANTINED
-    assert await product.parts.fence.fallen([await product.level("intro")]) == []
+    assert await product.parts.recovery.fallen([level]) == ["intro"]
+    assert await product.parts.recovery.recover("intro", grace_seconds=0) is Recovered.QUARANTINED
+    assert await product.parts.recovery.fallen([await product.level("intro")]) == []
 
 
 async def test_a_planned_stop_costs_nothing_once(product: InProcess) -> None:
@@ -136,21 +136,21 @@ async def test_a_planned_stop_costs_nothing_once(product: InProcess) -> None:
     await product.meeting("intro")
     await product.stock("intro", "a-1", "a-2")
     await product.claim("intro", "ann")
-    assert await product.parts.fence.seal(["intro", "ghost"]) == ["intro"]
-    sealed = await product.redis.bare.get(keys.epoch("intro"))
+    assert await product.parts.recovery.seal(["intro", "ghost"]) == ["intro"]
+    sealed = await product.redis.bare.get(key_names.epoch("intro"))
     assert await product.state("a-1") is State.CLAIMED  # recorded with the seal
-    assert await product.parts.fence.recover("intro", grace_seconds=0) is Recovered.SEALED
+    assert await product.parts.recovery.recover("intro", grace_seconds=0) is Recovered.SEALED
     await product.redis.restart()
-    assert await product.parts.fence.recover("intro", grace_seconds=0) is Recovered.ADOPTED
+    assert await product.parts.recovery.recover("intro", grace_seconds=0) is Recovered.ADOPTED
     assert await product.pooled("intro") == ["a-2"]
     row = await product.ledger.links.get("a-2")
     assert row is not None
     assert row.epoch == (await product.level("intro")).epoch
     assert await product.claim("intro", "ann", "ben") == ["a-1", "a-2"]
     assert product.metric("linkpool_fences_total") == 0
-    await product.redis.bare.set(keys.epoch("intro"), sealed)
+    await product.redis.bare.set(key_names.epoch("intro"), sealed)
     await product.redis.restart()
-    assert await product.parts.fence.recover("intro", grace_seconds=0) is Recovered.QUARANTINED
+    assert await product.parts.recovery.recover("intro", grace_seconds=0) is Recovered.QUARANTINED
 
 
 async def test_a_seal_is_taken_back_on_the_same_server(product: InProcess) -> None:
@@ -158,8 +158,8 @@ async def test_a_seal_is_taken_back_on_the_same_server(product: InProcess) -> No
     await product.meeting("intro")
     await product.meeting("demo")
     await product.stock("intro", "a-1")
-    await product.parts.fence.seal(["intro"])
-    assert await product.parts.fence.unseal(["intro", "demo"]) == ["intro"]
+    await product.parts.recovery.seal(["intro"])
+    assert await product.parts.recovery.unseal(["intro", "demo"]) == ["intro"]
     assert await product.claim("intro", "ann") == ["a-1"]
 
 
@@ -171,7 +171,7 @@ async def test_where_redis_cannot_forget_nothing_is_set_aside(
         await product.meeting("intro")
         await product.stock("intro", "a-1")
         await product.redis.restart()
-        assert await product.parts.fence.recover("intro", grace_seconds=0) is Recovered.ADOPTED
+        assert await product.parts.recovery.recover("intro", grace_seconds=0) is Recovered.ADOPTED
         assert await product.pooled("intro") == ["a-1"]
         assert await product.state("a-1") is State.FRESH
         row = await product.ledger.links.get("a-1")
@@ -179,7 +179,9 @@ async def test_where_redis_cannot_forget_nothing_is_set_aside(
         assert row.epoch == (await product.level("intro")).epoch
         await product.redis.bare.flushall()
         await product.store.published.put([await product.meeting("intro", is_open=False)])
-        assert await product.parts.fence.recover("intro", grace_seconds=0) is Recovered.QUARANTINED
+        assert (
+            await product.parts.recovery.recover("intro", grace_seconds=0) is Recovered.QUARANTINED
+        )
 
 
 async def test_blocks_are_probed_at_once_after_a_fall(product: InProcess) -> None:
@@ -190,7 +192,7 @@ async def test_blocks_are_probed_at_once_after_a_fall(product: InProcess) -> Non
     await product.store.blocks.put("intro", block)
     await product.store.blocks.put_workspace("default", block)
     await product.redis.restart()
-    await product.parts.fence.recover("intro", grace_seconds=0)
+    await product.parts.recovery.recover("intro", grace_seconds=0)
     level, workspace = (
         await product.level("intro"),
         await product.store.blocks.of_workspace("default"),
@@ -207,7 +209,7 @@ async def test_many_pools_are_recovered_at_once(product: InProcess) -> None:
     for sid in ("one", "two", "three"):
         await product.meeting(sid, is_open=False)
     await product.meeting("open")
-    results = await product.parts.fence.recover_all(["one", "two", "open"], grace_seconds=0)
+    results = await product.parts.recovery.recover_all(["one", "two", "open"], grace_seconds=0)
     assert results == {
         "one": Recovered.OPENED, "two": Recovered.OPENED, "open": Recovered.STANDS,
     }  # fmt: skip
@@ -229,7 +231,7 @@ async def test_a_ledger_that_is_away_leaves_the_pool_closed(
     with monkeypatch.context() as patch:
         patch.setattr(product.ledger.links, "quarantine_fresh", away)
         with pytest.raises(LedgerUnavailable):
-            await product.parts.fence.recover("intro", grace_seconds=0)
+            await product.parts.recovery.recover("intro", grace_seconds=0)
     assert (await product.level("intro")).fence == "fallen"
-    assert await product.parts.fence.recover("intro", grace_seconds=0) is Recovered.QUARANTINED
+    assert await product.parts.recovery.recover("intro", grace_seconds=0) is Recovered.QUARANTINED
     assert await product.claim("intro", "ann") == ["a-1"]

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from pool.api.service import FenceWatch
+from pool.durability.fence_watch import FenceWatch
+from pool.durability.recent_claims import RecentClaims
 from pool.errors import StoreUnavailable
-from pool.links import Claim
-from pool.redo import RedoBuffer
-from pool.store.records import Redo, Standing, payload
+from pool.model.links import Claim
+from pool.store.records import AnsweredClaim, PoolFence, payload
 
 
 class _Store:
@@ -23,9 +23,9 @@ class _Store:
         self.calls: list[int] = []
         self.away = False
         self.fences = _Fences()
-        self.recovery = SimpleNamespace(standings=self.fences)
+        self.recovery = SimpleNamespace(fences=self.fences)
 
-    async def redo(self, _sid: str, claims: Sequence[Redo]) -> int:
+    async def assert_again(self, _sid: str, claims: Sequence[AnsweredClaim]) -> int:
         """Counts them; raises StoreUnavailable while Redis is away."""
         await asyncio.sleep(0)
         self.calls.append(len(claims))
@@ -35,22 +35,22 @@ class _Store:
 
 
 def _watch(store: Any, now: list[float]) -> FenceWatch:
-    redo = RedoBuffer(clock=lambda: now[0])
+    recent_claims = RecentClaims(clock=lambda: now[0])
     claim = Claim(slug="a-1", state="claimed", source="pool", claimed_at_ms=1)
-    redo.remember("intro", [Redo("ann", claim, 60_000, payload("ann"))])
-    return FenceWatch(store, redo, clock=lambda: now[0])
+    recent_claims.remember("intro", [AnsweredClaim("ann", claim, 60_000, payload("ann"))])
+    return FenceWatch(store, recent_claims, clock=lambda: now[0])
 
 
 class _Fences:
     """Fences as a test sets them."""
 
     def __init__(self) -> None:
-        self.standings: list[Standing] = []
+        self.fences: list[PoolFence] = []
         self.asked: list[str] = []
 
-    async def __call__(self, sids: Sequence[str]) -> list[Standing]:
+    async def __call__(self, sids: Sequence[str]) -> list[PoolFence]:
         self.asked = list(sids)
-        return self.standings
+        return self.fences
 
 
 async def _turns() -> None:
@@ -88,19 +88,19 @@ async def test_what_could_not_be_asserted_is_at_the_next_claim() -> None:
 @pytest.mark.parametrize(
     ("seen", "asserted"),
     [
-        ([Standing("intro", "stands", "a"), Standing("intro", "stands", "a")], 0),
-        ([Standing("intro", "stands", "a"), Standing("intro", "sealed", "sealed:a")], 0),
-        ([Standing("intro", "fallen", "")], 1),
+        ([PoolFence("intro", "stands", "a"), PoolFence("intro", "stands", "a")], 0),
+        ([PoolFence("intro", "stands", "a"), PoolFence("intro", "sealed", "sealed:a")], 0),
+        ([PoolFence("intro", "fallen", "")], 1),
         # Recovered between two looks: nobody saw that it had fallen.
-        ([Standing("intro", "stands", "a"), Standing("intro", "stands", "b")], 1),
+        ([PoolFence("intro", "stands", "a"), PoolFence("intro", "stands", "b")], 1),
     ],
 )
-async def test_a_look_finds_what_fell_since_the_last(seen: list[Standing], asserted: int) -> None:
+async def test_a_look_finds_what_fell_since_the_last(seen: list[PoolFence], asserted: int) -> None:
     """Also where no claim comes that would notice."""
     store = _Store()
     watch = _watch(store, [100.0])
     for standing in seen:
-        store.fences.standings = [standing]
+        store.fences.fences = [standing]
         await watch.look()
     await _turns()
     assert store.fences.asked == ["intro"]

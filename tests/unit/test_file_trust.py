@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from pool import file_trust
+from pool.config import file_trust
+from pool.config.settings import load
 from pool.errors import SettingsError
-from pool.settings import load
 from pool.up.data_dir import DataDirectory
 
 STRANGER = 54_321

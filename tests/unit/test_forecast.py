@@ -9,8 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pool.forecast import HOUR_SECONDS, HOURS, NO_PAST, Curve, Outlook, forecast, outlook, target
-from pool.meetings import Meeting
+from pool.model.forecast import (
+    HOUR_SECONDS,
+    HOURS,
+    NO_PAST,
+    Curve,
+    Outlook,
+    forecast,
+    outlook,
+    target,
+)
+from pool.model.meetings import Meeting
 
 HOUR = 480_000  # since 1970
 NOW = float(HOUR * HOUR_SECONDS)

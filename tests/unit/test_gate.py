@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from pool.api.doors import WRONG_SIGNATURES, Doors
-from pool.api.edge import Edge
-from pool.api.gate import Gate
-from pool.keys import KeyRing, make_key
+from pool.access.api_keys import KeyRing, make_key
+from pool.access.doors import WRONG_SIGNATURES, Doors
+from pool.api.server.edge import Edge
+from pool.api.server.gate import Gate
+from pool.config.networks import TrustedProxies
 from pool.ledger.records import ApiKey
-from pool.networks import TrustedProxies
 from pool.providers.webhooks import SIGNATURE_HEADER
 
 UNKNOWN = b"lp_00000000_" + b"x" * 43

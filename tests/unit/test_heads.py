@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pool.api.heads import HEAD_BYTES, HEADS, HEADS_OF_KEY, KnownHeads
+from pool.api.claim_path.known_heads import HEADS, HEADS_OF_KEY, KNOWN_HEAD_BYTES, KnownHeads
 
 HEAD = b"POST /v1/meetings/demo/claims HTTP/1.1\r\nContent-Length: 2\r\n\r\n"
 HEADERS = [(b"content-length", b"2")]
@@ -52,7 +52,7 @@ def test_nothing_else_is_known(heads: KnownHeads, data: bytes) -> None:
         (b"\r\n\r\n" + HEAD + b"{}", b"{}"),  # behind empty lines
         (HEAD[:-4] + b"\n\n{}", b"{}"),  # whose end the parser found elsewhere
         (b"{}", b"{}"),
-        (b"X: " + b"x" * HEAD_BYTES + b"\r\n\r\n{}", b"{}"),
+        (b"X: " + b"x" * KNOWN_HEAD_BYTES + b"\r\n\r\n{}", b"{}"),
     ],
 )
 def test_what_is_not_a_head_and_its_body_is_not_learnt(data: bytes, body: bytes) -> None:

@@ -179,11 +179,11 @@ async def test_a_link_on_the_spot_is_refused_for_the_refused_meeting_alone(
     ladder = product.ladder()
     names = product.store.names
     with pytest.raises(PoolEmpty, match="no link"):
-        await ladder.climb(bad, names.name("bad", "ann"), payload("ann"))
+        await ladder.make_and_bind(bad, names.name("bad", "ann"), payload("ann"))
     with pytest.raises(PoolEmpty, match="refuses"):
-        await ladder.climb(bad, names.name("bad", "ben"), payload("ben"))
+        await ladder.make_and_bind(bad, names.name("bad", "ben"), payload("ben"))
     assert product.provider.requests()["bad"] == 1
-    claim, made = await ladder.climb(good, names.name("good", "ann"), payload("ann"))
+    claim, made = await ladder.make_and_bind(good, names.name("good", "ann"), payload("ann"))
     assert made
     assert claim.source == "direct"
 
@@ -197,12 +197,12 @@ async def test_links_on_the_spot_never_block_the_workspace_but_for_its_key(
         meeting = await product.meeting(f"bad-{number}")
         product.provider.always(MEETING_REFUSED, meeting.sid)
         with pytest.raises(PoolEmpty):
-            await ladder.climb(meeting, names.name(meeting.sid, "ann"), payload("ann"))
+            await ladder.make_and_bind(meeting, names.name(meeting.sid, "ann"), payload("ann"))
     assert await workspace_block(product) is None
     good = await product.meeting("good")
     product.provider.always(WORKSPACE_REFUSED, "good")
     with pytest.raises(PoolEmpty):
-        await ladder.climb(good, names.name("good", "ann"), payload("ann"))
+        await ladder.make_and_bind(good, names.name("good", "ann"), payload("ann"))
     assert await workspace_block(product) is not None
 
 

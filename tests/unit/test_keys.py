@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from pool.access.api_keys import Caller, KeyRing, Scope, digest, make_key
 from pool.errors import Forbidden, LedgerUnavailable, Unauthorized
-from pool.keys import Caller, KeyRing, Scope, digest, make_key
 from pool.ledger.records import ApiKey
 
 ADMIN_KEY = "an admin key from the environment"

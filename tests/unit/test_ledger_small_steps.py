@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from pool.access.api_keys import Scope, digest, issue_key, revoke_key
 from pool.errors import UnknownKey
-from pool.keys import Scope, digest, issue_key, revoke_key
 from pool.ledger import Ledger
 from pool.ledger.records import RecordedClaim
-from pool.links import Link, State
-from pool.meetings import Meeting
+from pool.model.links import Link, State
+from pool.model.meetings import Meeting
 from tests.integration.ledger_samples import report
 
 NOW = datetime(2026, 11, 22, 6, 0, 0, 123_000, tzinfo=UTC)

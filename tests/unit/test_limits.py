@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-import pool.limits
-from pool.limits import MinuteLimit, network_of
+import pool.access.limits
+from pool.access.limits import MinuteLimit, network_of
 
 
 class Clock:
@@ -75,7 +75,7 @@ def test_callers_who_are_whole_again_are_let_go(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Memory is bounded by the callers of the last minute; those who are not whole are kept."""
-    monkeypatch.setattr(pool.limits, "_KEPT", 100)
+    monkeypatch.setattr(pool.access.limits, "_KEPT", 100)
     limit = MinuteLimit(1, clock)
     for number in range(90):
         limit.count(number)

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from pool.config.settings import Workspace
 from pool.errors import BadAnswer
-from pool.link_bases import LinkBases
 from pool.providers.answers import new_link
-from pool.settings import Workspace
+from pool.supply.link_bases import LinkBases
 from tests.in_process import InProcess, in_process
 
 OWN = "https://meet.example.com"
@@ -70,7 +70,7 @@ def test_what_is_set_wins() -> None:
 @pytest.fixture
 def own_domain(product: InProcess, monkeypatch: pytest.MonkeyPatch) -> InProcess:
     """The workspace's links begin otherwise than its API's address."""
-    monkeypatch.setattr("pool.link_bases.PUBLISHED_SECONDS", 0.0)
+    monkeypatch.setattr("pool.supply.link_bases.PUBLISHED_SECONDS", 0.0)
     product.provider.link_url = OWN
     return product
 
@@ -112,7 +112,7 @@ async def test_a_change_later_is_an_alarm(own_domain: InProcess) -> None:
     await own_domain.meeting("intro", min_fresh=2)
     await own_domain.top_up()
     own_domain.provider.link_url = "https://evil.example.com"
-    await own_domain.store.take_out("intro", up_to_ms=None)
+    await own_domain.store.stock.take_out("intro", up_to_ms=None)
     await own_domain.top_up()
     assert await own_domain.pooled("intro") == []
     level = await own_domain.level("intro")

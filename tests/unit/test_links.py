@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pool.errors import InvalidCustomerId
-from pool.links import State, check_customer_id, is_sid, is_slug, may_move, states_before
+from pool.model.links import State, check_customer_id, is_sid, is_slug, may_move, states_before
 
 FRESH, RETIRED, QUARANTINED, CLAIMED, LAPSED, CONSUMED, CANCELLED = State
 

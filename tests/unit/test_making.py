@@ -14,8 +14,8 @@ from pool.errors import (
     Throttled,
     WorkspaceRefused,
 )
-from pool.making import LinkMaker
-from pool.troubles import FAILURES_TO_BLOCK
+from pool.supply.blame import FAILURES_TO_BLOCK
+from pool.supply.link_maker import LinkMaker
 from tests.in_process import UNPACED, InProcess
 from tests.scripted_provider import (
     FAILED,

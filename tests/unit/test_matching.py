@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from pool.bookings import Bookings
+from pool.bookings.bookings import Bookings
+from pool.bookings.matcher import Match, Mismatch
+from pool.bookings.meeting_ids import MeetingIds
 from pool.ledger import Ledger
 from pool.ledger.records import RecordedClaim
-from pool.links import State
-from pool.matching import Match, Mismatch
-from pool.meeting_ids import MeetingIds
+from pool.model.links import State
 from pool.providers import BookingEvent, ProviderMeeting
 from tests.in_process import InProcess
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pool.meetings import LEAD_SECONDS, Meeting, runway_seconds
+from pool.model.meetings import LEAD_SECONDS, Meeting, runway_seconds
 
 
 def test_the_target_covers_demand_until_links_arrive() -> None:

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from pool.config.settings import Workspace
 from pool.errors import (
     BadAnswer,
     BadSignature,
@@ -28,7 +29,6 @@ from pool.errors import (
 from pool.providers import NewLink, ProviderMeeting, open_provider
 from pool.providers.base import Provider
 from pool.providers.refusals import retry_after_seconds
-from pool.settings import Workspace
 
 KEY = "key-of-the-workspace-1234567890"
 SECRET = "secret-of-the-webhook"

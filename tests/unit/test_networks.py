@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pool.networks import TrustedProxies, holds, networks_of
+from pool.config.networks import TrustedProxies, holds, networks_of
 
 LOOPBACK = "127.0.0.1,::1"
 

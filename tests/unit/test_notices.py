@@ -15,12 +15,12 @@ import pytest
 from msgspec.structs import replace
 from pydantic import SecretStr
 
-from pool import alerts
+from pool.alerting import rules
+from pool.alerting.webhook import ATTEMPTS, Notifier
 from pool.errors import NotifyFailed
-from pool.meetings import Meeting
-from pool.notices import HOLDS_SECONDS, Kind, Notice, Reading, Sign, Standing, step
-from pool.notifier import ATTEMPTS, Notifier
-from pool.store import keys
+from pool.model.meetings import Meeting
+from pool.model.troubles import HOLDS_SECONDS, Kind, Notice, Reading, Sign, Standing, step
+from pool.store import key_names
 from pool.store.alerts import NOTICES_LIMIT
 from pool.store.records import Block, Level, Totals
 from tests.any_redis import AnyRedis
@@ -89,7 +89,7 @@ LEVEL = Level("demo", 50, "stands", "", 0, 0.0, None, None, "", 50, 0, Totals())
 def signs(level: Level, meeting: Meeting = MEETING) -> dict[Kind, Sign]:
     """What is read off one pool, whose troubles all stood until now."""
     standing = [f"{kind}:demo" for kind in Kind]
-    found = alerts.pool_readings({"demo": meeting}, [level], {"demo": 50}, standing)
+    found = rules.pool_readings({"demo": meeting}, [level], {"demo": 50}, standing)
     return {each.kind: each.sign for each in found}
 
 
@@ -114,21 +114,21 @@ def test_a_low_runway_is_there_until_it_is_long_again() -> None:
 
 def test_of_pools_that_are_well_nothing_is_read() -> None:
     """Ten thousand of them cost no message and no memory."""
-    assert list(alerts.pool_readings({"demo": MEETING}, [LEVEL], {"demo": 50}, [])) == []
+    assert list(rules.pool_readings({"demo": MEETING}, [LEVEL], {"demo": 50}, [])) == []
 
 
 def test_blocks_lag_unmatched_bookings_fences_and_workers_are_read() -> None:
     """Each with a level that raises it and one that ends it."""
     block = Block("401: the API key is not accepted", 0, 0)
     assert signs(replace(LEVEL, block=block))[Kind.BLOCKED] == "there"
-    assert "API key" in alerts.blocked("w", "workspace w", block).text
-    assert alerts.blocked("w", "workspace w", None).sign == "over"
-    lags: list[Sign] = [alerts.lag(claims).sign for claims in (1_000, 999, 101, 100, 0)]
+    assert "API key" in rules.blocked("w", "workspace w", block).text
+    assert rules.blocked("w", "workspace w", None).sign == "over"
+    lags: list[Sign] = [rules.lag(claims).sign for claims in (1_000, 999, 101, 100, 0)]
     assert lags == ["there", "between", "between", "over", "over"]
-    assert [alerts.unmatched(events).sign for events in (1, 0)] == ["there", "over"]
-    silent = [alerts.worker(seconds, 5.0).sign for seconds in (31, 30, 10, 9)]
+    assert [rules.unmatched(events).sign for events in (1, 0)] == ["there", "over"]
+    silent = [rules.worker(seconds, 5.0).sign for seconds in (31, 30, 10, 9)]
     assert silent == ["there", "between", "between", "over"]
-    assert alerts.worker(100, 60).sign == "over", "whoever sweeps seldom is not stuck"
+    assert rules.worker(100, 60).sign == "over", "whoever sweeps seldom is not stuck"
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_a_fence_that_fell_is_told_from_pools_being_opened(
     epoch: str, fence: Literal["stands", "fallen"], lately: bool, sign: Sign
 ) -> None:
     """`lately`: a recovery cost fresh links."""
-    assert alerts.fence([replace(LEVEL, epoch=epoch, fence=fence)], lately).sign == sign
+    assert rules.fence([replace(LEVEL, epoch=epoch, fence=fence)], lately).sign == sign
 
 
 # -- telling it once -------------------------------------------------------------------
@@ -160,7 +160,7 @@ async def observe(redis: AnyRedis, sign: Sign, now_ms: int, kind: Kind = Kind.BL
 
 async def waiting(redis: AnyRedis) -> list[bool]:
     """Of the notices that wait, whether each is of a start."""
-    texts = await redis.bare.lrange(keys.NOTICES, 0, -1)
+    texts = await redis.bare.lrange(key_names.NOTICES, 0, -1)
     return [json.loads(text)["started"] for text in texts]
 
 
@@ -192,7 +192,7 @@ async def test_notices_are_bounded(fake_redis: AnyRedis) -> None:
         outbox = await store.alerts.look(number)
         one = Reading(Kind.BLOCKED, f"m{number}", "there", "x")
         await store.alerts.observe(outbox, [one], number)
-    texts = await fake_redis.bare.lrange(keys.NOTICES, 0, -1)
+    texts = await fake_redis.bare.lrange(key_names.NOTICES, 0, -1)
     assert len(texts) == NOTICES_LIMIT
     assert json.loads(texts[-1])["about"] == f"m{NOTICES_LIMIT + 4}"
 
@@ -231,7 +231,7 @@ def fails(status: int) -> Callable[[], httpx.Response]:
 
 async def put_off(redis: AnyRedis) -> None:
     """The time of the next attempt has come."""
-    await redis.bare.hset(keys.NOTICES_RETRY, "not_before", 0)
+    await redis.bare.hset(key_names.NOTICES_RETRY, "not_before", 0)
 
 
 def test_a_notice_is_as_slack_takes_it() -> None:
@@ -263,7 +263,7 @@ def test_a_notice_is_as_slack_takes_it() -> None:
 )
 def test_the_providers_words_ping_nobody_and_link_nowhere(words: str) -> None:
     """Whoever writes the provider's error texts cannot speak to a whole channel through us."""
-    reading = alerts.blocked("demo", "meeting demo", Block(words, 0, 0))
+    reading = rules.blocked("demo", "meeting demo", Block(words, 0, 0))
     notice = Notice(reading.kind, words, True, reading.text, 1)
     text = json.dumps(notice.body(), ensure_ascii=False)
     assert "<" not in text
@@ -320,7 +320,7 @@ async def test_a_receiver_that_comes_back_gets_what_waited(fake_redis: AnyRedis)
     assert await sender.deliver() == 2
     titles = [body["attachments"][0]["fields"][0]["value"] for body in receiver.got]  # type: ignore[index]
     assert titles == ["blocked provider", "stuck worker"]
-    assert await fake_redis.bare.exists(keys.NOTICES_RETRY) == 0
+    assert await fake_redis.bare.exists(key_names.NOTICES_RETRY) == 0
     await sender.close()
 
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from pool.api.ops.selection import PAGE_ROWS, Selection, select
-from pool.api.ops.snapshot import LedgerHealth, Snapshot, WorkspaceHealth
-from pool.api.ops.summary import lead, tiles
-from pool.forecast import Forecast
-from pool.meetings import Meeting
-from pool.status import MeetingStatus, urgency
+from pool.model.forecast import Forecast
+from pool.model.meetings import Meeting
+from pool.operations.selection import PAGE_ROWS, Selection, select
+from pool.operations.snapshot import LedgerHealth, Snapshot, WorkspaceHealth
+from pool.operations.status import MeetingStatus, urgency
+from pool.operations.summary import lead, tiles
 from pool.store.records import Block
 
 NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)

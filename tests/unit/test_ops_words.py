@@ -8,7 +8,7 @@ import pytest
 
 from pool.api.ops.figures import bar, sparkline
 from pool.api.ops.rendering import ticked
-from pool.api.ops.words import ago_words, count_words, range_words, rate_words, runway_words
+from pool.operations.words import ago_words, count_words, range_words, rate_words, runway_words
 
 
 @pytest.mark.parametrize(

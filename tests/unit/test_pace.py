@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-import pool.api.pace
-from pool.api.pace import AT_ONCE, LONGEST_SECONDS, PER_SECOND, Pace
+import pool.access.pace
+from pool.access.pace import AT_ONCE, LONGEST_SECONDS, PER_SECOND, Pace
 
 
 class Clock:
@@ -54,7 +54,7 @@ def test_turns_that_are_given_back_cost_nothing() -> None:
 
 def test_callers_who_have_not_asked_lately_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     """An attacker with many addresses fills no memory."""
-    monkeypatch.setattr(pool.api.pace, "_KEPT", 100)
+    monkeypatch.setattr(pool.access.pace, "_KEPT", 100)
     clock = Clock()
     pace = Pace(clock)
     pace._tidy_at = 100

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worker.planning import FAIR_EVERY, PROBE_EVERY, Need, Plan, plan
+from pool.supply.planning import FAIR_EVERY, PROBE_EVERY, Need, Plan, plan
 
 
 def test_a_pool_nobody_claims_from_gets_its_first_links_beside_a_busy_one() -> None:

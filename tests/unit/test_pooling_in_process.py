@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from pool.errors import Fenced, LedgerUnavailable, StoreUnavailable
-from pool.forecast import HOUR_SECONDS, Outlook, Usual
-from pool.links import Link, State
-from pool.pooling import Pooling, make_and_pool
+from pool.model.forecast import HOUR_SECONDS, Outlook, Usual
+from pool.model.links import Link, State
 from pool.providers import NewLink
-from pool.targets import targets
+from pool.supply.pool_writer import PoolWriter, make_and_pool
+from pool.supply.targets import targets
 from tests.in_process import InProcess
 
 
@@ -20,8 +20,8 @@ def new(slug: str) -> NewLink:
     return NewLink(slug, f"https://acme.neetocal.com/{slug}")
 
 
-def pooling(product: InProcess) -> Pooling:
-    return Pooling(product.store, product.ledger)
+def pooling(product: InProcess) -> PoolWriter:
+    return PoolWriter(product.store, product.ledger)
 
 
 async def epoch(product: InProcess, sid: str) -> str:
@@ -75,7 +75,7 @@ async def test_more_links_than_a_batch_all_enter(
     product: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each is told its own outcome."""
-    monkeypatch.setattr("pool.pooling.BATCH", 3)
+    monkeypatch.setattr("pool.supply.pool_writer.LINKS_PER_CALL", 3)
     await product.meeting("intro")
     put, at = pooling(product).put, await epoch(product, "intro")
     slugs = [f"a-{number}" for number in range(10)]
@@ -135,7 +135,7 @@ async def test_links_whose_entry_is_in_doubt_are_set_aside_and_taken_out(
     at = await epoch(product, "intro")
     assert await pooling(product).put("intro", at, new("a-1")) == "quarantined"
     assert await product.pooled("intro") == []
-    monkeypatch.setattr(product.store, "withdraw", gone)
+    monkeypatch.setattr(product.store.stock, "withdraw", gone)
     assert await pooling(product).put("intro", at, new("a-2")) == "quarantined"
     assert await product.states("intro") == {State.QUARANTINED: 2}
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from pool import reconcile
+from pool.bookings import reconcile
+from pool.bookings.reconcile import Reconciler
 from pool.errors import ProviderFailed
 from pool.ledger import EventState
-from pool.links import State
-from pool.reconcile import Reconciler
-from pool.store import keys
+from pool.model.links import State
+from pool.store import key_names
 from tests.in_process import InProcess
 from tests.lost_webhooks import catch_up
 from worker.reconcile import reconcile as task
@@ -118,7 +118,7 @@ async def stage(product: InProcess, monkeypatch: pytest.MonkeyPatch) -> Stage:
     async def sleep(seconds: float) -> None:
         made.seconds += seconds
 
-    monkeypatch.setattr("pool.reconcile.asyncio.sleep", sleep)
+    monkeypatch.setattr("pool.bookings.reconcile.asyncio.sleep", sleep)
     await product.meeting(SID)
     return made
 
@@ -274,7 +274,7 @@ async def test_it_leaves_four_fifths_of_the_budget_to_others(stage: Stage) -> No
     await stage.claims(*slugs)
     for number, slug in enumerate(slugs):
         stage.booking(slug, number * MINUTE)
-    await stage.product.redis.bare.hset(keys.budget("default"), "rate", "10")
+    await stage.product.redis.bare.hset(key_names.budget("default"), "rate", "10")
     await stage.run()
     calls = len(stage.asked())
     assert calls >= 10
@@ -344,7 +344,7 @@ async def test_every_webhook_is_lost_and_every_link_is_right(
     async def sleep(_seconds: float) -> None:
         return None
 
-    monkeypatch.setattr("pool.reconcile.asyncio.sleep", sleep)
+    monkeypatch.setattr("pool.bookings.reconcile.asyncio.sleep", sleep)
     found, ended = await catch_up(product, 240, 20.0)
     assert (found.wrong, ended.wrong) == (0, 0)
     # Three pages of all and one of the cancelled for a round; the later news end on their first.

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from pool.config.settings import load
+from pool.durability.recorder import Recorder
 from pool.errors import LedgerUnavailable
 from pool.ledger.records import Recorded, RecordedClaim
-from pool.recorder import Recorder
-from pool.settings import load
 from pool.store.records import StreamedClaim
 
 SID = "intro"
@@ -23,6 +23,7 @@ class Stream:
     def __init__(self, claims: list[StreamedClaim]) -> None:
         self.claims = claims
         self.trimmed: list[str] = []
+        self.stream = self
 
     async def unrecorded(self, _sid: str, _limit: int, **_: object) -> list[StreamedClaim]:
         return list(self.claims)

@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from pool.durability.recorder import booked_claim, booked_of
 from pool.ledger.records import RecordedClaim
-from pool.links import Booked, Link, State
-from pool.recorder import booked_claim, booked_of, from_ms, to_ms
+from pool.model.links import Booked, Link, State
+from pool.model.times import from_ms, to_ms
 from tests.in_process import InProcess
 from tests.integration.ledger_samples import report
 

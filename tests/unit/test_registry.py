@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from pool.claims.known_meetings import KnownMeetings
 from pool.errors import LedgerUnavailable, StoreUnavailable, UnknownMeeting
-from pool.meetings import Meeting
-from pool.registry import Registry
+from pool.model.meetings import Meeting
 
 
 class Clock:
@@ -68,7 +68,7 @@ class Stage:
         self.published, self.ledger, self.clock = FakePublished(), FakeMeetings(), Clock()
         store: Any = type("Store", (), {"published": self.published})
         ledger: Any = type("Ledger", (), {"meetings": self.ledger})
-        self.registry = Registry(store, ledger, self.clock)
+        self.registry = KnownMeetings(store, ledger, self.clock)
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ async def test_names_of_unknown_meetings_do_not_fill_the_memory(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many are tried."""
-    monkeypatch.setattr("pool.registry._UNKNOWN_KEPT", 10)
+    monkeypatch.setattr("pool.claims.known_meetings._UNKNOWN_KEPT", 10)
     for number in range(100):
         with pytest.raises(UnknownMeeting):
             await stage.registry.find(f"m{number}")

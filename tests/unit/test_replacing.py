@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pool.booking import Booking
+from pool.claims.replacing import Replacement, Replacer
 from pool.errors import (
     Fenced,
     LedgerUnavailable,
@@ -18,11 +18,11 @@ from pool.errors import (
     UnknownClaim,
 )
 from pool.ledger.records import AuditEntry
-from pool.links import Claim, State
-from pool.replacing import Replacement, Replacer
-from pool.store import keys
+from pool.model.bookings import Booking
+from pool.model.links import Claim, State
+from pool.operations.timelines import timelines
+from pool.store import key_names
 from pool.store.records import payload
-from pool.timelines import timelines
 from tests.in_process import InProcess
 from tests.scripted_provider import MEETING_REFUSED
 
@@ -51,7 +51,7 @@ async def recovered(product: InProcess) -> None:
     """Redis lost all it had, and recovery loaded what the ledger knows."""
     await product.redis.bare.flushall()
     await product.redis.restart()
-    await product.parts.fence.recover("intro", grace_seconds=0.0)
+    await product.parts.recovery.recover("intro", grace_seconds=0.0)
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ async def test_an_entry_that_is_recorded_late_ends_the_old_link(
     await claimed.store.replace("intro", name, "burnt-1", payload("ann"), WHY)
     assert await claimed.state("burnt-1") is State.CLAIMED
     await claimed.redis.restart()
-    await claimed.parts.fence.recover("intro", grace_seconds=0.0)
+    await claimed.parts.recovery.recover("intro", grace_seconds=0.0)
     assert await held(claimed) == "fresh-1"
     assert await claimed.state("burnt-1") is State.RETIRED
 
@@ -152,9 +152,9 @@ async def test_the_old_claim_is_not_brought_back_by_who_asserts_it_again(
     await asyncio.sleep(0.002)  # the new one is claimed later, by Redis's clock
     await replace(claimed)
     await recovered(claimed)
-    from pool.store.records import Redo
+    from pool.store.records import AnsweredClaim
 
-    await claimed.store.redo("intro", [Redo("ann", old, 60_000, payload("ann"))])
+    await claimed.store.assert_again("intro", [AnsweredClaim("ann", old, 60_000, payload("ann"))])
     await claimed.parts.recorder.record("intro")
     assert await held(claimed) == "fresh-1"
     assert await claimed.state("burnt-1") is State.RETIRED
@@ -236,7 +236,7 @@ async def test_without_the_ledger_nothing_is_replaced(
 
 async def empty_pool(product: InProcess) -> None:
     await product.parts.recorder.record("intro")
-    await product.store.take_out("intro", up_to_ms=None)
+    await product.store.stock.take_out("intro", up_to_ms=None)
 
 
 async def test_an_empty_pool_has_one_made_on_the_spot(claimed: InProcess) -> None:
@@ -307,6 +307,6 @@ async def test_the_entry_names_the_old_link(claimed: InProcess) -> None:
     await claimed.parts.recorder.record("intro")
     name = claimed.store.names.name("intro", "ann")
     await claimed.store.replace("intro", name, "burnt-1", payload("ann"), WHY)
-    [claim] = await claimed.store.unrecorded("intro", 10)
+    [claim] = await claimed.store.stream.unrecorded("intro", 10)
     assert (claim.slug, claim.replaces, claim.reason) == ("fresh-1", "burnt-1", WHY)
-    assert await claimed.redis.bare.xlen(keys.claims("intro")) == 1
+    assert await claimed.redis.bare.xlen(key_names.claims("intro")) == 1

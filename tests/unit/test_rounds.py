@@ -10,9 +10,9 @@ import pytest
 
 from pool.errors import LedgerUnavailable
 from pool.ledger.records import NewEvent
-from pool.links import State
+from pool.model.links import State
 from pool.nudges import RECORD, RECOVER, SETTLE, TOP_UP
-from pool.store import keys
+from pool.store import key_names
 from pool.store.records import Span, payload
 from tests.in_process import InProcess, in_process
 from worker.expire import expire
@@ -45,7 +45,7 @@ async def test_every_claim_is_recorded_however_many_there_are(product: InProcess
     assert await record(product.parts, "intro") == 4_150
     assert await product.states("intro") == {State.CLAIMED: 4_150}
     assert (await product.level("intro")).backlog == 0
-    assert await product.redis.bare.xlen(keys.claims("intro")) == 0
+    assert await product.redis.bare.xlen(key_names.claims("intro")) == 0
     last = await product.ledger.links.claim_of("intro", "c4149")
     assert last is not None
     assert await record(product.parts, "intro") == 0
@@ -55,7 +55,7 @@ async def test_a_batch_that_is_written_leaves_the_stream_though_the_next_one_fai
     product: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And nothing more than that: what was not written is written by the next run."""
-    monkeypatch.setattr("pool.recorder.BATCH", 100)
+    monkeypatch.setattr("pool.durability.recorder.CLAIMS_PER_WRITE", 100)
     await product.meeting("intro")
     await claims(product, "intro", 250)
     write, batches = product.ledger.links.record, []
@@ -108,9 +108,9 @@ async def test_one_worker_records_all_at_a_time(product: InProcess) -> None:
     """Another still records a meeting that it is asked for, unless that is being recorded."""
     await product.meeting("intro")
     await claims(product, "intro", 2)
-    async with product.store.locks.held(keys.task_lock("record-all")):
+    async with product.store.locks.held(key_names.task_lock("record-all")):
         assert await record(product.parts, None) == 0
-        async with product.store.locks.held(keys.task_lock("record:intro")):
+        async with product.store.locks.held(key_names.task_lock("record:intro")):
             assert await record(product.parts, "intro") == 0
         assert await record(product.parts, "intro") == 2
 
@@ -144,7 +144,7 @@ async def test_one_recovery_at_a_time(product: InProcess, monkeypatch: pytest.Mo
     """The second leaves the pools to the first."""
     monkeypatch.setattr(NO_GRACE, 0.0)
     await product.meeting("intro", is_open=False)
-    async with product.store.locks.held(keys.task_lock("recover")):
+    async with product.store.locks.held(key_names.task_lock("recover")):
         assert await recover(product.parts) == set()
         assert (await product.level("intro")).fence == "fallen"
     assert await recover(product.parts) == {"default"}
@@ -249,7 +249,7 @@ async def test_more_old_links_than_a_batch_are_all_retired(
     product: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In one run."""
-    monkeypatch.setattr("worker.expire._BATCH", 2)
+    monkeypatch.setattr("worker.expire._LINKS_PER_STEP", 2)
     await product.meeting("intro", max_fresh_age_seconds=HOUR)
     slugs = [f"old-{number}" for number in range(5)]
     await product.stock("intro", *slugs, made_at_ms=await ago_ms(product, 2 * HOUR))
@@ -260,7 +260,7 @@ async def test_more_old_links_than_a_batch_are_all_retired(
 async def astray(product: InProcess, *slugs: str, seconds: int) -> None:
     """Links that are fresh in the ledger, and nowhere."""
     await product.stock("intro", *slugs, made_at_ms=await ago_ms(product, seconds))
-    await product.store.withdraw("intro", slugs)
+    await product.store.stock.withdraw("intro", slugs)
 
 
 async def test_links_that_went_astray_are_set_aside(product: InProcess) -> None:
@@ -281,7 +281,7 @@ async def test_more_astray_links_than_a_batch_are_all_found(
     product: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those in the pool among them are told apart."""
-    monkeypatch.setattr("worker.expire._BATCH", 2)
+    monkeypatch.setattr("worker.expire._LINKS_PER_STEP", 2)
     await product.meeting("intro")
     await product.stock("intro", "p-1", "p-2", "p-3", made_at_ms=await ago_ms(product, 200))
     await astray(product, *(f"lost-{number}" for number in range(5)), seconds=100)
@@ -295,14 +295,14 @@ async def test_a_link_claimed_between_two_looks_did_not_go_astray(
     """It is out of the pool by then, and in nobody's stead set aside."""
     await product.meeting("intro")
     await product.stock("intro", "a-1", "a-2", made_at_ms=await ago_ms(product, 300))
-    await product.store.withdraw("intro", ["a-1"])
-    pooled = product.store.pooled
+    await product.store.stock.withdraw("intro", ["a-1"])
+    pooled = product.store.stock.pooled
 
     async def claimed_first(sid: str, slugs: Any) -> list[bool]:
         await product.claim("intro", "ann")
         return await pooled(sid, slugs)
 
-    monkeypatch.setattr(product.store, "pooled", claimed_first)
+    monkeypatch.setattr(product.store.stock, "pooled", claimed_first)
     await expire(product.parts)
     assert await product.state("a-1") is State.QUARANTINED
     assert await product.state("a-2") is State.CLAIMED
@@ -394,7 +394,7 @@ async def test_claims_in_a_stream_are_to_be_recorded(product: InProcess) -> None
 async def test_what_redis_forgot_of_the_meetings_is_told_again(product: InProcess) -> None:
     """Also what was changed in the ledger alone."""
     meeting = await product.meeting("intro", min_fresh=3)
-    await product.redis.bare.delete(keys.meeting("intro"), keys.MEETINGS)
+    await product.redis.bare.delete(key_names.meeting("intro"), key_names.MEETINGS)
     await sweep(product.parts)
     assert await product.store.published.all() == [meeting]
     changed = await product.ledger.meetings.get("intro")

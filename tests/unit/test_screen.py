@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from rich.console import Console
 
-from pool.api.ops.snapshot import LedgerHealth, Snapshot, WorkspaceHealth
 from pool.cli.screen import View, bar, screen, sparkline
-from pool.forecast import Forecast
-from pool.meetings import Meeting
-from pool.status import MeetingStatus, PoolState
+from pool.model.forecast import Forecast
+from pool.model.meetings import Meeting
+from pool.operations.snapshot import LedgerHealth, Snapshot, WorkspaceHealth
+from pool.operations.status import MeetingStatus, PoolState
 from pool.store.records import Block, Spark
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from pool.addresses import broker_url
+from pool.config.addresses import broker_url
+from pool.config.sentinel import SentinelAddress, is_sentinel, parse_sentinel
+from pool.config.settings import load
 from pool.errors import SettingsError
 from pool.nudges import TRANSPORT_OPTIONS, broker
-from pool.sentinel import SentinelAddress, is_sentinel, parse_sentinel
-from pool.settings import load
 from pool.store.connect import open_redis
 
 FULL = "redis+sentinel://:p%40ss@one:26380,two,[::1]:26381/main/3?sentinel_password=s"

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from fastapi import Request, Response
 
+from pool.access.api_keys import KeyRing, make_key
 from pool.api.ops.endings import Endings
 from pool.api.ops.sessions import COOKIE, Sessions, check_same_site, drop_cookie, keep_cookie
 from pool.errors import Forbidden, LedgerUnavailable, Unauthorized
-from pool.keys import KeyRing, make_key
 from pool.ledger.records import ApiKey
 
 ADMIN_KEY = "an admin key from the environment"

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from pool.config.settings import SECRETS, Settings, load
 from pool.errors import SettingsError
-from pool.settings import SECRETS, Settings, load
 
 ADMIN, SECRET = "adm1n-Vq8Zk2Lw0sXy7Rt4Gh9Jd3Fb6Nm1", "s3cret-Wy5Tg8Hk1Lp4Zx7Cv0Bn3Mq6Rd9"
 WORKSPACE = {"LINKPOOL_NEETOCAL_SUBDOMAIN": "acme", "LINKPOOL_NEETOCAL_API_KEY": "key"}

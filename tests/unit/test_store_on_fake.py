@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from pool.errors import StoreUnavailable
-from pool.store import keys
+from pool.store import key_names
 from pool.store.bindings import CustomerNames
 from pool.store.budget import Budget
 from pool.store.records import Block
@@ -137,25 +137,25 @@ async def test_an_unreachable_server_is_a_broken_connection(
 def test_the_keys_of_a_meeting_or_workspace_share_a_slot() -> None:
     """On a Redis Cluster one script may touch them all."""
     of_meeting = (
-        keys.epoch,
-        keys.fresh,
-        keys.claims,
-        keys.meeting,
-        keys.demand,
-        keys.nudged,
-        keys.block,
-        keys.recovery_lock,
-        lambda sid: keys.history(sid, 10, 1),
+        key_names.epoch,
+        key_names.fresh,
+        key_names.claims,
+        key_names.meeting,
+        key_names.demand,
+        key_names.nudged,
+        key_names.block,
+        key_names.recovery_lock,
+        lambda sid: key_names.history(sid, 10, 1),
     )
-    of_workspace = (keys.budget, keys.workspace_block, keys.top_up_lock)
+    of_workspace = (key_names.budget, key_names.workspace_block, key_names.top_up_lock)
     for kind in of_meeting:
         assert re.findall(r"\{(.*?)\}", kind("s1")) == ["s1"]
-    assert re.findall(r"\{(.*?)\}", keys.binding("s1", "name")) == ["s1"]
+    assert re.findall(r"\{(.*?)\}", key_names.binding("s1", "name")) == ["s1"]
     for kind in of_workspace:
         assert re.findall(r"\{(.*?)\}", kind("s1")) == ["w:s1"], "no meeting's tag"
-    of_all = {keys.task_lock, keys.history_taken}
-    named = {*of_meeting[:-1], *of_workspace, keys.binding, keys.history, *of_all}
-    assert {kind for _, kind in inspect.getmembers(keys, inspect.isfunction)} == named
+    of_all = {key_names.task_lock, key_names.history_taken}
+    named = {*of_meeting[:-1], *of_workspace, key_names.binding, key_names.history, *of_all}
+    assert {kind for _, kind in inspect.getmembers(key_names, inspect.isfunction)} == named
 
 
 def test_customers_have_names_that_only_the_key_tells() -> None:

@@ -7,9 +7,9 @@ import uuid
 
 import pytest
 
+from pool.config.secret_strength import weakness
+from pool.config.settings import load
 from pool.errors import SettingsError
-from pool.settings import load
-from pool.strength import weakness
 
 WEAK = {
     "short": "Vq8Zk2Lw0sXy7Rt4Gh9Jd3Fb6Nm1pQe"[:31],

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from pool.links import State
+from pool.model.links import State
+from pool.operations.status import statuses
 from pool.providers import ProviderMeeting
-from pool.status import statuses
 from pool.store.records import Block, Outcome, payload
 from tests.in_process import InProcess, in_process
 from worker.survey import survey
@@ -63,7 +63,7 @@ async def test_no_links_are_made_for_a_closed_meeting(stocked: InProcess) -> Non
     """However low its pool is."""
     listed(stocked, "intro", "demo", disabled="intro")
     await survey(stocked.parts)
-    await stocked.store.take_out("intro", up_to_ms=None)
+    await stocked.store.stock.take_out("intro", up_to_ms=None)
     await stocked.top_up()
     assert stocked.provider.requests()["intro"] == 0
 

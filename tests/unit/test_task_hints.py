@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from pool.forecast import HOUR_SECONDS
+from pool.model.forecast import HOUR_SECONDS
 from pool.nudges import QUEUE, RECORD, RECOVER, SETTLE, TOP_UP
-from pool.store import keys
+from pool.store import key_names
 from tests.in_process import InProcess
-from worker import foresee, tasks
-from worker.foresee import hours_of
+from worker import forecast, tasks
+from worker.forecast import hours_of
 
 
 class AnsweringLoop:
@@ -106,34 +106,34 @@ async def test_an_outlook_is_renewed_once_an_hour(product: InProcess) -> None:
     """For every meeting that is published; one of this hour is left as it is."""
     for sid in ("one", "two"):
         await product.meeting(sid)
-    assert await foresee.foresee(product.parts) == 2
+    assert await forecast.foresee(product.parts) == 2
     hour = int(datetime.now(UTC).timestamp()) // HOUR_SECONDS
     known = await product.store.outlooks.get(["one", "two", "none"])
     assert {sid: each.first_hour for sid, each in known.items()} in (
         {"one": hour, "two": hour}, {"one": hour - 1, "two": hour - 1},
     )  # fmt: skip
-    assert await foresee.foresee(product.parts) in (0, 2)
+    assert await forecast.foresee(product.parts) in (0, 2)
     await product.meeting("three")
-    assert await foresee.foresee(product.parts) in (1, 3)
+    assert await forecast.foresee(product.parts) in (1, 3)
 
 
 async def test_those_that_waited_longest_come_first(
     product: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Some at a time, so that all have their turn."""
-    monkeypatch.setattr(foresee, "AT_ONCE", 1)
+    monkeypatch.setattr(forecast, "AT_ONCE", 1)
     for sid in ("a", "b"):
         await product.meeting(sid)
     for _ in range(2):
-        assert await foresee.foresee(product.parts) == 1
+        assert await forecast.foresee(product.parts) == 1
     assert set(await product.store.outlooks.get(["a", "b"])) == {"a", "b"}
 
 
 async def test_one_process_foresees_at_a_time(product: InProcess) -> None:
     """The second leaves it to the first."""
     await product.meeting("a")
-    async with product.store.locks.held(keys.task_lock("foresee")):
-        assert await foresee.foresee(product.parts) == 0
+    async with product.store.locks.held(key_names.task_lock("foresee")):
+        assert await forecast.foresee(product.parts) == 0
     assert await product.store.outlooks.get(["a"]) == {}
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from pool.errors import LedgerUnavailable, StoreUnavailable
-from pool.links import Link, State
-from pool.store import keys
+from pool.model.links import Link, State
+from pool.store import key_names
 from pool.store.records import Block
 from tests.in_process import InProcess, in_process, until
 from tests.scripted_provider import (
@@ -96,7 +96,7 @@ async def test_a_workspace_that_is_not_configured_has_nothing_more_to_do(
 async def test_one_top_up_of_a_workspace_at_a_time(product: InProcess) -> None:
     """The second leaves the work to the first."""
     await product.meeting("intro", min_fresh=3)
-    async with product.store.locks.held(keys.top_up_lock("default")) as lock:
+    async with product.store.locks.held(key_names.top_up_lock("default")) as lock:
         assert lock is not None
         assert await product.top_up() is False
     assert product.provider.asked == []
@@ -168,7 +168,7 @@ async def test_a_top_up_whose_lock_is_lost_ends(
     await product.meeting("intro", min_fresh=500)
 
     async def steal() -> None:
-        await product.redis.bare.set(keys.top_up_lock("default"), "somebody else")
+        await product.redis.bare.set(key_names.top_up_lock("default"), "somebody else")
 
     product.provider.will("intro", None, steal)
     assert await product.top_up() is False

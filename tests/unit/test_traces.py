@@ -12,22 +12,24 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from pool import tracing
-from pool.api.doors import Doors
-from pool.api.tally import Tally
-from pool.api.traced import TracedLane
-from pool.desk import Desk, Receipt
+from pool.access.api_keys import KeyRing
+from pool.access.doors import Doors
+from pool.api.claim_path.tally import Tally
+from pool.api.claim_path.traced import TracedLane
+from pool.claims.desk import Desk, Receipt
+from pool.claims.known_meetings import KnownMeetings
+from pool.claims.traced import TracedOnDemandLinks
+from pool.config.networks import TrustedProxies
+from pool.config.settings import load
+from pool.durability.recent_claims import RecentClaims
 from pool.errors import LedgerUnavailable, MalformedJson, PoolEmpty, ProviderFailed
-from pool.keys import KeyRing
-from pool.meetings import Meeting
-from pool.metrics import Metrics
-from pool.networks import TrustedProxies
-from pool.redo import RedoBuffer
-from pool.registry import Registry
-from pool.settings import load
+from pool.model.meetings import Meeting
+from pool.providers.traced import TracedProvider
 from pool.store.bindings import CustomerNames
-from pool.traced import TracedLadder, TracedProvider, TracedStore
-from pool.tracing import Tracing, asked_for, open_tracing
+from pool.store.traced import TracedStore
+from pool.telemetry import tracing
+from pool.telemetry.metrics import Metrics
+from pool.telemetry.tracing import Tracing, asked_for, open_tracing
 from tests.any_redis import SECRET_KEY, AnyRedis
 from tests.fake_redis import FakeRedisServer
 from tests.unit.store_contract import SID, open_pool
@@ -67,9 +69,11 @@ class Stage:
         self.heard = Heard(store.tracing)
         self.exporter = exporter
         nobody: Any = NoLedger()
-        self.registry = Registry(store, nobody)
-        ladder = TracedLadder(store, nobody, {}, timeout_seconds=1).trace(store)
-        self.desk = Desk(store, self.registry, RedoBuffer(), ladder, self.heard, timeout_seconds=2)
+        self.registry = KnownMeetings(store, nobody)
+        ladder = TracedOnDemandLinks(store, nobody, {}, timeout_seconds=1).trace(store)
+        self.desk = Desk(
+            store, self.registry, RecentClaims(), ladder, self.heard, timeout_seconds=2
+        )
         self.lane = TracedLane(
             None, self.desk, self.registry, KeyRing(nobody, "admin"), SETTINGS, Tally(Metrics()),
             Doors(TrustedProxies(""), lambda _door: None), tracing=store.tracing, store=store,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pool.troubles import (
+from pool.supply.blame import (
     FAILURES_TO_BLOCK,
     OTHERS_LINKS,
     OTHERS_LINKS_UNTHROTTLED,

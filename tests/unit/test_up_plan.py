@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pool.settings import load
+from pool.config.settings import load
 from pool.up.data_dir import DataDirectory
 from pool.up.parts import Commands, Plan, make_plan
 

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pool.errors import BadSignature, MalformedJson, RateLimited
-from pool.links import is_slug
+from pool.model.links import is_slug
 from pool.providers import Verifier, webhooks
 from pool.providers.base import BookingEvent
 from pool.providers.verifying import AT_ONCE_BYTES, WAITING

@@ -22,7 +22,7 @@ How a view is added
    Its form is made by the macro `action_form`, which carries the token; actions are shown
    only where `session.may_act`.
 5. Errors are raised: `routing.PageRoute` turns every LinkpoolError into a page in the frame
-   with the status of the one table in `pool.api.problems`.
+   with the status of the one table in `pool.api.http.problems`.
 6. Live parts: the script updates `<time data-at>` by itself; see `static/ops.js`.
 """
 

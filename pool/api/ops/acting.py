@@ -6,7 +6,7 @@ from collections.abc import Awaitable
 
 from fastapi import Request, Response
 
-from pool.api.ops.notices import done, failed
+from pool.api.ops.flash import done, failed
 from pool.errors import Forbidden, InvalidRequest, LinkpoolError, UnknownMeeting
 
 

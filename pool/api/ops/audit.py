@@ -7,10 +7,10 @@ from urllib.parse import urlencode
 
 from fastapi import Query, Request, Response
 
-from pool.api.access import TheService
 from pool.api.ops.rendering import render
 from pool.api.ops.routing import views
 from pool.api.ops.sessions import SignedIn
+from pool.api.routes.access import TheService
 
 router = views()
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import msgspec
 
-from pool.api.ops import summary
 from pool.api.ops.rendering import fragment
-from pool.api.ops.selection import Selected, Selection, select
 from pool.api.ops.sessions import Session
-from pool.api.ops.snapshot import Snapshot
-from pool.api.ops.trends import Trends
-from pool.status import MeetingStatus, PoolState
+from pool.operations import summary
+from pool.operations.selection import Selected, Selection, select
+from pool.operations.snapshot import Snapshot
+from pool.operations.status import MeetingStatus, PoolState
+from pool.operations.trends import Trends
 
 _Seen = frozenset[str] | None
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from pool.api.ops.words import count_words
+from pool.operations.words import count_words
 from pool.store.records import Series
 
 WIDTH, HEIGHT = 1000, 100

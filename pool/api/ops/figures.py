@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pool.api.ops.words import rate_words
+from pool.operations.words import rate_words
 
 SPARK_WIDTH, SPARK_HEIGHT = 96, 22
 _PAD = 2

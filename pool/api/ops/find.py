@@ -6,17 +6,17 @@ from typing import Any
 
 from fastapi import Request, Response
 
-from pool.api.access import TheService
+from pool.access.api_keys import Scope
 from pool.api.ops.acting import outcome
 from pool.api.ops.forms import Posted, check_csrf, form_of
 from pool.api.ops.rendering import render
 from pool.api.ops.routing import views
 from pool.api.ops.sessions import Session, SignedIn
+from pool.api.routes.access import TheService
 from pool.api.service import Service, replace_link
 from pool.errors import UnknownClaim, UnknownLink
-from pool.keys import Scope
-from pool.links import CUSTOMER_ID_MAX_CHARACTERS
-from pool.timelines import Timeline, timelines
+from pool.model.links import CUSTOMER_ID_MAX_CHARACTERS
+from pool.operations.timelines import Timeline, timelines
 
 router = views()
 
@@ -42,7 +42,7 @@ async def find(request: Request, session: SignedIn, service: TheService) -> Resp
     if not asked:
         return _page(request, session, asked="", found=None, more=[])
     ledger = service.parts.ledger
-    sids = [each.sid for each in service.registry.all() if session.sees(each.sid)]
+    sids = [each.sid for each in service.known_meetings.all() if session.sees(each.sid)]
     links = await ledger.search.links(asked, sids)
     return _page(
         request,
@@ -70,7 +70,7 @@ async def replace(slug: str, request: Request, action: Posted, service: TheServi
     async def work() -> str:
         if link.customer_id is None:
             raise UnknownClaim("nobody holds this link")
-        found = await service.registry.find(link.meeting_sid)
+        found = await service.known_meetings.find(link.meeting_sid)
         done = await replace_link(
             service, found, link.customer_id, action.reason, action.caller.key_id, slug=slug
         )

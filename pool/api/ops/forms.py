@@ -9,9 +9,9 @@ from urllib.parse import parse_qsl
 
 from fastapi import Depends, Request
 
+from pool.access.api_keys import Caller, Scope
 from pool.api.ops.sessions import Session, SignedIn, check_same_site
 from pool.errors import Forbidden, InvalidRequest
-from pool.keys import Caller, Scope
 
 CSRF_FIELD = "csrf"
 TEXT_MAX_CHARACTERS = 500

@@ -7,20 +7,20 @@ from typing import Annotated
 import msgspec
 from fastapi import Query, Request, Response
 
-from pool.api.access import TheService
+from pool.access.api_keys import Scope
 from pool.api.ops.acting import outcome
 from pool.api.ops.forms import Posted
 from pool.api.ops.rendering import render
 from pool.api.ops.routing import views
 from pool.api.ops.sessions import Session, SignedIn
+from pool.api.routes.access import TheService
 from pool.api.service import Service
 from pool.errors import Forbidden, MalformedJson, UnknownEvent
-from pool.keys import Scope
 from pool.ledger.records import EventState, InboxEvent
 from pool.ledger.search import Found
-from pool.links import State
+from pool.model.links import State
+from pool.operations.timelines import how_matched
 from pool.providers import BookingEvent
-from pool.timelines import how_matched
 
 router = views()
 
@@ -143,7 +143,7 @@ async def _candidates(
     """Links that this booking may have used: those claimed with its e-mail."""
     if said is None or said.email is None or event.state not in _WAITING:
         return []
-    sids = [each.sid for each in service.registry.all() if each.workspace == event.workspace]
+    sids = [each.sid for each in service.known_meetings.all() if each.workspace == event.workspace]
     found = await service.parts.ledger.search.links(said.email, sids, limit=_CANDIDATES)
     return [each for each in found if each.link.state in (State.CLAIMED, State.LAPSED)]
 

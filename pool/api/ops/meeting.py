@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter, Request, Response
 
-from pool.api.access import Sid, TheService
+from pool.access.api_keys import Scope
 from pool.api.ops.acting import outcome
 from pool.api.ops.charts import WINDOWS, charts, rows
 from pool.api.ops.forms import Posted
@@ -15,15 +15,15 @@ from pool.api.ops.meeting_settings import changes_of, shown
 from pool.api.ops.rendering import render
 from pool.api.ops.routing import views
 from pool.api.ops.sessions import SignedIn
-from pool.api.ops.words import count_words, duration_words
+from pool.api.routes.access import Sid, TheService
 from pool.api.service import Service
 from pool.errors import InvalidRequest, LedgerError
-from pool.keys import Scope
 from pool.ledger.records import AuditEntry
-from pool.links import State
-from pool.meetings import Meeting
+from pool.model.links import State
+from pool.model.meetings import Meeting
 from pool.nudges import TOP_UP
-from pool.status import MeetingStatus, statuses
+from pool.operations.status import MeetingStatus, statuses
+from pool.operations.words import count_words, duration_words
 from pool.store.records import Span
 
 router: APIRouter = views()
@@ -53,10 +53,10 @@ async def meeting(
     """Everything about one meeting."""
     session.caller.check(Scope.READ, sid)
     window = next((each for each in WINDOWS if each.name == span), WINDOWS[0])
-    found = await service.registry.latest(sid)
+    found = await service.known_meetings.latest(sid)
     status, acts = await _from_ledger(service, found)
     series = await service.parts.store.history.read(sid, _SPANS[window.name])
-    ages = await service.parts.store.ages.count(sid, _AGE_EDGES_SECONDS)
+    ages = await service.parts.store.stock.ages(sid, _AGE_EDGES_SECONDS)
     return render(
         request,
         "meeting.html",
@@ -139,7 +139,9 @@ async def pause(sid: Sid, request: Request, action: Posted, service: TheService)
 
     async def work() -> str:
         reason = action.reason
-        service.registry.put(await service.administration.pause(sid, reason, action.caller.key_id))
+        service.known_meetings.put(
+            await service.administration.pause(sid, reason, action.caller.key_id)
+        )
         return "Paused. Customers who hold a link still get it; nobody else gets one."
 
     return await outcome(request, _page(sid), work())
@@ -155,7 +157,7 @@ async def resume(sid: Sid, request: Request, action: Posted, service: TheService
         found = await service.administration.resume(
             sid, reason, action.caller.key_id, limited=action.caller.limited
         )
-        service.registry.put(found)
+        service.known_meetings.put(found)
         service.nudges.send(TOP_UP, workspace=found.workspace)
         return "Resumed. Claims are answered again, and a top-up was asked for."
 
@@ -190,7 +192,7 @@ async def drain_form(
         session,
         title=f"Drain {sid}",
         sid=sid,
-        found=await service.registry.latest(sid),
+        found=await service.known_meetings.latest(sid),
         drainable=await service.administration.drainable(sid),
     )
 
@@ -219,13 +221,13 @@ async def change(sid: Sid, request: Request, action: Posted, service: TheService
 
     async def work() -> str:
         reason = action.reason
-        changes = changes_of(action.form, await service.registry.latest(sid))
+        changes = changes_of(action.form, await service.known_meetings.latest(sid))
         if not changes:
             return "Nothing was changed: the settings are as they were."
         found, _ = await service.administration.put(
             sid, changes, action.caller.key_id, reason=reason, limited=action.caller.limited
         )
-        service.registry.put(found)
+        service.known_meetings.put(found)
         service.nudges.send(TOP_UP, workspace=found.workspace)
         return f"Saved: {', '.join(sorted(changes))}. Pools follow within seconds."
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from pool.api.bodies import MeetingChange
 from pool.api.ops.forms import Form
-from pool.api.ops.words import duration_words
+from pool.api.routes.bodies import MeetingChange
 from pool.errors import InvalidRequest
-from pool.meetings import Meeting
+from pool.model.meetings import Meeting
+from pool.operations.words import duration_words
 
 URL_MAX_CHARACTERS = 2_048
 

@@ -10,10 +10,10 @@ from fastapi.responses import StreamingResponse
 from pool.api.ops.boards import Board
 from pool.api.ops.rendering import HEADERS, render
 from pool.api.ops.routing import views
-from pool.api.ops.selection import Selection
 from pool.api.ops.sessions import SignedIn, find_session
 from pool.api.ops.state import Ops
 from pool.errors import Unauthorized
+from pool.operations.selection import Selection
 
 router = views()
 

@@ -11,12 +11,13 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from pool.api.ops import figures, words
+from pool.api.ops import figures
+from pool.api.ops.flash import flash_of, forget_notice
 from pool.api.ops.forms import CSRF_FIELD
 from pool.api.ops.navigation import places_for
-from pool.api.ops.notices import forget_notice, notice_of
 from pool.api.ops.sessions import Session
 from pool.api.ops.static_files import static_url
+from pool.operations import words
 
 _TICKED = re.compile("`([^`]+)`")
 # Nothing but our own files, and no script or style within the page, whatever gets into it.
@@ -81,7 +82,7 @@ def render(
     **values: Any,
 ) -> HTMLResponse:
     """A page in the frame; `session` is None where nobody need be signed in."""
-    notice = notice_of(request)
+    notice = flash_of(request)
     html = _templates.get_template(template).render(
         title=title,
         session=session,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from pool.api.ops import audit, find, inbox, keys, meeting, overview, sign_in, static_files
+from pool.api.ops import api_keys, audit, find, inbox, meeting, overview, sign_in, static_files
 from pool.api.ops.routing import views
 from pool.api.ops.sessions import SignedIn
 from pool.errors import Unknown
@@ -19,6 +19,6 @@ async def nowhere(path: str, _session: SignedIn) -> Response:
 
 
 router = APIRouter(include_in_schema=False)
-for _view in (static_files, sign_in, overview, meeting, find, inbox, audit, keys):
+for _view in (static_files, sign_in, overview, meeting, find, inbox, audit, api_keys):
     router.include_router(_view.router)
 router.include_router(_lost)  # stays last

@@ -12,8 +12,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
 
-from pool.api import problems
-from pool.api.access_log import route_of
+from pool.api.http import problems
+from pool.api.http.access_log import route_of
 from pool.api.ops.rendering import render
 from pool.api.ops.sessions import Session, find_session
 from pool.errors import InvalidRequest, LinkpoolError, Unauthorized

@@ -19,10 +19,10 @@ from urllib.parse import urlsplit
 
 from fastapi import Depends, Request, Response
 
-from pool.api.access import TheService
+from pool.access.api_keys import Caller, KeyRing, Scope
 from pool.api.ops.endings import Endings
+from pool.api.routes.access import TheService
 from pool.errors import Forbidden, Unauthorized
-from pool.keys import Caller, KeyRing, Scope
 
 COOKIE = "linkpool_ops"
 PATH = "/ops"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from fastapi import Request, Response
 from fastapi.responses import RedirectResponse
 
-from pool.api import problems
-from pool.api.access import TheService
+from pool.api.http import problems
 from pool.api.ops.forms import check_csrf, form_of
 from pool.api.ops.rendering import render
 from pool.api.ops.routing import SIGN_IN, views
@@ -21,6 +20,7 @@ from pool.api.ops.sessions import (
     keep_cookie,
     sessions_of,
 )
+from pool.api.routes.access import TheService
 from pool.errors import Forbidden, LinkpoolError, Unauthorized
 
 router = views()

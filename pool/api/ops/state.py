@@ -10,14 +10,14 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from pool.addresses import secret_key
 from pool.api.ops.boards import Boards
 from pool.api.ops.endings import Endings
-from pool.api.ops.reader import Reader
 from pool.api.ops.sessions import Sessions
-from pool.api.ops.trends import Trends
 from pool.api.service import Service, repeat
+from pool.config.addresses import secret_key
 from pool.errors import LinkpoolError
+from pool.operations.reader import Reader
+from pool.operations.trends import Trends
 
 ENDINGS_SECONDS = 2.0
 _STOPS = (signal.SIGINT, signal.SIGTERM)
@@ -36,7 +36,7 @@ class Ops:
 async def open_ops(service: Service) -> AsyncIterator[Ops]:
     """The page of this process; ends its streams as soon as the process is told to stop."""
     parts, settings = service.parts, service.settings
-    reader = Reader(parts.store, parts.ledger, service.registry, settings)
+    reader = Reader(parts.store, parts.ledger, service.known_meetings, settings)
     endings = Endings(parts.ledger)
     with suppress(LinkpoolError):
         await endings.refresh()

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from pool.links import SLUG_PATTERN
+from pool.model.links import SLUG_PATTERN
 from tests.trials.harness.answers import Answered, Tape
 
 # What an append-only file synced every second may lack after kill -9, and a little.

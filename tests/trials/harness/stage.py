@@ -27,13 +27,13 @@ import httpx
 import redis
 
 from bench.processes import PYTHON, Process
+from pool.access.api_keys import Scope, make_key
+from pool.bootstrap import prepare
 from pool.compose import Parts, compose
-from pool.keys import Scope, make_key
-from pool.links import Link, State
-from pool.meetings import Meeting
-from pool.settings import PREFIX, Settings, load
-from pool.starting import prepare
-from pool.store import keys
+from pool.config.settings import PREFIX, Settings, load
+from pool.model.links import Link, State
+from pool.model.meetings import Meeting
+from pool.store import key_names
 from pool.up import ports
 from pool.up.redis_server import RedisServer, redis_url
 from tests.trials.harness.answers import Tape
@@ -246,7 +246,7 @@ class Stage:
 
     def swept_at(self) -> float:
         """When a worker last swept, in seconds since 1970."""
-        return float(self.redis.get(keys.HEARTBEAT) or 0) / 1000
+        return float(self.redis.get(key_names.HEARTBEAT) or 0) / 1000
 
     def kill_worker(self) -> None:
         """kill -9 of the worker and its children; it is started again."""
@@ -329,7 +329,7 @@ class Stage:
 
     def level(self, meeting: str) -> int:
         """How many links are in a pool."""
-        return int(self.redis.zcard(keys.fresh(meeting)))
+        return int(self.redis.zcard(key_names.fresh(meeting)))
 
     def saw_stock(self, meeting: str, bound: int) -> int:
         """Looks at a level for the checker: at most `bound` (target + calls in flight) now."""
@@ -345,7 +345,7 @@ class Stage:
         async def put(parts: Parts) -> None:
             await parts.ledger.meetings.put(meeting)
             await parts.store.published.put([meeting])
-            await parts.fence.recover(meeting.sid, grace_seconds=0.0)
+            await parts.recovery.recover(meeting.sid, grace_seconds=0.0)
 
         self.work(put)
         if links:
@@ -390,7 +390,7 @@ class Stage:
             busy += [
                 f"{level.sid}: {level.backlog} unrecorded" for level in levels if level.backlog
             ]
-            busy += [f"{sid}: opened elsewhere" for sid in await parts.fence.fallen(levels)]
+            busy += [f"{sid}: opened elsewhere" for sid in await parts.recovery.fallen(levels)]
             if self.worker is not None:
                 busy += [
                     f"webhook {event} waits until {not_before}, {attempts} attempts: {error}"
@@ -423,7 +423,7 @@ class Stage:
         self.quiet(*sids)
         # In this order: top-up may be at work, and gives each link a row before it is pooled.
         pools = {
-            sid: frozenset(slug.decode() for slug in self.redis.zrange(keys.fresh(sid), 0, -1))
+            sid: frozenset(slug.decode() for slug in self.redis.zrange(key_names.fresh(sid), 0, -1))
             for sid in sids
         }
         ledger = self.directory / "evidence.sqlite3"

@@ -1,0 +1,241 @@
+"""API keys: how they look, what they may do, and how one is told from another.
+
+A key is `lp_<8 hex id>_<43 url-safe characters>`. Only its SHA-256 is kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+from pool.config.networks import Networks, holds, networks_of
+from pool.errors import Forbidden, LedgerUnavailable, Unauthorized, UnknownKey
+from pool.ledger import Ledger
+from pool.ledger.records import ApiKey
+
+LAST_USED_SECONDS = 300.0  # between two notes of a key's use, per process
+
+
+class Scope(StrEnum):
+    """What a key may do; admin includes the others."""
+
+    CLAIM = "claim"
+    READ = "read"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who a request comes from."""
+
+    key_id: str
+    scopes: frozenset[str]
+    meetings: frozenset[str] | None  # None: all
+    networks: Networks | None = None  # from which the key may be used; None: from anywhere
+
+    def check(self, scope: Scope, sid: str | None = None) -> None:
+        """Raises Forbidden unless this caller may do that, to that meeting."""
+        if scope not in self.scopes and Scope.ADMIN not in self.scopes:
+            raise Forbidden(f"this key lacks the scope {scope.value}")
+        if self.meetings is not None and sid is not None and sid not in self.meetings:
+            raise Forbidden("this key may not touch this meeting")
+
+    def check_address(self, address: str) -> None:
+        """Raises Forbidden if the key may not be used from this address."""
+        if self.networks is not None and not holds(self.networks, address):
+            raise Forbidden("this key may not be used from this address")
+
+    @property
+    def limited(self) -> bool:
+        """Whether this caller may touch some meetings only."""
+        return self.meetings is not None
+
+    def check_everywhere(self, scope: Scope) -> None:
+        """Raises Forbidden unless this caller may do that to all meetings."""
+        self.check(scope)
+        if self.meetings is not None:
+            raise Forbidden("this key is limited to some meetings, and this call is about all")
+
+
+def make_key(
+    scopes: frozenset[str],
+    meetings: frozenset[str] | None,
+    label: str,
+    *,
+    expires_at: datetime | None = None,
+    networks: tuple[str, ...] | None = None,
+) -> tuple[str, ApiKey]:
+    """A new key, in clear for its owner and as the ledger keeps it."""
+    key_id = secrets.token_hex(4)
+    key = f"lp_{key_id}_{secrets.token_urlsafe(32)}"
+    return key, ApiKey(
+        id=key_id,
+        digest=digest(key.encode()),
+        scopes=scopes,
+        meetings=meetings,
+        label=label,
+        created_at=datetime.now(UTC),
+        expires_at=expires_at,
+        networks=networks,
+    )
+
+
+async def issue_key(
+    ledger: Ledger,
+    scopes: frozenset[str],
+    meetings: frozenset[str] | None,
+    label: str,
+    actor: str,
+    *,
+    expires_at: datetime | None = None,
+    networks: tuple[str, ...] | None = None,
+) -> tuple[str, ApiKey]:
+    """Makes a key, keeps its hash and notes who made it; the key in clear, for once."""
+    key, kept = make_key(scopes, meetings, label, expires_at=expires_at, networks=networks)
+    await ledger.keys.add(kept)
+    detail: dict[str, object] = {"id": kept.id, "scopes": sorted(scopes)}
+    if meetings is not None:
+        detail["meetings"] = sorted(meetings)
+    if networks is not None:
+        detail["networks"] = list(networks)
+    if expires_at is not None:
+        detail["expires_at"] = expires_at.isoformat(timespec="seconds")
+    await ledger.audit.add(actor, "key-create", None, label, detail)
+    return key, kept
+
+
+async def rotate_key(
+    ledger: Ledger, key_id: str, overlap_seconds: float, actor: str, reason: str = ""
+) -> tuple[str, ApiKey]:
+    """Makes a key that may do what this one may, which runs out after the overlap.
+
+    The new key in clear, for once; where the old one had an expiry, the new one lives as long
+    as it did. Raises UnknownKey.
+    """
+    now = datetime.now(UTC)
+    old = next((key for key in await ledger.keys.all() if key.id == key_id), None)
+    if old is None or not old.good_at(now):
+        raise _no_live_key(key_id)
+    lives = None if old.expires_at is None else old.expires_at - old.created_at
+    key, kept = make_key(
+        old.scopes,
+        old.meetings,
+        old.label,
+        expires_at=None if lives is None else now + lives,
+        networks=old.networks,
+    )
+    await ledger.keys.add(kept)
+    ends_at = now + timedelta(seconds=overlap_seconds)
+    await ledger.keys.expire(key_id, ends_at)
+    detail = {"id": key_id, "new_id": kept.id, "ends_at": ends_at.isoformat(timespec="seconds")}
+    await ledger.audit.add(actor, "key-rotate", None, reason or old.label, detail)
+    return key, kept
+
+
+def _no_live_key(key_id: str) -> UnknownKey:
+    return UnknownKey(f"there is no live key with the id {key_id}; `linkpool keys list` has them")
+
+
+async def revoke_key(ledger: Ledger, key_id: str, actor: str, reason: str = "") -> None:
+    """Revokes a key and notes who did; processes heed it within 5 s. Raises UnknownKey."""
+    if not await ledger.keys.revoke(key_id, datetime.now(UTC)):
+        raise _no_live_key(key_id)
+    await ledger.audit.add(actor, "key-revoke", None, reason, {"id": key_id})
+
+
+def digest(key: bytes) -> str:
+    """The SHA-256 of a key, in hex."""
+    return hashlib.sha256(key).hexdigest()
+
+
+class KeyRing:
+    """The keys a process knows by heart; `refresh` at least every 2 s makes a revoked one
+    stop working within 5."""
+
+    def __init__(self, ledger: Ledger, admin_key: str | None) -> None:
+        self._ledger = ledger
+        self._admin_digest = digest(admin_key.encode()) if admin_key else None
+        self._keys: dict[str, tuple[str, Caller]] = {}
+        self._expiries: dict[str, datetime] = {}
+        self._used: set[str] = set()  # since the last refresh
+        self._noted_at: dict[str, float] = {}
+        self._loaded = False
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the keys have been read from the ledger since the start."""
+        return self._loaded
+
+    async def refresh(self) -> None:
+        """Reads the keys from the ledger, and lets go of those that have run out.
+
+        Raises LedgerUnavailable; what was known stays, until it runs out.
+        """
+        now = datetime.now(UTC)
+        for key_id, expires_at in self._expiries.items():
+            if expires_at <= now:
+                self._keys.pop(key_id, None)
+        good = [key for key in await self._ledger.keys.all() if key.good_at(now)]
+        # So that what runs out costs a claim nothing, it is not kept.
+        self._keys = {key.id: (key.digest, _caller(key)) for key in good}
+        self._expiries = {key.id: key.expires_at for key in good if key.expires_at is not None}
+        self._loaded = True
+        await self._note_use(now)
+
+    async def _note_use(self, now: datetime) -> None:
+        """Tells the ledger which keys were used, each once in a while."""
+        used, self._used = self._used, set()
+        clock = time.monotonic()
+        due = [
+            key_id
+            for key_id in used & self._keys.keys()
+            if clock - self._noted_at.get(key_id, -LAST_USED_SECONDS) >= LAST_USED_SECONDS
+        ]
+        if due:
+            await self._ledger.keys.note_use(due, now)
+            self._noted_at.update(dict.fromkeys(due, clock))
+            self._noted_at = {
+                key_id: at for key_id, at in self._noted_at.items() if key_id in self._keys
+            }
+
+    def digest(self, key_id: str) -> str:
+        """The digest of the key that has this id now; empty if none has."""
+        if key_id == _ADMIN.key_id:
+            return self._admin_digest or ""
+        known = self._keys.get(key_id)
+        return known[0] if known else ""
+
+    def caller(self, key_id: str) -> Caller | None:
+        """The caller of this key id, unless it is unknown or revoked."""
+        if key_id == _ADMIN.key_id:
+            return _ADMIN if self._admin_digest else None
+        known = self._keys.get(key_id)
+        return known[1] if known else None
+
+    def authenticate(self, key: bytes | None) -> Caller:
+        """Whose key this is. Raises Unauthorized, or LedgerUnavailable while no key is known."""
+        if not key:
+            raise Unauthorized("send an API key as X-API-Key, or as Authorization: Bearer")
+        found = digest(key)
+        if self._admin_digest and hmac.compare_digest(found, self._admin_digest):
+            return _ADMIN
+        known = self._keys.get(key[3:11].decode("latin-1"))
+        if known is not None and hmac.compare_digest(found, known[0]):
+            self._used.add(known[1].key_id)
+            return known[1]
+        if not self._loaded:
+            raise LedgerUnavailable("API keys cannot be read from the ledger yet")
+        raise Unauthorized("this API key is wrong, revoked or has run out")
+
+
+def _caller(key: ApiKey) -> Caller:
+    networks = None if key.networks is None else networks_of(" ".join(key.networks))
+    return Caller(key.id, key.scopes, key.meetings, networks)
+
+
+_ADMIN = Caller("admin", frozenset({Scope.ADMIN.value}), None)

@@ -1,0 +1,1 @@
+"""Turn troubles into one notice each."""

@@ -1,0 +1,47 @@
+"""Who notices that no worker runs: every API process looks, one of them tells."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from pool.alerting import rules
+from pool.alerting.webhook import Notifier
+from pool.model.times import to_ms
+from pool.store import Store
+
+WATCH_SECONDS = 10.0
+
+
+class WorkerWatch:
+    """Tells of workers that do not sweep, and sends what nobody else sends then."""
+
+    def __init__(
+        self,
+        notifier: Notifier | None,
+        store: Store,
+        sweep_seconds: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._notifier = notifier
+        self._store = store
+        self._sweep_seconds = sweep_seconds
+        self._clock = clock
+        self._started = clock()
+
+    async def look(self) -> None:
+        """Looks once. Raises StoreUnavailable."""
+        notifier, store = self._notifier, self._store
+        if notifier is None:
+            return
+        heartbeat_ms = await store.last_heartbeat_ms()
+        # Without any, time counts from the start of this process: workers may come later.
+        last = self._started if heartbeat_ms is None else heartbeat_ms / 1000
+        now_ms = to_ms(datetime.fromtimestamp(self._clock(), UTC))
+        outbox = await store.alerts.look(now_ms)
+        silent = max(0.0, self._clock() - last)
+        reading = rules.worker(silent, self._sweep_seconds)
+        told = await store.alerts.observe(outbox, [reading], now_ms)
+        if (told or outbox.due) and reading.sign != "over":
+            await notifier.deliver()

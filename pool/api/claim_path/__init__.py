@@ -1,0 +1,1 @@
+"""Answer a claim in about a millisecond."""

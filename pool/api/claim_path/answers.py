@@ -1,0 +1,191 @@
+"""The bodies of answers about claims and links, from value objects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, Literal
+
+import msgspec
+
+from pool.claims.queue import Receipt
+from pool.config.settings import Workspace
+from pool.durability.recorder import booked_of
+from pool.embed import embed
+from pool.model.bookings import CARRIED, Booking, named_sid
+from pool.model.links import Booked, Claim, Link, Source, State
+from pool.model.times import to_ms
+
+
+class BookingBody(msgspec.Struct, frozen=True):
+    """A booking as callers see it; `manage_url` is the customer's own page at the provider."""
+
+    sid: str
+    state: str
+    starts_at: str | None
+    ends_at: str | None
+    time_zone: str | None
+    manage_url: str | None
+
+
+class ClaimBody(msgspec.Struct, frozen=True):
+    """A claim as callers see it. Times are RFC 3339 in UTC."""
+
+    meeting_sid: str
+    customer_id: str
+    slug: str
+    url: str
+    state: Literal["claimed", "consumed"]
+    source: Source
+    claimed_at: str
+    consumed_at: str | None
+    booking_sid: str | None
+    booking: BookingBody | msgspec.UnsetType = msgspec.UNSET  # there once the booking is known
+
+
+class ClaimAnswer(msgspec.Struct, frozen=True):
+    """The answer to a claim; `embed` is what NeetoCal's script is called with."""
+
+    claim: ClaimBody
+    reused: bool
+    embed: dict[str, Any]
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def claim_answer(receipt: Receipt, customer_id: str, workspace: Workspace) -> bytes:
+    """The body that answers a claim."""
+    return _encode(
+        _answer(receipt.meeting.sid, receipt.claim, receipt.reused, customer_id, workspace)
+    )
+
+
+def kept_claim_answer(sid: str, claim: Claim, customer_id: str, workspace: Workspace) -> bytes:
+    """The body that answers a question about a claim."""
+    return _encode(_answer(sid, claim, True, customer_id, workspace))
+
+
+def _answer(
+    sid: str, claim: Claim, reused: bool, customer_id: str, workspace: Workspace
+) -> ClaimAnswer:
+    return ClaimAnswer(
+        ClaimBody(
+            sid,
+            customer_id,
+            claim.slug,
+            f"{workspace.link_url}/{claim.slug}",
+            claim.state,
+            claim.source,
+            iso_ms(claim.claimed_at_ms),
+            iso_ms(claim.consumed_at_ms) if claim.consumed_at_ms else None,
+            claim.booking_sid,
+            _booking(claim.booked) if claim.booked else msgspec.UNSET,
+        ),
+        reused,
+        embed(workspace.subdomain, claim.slug, workspace.ref_field),
+    )
+
+
+def _booking(booked: Booked) -> BookingBody:
+    return BookingBody(
+        booked.sid,
+        booked.state,
+        iso_ms(booked.starts_at_ms) if booked.starts_at_ms is not None else None,
+        iso_ms(booked.ends_at_ms) if booked.ends_at_ms is not None else None,
+        booked.time_zone,
+        booked.manage_url,
+    )
+
+
+def replaced_claim_answer(
+    sid: str, claim: Claim, is_new: bool, customer_id: str, workspace: Workspace
+) -> bytes:
+    """The body that answers a replacement."""
+    return _encode(_answer(sid, claim, not is_new, customer_id, workspace))
+
+
+def iso_ms(milliseconds: int) -> str:
+    """An RFC 3339 time in UTC from milliseconds since 1970."""
+    return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
+
+
+@lru_cache(maxsize=1024)
+def _second(seconds: int) -> str:
+    # Claims of one second share all but their milliseconds.
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def claim_of_link(link: Link, booking: Booking | None) -> Claim:
+    """A claimed or consumed ledger row as the claim Redis would hold; its booking with it."""
+    return Claim(
+        slug=link.slug,
+        state="consumed" if link.state is State.CONSUMED else "claimed",
+        source=link.source,
+        claimed_at_ms=to_ms(link.claimed_at or link.created_at),
+        consumed_at_ms=to_ms(link.consumed_at) if link.consumed_at else None,
+        booking_sid=link.booking_sid,
+        booked=booked_of(booking),
+    )
+
+
+def link_answer(
+    link: Link, bookings: Sequence[Booking], replaced: tuple[datetime, str] | None = None
+) -> dict[str, Any]:
+    """A link, all of its bookings, and its history, oldest first; `replaced`: when and why, if
+    it was."""
+    moments = [
+        ("created", link.created_at),
+        ("claimed", link.claimed_at),
+        ("consumed", link.consumed_at),
+        ("cancelled", link.cancelled_at),
+    ]
+    if link.state is State.LAPSED:
+        moments.append(("lapsed", link.lapses_at))
+    if replaced is not None:
+        moments.append(("replaced", replaced[0]))
+    history = sorted((at, what) for what, at in moments if at is not None)
+    return {
+        "link": {
+            "slug": link.slug,
+            "url": link.url,
+            "meeting_sid": link.meeting_sid,
+            "state": link.state.value,
+            "source": link.source,
+            "customer_id": link.customer_id,
+            "email": link.email,
+            "metadata": link.metadata,
+            "created_at": iso(link.created_at),
+            "claimed_at": iso(link.claimed_at),
+            "lapses_at": iso(link.lapses_at),
+            "consumed_at": iso(link.consumed_at),
+            "cancelled_at": iso(link.cancelled_at),
+            "booking_sid": link.booking_sid,
+            "match": link.match,
+            "bookings": [
+                {
+                    "sid": named_sid(each.sid),
+                    "state": each.state,
+                    "starts_at": iso(each.starts_at),
+                    "ends_at": iso(each.ends_at),
+                    "time_zone": each.time_zone,
+                    "parent_sid": each.parent_sid,
+                    "created_at": iso(each.made_at),
+                    "updated_at": None if each.changed_at == CARRIED else iso(each.changed_at),
+                    "match": each.match,
+                }
+                for each in bookings
+            ],
+        },
+        "history": [
+            {"at": iso(at), "what": what}
+            | ({"reason": replaced[1]} if what == "replaced" and replaced else {})
+            for at, what in history
+        ],
+    }
+
+
+def iso(at: datetime | None) -> str | None:
+    """An RFC 3339 time in UTC, or None."""
+    return None if at is None else iso_ms(to_ms(at))

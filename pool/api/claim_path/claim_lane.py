@@ -1,0 +1,313 @@
+"""The claim route, answered without the framework.
+
+`POST /v1/meetings/{sid}/claims` is what a visitor's page waits for. It is a plain ASGI
+callable in front of everything else; the framework knows the same function under the same
+path, for the OpenAPI document and for whoever mounts the application without the lane.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+import structlog
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from pool.access.api_keys import Caller, KeyRing
+from pool.access.api_keys import Scope as KeyScope
+from pool.access.doors import Doors
+from pool.access.limits import MinuteLimit, network_of
+from pool.api.claim_path.answers import claim_answer
+from pool.api.claim_path.known_heads import KnownHeads
+from pool.api.claim_path.tally import Tally
+from pool.api.http import problems
+from pool.api.http.messages import (
+    CLAIM_BODY_BYTES,
+    NOSNIFF,
+    Answer,
+    Disconnected,
+    Headers,
+    api_key,
+    read_body,
+    request_id,
+)
+from pool.claims.desk import Desk
+from pool.claims.known_meetings import KnownMeetings
+from pool.claims.queue import Receipt, Waiter
+from pool.config.settings import Settings
+from pool.errors import InvalidRequest, LinkpoolError, MalformedJson, Unauthorized, UnknownMeeting
+from pool.model.links import check_customer_id, is_sid
+
+log = structlog.get_logger()
+
+METADATA_BYTES = 2 * 1024
+METADATA_LEVELS = 32  # the workers' and the database's own JSON has limits, too
+EMAIL_CHARACTERS = 254  # RFC 5321's limit on a path
+
+_PREFIX = "/v1/meetings/"
+_SUFFIX = "/claims"
+_HEADERS = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"), NOSNIFF)
+_WHITE_SPACE = b" \t\r\n"  # as JSON has it
+
+
+class ClaimRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a claim."""
+
+    customer_id: str
+    email: str | None = None
+    metadata: dict[str, Any] | None = None
+
+
+_decoder = msgspec.json.Decoder(ClaimRequest)
+_NOT_READ = ClaimRequest("")
+
+
+class Admitted:
+    """A claim on its way: who asks, for which meeting, and what for."""
+
+    __slots__ = ("address", "caller", "counted", "limited", "request", "sid")
+
+    def __init__(self, sid: str, caller: Caller, address: str, limited: bool) -> None:
+        self.sid = sid
+        self.caller = caller
+        self.address = address
+        self.limited = limited
+        self.counted = False  # against the limits on new claims, until it proves to be none
+        self.request: ClaimRequest = _NOT_READ
+
+    def read(self, body: bytes) -> None:
+        """Takes the body. Raises MalformedJson, InvalidRequest, InvalidCustomerId."""
+        self.request = parse_claim(body)
+
+
+class ClaimLane:
+    """Serves claims, and hands every other request on.
+
+    The steps of a claim are `admit`, `Admitted.read`, `join`, and `answer` or `refusal`; none
+    of them waits. The server's short cut goes through the same ones.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        desk: Desk,
+        known_meetings: KnownMeetings,
+        keys: KeyRing,
+        settings: Settings,
+        tally: Tally,
+        doors: Doors,
+    ) -> None:
+        self._app = app
+        self._desk = desk
+        self._known_meetings = known_meetings
+        self._keys = keys
+        self._settings = settings
+        self._doors = doors
+        self.observe = tally.claim_seconds
+        self.heads = KnownHeads()
+        self._has_limits = bool(
+            settings.new_claims_per_minute_per_key or settings.new_claims_per_minute_per_address
+        )
+        self._per_key = MinuteLimit(settings.new_claims_per_minute_per_key)
+        self._per_address = MinuteLimit(settings.new_claims_per_minute_per_address)
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """The ASGI door. Hands on the coroutine itself: each frame around it costs time."""
+        if scope["type"] == "http" and scope["method"] == "POST":
+            path = scope["path"]
+            if path.startswith(_PREFIX) and path.endswith(_SUFFIX) and path.count("/") == 4:
+                return self._serve(scope, receive, send, path[len(_PREFIX) : -len(_SUFFIX)])
+        return self._app(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, sid: str) -> None:
+        try:
+            status, headers, body = await self.claim(sid, scope, receive)
+        except Disconnected:
+            return
+        headers = [
+            *headers,
+            (b"x-request-id", request_id(scope["headers"])),
+            (b"content-length", str(len(body)).encode()),
+        ]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def claim(self, sid: str, scope: Scope, receive: Receive) -> Answer:
+        """What a claim is answered: status, headers and body. Raises Disconnected."""
+        started = time.perf_counter()
+        client = scope.get("client")
+        admitted: Admitted | None = None
+        try:
+            admitted = self.admit(sid, scope["headers"], client[0] if client else "")
+            admitted.read(await read_body(scope, receive, CLAIM_BODY_BYTES))
+            if not self.knows(sid):
+                await self._known_meetings.find(sid)
+            answered: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+            self.join(admitted, answered)
+            answer = self.answer(admitted, await answered)
+        except Disconnected:
+            raise
+        except Exception as error:  # noqa: BLE001 - `refusal` has an answer for each
+            if admitted is not None:
+                self.give_back(admitted)
+            if wait := self.wait_seconds(error):
+                await asyncio.sleep(wait)
+            answer = self.refusal(sid, error)
+        self.observe(time.perf_counter() - started)
+        return answer
+
+    # -- the steps -----------------------------------------------------------------
+
+    def knows(self, sid: str) -> bool:
+        """Whether `join` may be called without asking the known_meetings to find the meeting."""
+        return self._known_meetings.get(sid) is not None
+
+    def admit(self, sid: str, headers: Headers, address: str) -> Admitted:
+        """Whose claim this is, sent from that end of the connection.
+
+        Raises Unauthorized, Forbidden, UnknownMeeting.
+        """
+        try:
+            caller = self._keys.authenticate(api_key(headers))
+        except Unauthorized as error:
+            stranger = self._doors.proxies.address(headers, address)
+            self._doors.failed("api", stranger)
+            error.wait_seconds = self._doors.turn(stranger)
+            raise
+        if caller.networks is not None:
+            caller.check_address(self._doors.proxies.address(headers, address))
+        caller.check(KeyScope.CLAIM, sid)
+        if not self.knows(sid) and not is_sid(sid):
+            raise UnknownMeeting("a SID has 1 to 64 letters, digits, hyphens and underscores")
+        if self._per_address.on:
+            address = network_of(self._doors.proxies.address(headers, address))
+        limited = self._per_key.reached(caller.key_id) or self._per_address.reached(address)
+        return Admitted(sid, caller, address, limited)
+
+    def join(self, admitted: Admitted, waiter: Waiter) -> None:
+        """Puts the customer in line; the waiter is told the receipt, or why there is none.
+
+        What may become a new claim counts as one from here on: a client that hangs up is told
+        nothing, and the link is gone all the same.
+        """
+        if self._has_limits and not admitted.limited:
+            admitted.counted = True
+            self._per_key.count(admitted.caller.key_id)
+            self._per_address.count(admitted.address)
+        request = admitted.request
+        self._desk.join(
+            waiter,
+            admitted.sid,
+            request.customer_id,
+            request.email,
+            request.metadata,
+            limited=admitted.limited,
+        )
+
+    def answer(self, admitted: Admitted, receipt: Receipt) -> Answer:
+        """What a receipt is told as. Raises UnknownMeeting if its workspace is gone."""
+        if receipt.reused and admitted.counted:
+            self.give_back(admitted)
+        workspace = self._settings.workspace(receipt.meeting.workspace)
+        if workspace is None:
+            raise UnknownMeeting(
+                f"the workspace of meeting {admitted.sid} is not configured any more"
+            )
+        body = claim_answer(receipt, admitted.request.customer_id, workspace)
+        return (200 if receipt.reused else 201), _HEADERS, body
+
+    @staticmethod
+    def wait_seconds(error: BaseException) -> float:
+        """After how long a refusal is answered: at once, except to strangers who ask often."""
+        return error.wait_seconds if isinstance(error, Unauthorized) else 0.0
+
+    def give_back(self, admitted: Admitted) -> None:
+        """Count no new claim after all, if one was counted."""
+        if admitted.counted:
+            admitted.counted = False
+            self._per_key.give_back(admitted.caller.key_id)
+            self._per_address.give_back(admitted.address)
+
+    def refusal(self, sid: str, error: BaseException) -> Answer:
+        """What is answered when a claim cannot be served."""
+        instance = f"{_PREFIX}{quote(sid, safe='')}{_SUFFIX}"
+        if isinstance(error, LinkpoolError):
+            return problems.render_error(error, instance)
+        if isinstance(error, TimeoutError):
+            problem, detail = problems.BY_NAME["request-timeout"], "the body took too long"
+        else:
+            log.error("claim failed", meeting=sid, exc_info=error)
+            problem, detail = problems.BY_NAME["internal-error"], "the claim failed"
+        return problems.render(problem, detail, instance)
+
+
+def parse_claim(body: bytes) -> ClaimRequest:
+    """The claim a body asks for. Raises MalformedJson, InvalidRequest, InvalidCustomerId."""
+    try:
+        request = _decoder.decode(body)
+    except msgspec.ValidationError as error:
+        if not body.lstrip(_WHITE_SPACE).startswith(b"{"):
+            raise MalformedJson("the body is JSON, but not an object") from None
+        raise InvalidRequest("the claim is not as it should be", [str(error)]) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise MalformedJson(f"the body is not JSON: {error}") from None
+    check_customer_id(request.customer_id)
+    if request.email is not None:
+        check_email(request.email)
+    if request.metadata is not None:
+        check_metadata(request.metadata)
+    return request
+
+
+def check_email(email: str) -> None:
+    """Raises InvalidRequest unless the text could be an e-mail address."""
+    name, at, domain = email.rpartition("@")
+    plain = email.isprintable() and " " not in email
+    if not (name and at and domain and plain and len(email) <= EMAIL_CHARACTERS):
+        raise InvalidRequest("email is no e-mail address", ["email: not an address - `$.email`"])
+
+
+def check_metadata(metadata: dict[str, Any]) -> None:
+    """Raises InvalidRequest if it is over 2 KiB as JSON, nested deeper than 32 levels, or holds
+    NUL, which no database keeps."""
+    if _deeper(metadata, METADATA_LEVELS):
+        # Before it is encoded, which recurses.
+        raise InvalidRequest(
+            "metadata is nested too deep",
+            [f"metadata: more than {METADATA_LEVELS} levels - `$.metadata`"],
+        )
+    encoded = msgspec.json.encode(metadata)
+    try:
+        msgspec.msgpack.encode(metadata)  # as it goes to the ledger
+    except OverflowError:
+        raise InvalidRequest(
+            "metadata holds a number out of range",
+            ["metadata: whole numbers have at most 64 bits - `$.metadata`"],
+        ) from None
+    if len(encoded) > METADATA_BYTES:
+        raise InvalidRequest(
+            "metadata is too large",
+            [f"metadata: {len(encoded)} bytes as JSON, at most {METADATA_BYTES} - `$.metadata`"],
+        )
+    if b"\\u0000" in encoded:
+        raise InvalidRequest("metadata holds NUL", ["metadata: holds NUL - `$.metadata`"])
+
+
+def _deeper(value: object, levels: int) -> bool:
+    """Whether lists and objects stand in one another more than so many levels deep."""
+    layer = [value]
+    for _ in range(levels):
+        layer = [
+            inner
+            for each in layer
+            for inner in (
+                each.values() if isinstance(each, dict) else each if isinstance(each, list) else ()
+            )
+        ]
+        if not layer:
+            return False
+    return any(isinstance(each, dict | list) for each in layer)

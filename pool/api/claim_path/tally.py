@@ -1,0 +1,131 @@
+"""Counts on the claim path: plain additions, handed to the metrics library twice a second.
+
+The library takes a lock, asks for the process id and writes to a shared file at each count:
+a tenth of a claim's time. Here a count is an addition; what a killed process had not handed
+over yet, half a second's worth, is lost to the metrics.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left, bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import structlog
+from prometheus_client import Histogram
+
+from pool.telemetry.metrics import Metrics
+
+FLUSH_SECONDS = 0.5
+
+
+class HistogramTally:
+    """Observations of one histogram, since the last flush."""
+
+    def __init__(self, histogram: Histogram) -> None:
+        # The library has no way to add many observations at once but these two members.
+        self._family: Any = histogram
+        self._bounds = list(histogram._upper_bounds)
+        self._counts = [0] * len(self._bounds)
+        self._sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """Counts one observation."""
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def above(self, bound: float) -> int:
+        """How many observations since the last flush were above one of the bounds."""
+        return sum(self._counts[bisect_right(self._bounds, bound) :])
+
+    def flush(self) -> None:
+        """Hands over what was counted."""
+        if not any(self._counts):
+            return
+        self._family._sum.inc(self._sum)
+        for bucket, count in zip(self._family._buckets, self._counts, strict=True):
+            if count:
+                bucket.inc(count)
+        self._counts = [0] * len(self._bounds)
+        self._sum = 0.0
+
+
+class Tally:
+    """What the claim path counts."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._log = ClaimLog()
+        self._failures: Counter[str] = Counter()
+        self._claims: Counter[tuple[str, str]] = Counter()
+        self._seconds = HistogramTally(metrics.claim_seconds)
+        self._batch_sizes = HistogramTally(metrics.claim_batch_size)
+        self.claim_seconds = self._seconds.observe
+        self.batch_size = self._batch_sizes.observe
+
+    def outcome(self, sid: str, outcome: str, count: int) -> None:
+        """How claims ended."""
+        self._claims[sid, outcome] += count
+
+    def failed_at(self, door: str) -> None:
+        """Count one who could not prove at a door what must be proved there."""
+        self._failures[door] += 1
+
+    async def flush(self) -> None:
+        """Hands over what was counted since the last time."""
+        claims, self._claims = self._claims, Counter()
+        for labels, count in claims.items():
+            self._metrics.claims.labels(*labels).inc(count)
+        failures, self._failures = self._failures, Counter()
+        for door, count in failures.items():
+            self._metrics.authentication_failures.labels(door).inc(count)
+        self._log.note(claims, self._seconds.above(SLOW_SECONDS))
+        self._seconds.flush()
+        self._batch_sizes.flush()
+
+
+log = structlog.get_logger()
+
+
+EVERY_SECONDS = 10.0
+SLOW_SECONDS = 0.25  # one of the histogram's bounds
+_NO_LINK = frozenset({"empty", "recovering", "error"})  # paused is what somebody wanted
+_MEETINGS = 20  # named each time, those with the most claims; the others are counted
+
+
+class ClaimLog:
+    """Gathers what is worth a line."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._said_at = -EVERY_SECONDS
+        self._no_link: Counter[tuple[str, str]] = Counter()
+        self._slow = 0
+
+    def note(self, ended: Mapping[tuple[str, str], int], slow: int) -> None:
+        """Takes how claims ended, by meeting and outcome, and how many took SLOW_SECONDS."""
+        for (sid, outcome), count in ended.items():
+            if outcome in _NO_LINK:
+                self._no_link[sid, outcome] += count
+        self._slow += slow
+        if not (self._no_link or self._slow) or self._clock() - self._said_at < EVERY_SECONDS:
+            return
+        self._said_at = self._clock()
+        self._say_no_link()
+        if self._slow:
+            log.warning("slow claims", claims=self._slow, over_seconds=SLOW_SECONDS)
+        self._no_link.clear()
+        self._slow = 0
+
+    def _say_no_link(self) -> None:
+        by_meeting: dict[str, Counter[str]] = defaultdict(Counter)
+        for (sid, outcome), count in self._no_link.items():
+            by_meeting[sid][outcome] = count
+        worst = sorted(by_meeting.items(), key=lambda each: -each[1].total())
+        for sid, outcomes in worst[:_MEETINGS]:
+            log.warning("claims got no link", meeting=sid, **outcomes)
+        if others := worst[_MEETINGS:]:
+            claims = sum(outcomes.total() for _, outcomes in others)
+            log.warning("claims got no link", other_meetings=len(others), claims=claims)

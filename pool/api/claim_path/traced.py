@@ -1,0 +1,111 @@
+"""The API's doors that leave spans; composed only where traces are asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from opentelemetry.trace import Span, SpanKind, use_span
+
+from pool.api.claim_path.claim_lane import Admitted, ClaimLane
+from pool.api.http.messages import Headers
+from pool.api.http.traced import _carried
+from pool.claims.queue import Receipt, Waiter
+from pool.model.links import is_sid
+from pool.store.traced import TracedStore
+from pool.telemetry.spans import MEETING, OUTCOME, WaitingSpans, failed
+from pool.telemetry.tracing import Tracing
+
+
+class TracedClaim(Admitted):
+    """A claim on its way, with its span."""
+
+    __slots__ = ("span",)
+
+    span: Span
+
+    def read(self, body: bytes) -> None:
+        """Takes the body; one that cannot be read ends the span."""
+        try:
+            super().read(body)
+        except Exception as error:
+            _end(self.span, error)
+            raise
+
+
+class TracedLane(ClaimLane):
+    """The claim lane, with a span "claim" from the head of a request to its answer."""
+
+    def __init__(self, *args: Any, tracing: Tracing, store: TracedStore) -> None:
+        super().__init__(*args)
+        self._tracing = tracing
+        self._waiting = store.waiting
+        self._names = store.names
+
+    def admit(self, sid: str, headers: Headers, address: str) -> Admitted:
+        """As the lane's."""
+        span = self._tracing.tracer.start_span(
+            "claim",
+            context=self._tracing.context(_carried(headers)),
+            kind=SpanKind.SERVER,
+            attributes={MEETING: sid if is_sid(sid) else "-"},
+        )
+        try:
+            admitted = super().admit(sid, headers, address)
+        except Exception as error:
+            _end(span, error)
+            raise
+        claim = TracedClaim(sid, admitted.caller, admitted.address, admitted.limited)
+        claim.span = span
+        return claim
+
+    def join(self, admitted: Admitted, waiter: Waiter) -> None:
+        """As the lane's; the script call that serves this claim finds its span."""
+        assert isinstance(admitted, TracedClaim)  # noqa: S101 - `admit` makes no others
+        span, sid = admitted.span, admitted.sid
+        name = self._names.name(sid, admitted.request.customer_id)
+        self._waiting.enter(sid, name, span)
+        with use_span(span):
+            super().join(admitted, TracedWaiter(waiter, span, self._waiting, (sid, name)))
+
+
+class TracedWaiter:
+    """One who waits at the desk; being told ends the span."""
+
+    __slots__ = ("_key", "_span", "_waiter", "_waiting")
+
+    def __init__(
+        self, waiter: Waiter, span: Span, waiting: WaitingSpans, key: tuple[str, str]
+    ) -> None:
+        self._waiter = waiter
+        self._span = span
+        self._waiting = waiting
+        self._key = key
+
+    def done(self) -> bool:
+        """Whether nobody waits any more; then the span ends, too."""
+        if not self._waiter.done():
+            return False
+        self._leave()
+        return True
+
+    def set_result(self, receipt: Receipt, /) -> None:
+        """Told the claim."""
+        self._span.set_attribute(OUTCOME, receipt.outcome)
+        self._leave()
+        self._waiter.set_result(receipt)
+
+    def set_exception(self, error: BaseException, /) -> None:
+        """Told why there is none."""
+        failed(self._span, error)
+        self._leave()
+        self._waiter.set_exception(error)
+
+    def _leave(self) -> None:
+        self._waiting.leave(*self._key, self._span)
+        if self._span.is_recording():
+            self._span.end()
+
+
+def _end(span: Span, error: BaseException) -> None:
+    failed(span, error)
+    span.end()

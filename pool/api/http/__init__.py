@@ -1,0 +1,1 @@
+"""Requests, answers and problems, whatever the route."""

@@ -1,0 +1,70 @@
+"""One line per request that the framework serves. Claims are not among them: see claim_log.py.
+
+The route is named by its template, never by its path, which may hold a customer id or a slug.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from types import TracebackType
+from typing import Any
+
+import structlog
+from starlette.types import Message, Scope
+
+from pool.model.links import is_sid
+
+log = structlog.get_logger()
+
+# Asked every few seconds by machines, and of no interest unless they fail.
+_ROUTINE = frozenset({"/livez", "/readyz", "/metrics"})
+
+
+class Access:
+    """One request; while it is served, every line that is logged bears its id."""
+
+    def __init__(self, scope: Scope, request_id: bytes) -> None:
+        self.scope = scope  # the framework notes the route it found in here
+        self._method = scope["method"]
+        self._request_id = request_id.decode()
+        self._started = time.perf_counter()
+        self._status = 0  # none was sent: the client went away
+
+    def note(self, message: Message) -> None:
+        """Takes the status from an answer's first message."""
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+
+    def __enter__(self) -> Access:
+        self._tokens = structlog.contextvars.bind_contextvars(request_id=self._request_id)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        route = route_of(self.scope)
+        about: dict[str, Any] = {"method": self._method, "route": route}
+        sid = self.scope.get("path_params", {}).get("sid", "")
+        if is_sid(sid):
+            about["meeting"] = sid
+        seconds = round(time.perf_counter() - self._started, 4)
+        log.log(
+            _level(route, self._status), "request", **about, status=self._status, seconds=seconds
+        )
+        structlog.contextvars.reset_contextvars(**self._tokens)
+
+
+def route_of(scope: Scope) -> str | None:
+    """Return the template of the route that was found, in which no slug and no name stands."""
+    path: str | None = getattr(scope.get("route"), "path", None)
+    return path
+
+
+def _level(route: str | None, status: int) -> int:
+    if status >= 500:
+        return logging.WARNING
+    return logging.DEBUG if route in _ROUTINE else logging.INFO

@@ -1,0 +1,1 @@
+"""The framework's routes, a file per resource."""

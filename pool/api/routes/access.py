@@ -1,0 +1,38 @@
+"""Who calls, and the service they call: what routes depend on."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from pool.access.api_keys import Caller
+from pool.api.http.messages import api_key
+from pool.api.service import Service
+from pool.errors import UnknownMeeting
+from pool.model.links import is_sid
+
+
+def service_of(request: Request) -> Service:
+    """The service of this process."""
+    service: Service = request.app.state.service
+    return service
+
+
+def caller_of(request: Request, service: Annotated[Service, Depends(service_of)]) -> Caller:
+    """Whose key the request carries. Raises Unauthorized, or Forbidden from this address."""
+    caller = service.keys.authenticate(api_key(request.scope["headers"]))
+    caller.check_address(request.client.host if request.client else "")
+    return caller
+
+
+def known_sid(sid: str) -> str:
+    """A SID of the right form. Raises UnknownMeeting: nothing else could be found under it."""
+    if not is_sid(sid):
+        raise UnknownMeeting("a SID has 1 to 64 letters, digits, hyphens and underscores")
+    return sid
+
+
+TheService = Annotated[Service, Depends(service_of)]
+TheCaller = Annotated[Caller, Depends(caller_of)]
+Sid = Annotated[str, Depends(known_sid)]

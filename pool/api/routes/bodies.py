@@ -1,0 +1,219 @@
+"""The bodies of requests and answers that the OpenAPI document describes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from pool.model.links import SID_PATTERN, SLUG_PATTERN
+from pool.model.meetings import Meeting
+from pool.operations.status import MeetingStatus
+
+# No control characters: texts end up in databases, logs and terminals.
+PlainText = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
+
+
+class Reason(BaseModel):
+    """Why an operator does something; kept in the audit log."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: PlainText = ""
+
+
+class Replacement(BaseModel):
+    """Why a customer's link is replaced; kept in its history and in the audit log."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    reason: Annotated[PlainText, StringConstraints(min_length=1)]
+    slug: Annotated[str, StringConstraints(pattern=SLUG_PATTERN)] | None = Field(
+        default=None,
+        description="The link that is to go. If the customer holds another one by now, that one "
+        "is answered and nothing is replaced: so the call may be repeated.",
+    )
+
+
+class Assignment(Reason):
+    """The link that a booking used, by the word of a person."""
+
+    slug: Annotated[str, StringConstraints(pattern=SLUG_PATTERN)]
+
+
+class MeetingChange(BaseModel):
+    """The settings of a meeting; what is left out stays, or takes its default."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    workspace: Annotated[str, StringConstraints(pattern=SID_PATTERN)] | None = None
+    min_fresh: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
+    max_fresh: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    cover_seconds: Annotated[int, Field(ge=0, le=86_400)] | None = None
+    claim_ttl_seconds: Annotated[int, Field(ge=60, le=31_536_000)] | None = None
+    max_fresh_age_seconds: Annotated[int, Field(ge=60, le=31_536_000)] | None = None
+    after_booking: Literal["same", "new"] | None = None
+    on_empty: Literal["direct", "fail"] | None = None
+    target: Literal["fixed", "auto"] | None = Field(
+        default=None, description="auto: the suggested target is applied by top-up"
+    )
+    fallback_url: Annotated[str, StringConstraints(max_length=2048)] | None = None
+    match_email: bool | None = Field(
+        default=None,
+        description="false: no booking is matched to a claim by its e-mail alone",
+    )
+
+    def changes(self) -> dict[str, Any]:
+        """The settings that were given; only fallback_url can be taken away with null."""
+        given = self.model_dump(exclude_unset=True)
+        return {
+            "target_mode" if name == "target" else name: value
+            for name, value in given.items()
+            if value is not None or name == "fallback_url"
+        }
+
+
+class MeetingView(BaseModel):
+    """A meeting, its settings, and how its pool is."""
+
+    sid: str
+    workspace: str
+    state: Literal["ok", "low", "empty", "paused", "blocked", "recovering"]
+    reason: str
+    fresh: int
+    target: int
+    claimed: int | None = Field(description="null while the ledger is away")
+    consumed: int | None
+    claims_per_second: float
+    runway_seconds: float | None = Field(description="null while nobody claims")
+    runway_low_seconds: float | None = Field(
+        description="of ten times, one is worse; null: more than a day"
+    )
+    runway_high_seconds: float | None = Field(
+        description="of ten times, one is better; null: more than a day"
+    )
+    suggested_target: int = Field(description="what the forecast asks for")
+    oldest_fresh_seconds: float | None
+    unrecorded_claims: int
+    min_fresh: int
+    max_fresh: int
+    cover_seconds: int
+    claim_ttl_seconds: int
+    max_fresh_age_seconds: int
+    after_booking: Literal["same", "new"]
+    on_empty: Literal["direct", "fail"]
+    target_mode: Literal["fixed", "auto"]
+    fallback_url: str | None
+    match_email: bool
+    paused: bool
+
+    @classmethod
+    def of(cls, status: MeetingStatus, *, counted: bool) -> MeetingView:
+        """The view of a status; `counted` says whether the ledger was asked."""
+        meeting: Meeting = status.meeting
+        return cls(
+            sid=meeting.sid,
+            workspace=meeting.workspace,
+            state=status.state,
+            reason=status.reason,
+            fresh=status.fresh,
+            target=status.target,
+            claimed=status.claimed if counted else None,
+            consumed=status.consumed if counted else None,
+            claims_per_second=round(status.claims_per_second, 3),
+            runway_seconds=_rounded(status.runway_seconds),
+            runway_low_seconds=_rounded(status.forecast.runway_low_seconds),
+            runway_high_seconds=_rounded(status.forecast.runway_high_seconds),
+            suggested_target=status.forecast.suggested_target,
+            oldest_fresh_seconds=status.oldest_fresh_seconds,
+            unrecorded_claims=status.unrecorded,
+            min_fresh=meeting.min_fresh,
+            max_fresh=meeting.max_fresh,
+            cover_seconds=meeting.cover_seconds,
+            claim_ttl_seconds=meeting.claim_ttl_seconds,
+            max_fresh_age_seconds=meeting.max_fresh_age_seconds,
+            after_booking=meeting.after_booking,
+            on_empty=meeting.on_empty,
+            target_mode=meeting.target_mode,
+            fallback_url=meeting.fallback_url,
+            match_email=meeting.match_email,
+            paused=meeting.paused,
+        )
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)
+
+
+class MeetingAnswer(BaseModel):
+    """One meeting."""
+
+    meeting: MeetingView
+    retired: int | None = Field(default=None, description="links that a drain took out")
+
+
+class MeetingsAnswer(BaseModel):
+    """All meetings the key may see, the most urgent first."""
+
+    meetings: list[MeetingView]
+
+
+class LinkAnswer(BaseModel):
+    """A link as the ledger knows it, and its history, oldest first."""
+
+    link: dict[str, Any]
+    history: list[dict[str, str]]
+
+
+class EventView(BaseModel):
+    """A webhook event of the inbox."""
+
+    id: str
+    workspace: str
+    source: str
+    event: str
+    booking_sid: str | None
+    meeting_sid: str | None
+    received_at: str
+    state: Literal["pending", "settled", "unmatched", "ignored", "dead"]
+    reason: str
+    slug: str | None
+    match: str | None
+    attempts: int
+    last_error: str | None
+    seen: int
+
+
+class EventAnswer(BaseModel):
+    """One event."""
+
+    event: EventView
+
+
+class EventsAnswer(BaseModel):
+    """Events, newest first."""
+
+    events: list[EventView]
+
+
+class ReceivedAnswer(BaseModel):
+    """A webhook was taken in; the same id answers a repeat."""
+
+    event_id: str
+
+
+class ProblemBody(BaseModel):
+    """An error, as RFC 9457 has it."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    errors: list[str] | None = None
+    fallback_url: str | None = None
+
+
+def problem_answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """The problems a route may answer with, for the OpenAPI document."""
+    return {status: {"model": ProblemBody} for status in statuses}

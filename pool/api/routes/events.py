@@ -1,0 +1,124 @@
+"""Webhooks from the provider, and the inbox they end up in."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+
+from pool.access.api_keys import Scope
+from pool.api.claim_path.answers import iso
+from pool.api.http import problems
+from pool.api.routes.access import TheCaller, TheService
+from pool.api.routes.bodies import (
+    Assignment,
+    EventAnswer,
+    EventsAnswer,
+    EventView,
+    ReceivedAnswer,
+    problem_answers,
+)
+from pool.errors import BadSignature
+from pool.ledger.records import InboxEvent
+from pool.nudges import SETTLE
+from pool.providers.webhooks import SIGNATURE_HEADER
+
+router = APIRouter(prefix="/v1", tags=["events"])
+
+
+@router.post(
+    "/webhooks/{workspace}",
+    status_code=202,
+    response_model=ReceivedAnswer,
+    responses=problem_answers(400, 401, 404, 408, 413, 429, 503),
+)
+@router.post(
+    "/webhooks/{workspace}/",
+    status_code=202,
+    response_model=ReceivedAnswer,
+    include_in_schema=False,
+)
+async def receive(
+    workspace: str, request: Request, service: TheService
+) -> ReceivedAnswer | Response:
+    """Take in a signed booking event, with or without a slash behind the address.
+
+    A repeat is answered the same, and so is an event that cannot be read: it is kept.
+    """
+    provider = service.parts.providers.get(workspace)
+    if provider is not None and not provider.can_verify:
+        status, headers, content = problems.render(
+            problems.BY_NAME["webhooks-unconfigured"],
+            "this workspace has no webhook secret, and unsigned events are never accepted",
+            request.url.path,
+        )
+        response = Response(content, status)
+        response.raw_headers = [*headers, (b"content-length", str(len(content)).encode())]
+        return response
+    body = await request.body()
+    signatures = request.headers.getlist(SIGNATURE_HEADER)
+    try:
+        event_id = await service.parts.bookings.receive(workspace, body, signatures)
+    except BadSignature:
+        service.doors.failed("webhook", request.client.host if request.client else "")
+        raise
+    service.doors.proved(request.client.host if request.client else "")
+    service.nudges.send(SETTLE)
+    return ReceivedAnswer(event_id=event_id)
+
+
+@router.get("/events", responses=problem_answers(401, 403, 422, 503))
+async def list_events(
+    caller: TheCaller,
+    service: TheService,
+    state: Literal["pending", "settled", "unmatched", "ignored", "dead"] | None = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> EventsAnswer:
+    """The webhook inbox, newest first."""
+    caller.check_everywhere(Scope.ADMIN)
+    events = await service.parts.ledger.inbox.list(state, limit=limit)
+    return EventsAnswer(events=[event_view(event) for event in events])
+
+
+@router.post(
+    "/events/{event_id}/replay",
+    responses=problem_answers(401, 403, 404, 409, 503),
+)
+async def replay(event_id: str, caller: TheCaller, service: TheService) -> EventAnswer:
+    """Look at an event again, now; the answer says what became of it."""
+    caller.check_everywhere(Scope.ADMIN)
+    event = await service.parts.bookings.replay(event_id, caller.key_id)
+    return EventAnswer(event=event_view(event))
+
+
+@router.post(
+    "/events/{event_id}/assign",
+    responses=problem_answers(400, 401, 403, 404, 409, 413, 422, 503),
+)
+async def assign(
+    event_id: str, body: Assignment, caller: TheCaller, service: TheService
+) -> EventAnswer:
+    """Give an event that matched no link to the link you name; again is harmless."""
+    caller.check_everywhere(Scope.ADMIN)
+    event = await service.parts.bookings.assign(event_id, body.slug, caller.key_id, body.reason)
+    return EventAnswer(event=event_view(event))
+
+
+def event_view(event: InboxEvent) -> EventView:
+    """An event without its body, which may hold personal data."""
+    return EventView(
+        id=event.id,
+        workspace=event.workspace,
+        source=event.source,
+        event=event.event,
+        booking_sid=event.booking_sid,
+        meeting_sid=event.meeting_sid,
+        received_at=iso(event.received_at) or "",
+        state=event.state.value,
+        reason=event.reason,
+        slug=event.slug,
+        match=event.match,
+        attempts=event.attempts,
+        last_error=event.last_error,
+        seen=event.seen,
+    )

@@ -1,0 +1,90 @@
+"""Health, metrics, and the page behind every problem type."""
+
+from __future__ import annotations
+
+import hmac
+from html import escape
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse
+
+from pool.api.http import problems
+from pool.api.http.messages import api_key
+from pool.api.http.pages import page
+from pool.api.routes.access import TheService
+from pool.api.routes.exposition import Exposition
+from pool.errors import LedgerUnavailable, StoreUnavailable, Unauthorized, Unknown
+
+router = APIRouter()
+
+
+@router.get("/livez", tags=["system"])
+async def livez() -> dict[str, str]:
+    """Whether this process answers at all."""
+    return {"status": "alive"}
+
+
+@router.get("/readyz", tags=["system"])
+async def readyz(service: TheService) -> JSONResponse:
+    """Whether claims can be served: looks at Redis alone, never at the provider.
+
+    A process that has not read the API keys yet, because it started before the ledger was
+    there, can serve nobody either. What it has read once, it keeps.
+    """
+    lacking = [] if service.keys.loaded else ["the ledger: API keys have not been read yet"]
+    try:
+        policy = (await service.parts.store.info()).get("maxmemory_policy", "noeviction")
+    except StoreUnavailable as error:
+        lacking.insert(0, str(error))
+        raise StoreUnavailable("; ".join(lacking)) from error
+    if policy != "noeviction":
+        raise StoreUnavailable(
+            f"Redis evicts keys (maxmemory-policy {policy}), which would lose claims; "
+            "set it to noeviction"
+        )
+    if lacking:
+        raise LedgerUnavailable(lacking[0])
+    return JSONResponse({"status": "ready"})
+
+
+@router.get("/metrics", tags=["system"], response_class=Response)
+async def metrics(request: Request, service: TheService) -> Response:
+    """Prometheus metrics; open unless LINKPOOL_METRICS_KEY is set."""
+    wanted = service.settings.metrics_key
+    if wanted is not None:
+        given = api_key(request.scope["headers"]) or b""
+        if not hmac.compare_digest(given, wanted.get_secret_value().encode()):
+            service.doors.failed("metrics", request.client.host if request.client else "")
+            raise Unauthorized("send the metrics key as X-API-Key or Authorization: Bearer")
+    exposition: Exposition = request.app.state.exposition
+    return Response(
+        await exposition.render(), media_type="text/plain; version=0.0.4; charset=utf-8"
+    )
+
+
+@router.get("/problems/{name}", include_in_schema=False)
+async def problem_page(name: str) -> HTMLResponse:
+    """What a problem type means and what to do about it."""
+    problem = problems.BY_NAME.get(name)
+    if problem is None:
+        raise Unknown("there is no problem type of this name; /problems lists them")
+    return page(
+        problem.title,
+        f"<p><code>{escape(problem.name)}</code>, HTTP status {problem.status}</p>"
+        f"<p>{escape(problem.what_to_do)}</p>"
+        '<p><a href="/problems">All problem types</a></p>',
+    )
+
+
+@router.get("/problems", include_in_schema=False)
+async def problem_list() -> HTMLResponse:
+    """Every problem type."""
+    rows = "".join(
+        f'<tr><td>{each.status}</td><td><a href="/problems/{each.name}">{each.name}</a></td>'
+        f"<td>{escape(each.title)}</td></tr>"
+        for each in sorted(problems.BY_NAME.values(), key=lambda each: each.status)
+    )
+    return page(
+        "Problem types",
+        f"<table><tr><th>Status</th><th>Name</th><th>Meaning</th></tr>{rows}</table>",
+    )

@@ -1,0 +1,1 @@
+"""The server process: its application, its start and its end."""

@@ -1,0 +1,213 @@
+"""The web application: the claim lane in front, the framework behind it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from pool.api.claim_path.claim_lane import ClaimLane
+from pool.api.http import problems
+from pool.api.http.messages import Answer
+from pool.api.ops.routes import router as ops_router
+from pool.api.ops.sessions import signed_in
+from pool.api.ops.state import open_ops
+from pool.api.routes import claims, docs, events, meetings, system
+from pool.api.routes.exposition import Exposition
+from pool.api.server.edge import Edge
+from pool.api.server.gate import Gate
+from pool.api.service import Service, open_service
+from pool.config.networks import TrustedProxies
+from pool.config.settings import Settings
+from pool.errors import InvalidRequest, LinkpoolError
+from pool.telemetry.tracing import Tracing
+
+# What the validation library says of a body that is not an object.
+_NO_OBJECT = ("model_type", "model_attributes_type")
+_STATUS_PROBLEMS = {404: "not-found", 405: "method-not-allowed"}
+
+
+class Application:
+    """What the server runs: passes claims to the lane once the service is open."""
+
+    def __init__(self, settings: Settings, tracing: Tracing | None = None) -> None:
+        self._settings = settings
+        self._tracing = tracing
+        self.lane: ClaimLane | None = None  # there while the service is open
+        self.framework = _framework(self._lifespan)
+        self._edge = Edge(self._inside(), TrustedProxies(settings.trusted_proxies))
+        self._app: ASGIApp = self._edge
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """The ASGI door."""
+        return self._app(scope, receive, send)
+
+    def _inside(self) -> ASGIApp:
+        if self._tracing is None:
+            return self.framework
+        from pool.api.http.traced import TracedEdge
+
+        return TracedEdge(self.framework, self._tracing)
+
+    def _lane(self, edge: ASGIApp, service: Service) -> ClaimLane:
+        made_of = (
+            edge, service.desk, service.known_meetings, service.keys, self._settings, service.tally,
+            service.doors,
+        )  # fmt: skip
+        if self._tracing is None:
+            return ClaimLane(*made_of)
+        from pool.api.claim_path.traced import TracedLane
+        from pool.store.traced import TracedStore
+
+        assert isinstance(service.parts.store, TracedStore)  # noqa: S101 - compose saw to it
+        return TracedLane(*made_of, tracing=self._tracing, store=service.parts.store)
+
+    @asynccontextmanager
+    async def _lifespan(self, framework: FastAPI) -> AsyncIterator[None]:
+        async with (
+            open_service(self._settings, self._tracing) as service,
+            open_ops(service) as ops,
+        ):
+            edge = self._edge
+            edge.gate = Gate(service, lambda scope: signed_in(ops.sessions, Request(scope)))
+            lane = self._lane(edge, service)
+            framework.state.service = service
+            framework.state.lane = lane
+            framework.state.ops = ops
+            self.lane = lane
+            framework.state.exposition = Exposition(service)
+            self._app = lane
+            try:
+                yield
+            finally:
+                self._app, self.lane, edge.gate = edge, None, None
+                if self._tracing is not None:
+                    self._tracing.close()
+
+
+def _framework(lifespan: Any) -> FastAPI:
+    app = FastAPI(
+        title="linkpool",
+        version=version("linkpool"),
+        summary="One-off scheduling links, made ahead of time",
+        lifespan=lifespan,
+        redirect_slashes=False,
+        # Their pages load scripts from elsewhere; routes_docs has one that does not.
+        docs_url=None,
+        # Its own route would write the document anew for each who asks.
+        openapi_url=None,
+        redoc_url=None,
+    )
+    for module in (
+        claims,
+        meetings,
+        events,
+        system,
+        docs,
+    ):
+        app.include_router(module.router)
+    app.include_router(ops_router)
+    app.add_exception_handler(LinkpoolError, _linkpool_error)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http_error)
+    # Else the framework answers in plain text; either way the edge hears of it, and logs it.
+    app.add_exception_handler(Exception, _defect)
+    _describe(app)
+    return app
+
+
+def _describe(app: FastAPI) -> None:
+    """Adds to the OpenAPI document what the framework does not know: keys, and the claim's
+    own schemas."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = generate()
+            components = document.setdefault("components", {})
+            components.setdefault("schemas", {}).update(claims.OPENAPI_COMPONENTS)
+            components["securitySchemes"] = {
+                "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+                "bearer": {"type": "http", "scheme": "bearer"},
+            }
+            for unused in ("HTTPValidationError", "ValidationError"):
+                components["schemas"].pop(unused, None)
+            for path, operations in document["paths"].items():
+                _describe_problems(operations)
+                if path.startswith("/v1/") and not path.startswith("/v1/webhooks/"):
+                    for operation in operations.values():
+                        operation["security"] = [{"key": []}, {"bearer": []}]
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _describe_problems(operations: dict[str, Any]) -> None:
+    """Says of every error that it is a problem, which the framework takes for plain JSON."""
+    for operation in operations.values():
+        for status, answer in operation["responses"].items():
+            if status >= "400":
+                schema = {"$ref": "#/components/schemas/ProblemBody"}
+                answer["content"] = {problems.CONTENT_TYPE.decode(): {"schema": schema}}
+
+
+async def _linkpool_error(request: Request, error: Exception) -> Response:
+    if not isinstance(error, LinkpoolError):
+        raise error
+    return _response(problems.render_error(error, request.url.path))
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    details = error.errors() if isinstance(error, RequestValidationError) else []
+    if any(detail["type"] == "json_invalid" for detail in details):
+        problem = problems.BY_NAME["malformed-json"]
+        return _response(problems.render(problem, "the body is not JSON", request.url.path))
+    if any(detail["loc"] == ("body",) and detail["type"] in _NO_OBJECT for detail in details):
+        problem = problems.BY_NAME["malformed-json"]
+        said_so = "the body is not a JSON object, sent with Content-Type: application/json"
+        return _response(problems.render(problem, said_so, request.url.path))
+    said = [
+        f"{'.'.join(str(part) for part in detail['loc'][1:]) or 'body'}: {detail['msg']}"
+        for detail in details
+    ]
+    invalid = InvalidRequest("the request is not as it should be", said)
+    return _response(problems.render_error(invalid, request.url.path))
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    name = _STATUS_PROBLEMS.get(error.status_code, "invalid-request")
+    status, headers, body = problems.render(
+        problems.BY_NAME[name], str(error.detail), request.url.path
+    )
+    theirs = [
+        (key.lower().encode(), value.encode()) for key, value in (error.headers or {}).items()
+    ]
+    # HEAD is answered wherever GET is: see Edge.
+    theirs = [(key, _with_head(value) if key == b"allow" else value) for key, value in theirs]
+    return _response((status, [*headers, *theirs], body))
+
+
+def _with_head(allowed: bytes) -> bytes:
+    methods = allowed.split(b", ")
+    return allowed + b", HEAD" if b"GET" in methods and b"HEAD" not in methods else allowed
+
+
+async def _defect(request: Request, _error: Exception) -> Response:
+    problem = problems.BY_NAME["internal-error"]
+    return _response(problems.render(problem, "the request failed", request.url.path))
+
+
+def _response(answer: Answer) -> Response:
+    status, headers, body = answer
+    response = Response(body, status)
+    response.raw_headers = [*headers, (b"content-length", str(len(body)).encode())]
+    return response

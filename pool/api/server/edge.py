@@ -1,0 +1,135 @@
+"""The outermost layer: request ids, bounded bodies, and no answer without a problem's form."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pool.api.http import problems
+from pool.api.http.access_log import Access
+from pool.api.http.messages import (
+    CLAIM_BODY_BYTES,
+    NOSNIFF,
+    WEBHOOK_BODY_BYTES,
+    Answer,
+    Disconnected,
+    read_body,
+    request_id,
+)
+from pool.config.networks import TrustedProxies
+from pool.errors import LinkpoolError
+
+if TYPE_CHECKING:
+    from pool.api.server.gate import Gate
+
+log = structlog.get_logger()
+
+
+class Edge:
+    """Reads each body whole and bounded before the framework sees the request."""
+
+    def __init__(self, app: ASGIApp, proxies: TrustedProxies) -> None:
+        self._app = app
+        self._proxies = proxies
+        self._warned = False  # once is enough: anybody can send the header
+        self.gate: Gate | None = None  # there while the service is open
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI door."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        identity = request_id(scope["headers"])
+        scope = self._seen(scope)
+        with Access(scope, identity) as access:
+            await self._serve(access, identity, receive, send)
+
+    def _seen(self, scope: Scope) -> Scope:
+        """Return the request as the outermost proxy that is trusted saw it."""
+        client = scope.get("client")
+        peer, headers = client[0] if client else "", scope["headers"]
+        if not self._proxies.trusts(peer):
+            if not self._warned and any(name == b"x-forwarded-for" for name, _ in headers):
+                self._warned = True
+                log.warning(
+                    "an untrusted proxy", address=peer,
+                    to_do="if it is yours, add it to LINKPOOL_TRUSTED_PROXIES: all its visitors "
+                    "share its address",
+                )  # fmt: skip
+            return scope
+        scheme = "https" if self._proxies.secure(headers, peer) else scope["scheme"]
+        return {**scope, "client": (self._proxies.address(headers, peer), 0), "scheme": scheme}
+
+    async def _serve(self, access: Access, identity: bytes, receive: Receive, send: Send) -> None:
+        scope = access.scope
+        started = False
+        head_only = scope["method"] == "HEAD"
+
+        async def stamped(message: Message) -> None:
+            nonlocal started
+            if started and head_only:
+                return
+            access.note(message)
+            if message["type"] == "http.response.start":
+                started = True
+                headers = [*message["headers"], (b"x-request-id", identity)]
+                if not any(name == NOSNIFF[0] for name, _ in headers):
+                    headers.append(NOSNIFF)
+                message["headers"] = headers
+            await send(message)
+            if head_only:
+                # At once: the body may be a stream that does not end by itself.
+                await send({"type": "http.response.body", "body": b""})
+
+        path = scope["path"]
+        limit = WEBHOOK_BODY_BYTES if path.startswith("/v1/webhooks/") else CLAIM_BODY_BYTES
+        try:
+            if self.gate is not None:
+                await self.gate.check(scope)
+            body = await read_body(scope, receive, limit)
+        except Disconnected:
+            return
+        except LinkpoolError as error:
+            await _send(stamped, problems.render_error(error, path))
+            return
+        except TimeoutError:
+            problem = problems.BY_NAME["request-timeout"]
+            await _send(stamped, problems.render(problem, "the body took too long", path))
+            return
+        if path.startswith("/v1/"):
+            # Bodies are JSON whatever the caller calls them: curl -d says "form" by itself.
+            others = [each for each in scope["headers"] if each[0] != b"content-type"]
+            scope = {**scope, "headers": [*others, (b"content-type", b"application/json")]}
+        if head_only:
+            # The framework has no HEAD of its own.
+            scope = {**scope, "method": "GET"}
+        access.scope = scope
+        try:
+            await self._app(scope, _replay(body, receive), stamped)
+        except Exception:
+            log.exception("request failed")
+            if not started:
+                problem = problems.BY_NAME["internal-error"]
+                await _send(stamped, problems.render(problem, "the request failed", path))
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    given = False
+
+    async def replayed() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replayed
+
+
+async def _send(send: Send, answer: Answer) -> None:
+    status, headers, body = answer
+    headers = [*headers, (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

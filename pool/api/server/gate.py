@@ -1,0 +1,89 @@
+"""What is refused or waits before its body is read: requests of those who prove nothing.
+
+To buffer, decode and route them would be work that anybody can ask for. Whoever passes here
+is looked at again by the route, which knows what the key must be good for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from starlette.types import Scope
+
+from pool.api.http.messages import api_key
+from pool.api.service import Service
+from pool.errors import BadSignature, Forbidden, LinkpoolError, Unauthorized, UnknownWorkspace
+from pool.providers.webhooks import SIGNATURE_HEADER, signature_of
+
+WEBHOOKS = "/v1/webhooks/"
+_KEYED = "/v1/"
+_KEYLESS = (WEBHOOKS, "/v1/embed/")  # what has a proof of another kind
+_SIGNATURE = SIGNATURE_HEADER.encode()
+
+
+class Gate:
+    """Stands in front of the routes of one API process."""
+
+    def __init__(self, service: Service, signed_in: Callable[[Scope], bool]) -> None:
+        self._keys = service.keys
+        self._doors = service.doors
+        self._providers = service.parts.providers
+        self._webhooks = service.parts.metrics.webhooks
+        self._signed_in = signed_in
+
+    async def check(self, scope: Scope) -> None:
+        """Return once the request is to be read.
+
+        Raise Unauthorized, Forbidden, LedgerUnavailable, UnknownWorkspace, BadSignature or
+        RateLimited. Nothing here depends on the size of the body.
+        """
+        client = scope.get("client")
+        address = client[0] if client else ""
+        try:
+            if self._proves_something(scope, address):
+                return
+        except LinkpoolError:
+            await self._wait(address)
+            raise
+        await self._wait(address)
+
+    async def _wait(self, address: str) -> None:
+        if seconds := self._doors.turn(address):
+            await asyncio.sleep(seconds)
+
+    def _proves_something(self, scope: Scope, address: str) -> bool:
+        path: str = scope["path"]
+        if path.startswith(WEBHOOKS):
+            self._check_webhook(scope, path[len(WEBHOOKS) :].rstrip("/"), address)
+        elif path.startswith(_KEYED) and not path.startswith(_KEYLESS):
+            self._check_key(scope, address)
+            return True
+        elif path.startswith("/ops"):
+            return self._signed_in(scope)
+        return False
+
+    def _check_key(self, scope: Scope, address: str) -> None:
+        try:
+            self._keys.authenticate(api_key(scope["headers"])).check_address(address)
+        except (Unauthorized, Forbidden):
+            self._doors.failed("api", address)
+            raise
+
+    def _check_webhook(self, scope: Scope, workspace: str, address: str) -> None:
+        self._doors.check("webhook", address)
+        if scope["method"] != "POST":
+            return
+        provider = self._providers.get(workspace)
+        if provider is None:
+            self._doors.failed("webhook", address)
+            raise UnknownWorkspace("there is no workspace of this name")
+        if not provider.can_verify:
+            return  # the route says what to set
+        given = [value for name, value in scope["headers"] if name == _SIGNATURE]
+        try:
+            signature_of([value.decode("latin-1") for value in given])
+        except BadSignature:
+            self._webhooks.labels(workspace, "unknown", "bad-signature").inc()
+            self._doors.failed("webhook", address)
+            raise

@@ -1,0 +1,79 @@
+"""Starts the API: uvicorn with uvloop and httptools, over one or several processes."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from typing import TYPE_CHECKING
+
+import structlog
+import uvicorn
+
+from pool.api.server.draining import DrainingProtocol
+from pool.config.proxy_warnings import proxy_warnings
+from pool.config.settings import Settings, load
+from pool.telemetry.logs import configure_logging, log_strays
+from pool.telemetry.metrics import share_metrics
+from pool.telemetry.tracing import open_tracing
+
+if TYPE_CHECKING:
+    from pool.api.server.app import Application
+
+log = structlog.get_logger()
+
+GRACE_SECONDS = 5  # for requests that are under way when the server is told to stop
+KEEP_ALIVE_SECONDS = 30
+# For a process to serve, or to answer its parent, before it is ended and started anew. On a busy
+# machine the server's own 5 s are over before a process has started, again and again.
+HEALTH_SECONDS = 30
+
+
+def make_application() -> Application:
+    """What each server process runs; reads the settings from its environment."""
+    settings = load()
+    configure_logging(log_format=settings.log_format, log_level=settings.log_level)
+    log_strays()
+    # Here and not above: the metrics library must find its directory when it is imported.
+    from pool.api.server.app import Application
+
+    for text in proxy_warnings(settings):
+        log.warning("trusted proxies", problem=text)
+    application = Application(settings, open_tracing("api"))
+    # What is loaded now stays: the collector need not look at it again. And what claims
+    # leave behind is freed by counting; full collections only cost pauses.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+    return application
+
+
+def serve(settings: Settings) -> None:
+    """Serves until stopped. Raises SettingsError.
+
+    With several processes, SIGHUP replaces them one after another, each once its successor
+    serves; they share one listening socket, so that no connection is refused meanwhile.
+    """
+    share_metrics(settings.data_dir, "api")
+    from pool.bootstrap import check_before_serving
+
+    asyncio.run(check_before_serving(settings))
+    uvicorn.run(
+        "pool.api.server.serve:make_application",
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        workers=settings.api_workers,
+        loop="uvloop",
+        http=DrainingProtocol,
+        ws="none",  # nothing is upgraded
+        interface="asgi3",
+        proxy_headers=False,  # TRUSTED_PROXIES are believed by the edge and by the claim lane
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_worker_healthcheck=HEALTH_SECONDS,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+        backlog=4096,
+    )

@@ -1,0 +1,286 @@
+"""The server's protocol, waiting for nobody without end.
+
+uvicorn bounds how long an idle connection is kept, and nothing else: a client that sends a
+head byte by byte, announces a body that never comes, or reads no answer would be kept for
+ever. Here one sweep a second looks at what each open connection waits for; a request costs
+no timer of its own. What a request may take up before anybody has looked at it is bounded
+as it arrives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from collections.abc import Collection
+from typing import Any, ClassVar, Literal
+
+from starlette.types import Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
+
+from pool.api.claim_path.http_protocol import ClaimProtocol
+from pool.api.http import problems
+from pool.api.http.messages import BODY_SECONDS, WEBHOOK_BODY_BYTES, Answer, request_id
+
+HEAD_LIMIT_BYTES = 32 * 1024
+HEADERS = 100
+# A body in chunks of a few bytes is several times as long on the wire.
+REQUEST_BYTES = HEAD_LIMIT_BYTES + 4 * WEBHOOK_BODY_BYTES
+CONNECTIONS = 10_000  # per process, if there are as many file descriptors
+_KEPT_DESCRIPTORS = 80  # for Redis, the ledger, the provider and files
+
+SWEEP_SECONDS = 1.0
+HEAD_SECONDS = 10.0
+UNREAD_SECONDS = 30.0
+LAST_ANSWER_SECONDS = 2.0
+IDLE_SECONDS = 40.0  # longer than the server's own keep-alive, for those who cheat it
+CROWDED_IDLE_SECONDS = 1.0  # once nine tenths of the connections are taken
+
+Phase = Literal["head", "body", "answer", "unread", "idle"]
+
+
+class SlowClients:
+    """Ends the connections of one server process that take too long over what they do."""
+
+    def __init__(
+        self, connections: Collection[Any], loop: asyncio.AbstractEventLoop, most: int
+    ) -> None:
+        self.connections = connections
+        self._loop = loop
+        self._most = most
+        self._timer: asyncio.TimerHandle | None = None
+
+    def arrived(self, protocol: GuardedProtocol) -> None:
+        """Called once for each new connection."""
+        if self._timer is None:
+            self._timer = self._loop.call_later(SWEEP_SECONDS, self.sweep)
+        excess = len(self.connections) - self._most
+        if excess > _KEPT_DESCRIPTORS // 2:
+            protocol.transport.abort()  # not even descriptors for an answer
+        elif excess > 0:
+            protocol.app = _too_many
+
+    def sweep(self) -> None:
+        """Looks at every connection once; goes on as long as there are any."""
+        now = self._loop.time()
+        crowded = len(self.connections) > 0.9 * self._most
+        idle_seconds = CROWDED_IDLE_SECONDS if crowded else IDLE_SECONDS
+        for protocol in list(self.connections):
+            # A websocket's protocol would stand here, too; linkpool has none.
+            if isinstance(protocol, GuardedProtocol):
+                protocol.look(now, idle_seconds)
+        self._timer = self._loop.call_later(SWEEP_SECONDS, self.sweep) if self.connections else None
+
+
+class GuardedProtocol(ClaimProtocol):
+    """The protocol of claims, with bounds on the time and the bytes a client may take."""
+
+    slow_clients: ClassVar[SlowClients | None] = None
+
+    # Requests are told apart by their list of headers: a new one is made for each.
+    _whole: Any = None  # the last request that arrived whole
+    # What the connection waits for, at which request, and since when, as the sweep saw it.
+    _phase: Phase = "head"
+    _phase_of: Any = None
+    _phase_since: float | None = None
+    # Bytes of the request that is still arriving, and which request that is.
+    _bytes: int = 0
+    _bytes_of: Any = None
+    _maybe_large: bool = False  # whether heads here may be too large, and are to be measured
+    _refused_as: str = "malformed-request"
+    _refused: bool = False
+
+    def connection_made(self, transport: Any) -> None:
+        """Called once per connection."""
+        super().connection_made(transport)
+        watch = GuardedProtocol.slow_clients
+        if watch is None or watch.connections is not self.connections:
+            watch = SlowClients(self.connections, self.loop, connections_most())
+            GuardedProtocol.slow_clients = watch
+        watch.arrived(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Called for each piece that arrives; nearly always one whole request."""
+        if len(data) > HEAD_LIMIT_BYTES:
+            self._maybe_large = True
+        super().data_received(data)
+        if self.headers is not self._whole:
+            self._arrives_in_pieces(len(data))
+
+    def on_headers_complete(self) -> None:
+        """Called when a head is whole."""
+        if len(self.headers) > HEADERS or (
+            self._maybe_large and self._head_bytes() > HEAD_LIMIT_BYTES
+        ):
+            self._refused_as = "headers-too-large"
+            self.reject(f"more than {HEADERS} headers, or {HEAD_LIMIT_BYTES // 1024} KiB of them")
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Called when the request is whole."""
+        self._whole = self.headers
+        super().on_message_complete()
+
+    def begin_claim(self, data: bytes | None, keep_alive: bool) -> None:
+        """Called when a claim is whole."""
+        self._whole = self.headers
+        super().begin_claim(data, keep_alive)
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuses what is no HTTP, or what a callback of the parser refused."""
+        self.refuse(self._refused_as, msg)
+
+    def refuse(self, name: str, detail: str) -> None:
+        """Answers a problem of this name, in its turn, and ends the connection.
+
+        Nothing more is read. Requests that came whole before are answered first: their
+        clients would take a refusal for their own answer.
+        """
+        if self._refused or self.transport.is_closing():
+            return
+        self._refused = True
+        self._sid, self._body = None, b""
+        refusal = _Refusal(self, problem(name, detail))
+        cycle = self.cycle
+        if self._in_body():
+            if self.pipeline:
+                self.pipeline[0] = (refusal, self.app)  # type: ignore[assignment]
+            elif cycle.response_started:  # it has its answer already
+                refusal.say(b"")
+            else:
+                refusal.say()
+            cycle.disconnected = True
+            cycle.message_event.set()
+        elif cycle is None or cycle.response_complete:
+            refusal.say()
+        else:
+            self.pipeline.appendleft((refusal, self.app))  # type: ignore[arg-type]
+
+    def look(self, now: float, idle_seconds: float) -> None:
+        """Ends the connection if it has waited too long for one thing."""
+        phase = self._waits_for()
+        if self._refused and phase != "unread":
+            return
+        if self._phase_since is None or phase != self._phase or self._phase_of is not self.headers:
+            self._phase, self._phase_of, self._phase_since = phase, self.headers, now
+            return
+        waited = now - self._phase_since
+        if phase == "head" and waited >= HEAD_SECONDS:
+            self.refuse("request-timeout", f"the head took longer than {HEAD_SECONDS:g} s")
+        elif phase == "body" and waited >= BODY_SECONDS:
+            self.refuse("request-timeout", f"the body took longer than {BODY_SECONDS:g} s")
+        elif phase == "idle" and waited >= idle_seconds:
+            self.transport.close()
+        elif phase == "unread" and waited >= UNREAD_SECONDS:
+            self.transport.abort()
+
+    def _waits_for(self) -> Phase:
+        if self.transport.is_closing() or self.flow.write_paused:
+            return "unread"
+        if self.pipeline:
+            return "answer"  # to what came before; nothing more is read meanwhile
+        if self.headers is None or self.headers is not self._whole:
+            return "body" if self._in_body() else "head"
+        return "idle" if self.cycle is None or self.cycle.response_complete else "answer"
+
+    def _in_body(self) -> bool:
+        """Whether the head of the request that is arriving has been read."""
+        scope = getattr(self.cycle, "scope", None)  # claims that take the short cut have none
+        return (
+            scope is not None
+            and scope["headers"] is self.headers
+            and self.headers is not self._whole
+        )
+
+    def _arrives_in_pieces(self, size: int) -> None:
+        if self._bytes_of is not self.headers:
+            # The piece may have held the end of the request before: count what was parsed.
+            self._bytes_of = self.headers
+            self._bytes = self._head_bytes()
+            self._maybe_large = True
+        else:
+            self._bytes += size
+        if self._bytes > HEAD_LIMIT_BYTES and not self._in_body():
+            self.refuse("headers-too-large", f"the head is over {HEAD_LIMIT_BYTES // 1024} KiB")
+        elif self._bytes > REQUEST_BYTES:
+            self.refuse("too-large", f"the request is over {REQUEST_BYTES // 1024} KiB")
+
+    def _head_bytes(self) -> int:
+        # ": " and a line's end around each header.
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+
+class _Refusal(asyncio.Protocol):
+    """What stands in a connection's way from the refusal on: hears nothing, says one thing.
+
+    To close over unread data would take the answers back from the client, so all that still
+    comes is thrown away until the client has closed, or for a moment.
+    """
+
+    def __init__(self, protocol: GuardedProtocol, answer: Answer) -> None:
+        self._protocol = protocol
+        self._answer = answer
+        self._left_bytes = REQUEST_BYTES
+        self._end: asyncio.TimerHandle | None = None
+        protocol.transport.set_protocol(self)
+
+    async def run_asgi(self, _app: Any) -> None:
+        """Says it in its turn, as the server starts what is pipelined."""
+        self.say()
+
+    def say(self, said: bytes | None = None) -> None:
+        """Writes the refusal, or this instead, and ends the connection."""
+        transport = self._protocol.transport
+        if transport.is_closing():
+            return
+        transport.write(_bytes_of(self._answer) if said is None else said)
+        transport.write_eof()
+        self._end = self._protocol.loop.call_later(LAST_ANSWER_SECONDS, transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        """Called with what the client still sends, which nobody looks at."""
+        self._left_bytes -= len(data)
+        if self._left_bytes < 0:
+            self._protocol.transport.abort()
+
+    def pause_writing(self) -> None:
+        """Called when the client does not read what it was answered before."""
+        self._protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Called when it reads again."""
+        self._protocol.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called when the client has closed, or was made to."""
+        if self._end is not None:
+            self._end.cancel()
+        self._protocol.connection_lost(exc)
+
+
+def _bytes_of(answer: Answer) -> bytes:
+    status, headers, body = answer
+    lines = [b"%b: %b\r\n" % header for header in headers]
+    return b"".join([STATUS_LINE[status], *lines, b"\r\n", body])
+
+
+def connections_most() -> int:
+    """How many connections this process takes on: more would leave it without descriptors."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, min(CONNECTIONS, descriptors - _KEPT_DESCRIPTORS))
+
+
+def problem(name: str, detail: str) -> Answer:
+    """A problem as the last answer on a connection."""
+    status, headers, body = problems.render(problems.BY_NAME[name], detail, "")
+    headers += [
+        (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),
+        (b"x-request-id", request_id(())),
+    ]
+    return status, headers, body
+
+
+async def _too_many(_scope: Scope, _receive: Receive, send: Send) -> None:
+    status, headers, body = problem("too-many-connections", "this server has no room for more")
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,1 @@
+"""Bring a booking from the webhook to its settled link."""

@@ -1,0 +1,182 @@
+"""Which link a booking is about, by the best sign its event gives.
+
+| sign | how sure | asked of |
+|---|---|---|
+| the booking is known | certain: it stays with its link, whatever it says now | any event |
+| the answer to the field that carries the slug | certain | any event |
+| a slug of ours anywhere in the event | certain, if it is the only one | any event |
+| the booking it belongs to is known | certain | any event |
+| its e-mail | probable: one claim of that meeting stood when it was made | what may hold a link |
+
+A visitor can edit what comes back in the form, so a slug counts only where the event's meeting
+is the link's, or is not known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pool.bookings.meeting_ids import MeetingIds
+from pool.durability.recorder import Recorder
+from pool.ledger import Ledger
+from pool.model.bookings import CANCELLED, REJECTED
+from pool.model.links import Link
+from pool.model.meetings import Meeting
+from pool.providers import BookingEvent
+
+CLOCKS = timedelta(minutes=2)  # by which the provider's clock and Redis's may differ
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The link a booking is about, and how that was found out."""
+
+    link: Link
+    how: str  # field | slug | assigned | booking | probable
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """Why a booking belongs to no link of ours, as far as can be told."""
+
+    reason: str
+
+
+class Matcher:
+    """Matches events to links. Only reads, but records claims before it looks for their e-mails."""
+
+    def __init__(self, ledger: Ledger, recorder: Recorder, ids: MeetingIds) -> None:
+        self._ledger = ledger
+        self._recorder = recorder
+        self._ids = ids
+
+    async def match(
+        self, workspace: str, event: BookingEvent, heard_at: datetime
+    ) -> Match | Mismatch:
+        """Return the link a booking used, by the best sign there is.
+
+        `heard_at` is when its event first came; it stands in for a time that the event lacks.
+        """
+        meetings = {
+            meeting.sid: meeting
+            for meeting in await self._ledger.meetings.all()
+            if meeting.workspace == workspace
+        }
+        named = await self._named(workspace, meetings, event)
+        known = await self._known(workspace, event.booking_sid)
+        if known is not None:
+            if isinstance(named, Match) and named.link.slug == known.slug:
+                return named
+            return Match(known, "booking")
+        if named is not None:
+            return named
+        parent = await self._known(workspace, event.parent_sid)
+        if parent is not None:
+            return Match(parent, "booking")
+        return await self._by_email(workspace, meetings, event, heard_at)
+
+    async def hopeless(self, workspace: str, events: Collection[BookingEvent]) -> set[str]:
+        """Return the SIDs of those bookings that nothing of ours fits, asked for all at once.
+
+        What is not among them may still match nothing; what is certainly does.
+        """
+        slugs = {slug for event in events for slug in candidates(event)}
+        ours = {link.slug for link in await self._ledger.links.find(sorted(slugs))}
+        parents = await self._ledger.bookings.find(
+            workspace, {event.parent_sid for event in events if event.parent_sid}
+        )
+        emails = await self._ledger.links.known_emails(
+            {event.email for event in events if event.email}
+        )
+        return {
+            event.booking_sid
+            for event in events
+            if event.booking_sid
+            and ours.isdisjoint(candidates(event))
+            and event.parent_sid not in parents
+            and event.email not in emails
+        }
+
+    async def _named(
+        self, workspace: str, meetings: dict[str, Meeting], event: BookingEvent
+    ) -> Match | Mismatch | None:
+        """What the slugs in the event say; None if none is ours."""
+        found = await self._ledger.links.find(candidates(event))
+        ours = [link for link in found if link.meeting_sid in meetings]
+        if not ours:
+            return None
+        there = ours
+        sid = event.meeting_sid
+        if sid is None and event.meeting_id is not None:
+            # Told by the provider itself which meeting that is, ours or not.
+            sid = await self._ids.sid_of(workspace, event.meeting_id)
+            there = [link for link in ours if sid in (None, link.meeting_sid)]
+        elif sid in meetings:
+            there = [link for link in ours if link.meeting_sid == sid]
+        # A meeting that we do not know by the SID in an event is no reason to doubt a slug.
+        if not there:
+            return Mismatch("it names a link of another meeting")
+        by_field = [link for link in there if link.slug == event.ref]
+        if by_field:
+            return Match(by_field[0], "field")
+        if len(there) == 1:
+            return Match(there[0], "slug")
+        return Mismatch("it names several links")
+
+    async def _known(self, workspace: str, booking_sid: str | None) -> Link | None:
+        if booking_sid is None:
+            return None
+        booking = await self._ledger.bookings.get(workspace, booking_sid)
+        return None if booking is None else await self._ledger.links.get(booking.slug)
+
+    async def _by_email(
+        self, workspace: str, meetings: dict[str, Meeting], event: BookingEvent, heard_at: datetime
+    ) -> Match | Mismatch:
+        if event.email is None:
+            return Mismatch("it names no link, and has no e-mail")
+        if event.state in (CANCELLED, REJECTED):
+            # Somebody else's booking under this e-mail must not take the link away.
+            return Mismatch("it names no link, and its booking was never seen")
+        sid = await self._meeting_of(workspace, meetings, event)
+        if isinstance(sid, Mismatch):
+            return sid
+        if not meetings[sid].match_email:
+            return Mismatch("it names no link, and its meeting does not match by e-mail")
+        await self._recorder.record(sid)
+        # No later than we heard of it: a claim made since cannot be what was booked.
+        made_at = min(event.made_at or heard_at, heard_at)
+        claims = await self._ledger.links.given_to_email(
+            sid, event.email, by=made_at + CLOCKS, until=made_at
+        )
+        # Whatever became of them since, so that the order in which things are heard of does not
+        # count. A customer who booked and claimed again held the later link at that time.
+        held: dict[str | None, Link] = {}
+        for link in claims:
+            held.setdefault(link.customer_id, link)
+        if len(held) == 1:
+            return Match(next(iter(held.values())), "probable")
+        if held:
+            return Mismatch("it names no link, and several claims gave its e-mail")
+        return Mismatch("it names no link, and no claim gave its e-mail before it was made")
+
+    async def _meeting_of(
+        self, workspace: str, meetings: dict[str, Meeting], event: BookingEvent
+    ) -> str | Mismatch:
+        sid = event.meeting_sid
+        if sid is None and event.meeting_id is not None:
+            sid = await self._ids.sid_of(workspace, event.meeting_id)
+        silent = event.meeting_id is None or self._ids.gives_none(workspace)
+        if sid is None and silent and len(meetings) == 1:
+            [sid] = meetings
+        if sid is None:
+            return Mismatch("it names no link, and its meeting is not known")
+        if sid not in meetings:
+            return Mismatch("it names no link, and its meeting is not one of ours")
+        return sid
+
+
+def candidates(event: BookingEvent) -> list[str]:
+    """Return what may be slugs in an event, the answer to the field first."""
+    return list(dict.fromkeys([*([event.ref] if event.ref else []), *event.tokens]))

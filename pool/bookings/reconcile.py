@@ -1,0 +1,213 @@
+"""Asking the provider for what its webhooks did not say, a page at a time.
+
+Two walks over the provider's lists of bookings, each of all of them and then of the cancelled,
+those made last first:
+
+- *news*, at every pass that has the time: what was made since the last walk of this kind
+  began, an hour over;
+- *a round*, every fifteen minutes: back to the oldest booking that may still change, since no
+  list can be asked for by the time of a change. That is the oldest claim that is still live, or
+  the oldest booking that stands and was over no more than thirty days ago.
+
+A walk is kept in the ledger after each page and goes on where it stopped. New bookings push
+others to later pages, so a page may come twice, and none is missed but by a booking that leaves
+a list meanwhile: the next round finds it. At most a fifth of the workspace's request budget is
+used. So a change is found at the latest after
+
+    15 min + 2 x (pages to ask for) x 5 / (budget, requests per second)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import structlog
+
+from pool.bookings.bookings import Bookings
+from pool.ledger import Ledger
+from pool.providers import BookingPage, Provider
+from pool.store import Store
+from pool.supply.link_maker import LinkMaker
+
+log = structlog.get_logger()
+
+OVERLAP = timedelta(hours=1)  # clocks differ, and a booking may be listed late
+FIRST_LOOK = timedelta(days=7)
+ROUND_EVERY = timedelta(minutes=15)
+OVER_SINCE = timedelta(days=30)  # bookings that were over before that are not looked at again
+BUDGET_SHARE = 0.2
+PASS_SECONDS = 30.0  # for one workspace; well within the time that a task is given
+PAGES_MAX = 10_000  # of one walk, a million bookings
+
+
+class Walk(msgspec.Struct, frozen=True):
+    """How far a walk has come."""
+
+    began: datetime
+    since: datetime
+    cancelled: bool = False  # which list it is at
+    page: int = 1
+    last: str = ""  # a hash of the page before: a server that knows no pages repeats itself
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """What is kept of a workspace between two passes."""
+
+    news: Walk | None = None  # under way
+    round: Walk | None = None  # under way
+    round_began: datetime | None = None  # of the last that came to its end
+    round_is_next: bool = False  # where there is time for little, the two take turns
+
+
+class Reconciler:
+    """Asks the provider of one workspace."""
+
+    def __init__(
+        self,
+        workspace: str,
+        provider: Provider,
+        maker: LinkMaker,
+        store: Store,
+        ledger: Ledger,
+        bookings: Bookings,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._workspace = workspace
+        self._provider = provider
+        self._maker = maker
+        self._store = store
+        self._ledger = ledger
+        self._bookings = bookings
+        self._clock = clock
+        self._now = now
+        self._progress = Progress()
+        self.news = 0  # bookings that told something new
+        self.pages = 0  # that were asked for
+
+    async def run(self, seconds: float = PASS_SECONDS) -> bool:
+        """Walk on for at most that long; True if nothing is left to do by now.
+
+        Raises ProviderError, LedgerUnavailable or StoreError; what was done is kept.
+        """
+        until = self._clock() + seconds
+        kept = await self._ledger.facts.get(_PROGRESS + self._workspace)
+        self._progress = _decode(kept) if kept else Progress()
+        walks = [self._walk_news, self._walk_round]
+        if self._progress.round is not None and self._progress.round_is_next:
+            walks.reverse()
+        for walk in walks:
+            if not await walk(until):
+                return False
+        return True
+
+    async def _walk_news(self, until: float) -> bool:
+        walk = self._progress.news or await self._begin_news()
+        while True:
+            further = await self._step(walk, until)
+            if further is None:
+                return False
+            if further is _DONE:
+                await self._ledger.facts.put(_RECONCILED + self._workspace, walk.began.isoformat())
+                await self._keep(news=None, round_is_next=True)
+                return True
+            walk = further
+            await self._keep(news=walk, round_is_next=True)
+
+    async def _walk_round(self, until: float) -> bool:
+        walk = self._progress.round
+        if walk is None:
+            began, now = self._progress.round_began, self._now()
+            # A last time that lies ahead was written before the clock was set back.
+            if began is not None and began <= now < began + ROUND_EVERY:
+                return True
+            since = await self._ledger.bookings.oldest_open(
+                self._workspace, over_since=now - OVER_SINCE
+            )
+            if since is None:
+                await self._keep(round_began=now)
+                return True
+            walk = Walk(now, since - OVERLAP)
+            await self._keep(round=walk)
+        while True:
+            further = await self._step(walk, until, starts_after=walk.began - OVER_SINCE)
+            if further is None:
+                return False
+            if further is _DONE:
+                await self._keep(round=None, round_began=walk.began)
+                return True
+            walk = further
+            await self._keep(round=walk, round_is_next=False)
+
+    async def _begin_news(self) -> Walk:
+        began = self._now()
+        last = await self._ledger.facts.get(_RECONCILED + self._workspace)
+        # A last time that lies ahead was written before the clock was set back.
+        since = min(datetime.fromisoformat(last), began) - OVERLAP if last else began - FIRST_LOOK
+        return Walk(began, since)
+
+    async def _step(
+        self, walk: Walk, until: float, *, starts_after: datetime | None = None
+    ) -> Walk | None:
+        """One page: how far the walk has come then, None if there is no time for it."""
+        started = self._clock()
+        left = until - started
+        if left <= 0 or not await self._maker.wait_turn(within_seconds=min(5.0, left)):
+            return None
+        page = await self._provider.bookings(
+            walk.page, cancelled=walk.cancelled, starts_after=starts_after
+        )
+        self.pages += 1
+        self.news += await self._bookings.receive_listed(self._workspace, page.bookings)
+        await self._pace(started, until)
+        digest = _digest(page)
+        ends = page.is_last or digest == walk.last or _is_older(page, walk.since)
+        if not ends and walk.page < PAGES_MAX:
+            return msgspec.structs.replace(walk, page=walk.page + 1, last=digest)
+        if walk.cancelled:
+            return _DONE
+        return msgspec.structs.replace(walk, cancelled=True, page=1, last="")
+
+    async def _pace(self, started: float, until: float) -> None:
+        """Leave to others what is theirs of the budget."""
+        rate = await self._store.budget.rate(self._workspace)
+        if rate:
+            now = self._clock()
+            wait = started + 1 / (rate * BUDGET_SHARE) - now
+            await asyncio.sleep(max(0.0, min(wait, until - now)))
+
+    async def _keep(self, **changes: Walk | datetime | bool | None) -> None:
+        self._progress = msgspec.structs.replace(self._progress, **changes)
+        text = msgspec.json.encode(self._progress).decode()
+        await self._ledger.facts.put(_PROGRESS + self._workspace, text)
+
+
+_PROGRESS, _RECONCILED = "reconcile:", "reconciled:"
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+_DONE = Walk(_LONG_AGO, _LONG_AGO)  # told by its identity
+
+
+def _decode(text: str) -> Progress:
+    try:
+        return msgspec.json.decode(text, type=Progress)
+    except msgspec.MsgspecError:  # of another version: begin anew
+        return Progress()
+
+
+def _is_older(page: BookingPage, since: datetime) -> bool:
+    """Whether all that is to come was made before; a list that ignored the order says nothing."""
+    made = [event.made_at for event, _ in page.bookings if event.made_at is not None]
+    return page.in_order and bool(made) and made[-1] < since
+
+
+def _digest(page: BookingPage) -> str:
+    digest = hashlib.sha256()
+    for _, body in page.bookings:
+        digest.update(body)
+    return digest.hexdigest()[:16]

@@ -1,0 +1,223 @@
+"""Settling: from an event of the inbox to its booking, its link, and Redis.
+
+An event leaves the inbox only when the ledger and Redis both say what it said. Every step may
+run again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+
+import structlog
+
+from pool.bookings.matcher import Match, Matcher, Mismatch
+from pool.durability.recorder import Recorder, booked_claim
+from pool.errors import (
+    LedgerUnavailable,
+    LinkpoolError,
+    MalformedJson,
+    StoreError,
+    StoreUnavailable,
+    UnknownWorkspace,
+)
+from pool.ledger import Ledger
+from pool.ledger.bookings import Settled
+from pool.ledger.records import ASSIGNED, EventState, InboxEvent
+from pool.model.bookings import Booking, is_documented, stands, unnamed_sid
+from pool.model.links import State
+from pool.providers import BookingEvent, Provider
+from pool.store import Store
+
+log = structlog.get_logger()
+
+MAX_ATTEMPTS = 10
+EVENT_SECONDS = 25  # for one event; it must not hold up those behind it for ever
+RETRY_SECONDS = 5  # doubled with each attempt, up to ten minutes
+RETRY_MAX_SECONDS = 600
+# An unmatched event is looked at again when it is half as old again; but at least and at most
+# so often. A person who assigns it, or its booking's other events, need not wait for that.
+UNMATCHED_LEAST_SECONDS = 60
+UNMATCHED_MOST_SECONDS = 86_400
+Counted = Callable[[str, str, str], None]
+
+
+class Settler:
+    """Settles the events of the inbox."""
+
+    def __init__(
+        self,
+        store: Store,
+        ledger: Ledger,
+        recorder: Recorder,
+        providers: Mapping[str, Provider],
+        matcher: Matcher,
+        *,
+        counted: Counted,
+    ) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._recorder = recorder
+        self._providers = providers
+        self._matcher = matcher
+        self._counted = counted
+
+    async def settle(self, event: InboxEvent) -> None:
+        """Settle one event, or note why not and when it is due again."""
+        try:
+            async with asyncio.timeout(EVENT_SECONDS):
+                await self._settle(event)
+        except MalformedJson as error:
+            await self._ledger.inbox.finish(event.id, EventState.IGNORED, reason=str(error))
+        except TimeoutError:
+            await self._postpone(event, f"not settled within {EVENT_SECONDS} seconds")
+        except UnknownWorkspace as error:
+            # Only a person brings it back; until then its events must not crowd out the others.
+            await self._postpone(event, str(error), its_fault=False, wait=RETRY_MAX_SECONDS)
+        except LedgerUnavailable as error:
+            await self._postpone(event, str(error), its_fault=False)
+        except StoreUnavailable as error:
+            # What Redis refuses may be the event's fault; an outage is not, nor is a Redis
+            # that is full, cannot write to its disk, or is a replica now.
+            await self._postpone(event, str(error), its_fault=not error.is_outage)
+        except LinkpoolError as error:
+            await self._postpone(event, str(error))
+        except Exception as error:
+            log.exception("event not settled", event_id=event.id)
+            await self._postpone(event, f"{type(error).__name__}: {error}"[:500])
+
+    def parse(self, event: InboxEvent) -> BookingEvent:
+        """Read an event's body. Raises MalformedJson or UnknownWorkspace."""
+        provider = self._providers.get(event.workspace)
+        if provider is None:
+            raise UnknownWorkspace(f"workspace {event.workspace} is not configured any more")
+        return provider.parse_event(event.body)
+
+    def report(
+        self, workspace: str, event: BookingEvent, slug: str, match: str | None, heard_at: datetime
+    ) -> Booking:
+        """Return what an event says of its booking."""
+        stood_at = event.made_at or event.changed_at or heard_at
+        return Booking(
+            workspace=workspace,
+            sid=event.booking_sid or unnamed_sid(slug),
+            slug=slug,
+            state=event.state,
+            starts_at=event.starts_at,
+            ends_at=event.ends_at,
+            time_zone=event.time_zone,
+            parent_sid=event.parent_sid,
+            manage_url=event.manage_url,
+            made_at=event.made_at,
+            changed_at=event.changed_at,
+            heard_at=heard_at,
+            stood=event.state != "incomplete",
+            stood_at=stood_at if stands(event.state) else None,
+            email_key=self._store.names.email_name(event.email) if event.email else None,
+            match=match,
+        )
+
+    async def _postpone(
+        self, event: InboxEvent, reason: str, *, its_fault: bool = True, wait: float | None = None
+    ) -> None:
+        doublings = event.attempts
+        if not its_fault:  # those are not counted; an outage that lasts is asked after seldom
+            age_seconds = (datetime.now(UTC) - event.received_at).total_seconds()
+            doublings = max(0, int(age_seconds / RETRY_SECONDS).bit_length() - 3)
+        if wait is None:
+            wait = min(RETRY_MAX_SECONDS if its_fault else 60, RETRY_SECONDS * 2**doublings)
+        await self._ledger.inbox.failed(
+            event.id,
+            reason,
+            not_before=datetime.now(UTC) + timedelta(seconds=wait),
+            max_attempts=MAX_ATTEMPTS,
+            its_fault=its_fault,
+        )
+
+    async def _settle(self, event: InboxEvent) -> None:
+        parsed = self.parse(event)
+        if parsed.kind == "other":
+            await self._ledger.inbox.finish(
+                event.id, EventState.IGNORED, reason="not about a booking"
+            )
+            self._counted(event.workspace, "other", "ignored")
+            return
+        match = await self._assigned(event) or await self._matcher.match(
+            event.workspace, parsed, event.received_at
+        )
+        if isinstance(match, Mismatch):
+            age = datetime.now(UTC) - event.received_at
+            wait = min(max(age / 2, timedelta(seconds=UNMATCHED_LEAST_SECONDS)), _MOST)
+            await self._ledger.inbox.finish(
+                event.id,
+                EventState.UNMATCHED,
+                reason=match.reason,
+                not_before=datetime.now(UTC) + wait,
+            )
+            self._counted(event.workspace, event_label(parsed), "unmatched")
+            return
+        await self._apply(event, parsed, match)
+
+    async def _assigned(self, event: InboxEvent) -> Match | None:
+        if event.match != ASSIGNED or event.slug is None:
+            return None
+        link = await self._ledger.links.get(event.slug)
+        return None if link is None else Match(link, ASSIGNED)
+
+    async def _apply(self, event: InboxEvent, parsed: BookingEvent, match: Match) -> None:
+        report = self.report(event.workspace, parsed, match.link.slug, match.how, event.received_at)
+        if not is_documented(report.state):
+            log.warning(
+                "a booking's state is not documented; it counts as standing", state=report.state
+            )
+        settled = await self._ledger.bookings.settle(report)
+        state_before = settled.state_before
+        await self._tell_redis(settled, report)
+        link = settled.link
+        if parsed.booking_sid:
+            # Events that name no link may have come first: of this booking, or of its children.
+            await self._ledger.inbox.reopen_booking(event.workspace, parsed.booking_sid)
+        await self._ledger.inbox.finish(
+            event.id, EventState.SETTLED, slug=link.slug, match=match.how
+        )
+        self._counted(event.workspace, event_label(parsed), "settled")
+        if link.state is State.CONSUMED and state_before not in (State.CONSUMED, State.CANCELLED):
+            # Only the history's count is lost with a Redis that dies now; the event is settled.
+            with suppress(StoreError):
+                await self._store.count_booking(link.meeting_sid)
+
+    async def _tell_redis(self, settled: Settled, report: Booking) -> None:
+        was_fresh = False
+        sid = settled.link.meeting_sid
+        # Twice at most: a claim may slip in between reading the ledger and telling Redis.
+        for _ in range(2):
+            link = settled.link
+            if link.state is State.FRESH:
+                # Somebody fills in its form, though no claim of it is known.
+                await self._recorder.record(sid)
+                moved = await self._ledger.links.move(
+                    [link.slug], State.QUARANTINED, at=report.heard_at
+                )
+                was_fresh |= bool(moved)
+                await self._store.stock.withdraw(sid, [link.slug] if moved else [])
+                return
+            if link.state not in (State.CONSUMED, State.CANCELLED):
+                return  # an incomplete booking: the claim stays as it is
+            claim = booked_claim(link, settled.foremost)
+            was_fresh |= await self._store.mark(sid, link.slug, link.customer_id, claim)
+            if link.customer_id is not None or was_fresh:
+                break
+            await self._recorder.record(sid)
+            settled = await self._ledger.bookings.settle(report)
+        if was_fresh:
+            log.warning("a link was booked before anyone claimed it", meeting=sid)
+
+
+_MOST = timedelta(seconds=UNMATCHED_MOST_SECONDS)
+
+
+def event_label(event: BookingEvent) -> str:
+    """Return the event's name as a label: one of a few, whatever the sender writes."""
+    return "other" if event.kind == "other" else event.name

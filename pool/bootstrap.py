@@ -1,0 +1,66 @@
+"""What must be true before claims can be served: schema, secret key, meetings, pools."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pool.compose import check_secret_key, compose
+from pool.config.addresses import database_url, secret_key
+from pool.config.settings import DEFAULT_WORKSPACE, Settings
+from pool.errors import LedgerError, UnknownWorkspace
+from pool.ledger import Ledger
+from pool.model.meetings import Meeting
+from pool.operations.administration import check_meeting
+from pool.store.bindings import CustomerNames
+
+
+async def prepare(settings: Settings, sids: list[str]) -> None:
+    """Migrates the ledger, declares meetings, and opens every pool. Safe to run again.
+
+    `sids` are declared with default settings unless they are known; what linkpool.toml
+    declares keeps following that file. Raises LinkpoolError.
+    """
+    async with compose(settings) as parts:
+        await migrate(parts.ledger, settings, sids)
+        await check_secret_key(parts.ledger, parts.store.names.fingerprint)
+        meetings = await parts.ledger.meetings.all()
+        await parts.store.published.put(meetings)
+        levels = await parts.store.look([meeting.sid for meeting in meetings])
+        # No API process serves yet: there is nobody to wait for.
+        await parts.recovery.recover_all(
+            [level.sid for level in levels if level.fence != "stands"],
+            grace_seconds=0.0,
+        )
+
+
+async def migrate(ledger: Ledger, settings: Settings, sids: list[str]) -> None:
+    """Brings the schema up to date, and the meetings in line with what is declared."""
+    await ledger.upgrade()
+    known = {meeting.sid: meeting for meeting in await ledger.meetings.all()}
+    declared = [Meeting(sid) for sid in sids if sid not in known]
+    for sid, defaults in settings.meetings.items():
+        declared.append(replace(known.get(sid, Meeting(sid)), **defaults.given()))
+    for meeting in declared:
+        check_meeting(meeting)
+        if settings.workspace(meeting.workspace) is None:
+            raise UnknownWorkspace(
+                f"meeting {meeting.sid} is of workspace {meeting.workspace}, which is not "
+                f"configured; {DEFAULT_WORKSPACE!r} comes from LINKPOOL_NEETOCAL_SUBDOMAIN "
+                "and LINKPOOL_NEETOCAL_API_KEY, others from linkpool.toml"
+            )
+        if known.get(meeting.sid) != meeting:
+            await ledger.meetings.put(meeting)
+
+
+async def check_before_serving(settings: Settings) -> None:
+    """Raises SettingsError if this process has another secret key than the ledger's others.
+
+    A ledger that is away is no reason not to serve: claims do without it.
+    """
+    ledger = Ledger.open(database_url(settings))
+    try:
+        await check_secret_key(ledger, CustomerNames(secret_key(settings)).fingerprint)
+    except LedgerError:
+        return
+    finally:
+        await ledger.close()

@@ -1,0 +1,1 @@
+"""Hand links from the pool to customers."""

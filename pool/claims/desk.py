@@ -1,0 +1,355 @@
+"""The desk: takes claims, and serves those that wait together with one script call.
+
+Claims that arrive while a call for their meeting is under way form the next batch. A claim
+alone on an idle server is sent at once; there are no timers. Each claim is answered, with
+a link or a typed error, within `timeout_seconds` (plus `direct_timeout` when its link has
+to be made on the spot).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import structlog
+
+from pool.claims.known_meetings import KnownMeetings
+from pool.claims.queue import Line, Receipt, Waiter, Waiting
+from pool.claims.script_calls import ScriptCall, ScriptCalls
+from pool.durability.recent_claims import RecentClaims
+from pool.errors import (
+    Fenced,
+    LinkpoolError,
+    PoolEmpty,
+    PoolPaused,
+    RateLimited,
+    StoreUnavailable,
+    UnknownMeeting,
+)
+from pool.model.links import Claim
+from pool.model.meetings import Meeting
+from pool.store import Store
+from pool.store.records import BATCH_LIMIT, AnsweredClaim, Batch, Outcome, payload
+
+log = structlog.get_logger()
+
+CALLS_PER_MEETING = 2  # more would only cut batches smaller
+WORTH_A_CALL = BATCH_LIMIT // 2  # waiting customers for whom a second call is made
+CALLS_AT_ONCE = 8  # of all meetings together; each holds one connection
+WAITING_LIMIT = 20_000  # claims; beyond it the answer is 503 at once
+
+
+class OnDemand(Protocol):
+    """What happens when the pool is empty."""
+
+    async def make_and_bind(
+        self, meeting: Meeting, name: str, payload: bytes
+    ) -> tuple[Claim, bool]:
+        """A claim and whether it was made now; raises PoolEmpty and other errors."""
+
+
+class Listener(Protocol):
+    """Who is told what the desk sees. Calls return at once and never raise."""
+
+    def claimed(self, meeting: Meeting) -> None:
+        """A new link was bound: there is something to record."""
+
+    def low(self, meeting: Meeting) -> None:
+        """The pool is below its target."""
+
+    def fenced(self, sid: str) -> None:
+        """The fence has fallen."""
+
+    def batch(self, size: int) -> None:
+        """A script call served this many customers."""
+
+    def outcome(self, sid: str, outcome: str, count: int) -> None:
+        """How claims ended, in the words of linkpool_claims_total."""
+
+
+class Desk:
+    """Takes claims for all meetings; one per API process."""
+
+    def __init__(
+        self,
+        store: Store,
+        known_meetings: KnownMeetings,
+        recent_claims: RecentClaims,
+        on_demand: OnDemand,
+        listener: Listener,
+        *,
+        timeout_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._known_meetings = known_meetings
+        self._recent_claims = recent_claims
+        self._on_demand = on_demand
+        self._listener = listener
+        self._timeout = timeout_seconds
+        self._clock = clock
+        self._lines: dict[str, Line] = {}
+        self._ready: deque[Line] = deque()
+        self._calls = ScriptCalls(store, known_meetings, clock, self._ended)
+        self._makings: set[asyncio.Task[None]] = set()
+        self._waiting = 0
+        self._pumping = False
+
+    async def claim(
+        self,
+        sid: str,
+        customer_id: str,
+        email: str | None = None,
+        metadata: dict[str, Any] | None = None,
+        *,
+        limited: bool = False,
+    ) -> Receipt:
+        """The customer's link of this meeting: the one they hold, or a fresh one.
+
+        With `limited`, only the one they hold. Raises UnknownMeeting, PoolEmpty,
+        PoolPaused, RateLimited, Fenced or StoreUnavailable.
+        """
+        if self._known_meetings.get(sid) is None:
+            await self._known_meetings.find(sid)
+        answer: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        self.join(answer, sid, customer_id, email, metadata, limited=limited)
+        return await answer
+
+    def join(
+        self,
+        waiter: Waiter,
+        sid: str,
+        customer_id: str,
+        email: str | None = None,
+        metadata: dict[str, Any] | None = None,
+        *,
+        limited: bool = False,
+    ) -> None:
+        """`claim` for a meeting known to exist: puts the customer in line, without I/O.
+
+        The waiter is told what `claim` returns or raises. One that stops waiting disturbs
+        nobody else's answer.
+        """
+        if self._waiting >= WAITING_LIMIT:
+            self._listener.outcome(sid, "error", 1)
+            waiter.set_exception(
+                StoreUnavailable("too many claims are waiting; come back in a second")
+            )
+            return
+        name = self._store.names.name(sid, customer_id)
+        # Before anything is put in line: what cannot be packed raises here, and leaves nothing.
+        document = b"" if limited else payload(customer_id, email, metadata)
+        line = self._lines.get(sid)
+        if line is None:
+            line = self._lines[sid] = Line(sid)
+        entry = line.waiting.get(name)
+        if entry is None:
+            entry = line.waiting[name] = Waiting(name, customer_id, self._clock())
+        entry.payload = entry.payload or document
+        entry.answers.append(waiter)
+        self._waiting += 1
+        self._enqueue(line)
+
+    def remember(self, meeting: Meeting, customer_id: str, claim: Claim, document: bytes) -> None:
+        """Keep a claim that was answered elsewhere in this process, to be asserted again."""
+        ttl_ms = meeting.claim_ttl_seconds * 1000
+        self._recent_claims.remember(
+            meeting.sid, [AnsweredClaim(customer_id, claim, ttl_ms, document)]
+        )
+
+    async def close(self) -> None:
+        """Waits for the calls that are under way."""
+        while len(self._calls) or self._makings:  # noqa: ASYNC110 - an event would cost every call
+            await asyncio.sleep(0.005)
+
+    # -- batches -----------------------------------------------------------------
+
+    def _enqueue(self, line: Line) -> None:
+        if not line.queued and self._may_send(line):
+            line.queued = True
+            self._ready.append(line)
+        if self._ready and not self._pumping:
+            # On the next turn of the loop: claims read from other sockets in this turn
+            # still join the batch.
+            self._pumping = True
+            asyncio.get_running_loop().call_soon(self._pump)
+
+    def _may_send(self, line: Line) -> bool:
+        """Whether a batch should leave now: at once if none is under way, a second one only
+        when it is worth a call of its own."""
+        if line.calls == 0:
+            return True
+        return line.calls < CALLS_PER_MEETING and len(line.waiting) >= WORTH_A_CALL
+
+    def _pump(self) -> None:
+        self._pumping = False
+        while self._ready and len(self._calls) < CALLS_AT_ONCE:
+            line = self._ready.popleft()
+            line.queued = False
+            batch = [line.waiting.pop(name) for name in list(line.waiting)[:BATCH_LIMIT]]
+            if not batch:
+                continue
+            line.calls += 1
+            self._calls.begin(ScriptCall(line, batch, batch[0].since + self._timeout))
+            if line.waiting and self._may_send(line):
+                line.queued = True
+                self._ready.append(line)  # behind the other meetings: each gets its turn
+
+    def _ended(self, call: ScriptCall, result: Batch | Exception) -> None:
+        line = call.line
+        try:
+            self._serve(line.sid, call.batch, result)
+        finally:
+            line.calls -= 1
+            if line.waiting:
+                self._enqueue(line)
+            elif not line.calls:
+                self._lines.pop(line.sid, None)
+            if self._ready and not self._pumping:
+                self._pumping = True
+                asyncio.get_running_loop().call_soon(self._pump)
+
+    # -- answers -----------------------------------------------------------------
+
+    def _serve(self, sid: str, batch: list[Waiting], result: Batch | Exception) -> None:
+        """Tells everybody in a batch what their call came to. Never raises."""
+        ended: Counter[str] = Counter()
+        try:
+            if isinstance(result, Exception):
+                raise result
+            meeting = self._known_meetings.get(sid)
+            if meeting is None:
+                raise UnknownMeeting(f"there is no meeting {sid}")
+            if result.nudge:
+                self._listener.low(meeting)
+            # Before the first of them is answered: what a visitor was told is kept.
+            lately_ms = self._lately_ms()
+            self._remember(
+                meeting,
+                [
+                    (entry, answer.claim)
+                    for entry, answer in zip(batch, result.answers, strict=True)
+                    if answer.claim is not None
+                    and (answer.outcome is Outcome.NEW or _is_recent(answer.claim, lately_ms))
+                ],
+            )
+            for entry, answer in zip(batch, result.answers, strict=True):
+                if answer.claim is not None:
+                    self._answer(meeting, entry, answer.claim, answer.outcome, ended)
+                elif answer.outcome is Outcome.EMPTY:
+                    making = asyncio.create_task(self._make_on_demand(meeting, entry))
+                    self._makings.add(making)
+                    making.add_done_callback(self._makings.discard)
+                else:
+                    self._refuse(entry, _refusal(meeting, answer.outcome), ended)
+        except LinkpoolError as error:
+            for entry in batch:
+                self._refuse(entry, error, ended)
+            if isinstance(error, Fenced):
+                self._listener.fenced(sid)
+        except Exception as error:
+            log.exception("claims not served", meeting=sid)
+            problem = StoreUnavailable(f"the claim could not be served: {type(error).__name__}")
+            for entry in batch:
+                self._refuse(entry, problem, ended)
+        else:
+            if ended["new"]:
+                self._listener.claimed(meeting)
+        # Last: whatever a listener does, nobody is left waiting.
+        self._listener.batch(len(batch))
+        self._tell(sid, ended)
+
+    def _answer(
+        self, meeting: Meeting, entry: Waiting, claim: Claim, outcome: str, ended: Counter[str]
+    ) -> None:
+        """Of several requests of one customer, one got the link, the others its copy."""
+        receipt = Receipt(meeting, claim, outcome)
+        for waiter in self._taken(entry):
+            if not waiter.done():
+                waiter.set_result(receipt)
+            ended[receipt.outcome] += 1
+            if outcome != "reused":
+                receipt = Receipt(meeting, claim, "reused")
+
+    def _refuse(self, entry: Waiting, error: LinkpoolError, ended: Counter[str]) -> None:
+        for waiter in self._taken(entry):
+            if not waiter.done():
+                waiter.set_exception(error)
+            ended[_outcome_of(error)] += 1
+
+    def _taken(self, entry: Waiting) -> list[Waiter]:
+        """Those who wait for this entry, once: from here on they are being answered."""
+        waiters, entry.answers = entry.answers, []
+        self._waiting -= len(waiters)
+        return waiters
+
+    def _tell(self, sid: str, ended: Counter[str]) -> None:
+        for outcome, count in ended.items():
+            self._listener.outcome(sid, outcome, count)
+
+    async def _make_on_demand(self, meeting: Meeting, entry: Waiting) -> None:
+        ended: Counter[str] = Counter()
+        try:
+            claim, made = await self._on_demand.make_and_bind(meeting, entry.name, entry.payload)
+            if made or _is_recent(claim, self._lately_ms()):
+                self._remember(meeting, [(entry, claim)])
+            self._answer(meeting, entry, claim, "direct" if made else "reused", ended)
+        except LinkpoolError as error:
+            self._refuse(entry, error, ended)
+            if isinstance(error, Fenced):
+                self._listener.fenced(meeting.sid)
+        except Exception as error:
+            log.exception("link not made on the spot", meeting=meeting.sid)
+            problem = PoolEmpty(f"no link could be made: {type(error).__name__}")
+            self._refuse(entry, problem, ended)
+        if ended["direct"]:
+            self._listener.claimed(meeting)
+        self._tell(meeting.sid, ended)
+
+    def _lately_ms(self) -> float:
+        return (time.time() - self._recent_claims.seconds) * 1000
+
+    def _remember(self, meeting: Meeting, bound: list[tuple[Waiting, Claim]]) -> None:
+        ttl_ms = meeting.claim_ttl_seconds * 1000
+        self._recent_claims.remember(
+            meeting.sid,
+            [
+                # Who is limited sent no payload, and the recorder needs one.
+                AnsweredClaim(
+                    entry.customer_id, claim, ttl_ms, entry.payload or payload(entry.customer_id)
+                )
+                for entry, claim in bound
+            ],
+        )
+
+
+def _is_recent(claim: Claim, lately_ms: float) -> bool:
+    """Whether a link held before was bound so lately that nobody else may remember it: the
+    call that bound it may have lost its reply, to this process or another."""
+    return claim.state == "claimed" and claim.claimed_at_ms > lately_ms
+
+
+def _refusal(meeting: Meeting, outcome: Outcome) -> LinkpoolError:
+    if outcome is Outcome.LIMITED:
+        return RateLimited(
+            "too many new claims; those who hold a link still get it", retry_after_seconds=10
+        )
+    if meeting.closed_reason and not meeting.paused:
+        return PoolPaused(
+            f"claims of this meeting are closed: {meeting.closed_reason}", retry_after_seconds=30
+        )
+    reason = f": {meeting.pause_reason}" if meeting.pause_reason else ""
+    return PoolPaused(f"claims of this meeting are paused{reason}", retry_after_seconds=30)
+
+
+def _outcome_of(error: LinkpoolError) -> str:
+    if isinstance(error, PoolEmpty):
+        return "empty"
+    if isinstance(error, PoolPaused):
+        return "paused"
+    if isinstance(error, Fenced):
+        return "recovering"
+    return "error"

@@ -1,0 +1,91 @@
+"""The meetings and keys an API process knows by heart, so that a claim asks nobody."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import structlog
+
+from pool.errors import LedgerError, StoreError, UnknownMeeting
+from pool.ledger import Ledger
+from pool.model.meetings import Meeting
+from pool.store import Store
+
+log = structlog.get_logger()
+
+_FORGET_UNKNOWN_SECONDS = 1.0
+_UNKNOWN_KEPT = 10_000
+
+
+class KnownMeetings:
+    """Meetings, from Redis when it has them and from the ledger when it has not.
+
+    Kept in memory; `refresh` is to be called about once a second. What was known stays
+    known while both are away.
+    """
+
+    def __init__(
+        self, store: Store, ledger: Ledger, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._clock = clock
+        self._meetings: dict[str, Meeting] = {}
+        self._unknown: dict[str, float] = {}
+        self._version: int | None = None
+
+    def get(self, sid: str) -> Meeting | None:
+        """The meeting, if it is known here; no I/O."""
+        return self._meetings.get(sid)
+
+    def all(self) -> list[Meeting]:
+        """Every meeting known here, by SID."""
+        return [self._meetings[sid] for sid in sorted(self._meetings)]
+
+    async def find(self, sid: str) -> Meeting:
+        """The meeting, asking the ledger if need be. Raises UnknownMeeting, LedgerUnavailable."""
+        meeting = self._meetings.get(sid)
+        if meeting is not None:
+            return meeting
+        now = self._clock()
+        if self._unknown.get(sid, 0.0) < now:
+            try:
+                meeting = await self._ledger.meetings.get(sid)
+            except LedgerError:
+                # Redis has a copy of all meetings; if we read it, it may be believed.
+                if not self._version:
+                    raise
+            if meeting is not None:
+                self._meetings[sid] = meeting
+                return meeting
+            if len(self._unknown) >= _UNKNOWN_KEPT:
+                self._unknown.clear()
+            self._unknown[sid] = now + _FORGET_UNKNOWN_SECONDS
+        raise UnknownMeeting(f"there is no meeting {sid}; add it with PUT /v1/meetings/{sid}")
+
+    async def latest(self, sid: str) -> Meeting:
+        """As `find`, with what another process has just changed; asks Redis, so not for claims."""
+        await self.refresh()
+        return await self.find(sid)
+
+    def put(self, meeting: Meeting) -> None:
+        """Takes note of a meeting that this process changed itself."""
+        self._meetings[meeting.sid] = meeting
+
+    async def refresh(self) -> None:
+        """Reads the meetings again if they changed. Never raises: what was known stays."""
+        try:
+            version = await self._store.published.version()
+            if version and version != self._version:
+                for meeting in await self._store.published.all():
+                    self._meetings[meeting.sid] = meeting
+                self._version = version
+        except StoreError as error:
+            log.warning("meetings not refreshed", reason=str(error))
+        if not self._meetings:
+            try:
+                for meeting in await self._ledger.meetings.all():
+                    self._meetings[meeting.sid] = meeting
+            except LedgerError as error:
+                log.warning("meetings not read from the ledger", reason=str(error))

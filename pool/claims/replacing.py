@@ -1,0 +1,150 @@
+"""Replacing a link that the provider burnt: the customer gets a fresh one, the old one is retired.
+
+The script decides, in one step: the customer's binding changes from the old link to the new
+one, and the stream's entry tells both the claim of the new and the end of the old. Whoever
+dies at whichever point leaves either the old binding or the new one; the recorder brings the
+entry to the ledger, and recovery loads from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import structlog
+
+from pool.claims.on_demand import empty
+from pool.durability.recorder import Recorder
+from pool.errors import (
+    Fenced,
+    LinkpoolError,
+    NotReplaceable,
+    PoolEmpty,
+    PoolPaused,
+    ProviderError,
+    UnknownClaim,
+)
+from pool.ledger import Ledger
+from pool.model.links import Claim, Link, State
+from pool.model.meetings import Meeting
+from pool.store import Store
+from pool.store.records import Replaced, payload
+from pool.supply.link_maker import LinkMaker
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """What a customer holds now."""
+
+    claim: Claim
+    payload: bytes  # of the claim, for whoever has to assert it again
+    is_new: bool  # False: the link that was to go had been replaced before
+
+
+class Replacer:
+    """Replaces links, for operators."""
+
+    def __init__(
+        self,
+        store: Store,
+        ledger: Ledger,
+        recorder: Recorder,
+        makers: Mapping[str, LinkMaker],
+        *,
+        timeout_seconds: float,
+    ) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._recorder = recorder
+        self._makers = makers
+        self._timeout = timeout_seconds
+
+    async def replace(
+        self,
+        meeting: Meeting,
+        customer_id: str,
+        reason: str,
+        actor: str,
+        *,
+        slug: str | None = None,
+    ) -> Replacement:
+        """Give the customer a fresh link instead of the one they hold, or of `slug`, if that is
+        given and still theirs.
+
+        Raises UnknownClaim, NotReplaceable (it is booked), PoolEmpty, PoolPaused, Fenced,
+        StoreUnavailable or LedgerUnavailable; then the customer holds what they held.
+        """
+        sid = meeting.sid
+        held = await self._store.claim_of(sid, customer_id)
+        if held is None:
+            raise UnknownClaim("this customer holds no link of this meeting")
+        # The old claim comes to the ledger before its end does.
+        await self._recorder.record(sid)
+        row = await self._ledger.links.get(held.slug)
+        kept = payload(customer_id, row.email, row.metadata) if row else payload(customer_id)
+        if slug is not None and slug != held.slug:
+            return Replacement(held, kept, is_new=False)
+        name = self._store.names.name(sid, customer_id)
+        answer = await self._store.replace(sid, name, held.slug, kept, reason)
+        if answer.outcome is Replaced.EMPTY:
+            made = await self._make(meeting)
+            answer = await self._store.replace(sid, name, held.slug, kept, reason, made=made)
+            if answer.outcome is not Replaced.NEW:
+                # Nobody has seen it, but it is of no pool: it is set aside.
+                await self._ledger.links.move([made], State.QUARANTINED, at=datetime.now(UTC))
+        if answer.claim is None or answer.outcome is Replaced.BOOKED:
+            raise _refusal(answer.outcome, meeting)
+        is_new = answer.outcome is Replaced.NEW
+        if is_new:
+            # The customer has the link by now, whatever becomes of these.
+            with suppress(LinkpoolError):
+                await self._recorder.record(sid)
+                detail: dict[str, object] = {"slug": held.slug, "by": answer.claim.slug}
+                await self._ledger.audit.add(actor, "replace", sid, reason, detail)
+        return Replacement(answer.claim, kept, is_new=is_new)
+
+    async def _make(self, meeting: Meeting) -> str:
+        """Make one link on the spot; its row is in the ledger. Return its slug."""
+        maker = self._makers.get(meeting.workspace)
+        level = (await self._store.look([meeting.sid]))[0]
+        if level.fence != "stands":
+            raise Fenced(meeting.sid)
+        if maker is None or meeting.on_empty == "fail":
+            raise empty(meeting, "the pool is empty")
+        if level.block or await self._store.blocks.of_workspace(meeting.workspace):
+            raise empty(meeting, "the pool is empty and the provider refuses links", seconds=30)
+        await self._ledger.ping()
+        try:
+            new = await maker.make(meeting.sid, within_seconds=self._timeout)
+        except ProviderError:
+            raise empty(meeting, "the pool is empty and the provider gave no link") from None
+        if new is None:
+            raise empty(meeting, "the pool is empty and the provider's budget is used up")
+        link = Link(
+            slug=new.slug,
+            url=new.url,
+            meeting_sid=meeting.sid,
+            state=State.FRESH,
+            source="direct",
+            epoch=level.epoch,
+            created_at=datetime.now(UTC),
+        )
+        is_new = bool(await self._ledger.links.insert_fresh([link]))
+        await maker.received(meeting.sid, is_new=is_new)
+        if not is_new:
+            raise empty(meeting, "the provider repeated a link")
+        return new.slug
+
+
+def _refusal(outcome: Replaced, meeting: Meeting) -> LinkpoolError:
+    if outcome is Replaced.BOOKED:
+        return NotReplaceable("this link is booked: another one could be booked a second time")
+    if outcome is Replaced.NONE:
+        return UnknownClaim("this customer holds no link of this meeting")
+    if outcome is Replaced.PAUSED:
+        return PoolPaused("claims of this meeting are paused", retry_after_seconds=30)
+    return PoolEmpty("the pool is empty", fallback_url=meeting.fallback_url)

@@ -1,0 +1,151 @@
+"""Script calls that are under way, each for a batch of claims; all end in time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+
+from pool.claims.known_meetings import KnownMeetings
+from pool.claims.queue import Line, Waiting
+from pool.errors import StoreUnavailable, UnknownMeeting
+from pool.store import Store
+from pool.store.records import Batch
+
+_TOO_SLOW = "Redis did not answer in time"
+
+
+class ScriptCall:
+    """One call, and who waits for it."""
+
+    __slots__ = ("abandon", "batch", "deadline", "line", "task")
+
+    def __init__(self, line: Line, batch: list[Waiting], deadline: float) -> None:
+        self.line = line
+        self.batch = batch
+        self.deadline = deadline
+        self.abandon: Callable[[], None] | None = None  # ends a call that no task waits for
+        self.task: asyncio.Task[None] | None = None
+
+    def customers(self) -> list[tuple[str, bytes]]:
+        """What the script is asked."""
+        return [(entry.name, entry.payload) for entry in self.batch]
+
+
+class ScriptCalls:
+    """Makes the calls. `ended` is told once of each what it came to, and must not raise.
+
+    Where a connection stands ready, as it nearly always does, a call takes no task and no timer
+    of its own: they would cost a claim on an idle server more than anything else it does here.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        known_meetings: KnownMeetings,
+        clock: Callable[[], float],
+        ended: Callable[[ScriptCall, Batch | Exception], None],
+    ) -> None:
+        self._store = store
+        self._known_meetings = known_meetings
+        self._clock = clock
+        self._ended = ended
+        self._under_way: set[ScriptCall] = set()
+        self._alarm: asyncio.TimerHandle | None = None  # for the call that is due first
+
+    def __len__(self) -> int:
+        return len(self._under_way)
+
+    def begin(self, call: ScriptCall) -> None:
+        """Makes a call. May tell at once what it came to."""
+        self._under_way.add(call)
+        try:
+            call.abandon = self._store.claim_at_once(
+                call.line.sid, call.customers(), partial(self._replied, call)
+            )
+        except Exception as error:  # noqa: BLE001 - told, like every other
+            self._end(call, error)
+            return
+        if call.abandon is None:
+            self._go_on(call)
+        else:
+            self._set_alarm()
+
+    # -- at once -------------------------------------------------------------------
+
+    def _replied(self, call: ScriptCall, result: Batch | Exception | None) -> None:
+        call.abandon = None
+        if result is None:
+            self._go_on(call)
+        else:
+            self._end(call, result)
+
+    def _end(self, call: ScriptCall, result: Batch | Exception) -> None:
+        self._under_way.discard(call)
+        self._ended(call, result)
+
+    def _set_alarm(self) -> None:
+        """Sees to it that calls without a reply end in time. One timer serves many calls: when
+        it rings it is set for those that are under way then."""
+        due = min((each.deadline for each in self._under_way if each.abandon), default=None)
+        if due is None:
+            return
+        loop = asyncio.get_running_loop()
+        at = loop.time() + max(0.0, due - self._clock())
+        if self._alarm is not None:
+            if self._alarm.when() <= at:
+                return
+            self._alarm.cancel()
+        self._alarm = loop.call_at(at, self._ring)
+
+    def _ring(self) -> None:
+        self._alarm = None
+        now = self._clock()
+        for call in list(self._under_way):
+            if call.abandon is not None and call.deadline <= now:
+                call.abandon()
+                call.abandon = None
+                self._end(call, StoreUnavailable(_TOO_SLOW))
+        self._set_alarm()
+
+    # -- with patience -------------------------------------------------------------
+
+    def _go_on(self, call: ScriptCall) -> None:
+        call.task = asyncio.create_task(self._run(call))
+
+    async def _run(self, call: ScriptCall) -> None:
+        result: Batch | Exception
+        try:
+            result = await self._ask(call)
+        except Exception as error:  # noqa: BLE001 - told, like every other
+            result = error
+        self._end(call, result)
+
+    async def _ask(self, call: ScriptCall) -> Batch:
+        """Asks; again after a broken connection, until the deadline.
+
+        Repeating is safe: whoever got a link by the lost call gets the same one.
+        """
+        sid, customers = call.line.sid, call.customers()
+        pause, unpublished = 0.0, False
+        while True:
+            left = call.deadline - self._clock()
+            if left <= 0:
+                raise StoreUnavailable(_TOO_SLOW)
+            try:
+                async with asyncio.timeout(left):
+                    if unpublished:
+                        await self._store.published.put([await self._known_meetings.find(sid)])
+                    return await self._store.claim(sid, customers)
+            except TimeoutError:
+                raise StoreUnavailable(_TOO_SLOW) from None
+            except UnknownMeeting:
+                # Redis lost the settings of a meeting we know: it is told again, once.
+                if unpublished:
+                    raise
+                unpublished = True
+            except StoreUnavailable as error:
+                if not error.connection_lost or self._clock() + pause >= call.deadline:
+                    raise
+                await asyncio.sleep(pause)
+                pause = min(0.2, pause * 2 or 0.02)

@@ -1,0 +1,1 @@
+"""Settings, and the addresses that follow from them."""

@@ -1,0 +1,81 @@
+"""Where things are, and the secret they share, when the settings leave it open."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from pool.config.sentinel import is_sentinel, parse_sentinel
+from pool.config.settings import Settings
+from pool.errors import SettingsError
+
+SECRET_FILE = "secret.key"  # noqa: S105 - a file's name
+
+
+def redis_url(settings: Settings) -> str:
+    """Where Redis is. Raises SettingsError if no setting says."""
+    if settings.redis_url:
+        return settings.redis_url
+    raise SettingsError(
+        "LINKPOOL_REDIS_URL", f"is not set, and no `linkpool up` runs on {settings.data_dir}"
+    )
+
+
+def broker_url(settings: Settings) -> str:
+    """Where Celery's broker is: as set, else the next database of the same Redis."""
+    if settings.broker_url:
+        return settings.broker_url
+    url = redis_url(settings)
+    if is_sentinel(url):
+        address = parse_sentinel(url)
+        head, query, tail = url.partition("?")
+        base = head.rstrip("/").removesuffix(f"/{address.database}")
+        return f"{base}/{address.database + 1}{query}{tail}"
+    parts = urlsplit(url)
+    database = parts.path.strip("/") or "0"
+    if not database.isdigit():
+        raise SettingsError(
+            "LINKPOOL_BROKER_URL", "must be set, since LINKPOOL_REDIS_URL does not end in a number"
+        )
+    return urlunsplit(parts._replace(path=f"/{int(database) + 1}"))
+
+
+def database_url(settings: Settings) -> str:
+    """Where the ledger is."""
+    return settings.database_url or f"sqlite:///{settings.sqlite_path}"
+
+
+def secret_key(settings: Settings) -> bytes:
+    """The secret key: as set, else kept in the data directory, made there if need be.
+
+    Processes that start at once all get the same one. Raises SettingsError.
+    """
+    if settings.secret_key is not None:
+        return settings.secret_key.get_secret_value().encode()
+    path = settings.data_dir / SECRET_FILE
+    try:
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not (path.exists() and path.stat().st_size):
+            _make_once(path, secrets.token_urlsafe(32))
+        return path.read_text("utf-8").strip().encode()
+    except OSError as error:
+        raise SettingsError("LINKPOOL_DATA_DIR", f"cannot keep {path}: {error}") from None
+
+
+def _make_once(path: Path, text: str) -> None:
+    """Makes a private file whole, or leaves the one that another process made meanwhile."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        if not path.stat().st_size:  # what a crash left of an older way to make it
+            draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)

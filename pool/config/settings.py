@@ -1,0 +1,343 @@
+"""Settings: the environment (prefix LINKPOOL_), secrets in files, and linkpool.toml.
+
+`load()` is the only reader of the environment; what it returns is frozen and is handed
+down. A wrong or missing setting raises SettingsError, which names it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from pool.config.file_trust import distrust_of_secret_file
+from pool.config.networks import TrustedProxies
+from pool.config.secret_strength import check_secret
+from pool.errors import SettingsError
+from pool.model.links import SID_PATTERN, SUBDOMAIN_PATTERN
+
+PREFIX = "LINKPOOL_"
+TOML_FILE = "linkpool.toml"
+DEFAULT_WORKSPACE = "default"
+# Settings that may come from a file named by X_FILE, as container secrets do.
+SECRETS = (
+    "NEETOCAL_API_KEY",
+    "NEETOCAL_WEBHOOK_SECRET",
+    "NEETOCAL_WEBHOOK_SECRET_PREVIOUS",
+    "REDIS_URL",
+    "BROKER_URL",
+    "DATABASE_URL",
+    "ADMIN_KEY",
+    "SECRET_KEY",
+    "METRICS_KEY",
+    "NOTIFY_URL",
+)
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Workspace(_Frozen):
+    """One account at a provider."""
+
+    name: str = Field(pattern=SID_PATTERN)
+    provider: Literal["neetocal"] = "neetocal"
+    subdomain: str = Field(pattern=SUBDOMAIN_PATTERN)
+    api_key: SecretStr
+    webhook_secret: SecretStr | None = None
+    webhook_secret_previous: SecretStr | None = None  # taken as well, while it is rotated
+    base_url: str = ""  # where its API answers; empty: https://{subdomain}.neetocal.com
+    link_base_url: str = ""  # what every link's URL begins with; empty: base_url
+    ref_field: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+
+    @field_validator("api_key")
+    @classmethod
+    def _printable(cls, key: SecretStr) -> SecretStr:
+        if not re.fullmatch(r"[\x21-\x7e]+", key.get_secret_value()):
+            raise ValueError("must be printable ASCII without spaces")
+        return key
+
+    @field_validator("base_url", "link_base_url")
+    @classmethod
+    def _absolute(cls, url: str) -> str:
+        if url and not re.match(r"^https?://[A-Za-z0-9.\-\[\]:]+(/[A-Za-z0-9_./-]*)?$", url):
+            raise ValueError("must be an http:// or https:// address without query or fragment")
+        return url.rstrip("/")
+
+    @property
+    def api_url(self) -> str:
+        """Where the provider's API answers, without a trailing slash."""
+        return self.base_url or f"https://{self.subdomain}.neetocal.com"
+
+    # What the provider's links were seen to begin with; learned, never set.
+    _learned_link_base: str = PrivateAttr("")
+
+    @property
+    def has_link_base(self) -> bool:
+        """Whether what links begin with is set, so that nothing is to be learned."""
+        return bool(self.link_base_url)
+
+    @property
+    def link_url(self) -> str:
+        """What every link's URL begins with, without a trailing slash."""
+        return self.link_base_url or self._learned_link_base or self.api_url
+
+
+class MeetingDefaults(_Frozen):
+    """A meeting that linkpool.toml declares; made in the ledger at start if it is not there."""
+
+    workspace: str = DEFAULT_WORKSPACE
+    min_fresh: int | None = Field(default=None, ge=0, le=1_000_000)
+    max_fresh: int | None = Field(default=None, ge=1, le=1_000_000)
+    cover_seconds: int | None = Field(default=None, ge=0, le=86_400)
+    claim_ttl_seconds: int | None = Field(default=None, ge=60, le=31_536_000)
+    max_fresh_age_seconds: int | None = Field(default=None, ge=60, le=31_536_000)
+    after_booking: Literal["same", "new"] | None = None
+    on_empty: Literal["direct", "fail"] | None = None
+    target: Literal["fixed", "auto"] | None = None
+    fallback_url: str | None = None
+    match_email: bool | None = None
+
+    def given(self) -> dict[str, Any]:
+        """What is declared, by the names that a Meeting has for it."""
+        values = self.model_dump(exclude_none=True)
+        return {
+            "target_mode" if name == "target" else name: value for name, value in values.items()
+        }
+
+
+class Settings(BaseSettings):
+    """All settings of one linkpool process, frozen."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True
+    )
+
+    neetocal_subdomain: str | None = None
+    neetocal_api_key: SecretStr | None = None
+    neetocal_webhook_secret: SecretStr | None = None
+    neetocal_webhook_secret_previous: SecretStr | None = None
+    neetocal_base_url: str = ""
+    neetocal_link_base_url: str = ""
+    neetocal_ref_field: str | None = None
+
+    redis_url: str | None = None  # None: the embedded Redis of `linkpool up`
+    broker_url: str | None = None  # None: the same Redis, another database
+    database_url: str | None = None  # None: SQLite in data_dir
+    data_dir: Path = Path(".linkpool")
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=1, le=65_535)
+    api_workers: int = Field(default=1, ge=1, le=64)
+    worker_concurrency: int | None = Field(default=None, ge=1, le=64)
+    admin_key: SecretStr | None = None
+    secret_key: SecretStr | None = None  # None: made and kept in data_dir
+    metrics_key: SecretStr | None = None
+    notify_url: SecretStr | None = None  # a webhook that takes what Slack's take
+
+    sweep_seconds: float = Field(default=5.0, ge=0.5, le=300)
+    reconcile_seconds: float = Field(default=300.0, ge=1, le=86_400)
+    probe_seconds: float = Field(default=60.0, ge=1, le=3_600)
+    provider_rate: float = Field(default=10.0, ge=0.1, le=10_000)
+    provider_concurrency: int = Field(default=16, ge=1, le=256)
+    provider_timeout_seconds: float = Field(default=10.0, ge=0.5, le=60)
+    direct_timeout_seconds: float = Field(default=3.0, ge=0.1, le=30)
+    claim_timeout_seconds: float = Field(default=2.0, ge=0.05, le=30)
+    new_claims_per_minute_per_key: int = Field(default=0, ge=0)  # 0: no limit
+    new_claims_per_minute_per_address: int = Field(default=0, ge=0)
+    trusted_proxies: str = "127.0.0.1,::1"  # addresses and networks; * believes anybody
+    redis_forgets: bool = True
+    inbox_retention_days: int = Field(default=90, ge=1, le=3_650)
+    log_format: Literal["json", "console"] = "json"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    workspaces: dict[str, Workspace] = Field(default_factory=dict)
+    meetings: dict[str, MeetingDefaults] = Field(default_factory=dict)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is the library's
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # load() reads the environment itself, so that it can name what is wrong there.
+        return (init_settings,)
+
+    @model_validator(mode="after")
+    def _meetings_have_names(self) -> Settings:
+        for sid in self.meetings:
+            if not re.fullmatch(SID_PATTERN, sid):
+                raise ValueError(f"meetings: {sid!r} is not a SID (letters, digits, - and _)")
+        return self
+
+    @field_validator("admin_key", "secret_key")
+    @classmethod
+    def _hard_to_guess(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None:
+            check_secret(secret.get_secret_value())
+        return secret
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, text: str) -> str:
+        TrustedProxies(text)
+        return text
+
+    @field_validator("notify_url")
+    @classmethod
+    def _web_address(cls, url: SecretStr | None) -> SecretStr | None:
+        if url and not re.fullmatch(r"https?://[\x21-\x7e]+", url.get_secret_value()):
+            raise ValueError("must be an http:// or https:// address")
+        return url
+
+    @property
+    def sqlite_path(self) -> Path:
+        """Where the ledger is when no DATABASE_URL is set."""
+        return self.data_dir.absolute() / "ledger.sqlite3"
+
+    def learn_link_base(self, name: str, base: str) -> None:
+        """Have a workspace's links begin with what the provider's answers say.
+
+        The one thing that changes in a process's settings: pool.supply.link_bases.
+        """
+        workspace = self.workspaces.get(name)
+        if workspace is not None:
+            learned = workspace.model_copy()
+            learned._learned_link_base = base
+            self.workspaces[name] = learned
+
+    def workspace(self, name: str) -> Workspace | None:
+        """The workspace of this name, if it is configured."""
+        return self.workspaces.get(name)
+
+
+def load(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+    """The settings of this process; `overrides` (from the command line) win.
+
+    Raises SettingsError, naming the setting as its user wrote it.
+    """
+    env = dict(os.environ if environ is None else environ)
+    values: dict[str, Any] = _from_toml(Path(env.get(f"{PREFIX}CONFIG", TOML_FILE)), env)
+    values |= _from_environment(env)
+    values |= {name: value for name, value in overrides.items() if value is not None}
+    values["workspaces"] = dict(values.get("workspaces", {})) | _default_workspace(values)
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise SettingsError(_name_of(first["loc"]), _problem_of(first)) from None
+
+
+def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    plain = [name for name in Settings.model_fields if name not in ("workspaces", "meetings")]
+    for field in plain:
+        name = field.upper()
+        value = env.get(PREFIX + name)
+        file = env.get(f"{PREFIX}{name}_FILE") if name in SECRETS else None
+        if value and file:
+            raise SettingsError(f"{PREFIX}{name}", f"is set twice; unset it or {PREFIX}{name}_FILE")
+        if file:
+            value = _read_secret(f"{PREFIX}{name}_FILE", file)
+        if value:
+            values[field] = value
+    known = {PREFIX + name.upper() for name in plain}
+    known |= {f"{PREFIX}{name}_FILE" for name in SECRETS} | {f"{PREFIX}CONFIG"}
+    for name in env:
+        if name.startswith(PREFIX) and name not in known:
+            raise SettingsError(name, "is not a setting of linkpool; see the README for the list")
+    return values
+
+
+def _from_toml(path: Path, env: Mapping[str, str]) -> dict[str, Any]:
+    try:
+        raw = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        if f"{PREFIX}CONFIG" in env:
+            raise SettingsError(f"{PREFIX}CONFIG", f"there is no file {path}") from None
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(str(path), f"cannot be read: {error}") from None
+    for key in raw:
+        if key not in ("workspaces", "meetings"):
+            raise SettingsError(f"{path}: {key}", "only [workspaces.*] and [meetings.*] go here")
+        if not isinstance(raw[key], dict):
+            raise SettingsError(f"{path}: {key}", "must be a table of tables")
+    workspaces = {}
+    for name, table in raw.get("workspaces", {}).items():
+        if not isinstance(table, dict):
+            raise SettingsError(f"{path}: workspaces.{name}", "must be a table")
+        table = dict(table)
+        for secret in ("api_key", "webhook_secret", "webhook_secret_previous"):
+            file = table.pop(f"{secret}_file", None)
+            if file is not None:
+                table[secret] = _read_secret(f"{path}: workspaces.{name}.{secret}_file", str(file))
+        workspaces[name] = {"name": name} | table
+    return {"workspaces": workspaces, "meetings": raw.get("meetings", {})}
+
+
+def _read_secret(name: str, file: str) -> str:
+    try:
+        distrust = distrust_of_secret_file(Path(file))
+        text = "" if distrust else Path(file).read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(name, f"cannot read {file}: {error}") from None
+    if distrust:
+        raise SettingsError(name, distrust)
+    return text
+
+
+def _default_workspace(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The workspace the NEETOCAL_ settings make together, or none of them."""
+    parts = {
+        "subdomain": values.get("neetocal_subdomain"),
+        "api_key": values.get("neetocal_api_key"),
+        "webhook_secret": values.get("neetocal_webhook_secret"),
+        "webhook_secret_previous": values.get("neetocal_webhook_secret_previous"),
+        "base_url": values.get("neetocal_base_url"),
+        "link_base_url": values.get("neetocal_link_base_url"),
+        "ref_field": values.get("neetocal_ref_field"),
+    }
+    given = {name: value for name, value in parts.items() if value}
+    if not given:
+        return {}
+    for name in ("subdomain", "api_key"):
+        if name not in given:
+            some = f"{PREFIX}NEETOCAL_{next(iter(given)).upper()}"
+            raise SettingsError(
+                f"{PREFIX}NEETOCAL_{name.upper()}",
+                f"is missing, but {some} is set; set both for a real workspace, "
+                "neither for the sandbox",
+            )
+    return {DEFAULT_WORKSPACE: {"name": DEFAULT_WORKSPACE} | given}
+
+
+def _name_of(location: tuple[int | str, ...]) -> str:
+    path = [str(part) for part in location]
+    if path[:2] == ["workspaces", DEFAULT_WORKSPACE] and len(path) > 2:
+        return f"{PREFIX}NEETOCAL_{path[2].upper()}"
+    if path and path[0] in ("workspaces", "meetings"):
+        return f"{TOML_FILE}: {'.'.join(path)}"
+    return PREFIX + (path[0].upper() if path else "SETTINGS")
+
+
+def _problem_of(error: Any) -> str:
+    return str(error["msg"]).removeprefix("Value error, ")

@@ -1,0 +1,1 @@
+"""Keep Redis and the ledger in agreement, whatever dies."""

@@ -1,0 +1,72 @@
+"""Notice a fallen fence, and assert again what this process answered."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import structlog
+
+from pool.durability.recent_claims import RecentClaims
+from pool.errors import LinkpoolError
+from pool.store import Store
+
+log = structlog.get_logger()
+
+_CLAIMS_PER_CALL = 200  # claims asserted again by one script call
+_AGAIN_SECONDS = 2.0
+
+
+class FenceWatch:
+    """Asserts again what this process answered lately, as soon as a fence has fallen.
+
+    Claims notice a fallen fence by themselves; this also notices when none come.
+    """
+
+    def __init__(
+        self, store: Store, recent_claims: RecentClaims, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._store = store
+        self._recent_claims = recent_claims
+        self._clock = clock
+        self._epochs: dict[str, str] = {}
+        self._asserted: dict[str, float] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def fallen(self, sid: str) -> None:
+        """Called when a claim met a fallen fence."""
+        if self._asserted.get(sid, -_AGAIN_SECONDS) > self._clock() - _AGAIN_SECONDS:
+            return
+        # Now and not in the task: many claims meet the same fallen fence at once.
+        self._asserted[sid] = self._clock()
+        task = asyncio.create_task(self._assert_again(sid))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def look(self) -> None:
+        """Looks at the fences of the meetings that this process answered lately."""
+        known: dict[str, str] = {}
+        for sid, fence, epoch in await self._store.recovery.fences(
+            list(self._recent_claims.sids())
+        ):
+            before = self._epochs.get(sid, epoch)
+            # Fallen, or fallen and recovered since the last look.
+            if fence == "fallen" or (fence == "stands" and epoch != before):
+                self.fallen(sid)
+            known[sid] = epoch if fence == "stands" else before
+        self._epochs = known
+
+    async def _assert_again(self, sid: str) -> None:
+        claims = self._recent_claims.lately(sid)
+        conflicts = 0
+        try:
+            for start in range(0, len(claims), _CLAIMS_PER_CALL):
+                conflicts += await self._store.assert_again(
+                    sid, claims[start : start + _CLAIMS_PER_CALL]
+                )
+        except LinkpoolError as error:
+            self._asserted.pop(sid, None)
+            log.warning("claims not asserted again yet", meeting=sid, reason=str(error))
+            return
+        log.info("claims asserted again", meeting=sid, claims=len(claims), conflicts=conflicts)

@@ -1,0 +1,185 @@
+"""Writes answered claims from the streams in Redis to the ledger."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from functools import cache
+
+import structlog
+from msgspec import structs
+
+from pool.config.settings import Settings
+from pool.errors import LinkpoolError
+from pool.ledger import Ledger
+from pool.ledger.records import Recorded, RecordedClaim
+from pool.model.bookings import Booking
+from pool.model.links import Booked, Claim, Link, State
+from pool.model.meetings import Meeting
+from pool.model.times import from_ms, to_ms
+from pool.store import Store
+from pool.store.records import StreamedClaim, payload
+
+log = structlog.get_logger()
+
+CLAIMS_PER_WRITE = 2_000
+
+
+class Recorder:
+    """Moves claims from the stream to the ledger; running twice at once does no harm."""
+
+    def __init__(
+        self, store: Store, ledger: Ledger, settings: Settings, *, conflict: Callable[[], None]
+    ) -> None:
+        self._store = store
+        self._conflict = conflict
+        self._ledger = ledger
+        self._settings = settings
+
+    async def record(self, sid: str) -> int:
+        """Records every claim of a meeting that stands in its stream; how many.
+
+        An entry leaves the stream only once the ledger has it. A claim whose link was
+        booked before this came round is made known to Redis here.
+        """
+        claims = await self._store.stream.unrecorded(sid, CLAIMS_PER_WRITE)
+        if not claims:
+            return 0
+        meeting = await self._ledger.meetings.get(sid) or Meeting(sid)
+        given = self._as_recorded(meeting, claims)
+        total = 0
+        while True:
+            last = claims[-1].entry_id
+            replacements = [claim for claim in claims if claim.replaces is not None]
+            writing = asyncio.create_task(self._write(sid, given))
+            try:
+                # What comes next is read and prepared while the database is at work.
+                claims = await self._more(sid, last) if len(claims) >= CLAIMS_PER_WRITE else []
+                total, given = total + len(given), self._as_recorded(meeting, claims)
+            finally:
+                await writing
+            await self._end_replaced(replacements)
+            await self._store.stream.trim(sid, last)
+            if not claims:
+                return total
+
+    async def _end_replaced(self, replacements: list[StreamedClaim]) -> None:
+        for new in replacements:
+            if new.replaces is not None:
+                await self._ledger.links.replaced(
+                    new.replaces, new.customer_id, new.reason, at=from_ms(new.claimed_at_ms)
+                )
+
+    async def _write(self, sid: str, claims: list[RecordedClaim]) -> None:
+        try:
+            recorded = await self._ledger.links.record(claims)
+        except LinkpoolError:
+            raise
+        except Exception:
+            # A claim among them that the database cannot take: the others must not wait for it.
+            log.exception("claims not recorded together", meeting=sid, claims=len(claims))
+            await self._write_singly(sid, claims)
+        else:
+            await self._follow(sid, recorded)
+
+    async def _write_singly(self, sid: str, claims: list[RecordedClaim]) -> None:
+        for claim in claims:
+            try:
+                recorded = await self._ledger.links.record([claim])
+            except LinkpoolError:
+                raise
+            except Exception:
+                log.exception("a claim is recorded without e-mail and metadata", meeting=sid)
+                bare = structs.replace(claim, email=None, metadata=None)
+                try:
+                    recorded = await self._ledger.links.record([bare])
+                except LinkpoolError:
+                    raise
+                except Exception as error:
+                    log.exception(
+                        "a claim is set aside: the ledger takes it in no form", meeting=sid
+                    )
+                    await self._set_aside(sid, bare, type(error).__name__)
+                    continue
+            await self._follow(sid, recorded)
+
+    async def _set_aside(self, sid: str, claim: RecordedClaim, kind: str) -> None:
+        fields = {b"s": claim.slug.encode(), b"c": payload(claim.customer_id)}
+        reason = f"the ledger does not take it ({kind})"
+        await self._store.set_aside.keep(sid, f"recorded-{claim.slug}", fields, reason)
+
+    async def _follow(self, sid: str, recorded: Recorded) -> None:
+        for conflict in recorded.conflicts:
+            log.error("one link, two customers", meeting=sid)
+            self._conflict()
+            await self._ledger.audit.add(
+                "recorder",
+                "conflict",
+                sid,
+                "a link was claimed by two customers",
+                {"slug": conflict.slug},
+            )
+        for link in recorded.settled:
+            booking = await self._ledger.bookings.foremost(link)
+            await self._store.mark(sid, link.slug, link.customer_id, booked_claim(link, booking))
+        for claim in recorded.forgotten:
+            # An older file of Redis, or an API process that asserted it again, brought the
+            # binding of an erased customer back.
+            await self._store.mark(sid, claim.slug, claim.customer_id, None)
+
+    async def _more(self, sid: str, after: str) -> list[StreamedClaim]:
+        await asyncio.sleep(0)  # the write is on its way first
+        return await self._store.stream.unrecorded(sid, CLAIMS_PER_WRITE, after=after)
+
+    def _as_recorded(self, meeting: Meeting, claims: list[StreamedClaim]) -> list[RecordedClaim]:
+        workspace = self._settings.workspace(meeting.workspace)
+        base_url = workspace.link_url if workspace else ""
+        ttl = timedelta(seconds=meeting.claim_ttl_seconds)
+        time_of = cache(from_ms)  # claims of one entry share it
+        return [
+            RecordedClaim(
+                claim.slug,
+                f"{base_url}/{claim.slug}",
+                meeting.sid,
+                claim.customer_id,
+                claim.email,
+                claim.metadata,
+                claim.source,
+                time_of(claim.claimed_at_ms),
+                time_of(claim.claimed_at_ms) + ttl,
+            )
+            for claim in claims
+        ]
+
+
+def booked_of(booking: Booking | None) -> Booked | None:
+    """What Redis holds, and a claim answer tells, of a booking."""
+    if booking is None:
+        return None
+    return Booked(
+        booking.sid,
+        booking.state,
+        to_ms(booking.starts_at) if booking.starts_at else None,
+        to_ms(booking.ends_at) if booking.ends_at else None,
+        booking.time_zone,
+        booking.manage_url,
+    )
+
+
+def booked_claim(link: Link, booking: Booking | None) -> Claim | None:
+    """What Redis should hold of a link the ledger calls consumed; None if it is gone.
+
+    `booking` is the one that the link names.
+    """
+    if link.state is not State.CONSUMED:
+        return None
+    return Claim(
+        slug=link.slug,
+        state="consumed",
+        source=link.source,
+        claimed_at_ms=to_ms(link.claimed_at or link.created_at),
+        consumed_at_ms=to_ms(link.consumed_at) if link.consumed_at else None,
+        booking_sid=link.booking_sid,
+        booked=booked_of(booking),
+    )

@@ -1,0 +1,285 @@
+"""Sealing pools before a planned stop, and recovering them after Redis may have forgotten.
+
+Recovery, per meeting and under a lock whose loss every step notices: wait a moment for the
+API processes to assert what they answered lately, record what the stream holds, quarantine
+every link that was fresh, load the live bindings back from the ledger, drop those of
+customers who were forgotten, set a new epoch.
+A pool whose seal the ledger confirms is adopted as it is, once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+
+import structlog
+
+from pool.durability.recorder import Recorder
+from pool.errors import LedgerUnavailable, StoreUnavailable
+from pool.ledger import Ledger
+from pool.ledger.records import Binding
+from pool.model.links import Claim, State
+from pool.store import Store, key_names
+from pool.store.locks import Held
+from pool.store.records import Level
+from pool.store.recovery import Rebind, RecoveryLost
+
+log = structlog.get_logger()
+
+GRACE_SECONDS = 1.0  # for API processes to assert again what they answered
+AT_ONCE = 8  # pools that are recovered at the same time
+_OPENED = "opened:"  # the fact that names the epoch a meeting's pool was last opened for
+_CALL = 500  # bindings a script call; well under a millisecond each hundred
+
+
+class Recovered(StrEnum):
+    """What recovery found or did."""
+
+    STANDS = "stands"  # nothing was wrong
+    SEALED = "sealed"  # sealed by this very server: stays so until it is restarted
+    ADOPTED = "adopted"  # the seal held: the pool goes on as it was
+    OPENED = "opened"  # a pool that was never open before
+    QUARANTINED = "quarantined"  # fresh links were set aside, bindings loaded from the ledger
+    BUSY = "busy"  # somebody else is at it
+    UNKNOWN = "unknown"  # the ledger has no such meeting
+    FAILED = "failed"  # by an error, which the caller was given
+
+
+class PoolRecovery:
+    """Seals and recovers pools."""
+
+    def __init__(
+        self,
+        store: Store,
+        ledger: Ledger,
+        recorder: Recorder,
+        *,
+        redis_forgets: bool,
+        fallen: Callable[[int], object],
+    ) -> None:
+        self._fallen = fallen
+        self._store = store
+        self._ledger = ledger
+        self._recorder = recorder
+        self._redis_forgets = redis_forgets
+
+    async def seal(self, sids: Iterable[str]) -> list[str]:
+        """Stops handing out links of these meetings until Redis was restarted.
+
+        Returns the SIDs whose seal the ledger knows: their pools outlive a planned stop.
+        """
+        sealed = []
+        for sid in sids:
+            token = secrets.token_hex(16)
+            if await self._store.recovery.seal(sid, token):
+                await self._recorder.record(sid)
+                await self._ledger.meetings.seal(sid, token)
+                sealed.append(sid)
+        return sealed
+
+    async def unseal(self, sids: Iterable[str]) -> list[str]:
+        """Takes back a seal of this very server, which has forgotten nothing since."""
+        return [
+            sid for sid in sids if await self._recover(sid, 0.0, unseal=True) is Recovered.ADOPTED
+        ]
+
+    async def fallen(self, levels: Sequence[Level]) -> list[str]:
+        """The SIDs of those of these pools that are to be recovered.
+
+        A fence also counts as fallen if the pool was opened elsewhere since: in a failover
+        that is taken back, the first master may never have learned that there was another,
+        while the ledger has set its links aside and the other has answered customers.
+        """
+        opened = await self._ledger.facts.beginning_with(_OPENED)
+        return [
+            level.sid
+            for level in levels
+            if level.fence == "fallen"
+            or (level.fence == "stands" and opened.get(level.sid, level.epoch) != level.epoch)
+        ]
+
+    async def recover(self, sid: str, *, grace_seconds: float = GRACE_SECONDS) -> Recovered:
+        """Makes a pool serve again if its fence has fallen; safe to call at any time."""
+        return await self._recover(sid, grace_seconds, unseal=False)
+
+    async def recover_all(
+        self,
+        sids: Iterable[str],
+        *,
+        grace_seconds: float = GRACE_SECONDS,
+        failed: Callable[[str, Exception], object] | None = None,
+    ) -> dict[str, Recovered]:
+        """Recover many pools, some at a time. One that fails does not stop the others: it is
+        given to `failed`, and tried again at the next call.
+
+        Raises StoreUnavailable or LedgerUnavailable when pool after pool meets that: then Redis
+        or the ledger is away.
+        """
+        slots = asyncio.Semaphore(AT_ONCE)
+        told = failed or _log_failure
+        away = 0
+
+        async def one(sid: str) -> Recovered:
+            nonlocal away
+            async with slots:
+                try:
+                    recovered = await self.recover(sid, grace_seconds=grace_seconds)
+                except (StoreUnavailable, LedgerUnavailable) as error:
+                    away += 1
+                    if away > AT_ONCE:
+                        raise
+                    told(sid, error)
+                    return Recovered.FAILED
+                except Exception as error:  # noqa: BLE001 - whatever it is, it is that pool's
+                    told(sid, error)
+                    return Recovered.FAILED
+                away = 0
+                return recovered
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = {sid: group.create_task(one(sid)) for sid in sids}
+        except ExceptionGroup as several:
+            raise several.exceptions[0] from several
+        return {sid: task.result() for sid, task in tasks.items()}
+
+    async def _recover(self, sid: str, grace_seconds: float, *, unseal: bool) -> Recovered:
+        level = (await self._store.look([sid]))[0]
+        if level.fence == "stands" and not await self.fallen([level]):
+            return Recovered.STANDS
+        if level.fence == "sealed" and not unseal:
+            return Recovered.SEALED
+        meeting = await self._ledger.meetings.get(sid)
+        if meeting is None:
+            return Recovered.UNKNOWN
+        async with self._store.locks.held(key_names.recovery_lock(sid)) as lock:
+            if lock is None:
+                return Recovered.BUSY
+            try:
+                await self._store.published.put([meeting])
+                result, quarantined = await self._steps(sid, lock, grace_seconds)
+            except RecoveryLost as lost:
+                log.warning("recovery gave way", meeting=sid, reason=str(lost))
+                return Recovered.BUSY
+        log.info("recovered", meeting=sid, result=result.value, quarantined=quarantined)
+        if result is Recovered.QUARANTINED:
+            self._fallen(quarantined)
+            await self._store.blocks.probe_now(sid, meeting.workspace)
+            await self._store.alerts.fence_fell()
+        if result is not Recovered.OPENED:
+            await self._ledger.audit.add(
+                "linkpool", "recover", sid, result.value, {"quarantined": quarantined}
+            )
+        return result
+
+    async def _steps(self, sid: str, lock: Held, grace_seconds: float) -> tuple[Recovered, int]:
+        nonce = secrets.token_hex(4)
+        epoch = await self._store.recovery.epoch(sid)
+        identity = await self._adopt(sid, lock, epoch, nonce)
+        if identity:
+            await self._open(sid, lock, identity, nonce)
+            return Recovered.ADOPTED, 0
+        is_new = not epoch and not await self._ledger.links.has_any(sid)
+        if not is_new:
+            await asyncio.sleep(grace_seconds)
+            await self._recorder.record(sid)
+            # A pool that stands elsewhere (two masters, for a while) counts for nothing from
+            # here on, even if this recovery comes to no end: its links are set aside now.
+            await self._ledger.facts.put(f"{_OPENED}{sid}", nonce)
+        quarantined = await self._ledger.links.quarantine_fresh(
+            sid, keep_epoch=None, at=datetime.now(UTC)
+        )
+        # From here on the pool goes on without its seal, if it has one: a file that bears it
+        # and is put back later would lack what is claimed from now on.
+        await self._ledger.meetings.seal(sid, secrets.token_hex(16))
+        identity = await self._store.recovery.begin(sid, lock.token, keep_fresh=False)
+        if not is_new:
+            await self._load_bindings(sid, lock)
+            await self._drop_forgotten(sid, lock)
+        await self._open(sid, lock, identity, nonce)
+        return (Recovered.OPENED if is_new else Recovered.QUARANTINED), quarantined
+
+    async def _open(self, sid: str, lock: Held, identity: str, nonce: str) -> None:
+        # The ledger first: whatever pool of another epoch stands from here on is to go.
+        await self._ledger.facts.put(f"{_OPENED}{sid}", f"{identity}:{nonce}")
+        await self._store.recovery.open(sid, lock.token, identity, nonce)
+
+    async def _adopt(self, sid: str, lock: Held, epoch: str, nonce: str) -> str | None:
+        """The server's identity if the pool has proved that it forgot nothing."""
+        if epoch.startswith("sealed:"):
+            identity = await self._store.recovery.begin(sid, lock.token, keep_fresh=True)
+            token = epoch.split(":")[1]
+            # Spent in the ledger first: an old backup with the same seal finds it gone.
+            if await self._ledger.meetings.spend_seal(sid, token, f"{identity}:{nonce}"):
+                return identity
+        elif epoch and not self._redis_forgets:
+            identity = await self._store.recovery.begin(sid, lock.token, keep_fresh=True)
+            await self._ledger.links.adopt_fresh(sid, f"{identity}:{nonce}")
+            return identity
+        return None
+
+    async def _load_bindings(self, sid: str, lock: Held) -> None:
+        """One call after the other: of a customer's links, the latest claimed comes last.
+
+        While Redis is at work on one, the next is packed.
+        """
+        recovery = self._store.recovery
+        now_ms = await self._store.now_ms()
+        under_way: asyncio.Task[None] | None = None
+        try:
+            async for bindings in self._ledger.links.live_bindings(sid):
+                for start in range(0, len(bindings), _CALL):
+                    rebinds = (as_rebind(each, now_ms) for each in bindings[start : start + _CALL])
+                    packed = recovery.packed(sid, filter(None, rebinds))
+                    if under_way is not None:
+                        await under_way
+                    under_way = asyncio.create_task(recovery.put(sid, lock.token, packed))
+                    await asyncio.sleep(0)  # it is on its way
+                await _keep(lock, sid)
+            if under_way is not None:
+                await under_way
+        finally:
+            if under_way is not None:
+                under_way.cancel()
+                await asyncio.wait([under_way])
+
+    async def _drop_forgotten(self, sid: str, lock: Held) -> None:
+        """Takes away bindings of erased customers that an older file of Redis brought back."""
+        after = ""
+        while page := await self._ledger.links.forgotten(sid, after=after, limit=_CALL):
+            await self._store.recovery.drop(
+                sid, lock.token, [(each.customer_name, each.slug) for each in page]
+            )
+            await _keep(lock, sid)
+            after = page[-1].slug
+
+
+def _log_failure(sid: str, error: Exception) -> None:
+    log.error("pool not recovered yet", meeting=sid, reason=str(error))
+
+
+async def _keep(lock: Held, sid: str) -> None:
+    if not await lock.extend():
+        raise RecoveryLost(f"recovery of meeting {sid} took longer than its lock")
+
+
+def as_rebind(binding: Binding, now_ms: int) -> Rebind | None:
+    """What a ledger row asks of Redis; None if the claim has lapsed by now."""
+    claim = Claim(
+        binding.slug,
+        "consumed" if binding.state is State.CONSUMED else "claimed",
+        binding.source,
+        binding.claimed_at_ms,
+        binding.consumed_at_ms,
+        binding.booking_sid,
+        binding.booked,
+    )
+    if binding.state is State.CANCELLED:
+        return Rebind(binding.customer_id, claim, "drop", 0)
+    if binding.state is State.CONSUMED:
+        return Rebind(binding.customer_id, claim, "bind", 0)
+    ttl_ms = binding.lapses_at_ms - now_ms if binding.lapses_at_ms else 0
+    return Rebind(binding.customer_id, claim, "bind", ttl_ms) if ttl_ms > 0 else None

@@ -1,0 +1,1 @@
+"""Value objects that every room speaks of: links, meetings, forecasts. No I/O."""

@@ -1,0 +1,174 @@
+"""Reads how the service is, once for everybody who looks, and not at all while nobody does."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import structlog
+
+from pool.claims.known_meetings import KnownMeetings
+from pool.config.settings import Settings
+from pool.errors import LedgerError, StoreError
+from pool.ledger import Ledger
+from pool.model.meetings import Meeting
+from pool.operations.snapshot import LedgerHealth, Snapshot, WorkspaceHealth
+from pool.operations.status import MeetingStatus, statuses, urgency
+from pool.store import Store
+
+log = structlog.get_logger()
+
+EVERY_SECONDS = 2.0
+# With very many meetings a reading is work; it is then made less often.
+_MEETINGS_PER_SECOND = 250
+# Claims wait while a pipeline's answers are taken apart, so it is done in pieces.
+_AT_ONCE = 100
+_LEDGER_EVERY_SECONDS = 10.0
+_LEDGER_PATIENCE_SECONDS = 1.0
+
+
+class Reader:
+    """One reading after another while anybody follows, shared by all pages of a process."""
+
+    def __init__(
+        self,
+        store: Store,
+        ledger: Ledger,
+        known_meetings: KnownMeetings,
+        settings: Settings,
+        *,
+        every_seconds: float = EVERY_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._known_meetings = known_meetings
+        self._settings = settings
+        self._every_seconds = every_seconds
+        self._clock = clock
+        self._ledger = LedgerWatch(ledger, clock)
+        self._followers = 0
+        self._closed = False
+        self._latest: Snapshot | None = None
+        self._read_at = 0.0
+        self._news = asyncio.Event()
+        self._reading = asyncio.Lock()
+        self._loop: asyncio.Task[None] | None = None
+
+    async def latest(self) -> Snapshot:
+        """A reading that is not older than they are while somebody follows."""
+        async with self._reading:  # many who ask at once get the same one
+            latest = self._latest
+            if latest is None or self._clock() - self._read_at >= latest.every_seconds:
+                latest = await self._read()
+                self._latest, self._read_at = latest, self._clock()
+                self._tell()
+            return latest
+
+    async def follow(self) -> AsyncIterator[Snapshot]:
+        """Readings as they come, the first at once; ends when the process is told to stop."""
+        self._followers += 1
+        try:
+            if self._loop is None or self._loop.done():
+                self._loop = asyncio.create_task(self._go_on())
+            snapshot = await self.latest()
+            while not self._closed:
+                yield snapshot
+                news = self._news
+                if self._latest is snapshot:
+                    await news.wait()
+                snapshot = self._latest or snapshot
+        finally:
+            self._followers -= 1
+
+    def stop(self) -> None:
+        """Ends every following; for good."""
+        self._closed = True
+        self._tell()
+
+    async def close(self) -> None:
+        """Stops, and waits for what is under way."""
+        self.stop()
+        for task in (self._loop, self._ledger.task):
+            if task is not None:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+
+    async def _go_on(self) -> None:
+        while self._followers and not self._closed:
+            try:
+                latest = await self.latest()
+                due = self._read_at + latest.every_seconds
+            except Exception:
+                log.exception("the page's reading failed")
+                due = self._clock() + self._every_seconds
+            await asyncio.sleep(max(0.05, due - self._clock()))
+
+    def _tell(self) -> None:
+        told, self._news = self._news, asyncio.Event()
+        told.set()
+
+    async def _read(self) -> Snapshot:
+        meetings = self._known_meetings.all()
+        every = max(self._every_seconds, len(meetings) / _MEETINGS_PER_SECOND)
+        ledger = await self._ledger.look()
+        try:
+            heartbeat = await self._store.last_heartbeat_ms()
+            workspaces = [await self._workspace(name) for name in self._settings.workspaces]
+            found = sorted(await self._statuses(meetings), key=urgency)
+        except StoreError as error:
+            return Snapshot(datetime.now(UTC), every, ledger, store_problem=str(error))
+        return Snapshot(
+            at=datetime.now(UTC),
+            every_seconds=every,
+            ledger=ledger,
+            found=tuple(found),
+            heartbeat_at_ms=heartbeat,
+            workspaces=tuple(workspaces),
+        )
+
+    async def _statuses(self, meetings: list[Meeting]) -> list[MeetingStatus]:
+        found: list[MeetingStatus] = []
+        for start in range(0, len(meetings), _AT_ONCE):
+            found += await statuses(self._store, None, meetings[start : start + _AT_ONCE])
+        return found
+
+    async def _workspace(self, name: str) -> WorkspaceHealth:
+        return WorkspaceHealth(
+            name, await self._store.budget.rate(name), await self._store.blocks.of_workspace(name)
+        )
+
+
+class LedgerWatch:
+    """Asks the ledger now and then, and never waits for it long."""
+
+    def __init__(self, ledger: Ledger, clock: Callable[[], float]) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._asked_at = -_LEDGER_EVERY_SECONDS
+        self._health = LedgerHealth()
+        self.task: asyncio.Task[LedgerHealth] | None = None
+
+    async def look(self) -> LedgerHealth:
+        """What the ledger said last; that it says nothing, if it does not."""
+        now = self._clock()
+        if self.task is None and now - self._asked_at >= _LEDGER_EVERY_SECONDS:
+            self._asked_at = now
+            self.task = asyncio.create_task(self._ask())
+        if self.task is not None:
+            await asyncio.wait({self.task}, timeout=_LEDGER_PATIENCE_SECONDS)
+            if self.task.done():
+                self._health, self.task = self.task.result(), None
+            else:
+                silent_seconds = self._clock() - self._asked_at
+                return LedgerHealth(f"no answer for {silent_seconds:.0f} s")
+        return self._health
+
+    async def _ask(self) -> LedgerHealth:
+        try:
+            return LedgerHealth(unmatched=await self._ledger.inbox.count("unmatched"))
+        except LedgerError as error:
+            return LedgerHealth(str(error))

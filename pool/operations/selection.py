@@ -1,0 +1,107 @@
+"""Which pools an overview shows: searched, filtered by state, a page at a time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import urlencode
+
+from pool.operations.status import URGENCY, MeetingStatus
+
+PAGE_ROWS = 50
+ATTENTION = "attention"  # every state that is neither ok nor somebody's wish
+_CALM = ("ok", "paused")
+_TEXT_MAX_CHARACTERS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What is asked for; part of the address, so that it can be kept and passed on."""
+
+    text: str = ""
+    state: str = ""
+    page: int = 1
+
+    @classmethod
+    def of(cls, query: Mapping[str, str]) -> Selection:
+        """The selection of an address; what makes no sense there is left out."""
+        state = query.get("state", "")
+        page = query.get("page", "")
+        return cls(
+            query.get("q", "").strip()[:_TEXT_MAX_CHARACTERS],
+            state if state in URGENCY or state == ATTENTION else "",
+            max(1, int(page)) if page.isascii() and page.isdigit() and len(page) < 7 else 1,
+        )
+
+    def address(self, path: str = "/ops", **changes: Any) -> str:
+        """Where this selection is shown, with some of it changed."""
+        wanted = replace(self, **changes)
+        query = {"q": wanted.text, "state": wanted.state, "page": wanted.page}
+        kept = {name: value for name, value in query.items() if value and value != 1}
+        return f"{path}?{urlencode(kept)}" if kept else path
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A state to choose, with how many pools it would show."""
+
+    state: str
+    label: str
+    count: int
+    chosen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """The rows of one page, and what stands around them."""
+
+    rows: tuple[MeetingStatus, ...]
+    selection: Selection  # with the page that is really shown
+    pages: int
+    first: int  # of the rows shown, counted from 1
+    matching: int
+    total: int
+    filters: tuple[Filter, ...]
+
+
+def select(selection: Selection, found: Sequence[MeetingStatus]) -> Selected:
+    """What a selection shows of these; `found` keeps its order."""
+    text = selection.text.casefold()
+    named = [each for each in found if text in each.meeting.sid.casefold()] if text else found
+    matching = [each for each in named if _has_state(each, selection.state)]
+    pages = max(1, -(-len(matching) // PAGE_ROWS))
+    shown = replace(selection, page=min(selection.page, pages))
+    start = (shown.page - 1) * PAGE_ROWS
+    return Selected(
+        rows=tuple(matching[start : start + PAGE_ROWS]),
+        selection=shown,
+        pages=pages,
+        first=start + 1,
+        matching=len(matching),
+        total=len(found),
+        filters=_filters(selection.state, named),
+    )
+
+
+def _has_state(status: MeetingStatus, state: str) -> bool:
+    if state == ATTENTION:
+        return status.state not in _CALM
+    return not state or status.state == state
+
+
+def _filters(chosen: str, named: Sequence[MeetingStatus]) -> tuple[Filter, ...]:
+    """All, attention, and each state that occurs or is chosen."""
+    counts = Counter(each.state for each in named)
+    troubled = sum(count for state, count in counts.items() if state not in _CALM)
+    each_state = [
+        Filter(state, state, counts[state], state == chosen)
+        for state in URGENCY
+        if counts[state] or state == chosen
+    ]
+    return (
+        Filter("", "All", len(named), not chosen),
+        Filter(ATTENTION, "Needs attention", troubled, chosen == ATTENTION),
+        *each_state,
+    )

@@ -1,0 +1,146 @@
+"""How a meeting's pool is doing, in the words operators use."""
+
+from __future__ import annotations
+
+from bisect import bisect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from pool.ledger import Ledger
+from pool.model import forecast
+from pool.model.forecast import NO_PAST, Forecast, Outlook
+from pool.model.links import State
+from pool.model.meetings import Meeting, runway_seconds
+from pool.store import Store
+from pool.store.records import Block, Level
+
+PoolState = Literal["ok", "low", "empty", "paused", "blocked", "recovering"]
+LOW_SHARE = 0.5  # of the target
+LOW_RUNWAY_SECONDS = 60.0
+# The states that people should look at come first.
+URGENCY: dict[PoolState, int] = {
+    "recovering": 0, "empty": 1, "blocked": 2, "low": 3, "paused": 4, "ok": 5,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class MeetingStatus:
+    """One meeting at one moment."""
+
+    meeting: Meeting
+    fresh: int
+    target: int
+    counts: Mapping[State, int]  # of the ledger; empty when it is away
+    claims_per_second: float
+    runway_seconds: float | None  # None: nobody claims
+    forecast: Forecast
+    oldest_fresh_seconds: float | None
+    unrecorded: int
+    state: PoolState
+    reason: str
+
+    @property
+    def claimed(self) -> int:
+        """Links that customers hold and have not booked."""
+        return self.counts.get(State.CLAIMED, 0)
+
+    @property
+    def consumed(self) -> int:
+        """Links that were booked, and not cancelled since."""
+        return self.counts.get(State.CONSUMED, 0)
+
+
+# Pools are told apart by how soon they run dry, but not so finely that a list is never still.
+_RUNWAY_STEPS_SECONDS = (60.0, 300.0, 900.0, 3_600.0, 21_600.0)
+_CALM: dict[PoolState, int] = {"paused": 1, "ok": 2}
+
+
+def urgency(status: MeetingStatus) -> tuple[int, int, int, str]:
+    """Sorts statuses, those that people should look at first.
+
+    Among pools in trouble, first where visitors will soon be turned away, or are by now; an
+    empty pool that nobody claims from hurts nobody yet.
+    """
+    runway = status.runway_seconds
+    steps = len(_RUNWAY_STEPS_SECONDS)
+    step = steps + 1 if runway is None else bisect(_RUNWAY_STEPS_SECONDS, runway)
+    return _CALM.get(status.state, 0), step, URGENCY[status.state], status.meeting.sid
+
+
+async def statuses(
+    store: Store, ledger: Ledger | None, meetings: list[Meeting]
+) -> list[MeetingStatus]:
+    """How these meetings are; without counts if `ledger` is None. Raises StoreUnavailable."""
+    levels = await store.look([meeting.sid for meeting in meetings])
+    outlooks = await store.outlooks.get([meeting.sid for meeting in meetings])
+    blocks = {
+        name: await store.blocks.of_workspace(name)
+        for name in {meeting.workspace for meeting in meetings}
+    }
+    counts: dict[str, dict[State, int]] = {}
+    if ledger is not None:
+        if len(meetings) == 1:
+            counts = {meetings[0].sid: await ledger.links.counts_of(meetings[0].sid)}
+        else:
+            counts = await ledger.links.counts()
+    return [
+        _status(
+            meeting,
+            level,
+            blocks[meeting.workspace],
+            counts.get(meeting.sid, {}),
+            outlooks.get(meeting.sid, NO_PAST),
+        )
+        for meeting, level in zip(meetings, levels, strict=True)
+    ]
+
+
+def _status(
+    meeting: Meeting,
+    level: Level,
+    block: Block | None,
+    counts: Mapping[State, int],
+    outlook: Outlook,
+) -> MeetingStatus:
+    now_seconds = level.now_ms / 1000
+    target = forecast.target(meeting, level.claims_per_second, now_seconds, outlook)
+    runway = runway_seconds(level.fresh, level.claims_per_second)
+    state, reason = _judge(meeting, level, level.block or block, target, runway)
+    return MeetingStatus(
+        meeting=meeting,
+        fresh=level.fresh,
+        target=target,
+        counts=counts,
+        claims_per_second=level.claims_per_second,
+        runway_seconds=runway,
+        forecast=forecast.forecast(
+            meeting, level.fresh, level.claims_per_second, now_seconds, outlook
+        ),
+        oldest_fresh_seconds=level.oldest_fresh_seconds,
+        unrecorded=level.backlog,
+        state=state,
+        reason=reason,
+    )
+
+
+def _judge(
+    meeting: Meeting, level: Level, block: Block | None, target: int, runway: float | None
+) -> tuple[PoolState, str]:
+    if level.fence == "sealed":
+        return "recovering", "sealed for a restart of Redis; `linkpool seal --undo` takes it back"
+    if level.fence == "fallen":
+        return "recovering", "Redis may have forgotten claims; the pool is being recovered"
+    if meeting.paused:
+        return "paused", meeting.pause_reason or "paused by an operator"
+    if meeting.closed_reason:
+        return "blocked", meeting.closed_reason
+    if block is not None:
+        return "blocked", block.reason
+    if level.fresh == 0 and target > 0:
+        return "empty", "no fresh links; top-up is due"
+    if runway is not None and runway < LOW_RUNWAY_SECONDS and level.fresh < target:
+        return "low", f"lasts {runway:.0f} s at {level.claims_per_second:.1f} claims/s"
+    if level.fresh < target * LOW_SHARE:
+        return "low", f"{level.fresh} of {target} links"
+    return "ok", ""

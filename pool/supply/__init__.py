@@ -1,0 +1,1 @@
+"""Bring links from the provider into the pool."""

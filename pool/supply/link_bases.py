@@ -1,0 +1,102 @@
+"""What the URLs of a workspace's links begin with: set, or learned from the provider.
+
+A workspace can have a domain of its own, so its links may begin otherwise than its API's
+address does. The first answer with a link, which the provider gave to our key over TLS, says
+how; the ledger keeps it, and whatever differs later is an alarm. NEETOCAL_LINK_BASE_URL wins.
+
+All that makes a URL of a slug asks the settings for the workspace, which is told here; so that
+no claim is told another address, what is learned is published before the first link is pooled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+import structlog
+
+from pool.config.settings import Settings
+from pool.errors import BadAnswer, LinkpoolError
+from pool.ledger import Ledger
+from pool.store import Store
+
+log = structlog.get_logger()
+
+_FACT = "link-base:"
+# API processes read what was learned once a second.
+PUBLISHED_SECONDS = 1.5
+
+
+class LinkBases:
+    """The link bases of all workspaces, as one process knows them."""
+
+    def __init__(self, store: Store, ledger: Ledger, settings: Settings) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._settings = settings
+        self._learned: dict[str, str] = {}
+        self._learning = asyncio.Lock()
+
+    def learned(self, workspace: str) -> str | None:
+        """Return what was learned, as far as this process knows."""
+        return self._learned.get(workspace)
+
+    async def refresh(self) -> None:
+        """Read what was learned, from Redis if it has it, and from the ledger if not.
+
+        Raises StoreUnavailable or LedgerUnavailable; what was known stays.
+        """
+        found: Mapping[str, str] = await self._store.published.link_bases()
+        if not found:
+            found = await self._ledger.facts.beginning_with(_FACT)
+        self._take(found)
+
+    async def publish(self) -> None:
+        """Have Redis hold what the ledger knows."""
+        kept = await self._ledger.facts.beginning_with(_FACT)
+        if kept and kept != await self._store.published.link_bases():
+            await self._store.published.put_link_bases(kept)
+        self._take(kept)
+
+    async def check(self, workspace: str, url: str, slug: str) -> None:
+        """Compare the URL of a link that was just made with what is known; learn from the first.
+
+        Raises BadAnswer if it begins otherwise, StoreUnavailable or LedgerUnavailable.
+        """
+        base = url.removesuffix(f"/{slug}")
+        known = self._settings.workspace(workspace)
+        if known is None or known.has_link_base:
+            return  # compared where the answer was read
+        if workspace not in self._learned:
+            await self._learn(workspace, base)
+        if self._learned[workspace] != base:
+            raise BadAnswer(
+                f"the links of workspace {workspace} begin with {base}, and until now with "
+                f"{self._learned[workspace]}; if that is right, set its link base URL",
+                maybe_made=True,
+            )
+
+    async def _learn(self, workspace: str, base: str) -> None:
+        async with self._learning:
+            if workspace in self._learned:
+                return
+            kept = await self._ledger.facts.keep(f"{_FACT}{workspace}", base)
+            await self.publish()
+            known = self._settings.workspace(workspace)
+            if known is not None and kept != known.api_url:
+                log.info("learned how links begin", workspace=workspace, base=kept)
+                await asyncio.sleep(PUBLISHED_SECONDS)
+
+    def _take(self, found: Mapping[str, str]) -> None:
+        for workspace, base in found.items():
+            if self._learned.get(workspace) != base:
+                self._learned[workspace] = base
+                self._settings.learn_link_base(workspace, base)
+
+
+async def refreshed(bases: LinkBases) -> None:
+    """Refresh where Redis and the ledger allow it."""
+    try:
+        await bases.refresh()
+    except LinkpoolError as error:
+        log.warning("link bases not read", reason=str(error))
