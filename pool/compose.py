@@ -126,7 +126,7 @@ def _store(settings: Settings, tracing: Tracing | None) -> Store:
     # Here and not above: without the otel extra it cannot be imported.
     from pool.store.traced import TracedStore
 
-    return TracedStore.open(*where, timeout_seconds=timeout_seconds).trace(tracing)
+    return TracedStore.open(*where, timeout_seconds=timeout_seconds, tracing=tracing)
 
 
 async def check_secret_key(ledger: Ledger, fingerprint: str) -> None:

@@ -151,11 +151,10 @@ def _on_demand_links(parts: Parts) -> OnDemandLinks:
     timeout_seconds = parts.settings.direct_timeout_seconds
     if parts.tracing is None:
         return OnDemandLinks(*made_of, timeout_seconds=timeout_seconds)
+    # Here and not above: without the otel extra it cannot be imported.
     from pool.claims.traced import TracedOnDemandLinks
-    from pool.store.traced import TracedStore
 
-    assert isinstance(parts.store, TracedStore)  # noqa: S101 - compose saw to it
-    return TracedOnDemandLinks(*made_of, timeout_seconds=timeout_seconds).trace(parts.store)
+    return TracedOnDemandLinks(*made_of, timeout_seconds=timeout_seconds, tracing=parts.tracing)
 
 
 async def repeat(what: str, seconds: float, step: Callable[[], Awaitable[None]]) -> None:

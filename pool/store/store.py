@@ -70,11 +70,17 @@ class Store:
 
     @classmethod
     def open(
-        cls, url: str, secret_key: bytes, *, timeout_seconds: float = 2.0, max_connections: int = 32
+        cls,
+        url: str,
+        secret_key: bytes,
+        *,
+        timeout_seconds: float = 2.0,
+        max_connections: int = 32,
+        **parts: Any,
     ) -> Self:
-        """A store that connects when it is first used."""
+        """Return a store that connects when it is first used; `parts` are a subclass's own."""
         redis = open_redis(url, timeout_seconds=timeout_seconds, max_connections=max_connections)
-        return cls(redis, CustomerNames(secret_key), Wire(redis))
+        return cls(redis, CustomerNames(secret_key), Wire(redis), **parts)
 
     async def close(self) -> None:
         """Gives the connections back."""

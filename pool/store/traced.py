@@ -3,39 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 from opentelemetry import context as contexts
 from opentelemetry.trace import Link, SpanKind, set_span_in_context
+from redis.asyncio import Redis
 
 from pool.model.links import Claim
 from pool.store import Store
+from pool.store.bindings import CustomerNames
 from pool.store.records import Answer, Batch
-from pool.telemetry.spans import CUSTOMERS, MEETING, OUTCOME, WaitingSpans
+from pool.store.wire import Wire
+from pool.telemetry.spans import CUSTOMERS, MEETING, OUTCOME
 from pool.telemetry.tracing import Tracing
 
 
 class TracedStore(Store):
     """A store whose scripts that hand out or add links are spans."""
 
-    tracing: Tracing
-    waiting: WaitingSpans
-
-    def trace(self, tracing: Tracing) -> Self:
-        """The store itself; to be called before anything else."""
-        self.tracing, self.waiting = tracing, WaitingSpans()
-        return self
+    def __init__(
+        self, redis: Redis, names: CustomerNames, wire: Wire | None = None, *, tracing: Tracing
+    ) -> None:
+        super().__init__(redis, names, wire)
+        self._tracing = tracing
 
     def claim_at_once(self, *_: Any) -> None:
         """Never: a span is current in a task of its own."""
 
     async def claim(self, sid: str, customers: Sequence[tuple[str, bytes]]) -> Batch:
         """One script call for many claims: in the trace of the first, linked from the others'."""
-        waiting = self.waiting.of(sid, [name for name, _ in customers])
+        waiting = self._tracing.waiting.of(sid, [name for name, _ in customers])
         if waiting:
             # Stays so for the rest of this batch: what it asks of workers belongs to it.
             contexts.attach(set_span_in_context(waiting[0]))
-        with self.tracing.tracer.start_as_current_span(
+        with self._tracing.tracer.start_as_current_span(
             "claim script",
             kind=SpanKind.CLIENT,
             attributes={MEETING: sid, CUSTOMERS: len(customers)},
@@ -48,7 +49,7 @@ class TracedStore(Store):
 
     async def bind(self, sid: str, epoch: str, slug: str, name: str, payload: bytes) -> Answer:
         """Binding a link made on the spot."""
-        with self.tracing.tracer.start_as_current_span(
+        with self._tracing.tracer.start_as_current_span(
             "bind script", kind=SpanKind.CLIENT, attributes={MEETING: sid}, record_exception=False
         ) as span:
             answer = await super().bind(sid, epoch, slug, name, payload)
@@ -57,7 +58,7 @@ class TracedStore(Store):
 
     async def add(self, sid: str, epoch: str, slugs: Sequence[str], made_at_ms: int) -> int:
         """New links enter a pool."""
-        with self.tracing.tracer.start_as_current_span(
+        with self._tracing.tracer.start_as_current_span(
             "add script",
             kind=SpanKind.CLIENT,
             attributes={MEETING: sid, "linkpool.links": len(slugs)},
@@ -67,7 +68,7 @@ class TracedStore(Store):
 
     async def mark(self, sid: str, slug: str, customer_id: str | None, claim: Claim | None) -> bool:
         """Redis is told of a booking."""
-        with self.tracing.tracer.start_as_current_span(
+        with self._tracing.tracer.start_as_current_span(
             "mark script", kind=SpanKind.CLIENT, attributes={MEETING: sid}, record_exception=False
         ):
             return await super().mark(sid, slug, customer_id, claim)

@@ -75,6 +75,8 @@ class Tracing:
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+        from pool.telemetry.spans import WaitingSpans
+
         # The environment's OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES win over these.
         given = os.environ.get("OTEL_SERVICE_NAME") or "linkpool"
         resource = Resource.create({"service.name": given, "linkpool.part": part})
@@ -82,6 +84,7 @@ class Tracing:
         for processor in processors:
             self._provider.add_span_processor(processor)
         self._propagator = TraceContextTextMapPropagator()
+        self.waiting = WaitingSpans()
         self.tracer: Tracer = self._provider.get_tracer("linkpool")
 
     def carrier(self) -> dict[str, str]:

@@ -188,7 +188,7 @@ async def test_a_target_follows_the_forecast_where_it_is_asked_to(product: InPro
     wanted = await targets(product.store, meetings, levels)
     assert wanted["fixed"] == 5
     assert wanted["other"] == 7
-    assert 100 < wanted["auto"] <= 1_000
+    assert 50 < wanted["auto"] <= 1_000
 
 
 async def test_a_target_rises_with_the_claims(product: InProcess) -> None:

@@ -64,19 +64,20 @@ class NoLedger:
 class Stage:
     """A lane, all that is behind it, and what it exported."""
 
-    def __init__(self, store: TracedStore, exporter: InMemorySpanExporter) -> None:
+    def __init__(self, store: TracedStore, traced: Tracing, exporter: InMemorySpanExporter) -> None:
         self.store = store
-        self.heard = Heard(store.tracing)
+        self.waiting = traced.waiting
+        self.heard = Heard(traced)
         self.exporter = exporter
         nobody: Any = NoLedger()
         self.registry = KnownMeetings(store, nobody)
-        ladder = TracedOnDemandLinks(store, nobody, {}, timeout_seconds=1).trace(store)
+        ladder = TracedOnDemandLinks(store, nobody, {}, timeout_seconds=1, tracing=traced)
         self.desk = Desk(
             store, self.registry, RecentClaims(), ladder, self.heard, timeout_seconds=2
         )
         self.lane = TracedLane(
             None, self.desk, self.registry, KeyRing(nobody, "admin"), SETTINGS, Tally(Metrics()),
-            Doors(TrustedProxies(""), lambda _door: None), tracing=store.tracing, store=store,
+            Doors(TrustedProxies(""), lambda _door: None), tracing=traced, names=store.names,
         )  # fmt: skip
 
     async def claim(self, who: str, headers: Any = HEADERS) -> Receipt:
@@ -100,12 +101,12 @@ async def stage(
     """Makes a stage of so many links."""
     exporter = InMemorySpanExporter()
     traced = Tracing("api", [SimpleSpanProcessor(exporter)])
-    store = TracedStore(fake_server.client(), CustomerNames(SECRET_KEY)).trace(traced)
+    store = TracedStore(fake_server.client(), CustomerNames(SECRET_KEY), tracing=traced)
     made: list[Stage] = []
 
     async def make(*slugs: str, **settings: Any) -> Stage:
         await open_pool(fake_redis, *slugs, **settings)
-        made.append(Stage(store, exporter))
+        made.append(Stage(store, traced, exporter))
         await made[0].registry.refresh()
         return made[0]
 
@@ -181,7 +182,7 @@ async def test_what_fails_says_how(stage: Callable[..., Any]) -> None:
     with pytest.raises(MalformedJson):
         on.lane.admit(SID, HEADERS, "").read(b"[]")
     assert on.spans("claim")[1].attributes["linkpool.outcome"] == "MalformedJson"
-    assert not on.store.waiting.of(SID, [on.store.names.name(SID, "visitor")])
+    assert not on.waiting.of(SID, [on.store.names.name(SID, "visitor")])
 
 
 async def test_a_provider_that_fails_is_seen() -> None:

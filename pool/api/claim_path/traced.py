@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from opentelemetry.trace import Span, SpanKind, use_span
 
 from pool.api.claim_path.claim_lane import Admitted, ClaimLane
 from pool.api.http.messages import Headers
-from pool.api.http.traced import _carried
+from pool.api.http.traced import carried
 from pool.claims.queue import Receipt, Waiter
 from pool.model.links import is_sid
-from pool.store.traced import TracedStore
+from pool.store.bindings import CustomerNames
 from pool.telemetry.spans import MEETING, OUTCOME, WaitingSpans, failed
 from pool.telemetry.tracing import Tracing
 
@@ -35,17 +35,16 @@ class TracedClaim(Admitted):
 class TracedLane(ClaimLane):
     """The claim lane, with a span "claim" from the head of a request to its answer."""
 
-    def __init__(self, *args: Any, tracing: Tracing, store: TracedStore) -> None:
+    def __init__(self, *args: Any, tracing: Tracing, names: CustomerNames) -> None:
         super().__init__(*args)
         self._tracing = tracing
-        self._waiting = store.waiting
-        self._names = store.names
+        self._names = names
 
     def admit(self, sid: str, headers: Headers, address: str) -> Admitted:
         """As the lane's."""
         span = self._tracing.tracer.start_span(
             "claim",
-            context=self._tracing.context(_carried(headers)),
+            context=self._tracing.context(carried(headers)),
             kind=SpanKind.SERVER,
             attributes={MEETING: sid if is_sid(sid) else "-"},
         )
@@ -60,12 +59,11 @@ class TracedLane(ClaimLane):
 
     def join(self, admitted: Admitted, waiter: Waiter) -> None:
         """As the lane's; the script call that serves this claim finds its span."""
-        assert isinstance(admitted, TracedClaim)  # noqa: S101 - `admit` makes no others
-        span, sid = admitted.span, admitted.sid
+        span, sid = cast(TracedClaim, admitted).span, admitted.sid
         name = self._names.name(sid, admitted.request.customer_id)
-        self._waiting.enter(sid, name, span)
+        self._tracing.waiting.enter(sid, name, span)
         with use_span(span):
-            super().join(admitted, TracedWaiter(waiter, span, self._waiting, (sid, name)))
+            super().join(admitted, TracedWaiter(waiter, span, self._tracing.waiting, (sid, name)))
 
 
 class TracedWaiter:

@@ -10,7 +10,7 @@ from pool.model.links import is_sid
 from pool.telemetry.spans import MEETING
 from pool.telemetry.tracing import Tracing
 
-_CARRIED = (b"traceparent", b"tracestate")
+CARRIED = (b"traceparent", b"tracestate")
 
 
 class TracedEdge:
@@ -27,7 +27,7 @@ class TracedEdge:
             return
         with self._tracing.tracer.start_as_current_span(
             "request",
-            context=self._tracing.context(_carried(scope["headers"])),
+            context=self._tracing.context(carried(scope["headers"])),
             kind=SpanKind.SERVER,
             attributes={"http.request.method": scope["method"]},
             record_exception=False,
@@ -50,5 +50,5 @@ class TracedEdge:
                 span.set_attribute(MEETING, sid)
 
 
-def _carried(headers: Headers) -> dict[str, str]:
-    return {name.decode(): value.decode("latin-1") for name, value in headers if name in _CARRIED}
+def carried(headers: Headers) -> dict[str, str]:
+    return {name.decode(): value.decode("latin-1") for name, value in headers if name in CARRIED}

@@ -63,10 +63,8 @@ class Application:
         if self._tracing is None:
             return ClaimLane(*made_of)
         from pool.api.claim_path.traced import TracedLane
-        from pool.store.traced import TracedStore
 
-        assert isinstance(service.parts.store, TracedStore)  # noqa: S101 - compose saw to it
-        return TracedLane(*made_of, tracing=self._tracing, store=service.parts.store)
+        return TracedLane(*made_of, tracing=self._tracing, names=service.parts.store.names)
 
     @asynccontextmanager
     async def _lifespan(self, framework: FastAPI) -> AsyncIterator[None]:
