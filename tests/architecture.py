@@ -83,8 +83,8 @@ def draw() -> str:
     for layer in layers():
         names = " ".join(f'"{room}";' for room in layer)
         lines.append(f"  {{ rank=same; {names} }}")
-    for room in sorted({room for layer in layers() for room in layer}):
-        lines.append(f'  "{room}" [label="{room.removeprefix("pool.")}"];')
+    rooms = sorted({room for layer in layers() for room in layer})
+    lines += [f'  "{room}" [label="{room.removeprefix("pool.")}"];' for room in rooms]
     lines += [f'  "{start}" -> "{to}";' for start, to in sorted(reduced(arrows()))]
     for room, outside in OUTSIDE.items():
         lines.append(f'  "{outside}" [shape=cylinder, fillcolor="#fdf3e1", color="#b7791f"];')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import shutil
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -29,6 +30,23 @@ from tests.in_process import InProcess, in_process
 pytest.register_assert_rewrite(
     "tests.unit.store_contract", "tests.unit.history_contract", "tests.unit.recovery_contract"
 )
+
+
+_BROUGHT_BY = re.compile(r"apt-get install ([\w.+ -]+)")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say in one line what was skipped for want of programs, and what brings them."""
+    skipped = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
+    packages = sorted(
+        {name for text in skipped for each in _BROUGHT_BY.findall(text) for name in each.split()}
+    )
+    if packages:
+        lacking = sum(_BROUGHT_BY.search(text) is not None for text in skipped)
+        terminalreporter.write_line(
+            f"{lacking} tests were skipped for want of programs; this brings them: "
+            f"apt-get install {' '.join(packages)}"
+        )
 
 
 # -- fake ------------------------------------------------------------------------

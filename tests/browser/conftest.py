@@ -57,7 +57,7 @@ def browser() -> Iterator[Browser]:
     """Debian's Chromium; without one the tests are skipped, but fail where CI is set."""
     found = next(filter(None, map(shutil.which, _CHROMIUM)), None)
     if found is None:
-        message = "no Chromium on PATH; Debian has it as the package chromium"
+        message = "no Chromium on PATH: apt-get install chromium"
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)
