@@ -1,4 +1,4 @@
-"""Locks with an owner token and an expiry, so that two of anything do no harm."""
+"""Hold locks with an owner token and an expiry, so that two of anything do no harm."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from redis.asyncio import Redis
-from redis.asyncio.lock import Lock
-from redis.exceptions import LockError
 
 from pool.errors import StoreUnavailable
 from pool.store import scripts
@@ -29,12 +27,11 @@ class Locks:
 
     @asynccontextmanager
     async def held(self, name: str, *, seconds: float = LOCK_SECONDS) -> AsyncIterator[Held | None]:
-        """Yields the lock, or None at once if somebody else holds it.
+        """Yield the lock, or None at once if somebody else holds it.
 
         It is renewed for as long as the block runs. A lock that was taken on another Redis
         process, or before a failover, counts for nothing.
         """
-        lock = Lock(self._redis, name, timeout=seconds, blocking=False, thread_local=False)
         with store_errors():
             value = await scripts.run(
                 self._redis, "lock", [name], [secrets.token_hex(8), int(seconds * 1000)]
@@ -42,8 +39,7 @@ class Locks:
         if not value:
             yield None
             return
-        lock.local.token = value
-        held = Held(lock, seconds)
+        held = Held(self._redis, name, value.decode(), seconds)
         renewing = asyncio.create_task(_renew(held, seconds / _RENEWALS))
         try:
             yield held
@@ -51,47 +47,38 @@ class Locks:
             renewing.cancel()
             # Not for longer: a client library that loses the cancellation must not hold us up.
             await asyncio.wait([renewing], timeout=_END_SECONDS)
-            await _release(lock)
+            # One that is lost or cannot be reached expires by itself.
+            with suppress(StoreUnavailable):
+                await held.release()
 
 
 class Held:
     """A lock that is ours until it expires."""
 
-    def __init__(self, lock: Lock, seconds: float) -> None:
-        self._lock = lock
-        self._seconds = seconds
-
-    @property
-    def token(self) -> str:
-        """What the lock's key holds while it is ours."""
-        token = self._lock.local.token
-        return token.decode() if token else ""
+    def __init__(self, redis: Redis, name: str, token: str, seconds: float) -> None:
+        self._redis = redis
+        self._name = name
+        self.token = token  # what the lock's key holds while it is ours
+        self._milliseconds = int(seconds * 1000)
 
     async def extend(self) -> bool:
-        """Holds it for its full time from now; False if it was lost."""
-        try:
-            with store_errors():
-                return bool(await self._lock.extend(self._seconds, replace_ttl=True))
-        except StoreUnavailable as error:
-            if isinstance(error.__cause__, LockError):
-                return False
-            raise
+        """Hold it for its full time from now. Return False if it was lost."""
+        return await self._if_ours("extend_lock", self._milliseconds)
+
+    async def release(self) -> bool:
+        """Give it back. Return False if it was lost."""
+        return await self._if_ours("unlock")
+
+    async def _if_ours(self, script: str, *more: int) -> bool:
+        with store_errors():
+            return bool(await scripts.run(self._redis, script, [self._name], [self.token, *more]))
 
 
 async def _renew(held: Held, every_seconds: float) -> None:
-    """Until the lock is lost; whoever holds it finds that out at their next step."""
+    """Renew the lock until it is lost; its owner finds that out at their next step."""
     task = asyncio.current_task()
     while task is not None and not task.cancelling():
         await asyncio.sleep(every_seconds)
         with suppress(StoreUnavailable):
             if not await held.extend():
                 return
-
-
-async def _release(lock: Lock) -> None:
-    try:
-        with store_errors():
-            await lock.release()
-    except StoreUnavailable:
-        # Lost or unreachable: it expires by itself.
-        return
