@@ -28,7 +28,7 @@ Arrows = set[tuple[str, str]]
 def layers() -> list[list[str]]:
     """Return the layers of the import rules, the uppermost first, each as its rooms."""
     rules = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]
-    [contract] = [each for each in rules["contracts"] if each["type"] == "layers"]
+    [contract] = [each for each in rules["contracts"] if each["name"] == "Imports point one way"]
     return [layer.split(" | ") for layer in contract["layers"]]
 
 
