@@ -19,7 +19,7 @@ from pool.api.server.draining import DrainingProtocol
 from pool.claims.queue import Receipt, Waiter
 from pool.config.networks import TrustedProxies
 from pool.config.settings import Settings, Workspace
-from pool.errors import TooLarge
+from pool.errors import TooLarge, UnknownMeeting
 from pool.model.links import Claim
 from pool.model.meetings import Meeting
 from tests.security.table import KEY, SID
@@ -48,6 +48,10 @@ class _Desk:
         asyncio.get_running_loop().call_soon(waiter.set_result, receipt)
 
 
+async def _no_meeting(_sid: str) -> Meeting:
+    raise UnknownMeeting("there is no meeting of this SID")
+
+
 async def _routes(scope: Any, receive: Any, send: Any) -> None:
     """What the framework would answer in the table, at a fraction of its cost."""
     status = 404
@@ -72,7 +76,9 @@ class Application:
     def __init__(self) -> None:
         keys = KeyRing(cast(Any, SimpleNamespace()), KEY.decode())
         keys._loaded = True
-        registry = SimpleNamespace(get=lambda sid: MEETING if sid == MEETING.sid else None)
+        registry = SimpleNamespace(
+            get=lambda sid: MEETING if sid == MEETING.sid else None, find=_no_meeting
+        )
         self.desk = _Desk()
         self.lane = ClaimLane(
             _routes,
