@@ -18,7 +18,7 @@ from redis.exceptions import ResponseError
 from pool.errors import StoreUnavailable
 from pool.store.bindings import CustomerNames
 from pool.store.connect import open_redis
-from pool.store.recovery import Recovery
+from pool.store.recovery import RecoverySteps
 from pool.store.wire import Wire
 from pool.up.redis_server import RedisServer
 
@@ -176,7 +176,7 @@ async def test_a_look_at_fences_gives_up_on_a_redis_that_says_nothing(
     redis_server: RedisServer, wire: Wire, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever watches them must be able to look again."""
-    recovery = Recovery(redis, CustomerNames(b"secret"), wire)
+    recovery = RecoverySteps(redis, CustomerNames(b"secret"), wire)
     assert [each.fence for each in await recovery.fences(["intro"])] == ["fallen"]
     monkeypatch.setattr("pool.store.recovery.CALL_SECONDS", 0.1)
     assert redis_server.pid
