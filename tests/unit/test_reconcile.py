@@ -48,7 +48,7 @@ class Stage:
         )
 
     async def claims(self, *slugs: str, ago: timedelta = DAY) -> None:
-        from tests.unit.test_matching import claim
+        from tests.unit.test_matcher import claim
 
         await self.product.ledger.links.record(
             [
