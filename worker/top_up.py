@@ -1,49 +1,22 @@
-"""Task `top_up`: makes links until every pool of a workspace is at its target.
-
-One loop per workspace at a time, since the request budget is per workspace. It looks at
-levels, not at messages: it plans about a second's worth of links, makes them concurrently,
-and looks again. A meeting that gets no links takes few of the turns and few of the slots.
-"""
+"""Task `top_up`: fill every pool of a workspace up to its target."""
 
 from __future__ import annotations
-
-import asyncio
-import time
-from collections import Counter
 
 import structlog
 
 from pool.compose import Parts
-from pool.errors import (
-    LedgerUnavailable,
-    MeetingRefused,
-    ProviderError,
-    StoreError,
-)
-from pool.model.meetings import Meeting
 from pool.store import key_names
-from pool.store.locks import Held
-from pool.store.records import Block, Level
-from pool.supply.blame import kind_of
 from pool.supply.link_maker import LinkMaker
-from pool.supply.planning import Need, Plan, plan
 from pool.supply.pool_writer import PoolWriter
-from pool.supply.targets import targets
+from pool.supply.top_up import TopUp
 
 log = structlog.get_logger()
 
-RUN_SECONDS = 40.0  # under Celery's soft limit; the next sweep goes on
-LOOK_SECONDS = 1.0
-PLAN_LINKS = 1_000  # at most, per look
-TURN_SECONDS = 2.0  # a provider that wants more patience than this gets it from the sweep
-SHARE = 2  # a meeting takes one slot of so many, while others wait
-SUSPECT_SHARE = 4  # and all that got no link lately together one of so many
-
 
 async def top_up(parts: Parts, workspace: str) -> bool:
-    """Top up all pools of a workspace, if nobody else is at it.
+    """Top up all pools of a workspace, unless another worker is doing so.
 
-    Return True if there is more to do.
+    Return True if time was up while more links were wanted.
     """
     maker = parts.makers.get(workspace)
     if maker is None:
@@ -53,257 +26,18 @@ async def top_up(parts: Parts, workspace: str) -> bool:
         return False
     await parts.ledger.ping()  # without it no link may be pooled, so none should be made
     async with parts.store.locks.held(key_names.top_up_lock(workspace)) as lock:
-        return lock is not None and await TopUp(parts, workspace, maker).run(lock)
+        return lock is not None and await prepare(parts, workspace, maker).run(lock)
 
 
-class TopUp:
-    """One run of the loop."""
-
-    def __init__(self, parts: Parts, workspace: str, maker: LinkMaker) -> None:
-        self._parts = parts
-        self._workspace = workspace
-        self._maker = maker
-        self._pool_writer = PoolWriter(parts.store, parts.ledger)
-        self._plan = Plan()
-        self._under_way: set[asyncio.Task[None]] = set()
-        self._making: Counter[str] = Counter()
-        self._suspects = 0  # of those under way
-        self._meetings = 0
-        self._workspace_blocks = maker.workspace_blocks
-        self._block: Block | None = None  # of the workspace, whose probe this run is
-        self._skipped: set[str] = set()  # for the rest of this run
-        self._stop = False
-        self._look_again = False
-        self.added = 0
-
-    async def run(self, lock: Held) -> bool:
-        """Make links until nothing is wanted, time is up, or the provider wants a rest.
-
-        Return True if time was up while more was wanted.
-        """
-        started = time.monotonic()
-        looked_at = -LOOK_SECONDS
-        interval = LOOK_SECONDS
-        try:
-            while not self._stop and time.monotonic() - started < RUN_SECONDS:
-                if self._is_look_due(looked_at, interval):
-                    self._look_again = False
-                    looked_at = time.monotonic()
-                    planned = await self._look()
-                    planned.follow(self._plan)
-                    self._plan = planned
-                    # Looking at very many meetings takes its time; it must not become the work.
-                    interval = max(LOOK_SECONDS, 5 * (time.monotonic() - looked_at))
-                    if not await lock.extend():
-                        break
-                need = (
-                    self._plan.next(self._may_start) if len(self._under_way) < self._slots else None
-                )
-                if need is None:
-                    if not self._under_way:
-                        break
-                    await self._wait_for_one()
-                elif not await self._maker.wait_turn(within_seconds=TURN_SECONDS):
-                    break
-                elif not need.probe or await self._take_probe(need):
-                    self._start(need)
-        finally:
-            if self._under_way:
-                await asyncio.gather(*self._under_way, return_exceptions=True)
-        if self.added:
-            log.info("topped up", workspace=self._workspace, links=self.added)
-        return bool(self._plan) and time.monotonic() - started >= RUN_SECONDS
-
-    @property
-    def _slots(self) -> int:
-        """How many links may be under way: one, while the ledger has to prove itself."""
-        careful = self._maker.patience.is_careful
-        return 1 if careful else self._parts.settings.provider_concurrency
-
-    # -- looking -------------------------------------------------------------------
-
-    def _is_look_due(self, looked_at: float, interval: float) -> bool:
-        return not self._plan or self._look_again or time.monotonic() - looked_at >= interval
-
-    async def _look(self) -> Plan:
-        if await self._workspace_rests():
-            return Plan()
-        meetings = {
-            meeting.sid: meeting
-            for meeting in await self._parts.ledger.meetings.all()
-            if meeting.workspace == self._workspace
-        }
-        self._meetings = sum(not meeting.is_stopped for meeting in meetings.values())
-        # Before the levels: a link that enters meanwhile is then counted twice, not never.
-        making = self._making.copy()
-        levels = await self._parts.store.look(sorted(meetings))
-        wanted = await targets(self._parts.store, meetings, levels)
-        found = (
-            self._need(meetings[level.sid], level, wanted[level.sid], making[level.sid])
-            for level in levels
-        )
-        needs = [need for need in found if need is not None]
-        await self._parts.store.published.set_targets(
-            {level.sid: wanted[level.sid] for level in levels if level.target != wanted[level.sid]}
-        )
-        if self._block is not None:
-            return Plan(_workspace_probe(needs, self._block))
-        due = {
-            level.sid: level.block.probe_at_ms
-            for level in levels
-            if level.block is not None
-            and level.block.is_probe_due(level.now_ms, self._parts.settings.probe_seconds)
-        }
-        probes = [need for need in needs if need.probe and need.sid in due]
-        probes.sort(key=lambda need: due[need.sid])
-        return Plan(plan([need for need in needs if not need.probe], PLAN_LINKS), probes)
-
-    def _need(self, meeting: Meeting, level: Level, target: int, making: int) -> Need | None:
-        if meeting.is_stopped or level.fence != "stands" or level.sid in self._skipped:
-            return None
-        if level.fresh + making >= target or (level.block is not None and making):
-            return None
-        return Need(
-            sid=level.sid,
-            epoch=level.epoch,
-            fresh=level.fresh + making,
-            target=target,
-            claims_per_second=level.claims_per_second,
-            probe=level.block is not None,
-        )
-
-    async def _workspace_rests(self) -> bool:
-        """Whether the workspace is blocked and no probe is due; a due probe is taken."""
-        self._block = await self._parts.store.blocks.of_workspace(self._workspace)
-        if self._block is None:
-            return False
-        now_ms = await self._parts.store.now_ms()
-        every = self._parts.settings.probe_seconds
-        if self._under_way or not self._block.is_probe_due(now_ms, every):
-            return True
-        taken = self._block.probed(now_ms, every)
-        await self._parts.store.blocks.put_workspace(self._workspace, taken)
-        return False
-
-    # -- making --------------------------------------------------------------------
-
-    def _may_start(self, need: Need) -> bool:
-        """Whether a link for this meeting may be under way beside those that are."""
-        making, slots = self._making[need.sid], self._parts.settings.provider_concurrency
-        if need.probe or self._maker.troubles.is_suspect(need.sid):
-            return not making and self._suspects < max(1, slots // SUSPECT_SHARE)
-        return self._plan.lone or making < max(1, slots // SHARE)
-
-    async def _take_probe(self, need: Need) -> bool:
-        """Put the next probe of a blocked meeting off; False if somebody has done so before."""
-        if self._block is not None:
-            return True  # the workspace's probe, which is taken by now
-        blocks, every = self._parts.store.blocks, self._parts.settings.probe_seconds
-        block, now_ms = await blocks.of(need.sid), await self._parts.store.now_ms()
-        if block is not None:
-            if not block.is_probe_due(now_ms, every):
-                return False
-            await blocks.put(need.sid, block.probed(now_ms, every))
-        return True
-
-    def _start(self, need: Need) -> None:
-        suspect = need.probe or self._maker.troubles.is_suspect(need.sid)
-        self._making[need.sid] += 1
-        self._suspects += suspect
-        task = asyncio.create_task(self._make(need))
-        self._under_way.add(task)
-
-        def done(task: asyncio.Task[None]) -> None:
-            self._under_way.discard(task)
-            self._making[need.sid] -= 1
-            self._suspects -= suspect
-            if not task.cancelled() and task.exception() is not None:
-                log.error("top-up step failed", meeting=need.sid, exc_info=task.exception())
-                self._leave(need.sid)
-
-        task.add_done_callback(done)
-
-    async def _wait_for_one(self) -> None:
-        await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
-
-    async def _make(self, need: Need) -> None:
-        """Make one link: at the provider, then in the ledger, then in the pool."""
-        try:
-            new = await self._maker.make_now(need.sid, meetings=self._meetings, probe=need.probe)
-        except ProviderError as error:
-            await self._heed(need, error)
-            return
-        except StoreError:
-            self._stop = True
-            return
-        except LedgerUnavailable as error:
-            self._lose(need.sid, error)
-            return
-        try:
-            outcome = await self._pool_writer.put(need.sid, need.epoch, new)
-        except LedgerUnavailable as error:
-            self._lose(need.sid, error)
-            return
-        self._maker.patience.worked()
-        self._count(need.sid, outcome)
-        await self._maker.received(need.sid, is_new=outcome != "duplicate")
-        if outcome == "duplicate" and self._maker.troubles.is_blamed(need.sid):
-            self._plan.drop(need.sid)
-        if outcome == "quarantined":
-            self._leave(need.sid)
-        if outcome != "added":
-            return
-        self.added += 1
-        if need.probe:
-            await self._parts.store.blocks.put(need.sid, None)
-            self._look_again = True
-        await self._lift_workspace()
-
-    def _lose(self, sid: str, error: LedgerUnavailable) -> None:
-        """Count a link that could not be written down, and make no more of them for a while."""
-        log.warning("link lost: the ledger is away", meeting=sid, reason=str(error))
-        self._count(sid, "lost")
-        if not self._stop:
-            self._maker.patience.failed()
-        self._stop = True
-
-    async def _heed(self, need: Need, error: ProviderError) -> None:
-        """Plan by what a refusal says; it was counted, and a block set, where it happened."""
-        if self._maker.troubles.is_blamed(need.sid):
-            self._plan.drop(need.sid)
-        if self._maker.workspace_blocks != self._workspace_blocks:
-            self._workspace_blocks = self._maker.workspace_blocks
-            self._look_again = True
-        elif (
-            isinstance(error, MeetingRefused)
-            and self._block is not None
-            and kind_of(error) != self._block.kind
-        ):
-            # The provider talks to this key again, of something else than before.
-            await self._lift_workspace()
-
-    async def _lift_workspace(self) -> None:
-        if self._block is not None:
-            self._block = None
-            self._look_again = True
-            await self._parts.store.blocks.put_workspace(self._workspace, None)
-
-    def _leave(self, sid: str) -> None:
-        """Make no more links of this meeting in this run, nor of any if it is not the only one:
-        its links do not enter the pool, and neither may those of the others."""
-        self._skipped.add(sid)
-        self._plan.drop(sid)
-        self._stop |= len(self._skipped) > 1 or self._meetings == 1
-
-    def _count(self, sid: str, outcome: str) -> None:
-        self._parts.metrics.topup_links.labels(sid, outcome).inc()
-
-
-def _workspace_probe(needs: list[Need], block: Block) -> list[Need]:
-    """The one meeting that finds out for its blocked workspace; each time another.
-
-    By turns one of those that are not blocked themselves, and any.
-    """
-    well = [need for need in needs if not need.probe]
-    among = needs if block.probes % 2 or not well else well
-    return [among[block.probes // 2 % len(among)]] if among else []
+def prepare(parts: Parts, workspace: str, maker: LinkMaker) -> TopUp:
+    """Return a run of the loop that has not begun yet."""
+    return TopUp(
+        workspace,
+        store=parts.store,
+        ledger=parts.ledger,
+        maker=maker,
+        pool_writer=PoolWriter(parts.store, parts.ledger),
+        provider_concurrency=parts.settings.provider_concurrency,
+        probe_seconds=parts.settings.probe_seconds,
+        counted=lambda sid, outcome: parts.metrics.topup_links.labels(sid, outcome).inc(),
+    )

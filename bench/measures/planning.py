@@ -13,7 +13,7 @@ from pool.compose import Parts
 from pool.config.settings import DEFAULT_WORKSPACE
 from pool.model.meetings import Meeting
 from worker.sweep import sweep
-from worker.top_up import TopUp
+from worker.top_up import prepare
 
 FRESH = 20
 
@@ -46,7 +46,7 @@ async def _look(parts: Parts, runs: int) -> tuple[list[float], list[float]]:
         await sweep(parts)
         sweeps.append(time.perf_counter() - started)
         # A new run of the loop each time: the first look is the one that writes targets.
-        top_up = TopUp(parts, DEFAULT_WORKSPACE, parts.makers[DEFAULT_WORKSPACE])
+        top_up = prepare(parts, DEFAULT_WORKSPACE, parts.makers[DEFAULT_WORKSPACE])
         started = time.perf_counter()
         planned = await top_up._look()
         plans.append(time.perf_counter() - started)

@@ -14,6 +14,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from pool.store.records import Block
+
 FAIR_EVERY = 4
 PROBE_EVERY = 10
 
@@ -70,6 +72,16 @@ def plan(needs: Sequence[Need], links: int) -> list[Need]:
         heapq.heappush(urgent, (filled.urgency, chance[sid], filled.fresh, sid))
         heapq.heappush(empty, (filled.emptiness, chance[sid], filled.fresh, sid))
     return planned
+
+
+def workspace_probe(needs: list[Need], block: Block) -> list[Need]:
+    """The one meeting that finds out for its blocked workspace; each time another.
+
+    By turns one of those that are not blocked themselves, and any.
+    """
+    well = [need for need in needs if not need.probe]
+    among = needs if block.probes % 2 or not well else well
+    return [among[block.probes // 2 % len(among)]] if among else []
 
 
 class Plan:

@@ -21,7 +21,9 @@ from pool.ledger.records import EventState, NewEvent, Recorded
 from pool.model.links import State
 from pool.model.meetings import Meeting
 from pool.store import scripts
+from pool.supply import top_up
 from pool.supply.link_maker import LinkMaker
+from pool.supply.planning import Need
 from pool.up.redis_server import RedisServer
 from tests.any_redis import AnyRedis, copy_of_its_file, start_from_copy
 from tests.trials.harness.answers import Tape
@@ -37,7 +39,7 @@ from tests.trials.harness.checker import (
 )
 from tests.trials.harness.stage import Stage as Processes
 from tests.unit.recovery_contract import SID, Stage, stage, unopened  # noqa: F401 - fixtures
-from worker import top_up
+from worker.top_up import top_up as top_up_task
 
 SERVER = 8000
 
@@ -348,7 +350,7 @@ def topped_up(processes: Processes, sid: str, links: int = 20) -> Verdict:
     """One run of top-up for a meeting that wants so many links; what the checker says."""
     processes.control("POST", "reset")
     processes.open(Meeting(sid, min_fresh=links, max_fresh=links))
-    processes.work(lambda parts: top_up.top_up(parts, "default"))
+    processes.work(lambda parts: top_up_task(parts, "default"))
     processes.saw_stock(sid, links + 16)
     budget = Budget(processes.calls(), per_second=40.0, burst=10)
     return check(processes.evidence(Tape(), sid, budget=budget))
@@ -384,7 +386,7 @@ def test_a_top_up_that_does_not_know_when_to_stop(
 ) -> None:
     """It plans links that nobody wants."""
 
-    def plan(needs: list[top_up.Need], _: int) -> list[top_up.Need]:
+    def plan(needs: list[Need], _: int) -> list[Need]:
         return [need for need in needs if need.sid == "too-many"] * 60
 
     monkeypatch.setattr(top_up, "plan", plan)

@@ -12,6 +12,7 @@ from pool.errors import LedgerUnavailable, StoreUnavailable
 from pool.model.links import Link, State
 from pool.store import key_names
 from pool.store.records import Block
+from pool.supply.planning import Need, plan
 from tests.in_process import InProcess, in_process, until
 from tests.scripted_provider import (
     FAILED,
@@ -20,7 +21,6 @@ from tests.scripted_provider import (
     THROTTLED,
     WORKSPACE_REFUSED,
 )
-from worker.top_up import Need, plan
 
 
 async def test_an_empty_pool_is_filled_to_its_target(product: InProcess) -> None:
@@ -164,7 +164,7 @@ async def test_a_top_up_whose_lock_is_lost_ends(
     product: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody else is at it by then: two loops would spend the budget twice."""
-    monkeypatch.setattr("worker.top_up.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("pool.supply.top_up.LOOK_SECONDS", 0.0)
     await product.meeting("intro", min_fresh=500)
 
     async def steal() -> None:
@@ -179,7 +179,7 @@ async def test_it_ends_in_time_and_says_that_there_is_more(
     product: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The worker goes on at once with another run."""
-    monkeypatch.setattr("worker.top_up.RUN_SECONDS", 0.2)
+    monkeypatch.setattr("pool.supply.top_up.RUN_SECONDS", 0.2)
     product.provider.seconds = 0.02
     await product.meeting("intro", min_fresh=10_000)
     began = time.monotonic()
@@ -394,7 +394,7 @@ async def test_links_under_way_count_as_stock(
     product: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A look while they are made does not ask for them again."""
-    monkeypatch.setattr("worker.top_up.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("pool.supply.top_up.LOOK_SECONDS", 0.0)
     product.provider.seconds = 0.02
     await product.meeting("intro", min_fresh=10)
     await product.top_up()
@@ -405,7 +405,7 @@ async def test_stock_that_is_claimed_meanwhile_is_made_in_the_same_run(
     product: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It looks at levels, not at the message that began it."""
-    monkeypatch.setattr("worker.top_up.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("pool.supply.top_up.LOOK_SECONDS", 0.0)
     await product.meeting("intro", min_fresh=5, max_fresh=5)
     await product.stock("intro", "a-1", "a-2", "a-3", "a-4")
 
