@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 import structlog
 
 from pool.bookings.matcher import Match, Matcher, Mismatch
-from pool.durability.recorder import Recorder, booked_claim
+from pool.durability.recorder import Recorder
 from pool.errors import (
     LedgerUnavailable,
     LinkpoolError,
@@ -27,6 +27,7 @@ from pool.ledger import Ledger
 from pool.ledger.bookings import Settled
 from pool.ledger.records import ASSIGNED, EventState, InboxEvent
 from pool.model.bookings import Booking, is_documented, stands, unnamed_sid
+from pool.model.claims import booked_claim
 from pool.model.links import State
 from pool.providers import BookingEvent, Provider
 from pool.store import Store

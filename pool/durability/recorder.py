@@ -14,10 +14,9 @@ from pool.config.settings import Settings
 from pool.errors import LinkpoolError
 from pool.ledger import Ledger
 from pool.ledger.records import Recorded, RecordedClaim
-from pool.model.bookings import Booking
-from pool.model.links import Booked, Claim, Link, State
+from pool.model.claims import booked_claim
 from pool.model.meetings import Meeting
-from pool.model.times import from_ms, to_ms
+from pool.model.times import from_ms
 from pool.store import Store
 from pool.store.records import StreamedClaim, payload
 
@@ -151,35 +150,3 @@ class Recorder:
             )
             for claim in claims
         ]
-
-
-def booked_of(booking: Booking | None) -> Booked | None:
-    """What Redis holds, and a claim answer tells, of a booking."""
-    if booking is None:
-        return None
-    return Booked(
-        booking.sid,
-        booking.state,
-        to_ms(booking.starts_at) if booking.starts_at else None,
-        to_ms(booking.ends_at) if booking.ends_at else None,
-        booking.time_zone,
-        booking.manage_url,
-    )
-
-
-def booked_claim(link: Link, booking: Booking | None) -> Claim | None:
-    """What Redis should hold of a link the ledger calls consumed; None if it is gone.
-
-    `booking` is the one that the link names.
-    """
-    if link.state is not State.CONSUMED:
-        return None
-    return Claim(
-        slug=link.slug,
-        state="consumed",
-        source=link.source,
-        claimed_at_ms=to_ms(link.claimed_at or link.created_at),
-        consumed_at_ms=to_ms(link.consumed_at) if link.consumed_at else None,
-        booking_sid=link.booking_sid,
-        booked=booked_of(booking),
-    )

@@ -21,7 +21,8 @@ from pool.durability.recorder import Recorder
 from pool.errors import LedgerUnavailable, StoreUnavailable
 from pool.ledger import Ledger
 from pool.ledger.records import Binding
-from pool.model.links import Claim, State
+from pool.model.claims import claim_in_state
+from pool.model.links import State
 from pool.store import Store, key_names
 from pool.store.locks import Held
 from pool.store.records import Level
@@ -268,9 +269,9 @@ async def _keep(lock: Held, sid: str) -> None:
 
 def as_rebind(binding: Binding, now_ms: int) -> Rebind | None:
     """What a ledger row asks of Redis; None if the claim has lapsed by now."""
-    claim = Claim(
+    claim = claim_in_state(
         binding.slug,
-        "consumed" if binding.state is State.CONSUMED else "claimed",
+        binding.state,
         binding.source,
         binding.claimed_at_ms,
         binding.consumed_at_ms,

@@ -16,12 +16,13 @@ import pytest
 from pydantic import SecretStr
 
 from pool.config.settings import Settings, Workspace
-from pool.durability.recorder import Recorder, booked_claim
+from pool.durability.recorder import Recorder
 from pool.durability.recovery import PoolRecovery, Recovered, as_rebind
 from pool.errors import Fenced, LedgerUnavailable, StoreUnavailable
 from pool.ledger import Ledger
 from pool.ledger.records import Binding
 from pool.model.bookings import Booking
+from pool.model.claims import booked_claim
 from pool.model.links import Booked, Link, State
 from pool.model.meetings import Meeting
 from pool.model.times import to_ms

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pool.durability.recorder import booked_claim, booked_of
 from pool.ledger.records import RecordedClaim
+from pool.model.claims import booked_claim, booked_of
 from pool.model.links import Booked, Link, State
 from pool.model.times import from_ms, to_ms
 from tests.in_process import InProcess

@@ -11,7 +11,6 @@ import msgspec
 
 from pool.claims.queue import Receipt
 from pool.config.settings import Workspace
-from pool.durability.recorder import booked_of
 from pool.embed import embed
 from pool.model.bookings import CARRIED, Booking, named_sid
 from pool.model.links import Booked, Claim, Link, Source, State
@@ -115,19 +114,6 @@ def iso_ms(milliseconds: int) -> str:
 def _second(seconds: int) -> str:
     # Claims of one second share all but their milliseconds.
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-
-
-def claim_of_link(link: Link, booking: Booking | None) -> Claim:
-    """A claimed or consumed ledger row as the claim Redis would hold; its booking with it."""
-    return Claim(
-        slug=link.slug,
-        state="consumed" if link.state is State.CONSUMED else "claimed",
-        source=link.source,
-        claimed_at_ms=to_ms(link.claimed_at or link.created_at),
-        consumed_at_ms=to_ms(link.consumed_at) if link.consumed_at else None,
-        booking_sid=link.booking_sid,
-        booked=booked_of(booking),
-    )
 
 
 def link_answer(

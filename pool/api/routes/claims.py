@@ -10,7 +10,6 @@ from fastapi import APIRouter, Request, Response
 from pool.access.api_keys import Scope
 from pool.api.claim_path.answers import (
     ClaimAnswer,
-    claim_of_link,
     kept_claim_answer,
     link_answer,
     replaced_claim_answer,
@@ -20,6 +19,7 @@ from pool.api.routes.access import Sid, TheCaller, TheService
 from pool.api.routes.bodies import LinkAnswer, Replacement, problem_answers
 from pool.api.service import replace_link
 from pool.errors import StoreError, UnknownClaim, UnknownLink, UnknownMeeting
+from pool.model.claims import claim_of_link
 from pool.model.links import check_customer_id, is_slug
 
 router = APIRouter(prefix="/v1", tags=["claims"])
