@@ -1,0 +1,32 @@
+/** What linkpool answers, as its OpenAPI document has it: names and values are those of the wire. */
+
+import type { Problem } from "./errors.js";
+import type { components } from "./schema.js";
+
+type Schemas = components["schemas"];
+
+/** One link bound to one customer. */
+export type Claim = Schemas["ClaimBody"];
+
+/** What is known of the booking that used a link. */
+export type Booking = Schemas["BookingBody"];
+
+/** The answer to a claim; `embed_html` is there if the claim asked for it. */
+export type Claimed = Schemas["ClaimAnswer"] & { embed_html?: string };
+
+/** A link as linkpool's ledger knows it, and its history, oldest first. */
+export type LinkWithHistory = Schemas["LinkAnswer"];
+
+/** The three ways in which a page shows a link. */
+export type EmbedType = "inline" | "element-click" | "floating-popup";
+
+/** One customer's result in a batch: a claim, or the problem that stood in its way. */
+export interface BatchResult {
+  customer_id: string;
+  status: number;
+  claim?: Claim;
+  problem?: Problem;
+}
+
+/** A problem document. */
+export type ProblemBody = Schemas["ProblemBody"];

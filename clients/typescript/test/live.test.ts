@@ -1,0 +1,96 @@
+/** The client against the linkpool that LINKPOOL_URL and LINKPOOL_KEY name. */
+
+import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
+import { test } from "node:test";
+import * as lp from "../src/index.js";
+
+const { LINKPOOL_URL, LINKPOOL_KEY } = process.env;
+const there = LINKPOOL_URL !== undefined && LINKPOOL_KEY !== undefined;
+const skip = there ? false : "LINKPOOL_URL and LINKPOOL_KEY name no linkpool";
+const client = new lp.Linkpool(LINKPOOL_URL ?? "http://127.0.0.1", LINKPOOL_KEY ?? "none");
+const document = there ? await (await fetch(`${LINKPOOL_URL}/openapi.json`)).json() : { paths: {} };
+
+/** Return why a test of a route is skipped, or false if linkpool has it. */
+function without(method: string, path: string, parameter?: string): string | false {
+  const operation = document.paths[path]?.[method];
+  if (operation === undefined) return skip || `this linkpool has no ${method} ${path} yet`;
+  const names = (operation.parameters ?? []).map((each: { name?: string }) => each.name);
+  const missing = parameter !== undefined && !names.includes(parameter);
+  return missing && `${method} ${path} takes no ${parameter} yet`;
+}
+
+async function eventually<T>(what: () => Promise<T>, until: (found: T) => boolean): Promise<T> {
+  for (const deadline = Date.now() + 15_000; ; ) {
+    const found = await what();
+    if (until(found)) return found;
+    assert.ok(Date.now() < deadline, `still ${JSON.stringify(found)}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+test("a claim is kept, looked up and forgotten", { skip }, async () => {
+  const customer = `ts-${randomUUID()}/ü ?#..%`;
+  await assert.rejects(client.get("demo", customer), lp.UnknownClaim);
+  const metadata = { plan: "a" };
+  const first = await client.claim("demo", customer, { email: "zoe@example.com", metadata });
+  const again = await client.claim("demo", customer);
+  assert.deepEqual([first.reused, again.reused], [false, true]);
+  assert.deepEqual(again.claim, first.claim);
+  assert.deepEqual(await client.get("demo", customer), first.claim);
+  const claimed = await eventually(
+    () => client.link(first.claim.slug),
+    ({ link }) => link["state"] === "claimed",
+  );
+  assert.equal(claimed.link["customer_id"], customer);
+  assert.deepEqual(claimed.history.map((each) => each["what"]), ["created", "claimed"]);
+  await client.forget("demo", customer);
+  await assert.rejects(client.get("demo", customer), lp.UnknownClaim);
+});
+
+test("refusals of a real linkpool", { skip }, async () => {
+  await assert.rejects(client.claim("nowhere", "order-1"), lp.UnknownMeeting);
+  await assert.rejects(client.claim("demo", "a\0b"), lp.InvalidCustomerId);
+  await assert.rejects(client.claim("demo", "o", { email: "not an address" }), lp.InvalidRequest);
+  await assert.rejects(client.link("one-off-never-made"), lp.UnknownLink);
+  const stranger = new lp.Linkpool(LINKPOOL_URL ?? "", "lp_00000000_wrong");
+  await assert.rejects(stranger.claim("demo", "order-1"), lp.Unauthorized);
+});
+
+test("linkpool knows each problem that has a class", { skip }, async () => {
+  for (const name of Object.keys(lp.BY_NAME))
+    assert.equal((await fetch(`${LINKPOOL_URL}/problems/${name}`)).status, 200, name);
+});
+
+test("a claim with embed has code for the page", { skip }, async () => {
+  const { claim, embed_html } = await client.claim("demo", randomUUID(), { embed: "inline" });
+  assert.ok(embed_html?.includes(claim.slug));
+});
+
+const REPLACE = without("post", "/v1/meetings/{sid}/claims/{customer_id}/replace");
+test("replace gives a fresh link", { skip: REPLACE }, async () => {
+  const customer = randomUUID();
+  const old = (await client.claim("demo", customer)).claim;
+  const fresh = await client.replace("demo", customer, "it showed an expired page");
+  assert.notEqual(fresh.slug, old.slug);
+  assert.equal((await client.get("demo", customer)).slug, fresh.slug);
+});
+
+test("a batch claims for each", { skip: without("post", "/v1/meetings/{sid}/claims:batch") }, async () => {
+  const customers = [randomUUID(), randomUUID(), randomUUID()];
+  const first = await client.claimBatch("demo", customers);
+  const again = await client.claimBatch("demo", customers);
+  assert.deepEqual(first.map((each) => each.status), [201, 201, 201]);
+  assert.deepEqual(again.map((each) => each.claim), first.map((each) => each.claim));
+  assert.equal(new Set(first.map((each) => each.claim?.slug)).size, 3);
+});
+
+const EMBED = without("get", "/v1/links/{slug}/embed") || without("post", "/v1/meetings/{sid}/claims", "embed");
+test("embed code comes with the claim and later", { skip: EMBED }, async () => {
+  for (const embed of ["inline", "element-click", "floating-popup"] as const) {
+    const { claim, embed_html } = await client.claim("demo", randomUUID(), { embed });
+    assert.ok(embed_html?.includes(claim.slug));
+    await eventually(() => client.link(claim.slug), ({ link }) => link["state"] === "claimed");
+    assert.ok((await client.embedHtml(claim.slug, embed)).includes(claim.slug));
+  }
+});

@@ -1,0 +1,121 @@
+"""The TypeScript client: its own tests, its types, its README, against a linkpool that runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.product import Product
+from tests.clients import machine, typescript_build
+from tests.clients.jwt_reader import read
+
+SECRET = "a-token-secret-of-at-least-32-characters"
+RENEW = "renew openapi.json and src/schema.ts as clients/typescript/README.md says"
+
+
+@pytest.fixture(scope="module")
+def built(request: pytest.FixtureRequest) -> Path:
+    """The compiled client; its compiling is the test that all types hold."""
+    return typescript_build.build(request.config.cache)
+
+
+def environment(product: Product) -> dict[str, str]:
+    """Where linkpool is, for a program in another language."""
+    return os.environ | {
+        "LINKPOOL_URL": product.url,
+        "LINKPOOL_KEY": product.key,
+        "LINKPOOL_TOKEN_SECRET": SECRET,
+    }
+
+
+@pytest.fixture(scope="module")
+def report(built: Path, product: Product) -> str:
+    """What Node's test runner says of the client's own tests; it fails if one of them does."""
+    tests = sorted(str(each) for each in (built / "build" / "test").glob("*.test.js"))
+    command = [machine.command("node"), "--test", "--test-reporter=tap", *tests]
+    return typescript_build.run(command, built, environment(product))
+
+
+def test_its_own_tests_pass(report: str) -> None:
+    """All of them run; only tests of routes to come may be skipped."""
+    counts = {name: int(count) for name, count in re.findall(r"^# (\w+) (\d+)$", report, re.M)}
+    skipped = re.findall(r"# SKIP (.*)", report)
+    assert counts["pass"] + counts["skipped"] == counts["tests"] >= 28, report
+    assert counts["skipped"] == len(skipped)
+    assert all(reason.endswith(" yet") for reason in skipped), skipped
+
+
+def test_none_of_its_own_tests_waits_for_a_route(report: str) -> None:
+    """Once linkpool has all routes, this is not skipped any more."""
+    if skipped := re.findall(r"# SKIP (.*)", report):
+        pytest.skip("; ".join(skipped))
+
+
+def test_it_needs_nothing_at_run_time() -> None:
+    """fetch only: whoever installs it installs no other package."""
+    package = json.loads((typescript_build.SOURCE / "package.json").read_text())
+    assert "dependencies" not in package
+    for source in (typescript_build.SOURCE / "src").glob("*.ts"):
+        imported = re.findall(r' from "([^"]+)"', source.read_text("utf-8"))
+        assert all(each.startswith("./") for each in imported), (source.name, imported)
+
+
+def test_its_types_are_those_of_the_document(built: Path) -> None:
+    """The generator makes what is committed, from the document that is committed."""
+    generator = str(built / "node_modules" / "openapi-typescript" / "bin" / "cli.js")
+    command = [machine.command("node"), generator, "openapi.json", "--empty-objects-unknown"]
+    typescript_build.run([*command, "--output", "again.ts"], built)
+    committed = (typescript_build.SOURCE / "src" / "schema.ts").read_text("utf-8")
+    assert (built / "again.ts").read_text("utf-8") == committed, RENEW
+
+
+def test_linkpool_still_answers_what_the_types_say(product: Product) -> None:
+    """Whatever the client's types name is in the running linkpool's document; more may be."""
+    kept = json.loads((typescript_build.SOURCE / "openapi.json").read_text("utf-8"))
+    now = product.api("GET", "/openapi.json", key="").json()
+    for name in ("ClaimRequest", "ClaimAnswer", "ClaimBody", "BookingBody", "LinkAnswer"):
+        schemas = "components", "schemas", name
+        lost = [*_lost(_at(kept, *schemas), _at(now, *schemas), name)]
+        assert not lost, f"{lost}: {RENEW}"
+    for path in ("claims", "claims/{customer_id}"):
+        for method in kept["paths"][f"/v1/meetings/{{sid}}/{path}"]:
+            assert method in now["paths"][f"/v1/meetings/{{sid}}/{path}"], RENEW
+
+
+def _at(value: Any, *names: str) -> Any:
+    for name in names:
+        value = value[name]
+    return value
+
+
+def _lost(old: Any, new: Any, where: str) -> list[str]:
+    """Return the places of `old` that `new` lacks or says otherwise, apart from descriptions."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        return [
+            each
+            for name in old.keys() - {"description", "title"}
+            for each in (_lost(old[name], new[name], f"{where}.{name}") if name in new else [where])
+        ]
+    if isinstance(old, list) and isinstance(new, list):
+        return [f"{where}[{each}]" for each in old if each not in new]
+    return [] if old == new else [where]
+
+
+def test_the_examples_of_the_readme_run(built: Path, product: Product) -> None:
+    """They compile as strictly as the client itself, and what they show is what happens."""
+    assert len(typescript_build.EXAMPLES) == 3
+    assert len([line for line in typescript_build.EXAMPLES[0].splitlines() if line]) <= 5
+    said = []
+    for number in range(3):
+        command = [machine.command("node"), f"build/test/readme-{number}.js"]
+        said.append(typescript_build.run(command, built, environment(product)))
+    assert product.slug("demo", "order-4711") in said[0]
+    assert product.slug("demo", "order-4712") in said[1]
+    header, claims = read(said[2].strip(), SECRET)
+    assert header["kid"] == "1a2b3c4d"
+    assert claims.keys() == {"meeting", "customer_id", "exp"}

@@ -1,0 +1,57 @@
+"""The TypeScript client, installed and compiled apart from the source tree."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.clients import machine
+
+SOURCE = Path(__file__).parents[2] / "clients" / "typescript"
+EXAMPLES = re.findall(r"```ts\n(.*?)```", (SOURCE / "README.md").read_text("utf-8"), re.DOTALL)
+COPIED = ("package.json", "package-lock.json", "tsconfig.json", "openapi.json", "src", "test")
+
+
+def build(cache: pytest.Cache) -> Path:
+    """Return a folder with the compiled client and its README's examples, as `readme-0.js` ….
+
+    Packages are kept there from run to run.
+    """
+    machine.command("node")
+    lock = hashlib.sha256((SOURCE / "package-lock.json").read_bytes()).hexdigest()[:16]
+    place = cache.mkdir(f"typescript-{lock}")
+    for name in ("build", *COPIED):
+        kept = place / name
+        shutil.rmtree(kept) if kept.is_dir() else kept.unlink(missing_ok=True)
+    for name in COPIED:
+        source = SOURCE / name
+        copy = shutil.copytree if source.is_dir() else shutil.copy2
+        copy(source, place / name)
+    if not (place / "node_modules" / ".package-lock.json").exists():
+        run([machine.command("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"], place)
+    for number, example in enumerate(EXAMPLES):
+        source = place / "test" / f"readme-{number}.ts"
+        source.write_text(example.replace('"linkpool-client"', '"../src/index.js"'), "utf-8")
+    tsc(place)
+    return place
+
+
+def tsc(place: Path, *words: str) -> None:
+    """Compile what stands there; fail with what the compiler says."""
+    run([machine.command("node"), "node_modules/typescript/bin/tsc", *words], place)
+
+
+def run(
+    command: list[str], place: Path, environ: dict[str, str] | None = None, seconds: float = 120
+) -> str:
+    """Return what a command says; fail with all of it if it fails."""
+    done = subprocess.run(
+        command, cwd=place, env=environ, capture_output=True, text=True, timeout=seconds
+    )
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+    return done.stdout
