@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from typing import NoReturn
 
 import pytest
 
@@ -17,10 +18,12 @@ SOURCES = {
 
 def command(name: str) -> str:
     """Return the path of a command; without it the test is skipped, on CI it fails."""
-    found = shutil.which(name)
-    if found is None:
-        missing = f"{name} is not installed: {SOURCES[name]}"
-        if os.environ.get("CI"):
-            pytest.fail(missing)
-        pytest.skip(missing)
-    return found
+    return shutil.which(name) or missing(name, SOURCES[name])
+
+
+def missing(what: str, source: str) -> NoReturn:
+    """Skip the test and say where to get what is missing; on CI fail."""
+    said = f"{what} is not installed: {source}"
+    if os.environ.get("CI"):
+        pytest.fail(said)
+    pytest.skip(said)

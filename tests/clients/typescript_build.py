@@ -14,11 +14,13 @@ from tests.clients import machine
 
 SOURCE = Path(__file__).parents[2] / "clients" / "typescript"
 EXAMPLES = re.findall(r"```ts\n(.*?)```", (SOURCE / "README.md").read_text("utf-8"), re.DOTALL)
+ROUTE = SOURCE.parents[1] / "docs" / "examples" / "nextjs" / "app" / "booking" / "route.ts"
 COPIED = ("package.json", "package-lock.json", "tsconfig.json", "openapi.json", "src", "test")
 
 
 def build(cache: pytest.Cache) -> Path:
-    """Return a folder with the compiled client and its README's examples, as `readme-0.js` ….
+    """Return a folder with the compiled client and its README's examples, as `readme-0.js` …,
+    and the route handler of the Next.js example.
 
     Packages are kept there from run to run.
     """
@@ -34,8 +36,10 @@ def build(cache: pytest.Cache) -> Path:
         copy(source, place / name)
     if not (place / "node_modules" / ".package-lock.json").exists():
         run([machine.command("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"], place)
-    for number, example in enumerate(EXAMPLES):
-        source = place / "test" / f"readme-{number}.ts"
+    route = ROUTE.read_text("utf-8")
+    shown = {f"readme-{number}": example for number, example in enumerate(EXAMPLES)}
+    for name, example in {**shown, "nextjs-route": route}.items():
+        source = place / "test" / f"{name}.ts"
         source.write_text(example.replace('"linkpool-client"', '"../src/index.js"'), "utf-8")
     tsc(place)
     return place
