@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,8 +18,10 @@ import pytest
 
 from tests.acceptance.product import Product, wait_until
 from tests.clients import examples, routes
+from tests.clients.scripted_linkpool import CLAIMED, Answer, Asked, ScriptedLinkpool, problem
 
 SLUG = re.compile(r"one-off-[0-9a-f]+")
+SAYS_TOO_MUCH = re.compile(r"Traceback|Exception|Fatal|Warning|Error|lp_")
 
 
 @dataclass
@@ -53,15 +56,28 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
-@pytest.fixture(params=list(examples.STARTS))
-def site(request: pytest.FixtureRequest, product: Product, tmp_path: Path) -> Iterator[Site]:
+@pytest.fixture(scope="module")
+def between(product: Product) -> Iterator[ScriptedLinkpool]:
+    """A server that passes all on to linkpool, until a test lets it answer something else."""
+    with ScriptedLinkpool() as server:
+        yield server
+
+
+@pytest.fixture(scope="module", params=list(examples.STARTS))
+def site(
+    request: pytest.FixtureRequest,
+    product: Product,
+    between: ScriptedLinkpool,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Site]:
     """Start an example with a key that may claim and nothing else."""
+    between.script = [passed_on(product)]
     port = free_port()
     start = examples.STARTS[request.param](request.config.cache, port)
     environ = examples.environment(
-        start, port, URL=product.url, KEY=claim_key(product), MEETING="demo"
+        start, port, URL=between.url, KEY=claim_key(product), MEETING="demo"
     )
-    site = Site(request.param, port, tmp_path / "log")
+    site = Site(request.param, port, tmp_path_factory.mktemp(request.param) / "log")
     with site.log.open("wb") as log:
         process = subprocess.Popen(
             start.command, cwd=start.place, env=environ, stdout=log, stderr=log
@@ -79,6 +95,25 @@ def site(request: pytest.FixtureRequest, product: Product, tmp_path: Path) -> It
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def passed_on(product: Product) -> Callable[[Asked], Answer]:
+    """Return a step of a script that asks linkpool itself."""
+
+    def step(asked: Asked) -> Answer:
+        headers = {
+            name: asked.headers[name]
+            for name in ("authorization", "x-api-key")
+            if name in asked.headers
+        }
+        answer = product.api(asked.method, asked.target, key="", json=asked.body, headers=headers)
+        retry = answer.headers.get("retry-after")
+        kind = answer.headers["content-type"]
+        return Answer(
+            answer.status_code, answer.text, {"Retry-After": retry} if retry else {}, kind
+        )
+
+    return step
 
 
 _keys: dict[str, str] = {}
@@ -125,8 +160,75 @@ def test_an_example_serves_each_visitor_their_own_link(site: Site, product: Prod
         assert product.api("POST", "/v1/meetings/demo/resume", json={}).status_code == 200
     assert refused.status_code == 200
     assert "Booking is not available right now" in refused.text
-    assert not re.search(r"Traceback|Exception|Fatal|lp_", refused.text)
+    assert not SAYS_TOO_MUCH.search(refused.text)
     assert slug_of(kept)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        problem("pool-empty", 503, "60"),
+        problem("unknown-meeting", 404),
+        problem("internal-error", 500),
+        Answer(200, "<html>Welcome to nginx!", kind="text/html"),
+        Answer(200, [1]),
+        Answer(200, {"hello": "world"}),
+        Answer(302, None, {"Location": "/elsewhere"}),
+    ],
+    ids=["empty", "unknown", "defect", "html", "list", "object", "redirect"],
+)
+def test_an_example_shows_a_page_whatever_linkpool_answers(
+    answer: Answer, site: Site, between: ScriptedLinkpool, product: Product
+) -> None:
+    """The visitor reads a sentence, not a fault; the log has the reason."""
+    before = len(between.asked)
+    between.script = [answer]
+    shown = site.visit(httpx.Cookies())
+    assert shown.status_code == 200, site.log.read_text()
+    assert "Booking is not available right now" in shown.text
+    assert not SAYS_TOO_MUCH.search(shown.text)
+    assert len(between.asked) == before + 1  # and no key goes where a redirect points
+    assert "no link for a visitor" in site.log.read_text()
+
+
+def test_an_example_shows_the_plain_link_instead(
+    site: Site, between: ScriptedLinkpool, product: Product
+) -> None:
+    """Where the operator set one; it can be nothing but a link."""
+    plain = "https://acme.neetocal.com/intro?a=1&b=\"'<script>alert(1)</script>"
+    between.script = [problem("pool-empty", 503, "60", fallback_url=plain)]
+    tags = _Tags(site.visit(httpx.Cookies()).text).found
+    hrefs = [attrs.get("href") for tag, attrs in tags if tag == "a"]
+    assert hrefs == [plain]
+    assert "script" not in [tag for tag, _ in tags]
+
+
+def test_no_value_in_an_example_ends_its_script(
+    site: Site, between: ScriptedLinkpool, product: Product
+) -> None:
+    """The frame's arguments arrive as they were, and nothing else runs."""
+    hostile = "</script><script>alert(1)//\u2028'&<!--"
+    embed = CLAIMED["embed"] | {"queryParams": {"name": hostile}}
+    between.script = [Answer(201, CLAIMED | {"embed": embed})]
+    page = site.visit(httpx.Cookies()).text
+    scripts = [attrs for tag, attrs in _Tags(page).found if tag == "script"]
+    assert len(scripts) == 2
+    called = re.search(r"neetoCal\.embed\((\{\".*\})\);", page)
+    assert called is not None
+    arguments = json.loads(called[1])
+    assert arguments["queryParams"] == {"name": hostile}
+    (place,) = (attrs["id"] for tag, attrs in _Tags(page).found if tag == "div")
+    assert arguments["elementSelector"] == f"#{place}"
+
+
+def test_an_example_shows_linkpools_own_code(
+    site: Site, between: ScriptedLinkpool, product: Product
+) -> None:
+    """It asks for it with the claim, and shows it as it is."""
+    code = '<div id="made-by-linkpool"></div>'
+    between.script = [Answer(201, CLAIMED | {"embed_html": code})]
+    assert code in site.visit(httpx.Cookies()).text
+    assert between.asked[-1].target == "/v1/meetings/demo/claims?embed=inline"
 
 
 def slug_of(answer: httpx.Response) -> str:

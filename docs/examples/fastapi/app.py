@@ -54,9 +54,8 @@ async def embed(visitor: str) -> str:
     try:
         claimed = await linkpool.claim(meeting, f"visitor-{visitor}", embed="inline")
         return claimed.embed_html or ""
-    except Unavailable as problem:
-        if problem.fallback_url:
-            return f'<a href="{escape(problem.fallback_url)}">Book a time</a>'
-    except LinkpoolError:
-        logging.exception("no link for a visitor")
+    except LinkpoolError as error:
+        logging.warning("no link for a visitor: %s", error)
+        if isinstance(error, Unavailable) and error.fallback_url:
+            return f'<a href="{escape(error.fallback_url)}">Book a time</a>'
     return "<p>Booking is not available right now. Please try again in a few minutes.</p>"

@@ -30,9 +30,8 @@ def embed(visitor: str) -> str:
     """Return what the page shows in the place of the booking."""
     try:
         return linkpool.claim(meeting, f"visitor-{visitor}", embed="inline").embed_html or ""
-    except Unavailable as problem:
-        if problem.fallback_url:
-            return Markup('<a href="{}">Book a time</a>').format(problem.fallback_url)
-    except LinkpoolError:
-        app.logger.exception("no link for a visitor")
+    except LinkpoolError as error:
+        app.logger.warning("no link for a visitor: %s", error)
+        if isinstance(error, Unavailable) and error.fallback_url:
+            return Markup('<a href="{}">Book a time</a>').format(error.fallback_url)
     return "<p>Booking is not available right now. Please try again in a few minutes.</p>"

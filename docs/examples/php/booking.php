@@ -13,7 +13,7 @@ $_SESSION['visitor'] ??= bin2hex(random_bytes(16));
 
 header('Cache-Control: no-store'); // nobody else may see this visitor's link
 echo '<!doctype html><meta charset="utf-8"><title>Book a call</title><h1>Book a call</h1>';
-if ($status === 200 || $status === 201) {
+if (($status === 200 || $status === 201) && isset($answer['claim'])) {
     echo embed_html($answer);
 } elseif (isset($answer['fallback_url'])) {
     printf('<a href="%s">Book a time</a>', htmlspecialchars($answer['fallback_url']));
@@ -22,7 +22,7 @@ if ($status === 200 || $status === 201) {
     echo '<p>Booking is not available right now. Please try again in a few minutes.</p>';
 }
 
-/** Return the status of a claim, 0 if nothing answers, and its body. */
+/** Return the status of a claim, 0 if no linkpool answers, and its body. */
 function claim(string $meeting, string $customer_id): array
 {
     $request = [
@@ -37,7 +37,7 @@ function claim(string $meeting, string $customer_id): array
     $body = @file_get_contents($url, false, stream_context_create(['http' => $request]));
     preg_match('~^HTTP/\S+ (\d+)~', $http_response_header[0] ?? '', $found);
     $answer = json_decode((string) $body, true);
-    return [(int) ($found[1] ?? 0), is_array($answer) ? $answer : []];
+    return is_array($answer) ? [(int) ($found[1] ?? 0), $answer] : [0, []];
 }
 
 /** Return linkpool's embed code, or make it for a linkpool that does not answer it yet. */

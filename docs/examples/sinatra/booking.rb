@@ -26,21 +26,21 @@ get "/" do
   page + shown(*claim("visitor-#{session[:visitor]}"))
 end
 
-# Return the status of a claim, 0 if nothing answers, and its body.
+# Return the status of a claim, 0 if no linkpool answers, and its body.
 def claim(customer_id)
   path = "#{LINKPOOL.path.chomp("/")}/v1/meetings/#{ERB::Util.url_encode(MEETING)}/claims?embed=inline"
   request = Net::HTTP::Post.new(path, "Content-Type" => "application/json", "X-API-Key" => KEY)
   request.body = JSON.generate(customer_id: customer_id)
   options = { use_ssl: LINKPOOL.scheme == "https", open_timeout: 1, read_timeout: 3, max_retries: 0 }
   answer = Net::HTTP.start(LINKPOOL.host, LINKPOOL.port, **options) { |http| http.request(request) }
-  [answer.code.to_i, JSON.parse(answer.body)]
+  [answer.code.to_i, Hash(JSON.parse(answer.body))]
 rescue StandardError => error # whatever stands in the way, the page is shown
   [0, { "detail" => error.message }]
 end
 
 # Return what the page shows in the place of the booking.
 def shown(status, answer)
-  return embed_html(answer) if [200, 201].include?(status)
+  return embed_html(answer) if [200, 201].include?(status) && answer["claim"]
 
   plain = answer["fallback_url"]
   return %(<a href="#{CGI.escapeHTML(plain)}">Book a time</a>) if plain

@@ -62,8 +62,8 @@ function linkpool_shortcode($attributes): string
         'redirection' => 0, // no other server gets the key
     ]);
     $status = $response === null || is_wp_error($response) ? 0 : wp_remote_retrieve_response_code($response);
-    $answer = $status === 0 ? [] : json_decode(wp_remote_retrieve_body($response), true);
-    if ($status === 200 || $status === 201) {
+    $answer = $status === 0 ? null : json_decode(wp_remote_retrieve_body($response), true);
+    if (($status === 200 || $status === 201) && isset($answer['claim'])) {
         return linkpool_embed_html($answer);
     }
     if (isset($answer['fallback_url'])) {
