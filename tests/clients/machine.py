@@ -9,8 +9,8 @@ from typing import NoReturn
 import pytest
 
 SOURCES = {
-    "node": "Node.js 20 or newer",
-    "npm": "npm, which comes with Node.js",
+    "node": "Node.js 18 or newer, apt-get install nodejs npm",
+    "npm": "apt-get install npm",
     "php": "apt-get install php-cli",
     "ruby": "apt-get install ruby ruby-sinatra ruby-webrick",
 }

@@ -37,14 +37,16 @@ export async function signToken(request: TokenRequest): Promise<string> {
     ...(email !== undefined && { email }),
   };
   const signed = `${part({ alg: "HS256", typ: "JWT", kid: keyId })}.${part(claims)}`;
-  const key = await crypto.subtle.importKey(
+  // Node 18 has it under another name than all others.
+  const { subtle } = globalThis.crypto ?? (await import("node:crypto")).webcrypto;
+  const key = await subtle.importKey(
     "raw",
     new TextEncoder().encode(secret),
     { name: "HMAC", hash: "SHA-256" },
     false,
     ["sign"],
   );
-  const signature = await crypto.subtle.sign("HMAC", key, new TextEncoder().encode(signed));
+  const signature = await subtle.sign("HMAC", key, new TextEncoder().encode(signed));
   return `${signed}.${base64url(new Uint8Array(signature))}`;
 }
 

@@ -1,5 +1,6 @@
 // A booking page in Express.
 //
+//   npm --prefix ../../../clients/typescript ci
 //   npm install && LINKPOOL_URL=… LINKPOOL_KEY=… node server.mjs
 
 import { randomUUID } from "node:crypto";

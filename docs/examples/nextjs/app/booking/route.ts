@@ -1,8 +1,11 @@
 // A booking page as a Next.js route handler: app/booking/route.ts of an app of yours.
 //
-//   npx create-next-app@latest site && cd site && npm install ../clients/typescript
+//   npx create-next-app@latest site && cd site && npm install ../linkpool-client-0.1.0.tgz
 //   cp -r ../docs/examples/nextjs/app . && LINKPOOL_URL=… LINKPOOL_KEY=… npx next dev
+//
+// clients/typescript/README.md says how to make the package.
 
+import { randomUUID } from "node:crypto";
 import { Linkpool, LinkpoolError, Unavailable } from "linkpool-client";
 
 const meeting = process.env.LINKPOOL_MEETING ?? "demo";
@@ -11,7 +14,7 @@ let linkpool: Linkpool | undefined; // made by the first visit: a build has no k
 /** Show the visitor's own link; the same one on each visit. */
 export async function GET(request: Request): Promise<Response> {
   // Use your own id where you have one: the user's, the order's, the lead's.
-  const visitor = knownVisitor(request) ?? crypto.randomUUID();
+  const visitor = knownVisitor(request) ?? randomUUID();
   const page = "<!doctype html><title>Book a call</title><h1>Book a call</h1>";
   return new Response(page + (await embedFor(visitor)), {
     headers: {
