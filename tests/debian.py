@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from typing import NoReturn
 
 import pytest
 
@@ -11,17 +12,23 @@ PACKAGES = {
     "caddy": "caddy",
     "haproxy": "haproxy",
     "nginx": "nginx-light",
+    "node": "nodejs",
+    "npm": "npm",
+    "php": "php-cli",
     "prometheus": "prometheus",
     "promtool": "prometheus",
+    "ruby": "ruby ruby-sinatra ruby-webrick",
 }
 
 
 def debian(command: str) -> str:
     """The path of the command; without it the test is skipped, on CI it fails."""
-    found = shutil.which(command)
-    if found is None:
-        missing = f"{command} is not installed: apt-get install {PACKAGES[command]}"
-        if os.environ.get("CI"):
-            pytest.fail(missing)
-        pytest.skip(missing)
-    return found
+    return shutil.which(command) or lacking(command, PACKAGES[command])
+
+
+def lacking(what: str, packages: str) -> NoReturn:
+    """Skip the test and say which packages bring what is missing; on CI fail."""
+    missing = f"{what} is not installed: apt-get install {packages}"
+    if os.environ.get("CI"):
+        pytest.fail(missing)
+    pytest.skip(missing)

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients import machine, typescript_build
+from tests.clients import typescript_build
+from tests.debian import PACKAGES, debian, lacking
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "docs" / "examples"
@@ -57,41 +58,41 @@ def express(cache: pytest.Cache, port: int) -> Start:
     shutil.copy2(source / "server.mjs", place)
     linked = place / "node_modules" / "linkpool-client"
     if not (place / "node_modules" / "express").exists():
-        npm = [machine.command("npm"), "install", "--no-save", "--no-audit", "--no-fund"]
+        npm = [debian("npm"), "install", "--no-save", "--no-audit", "--no-fund"]
         typescript_build.run([*npm, "express@5"], place)
     if not linked.exists():
         linked.unlink(missing_ok=True)
         linked.symlink_to(client, target_is_directory=True)
-    return Start([machine.command("node"), "server.mjs"], place)
+    return Start([debian("node"), "server.mjs"], place)
 
 
 def nextjs(cache: pytest.Cache, port: int) -> Start:
     """Start the route handler alone, compiled as strictly as the client."""
     place = typescript_build.build(cache)
     handler = place / "build" / "test" / "nextjs-route.js"
-    command = [machine.command("node"), str(HERE / "route_server.mjs"), str(handler)]
+    command = [debian("node"), str(HERE / "route_server.mjs"), str(handler)]
     return Start(command, place)
 
 
 def php(cache: pytest.Cache, port: int) -> Start:
     """Start by PHP's own server, with sessions in a folder of this run."""
     sessions = cache.mkdir("php-sessions")
-    command = [machine.command("php"), "-d", f"session.save_path={sessions}"]
+    command = [debian("php"), "-d", f"session.save_path={sessions}"]
     return Start([*command, "-S", f"127.0.0.1:{port}", "booking.php"], EXAMPLES / "php")
 
 
 def wordpress(cache: pytest.Cache, port: int) -> Start:
     """Start the plugin in the few functions of WordPress that it calls."""
     plugin = EXAMPLES / "wordpress" / "linkpool-booking.php"
-    command = [machine.command("php"), "-S", f"127.0.0.1:{port}", "wordpress_stub.php"]
+    command = [debian("php"), "-S", f"127.0.0.1:{port}", "wordpress_stub.php"]
     return Start(command, HERE, {"PLUGIN": str(plugin)})
 
 
 def sinatra(cache: pytest.Cache, port: int) -> Start:
     """Start by the server that Sinatra finds, in production as a site runs it."""
-    ruby = machine.command("ruby")
+    ruby = debian("ruby")
     if subprocess.run([ruby, "-e", 'require "sinatra/base"'], capture_output=True).returncode:
-        machine.missing("ruby-sinatra", machine.SOURCES["ruby"])
+        lacking("Sinatra", PACKAGES["ruby"])
     command = [ruby, "booking.rb", "-e", "production", "-o", "127.0.0.1", "-p", str(port)]
     return Start(command, EXAMPLES / "sinatra")
 

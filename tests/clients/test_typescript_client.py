@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from tests.acceptance.product import Product
-from tests.clients import machine, typescript_build
+from tests.clients import typescript_build
 from tests.clients.jwt_reader import read
+from tests.debian import debian
 
 SECRET = "a-token-secret-of-at-least-32-characters"
 RENEW = "renew openapi.json and src/schema.ts as clients/typescript/README.md says"
@@ -37,7 +38,7 @@ def environment(product: Product) -> dict[str, str]:
 def report(built: Path, product: Product) -> str:
     """What Node's test runner says of the client's own tests; it fails if one of them does."""
     tests = sorted(str(each) for each in (built / "build" / "test").glob("*.test.js"))
-    command = [machine.command("node"), "--test", "--test-reporter=tap", *tests]
+    command = [debian("node"), "--test", "--test-reporter=tap", *tests]
     return typescript_build.run(command, built, environment(product))
 
 
@@ -68,7 +69,7 @@ def test_it_needs_nothing_at_run_time() -> None:
 def test_its_types_are_those_of_the_document(built: Path) -> None:
     """The generator makes what is committed, from the document that is committed."""
     generator = str(built / "node_modules" / "openapi-typescript" / "bin" / "cli.js")
-    command = [machine.command("node"), generator, "openapi.json", "--empty-objects-unknown"]
+    command = [debian("node"), generator, "openapi.json", "--empty-objects-unknown"]
     typescript_build.run([*command, "--output", "again.ts"], built)
     committed = (typescript_build.SOURCE / "src" / "schema.ts").read_text("utf-8")
     assert (built / "again.ts").read_text("utf-8") == committed, RENEW
@@ -112,7 +113,7 @@ def test_the_examples_of_the_readme_run(built: Path, product: Product) -> None:
     assert len([line for line in typescript_build.EXAMPLES[0].splitlines() if line]) <= 5
     said = []
     for number in range(3):
-        command = [machine.command("node"), f"build/test/readme-{number}.js"]
+        command = [debian("node"), f"build/test/readme-{number}.js"]
         said.append(typescript_build.run(command, built, environment(product)))
     assert product.slug("demo", "order-4711") in said[0]
     assert product.slug("demo", "order-4712") in said[1]

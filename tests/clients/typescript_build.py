@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.clients import machine
+from tests.debian import debian
 
 SOURCE = Path(__file__).parents[2] / "clients" / "typescript"
 EXAMPLES = re.findall(r"```ts\n(.*?)```", (SOURCE / "README.md").read_text("utf-8"), re.DOTALL)
@@ -24,7 +24,7 @@ def build(cache: pytest.Cache) -> Path:
 
     Packages are kept there from run to run.
     """
-    machine.command("node")
+    debian("node")
     lock = hashlib.sha256((SOURCE / "package-lock.json").read_bytes()).hexdigest()[:16]
     place = cache.mkdir(f"typescript-{lock}")
     for name in ("build", *COPIED):
@@ -35,7 +35,7 @@ def build(cache: pytest.Cache) -> Path:
         copy = shutil.copytree if source.is_dir() else shutil.copy2
         copy(source, place / name)
     if not (place / "node_modules" / ".package-lock.json").exists():
-        run([machine.command("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"], place)
+        run([debian("npm"), "ci", "--ignore-scripts", "--no-audit", "--no-fund"], place)
     route = ROUTE.read_text("utf-8")
     shown = {f"readme-{number}": example for number, example in enumerate(EXAMPLES)}
     for name, example in {**shown, "nextjs-route": route}.items():
@@ -47,7 +47,7 @@ def build(cache: pytest.Cache) -> Path:
 
 def tsc(place: Path, *words: str) -> None:
     """Compile what stands there; fail with what the compiler says."""
-    run([machine.command("node"), "node_modules/typescript/bin/tsc", *words], place)
+    run([debian("node"), "node_modules/typescript/bin/tsc", *words], place)
 
 
 def run(

@@ -48,6 +48,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/meetings/{sid}/claims/{customer_id}/replace": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Replace Claim
+         * @description Give a customer a fresh link instead of one that the provider burnt, which is retired.
+         */
+        post: operations["replace_claim_v1_meetings__sid__claims__customer_id__replace_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/links/{slug}": {
         parameters: {
             query?: never;
@@ -460,6 +480,11 @@ export interface components {
             target?: ("fixed" | "auto") | null;
             /** Fallback Url */
             fallback_url?: string | null;
+            /**
+             * Match Email
+             * @description false: no booking is matched to a claim by its e-mail alone
+             */
+            match_email?: boolean | null;
         };
         /**
          * MeetingView
@@ -541,6 +566,8 @@ export interface components {
             target_mode: "fixed" | "auto";
             /** Fallback Url */
             fallback_url: string | null;
+            /** Match Email */
+            match_email: boolean;
             /** Paused */
             paused: boolean;
         };
@@ -590,6 +617,19 @@ export interface components {
         ReceivedAnswer: {
             /** Event Id */
             event_id: string;
+        };
+        /**
+         * Replacement
+         * @description Why a customer's link is replaced; kept in its history and in the audit log.
+         */
+        Replacement: {
+            /** Reason */
+            reason: string;
+            /**
+             * Slug
+             * @description The link that is to go. If the customer holds another one by now, that one is answered and nothing is replaced: so the call may be repeated.
+             */
+            slug?: string | null;
         };
         /**
          * ClaimRequest
@@ -873,6 +913,87 @@ export interface operations {
             };
             /** @description Not Found */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    replace_claim_v1_meetings__sid__claims__customer_id__replace_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                customer_id: string;
+                sid: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Replacement"];
+            };
+        };
+        responses: {
+            /** @description The claim of the fresh link */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ClaimAnswer"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Conflict */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1719,6 +1840,15 @@ export interface operations {
             };
             /** @description Not Found */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Conflict */
+            409: {
                 headers: {
                     [name: string]: unknown;
                 };
