@@ -33,6 +33,7 @@ PROBLEMS = {
     "unknown-claim": (404, lp.UnknownClaim),
     "unknown-link": (404, lp.UnknownLink),
     "unknown-workspace": (404, lp.UnknownWorkspace),
+    "not-replaceable": (409, lp.NotReplaceable),
     "too-large": (413, lp.TooLarge),
     "invalid-customer-id": (422, lp.InvalidCustomerId),
     "invalid-request": (422, lp.InvalidRequest),
@@ -198,6 +199,16 @@ def test_a_replacement_in_doubt_is_not_asked_for_again(
     with pytest.raises(kind):
         new_client(scripted).replace("demo", "order-1", "shows link expired")
     assert len(scripted.asked) == 1
+
+
+def test_a_replacement_of_a_named_link_may_be_repeated(
+    scripted: ScriptedLinkpool, new_client: NewClient
+) -> None:
+    """Once it is done, the customer holds another link, and linkpool answers that one."""
+    scripted.script = [DROP, Answer(200, {"claim": CLAIM})]
+    new_client(scripted).replace("demo", "order-1", "shows link expired", slug="one-off-0")
+    assert len(scripted.asked) == 2
+    assert scripted.asked[1].body == {"reason": "shows link expired", "slug": "one-off-0"}
 
 
 def test_a_replacement_that_was_surely_refused_is_asked_for_again(

@@ -111,8 +111,9 @@ def test_replace_gives_a_fresh_link(
     routes.need(product, "POST", "/v1/meetings/{sid}/claims/{customer_id}/replace")
     customer = new_customer()
     old = client.claim("demo", customer).claim
-    new = client.replace("demo", customer, "it showed an expired page")
+    new = client.replace("demo", customer, "it showed an expired page", slug=old.slug)
     assert new.slug != old.slug
+    assert client.replace("demo", customer, "once more", slug=old.slug).slug == new.slug
     assert client.get("demo", customer).slug == new.slug
 
 

@@ -62,12 +62,15 @@ class AsyncClient:
         """Erase a customer. Raise StillErasing if that takes longer; repeat the call then."""
         await self._send(calls.forget(meeting, customer_id))
 
-    async def replace(self, meeting: str, customer_id: str, reason: str) -> Claim:
-        """Give a customer a fresh link instead of one that does not work.
+    async def replace(
+        self, meeting: str, customer_id: str, reason: str, *, slug: str | None = None
+    ) -> Claim:
+        """Give a customer a fresh link instead of one that does not work, named by its slug.
 
-        It is repeated only where linkpool surely did nothing: each repeat would spend a link.
+        Without the slug the call is repeated only where linkpool surely did nothing: each repeat
+        would spend a link. Raise NotReplaceable if the link is booked.
         """
-        return await self._send(calls.replace_link(meeting, customer_id, reason))
+        return await self._send(calls.replace_link(meeting, customer_id, reason, slug))
 
     async def claim_batch(self, meeting: str, batch: Iterable[Customer | str]) -> list[BatchResult]:
         """Claim for many customers; return one result for each, in their order.

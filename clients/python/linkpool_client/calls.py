@@ -73,10 +73,14 @@ def forget(meeting: str, customer_id: str) -> Call[None]:
     return Call("DELETE", _claim(meeting, customer_id), _nothing)
 
 
-def replace_link(meeting: str, customer_id: str, reason: str) -> Call[Claim]:
-    """Give a fresh link instead of one that does not work. Each repeat would spend another."""
+def replace_link(meeting: str, customer_id: str, reason: str, slug: str | None) -> Call[Claim]:
+    """Give a fresh link instead of one that does not work.
+
+    With the slug of that one, repeats do nothing; without it, each would spend another link.
+    """
     path = f"{_claim(meeting, customer_id)}/replace"
-    return Call("POST", path, _bare_claim, body={"reason": reason}, repeatable=False)
+    body = {"reason": reason} if slug is None else {"reason": reason, "slug": slug}
+    return Call("POST", path, _bare_claim, body=body, repeatable=slug is not None)
 
 
 def claim_batch(meeting: str, customers: Iterable[Customer]) -> Iterator[Call[list[BatchResult]]]:

@@ -7,7 +7,7 @@ LinkpoolError
     ├── MalformedJson · TooLarge · InvalidCustomerId · InvalidRequest
     ├── Unauthorized · BadSignature · Forbidden
     ├── Unknown           UnknownMeeting · UnknownClaim · UnknownLink · UnknownWorkspace
-    ├── RateLimited
+    ├── NotReplaceable · RateLimited
     ├── Unavailable       PoolEmpty · PoolPaused · Recovering · StoreUnavailable ·
     │                     LedgerUnavailable · StillErasing · TooManyConnections
     └── ProviderFailed · InternalError
@@ -141,6 +141,12 @@ class InvalidRequest(Problem):
     """A field is wrong; `errors` says which and why."""
 
     problem_name = "invalid-request"
+
+
+class NotReplaceable(Problem):
+    """The link is booked; cancel the booking at the provider instead."""
+
+    problem_name = "not-replaceable"
 
 
 class RateLimited(Problem):

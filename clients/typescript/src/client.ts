@@ -30,7 +30,7 @@ interface Call<T> {
   read: (answer: Answer) => T;
   body?: object;
   /** False if each repeat would do something more. */
-  repeatable?: false;
+  repeatable?: boolean;
 }
 
 /** Speak to a linkpool, from a server: the key is not for browsers. */
@@ -85,12 +85,20 @@ export class Linkpool {
   }
 
   /**
-   * Give a customer a fresh link instead of one that does not work. It is repeated only where
-   * linkpool surely did nothing: each repeat would spend a link.
+   * Give a customer a fresh link instead of one that does not work, named by its slug. Without the
+   * slug the call is repeated only where linkpool surely did nothing: each repeat would spend a
+   * link. Throw NotReplaceable if the link is booked.
    */
-  async replace(meeting: string, customerId: string, reason: string): Promise<Claim> {
+  async replace(
+    meeting: string,
+    customerId: string,
+    reason: string,
+    { slug }: { slug?: string } = {},
+  ): Promise<Claim> {
     const path = `${ofClaim(meeting, customerId)}/replace`;
-    return this.#send({ method: "POST", path, body: { reason }, read: claimOf, repeatable: false });
+    const body = slug === undefined ? { reason } : { reason, slug };
+    const repeatable = slug !== undefined;
+    return this.#send({ method: "POST", path, body, read: claimOf, repeatable });
   }
 
   /**

@@ -8,7 +8,7 @@
  *     ├── MalformedJson · TooLarge · InvalidCustomerId · InvalidRequest
  *     ├── Unauthorized · BadSignature · Forbidden
  *     ├── Unknown           UnknownMeeting · UnknownClaim · UnknownLink · UnknownWorkspace
- *     ├── RateLimited
+ *     ├── NotReplaceable · RateLimited
  *     ├── Unavailable       PoolEmpty · PoolPaused · Recovering · StoreUnavailable ·
  *     │                     LedgerUnavailable · StillErasing · TooManyConnections
  *     └── ProviderFailed · InternalError
@@ -84,6 +84,8 @@ export class UnknownWorkspace extends Unknown {}
 export class TooLarge extends Problem {}
 export class InvalidCustomerId extends Problem {}
 export class InvalidRequest extends Problem {}
+/** The link is booked; cancel the booking at the provider instead. */
+export class NotReplaceable extends Problem {}
 export class RateLimited extends Problem {}
 /** Nothing is wrong with the call; try it later, or show `fallbackUrl` meanwhile. */
 export class Unavailable extends Problem {}
@@ -114,6 +116,7 @@ export const BY_NAME: Readonly<Record<string, typeof Problem>> = {
   "too-large": TooLarge,
   "invalid-customer-id": InvalidCustomerId,
   "invalid-request": InvalidRequest,
+  "not-replaceable": NotReplaceable,
   "rate-limited": RateLimited,
   "pool-empty": PoolEmpty,
   "pool-paused": PoolPaused,

@@ -135,6 +135,13 @@ test("a replacement in doubt is not asked for again", async () => {
   }
 });
 
+test("a replacement of a named link may be repeated", async () => {
+  const { client, asked } = await against([DROP, { status: 200, body: { claim: CLAIM } }]);
+  await client.replace("demo", "order-1", "why", { slug: "one-off-0" });
+  assert.equal(asked.length, 2);
+  assert.deepEqual(asked[1]?.body, { reason: "why", slug: "one-off-0" });
+});
+
 test("a replacement that was surely refused is asked for again", async () => {
   const refused = problem("rate-limited", 429, "0");
   const { client, asked } = await against([refused, { status: 200, body: { claim: CLAIM } }]);

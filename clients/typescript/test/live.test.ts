@@ -71,7 +71,9 @@ const REPLACE = without("post", "/v1/meetings/{sid}/claims/{customer_id}/replace
 test("replace gives a fresh link", { skip: REPLACE }, async () => {
   const customer = randomUUID();
   const old = (await client.claim("demo", customer)).claim;
-  const fresh = await client.replace("demo", customer, "it showed an expired page");
+  const slug = old.slug;
+  const fresh = await client.replace("demo", customer, "it showed an expired page", { slug });
+  assert.equal((await client.replace("demo", customer, "again", { slug })).slug, fresh.slug);
   assert.notEqual(fresh.slug, old.slug);
   assert.equal((await client.get("demo", customer)).slug, fresh.slug);
 });
