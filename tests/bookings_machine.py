@@ -45,6 +45,11 @@ SID = "intro"
 STANDS = {"confirmed": True, "pending": True, "no_show": True}
 
 
+def _id_of(sid: str) -> str:
+    """Return the provider's own id of a booking."""
+    return f"id-of-{sid}"
+
+
 @dataclass
 class Truth:
     """A booking as the provider has it."""
@@ -133,11 +138,12 @@ def machine(host: Product) -> type[RuleBasedStateMachine]:
             self._make(status, parent=None, slug=slug)
 
         @precondition(lambda self: self.truths)
-        @rule(data=st.data(), slug=st.booleans())
-        def child(self, data: st.DataObject, slug: bool) -> None:
+        @rule(data=st.data(), slug=st.booleans(), by_id=st.booleans())
+        def child(self, data: st.DataObject, slug: bool, by_id: bool) -> None:
             parent = data.draw(st.sampled_from(self.truths))
-            # Without a slug it is known by its parent alone.
-            self._make("confirmed", parent=parent.sid, slug=slug, email=slug)
+            # Without a slug it is known by its parent alone, by the one name or the other.
+            name = _id_of(parent.sid) if by_id else parent.sid
+            self._make("confirmed", parent=name, slug=slug, email=slug)
 
         @precondition(lambda self: self._any(standing=True))
         @rule(data=st.data(), slug=st.booleans())
@@ -216,6 +222,7 @@ def machine(host: Product) -> type[RuleBasedStateMachine]:
 
             booking: dict[str, Any] = {
                 "sid": truth.sid,
+                "id": _id_of(truth.sid),
                 "status": truth.status,
                 "created_at": iso(truth.made),
                 "updated_at": iso(truth.changed),

@@ -171,7 +171,8 @@ class Bookings:
             raise NotAssignable("the event's body was erased, or cannot be read") from None
         if parsed.kind == "other":
             raise NotAssignable("the event is not about a booking")
-        used_by = {each.sid for each in await self._ledger.bookings.of_link(link.slug)}
+        of_link = await self._ledger.bookings.of_link(link.slug)
+        used_by = {name for each in of_link for name in (each.sid, each.provider_id)}
         if used_by and used_by.isdisjoint({parsed.booking_sid, parsed.parent_sid}):
             raise NotAssignable("the link was used by another booking")
         sid = parsed.booking_sid

@@ -72,7 +72,7 @@ class Matcher:
             return Match(known, "booking")
         if named is not None:
             return named
-        parent = await self._known(workspace, event.parent_sid)
+        parent = await self._parent(workspace, event.parent_sid)
         if parent is not None:
             return Match(parent, "booking")
         return await self._by_email(workspace, meetings, event, heard_at)
@@ -84,7 +84,7 @@ class Matcher:
         """
         slugs = {slug for event in events for slug in candidates(event)}
         ours = {link.slug for link in await self._ledger.links.find(sorted(slugs))}
-        parents = await self._ledger.bookings.find(
+        parents = await self._ledger.bookings.find_named(
             workspace, {event.parent_sid for event in events if event.parent_sid}
         )
         emails = await self._ledger.links.known_emails(
@@ -124,6 +124,12 @@ class Matcher:
         if len(there) == 1:
             return Match(there[0], "slug")
         return Mismatch("it names several links")
+
+    async def _parent(self, workspace: str, name: str | None) -> Link | None:
+        if name is None:
+            return None
+        booking = (await self._ledger.bookings.find_named(workspace, [name])).get(name)
+        return await self._ledger.links.get(booking.slug) if booking is not None else None
 
     async def _known(self, workspace: str, booking_sid: str | None) -> Link | None:
         if booking_sid is None:

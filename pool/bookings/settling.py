@@ -110,6 +110,7 @@ class Settler:
             ends_at=event.ends_at,
             time_zone=event.time_zone,
             parent_sid=event.parent_sid,
+            provider_id=event.provider_id,
             manage_url=event.manage_url,
             made_at=event.made_at,
             changed_at=event.changed_at,
@@ -179,7 +180,8 @@ class Settler:
         link = settled.link
         if parsed.booking_sid:
             # Events that name no link may have come first: of this booking, or of its children.
-            await self._ledger.inbox.reopen_booking(event.workspace, parsed.booking_sid)
+            names = [each for each in (parsed.booking_sid, parsed.provider_id) if each]
+            await self._ledger.inbox.reopen_booking(event.workspace, names)
         await self._ledger.inbox.finish(
             event.id, EventState.SETTLED, slug=link.slug, match=match.how
         )

@@ -180,7 +180,11 @@ class Erasure:
     ) -> list[BookingEvent]:
         """Return what the provider's list says of bookings, those of the erased by pseudonyms."""
         named = [
-            {sid for sid in (each.booking_sid, each.parent_sid) if sid is not None}
+            {
+                sid
+                for sid in (each.booking_sid, each.provider_id, each.parent_sid)
+                if sid is not None
+            }
             for each in bookings
         ]
         marks = {sid: self._marks.of_booking(workspace, sid) for sid in set().union(*named)}
@@ -197,6 +201,7 @@ class Erasure:
         return replace(
             booking,
             booking_sid=rename(booking.booking_sid),
+            provider_id=rename(booking.provider_id),
             parent_sid=rename(booking.parent_sid),
             email=None,
             time_zone=None,
@@ -260,8 +265,13 @@ class Erasure:
     ) -> tuple[list[str], str]:
         """The marks of the event's booking and of the one that it belongs to, as far as they bear
         the provider's names, and of its e-mail, empty if there is none."""
-        own = (parsed.booking_sid, parsed.parent_sid) if parsed else (None, None)
-        sids = (own[0] or event.booking_sid, own[1] or event.parent_sid)
+        sids: tuple[str | None, ...] = (event.booking_sid, event.parent_sid)
+        if parsed is not None:
+            sids = (
+                parsed.booking_sid or event.booking_sid,
+                parsed.parent_sid or event.parent_sid,
+                parsed.provider_id,
+            )
         bookings = [
             self._marks.of_booking(event.workspace, sid)
             for sid in sids

@@ -70,6 +70,26 @@ class Bookings:
         )
         return {booking.sid: booking for booking in (Booking(*row) for row in rows)}
 
+    async def find_named(self, workspace: str, names: Collection[str]) -> dict[str, Booking]:
+        """Return the bookings with these SIDs or provider's ids, by the name asked for."""
+        if not names:
+            return {}
+        stored = [storable(name) for name in names]
+        named = or_(
+            self._database.among(bookings.c.sid, stored),
+            self._database.among(bookings.c.provider_id, stored),
+        )
+        rows = await self._database.rows(
+            select(*BOOKING).where(bookings.c.workspace == workspace, named)
+        )
+        found = [Booking(*row) for row in rows]
+        by_id = {each.provider_id: each for each in found if each.provider_id}
+        return {
+            name: each
+            for name, each in (by_id | {e.sid: e for e in found}).items()
+            if name in names
+        }
+
     async def of_link(self, slug: str) -> list[Booking]:
         """Return all bookings of a link, by SID."""
         statement = select(*BOOKING).where(bookings.c.slug == storable(slug))

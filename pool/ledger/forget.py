@@ -136,7 +136,12 @@ def rename_booking(database: Database, connection: Connection, slug: str, marks:
     parents = select(bookings.c.workspace, bookings.c.parent_sid).where(
         bookings.c.slug == slug, bookings.c.parent_sid.is_not(None)
     )
-    told = {(row[0], row[1]) for look in (known, parents) for row in connection.execute(look).all()}
+    ids = select(bookings.c.workspace, bookings.c.provider_id).where(
+        bookings.c.slug == slug, bookings.c.provider_id.is_not(None)
+    )
+    told = {
+        (row[0], row[1]) for look in (known, parents, ids) for row in connection.execute(look).all()
+    }
     for workspace, sid in sorted(told):
         pseudonym = marks.pseudonym(workspace, sid)
         if pseudonym == sid or named_sid(sid) is None:
@@ -147,7 +152,12 @@ def rename_booking(database: Database, connection: Connection, slug: str, marks:
             .where(links.c.slug == slug, links.c.booking_sid == sid)
             .values(booking_sid=pseudonym)
         )
-        for column in (inbox.c.booking_sid, inbox.c.parent_sid, bookings.c.parent_sid):
+        for column in (
+            inbox.c.booking_sid,
+            inbox.c.parent_sid,
+            bookings.c.parent_sid,
+            bookings.c.provider_id,
+        ):
             named = (column.table.c.slug == slug) & (column == sid)
             connection.execute(update(column.table).where(named).values({column: pseudonym}))
         rename(connection, workspace, sid, pseudonym)

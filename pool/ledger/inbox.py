@@ -232,19 +232,20 @@ class Inbox:
         )
         return await self._database.change(_reopen(update(inbox).where(inbox.c.id.in_(waiting))))
 
-    async def reopen_booking(self, workspace: str, booking_sid: str) -> int:
+    async def reopen_booking(self, workspace: str, names: Collection[str]) -> int:
         """Makes unmatched events of a booking and of its children pending again; how many.
 
         For what came before the report of the booking that names the link.
         """
+        stored = [storable(name) for name in names]
         return await self._database.change(
             _reopen(
                 update(inbox).where(
                     inbox.c.state == EventState.UNMATCHED,
                     inbox.c.workspace == workspace,
                     or_(
-                        inbox.c.booking_sid == storable(booking_sid),
-                        inbox.c.parent_sid == storable(booking_sid),
+                        self._database.among(inbox.c.booking_sid, stored),
+                        self._database.among(inbox.c.parent_sid, stored),
                     ),
                 )
             )

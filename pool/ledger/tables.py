@@ -145,9 +145,19 @@ bookings = Table(
     Column("stood_at", UtcTime),
     Column("email_key", Text),
     Column("match", Text),
+    Column("provider_id", Text),
 )
 # A link's set of bookings.
 Index(None, bookings.c.slug)
+# The parent that a booking names by the provider's id.
+_HAS_ID = text("provider_id IS NOT NULL")
+Index(
+    None,
+    bookings.c.workspace,
+    bookings.c.provider_id,
+    sqlite_where=_HAS_ID,
+    postgresql_where=_HAS_ID,
+)
 
 # Whom Redis may still know although they were forgotten: an older file of it, or a claim
 # asserted again, brings their binding back.

@@ -62,6 +62,7 @@ class Booking:
     stood_at: datetime | None  # since when, as far as a report of it standing came
     email_key: str | None  # a keyed hash
     match: str | None
+    provider_id: str | None = None  # by which its children may name it
 
 
 def stands(state: str) -> bool:
@@ -99,6 +100,7 @@ def merged(one: Booking, other: Booking) -> Booking:
         stood_at=_least(one.stood_at, other.stood_at),
         email_key=_least(one.email_key, other.email_key),
         match=_surest((one.match, other.match)),
+        provider_id=_least(one.provider_id, other.provider_id),
     )
 
 

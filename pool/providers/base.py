@@ -58,6 +58,7 @@ class BookingEvent:
     state: str = (
         CONFIRMED  # the booking's, as in pool/model/bookings.py; undocumented ones as they came
     )
+    provider_id: str | None = None  # the booking's own id, where it has one beside its SID
     parent_sid: str | None = None  # the booking that it belongs to, of a series or rescheduled
     meeting_id: str | None = None  # ProviderMeeting.id
     made_at: datetime | None = None  # when the booking was made, by the provider's clock

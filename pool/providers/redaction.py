@@ -48,6 +48,8 @@ def redacted(
     }
     if event.booking_sid is not None:
         kept["sid"] = rename(event.booking_sid)
+    if event.provider_id is not None:
+        kept["id"] = rename(event.provider_id)
     for key in ("parent_booking_id", "parent_booking_sid"):
         parent = booking.get(key)
         if isinstance(parent, str | int) and not isinstance(parent, bool) and parent:

@@ -189,7 +189,8 @@ def parse(body: bytes, ref_field: str | None) -> BookingEvent:
     if kind != "booked":
         times.reverse()  # for what came after the booking, the later of both tells more
     parent = _id(booking.get("parent_booking_id"))
-    sid = _id(booking.get("sid")) or _id(booking.get("id"))
+    provider_id = _id(booking.get("id"))
+    sid = _id(booking.get("sid")) or provider_id
     return BookingEvent(
         kind=kind,
         name=name,
@@ -201,7 +202,9 @@ def parse(body: bytes, ref_field: str | None) -> BookingEvent:
         tokens=_tokens(strings),
         at=times[0] or times[1],
         state=CANCELLED if kind == "cancelled" else state_of(booking.get("status")),
-        parent_sid=parent if parent != sid else None,
+        provider_id=provider_id if provider_id != sid else None,
+        # Nobody documents whether a parent is named by its id or by its SID.
+        parent_sid=parent if parent not in (sid, provider_id) else None,
         meeting_id=_id(booking.get("meeting_id"))
         or (_id(meeting.get("id")) if isinstance(meeting, dict) else None),
         made_at=time_of(booking.get("created_at")),

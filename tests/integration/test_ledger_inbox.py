@@ -150,7 +150,7 @@ async def test_a_bookings_unmatched_events_are_tried_again(ledger: Ledger) -> No
         await ledger.inbox.add(event(event_id, **fields))
         await ledger.inbox.finish(event_id, EventState.UNMATCHED)
     await ledger.inbox.finish("e4", EventState.SETTLED)
-    assert await ledger.inbox.reopen_booking("default", "bk-1") == 1
+    assert await ledger.inbox.reopen_booking("default", ["bk-1"]) == 1
     assert [one.id for one in await ledger.inbox.due(NOW)] == ["e1"]
 
 

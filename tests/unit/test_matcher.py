@@ -97,6 +97,9 @@ CASES = {
         {"booking_sid": "known", "ref": "link-bob"}, "link-bob", "field"
     ),
     "a child of a known booking": Case({"parent_sid": "known"}, "link-bob", "booking"),
+    "a child that names its parent by the provider's id": Case(
+        {"parent_sid": "id-of-known"}, "link-bob", "booking"
+    ),
     "a child with a slug of its own": Case(
         {"parent_sid": "known", "ref": "link-ada"}, "link-ada", "field"
     ),
@@ -178,7 +181,7 @@ async def test_an_event_is_matched_by_its_best_sign(product: InProcess, case: st
     """Or not at all, with the reason."""
     await claimed(product)
     bookings: Bookings = product.parts.bookings
-    known = replace(EVENT, booking_sid="known", ref="link-bob", **MADE)
+    known = replace(EVENT, booking_sid="known", provider_id="id-of-known", ref="link-bob", **MADE)
     link = await product.ledger.links.get("link-bob")
     assert link is not None
     report = bookings._settler.report("default", known, "link-bob", "field", NOW)
