@@ -8,6 +8,7 @@ import re
 import secrets
 from collections.abc import Iterable, Sequence
 
+from starlette.responses import Response
 from starlette.types import Message, Receive, Scope
 
 from pool.errors import TooLarge
@@ -53,6 +54,14 @@ def api_key(headers: Headers) -> bytes | None:
             return None
         found = key
     return found
+
+
+def response_of(answer: Answer) -> Response:
+    """Return an answer as the framework's response, with its length and no header besides."""
+    status, headers, body = answer
+    response = Response(body, status)
+    response.raw_headers = [*headers, (b"content-length", str(len(body)).encode())]
+    return response
 
 
 async def read_body(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:

@@ -15,6 +15,7 @@ from pool.api.claim_path.answers import (
     replaced_claim_answer,
 )
 from pool.api.claim_path.claim_lane import ClaimLane, ClaimRequest
+from pool.api.http.messages import response_of
 from pool.api.routes.access import Sid, TheCaller, TheService
 from pool.api.routes.bodies import LinkAnswer, Replacement, problem_answers
 from pool.api.service import replace_link
@@ -50,10 +51,7 @@ _CLAIM: dict[str, Any] = {"content": {"application/json": {"schema": _SCHEMAS[1]
 async def claim(sid: str, request: Request) -> Response:
     """Claim a link for a customer: the one they hold, or a fresh one."""
     lane: ClaimLane = request.app.state.lane
-    status, headers, body = await lane.claim(sid, request.scope, request.receive)
-    response = Response(body, status)
-    response.raw_headers = [*headers, (b"content-length", str(len(body)).encode())]
-    return response
+    return response_of(await lane.claim(sid, request.scope, request.receive))
 
 
 @router.get(

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pool.access.api_keys import Scope
 from pool.api.claim_path.answers import iso
 from pool.api.http import problems
+from pool.api.http.messages import response_of
 from pool.api.routes.access import TheCaller, TheService
 from pool.api.routes.bodies import (
     Assignment,
@@ -47,14 +48,13 @@ async def receive(
     """
     provider = service.parts.providers.get(workspace)
     if provider is not None and not provider.can_verify:
-        status, headers, content = problems.render(
-            problems.BY_NAME["webhooks-unconfigured"],
-            "this workspace has no webhook secret, and unsigned events are never accepted",
-            request.url.path,
+        return response_of(
+            problems.render(
+                problems.BY_NAME["webhooks-unconfigured"],
+                "this workspace has no webhook secret, and unsigned events are never accepted",
+                request.url.path,
+            )
         )
-        response = Response(content, status)
-        response.raw_headers = [*headers, (b"content-length", str(len(content)).encode())]
-        return response
     body = await request.body()
     signatures = request.headers.getlist(SIGNATURE_HEADER)
     try:

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pool.api.claim_path.claim_lane import ClaimLane
 from pool.api.http import problems
-from pool.api.http.messages import Answer
+from pool.api.http.messages import response_of
 from pool.api.ops.routes import router as ops_router
 from pool.api.ops.sessions import signed_in
 from pool.api.ops.state import open_ops
@@ -159,24 +159,24 @@ def _describe_problems(operations: dict[str, Any]) -> None:
 async def _linkpool_error(request: Request, error: Exception) -> Response:
     if not isinstance(error, LinkpoolError):
         raise error
-    return _response(problems.render_error(error, request.url.path))
+    return response_of(problems.render_error(error, request.url.path))
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
     details = error.errors() if isinstance(error, RequestValidationError) else []
     if any(detail["type"] == "json_invalid" for detail in details):
         problem = problems.BY_NAME["malformed-json"]
-        return _response(problems.render(problem, "the body is not JSON", request.url.path))
+        return response_of(problems.render(problem, "the body is not JSON", request.url.path))
     if any(detail["loc"] == ("body",) and detail["type"] in _NO_OBJECT for detail in details):
         problem = problems.BY_NAME["malformed-json"]
         said_so = "the body is not a JSON object, sent with Content-Type: application/json"
-        return _response(problems.render(problem, said_so, request.url.path))
+        return response_of(problems.render(problem, said_so, request.url.path))
     said = [
         f"{'.'.join(str(part) for part in detail['loc'][1:]) or 'body'}: {detail['msg']}"
         for detail in details
     ]
     invalid = InvalidRequest("the request is not as it should be", said)
-    return _response(problems.render_error(invalid, request.url.path))
+    return response_of(problems.render_error(invalid, request.url.path))
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -191,7 +191,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
     ]
     # HEAD is answered wherever GET is: see Edge.
     theirs = [(key, _with_head(value) if key == b"allow" else value) for key, value in theirs]
-    return _response((status, [*headers, *theirs], body))
+    return response_of((status, [*headers, *theirs], body))
 
 
 def _with_head(allowed: bytes) -> bytes:
@@ -201,11 +201,4 @@ def _with_head(allowed: bytes) -> bytes:
 
 async def _defect(request: Request, _error: Exception) -> Response:
     problem = problems.BY_NAME["internal-error"]
-    return _response(problems.render(problem, "the request failed", request.url.path))
-
-
-def _response(answer: Answer) -> Response:
-    status, headers, body = answer
-    response = Response(body, status)
-    response.raw_headers = [*headers, (b"content-length", str(len(body)).encode())]
-    return response
+    return response_of(problems.render(problem, "the request failed", request.url.path))
