@@ -1,4 +1,4 @@
-"""API keys: how they look, what they may do, and how one is told from another.
+"""Make, keep, rotate and revoke API keys, and find the caller a key belongs to.
 
 A key is `lp_<8 hex id>_<43 url-safe characters>`. Only its SHA-256 is kept.
 """
@@ -18,11 +18,11 @@ from pool.errors import Forbidden, LedgerUnavailable, Unauthorized, UnknownKey
 from pool.ledger import Ledger
 from pool.ledger.records import ApiKey
 
-LAST_USED_SECONDS = 300.0  # between two notes of a key's use, per process
+LAST_USED_SECONDS = 300.0  # between two records of a key's use, per process
 
 
 class Scope(StrEnum):
-    """What a key may do; admin includes the others."""
+    """A permission of a key; admin includes the others."""
 
     CLAIM = "claim"
     READ = "read"
@@ -31,35 +31,35 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who a request comes from."""
+    """The holder of the key that a request carries, and what that key allows."""
 
     key_id: str
     scopes: frozenset[str]
     meetings: frozenset[str] | None  # None: all
-    networks: Networks | None = None  # from which the key may be used; None: from anywhere
+    networks: Networks | None = None  # the key may be used from these; None: from anywhere
 
     def check(self, scope: Scope, sid: str | None = None) -> None:
-        """Raises Forbidden unless this caller may do that, to that meeting."""
+        """Raise Forbidden unless this caller has the scope and may use the meeting."""
         if scope not in self.scopes and Scope.ADMIN not in self.scopes:
             raise Forbidden(f"this key lacks the scope {scope.value}")
         if self.meetings is not None and sid is not None and sid not in self.meetings:
-            raise Forbidden("this key may not touch this meeting")
+            raise Forbidden("this key has no access to this meeting")
 
     def check_address(self, address: str) -> None:
-        """Raises Forbidden if the key may not be used from this address."""
+        """Raise Forbidden if the key may not be used from this address."""
         if self.networks is not None and not holds(self.networks, address):
             raise Forbidden("this key may not be used from this address")
 
     @property
     def limited(self) -> bool:
-        """Whether this caller may touch some meetings only."""
+        """Return True if this caller is limited to some meetings."""
         return self.meetings is not None
 
     def check_everywhere(self, scope: Scope) -> None:
-        """Raises Forbidden unless this caller may do that to all meetings."""
+        """Raise Forbidden unless this caller has the scope for all meetings."""
         self.check(scope)
         if self.meetings is not None:
-            raise Forbidden("this key is limited to some meetings, and this call is about all")
+            raise Forbidden("this key is limited to some meetings, but this call needs all")
 
 
 def make_key(
@@ -70,7 +70,7 @@ def make_key(
     expires_at: datetime | None = None,
     networks: tuple[str, ...] | None = None,
 ) -> tuple[str, ApiKey]:
-    """A new key, in clear for its owner and as the ledger keeps it."""
+    """Return a new key, first in clear for its owner, then as the ledger keeps it."""
     key_id = secrets.token_hex(4)
     key = f"lp_{key_id}_{secrets.token_urlsafe(32)}"
     return key, ApiKey(
@@ -95,7 +95,10 @@ async def issue_key(
     expires_at: datetime | None = None,
     networks: tuple[str, ...] | None = None,
 ) -> tuple[str, ApiKey]:
-    """Makes a key, keeps its hash and notes who made it; the key in clear, for once."""
+    """Make a key, store its hash, and write to the audit log who made it.
+
+    Return the key in clear, which is never shown again, and the stored record.
+    """
     key, kept = make_key(scopes, meetings, label, expires_at=expires_at, networks=networks)
     await ledger.keys.add(kept)
     detail: dict[str, object] = {"id": kept.id, "scopes": sorted(scopes)}
@@ -112,10 +115,11 @@ async def issue_key(
 async def rotate_key(
     ledger: Ledger, key_id: str, overlap_seconds: float, actor: str, reason: str = ""
 ) -> tuple[str, ApiKey]:
-    """Makes a key that may do what this one may, which runs out after the overlap.
+    """Make a new key with the same permissions, and let the old key expire after the overlap.
 
-    The new key in clear, for once; where the old one had an expiry, the new one lives as long
-    as it did. Raises UnknownKey.
+    Where the old key had an expiry, the new one lives for the same length of time. Return the
+    new key in clear, which is never shown again, and the stored record. Raise UnknownKey if no
+    live key has this id.
     """
     now = datetime.now(UTC)
     old = next((key for key in await ledger.keys.all() if key.id == key_id), None)
@@ -138,24 +142,29 @@ async def rotate_key(
 
 
 def _no_live_key(key_id: str) -> UnknownKey:
-    return UnknownKey(f"there is no live key with the id {key_id}; `linkpool keys list` has them")
+    return UnknownKey(f"there is no live key with the id {key_id}; see `linkpool keys list`")
 
 
 async def revoke_key(ledger: Ledger, key_id: str, actor: str, reason: str = "") -> None:
-    """Revokes a key and notes who did; processes heed it within 5 s. Raises UnknownKey."""
+    """Revoke a key, and write to the audit log who did it.
+
+    Every process refuses the key within 5 s. Raise UnknownKey if no live key has this id.
+    """
     if not await ledger.keys.revoke(key_id, datetime.now(UTC)):
         raise _no_live_key(key_id)
     await ledger.audit.add(actor, "key-revoke", None, reason, {"id": key_id})
 
 
 def digest(key: bytes) -> str:
-    """The SHA-256 of a key, in hex."""
+    """Return the SHA-256 of a key, in hex."""
     return hashlib.sha256(key).hexdigest()
 
 
 class KeyRing:
-    """The keys a process knows by heart; `refresh` at least every 2 s makes a revoked one
-    stop working within 5."""
+    """The API keys that a process holds in memory.
+
+    Call `refresh` at least every 2 s: then a revoked key stops working within 5 s.
+    """
 
     def __init__(self, ledger: Ledger, admin_key: str | None) -> None:
         self._ledger = ledger
@@ -168,27 +177,28 @@ class KeyRing:
 
     @property
     def loaded(self) -> bool:
-        """Whether the keys have been read from the ledger since the start."""
+        """Return True once the keys have been read from the ledger."""
         return self._loaded
 
     async def refresh(self) -> None:
-        """Reads the keys from the ledger, and lets go of those that have run out.
+        """Read the keys from the ledger, and drop those that have expired.
 
-        Raises LedgerUnavailable; what was known stays, until it runs out.
+        Raise LedgerUnavailable if the ledger does not answer. The keys read before then stay
+        in use until they expire.
         """
         now = datetime.now(UTC)
         for key_id, expires_at in self._expiries.items():
             if expires_at <= now:
                 self._keys.pop(key_id, None)
         good = [key for key in await self._ledger.keys.all() if key.good_at(now)]
-        # So that what runs out costs a claim nothing, it is not kept.
+        # Expired keys are not kept, so that claims need not check the expiry.
         self._keys = {key.id: (key.digest, _caller(key)) for key in good}
         self._expiries = {key.id: key.expires_at for key in good if key.expires_at is not None}
         self._loaded = True
         await self._note_use(now)
 
     async def _note_use(self, now: datetime) -> None:
-        """Tells the ledger which keys were used, each once in a while."""
+        """Write to the ledger which keys were used, each at most once per LAST_USED_SECONDS."""
         used, self._used = self._used, set()
         clock = time.monotonic()
         due = [
@@ -204,21 +214,25 @@ class KeyRing:
             }
 
     def digest(self, key_id: str) -> str:
-        """The digest of the key that has this id now; empty if none has."""
+        """Return the digest of the key that has this id now, or an empty string if none has."""
         if key_id == _ADMIN.key_id:
             return self._admin_digest or ""
         known = self._keys.get(key_id)
         return known[0] if known else ""
 
     def caller(self, key_id: str) -> Caller | None:
-        """The caller of this key id, unless it is unknown or revoked."""
+        """Return the caller of this key id, or None if the key is unknown or revoked."""
         if key_id == _ADMIN.key_id:
             return _ADMIN if self._admin_digest else None
         known = self._keys.get(key_id)
         return known[1] if known else None
 
     def authenticate(self, key: bytes | None) -> Caller:
-        """Whose key this is. Raises Unauthorized, or LedgerUnavailable while no key is known."""
+        """Return the caller whose key this is.
+
+        Raise Unauthorized if the key is missing or not good, and LedgerUnavailable while the
+        keys have not been read yet.
+        """
         if not key:
             raise Unauthorized("send an API key as X-API-Key, or as Authorization: Bearer")
         found = digest(key)
@@ -229,8 +243,8 @@ class KeyRing:
             self._used.add(known[1].key_id)
             return known[1]
         if not self._loaded:
-            raise LedgerUnavailable("API keys cannot be read from the ledger yet")
-        raise Unauthorized("this API key is wrong, revoked or has run out")
+            raise LedgerUnavailable("the API keys have not been read from the ledger yet")
+        raise Unauthorized("this API key is unknown, revoked or expired")
 
 
 def _caller(key: ApiKey) -> Caller:

@@ -1,7 +1,7 @@
-"""Who fails to get in: counted, logged with their address, and slowed down.
+"""Count failed authentication, log it with the address, and slow those addresses down.
 
-A door is where something must be proved: an API key, a webhook's signature, a key at the
-page's sign-in, the metrics key. Kept in memory, per API process.
+A door is a place that asks for proof: an API key, a webhook's signature, a key at the
+page's sign-in, the metrics key. The counts are kept in memory, per API process.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ log = structlog.get_logger()
 Door = Literal["api", "webhook", "sign-in", "metrics"]
 Headers = Iterable[tuple[bytes, bytes]]
 
-# Failures a minute; those who prove what they must are not counted.
+# Failures a minute; successful attempts are not counted.
 WRONG_SIGNATURES = 60  # per address
 SIGN_INS = 10  # per address
 SIGN_INS_IN_ALL = 120
 _WINDOW_SECONDS = 60.0
-_ADDRESSES = 10_000  # of which failures are counted in one window, to log each ten-fold once
+_ADDRESSES = 10_000  # whose failures are counted in one window, for the log
 _EVERYBODY = "everybody"
 
 
@@ -55,18 +55,18 @@ class Doors:
         self._failures: dict[tuple[Door, str], int] = {}
 
     def check(self, door: Door, address: str) -> None:
-        """Raise RateLimited if too many failures came from this address, or from all."""
+        """Raise RateLimited if this address, or all addresses together, failed too often."""
         who = network_of(address)
         for limit, by_address in self._limits.get(door, ()):
             if limit.reached(who if by_address else _EVERYBODY):
                 wait = limit.seconds_until_free(who if by_address else _EVERYBODY)
                 raise RateLimited(
-                    "too many failed attempts; the next is looked at later",
+                    "too many failed attempts; try again after Retry-After seconds",
                     retry_after_seconds=max(1, round(wait + 0.5)),
                 )
 
     def failed(self, door: Door, address: str) -> None:
-        """Count one failure."""
+        """Count and log one failure."""
         who = network_of(address)
         for limit, by_address in self._limits.get(door, ()):
             limit.count(who if by_address else _EVERYBODY)
@@ -74,23 +74,23 @@ class Doors:
         self._note(door, address, who)
 
     def turn(self, address: str) -> float:
-        """Return the seconds that a stranger at this address has to wait for its turn.
+        """Return the seconds that an unauthenticated caller at this address has to wait.
 
-        None on this machine: what is called a stranger there is a probe, or a proxy that
-        does not say for whom it speaks.
+        A trusted address never waits: an unauthenticated caller there is a health probe, or a
+        proxy that does not name its client.
         """
         if self.proxies.trusts(address):
             return 0.0
         return self._pace.turn(network_of(address))
 
     def proved(self, address: str) -> None:
-        """Give a turn back to one who has proved something in the end."""
+        """Give its turn back to a caller that has authenticated after all."""
         self._pace.give_back(network_of(address))
 
     def _note(self, door: Door, address: str, who: str) -> None:
         """Log the first failure of an address in a minute, the tenth, the hundredth…
 
-        A stranger could else fill the log's disk.
+        Otherwise anybody could fill the log's disk.
         """
         now = self._clock()
         if now >= self._window_ends:

@@ -1,8 +1,9 @@
-"""Limits on new bindings and on failed attempts, per API key or per caller's address.
+"""Limit new bindings and failed attempts, per API key or per caller's address.
 
 Draining the pool is the attack that this design invites. Customers who hold a link are
-never limited: whether a claim asks for a new link is known only to the claim script, so
-the limit is looked at before and counted after. Kept in memory, per API process.
+never limited. Only the claim script knows whether a claim needs a new link, so the limit is
+checked before the script call and counted after it. The counts are kept in memory, per API
+process.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ from collections.abc import Callable, Hashable
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
 
-_KEPT = 50_000  # callers, before those whose allowance is whole are let go
+_KEPT = 50_000  # callers, before those with a full allowance are dropped
 _ROUNDING = 1e-6  # seconds; sums of sevenths of a minute are not exact
 
 
 @lru_cache(maxsize=65_536)
 def network_of(address: str) -> str:
-    """What counts as one caller: an IPv4 address, or the /64 of an IPv6 one, in which whoever
-    has one address has them all."""
+    """Return what counts as one caller: an IPv4 address, or the /64 network of an IPv6 one.
+
+    A host that has one IPv6 address usually has the whole /64. Text that is no address is
+    returned as it is.
+    """
     try:
         parsed = ip_address(address.partition("%")[0])
     except ValueError:
@@ -32,18 +36,21 @@ def network_of(address: str) -> str:
 
 
 class MinuteLimit:
-    """At most `per_minute` of a kind per caller, with bursts of up to a minute's worth."""
+    """A limit of `per_minute` events per caller, with bursts of up to a minute's worth.
+
+    0 means no limit.
+    """
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._interval = 60.0 / per_minute if per_minute else 0.0
         self._clock = clock
-        # When each caller's allowance is whole again; one that is whole need not be kept.
+        # When each caller's allowance is full again; a full one need not be kept.
         self._whole_at: dict[Hashable, float] = {}
         self._tidy_at = _KEPT
 
     @property
     def on(self) -> bool:
-        """Whether there is a limit at all."""
+        """Return True if there is a limit at all."""
         return self._interval > 0
 
     def reached(self, caller: Hashable) -> bool:
@@ -53,23 +60,23 @@ class MinuteLimit:
         )
 
     def seconds_until_free(self, caller: Hashable) -> float:
-        """Return the seconds until this caller is allowed one more."""
+        """Return the seconds until this caller is allowed one more event."""
         free_at = self._whole_at.get(caller, 0.0) + self._interval - 60.0
         return max(0.0, free_at - self._clock())
 
     def give_back(self, caller: Hashable) -> None:
-        """Take back one that was counted: nothing came of it."""
+        """Take one counted event back."""
         whole_at = self._whole_at.get(caller)
         if whole_at is not None:
             self._whole_at[caller] = whole_at - self._interval
 
     def count(self, caller: Hashable) -> None:
-        """Count one for this caller."""
+        """Count one event of this caller."""
         if not self._interval:
             return
         now = self._clock()
         if len(self._whole_at) >= self._tidy_at:
             self._whole_at = {who: at for who, at in self._whole_at.items() if at > now}
-            # Twice what is left: looking through them all at each claim would be an attack, too.
+            # Twice what is left: otherwise many addresses could make every claim scan them all.
             self._tidy_at = max(_KEPT, 2 * len(self._whole_at))
         self._whole_at[caller] = max(now, self._whole_at.get(caller, 0.0)) + self._interval

@@ -1,8 +1,8 @@
-"""The pace of strangers: an address that proves nothing is served slowly once it asks often.
+"""Slow down an unauthenticated address that asks often.
 
-It waits for its turn before anything is done for it, so that however many connections it
-opens, it takes a few hundredths of one core. It is not refused: behind it there may be others
-who mean well.
+Its requests wait for their turn before any work is done for them, so that the address takes a
+few hundredths of one core however many connections it opens. They are not refused, because
+legitimate callers may share the address.
 """
 
 from __future__ import annotations
@@ -11,31 +11,31 @@ import time
 from collections.abc import Callable, Hashable
 
 PER_SECOND = 20.0
-AT_ONCE = 40.0  # a person who opens the page asks for four things
-LONGEST_SECONDS = 10.0  # so that connections end, and with them what they hold
-_KEPT = 50_000  # addresses, before those who have not asked lately are let go
+AT_ONCE = 40.0  # opening the page takes four requests
+LONGEST_SECONDS = 10.0  # bounded, so that waiting connections end and free what they hold
+_KEPT = 50_000  # addresses, before those without recent requests are dropped
 
 
 class Pace:
-    """Says when a caller's turn is."""
+    """The turns of all callers."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._turn_at: dict[Hashable, float] = {}  # when each caller's last turn is, or was
+        self._turn_at: dict[Hashable, float] = {}  # the time of each caller's last turn
         self._tidy_at = _KEPT
 
     def turn(self, who: Hashable) -> float:
         """Take the caller's next turn. Return the seconds until then."""
         now = self._clock()
         if len(self._turn_at) >= self._tidy_at:
-            whole = now - AT_ONCE / PER_SECOND
-            self._turn_at = {each: at for each, at in self._turn_at.items() if at > whole}
+            idle_since = now - AT_ONCE / PER_SECOND
+            self._turn_at = {each: at for each, at in self._turn_at.items() if at > idle_since}
             self._tidy_at = max(_KEPT, 2 * len(self._turn_at))
         last = max(self._turn_at.get(who, 0.0), now - AT_ONCE / PER_SECOND)
         turn_at = self._turn_at[who] = min(last + 1 / PER_SECOND, now + LONGEST_SECONDS)
         return max(0.0, turn_at - now)
 
     def give_back(self, who: Hashable) -> None:
-        """Take a turn back that turned out to be no stranger's."""
+        """Take back the last turn of a caller that has authenticated after all."""
         if who in self._turn_at:
             self._turn_at[who] -= 1 / PER_SECOND

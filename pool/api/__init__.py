@@ -1,1 +1,1 @@
-"""The web side: the claim lane, the routes, and the pages."""
+"""Serve HTTP: the claim path, the routes, and the pages."""

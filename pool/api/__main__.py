@@ -1,4 +1,4 @@
-"""`python -m pool.api`: the API alone, with all its settings from the environment."""
+"""Run the API alone: `python -m pool.api`, with all settings from the environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one API process is made of, and what it does in the background."""
+"""Build what one API process consists of, and run its background work."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ WATCH_SECONDS = 0.4
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """Everything the routes use."""
+    """The parts that the routes use."""
 
     settings: Settings
     parts: Parts
@@ -63,9 +63,9 @@ async def replace_link(
     *,
     slug: str | None = None,
 ) -> Replacement:
-    """Replace a customer's link, and see to it that a fence which falls now forgets nothing.
+    """Replace a customer's link, and remember the new claim in case Redis loses it now.
 
-    Raises what Replacer.replace does.
+    Raise the errors of Replacer.replace. Return the replacement.
     """
     replacement = await service.replacer.replace(meeting, customer_id, reason, actor, slug=slug)
     service.desk.remember(meeting, customer_id, replacement.claim, replacement.payload)
@@ -75,7 +75,7 @@ async def replace_link(
 
 
 def kept_seconds(settings: Settings) -> float:
-    """How long what was answered is kept to be asserted again."""
+    """Return how long an answered claim is kept, to be asserted again after data loss."""
     return FAILOVER_KEPT_SECONDS if is_sentinel(redis_url(settings)) else KEPT_SECONDS
 
 
@@ -83,7 +83,7 @@ def kept_seconds(settings: Settings) -> float:
 async def open_service(
     settings: Settings, tracing: Tracing | None = None
 ) -> AsyncIterator[Service]:
-    """Composes a service, starts its background work, and ends both in order."""
+    """Compose a service and start its background work; end both in order on exit."""
     async with compose(settings, tracing) as parts:
         nudges = Nudges(broker_url(settings), headers=tracing.carrier if tracing else dict)
         known_meetings = KnownMeetings(parts.store, parts.ledger)
@@ -151,14 +151,17 @@ def _on_demand_links(parts: Parts) -> OnDemandLinks:
     timeout_seconds = parts.settings.direct_timeout_seconds
     if parts.tracing is None:
         return OnDemandLinks(*made_of, timeout_seconds=timeout_seconds)
-    # Here and not above: without the otel extra it cannot be imported.
+    # Imported here because it needs the otel extra, which may not be installed.
     from pool.claims.traced import TracedOnDemandLinks
 
     return TracedOnDemandLinks(*made_of, timeout_seconds=timeout_seconds, tracing=parts.tracing)
 
 
 async def repeat(what: str, seconds: float, step: Callable[[], Awaitable[None]]) -> None:
-    """Runs a step again and again; a failure is logged once until it ends."""
+    """Run a step every `seconds`, for ever.
+
+    A LinkpoolError is logged at the first failure in a row only.
+    """
     failing = False
     while True:
         await asyncio.sleep(seconds)
@@ -174,7 +177,7 @@ async def repeat(what: str, seconds: float, step: Callable[[], Awaitable[None]])
 
 
 class DeskListener:
-    """Turns what the desk sees into hints for the workers, and into metrics."""
+    """Turn the desk's events into hints for the workers and into metrics."""
 
     def __init__(self, nudges: Nudges, tally: Tally, watch: FenceWatch) -> None:
         self._nudges = nudges
@@ -183,14 +186,14 @@ class DeskListener:
         self.outcome = tally.outcome
 
     def claimed(self, meeting: Meeting) -> None:
-        """A new link was bound: there is something to record."""
+        """Hint that there is a claim to record, because a new link was bound."""
         self._nudges.send(RECORD, sid=meeting.sid)
 
     def low(self, meeting: Meeting) -> None:
-        """The pool is below its target."""
+        """Hint that the pool is below its target."""
         self._nudges.send(TOP_UP, workspace=meeting.workspace)
 
     def fenced(self, sid: str) -> None:
-        """The fence has fallen."""
+        """Note that the fence has fallen, and ask the workers to recover the pool."""
         self._watch.fallen(sid)
         self._nudges.send(RECOVER)

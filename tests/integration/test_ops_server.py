@@ -407,7 +407,7 @@ async def test_every_page_forbids_what_is_not_its_own(browser: Browser) -> None:
         assert page.headers["cache-control"] == "no-store"
         assert not re.search(r"<style|\sstyle=|<script>|\son\w+=|https?://", page.text)
     assert page.status_code == 404
-    assert "Nothing is here" in page.text
+    assert "Not found" in page.text
 
 
 async def test_files_are_kept_until_they_change(browser: Browser) -> None:

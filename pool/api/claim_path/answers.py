@@ -1,4 +1,4 @@
-"""The bodies of answers about claims and links, from value objects."""
+"""Write the bodies of answers about claims and links, from value objects."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class ClaimBody(msgspec.Struct, frozen=True):
     claimed_at: str
     consumed_at: str | None
     booking_sid: str | None
-    booking: BookingBody | msgspec.UnsetType = msgspec.UNSET  # there once the booking is known
+    booking: BookingBody | msgspec.UnsetType = msgspec.UNSET  # set once the booking is known
 
 
 class ClaimAnswer(msgspec.Struct, frozen=True):
-    """The answer to a claim; `embed` is what NeetoCal's script is called with."""
+    """The answer to a claim; `embed` holds the arguments for NeetoCal's script."""
 
     claim: ClaimBody
     reused: bool
@@ -55,14 +55,14 @@ _encode = msgspec.json.Encoder().encode
 
 
 def claim_answer(receipt: Receipt, customer_id: str, workspace: Workspace) -> bytes:
-    """The body that answers a claim."""
+    """Return the body that answers a claim."""
     return _encode(
         _answer(receipt.meeting.sid, receipt.claim, receipt.reused, customer_id, workspace)
     )
 
 
 def kept_claim_answer(sid: str, claim: Claim, customer_id: str, workspace: Workspace) -> bytes:
-    """The body that answers a question about a claim."""
+    """Return the body that shows an existing claim."""
     return _encode(_answer(sid, claim, True, customer_id, workspace))
 
 
@@ -101,12 +101,12 @@ def _booking(booked: Booked) -> BookingBody:
 def replaced_claim_answer(
     sid: str, claim: Claim, is_new: bool, customer_id: str, workspace: Workspace
 ) -> bytes:
-    """The body that answers a replacement."""
+    """Return the body that answers a replacement."""
     return _encode(_answer(sid, claim, not is_new, customer_id, workspace))
 
 
 def iso_ms(milliseconds: int) -> str:
-    """An RFC 3339 time in UTC from milliseconds since 1970."""
+    """Return an RFC 3339 time in UTC from milliseconds since 1970."""
     return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
 
 
@@ -119,8 +119,10 @@ def _second(seconds: int) -> str:
 def link_answer(
     link: Link, bookings: Sequence[Booking], replaced: tuple[datetime, str] | None = None
 ) -> dict[str, Any]:
-    """A link, all of its bookings, and its history, oldest first; `replaced`: when and why, if
-    it was."""
+    """Return a link, all of its bookings, and its history, oldest first.
+
+    `replaced` is the time and the reason of its replacement, if it was replaced.
+    """
     moments = [
         ("created", link.created_at),
         ("claimed", link.claimed_at),
@@ -173,5 +175,5 @@ def link_answer(
 
 
 def iso(at: datetime | None) -> str | None:
-    """An RFC 3339 time in UTC, or None."""
+    """Return an RFC 3339 time in UTC, or None for None."""
     return None if at is None else iso_ms(to_ms(at))

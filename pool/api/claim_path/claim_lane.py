@@ -1,8 +1,8 @@
-"""The claim route, answered without the framework.
+"""Answer the claim route without the framework.
 
-`POST /v1/meetings/{sid}/claims` is what a visitor's page waits for. It is a plain ASGI
-callable in front of everything else; the framework knows the same function under the same
-path, for the OpenAPI document and for whoever mounts the application without the lane.
+A visitor's page waits for `POST /v1/meetings/{sid}/claims`. A plain ASGI callable in front of
+everything else answers it. The framework has the same function under the same path, for the
+OpenAPI document and for applications mounted without the lane.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ from pool.model.links import check_customer_id, is_sid
 log = structlog.get_logger()
 
 METADATA_BYTES = 2 * 1024
-METADATA_LEVELS = 32  # the workers' and the database's own JSON has limits, too
+METADATA_LEVELS = 32  # the JSON parsers of the workers and the database have limits too
 EMAIL_CHARACTERS = 254  # RFC 5321's limit on a path
 
 _PREFIX = "/v1/meetings/"
 _SUFFIX = "/claims"
 _HEADERS = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"), NOSNIFF)
-_WHITE_SPACE = b" \t\r\n"  # as JSON has it
+_WHITE_SPACE = b" \t\r\n"  # as JSON defines it
 
 
 class ClaimRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -67,7 +67,7 @@ _NOT_READ = ClaimRequest("")
 
 
 class Admitted:
-    """A claim on its way: who asks, for which meeting, and what for."""
+    """A claim under way: its caller, its meeting and its body."""
 
     __slots__ = ("address", "caller", "counted", "limited", "request", "sid")
 
@@ -76,19 +76,19 @@ class Admitted:
         self.caller = caller
         self.address = address
         self.limited = limited
-        self.counted = False  # against the limits on new claims, until it proves to be none
+        self.counted = False  # against the limits on new claims; given back if it is not new
         self.request: ClaimRequest = _NOT_READ
 
     def read(self, body: bytes) -> None:
-        """Takes the body. Raises MalformedJson, InvalidRequest, InvalidCustomerId."""
+        """Parse and keep the body. Raise MalformedJson, InvalidRequest or InvalidCustomerId."""
         self.request = parse_claim(body)
 
 
 class ClaimLane:
-    """Serves claims, and hands every other request on.
+    """Serve claims, and pass every other request on to the framework.
 
     The steps of a claim are `admit`, `Admitted.read`, `join`, and `answer` or `refusal`; none
-    of them waits. The server's short cut goes through the same ones.
+    of them waits. The short cut in `http_protocol.py` takes the same steps.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class ClaimLane:
         self._per_address = MinuteLimit(settings.new_claims_per_minute_per_address)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """The ASGI door. Hands on the coroutine itself: each frame around it costs time."""
+        """Serve one ASGI call. Return the coroutine itself: each frame around it costs time."""
         if scope["type"] == "http" and scope["method"] == "POST":
             path = scope["path"]
             if path.startswith(_PREFIX) and path.endswith(_SUFFIX) and path.count("/") == 4:
@@ -137,7 +137,10 @@ class ClaimLane:
         await send({"type": "http.response.body", "body": body})
 
     async def claim(self, sid: str, scope: Scope, receive: Receive) -> Answer:
-        """What a claim is answered: status, headers and body. Raises Disconnected."""
+        """Serve a claim. Return the status, headers and body of its answer.
+
+        Raise Disconnected if the client goes away before its body is whole.
+        """
         started = time.perf_counter()
         client = scope.get("client")
         admitted: Admitted | None = None
@@ -163,13 +166,13 @@ class ClaimLane:
     # -- the steps -----------------------------------------------------------------
 
     def knows(self, sid: str) -> bool:
-        """Whether `join` may be called without asking the known_meetings to find the meeting."""
+        """Return True if the meeting is in memory, so that `join` may be called at once."""
         return self._known_meetings.get(sid) is not None
 
     def admit(self, sid: str, headers: Headers, address: str) -> Admitted:
-        """Whose claim this is, sent from that end of the connection.
+        """Authenticate a claim; `address` is the peer of its connection.
 
-        Raises Unauthorized, Forbidden, UnknownMeeting.
+        Return the admitted claim. Raise Unauthorized, Forbidden or UnknownMeeting.
         """
         try:
             caller = self._keys.authenticate(api_key(headers))
@@ -189,10 +192,10 @@ class ClaimLane:
         return Admitted(sid, caller, address, limited)
 
     def join(self, admitted: Admitted, waiter: Waiter) -> None:
-        """Puts the customer in line; the waiter is told the receipt, or why there is none.
+        """Put the customer in line; the waiter gets the receipt, or the error.
 
-        What may become a new claim counts as one from here on: a client that hangs up is told
-        nothing, and the link is gone all the same.
+        A claim that may turn out to be new counts as new from here on: even if the client
+        hangs up before its answer, a link is spent.
         """
         if self._has_limits and not admitted.limited:
             admitted.counted = True
@@ -209,36 +212,37 @@ class ClaimLane:
         )
 
     def answer(self, admitted: Admitted, receipt: Receipt) -> Answer:
-        """What a receipt is told as. Raises UnknownMeeting if its workspace is gone."""
+        """Return the answer for a receipt. Raise UnknownMeeting if its workspace is gone."""
         if receipt.reused and admitted.counted:
             self.give_back(admitted)
         workspace = self._settings.workspace(receipt.meeting.workspace)
         if workspace is None:
-            raise UnknownMeeting(
-                f"the workspace of meeting {admitted.sid} is not configured any more"
-            )
+            raise UnknownMeeting(f"the workspace of meeting {admitted.sid} is no longer configured")
         body = claim_answer(receipt, admitted.request.customer_id, workspace)
         return (200 if receipt.reused else 201), _HEADERS, body
 
     @staticmethod
     def wait_seconds(error: BaseException) -> float:
-        """After how long a refusal is answered: at once, except to strangers who ask often."""
+        """Return how long to wait before refusing.
+
+        It is 0, except for unauthenticated callers that ask often.
+        """
         return error.wait_seconds if isinstance(error, Unauthorized) else 0.0
 
     def give_back(self, admitted: Admitted) -> None:
-        """Count no new claim after all, if one was counted."""
+        """Take back the count of a new claim, if one was counted."""
         if admitted.counted:
             admitted.counted = False
             self._per_key.give_back(admitted.caller.key_id)
             self._per_address.give_back(admitted.address)
 
     def refusal(self, sid: str, error: BaseException) -> Answer:
-        """What is answered when a claim cannot be served."""
+        """Return the answer for a claim that cannot be served."""
         instance = f"{_PREFIX}{quote(sid, safe='')}{_SUFFIX}"
         if isinstance(error, LinkpoolError):
             return problems.render_error(error, instance)
         if isinstance(error, TimeoutError):
-            problem, detail = problems.BY_NAME["request-timeout"], "the body took too long"
+            problem, detail = problems.BY_NAME["request-timeout"], "the body arrived too slowly"
         else:
             log.error("claim failed", meeting=sid, exc_info=error)
             problem, detail = problems.BY_NAME["internal-error"], "the claim failed"
@@ -246,13 +250,13 @@ class ClaimLane:
 
 
 def parse_claim(body: bytes) -> ClaimRequest:
-    """The claim a body asks for. Raises MalformedJson, InvalidRequest, InvalidCustomerId."""
+    """Return the claim in a body. Raise MalformedJson, InvalidRequest or InvalidCustomerId."""
     try:
         request = _decoder.decode(body)
     except msgspec.ValidationError as error:
         if not body.lstrip(_WHITE_SPACE).startswith(b"{"):
             raise MalformedJson("the body is JSON, but not an object") from None
-        raise InvalidRequest("the claim is not as it should be", [str(error)]) from None
+        raise InvalidRequest("invalid claim", [str(error)]) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedJson(f"the body is not JSON: {error}") from None
     check_customer_id(request.customer_id)
@@ -264,29 +268,32 @@ def parse_claim(body: bytes) -> ClaimRequest:
 
 
 def check_email(email: str) -> None:
-    """Raises InvalidRequest unless the text could be an e-mail address."""
+    """Raise InvalidRequest unless the text could be an e-mail address."""
     name, at, domain = email.rpartition("@")
     plain = email.isprintable() and " " not in email
     if not (name and at and domain and plain and len(email) <= EMAIL_CHARACTERS):
-        raise InvalidRequest("email is no e-mail address", ["email: not an address - `$.email`"])
+        raise InvalidRequest("invalid email", ["email: not an e-mail address - `$.email`"])
 
 
 def check_metadata(metadata: dict[str, Any]) -> None:
-    """Raises InvalidRequest if it is over 2 KiB as JSON, nested deeper than 32 levels, or holds
-    NUL, which no database keeps."""
+    """Raise InvalidRequest if the metadata cannot be kept.
+
+    It may take 2 KiB as JSON and 32 levels of nesting. It may hold no whole number of over
+    64 bits, and no NUL character, which no database keeps.
+    """
     if _deeper(metadata, METADATA_LEVELS):
-        # Before it is encoded, which recurses.
+        # Checked before encoding, which recurses.
         raise InvalidRequest(
-            "metadata is nested too deep",
+            "metadata is nested too deeply",
             [f"metadata: more than {METADATA_LEVELS} levels - `$.metadata`"],
         )
     encoded = msgspec.json.encode(metadata)
     try:
-        msgspec.msgpack.encode(metadata)  # as it goes to the ledger
+        msgspec.msgpack.encode(metadata)  # the form in which it goes to the ledger
     except OverflowError:
         raise InvalidRequest(
-            "metadata holds a number out of range",
-            ["metadata: whole numbers have at most 64 bits - `$.metadata`"],
+            "metadata holds a number that is out of range",
+            ["metadata: whole numbers may have at most 64 bits - `$.metadata`"],
         ) from None
     if len(encoded) > METADATA_BYTES:
         raise InvalidRequest(
@@ -294,11 +301,11 @@ def check_metadata(metadata: dict[str, Any]) -> None:
             [f"metadata: {len(encoded)} bytes as JSON, at most {METADATA_BYTES} - `$.metadata`"],
         )
     if b"\\u0000" in encoded:
-        raise InvalidRequest("metadata holds NUL", ["metadata: holds NUL - `$.metadata`"])
+        raise InvalidRequest("metadata holds NUL", ["metadata: NUL character - `$.metadata`"])
 
 
 def _deeper(value: object, levels: int) -> bool:
-    """Whether lists and objects stand in one another more than so many levels deep."""
+    """Return True if lists and objects are nested deeper than `levels`."""
     layer = [value]
     for _ in range(levels):
         layer = [

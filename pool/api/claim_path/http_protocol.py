@@ -1,11 +1,11 @@
-"""uvicorn's HTTP protocol, with a short cut for claims.
+"""Extend uvicorn's HTTP protocol with a short cut for claims.
 
-A claim that arrives whole in one read, as they practically all do, goes from the parser to
-the claim lane and from the desk back to the socket: no scope, no task, no messages, one
-write; and past the parser, if its head was read before. Everything else takes the server's
-own way through ASGI: other routes, a claim in pieces, pipelined, chunked, with a query, over
-HTTP/1.0, or one that wants to close the connection. A claim is answered the same on every
-way, to the byte.
+Nearly all claims arrive whole in one read. Such a claim goes from the parser to the claim lane
+and from the desk back to the socket: no scope, no task, no messages, one write. If its head
+was read before, it skips the parser too. Everything else takes the server's own way through
+ASGI: other routes, and a claim that comes in pieces, pipelined, chunked, with a query, over
+HTTP/1.0, or with a request to close the connection. Both ways give a claim the same answer, to
+the byte.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ _SUFFIX = b"/claims"
 
 
 class ClaimProtocol(StrictProtocol):
-    """One connection."""
+    """One connection, on which whole claims take the short cut."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._sid: str | None = None  # of the claim that is being read
         self._body = b""
-        self._in_message = False  # the parser is, or is beyond any further message
-        self._data: bytes | None = None  # with which the message began that is being read
+        self._in_message = False  # the parser is in a message, or takes no further one
+        self._data: bytes | None = None  # the read with which the present message began
 
-    # -- the server's side ---------------------------------------------------------
+    # -- called by the server ---------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        """Called with what was read from the socket."""
+        """Serve what was read from the socket; a claim with a known head needs no parsing."""
         if not self._in_message:
             head = self._known_head(data)
             if head is not None:
@@ -62,10 +62,10 @@ class ClaimProtocol(StrictProtocol):
             if body and not self.transport.is_closing():
                 super().on_body(body)
 
-    # -- the parser's side ---------------------------------------------------------
+    # -- called by the parser ---------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        """Called first; what only the server's way needs is made when it is taken."""
+        """Start a new request; what only the server's way needs is made in `_begin_cycle`."""
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
@@ -73,7 +73,7 @@ class ClaimProtocol(StrictProtocol):
         self._in_message = True
 
     def on_headers_complete(self) -> None:
-        """Called when the head was read: decides which way the request takes."""
+        """Check a head that was read, and decide which way the request takes."""
         if self.offers_upgrade():
             return
         self.check_head()
@@ -84,7 +84,7 @@ class ClaimProtocol(StrictProtocol):
             self._sid = sid
 
     def on_body(self, body: bytes) -> None:
-        """Called with a part of the body."""
+        """Keep a part of a claim's body, or pass it on."""
         if self._sid is None:
             super().on_body(body)
             return
@@ -93,7 +93,7 @@ class ClaimProtocol(StrictProtocol):
             super().on_body(self._leave_lane())
 
     def on_message_complete(self) -> None:
-        """Called when the request is whole."""
+        """Serve a claim that is whole, or pass the end of the request on."""
         if self.offers_upgrade():
             return
         data, self._data = self._data, None
@@ -105,26 +105,26 @@ class ClaimProtocol(StrictProtocol):
         self.begin_claim(data, keep_alive)
 
     def begin_claim(self, data: bytes | None, keep_alive: bool) -> None:
-        """Called when a claim is whole; `data` is what the parser read its head from, if it did."""
+        """Serve a whole claim; `data` is what the parser read its head from, None if it did not."""
         sid, body, self._sid, self._body = self._sid, self._body, None, b""
         assert sid is not None  # noqa: S101 - it is a claim only then
         lane: ClaimLane = self.app.lane
         claim = ClaimInFlight(self, lane, sid)
-        claim.keep_alive = keep_alive  # a field behind the body may have said "close"
+        claim.keep_alive = keep_alive  # a field after the body may have said "close"
         self.cycle = claim  # type: ignore[assignment]
         headers = self.headers
         claim.begin(body)
         if data is not None and claim.key_id is not None:
-            # Not before its key was good: strangers must not push out the heads of callers.
+            # Only with a good key: other heads must not push out those of callers.
             lane.heads.learn(data, sid, headers, body, claim.key_id)
 
     def _known_head(self, data: bytes) -> Head | None:
-        """The head of a claim, if it was read before and can take the short cut again."""
+        """Return the head of a claim that was read before, if it can take the short cut now."""
         lane = self._open_lane()
         return None if lane is None else lane.heads.find(data)
 
     def _claimed_sid(self) -> str | None:
-        """The meeting whose claim this is, if it can take the short cut."""
+        """Return the meeting whose claim this is, if it can take the short cut."""
         url, parser, lane = self.url, self.parser, self._open_lane()
         if (
             lane is None
@@ -140,7 +140,7 @@ class ClaimProtocol(StrictProtocol):
         return sid if lane.knows(sid) else None
 
     def _open_lane(self) -> ClaimLane | None:
-        """The lane, if this connection can take the short cut now."""
+        """Return the lane, if this connection can take the short cut now."""
         cycle = self.cycle
         if (
             self.limit_concurrency is not None
@@ -149,13 +149,13 @@ class ClaimProtocol(StrictProtocol):
             or (cycle is not None and not cycle.response_complete)
         ):
             return None
-        # The lane is not there before the service is open, and the application is hidden
-        # where a middleware has to tell the caller's address first.
+        # There is no lane before the service is open, nor where a middleware that finds the
+        # caller's address wraps the application.
         lane: ClaimLane | None = getattr(self.app, "lane", None)
         return lane
 
     def _begin_cycle(self) -> None:
-        """The server's way: what `on_message_begin` put off, and the ASGI task."""
+        """Take the server's way: do what `on_message_begin` put off, and start the ASGI task."""
         url, headers, expect = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()
         self.url, self.expect_100_continue, self._past_head = url, expect, True
@@ -163,16 +163,16 @@ class ClaimProtocol(StrictProtocol):
         super().on_headers_complete()
 
     def _leave_lane(self) -> bytes:
-        """Takes the server's way after all; the body as far as it was read."""
+        """Take the server's way after all. Return the body as far as it was read."""
         body, self._sid, self._body = self._body, None, b""
         if not self.transport.is_closing():
             self._begin_cycle()
         return body
 
-    # -- the claim's side ----------------------------------------------------------
+    # -- called by the claim ----------------------------------------------------------
 
     def answered(self, keep_alive: bool) -> None:
-        """Called when a claim's answer was written."""
+        """Go on with the connection after a claim's answer was written."""
         if not keep_alive:
             self.transport.close()
         if self.pipeline:
@@ -182,7 +182,7 @@ class ClaimProtocol(StrictProtocol):
 
 
 class ClaimInFlight:
-    """One claim on the short cut; the desk knows it as a waiter, the server as its cycle."""
+    """One claim on the short cut: a waiter for the desk, and a cycle for the server."""
 
     __slots__ = (
         "_admitted",
@@ -205,7 +205,7 @@ class ClaimInFlight:
         self._headers = protocol.headers
         self._started = time.perf_counter()
         self._admitted: Admitted | None = None
-        # What the server looks at, and sets, in its cycles.
+        # The attributes that the server reads and sets in its cycles.
         self.response_complete = False
         self.keep_alive = True
         self.disconnected = False
@@ -213,11 +213,11 @@ class ClaimInFlight:
 
     @property
     def key_id(self) -> str | None:
-        """Whose claim this is, once its key was admitted."""
+        """Return the id of the claim's key once it was admitted, else None."""
         return None if self._admitted is None else self._admitted.caller.key_id
 
     def begin(self, body: bytes) -> None:
-        """Puts the claim in line, or answers what is wrong with it."""
+        """Put the claim in line, or answer with what is wrong with it."""
         client = self._protocol.client
         try:
             admitted = self._admitted = self._lane.admit(
@@ -232,11 +232,11 @@ class ClaimInFlight:
                 self.set_exception(error)
 
     def done(self) -> bool:
-        """Whether nobody waits for the answer any more."""
+        """Return True if nobody waits for the answer any more."""
         return self.disconnected or self.response_complete
 
     def set_result(self, receipt: Receipt) -> None:
-        """Called by the desk with the claim. Never raises: others wait behind this one."""
+        """Answer with the claim. Never raise, because the desk has others to serve after this."""
         assert self._admitted is not None  # noqa: S101 - it is in line only then
         try:
             answer = self._lane.answer(self._admitted, receipt)
@@ -246,7 +246,7 @@ class ClaimInFlight:
             self._write(answer)
 
     def set_exception(self, error: BaseException) -> None:
-        """Called with why there is none. Never raises, either."""
+        """Answer with the reason why there is no claim. Never raise."""
         if self._admitted is not None:
             self._lane.give_back(self._admitted)
         self._write(self._lane.refusal(self._sid, error))
@@ -279,10 +279,10 @@ class ClaimInFlight:
 
 
 class _NobodyWaits:
-    """The event that a server's cycle has and nobody waits for here."""
+    """A stand-in for the event of a server's cycle, for which nobody waits here."""
 
     def set(self) -> None:
-        """Called when the connection is lost."""
+        """Do nothing; the server calls this when the connection is lost."""
 
 
 _NOBODY_WAITS = _NobodyWaits()
@@ -297,7 +297,7 @@ _made: tuple[Any, bytes] = (None, b"")
 
 
 def _defaults(server_state: ServerState) -> bytes:
-    """The server's own header lines; it makes a new list of them each second."""
+    """Return the server's own header lines; it makes a new list of them each second."""
     global _made
     headers = server_state.default_headers
     if _made[0] is not headers:

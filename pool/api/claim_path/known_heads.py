@@ -1,21 +1,21 @@
-"""Heads of claims that were read before.
+"""Remember the heads of claims that were parsed before.
 
 A site's backend keeps its connections and sends the same head with nearly every claim of a
-meeting. Reading the same bytes again would come to the same: they are looked up instead.
-Whether the key in them is still good is asked each time; only heads with a good one are kept.
+meeting. Instead of parsing the same bytes again, they are looked up. The key in a head is
+checked again for each claim, and only heads with a good key are kept.
 """
 
 from __future__ import annotations
 
-KNOWN_HEAD_BYTES = 1024  # a longer one is read each time
-# 4 MB as backends send them, 18 at most.
+KNOWN_HEAD_BYTES = 1024  # a longer head is parsed each time
+# 4 MB with the heads that backends send, 18 MB at most.
 HEADS = 4096
-HEADS_OF_KEY = 1024  # beyond them those of its key are forgotten, and soon known again
+HEADS_OF_KEY = 1024  # one more, and the key's heads are forgotten; they are soon known again
 _END = b"\r\n\r\n"
 
 
 class Head:
-    """What the parser made of a head: whose claim it is, and how much body it announces."""
+    """A parsed head: the meeting, the headers, and the size of the head and of its body."""
 
     __slots__ = ("body_bytes", "headers", "sid", "size_bytes")
 
@@ -36,7 +36,7 @@ class KnownHeads:
         self._of_key: dict[str, list[bytes]] = {}
 
     def find(self, data: bytes) -> Head | None:
-        """The head with which this data begins, if it is known and nothing but its body follows."""
+        """Return the known head that this data begins with, if exactly its body follows."""
         end = data.find(_END) + len(_END)
         head = self._heads.get(data[:end])
         return head if head is not None and len(data) == end + head.body_bytes else None
@@ -44,12 +44,12 @@ class KnownHeads:
     def learn(
         self, data: bytes, sid: str, headers: list[tuple[bytes, bytes]], body: bytes, key_id: str
     ) -> None:
-        """Takes note of a head that the parser has read from the beginning of this data.
+        """Remember a head that the parser has read from the beginning of this data.
 
-        `key_id` is whose key it carries, a good one: no caller pushes out another's heads.
+        `key_id` names the good key it carries: no caller pushes out another caller's heads.
         """
         end = data.find(_END) + len(_END)
-        # What came in chunks, or behind another request, is not its body as it stands here.
+        # After a chunked body or a pipelined request, the rest of the data is not the body.
         if (
             not len(_END) <= end <= KNOWN_HEAD_BYTES
             or data[end:] != body
@@ -57,7 +57,7 @@ class KnownHeads:
         ):
             return
         if len(self._heads) >= HEADS:
-            # So many keys are in use that each has only a few heads, and those soon again.
+            # With that many keys in use, each has few heads, which are soon known again.
             self._forget(max(self._of_key, key=lambda each: len(self._of_key[each])))
         mine = self._of_key.setdefault(key_id, [])
         if len(mine) >= HEADS_OF_KEY:

@@ -1,8 +1,8 @@
-"""Counts on the claim path: plain additions, handed to the metrics library twice a second.
+"""Count on the claim path by plain addition, and flush to the metrics library twice a second.
 
-The library takes a lock, asks for the process id and writes to a shared file at each count:
-a tenth of a claim's time. Here a count is an addition; what a killed process had not handed
-over yet, half a second's worth, is lost to the metrics.
+At each count the library takes a lock, asks for the process id and writes to a shared file,
+which is a tenth of a claim's time. The price: if a process is killed, the metrics lose the
+half second that it had not flushed yet.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ class HistogramTally:
     """Observations of one histogram, since the last flush."""
 
     def __init__(self, histogram: Histogram) -> None:
-        # The library has no way to add many observations at once but these two members.
+        # Only through these two members can many observations be added at once.
         self._family: Any = histogram
         self._bounds = list(histogram._upper_bounds)
         self._counts = [0] * len(self._bounds)
         self._sum = 0.0
 
     def observe(self, value: float) -> None:
-        """Counts one observation."""
+        """Count one observation."""
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
 
     def above(self, bound: float) -> int:
-        """How many observations since the last flush were above one of the bounds."""
+        """Return how many observations since the last flush exceed `bound`, one of the bounds."""
         return sum(self._counts[bisect_right(self._bounds, bound) :])
 
     def flush(self) -> None:
-        """Hands over what was counted."""
+        """Add the counts to the metrics library, and start from zero."""
         if not any(self._counts):
             return
         self._family._sum.inc(self._sum)
@@ -53,7 +53,7 @@ class HistogramTally:
 
 
 class Tally:
-    """What the claim path counts."""
+    """The counts of the claim path."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
@@ -66,15 +66,15 @@ class Tally:
         self.batch_size = self._batch_sizes.observe
 
     def outcome(self, sid: str, outcome: str, count: int) -> None:
-        """How claims ended."""
+        """Count claims that ended with this outcome."""
         self._claims[sid, outcome] += count
 
     def failed_at(self, door: str) -> None:
-        """Count one who could not prove at a door what must be proved there."""
+        """Count one failed authentication at a door."""
         self._failures[door] += 1
 
     async def flush(self) -> None:
-        """Hands over what was counted since the last time."""
+        """Add what was counted since the last flush to the metrics, and to the log if needed."""
         claims, self._claims = self._claims, Counter()
         for labels, count in claims.items():
             self._metrics.claims.labels(*labels).inc(count)
@@ -91,12 +91,12 @@ log = structlog.get_logger()
 
 EVERY_SECONDS = 10.0
 SLOW_SECONDS = 0.25  # one of the histogram's bounds
-_NO_LINK = frozenset({"empty", "recovering", "error"})  # paused is what somebody wanted
-_MEETINGS = 20  # named each time, those with the most claims; the others are counted
+_NO_LINK = frozenset({"empty", "recovering", "error"})  # paused is an operator's wish
+_MEETINGS = 20  # named each time: those with the most claims; the others are summed up
 
 
 class ClaimLog:
-    """Gathers what is worth a line."""
+    """A summary of refused and slow claims, logged at most every EVERY_SECONDS."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -105,7 +105,7 @@ class ClaimLog:
         self._slow = 0
 
     def note(self, ended: Mapping[tuple[str, str], int], slow: int) -> None:
-        """Takes how claims ended, by meeting and outcome, and how many took SLOW_SECONDS."""
+        """Add claims by meeting and outcome, and the number that took over SLOW_SECONDS."""
         for (sid, outcome), count in ended.items():
             if outcome in _NO_LINK:
                 self._no_link[sid, outcome] += count

@@ -1,4 +1,4 @@
-"""The API's doors that leave spans; composed only where traces are asked for."""
+"""Leave a span for each claim; composed only where tracing is on."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from pool.telemetry.tracing import Tracing
 
 
 class TracedClaim(Admitted):
-    """A claim on its way, with its span."""
+    """A claim under way, with its span."""
 
     __slots__ = ("span",)
 
     span: Span
 
     def read(self, body: bytes) -> None:
-        """Takes the body; one that cannot be read ends the span."""
+        """Parse and keep the body; end the span if it cannot be read."""
         try:
             super().read(body)
         except Exception as error:
@@ -41,7 +41,7 @@ class TracedLane(ClaimLane):
         self._names = names
 
     def admit(self, sid: str, headers: Headers, address: str) -> Admitted:
-        """As the lane's."""
+        """Start the span and admit the claim; end the span if that fails."""
         span = self._tracing.tracer.start_span(
             "claim",
             context=self._tracing.context(carried(headers)),
@@ -58,7 +58,7 @@ class TracedLane(ClaimLane):
         return claim
 
     def join(self, admitted: Admitted, waiter: Waiter) -> None:
-        """As the lane's; the script call that serves this claim finds its span."""
+        """Put the customer in line, where the script call that serves the claim finds its span."""
         span, sid = cast(TracedClaim, admitted).span, admitted.sid
         name = self._names.name(sid, admitted.request.customer_id)
         self._tracing.waiting.enter(sid, name, span)
@@ -67,7 +67,7 @@ class TracedLane(ClaimLane):
 
 
 class TracedWaiter:
-    """One who waits at the desk; being told ends the span."""
+    """A waiter at the desk whose span ends with its answer."""
 
     __slots__ = ("_key", "_span", "_waiter", "_waiting")
 
@@ -80,20 +80,20 @@ class TracedWaiter:
         self._key = key
 
     def done(self) -> bool:
-        """Whether nobody waits any more; then the span ends, too."""
+        """Return True if nobody waits any more; then end the span."""
         if not self._waiter.done():
             return False
         self._leave()
         return True
 
     def set_result(self, receipt: Receipt, /) -> None:
-        """Told the claim."""
+        """Pass the claim on and end the span."""
         self._span.set_attribute(OUTCOME, receipt.outcome)
         self._leave()
         self._waiter.set_result(receipt)
 
     def set_exception(self, error: BaseException, /) -> None:
-        """Told why there is none."""
+        """Pass on the reason why there is no claim, and end the span."""
         failed(self._span, error)
         self._leave()
         self._waiter.set_exception(error)

@@ -1,1 +1,1 @@
-"""Requests, answers and problems, whatever the route."""
+"""Read requests, form answers and problems, and frame messages, for every route."""

@@ -1,6 +1,7 @@
-"""One line per request that the framework serves. Claims are not among them: see claim_log.py.
+"""Log one line per request that the framework serves. Claims are not among them: see tally.py.
 
-The route is named by its template, never by its path, which may hold a customer id or a slug.
+The line names the route by its template, never by its path, which may hold a customer id or
+a slug.
 """
 
 from __future__ import annotations
@@ -17,22 +18,22 @@ from pool.model.links import is_sid
 
 log = structlog.get_logger()
 
-# Asked every few seconds by machines, and of no interest unless they fail.
+# Requested every few seconds by machines, and of interest only when they fail.
 _ROUTINE = frozenset({"/livez", "/readyz", "/metrics"})
 
 
 class Access:
-    """One request; while it is served, every line that is logged bears its id."""
+    """The log line of one request; every line logged while it is served carries its id."""
 
     def __init__(self, scope: Scope, request_id: bytes) -> None:
-        self.scope = scope  # the framework notes the route it found in here
+        self.scope = scope  # the framework stores the route it found in it
         self._method = scope["method"]
         self._request_id = request_id.decode()
         self._started = time.perf_counter()
-        self._status = 0  # none was sent: the client went away
+        self._status = 0  # stays 0 if the client went away before an answer
 
     def note(self, message: Message) -> None:
-        """Takes the status from an answer's first message."""
+        """Keep the status from an answer's first message."""
         if message["type"] == "http.response.start":
             self._status = message["status"]
 
@@ -59,7 +60,7 @@ class Access:
 
 
 def route_of(scope: Scope) -> str | None:
-    """Return the template of the route that was found, in which no slug and no name stands."""
+    """Return the template of the route that was found; it holds no slug and no customer id."""
     path: str | None = getattr(scope.get("route"), "path", None)
     return path
 

@@ -1,10 +1,10 @@
-"""The server's protocol, strict about where a request begins and where it ends.
+"""Read HTTP strictly about where a request begins and where it ends.
 
-Two readers of one stream of bytes, a proxy and this server, must agree on every border in it;
-else one client's body becomes another's request. llhttp refuses nearly all that could be read
-in two ways. The rest is done here: nothing is upgraded, what follows the head is never a
-header, and a head that other readers may take otherwise is refused. After a refusal the
-connection ends; no byte behind it is looked at.
+A proxy and this server read the same stream of bytes and must agree on every border in it;
+otherwise one client's body becomes another's request. llhttp refuses nearly all that could be
+read in two ways. The rest is done here: nothing is upgraded, a field after the head is never
+a header, and a head that other readers may understand differently is refused. After a refusal
+the connection ends, and no later byte is read.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 log = structlog.get_logger()
 
-# What llhttp knows besides are methods of WebDAV, which get 405, and of RTSP and ICE.
+# llhttp also knows the methods of WebDAV, which get 405, and of RTSP and ICE.
 _OTHER_PROTOCOLS = frozenset(
     b"DESCRIBE ANNOUNCE SETUP PLAY PAUSE TEARDOWN GET_PARAMETER SET_PARAMETER REDIRECT RECORD "
     b"FLUSH SOURCE PRI".split()
@@ -38,23 +38,23 @@ _BLANKS = b" \t"
 
 
 class StrictProtocol(HttpToolsProtocol):
-    """One connection."""
+    """One connection whose requests can be read in one way only."""
 
     flaw: str = ""  # why a callback of the parser refused a request
     _past_head: bool = False
 
     def data_received(self, data: bytes) -> None:
-        """Called with what was read from the socket."""
+        """Parse what was read from the socket; answer 400 if it cannot be parsed."""
         self._unset_keepalive_if_required()
         try:
             self._feed(data)
         except HttpParserError as error:
-            why = str(error)
+            reason = str(error)
             if isinstance(error, HttpParserCallbackError):
-                why = self.flaw or "the request cannot be served"
+                reason = self.flaw or "the request cannot be served"
                 if not self.flaw:
-                    log.exception("a request could not be taken in")
-            self.send_400_response(why)
+                    log.exception("a request could not be read")
+            self.send_400_response(reason)
 
     def _feed(self, data: bytes) -> None:
         rest: bytes | memoryview = data
@@ -62,8 +62,8 @@ class StrictProtocol(HttpToolsProtocol):
             try:
                 self.parser.feed_data(rest)
             except HttpParserUpgrade as offer:
-                # The parser left the body out and stands behind the head, where it takes
-                # whatever comes for a new request. Another is given the head without offer.
+                # The parser skips the body and takes the bytes after the head for a new
+                # request. So a new parser is fed the head without the offer to upgrade.
                 rest = memoryview(rest)[offer.args[0] :]
                 head = self._head_without_offer()
                 self.parser = _new_parser(self)
@@ -84,12 +84,12 @@ class StrictProtocol(HttpToolsProtocol):
     # -- the parser's side ---------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        """Called first."""
+        """Start a new request; called before its first byte is parsed."""
         self._past_head = False
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Called with each field; those behind the body are dropped."""
+        """Keep one header field; drop fields that come after the body."""
         if self._past_head:
             return
         name = name.lower()
@@ -98,15 +98,18 @@ class StrictProtocol(HttpToolsProtocol):
         self.headers.append((name, value))
 
     def offers_upgrade(self) -> bool:
-        """Whether the parser has read a head that it will be given again, without the offer."""
+        """Return True if this head offers an upgrade; it will be parsed again without the offer.
+
+        Reject CONNECT.
+        """
         if not self.parser.should_upgrade():
             return False
         if self.parser.get_method() == b"CONNECT":
-            self.reject("CONNECT is for proxies, and this is none")
+            self.reject("CONNECT is for proxies, and this server is not one")
         return True
 
     def check_head(self) -> None:
-        """Raises, so that the parser stops, unless this head can be read in one way only."""
+        """Raise, so that the parser stops, unless this head can be read in one way only."""
         self._past_head = True
         version = self.parser.get_http_version()
         flaw = flaw_of_head(self.parser.get_method(), version, self.url, self.headers)
@@ -118,12 +121,12 @@ class StrictProtocol(HttpToolsProtocol):
             self.expect_100_continue = False
 
     def reject(self, flaw: str) -> None:
-        """Raises with the reason, in a callback of the parser, which stops then."""
+        """Keep the reason and raise, so that the parser stops; for use in its callbacks."""
         self.flaw = flaw
         raise ValueError(flaw)
 
     def on_headers_complete(self) -> None:
-        """Called when the head was read and is good: begins to serve the request."""
+        """Begin to serve the request, once its head was read and is good."""
         if not self.expect_100_continue:
             super().on_headers_complete()
             return
@@ -134,18 +137,18 @@ class StrictProtocol(HttpToolsProtocol):
             self.app = app
 
     def on_message_complete(self) -> None:
-        """Called when the request is whole."""
+        """Finish a request that is whole; close the connection if it asked for that."""
         super().on_message_complete()
         cycle = self.cycle
         if cycle.keep_alive and not self.parser.should_keep_alive():
-            # A field behind the body said "close", and the parser reads no more.
+            # A field after the body said "close", and the parser reads no more.
             cycle.keep_alive = False
             if cycle.response_complete:
                 self.transport.close()
 
 
 def _new_parser(protocol: HttpToolsProtocol) -> HttpRequestParser:
-    """Return a parser as the server makes it: what follows a last request does not spoil it."""
+    """Return a parser as the server makes it: data after a last request is no error."""
     parser = HttpRequestParser(protocol)
     parser.set_dangerous_leniencies(lenient_data_after_close=True)
     return parser
@@ -154,7 +157,7 @@ def _new_parser(protocol: HttpToolsProtocol) -> HttpRequestParser:
 def flaw_of_head(
     method: bytes, version: str, target: bytes, headers: Sequence[tuple[bytes, bytes]]
 ) -> str | None:
-    """What is wrong with a head that the parser has taken; None if it is good."""
+    """Return what is wrong with a head that the parser accepted, or None if it is good."""
     hosts = codings = 0
     host = b""
     for name, value in headers:
@@ -165,15 +168,15 @@ def flaw_of_head(
             else:
                 codings += 1
                 if value.strip(_BLANKS).lower() != b"chunked":
-                    return "the only Transfer-Encoding that is read here is chunked"
+                    return "the only supported Transfer-Encoding is chunked"
     if version not in ("1.1", "1.0") or method in _OTHER_PROTOCOLS:
-        return "only HTTP/1.1 and HTTP/1.0 are spoken here"
+        return "only HTTP/1.1 and HTTP/1.0 are supported"
     if hosts > 1 or (hosts == 0 and version == "1.1"):
-        return "a request has one Host header"
+        return "a request must have exactly one Host header"
     if hosts and not _host.fullmatch(host):
-        return "the Host header is not a host"
+        return "the Host header does not name a host"
     if codings and (codings > 1 or version == "1.0"):
-        return "a request of HTTP/1.1 has one Transfer-Encoding header at most, of 1.0 none"
+        return "an HTTP/1.1 request may have one Transfer-Encoding header, an HTTP/1.0 request none"
     if not _origin.fullmatch(target):
         absolute = _absolute.fullmatch(target)
         if absolute is None:
@@ -184,8 +187,11 @@ def flaw_of_head(
 
 
 def _closing_unless_body_is_asked_for(app: ASGIApp) -> ASGIApp:
-    """Ends the connection of a client that waits for a go-ahead and gets its answer instead:
-    whether its body comes all the same, nobody can know."""
+    """Return an application that closes the connection if it answers without reading the body.
+
+    It serves a client that waits for "100 Continue". When such a client gets its answer
+    instead, the server cannot know whether the body will still come.
+    """
 
     async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         asked_for = False

@@ -1,4 +1,4 @@
-"""Plain ASGI helpers that the fast lane and the routes share."""
+"""Read requests and form answers for the claim lane and the routes, in plain ASGI."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BODY_SECONDS = 10.0
 Headers = Iterable[tuple[bytes, bytes]]
 Answer = tuple[int, Sequence[tuple[bytes, bytes]], bytes]
 
-# Answers are what their Content-Type says, whatever a browser makes of their bytes.
+# Browsers must trust the Content-Type, and not guess a type from the body.
 NOSNIFF = (b"x-content-type-options", b"nosniff")
 
 _sane_id = re.compile(rb"^[A-Za-z0-9._:-]{1,128}\Z")
@@ -29,11 +29,11 @@ _process = secrets.token_hex(4)
 
 
 class Disconnected(Exception):
-    """The client went away before its request was whole."""
+    """Raised when the client went away before its request was whole."""
 
 
 def request_id(headers: Headers) -> bytes:
-    """The caller's X-Request-Id if it sent a sane one, else one of ours."""
+    """Return the caller's X-Request-Id if it is well formed, else a new id."""
     for name, value in headers:
         if name == b"x-request-id" and _sane_id.match(value):
             return value
@@ -41,7 +41,7 @@ def request_id(headers: Headers) -> bytes:
 
 
 def api_key(headers: Headers) -> bytes | None:
-    """The key a request carries; None if it carries none, or several that differ."""
+    """Return the key a request carries, or None if it carries none or several that differ."""
     found: bytes | None = None
     for name, value in headers:
         if name == b"x-api-key":
@@ -65,15 +65,19 @@ def response_of(answer: Answer) -> Response:
 
 
 async def read_body(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:
-    """The whole body. Raises TooLarge as soon as it is, TimeoutError, or Disconnected."""
+    """Return the whole body.
+
+    Raise TooLarge as soon as the limit is passed, TimeoutError after BODY_SECONDS, and
+    Disconnected if the client goes away.
+    """
     for name, value in scope["headers"]:
-        if name == b"content-length" and int(value) > limit_bytes:  # digits: the parser saw to it
-            raise TooLarge(f"the body is over {limit_bytes // 1024} KiB")
+        if name == b"content-length" and int(value) > limit_bytes:  # digits: parsed before
+            raise TooLarge(f"the body is larger than {limit_bytes // 1024} KiB")
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body"):
         body: bytes = message.get("body", b"")
         if len(body) > limit_bytes:
-            raise TooLarge(f"the body is over {limit_bytes // 1024} KiB")
+            raise TooLarge(f"the body is larger than {limit_bytes // 1024} KiB")
         return body
     async with asyncio.timeout(BODY_SECONDS):
         return await _read_on(message, receive, limit_bytes)
@@ -88,7 +92,7 @@ async def _read_on(message: Message, receive: Receive, limit_bytes: int) -> byte
         chunks.append(message.get("body", b""))
         size += len(chunks[-1])
         if size > limit_bytes:
-            raise TooLarge(f"the body is over {limit_bytes // 1024} KiB")
+            raise TooLarge(f"the body is larger than {limit_bytes // 1024} KiB")
         if not message.get("more_body"):
             return b"".join(chunks)
         message = await receive()

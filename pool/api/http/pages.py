@@ -1,4 +1,4 @@
-"""The frame of every HTML page: no script, no other host, light and dark."""
+"""Render the frame of every HTML page: no script, no other host, light and dark."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ meter { width: 8rem; }
 
 
 def page(title: str, body: str, *, status: int = 200, refresh_seconds: int = 0) -> HTMLResponse:
-    """A page; `title` is text, `body` is HTML whose parts are escaped already."""
+    """Return a page; `title` is text, `body` is HTML whose parts are escaped already."""
     refresh = f'<meta http-equiv="refresh" content="{refresh_seconds}">' if refresh_seconds else ""
     html = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8">{refresh}'

@@ -14,14 +14,14 @@ CARRIED = (b"traceparent", b"tracestate")
 
 
 class TracedEdge:
-    """Every other request: a span named for its route."""
+    """The edge of the framework, with a span for each request, named for its route."""
 
     def __init__(self, app: ASGIApp, tracing: Tracing) -> None:
         self._app = app
         self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The ASGI door."""
+        """Serve one ASGI call, within a span if it is an HTTP request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -33,14 +33,14 @@ class TracedEdge:
             record_exception=False,
         ) as span:
 
-            async def noted(message: Message) -> None:
+            async def send_noted(message: Message) -> None:
                 if message["type"] == "http.response.start":
                     span.set_attribute("http.response.status_code", message["status"])
                     if message["status"] >= 500:
                         span.set_status(StatusCode.ERROR)
                 await send(message)
 
-            await self._app(scope, receive, noted)
+            await self._app(scope, receive, send_noted)
             route = getattr(scope.get("route"), "path", None)
             if route is not None:
                 span.update_name(f"{scope['method']} {route}")
@@ -51,4 +51,5 @@ class TracedEdge:
 
 
 def carried(headers: Headers) -> dict[str, str]:
+    """Return the headers that carry the caller's trace."""
     return {name.decode(): value.decode("latin-1") for name, value in headers if name in CARRIED}

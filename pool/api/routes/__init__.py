@@ -1,1 +1,1 @@
-"""The framework's routes, a file per resource."""
+"""Serve everything but claims through the framework, one file per resource."""

@@ -1,4 +1,4 @@
-"""Who calls, and the service they call: what routes depend on."""
+"""Give a route its caller, the service of this process, and a valid SID."""
 
 from __future__ import annotations
 
@@ -14,20 +14,23 @@ from pool.model.links import is_sid
 
 
 def service_of(request: Request) -> Service:
-    """The service of this process."""
+    """Return the service of this process."""
     service: Service = request.app.state.service
     return service
 
 
 def caller_of(request: Request, service: Annotated[Service, Depends(service_of)]) -> Caller:
-    """Whose key the request carries. Raises Unauthorized, or Forbidden from this address."""
+    """Return the caller whose key the request carries.
+
+    Raise Unauthorized, or Forbidden if the key may not be used from this address.
+    """
     caller = service.keys.authenticate(api_key(request.scope["headers"]))
     caller.check_address(request.client.host if request.client else "")
     return caller
 
 
 def known_sid(sid: str) -> str:
-    """A SID of the right form. Raises UnknownMeeting: nothing else could be found under it."""
+    """Return the SID. Raise UnknownMeeting if it is malformed, since no meeting can have it."""
     if not is_sid(sid):
         raise UnknownMeeting("a SID has 1 to 64 letters, digits, hyphens and underscores")
     return sid

@@ -1,4 +1,4 @@
-"""The bodies of requests and answers that the OpenAPI document describes."""
+"""Define the bodies of requests and answers that the OpenAPI document describes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PlainText = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00-\
 
 
 class Reason(BaseModel):
-    """Why an operator does something; kept in the audit log."""
+    """The reason for an operator's action; kept in the audit log."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -23,26 +23,26 @@ class Reason(BaseModel):
 
 
 class Replacement(BaseModel):
-    """Why a customer's link is replaced; kept in its history and in the audit log."""
+    """The reason for replacing a customer's link; kept in its history and in the audit log."""
 
     model_config = ConfigDict(extra="forbid")
 
     reason: Annotated[PlainText, StringConstraints(min_length=1)]
     slug: Annotated[str, StringConstraints(pattern=SLUG_PATTERN)] | None = Field(
         default=None,
-        description="The link that is to go. If the customer holds another one by now, that one "
-        "is answered and nothing is replaced: so the call may be repeated.",
+        description="The link to replace. If the customer holds another link by now, the answer "
+        "shows that link and nothing is replaced, so the call can be repeated safely.",
     )
 
 
 class Assignment(Reason):
-    """The link that a booking used, by the word of a person."""
+    """The link that a booking used, as an operator decides."""
 
     slug: Annotated[str, StringConstraints(pattern=SLUG_PATTERN)]
 
 
 class MeetingChange(BaseModel):
-    """The settings of a meeting; what is left out stays, or takes its default."""
+    """The settings of a meeting; those left out keep their value, or take their default."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -55,16 +55,16 @@ class MeetingChange(BaseModel):
     after_booking: Literal["same", "new"] | None = None
     on_empty: Literal["direct", "fail"] | None = None
     target: Literal["fixed", "auto"] | None = Field(
-        default=None, description="auto: the suggested target is applied by top-up"
+        default=None, description="auto: top-up uses the suggested target"
     )
     fallback_url: Annotated[str, StringConstraints(max_length=2048)] | None = None
     match_email: bool | None = Field(
         default=None,
-        description="false: no booking is matched to a claim by its e-mail alone",
+        description="false: no booking is matched to a claim by its e-mail address alone",
     )
 
     def changes(self) -> dict[str, Any]:
-        """The settings that were given; only fallback_url can be taken away with null."""
+        """Return the settings that were given; null removes fallback_url, else it is ignored."""
         given = self.model_dump(exclude_unset=True)
         return {
             "target_mode" if name == "target" else name: value
@@ -74,7 +74,7 @@ class MeetingChange(BaseModel):
 
 
 class MeetingView(BaseModel):
-    """A meeting, its settings, and how its pool is."""
+    """A meeting, its settings, and the state of its pool."""
 
     sid: str
     workspace: str
@@ -82,17 +82,17 @@ class MeetingView(BaseModel):
     reason: str
     fresh: int
     target: int
-    claimed: int | None = Field(description="null while the ledger is away")
+    claimed: int | None = Field(description="null while the ledger does not answer")
     consumed: int | None
     claims_per_second: float
     runway_seconds: float | None = Field(description="null while nobody claims")
     runway_low_seconds: float | None = Field(
-        description="of ten times, one is worse; null: more than a day"
+        description="in one case out of ten the runway is shorter; null: more than a day"
     )
     runway_high_seconds: float | None = Field(
-        description="of ten times, one is better; null: more than a day"
+        description="in one case out of ten the runway is longer; null: more than a day"
     )
-    suggested_target: int = Field(description="what the forecast asks for")
+    suggested_target: int = Field(description="the target that the forecast suggests")
     oldest_fresh_seconds: float | None
     unrecorded_claims: int
     min_fresh: int
@@ -109,7 +109,7 @@ class MeetingView(BaseModel):
 
     @classmethod
     def of(cls, status: MeetingStatus, *, counted: bool) -> MeetingView:
-        """The view of a status; `counted` says whether the ledger was asked."""
+        """Return the view of a status; `counted` says whether it has the ledger's counts."""
         meeting: Meeting = status.meeting
         return cls(
             sid=meeting.sid,
@@ -149,7 +149,7 @@ class MeetingAnswer(BaseModel):
     """One meeting."""
 
     meeting: MeetingView
-    retired: int | None = Field(default=None, description="links that a drain took out")
+    retired: int | None = Field(default=None, description="number of links that a drain retired")
 
 
 class MeetingsAnswer(BaseModel):
@@ -197,13 +197,13 @@ class EventsAnswer(BaseModel):
 
 
 class ReceivedAnswer(BaseModel):
-    """A webhook was taken in; the same id answers a repeat."""
+    """The id of a received webhook event; a repeat gets the same id."""
 
     event_id: str
 
 
 class ProblemBody(BaseModel):
-    """An error, as RFC 9457 has it."""
+    """An error, as RFC 9457 defines it."""
 
     type: str
     title: str
@@ -215,5 +215,5 @@ class ProblemBody(BaseModel):
 
 
 def problem_answers(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The problems a route may answer with, for the OpenAPI document."""
+    """Return the problems a route may answer with, for the OpenAPI document."""
     return {status: {"model": ProblemBody} for status in statuses}

@@ -1,4 +1,4 @@
-"""Claims and links, as the framework serves them. The claim itself is answered by the lane."""
+"""Serve claims and links through the framework; the claim itself is answered by the lane."""
 
 from __future__ import annotations
 
@@ -65,13 +65,16 @@ async def claim(sid: str, request: Request) -> Response:
 async def show_claim(
     sid: Sid, customer_id: str, caller: TheCaller, service: TheService
 ) -> Response:
-    """The link a customer holds: from Redis, else from the ledger, so true at once."""
+    """Show the link a customer holds.
+
+    Redis is read first, so a claim shows before it is recorded in the ledger.
+    """
     caller.check(Scope.READ, sid)
     check_customer_id(customer_id)
     meeting = await service.known_meetings.find(sid)
     workspace = service.settings.workspace(meeting.workspace)
     if workspace is None:
-        raise UnknownMeeting(f"the workspace of meeting {sid} is not configured any more")
+        raise UnknownMeeting(f"the workspace of meeting {sid} is no longer configured")
     try:
         found = await service.parts.store.claim_of(sid, customer_id)
     except StoreError:
@@ -96,13 +99,13 @@ async def show_claim(
 async def replace_claim(
     sid: Sid, customer_id: str, caller: TheCaller, service: TheService, body: Replacement
 ) -> Response:
-    """Give a customer a fresh link instead of one that the provider burnt, which is retired."""
+    """Give a customer a fresh link in place of one that no longer works, and retire that one."""
     caller.check(Scope.ADMIN, sid)
     check_customer_id(customer_id)
     meeting = await service.known_meetings.find(sid)
     workspace = service.settings.workspace(meeting.workspace)
     if workspace is None:
-        raise UnknownMeeting(f"the workspace of meeting {sid} is not configured any more")
+        raise UnknownMeeting(f"the workspace of meeting {sid} is no longer configured")
     done = await replace_link(
         service, meeting, customer_id, body.reason, caller.key_id, slug=body.slug
     )
@@ -116,7 +119,7 @@ async def replace_claim(
     responses=problem_answers(401, 403, 404, 422, 503),
 )
 async def forget_claim(sid: Sid, customer_id: str, caller: TheCaller, service: TheService) -> None:
-    """Forget a customer: id, e-mail and metadata are erased, the link is never used again."""
+    """Forget a customer: erase id, e-mail and metadata, and never use the link again."""
     caller.check(Scope.ADMIN, sid)
     check_customer_id(customer_id)
     await service.administration.forget(sid, customer_id, caller.key_id)
@@ -127,11 +130,11 @@ async def forget_claim(sid: Sid, customer_id: str, caller: TheCaller, service: T
     responses=problem_answers(401, 403, 404, 503),
 )
 async def show_link(slug: str, caller: TheCaller, service: TheService) -> LinkAnswer:
-    """A link's state and history, as the ledger knows them."""
+    """Show a link's state and history, as the ledger knows them."""
     caller.check(Scope.READ)
     found = await service.parts.ledger.search.link(slug) if is_slug(slug) else None
     if found is None:
-        raise UnknownLink("linkpool made no link of this slug")
+        raise UnknownLink("linkpool has made no link with this slug")
     caller.check(Scope.READ, found.link.meeting_sid)
     bookings = await service.parts.ledger.bookings.of_link(slug)
     return LinkAnswer(**link_answer(found.link, bookings, found.replaced))

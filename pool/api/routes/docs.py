@@ -1,6 +1,6 @@
-"""/openapi.json, and /docs: the same as a page that needs no script and no other host.
+"""Serve /openapi.json, and /docs: the same as a page that needs no script and no other host.
 
-Both are made once, off the event loop: anybody may ask for them.
+Both are made once, off the event loop, because anybody may request them.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ _REF = "#/components/schemas/"
 
 @router.get("/openapi.json")
 async def openapi(request: Request) -> Response:
-    """The document that describes every call."""
+    """Return the document that describes every call."""
     text, _ = await _made(request)
     return Response(text, media_type="application/json")
 
 
 @router.get("/docs")
 async def docs(request: Request) -> HTMLResponse:
-    """Every call, its parameters, bodies and answers."""
+    """Return a page with every call, its parameters, bodies and answers."""
     return (await _made(request))[1]
 
 
 async def _made(request: Request) -> tuple[bytes, HTMLResponse]:
-    """The document's text and page; the first who asks has them made, others wait for it."""
+    """Return the document's text and page; the first request makes them, later ones share them."""
     state = request.app.state
     making: asyncio.Future[tuple[bytes, HTMLResponse]] | None = getattr(state, "document", None)
     if making is None:
@@ -92,7 +92,7 @@ def _call(method: str, path: str, operation: dict[str, Any]) -> str:
 
 
 def _type(schema: dict[str, Any]) -> str:
-    """A schema in a few words, linked to its full text where it has a name."""
+    """Return a schema in a few words, linked to its full text if it has a name."""
     reference = schema.get("$ref", "")
     if reference.startswith(_REF):
         name = escape(reference.removeprefix(_REF))

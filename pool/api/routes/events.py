@@ -1,4 +1,4 @@
-"""Webhooks from the provider, and the inbox they end up in."""
+"""Receive webhooks from the provider, and serve the inbox that keeps them."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ router = APIRouter(prefix="/v1", tags=["events"])
 async def receive(
     workspace: str, request: Request, service: TheService
 ) -> ReceivedAnswer | Response:
-    """Take in a signed booking event, with or without a slash behind the address.
+    """Receive a signed booking event, with or without a slash at the end of the address.
 
-    A repeat is answered the same, and so is an event that cannot be read: it is kept.
+    A repeat gets the same answer. An event that cannot be read gets it too, and is kept.
     """
     provider = service.parts.providers.get(workspace)
     if provider is not None and not provider.can_verify:
@@ -74,7 +74,7 @@ async def list_events(
     state: Literal["pending", "settled", "unmatched", "ignored", "dead"] | None = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> EventsAnswer:
-    """The webhook inbox, newest first."""
+    """List the webhook inbox, newest first."""
     caller.check_everywhere(Scope.ADMIN)
     events = await service.parts.ledger.inbox.list(state, limit=limit)
     return EventsAnswer(events=[event_view(event) for event in events])
@@ -85,7 +85,7 @@ async def list_events(
     responses=problem_answers(401, 403, 404, 409, 503),
 )
 async def replay(event_id: str, caller: TheCaller, service: TheService) -> EventAnswer:
-    """Look at an event again, now; the answer says what became of it."""
+    """Process an event again now; the answer shows its new state."""
     caller.check_everywhere(Scope.ADMIN)
     event = await service.parts.bookings.replay(event_id, caller.key_id)
     return EventAnswer(event=event_view(event))
@@ -98,14 +98,14 @@ async def replay(event_id: str, caller: TheCaller, service: TheService) -> Event
 async def assign(
     event_id: str, body: Assignment, caller: TheCaller, service: TheService
 ) -> EventAnswer:
-    """Give an event that matched no link to the link you name; again is harmless."""
+    """Assign an event that matched no link to the given link; repeating the call is harmless."""
     caller.check_everywhere(Scope.ADMIN)
     event = await service.parts.bookings.assign(event_id, body.slug, caller.key_id, body.reason)
     return EventAnswer(event=event_view(event))
 
 
 def event_view(event: InboxEvent) -> EventView:
-    """An event without its body, which may hold personal data."""
+    """Return an event without its body, which may hold personal data."""
     return EventView(
         id=event.id,
         workspace=event.workspace,

@@ -1,4 +1,4 @@
-"""/metrics: what the processes counted, and how things are at this moment."""
+"""Render /metrics: what the processes counted, and the present state of pools and workers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pool.api.service import Service
 from pool.errors import LedgerError, StoreError
 from pool.operations.status import MeetingStatus, statuses
 
-KEPT_SECONDS = 0.5  # anybody may ask, unless there is a metrics key
+KEPT_SECONDS = 0.5  # a text is reused this long: without a metrics key anybody may ask
 _COUNTS_SECONDS = 10.0  # the ledger's counts are read no more often than this
 
 
@@ -34,9 +34,9 @@ class Exposition:
         self._with_counts: list[MeetingStatus] = []
 
     async def render(self) -> bytes:
-        """The text, made anew at most twice a second, however many ask for it.
+        """Return the text, made anew at most twice a second however many requests come.
 
-        What cannot be asked at the moment is left out, not guessed.
+        A value that cannot be read at the moment is left out, not guessed.
         """
         async with self._making:
             if time.monotonic() - self._made_at >= KEPT_SECONDS:
@@ -50,9 +50,9 @@ class Exposition:
         return generate_latest(registry)
 
     def _counted(self) -> Iterable[Metric]:
-        """Counters of this API's processes, and of the workers that share its data directory.
+        """Return the counters of this API's processes and of the workers on its data directory.
 
-        Other API hosts are scraped by themselves.
+        Other API hosts have their own /metrics to scrape.
         """
         directory = self._service.settings.data_dir.absolute() / "metrics"
         where = (f"api-{socket.gethostname()}", "worker-*")
@@ -120,11 +120,11 @@ class _Families:
             "state",
         )
         self.target = gauge(
-            "linkpool_fresh_target", "Fresh links that top-up keeps a pool at", "meeting"
+            "linkpool_fresh_target", "Fresh links that top-up keeps in a pool", "meeting"
         )
         self.runway = gauge(
             "linkpool_runway_seconds",
-            "Seconds until a pool is empty at its present claim rate; +Inf: nobody claims",
+            "Seconds until a pool is empty at its present claim rate; +Inf while nobody claims",
             "meeting",
         )
         self.oldest = gauge(
@@ -135,12 +135,12 @@ class _Families:
         )
         self.blocked = gauge(
             "linkpool_provider_blocked",
-            "1 while a workspace's provider is only probed, because it refuses or is down",
+            "1 while a workspace's provider is only probed, because it refuses requests or is down",
             "workspace",
         )
-        self.lag = gauge("linkpool_ledger_lag_claims", "Answered claims the ledger lacks yet")
+        self.lag = gauge("linkpool_ledger_lag_claims", "Answered claims not yet in the ledger")
         self.unmatched = gauge(
-            "linkpool_unmatched_events", "Booking events that no link was found for"
+            "linkpool_unmatched_events", "Booking events that could not be matched to a link"
         )
         self.dead = gauge(
             "linkpool_dead_events", "Booking events that could not be settled and wait for a replay"
@@ -150,13 +150,13 @@ class _Families:
         )
         self.set_aside = gauge(
             "linkpool_set_aside_entries",
-            "Entries of a claims stream that could not be read, kept for a person to look at",
+            "Entries of a claims stream that could not be read, kept for an operator to inspect",
             "meeting",
         )
         self.up = gauge("linkpool_store_up", "1 while Redis answers, else 0")
 
     def meeting(self, status: MeetingStatus) -> None:
-        """Adds the gauges of one meeting."""
+        """Add the gauges of one meeting."""
         sid = status.meeting.sid
         self.links.add_metric([sid, "fresh"], status.fresh)
         self.state.add_metric([sid, status.state], 1)
@@ -167,7 +167,7 @@ class _Families:
             self.oldest.add_metric([sid], status.oldest_fresh_seconds)
 
     def all(self) -> list[Metric]:
-        """Every family, also those without a value."""
+        """Return every family, including those without a value."""
         return list(vars(self).values())
 
 

@@ -1,4 +1,4 @@
-"""Meetings: how they are, their settings, and what operators do to them."""
+"""Serve meetings: their state, their settings, and what operators do to them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ router = APIRouter(
 
 @router.get("")
 async def list_meetings(caller: TheCaller, service: TheService) -> MeetingsAnswer:
-    """All meetings this key may see, the most urgent first."""
+    """List all meetings this key may see, the most urgent first."""
     caller.check(Scope.READ)
     await service.known_meetings.refresh()
     meetings = [
@@ -44,7 +44,7 @@ async def list_meetings(caller: TheCaller, service: TheService) -> MeetingsAnswe
 
 @router.get("/{sid}")
 async def show_meeting(sid: Sid, caller: TheCaller, service: TheService) -> MeetingAnswer:
-    """One meeting: its settings, its stock and its state with the reason."""
+    """Show one meeting: its settings, its fresh links, and its state with the reason."""
     caller.check(Scope.READ, sid)
     return await _answer(service, await service.known_meetings.latest(sid))
 
@@ -53,7 +53,7 @@ async def show_meeting(sid: Sid, caller: TheCaller, service: TheService) -> Meet
 async def put_meeting(
     sid: Sid, change: MeetingChange, caller: TheCaller, service: TheService, response: Response
 ) -> MeetingAnswer:
-    """Add a meeting, or change its settings; what is left out stays as it is."""
+    """Add a meeting, or change its settings; those left out stay as they are."""
     caller.check(Scope.ADMIN, sid)
     meeting, created = await service.administration.put(
         sid, change.changes(), caller.key_id, limited=caller.limited
@@ -79,7 +79,7 @@ async def pause(
 async def resume(
     sid: Sid, caller: TheCaller, service: TheService, body: Reason | None = None
 ) -> MeetingAnswer:
-    """End a pause; a blocked meeting is tried again at once."""
+    """End a pause; a blocked meeting is retried at once."""
     caller.check(Scope.ADMIN, sid)
     meeting = await service.administration.resume(
         sid, _reason(body), caller.key_id, limited=caller.limited
@@ -93,7 +93,7 @@ async def resume(
 async def top_up(
     sid: Sid, caller: TheCaller, service: TheService, body: Reason | None = None
 ) -> MeetingAnswer:
-    """Ask for a top-up now; a blocked meeting is tried again at once."""
+    """Ask for a top-up now; a blocked meeting is retried at once."""
     caller.check(Scope.ADMIN, sid)
     meeting = await service.administration.top_up(
         sid, _reason(body), caller.key_id, limited=caller.limited
@@ -124,7 +124,7 @@ async def _answer(service: Service, meeting: Meeting) -> MeetingAnswer:
 
 
 async def _statuses(service: Service, meetings: list[Meeting]) -> tuple[list[MeetingStatus], bool]:
-    """The statuses, and whether the ledger could be asked for its counts."""
+    """Return the statuses, and True if the ledger answered with its counts."""
     parts = service.parts
     if not meetings:
         return [], True

@@ -1,4 +1,4 @@
-"""Health, metrics, and the page behind every problem type."""
+"""Serve health checks, metrics, and a page for every problem type."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ router = APIRouter()
 
 @router.get("/livez", tags=["system"])
 async def livez() -> dict[str, str]:
-    """Whether this process answers at all."""
+    """Answer 200 if this process runs."""
     return {"status": "alive"}
 
 
 @router.get("/readyz", tags=["system"])
 async def readyz(service: TheService) -> JSONResponse:
-    """Whether claims can be served: looks at Redis alone, never at the provider.
+    """Answer 200 if claims can be served. This asks Redis, never the provider.
 
-    A process that has not read the API keys yet, because it started before the ledger was
-    there, can serve nobody either. What it has read once, it keeps.
+    A process that started before the ledger was available, and has not read the API keys yet,
+    is not ready either. Once read, the keys stay in memory.
     """
-    lacking = [] if service.keys.loaded else ["the ledger: API keys have not been read yet"]
+    lacking = [] if service.keys.loaded else ["the API keys have not been read from the ledger yet"]
     try:
         policy = (await service.parts.store.info()).get("maxmemory_policy", "noeviction")
     except StoreUnavailable as error:
@@ -40,7 +40,7 @@ async def readyz(service: TheService) -> JSONResponse:
     if policy != "noeviction":
         raise StoreUnavailable(
             f"Redis evicts keys (maxmemory-policy {policy}), which would lose claims; "
-            "set it to noeviction"
+            "set maxmemory-policy to noeviction"
         )
     if lacking:
         raise LedgerUnavailable(lacking[0])
@@ -49,7 +49,7 @@ async def readyz(service: TheService) -> JSONResponse:
 
 @router.get("/metrics", tags=["system"], response_class=Response)
 async def metrics(request: Request, service: TheService) -> Response:
-    """Prometheus metrics; open unless LINKPOOL_METRICS_KEY is set."""
+    """Return Prometheus metrics; open unless LINKPOOL_METRICS_KEY is set."""
     wanted = service.settings.metrics_key
     if wanted is not None:
         given = api_key(request.scope["headers"]) or b""
@@ -64,10 +64,10 @@ async def metrics(request: Request, service: TheService) -> Response:
 
 @router.get("/problems/{name}", include_in_schema=False)
 async def problem_page(name: str) -> HTMLResponse:
-    """What a problem type means and what to do about it."""
+    """Return a page that says what a problem type means and what to do about it."""
     problem = problems.BY_NAME.get(name)
     if problem is None:
-        raise Unknown("there is no problem type of this name; /problems lists them")
+        raise Unknown("there is no problem type with this name; /problems lists all of them")
     return page(
         problem.title,
         f"<p><code>{escape(problem.name)}</code>, HTTP status {problem.status}</p>"
@@ -78,7 +78,7 @@ async def problem_page(name: str) -> HTMLResponse:
 
 @router.get("/problems", include_in_schema=False)
 async def problem_list() -> HTMLResponse:
-    """Every problem type."""
+    """Return a page that lists every problem type."""
     rows = "".join(
         f'<tr><td>{each.status}</td><td><a href="/problems/{each.name}">{each.name}</a></td>'
         f"<td>{escape(each.title)}</td></tr>"

@@ -1,1 +1,1 @@
-"""The server process: its application, its start and its end."""
+"""Run the server process: its application, its start and its end."""

@@ -1,4 +1,4 @@
-"""The web application: the claim lane in front, the framework behind it."""
+"""Compose the web application: the claim lane in front, the framework behind it."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ from pool.config.settings import Settings
 from pool.errors import InvalidRequest, LinkpoolError
 from pool.telemetry.tracing import Tracing
 
-# What the validation library says of a body that is not an object.
+# The validation library's error types for a body that is not an object.
 _NO_OBJECT = ("model_type", "model_attributes_type")
 _STATUS_PROBLEMS = {404: "not-found", 405: "method-not-allowed"}
 
 
 class Application:
-    """What the server runs: passes claims to the lane once the service is open."""
+    """The ASGI application; it passes claims to the lane once the service is open."""
 
     def __init__(self, settings: Settings, tracing: Tracing | None = None) -> None:
         self._settings = settings
         self._tracing = tracing
-        self.lane: ClaimLane | None = None  # there while the service is open
+        self.lane: ClaimLane | None = None  # set while the service is open
         self.framework = _framework(self._lifespan)
         self._edge = Edge(self._inside(), TrustedProxies(settings.trusted_proxies))
         self._app: ASGIApp = self._edge
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """The ASGI door."""
+        """Serve one ASGI call."""
         return self._app(scope, receive, send)
 
     def _inside(self) -> ASGIApp:
@@ -96,9 +96,9 @@ def _framework(lifespan: Any) -> FastAPI:
         summary="One-off scheduling links, made ahead of time",
         lifespan=lifespan,
         redirect_slashes=False,
-        # Their pages load scripts from elsewhere; routes_docs has one that does not.
+        # The framework's pages load scripts from other hosts; routes/docs.py has one without.
         docs_url=None,
-        # Its own route would write the document anew for each who asks.
+        # The framework's route would write the document anew for each request.
         openapi_url=None,
         redoc_url=None,
     )
@@ -114,15 +114,17 @@ def _framework(lifespan: Any) -> FastAPI:
     app.add_exception_handler(LinkpoolError, _linkpool_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
-    # Else the framework answers in plain text; either way the edge hears of it, and logs it.
+    # Otherwise the framework answers in plain text. Either way the edge sees the error and logs it.
     app.add_exception_handler(Exception, _defect)
     _describe(app)
     return app
 
 
 def _describe(app: FastAPI) -> None:
-    """Adds to the OpenAPI document what the framework does not know: keys, and the claim's
-    own schemas."""
+    """Add what the framework does not know to the OpenAPI document.
+
+    That is how keys are sent, the claim's own schemas, and the form of problems.
+    """
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -148,7 +150,7 @@ def _describe(app: FastAPI) -> None:
 
 
 def _describe_problems(operations: dict[str, Any]) -> None:
-    """Says of every error that it is a problem, which the framework takes for plain JSON."""
+    """Declare every error a problem document; the framework declares them plain JSON."""
     for operation in operations.values():
         for status, answer in operation["responses"].items():
             if status >= "400":
@@ -169,13 +171,13 @@ async def _invalid(request: Request, error: Exception) -> Response:
         return response_of(problems.render(problem, "the body is not JSON", request.url.path))
     if any(detail["loc"] == ("body",) and detail["type"] in _NO_OBJECT for detail in details):
         problem = problems.BY_NAME["malformed-json"]
-        said_so = "the body is not a JSON object, sent with Content-Type: application/json"
-        return response_of(problems.render(problem, said_so, request.url.path))
-    said = [
+        detail = "the body must be a JSON object, sent with Content-Type: application/json"
+        return response_of(problems.render(problem, detail, request.url.path))
+    reasons = [
         f"{'.'.join(str(part) for part in detail['loc'][1:]) or 'body'}: {detail['msg']}"
         for detail in details
     ]
-    invalid = InvalidRequest("the request is not as it should be", said)
+    invalid = InvalidRequest("invalid request", reasons)
     return response_of(problems.render_error(invalid, request.url.path))
 
 
@@ -189,7 +191,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
     theirs = [
         (key.lower().encode(), value.encode()) for key, value in (error.headers or {}).items()
     ]
-    # HEAD is answered wherever GET is: see Edge.
+    # HEAD is served wherever GET is: see Edge.
     theirs = [(key, _with_head(value) if key == b"allow" else value) for key, value in theirs]
     return response_of((status, [*headers, *theirs], body))
 

@@ -1,4 +1,4 @@
-"""The outermost layer: request ids, bounded bodies, and no answer without a problem's form."""
+"""Wrap the framework: give requests an id, bound their bodies, answer all errors as problems."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ log = structlog.get_logger()
 
 
 class Edge:
-    """Reads each body whole and bounded before the framework sees the request."""
+    """The outermost layer; it reads each body, within bounds, before the framework sees it."""
 
     def __init__(self, app: ASGIApp, proxies: TrustedProxies) -> None:
         self._app = app
         self._proxies = proxies
-        self._warned = False  # once is enough: anybody can send the header
-        self.gate: Gate | None = None  # there while the service is open
+        self._warned = False  # warned once only: anybody can send the header
+        self.gate: Gate | None = None  # set while the service is open
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The ASGI door."""
+        """Serve one ASGI call."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -47,7 +47,7 @@ class Edge:
             await self._serve(access, identity, receive, send)
 
     def _seen(self, scope: Scope) -> Scope:
-        """Return the request as the outermost proxy that is trusted saw it."""
+        """Return the request with the client and scheme that the outermost trusted proxy saw."""
         client = scope.get("client")
         peer, headers = client[0] if client else "", scope["headers"]
         if not self._proxies.trusts(peer):
@@ -55,8 +55,8 @@ class Edge:
                 self._warned = True
                 log.warning(
                     "an untrusted proxy", address=peer,
-                    to_do="if it is yours, add it to LINKPOOL_TRUSTED_PROXIES: all its visitors "
-                    "share its address",
+                    to_do="if it is yours, add it to LINKPOOL_TRUSTED_PROXIES; until then all its "
+                    "visitors count as one address",
                 )  # fmt: skip
             return scope
         scheme = "https" if self._proxies.secure(headers, peer) else scope["scheme"]
@@ -80,7 +80,7 @@ class Edge:
                 message["headers"] = headers
             await send(message)
             if head_only:
-                # At once: the body may be a stream that does not end by itself.
+                # End now: the body may be a stream that never ends.
                 await send({"type": "http.response.body", "body": b""})
 
         path = scope["path"]
@@ -96,14 +96,14 @@ class Edge:
             return
         except TimeoutError:
             problem = problems.BY_NAME["request-timeout"]
-            await _send(stamped, problems.render(problem, "the body took too long", path))
+            await _send(stamped, problems.render(problem, "the body arrived too slowly", path))
             return
         if path.startswith("/v1/"):
-            # Bodies are JSON whatever the caller calls them: curl -d says "form" by itself.
+            # Bodies are JSON whatever their Content-Type: `curl -d` sends "form" by default.
             others = [each for each in scope["headers"] if each[0] != b"content-type"]
             scope = {**scope, "headers": [*others, (b"content-type", b"application/json")]}
         if head_only:
-            # The framework has no HEAD of its own.
+            # The framework does not serve HEAD by itself.
             scope = {**scope, "method": "GET"}
         access.scope = scope
         try:

@@ -1,7 +1,7 @@
-"""What is refused or waits before its body is read: requests of those who prove nothing.
+"""Refuse or delay requests that prove nothing, before their bodies are read.
 
-To buffer, decode and route them would be work that anybody can ask for. Whoever passes here
-is looked at again by the route, which knows what the key must be good for.
+Otherwise anybody could make the server buffer, decode and route their requests. The route
+checks a request that passes again, because it knows which scope the key needs.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from pool.providers.webhooks import SIGNATURE_HEADER, signature_of
 
 WEBHOOKS = "/v1/webhooks/"
 _KEYED = "/v1/"
-_KEYLESS = (WEBHOOKS, "/v1/embed/")  # what has a proof of another kind
+_KEYLESS = (WEBHOOKS, "/v1/embed/")  # these have a proof of another kind
 _SIGNATURE = SIGNATURE_HEADER.encode()
 
 
 class Gate:
-    """Stands in front of the routes of one API process."""
+    """The check in front of the routes of one API process."""
 
     def __init__(self, service: Service, signed_in: Callable[[Scope], bool]) -> None:
         self._keys = service.keys
@@ -33,7 +33,7 @@ class Gate:
         self._signed_in = signed_in
 
     async def check(self, scope: Scope) -> None:
-        """Return once the request is to be read.
+        """Return once the body of the request may be read.
 
         Raise Unauthorized, Forbidden, LedgerUnavailable, UnknownWorkspace, BadSignature or
         RateLimited. Nothing here depends on the size of the body.
@@ -77,9 +77,9 @@ class Gate:
         provider = self._providers.get(workspace)
         if provider is None:
             self._doors.failed("webhook", address)
-            raise UnknownWorkspace("there is no workspace of this name")
+            raise UnknownWorkspace("there is no workspace with this name")
         if not provider.can_verify:
-            return  # the route says what to set
+            return  # the route answers with the setting that is missing
         given = [value for name, value in scope["headers"] if name == _SIGNATURE]
         try:
             signature_of([value.decode("latin-1") for value in given])

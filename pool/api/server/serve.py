@@ -1,4 +1,4 @@
-"""Starts the API: uvicorn with uvloop and httptools, over one or several processes."""
+"""Start the API: uvicorn with uvloop and httptools, in one or several processes."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-GRACE_SECONDS = 5  # for requests that are under way when the server is told to stop
+GRACE_SECONDS = 5  # for requests that are under way when the server stops
 KEEP_ALIVE_SECONDS = 30
-# For a process to serve, or to answer its parent, before it is ended and started anew. On a busy
-# machine the server's own 5 s are over before a process has started, again and again.
+# How long a process may take to start, or to answer its parent, before it is replaced. With
+# uvicorn's default of 5 s, a busy machine replaces processes again and again before they start.
 HEALTH_SECONDS = 30
 
 
 def make_application() -> Application:
-    """What each server process runs; reads the settings from its environment."""
+    """Return the application that each server process runs, with settings from the environment."""
     settings = load()
     configure_logging(log_format=settings.log_format, log_level=settings.log_level)
     log_strays()
-    # Here and not above: the metrics library must find its directory when it is imported.
+    # Imported here because the metrics library needs its directory when it is imported.
     from pool.api.server.app import Application
 
     for text in proxy_warnings(settings):
         log.warning("trusted proxies", problem=text)
     application = Application(settings, open_tracing("api"))
-    # What is loaded now stays: the collector need not look at it again. And what claims
-    # leave behind is freed by counting; full collections only cost pauses.
+    # What is loaded now stays, so the collector need not look at it again. What claims leave
+    # behind is freed by reference counting; full collections would only cost pauses.
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
@@ -48,10 +48,10 @@ def make_application() -> Application:
 
 
 def serve(settings: Settings) -> None:
-    """Serves until stopped. Raises SettingsError.
+    """Serve until stopped. Raise SettingsError if the settings do not allow it.
 
     With several processes, SIGHUP replaces them one after another, each once its successor
-    serves; they share one listening socket, so that no connection is refused meanwhile.
+    serves. They share one listening socket, so no connection is refused meanwhile.
     """
     share_metrics(settings.data_dir, "api")
     from pool.bootstrap import check_before_serving
@@ -67,7 +67,7 @@ def serve(settings: Settings) -> None:
         http=DrainingProtocol,
         ws="none",  # nothing is upgraded
         interface="asgi3",
-        proxy_headers=False,  # TRUSTED_PROXIES are believed by the edge and by the claim lane
+        proxy_headers=False,  # the edge and the claim lane apply TRUSTED_PROXIES
         lifespan="on",
         log_config=None,
         access_log=False,

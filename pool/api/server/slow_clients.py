@@ -1,10 +1,9 @@
-"""The server's protocol, waiting for nobody without end.
+"""Bound the time and the bytes that a client may take.
 
 uvicorn bounds how long an idle connection is kept, and nothing else: a client that sends a
 head byte by byte, announces a body that never comes, or reads no answer would be kept for
-ever. Here one sweep a second looks at what each open connection waits for; a request costs
-no timer of its own. What a request may take up before anybody has looked at it is bounded
-as it arrives.
+ever. Here one sweep a second looks at what each open connection waits for, so that a request
+needs no timer of its own. The bytes of a request are bounded as they arrive.
 """
 
 from __future__ import annotations
@@ -32,14 +31,14 @@ SWEEP_SECONDS = 1.0
 HEAD_SECONDS = 10.0
 UNREAD_SECONDS = 30.0
 LAST_ANSWER_SECONDS = 2.0
-IDLE_SECONDS = 40.0  # longer than the server's own keep-alive, for those who cheat it
+IDLE_SECONDS = 40.0  # longer than the server's own keep-alive, for clients that evade it
 CROWDED_IDLE_SECONDS = 1.0  # once nine tenths of the connections are taken
 
 Phase = Literal["head", "body", "answer", "unread", "idle"]
 
 
 class SlowClients:
-    """Ends the connections of one server process that take too long over what they do."""
+    """The watch over one server process that ends connections which take too long."""
 
     def __init__(
         self, connections: Collection[Any], loop: asyncio.AbstractEventLoop, most: int
@@ -50,22 +49,22 @@ class SlowClients:
         self._timer: asyncio.TimerHandle | None = None
 
     def arrived(self, protocol: GuardedProtocol) -> None:
-        """Called once for each new connection."""
+        """Watch a new connection; refuse it if there are too many."""
         if self._timer is None:
             self._timer = self._loop.call_later(SWEEP_SECONDS, self.sweep)
         excess = len(self.connections) - self._most
         if excess > _KEPT_DESCRIPTORS // 2:
-            protocol.transport.abort()  # not even descriptors for an answer
+            protocol.transport.abort()  # no descriptors left even for an answer
         elif excess > 0:
             protocol.app = _too_many
 
     def sweep(self) -> None:
-        """Looks at every connection once; goes on as long as there are any."""
+        """Look at every connection once; run again in SWEEP_SECONDS if there are any."""
         now = self._loop.time()
         crowded = len(self.connections) > 0.9 * self._most
         idle_seconds = CROWDED_IDLE_SECONDS if crowded else IDLE_SECONDS
         for protocol in list(self.connections):
-            # A websocket's protocol would stand here, too; linkpool has none.
+            # Websocket protocols would be in the list too; linkpool has none.
             if isinstance(protocol, GuardedProtocol):
                 protocol.look(now, idle_seconds)
         self._timer = self._loop.call_later(SWEEP_SECONDS, self.sweep) if self.connections else None
@@ -76,21 +75,21 @@ class GuardedProtocol(ClaimProtocol):
 
     slow_clients: ClassVar[SlowClients | None] = None
 
-    # Requests are told apart by their list of headers: a new one is made for each.
+    # A request is identified by its list of headers: each request has a new list.
     _whole: Any = None  # the last request that arrived whole
-    # What the connection waits for, at which request, and since when, as the sweep saw it.
+    # What the connection waits for, in which request, and since when, as of the last sweep.
     _phase: Phase = "head"
     _phase_of: Any = None
     _phase_since: float | None = None
-    # Bytes of the request that is still arriving, and which request that is.
+    # The bytes of the request that is still arriving, and that request.
     _bytes: int = 0
     _bytes_of: Any = None
-    _maybe_large: bool = False  # whether heads here may be too large, and are to be measured
+    _maybe_large: bool = False  # heads may be too large here, so they are measured
     _refused_as: str = "malformed-request"
     _refused: bool = False
 
     def connection_made(self, transport: Any) -> None:
-        """Called once per connection."""
+        """Start to watch this connection."""
         super().connection_made(transport)
         watch = GuardedProtocol.slow_clients
         if watch is None or watch.connections is not self.connections:
@@ -99,7 +98,7 @@ class GuardedProtocol(ClaimProtocol):
         watch.arrived(self)
 
     def data_received(self, data: bytes) -> None:
-        """Called for each piece that arrives; nearly always one whole request."""
+        """Serve the bytes that arrived, nearly always one whole request, and count the others."""
         if len(data) > HEAD_LIMIT_BYTES:
             self._maybe_large = True
         super().data_received(data)
@@ -107,33 +106,33 @@ class GuardedProtocol(ClaimProtocol):
             self._arrives_in_pieces(len(data))
 
     def on_headers_complete(self) -> None:
-        """Called when a head is whole."""
+        """Refuse a whole head if it is too large, else go on with it."""
         if len(self.headers) > HEADERS or (
             self._maybe_large and self._head_bytes() > HEAD_LIMIT_BYTES
         ):
             self._refused_as = "headers-too-large"
-            self.reject(f"more than {HEADERS} headers, or {HEAD_LIMIT_BYTES // 1024} KiB of them")
+            self.reject(f"over {HEADERS} headers, or over {HEAD_LIMIT_BYTES // 1024} KiB of them")
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """Called when the request is whole."""
+        """Note that the request is whole, and go on with it."""
         self._whole = self.headers
         super().on_message_complete()
 
     def begin_claim(self, data: bytes | None, keep_alive: bool) -> None:
-        """Called when a claim is whole."""
+        """Note that the claim is whole, and go on with it."""
         self._whole = self.headers
         super().begin_claim(data, keep_alive)
 
     def send_400_response(self, msg: str) -> None:
-        """Refuses what is no HTTP, or what a callback of the parser refused."""
+        """Refuse what is not HTTP, or what a callback of the parser rejected."""
         self.refuse(self._refused_as, msg)
 
     def refuse(self, name: str, detail: str) -> None:
-        """Answers a problem of this name, in its turn, and ends the connection.
+        """Answer with the problem of this name, in its turn, and end the connection.
 
-        Nothing more is read. Requests that came whole before are answered first: their
-        clients would take a refusal for their own answer.
+        Nothing more is read. Requests that arrived whole before are answered first; otherwise
+        the client would take the refusal for the answer to one of them.
         """
         if self._refused or self.transport.is_closing():
             return
@@ -144,7 +143,7 @@ class GuardedProtocol(ClaimProtocol):
         if self._in_body():
             if self.pipeline:
                 self.pipeline[0] = (refusal, self.app)  # type: ignore[assignment]
-            elif cycle.response_started:  # it has its answer already
+            elif cycle.response_started:  # the request already has its answer
                 refusal.say(b"")
             else:
                 refusal.say()
@@ -156,7 +155,7 @@ class GuardedProtocol(ClaimProtocol):
             self.pipeline.appendleft((refusal, self.app))  # type: ignore[arg-type]
 
     def look(self, now: float, idle_seconds: float) -> None:
-        """Ends the connection if it has waited too long for one thing."""
+        """End the connection if it has waited too long for one thing."""
         phase = self._waits_for()
         if self._refused and phase != "unread":
             return
@@ -165,7 +164,7 @@ class GuardedProtocol(ClaimProtocol):
             return
         waited = now - self._phase_since
         if phase == "head" and waited >= HEAD_SECONDS:
-            self.refuse("request-timeout", f"the head took longer than {HEAD_SECONDS:g} s")
+            self.refuse("request-timeout", f"the headers took longer than {HEAD_SECONDS:g} s")
         elif phase == "body" and waited >= BODY_SECONDS:
             self.refuse("request-timeout", f"the body took longer than {BODY_SECONDS:g} s")
         elif phase == "idle" and waited >= idle_seconds:
@@ -177,14 +176,14 @@ class GuardedProtocol(ClaimProtocol):
         if self.transport.is_closing() or self.flow.write_paused:
             return "unread"
         if self.pipeline:
-            return "answer"  # to what came before; nothing more is read meanwhile
+            return "answer"  # to an earlier request; nothing more is read meanwhile
         if self.headers is None or self.headers is not self._whole:
             return "body" if self._in_body() else "head"
         return "idle" if self.cycle is None or self.cycle.response_complete else "answer"
 
     def _in_body(self) -> bool:
-        """Whether the head of the request that is arriving has been read."""
-        scope = getattr(self.cycle, "scope", None)  # claims that take the short cut have none
+        """Return True if the head of the request that is arriving has been read."""
+        scope = getattr(self.cycle, "scope", None)  # a claim on the short cut has none
         return (
             scope is not None
             and scope["headers"] is self.headers
@@ -193,27 +192,27 @@ class GuardedProtocol(ClaimProtocol):
 
     def _arrives_in_pieces(self, size: int) -> None:
         if self._bytes_of is not self.headers:
-            # The piece may have held the end of the request before: count what was parsed.
+            # The read may also hold the end of the previous request: count what was parsed.
             self._bytes_of = self.headers
             self._bytes = self._head_bytes()
             self._maybe_large = True
         else:
             self._bytes += size
         if self._bytes > HEAD_LIMIT_BYTES and not self._in_body():
-            self.refuse("headers-too-large", f"the head is over {HEAD_LIMIT_BYTES // 1024} KiB")
+            self.refuse("headers-too-large", f"the headers exceed {HEAD_LIMIT_BYTES // 1024} KiB")
         elif self._bytes > REQUEST_BYTES:
-            self.refuse("too-large", f"the request is over {REQUEST_BYTES // 1024} KiB")
+            self.refuse("too-large", f"the request exceeds {REQUEST_BYTES // 1024} KiB")
 
     def _head_bytes(self) -> int:
-        # ": " and a line's end around each header.
+        # Each header has ": " and a line end, 4 bytes, besides name and value.
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
 
 class _Refusal(asyncio.Protocol):
-    """What stands in a connection's way from the refusal on: hears nothing, says one thing.
+    """The protocol of a connection from its refusal on: it writes the refusal and ignores input.
 
-    To close over unread data would take the answers back from the client, so all that still
-    comes is thrown away until the client has closed, or for a moment.
+    Closing a socket with unread data could take earlier answers back from the client. So all
+    input is read and dropped until the client closes, for LAST_ANSWER_SECONDS at most.
     """
 
     def __init__(self, protocol: GuardedProtocol, answer: Answer) -> None:
@@ -224,11 +223,11 @@ class _Refusal(asyncio.Protocol):
         protocol.transport.set_protocol(self)
 
     async def run_asgi(self, _app: Any) -> None:
-        """Says it in its turn, as the server starts what is pipelined."""
+        """Write the refusal in its turn; the server calls this for a pipelined request."""
         self.say()
 
     def say(self, said: bytes | None = None) -> None:
-        """Writes the refusal, or this instead, and ends the connection."""
+        """Write the refusal, or the given bytes instead, and end the connection."""
         transport = self._protocol.transport
         if transport.is_closing():
             return
@@ -237,21 +236,21 @@ class _Refusal(asyncio.Protocol):
         self._end = self._protocol.loop.call_later(LAST_ANSWER_SECONDS, transport.abort)
 
     def data_received(self, data: bytes) -> None:
-        """Called with what the client still sends, which nobody looks at."""
+        """Drop what the client still sends; end the connection if it is too much."""
         self._left_bytes -= len(data)
         if self._left_bytes < 0:
             self._protocol.transport.abort()
 
     def pause_writing(self) -> None:
-        """Called when the client does not read what it was answered before."""
+        """Pass on that the client does not read its earlier answers."""
         self._protocol.pause_writing()
 
     def resume_writing(self) -> None:
-        """Called when it reads again."""
+        """Pass on that the client reads again."""
         self._protocol.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Called when the client has closed, or was made to."""
+        """Stop the timer and pass on that the connection is closed."""
         if self._end is not None:
             self._end.cancel()
         self._protocol.connection_lost(exc)
@@ -264,13 +263,13 @@ def _bytes_of(answer: Answer) -> bytes:
 
 
 def connections_most() -> int:
-    """How many connections this process takes on: more would leave it without descriptors."""
+    """Return how many connections this process accepts; more would use up its file descriptors."""
     descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(1, min(CONNECTIONS, descriptors - _KEPT_DESCRIPTORS))
 
 
 def problem(name: str, detail: str) -> Answer:
-    """A problem as the last answer on a connection."""
+    """Return a problem as the last answer on a connection."""
     status, headers, body = problems.render(problems.BY_NAME[name], detail, "")
     headers += [
         (b"content-length", str(len(body)).encode()),
@@ -281,6 +280,6 @@ def problem(name: str, detail: str) -> Answer:
 
 
 async def _too_many(_scope: Scope, _receive: Receive, send: Send) -> None:
-    status, headers, body = problem("too-many-connections", "this server has no room for more")
+    status, headers, body = problem("too-many-connections", "the server has reached its limit")
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
