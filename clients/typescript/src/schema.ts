@@ -33,14 +33,16 @@ export interface paths {
         };
         /**
          * Show Claim
-         * @description The link a customer holds: from Redis, else from the ledger, so true at once.
+         * @description Show the link a customer holds.
+         *
+         *     Redis is read first, so a claim shows before it is recorded in the ledger.
          */
         get: operations["show_claim_v1_meetings__sid__claims__customer_id__get"];
         put?: never;
         post?: never;
         /**
          * Forget Claim
-         * @description Forget a customer: id, e-mail and metadata are erased, the link is never used again.
+         * @description Forget a customer: erase id, e-mail and metadata, and never use the link again.
          */
         delete: operations["forget_claim_v1_meetings__sid__claims__customer_id__delete"];
         options?: never;
@@ -59,7 +61,7 @@ export interface paths {
         put?: never;
         /**
          * Replace Claim
-         * @description Give a customer a fresh link instead of one that the provider burnt, which is retired.
+         * @description Give a customer a fresh link in place of one that no longer works, and retire that one.
          */
         post: operations["replace_claim_v1_meetings__sid__claims__customer_id__replace_post"];
         delete?: never;
@@ -77,7 +79,7 @@ export interface paths {
         };
         /**
          * Show Link
-         * @description A link's state and history, as the ledger knows them.
+         * @description Show a link's state and history, as the ledger knows them.
          */
         get: operations["show_link_v1_links__slug__get"];
         put?: never;
@@ -97,7 +99,7 @@ export interface paths {
         };
         /**
          * List Meetings
-         * @description All meetings this key may see, the most urgent first.
+         * @description List all meetings this key may see, the most urgent first.
          */
         get: operations["list_meetings_v1_meetings_get"];
         put?: never;
@@ -117,12 +119,12 @@ export interface paths {
         };
         /**
          * Show Meeting
-         * @description One meeting: its settings, its stock and its state with the reason.
+         * @description Show one meeting: its settings, its fresh links, and its state with the reason.
          */
         get: operations["show_meeting_v1_meetings__sid__get"];
         /**
          * Put Meeting
-         * @description Add a meeting, or change its settings; what is left out stays as it is.
+         * @description Add a meeting, or change its settings; those left out stay as they are.
          */
         put: operations["put_meeting_v1_meetings__sid__put"];
         post?: never;
@@ -163,7 +165,7 @@ export interface paths {
         put?: never;
         /**
          * Resume
-         * @description End a pause; a blocked meeting is tried again at once.
+         * @description End a pause; a blocked meeting is retried at once.
          */
         post: operations["resume_v1_meetings__sid__resume_post"];
         delete?: never;
@@ -183,7 +185,7 @@ export interface paths {
         put?: never;
         /**
          * Top Up
-         * @description Ask for a top-up now; a blocked meeting is tried again at once.
+         * @description Ask for a top-up now; a blocked meeting is retried at once.
          */
         post: operations["top_up_v1_meetings__sid__top_up_post"];
         delete?: never;
@@ -223,9 +225,9 @@ export interface paths {
         put?: never;
         /**
          * Receive
-         * @description Take in a signed booking event, with or without a slash behind the address.
+         * @description Receive a signed booking event, with or without a slash at the end of the address.
          *
-         *     A repeat is answered the same, and so is an event that cannot be read: it is kept.
+         *     A repeat gets the same answer. An event that cannot be read gets it too, and is kept.
          */
         post: operations["receive_v1_webhooks__workspace__post"];
         delete?: never;
@@ -243,7 +245,7 @@ export interface paths {
         };
         /**
          * List Events
-         * @description The webhook inbox, newest first.
+         * @description List the webhook inbox, newest first.
          */
         get: operations["list_events_v1_events_get"];
         put?: never;
@@ -265,7 +267,7 @@ export interface paths {
         put?: never;
         /**
          * Replay
-         * @description Look at an event again, now; the answer says what became of it.
+         * @description Process an event again now; the answer shows its new state.
          */
         post: operations["replay_v1_events__event_id__replay_post"];
         delete?: never;
@@ -285,7 +287,7 @@ export interface paths {
         put?: never;
         /**
          * Assign
-         * @description Give an event that matched no link to the link you name; again is harmless.
+         * @description Assign an event that matched no link to the given link; repeating the call is harmless.
          */
         post: operations["assign_v1_events__event_id__assign_post"];
         delete?: never;
@@ -303,7 +305,7 @@ export interface paths {
         };
         /**
          * Livez
-         * @description Whether this process answers at all.
+         * @description Answer 200 if this process runs.
          */
         get: operations["livez_livez_get"];
         put?: never;
@@ -323,10 +325,10 @@ export interface paths {
         };
         /**
          * Readyz
-         * @description Whether claims can be served: looks at Redis alone, never at the provider.
+         * @description Answer 200 if claims can be served. This asks Redis, never the provider.
          *
-         *     A process that has not read the API keys yet, because it started before the ledger was
-         *     there, can serve nobody either. What it has read once, it keeps.
+         *     A process that started before the ledger was available, and has not read the API keys yet,
+         *     is not ready either. Once read, the keys stay in memory.
          */
         get: operations["readyz_readyz_get"];
         put?: never;
@@ -346,7 +348,7 @@ export interface paths {
         };
         /**
          * Metrics
-         * @description Prometheus metrics; open unless LINKPOOL_METRICS_KEY is set.
+         * @description Return Prometheus metrics; open unless LINKPOOL_METRICS_KEY is set.
          */
         get: operations["metrics_metrics_get"];
         put?: never;
@@ -363,7 +365,7 @@ export interface components {
     schemas: {
         /**
          * Assignment
-         * @description The link that a booking used, by the word of a person.
+         * @description The link that a booking used, as an operator decides.
          */
         Assignment: {
             /**
@@ -448,13 +450,13 @@ export interface components {
             meeting: components["schemas"]["MeetingView"];
             /**
              * Retired
-             * @description links that a drain took out
+             * @description number of links that a drain retired
              */
             retired?: number | null;
         };
         /**
          * MeetingChange
-         * @description The settings of a meeting; what is left out stays, or takes its default.
+         * @description The settings of a meeting; those left out keep their value, or take their default.
          */
         MeetingChange: {
             /** Workspace */
@@ -475,20 +477,20 @@ export interface components {
             on_empty?: ("direct" | "fail") | null;
             /**
              * Target
-             * @description auto: the suggested target is applied by top-up
+             * @description auto: top-up uses the suggested target
              */
             target?: ("fixed" | "auto") | null;
             /** Fallback Url */
             fallback_url?: string | null;
             /**
              * Match Email
-             * @description false: no booking is matched to a claim by its e-mail alone
+             * @description false: no booking is matched to a claim by its e-mail address alone
              */
             match_email?: boolean | null;
         };
         /**
          * MeetingView
-         * @description A meeting, its settings, and how its pool is.
+         * @description A meeting, its settings, and the state of its pool.
          */
         MeetingView: {
             /** Sid */
@@ -508,7 +510,7 @@ export interface components {
             target: number;
             /**
              * Claimed
-             * @description null while the ledger is away
+             * @description null while the ledger does not answer
              */
             claimed: number | null;
             /** Consumed */
@@ -522,17 +524,17 @@ export interface components {
             runway_seconds: number | null;
             /**
              * Runway Low Seconds
-             * @description of ten times, one is worse; null: more than a day
+             * @description in one case out of ten the runway is shorter; null: more than a day
              */
             runway_low_seconds: number | null;
             /**
              * Runway High Seconds
-             * @description of ten times, one is better; null: more than a day
+             * @description in one case out of ten the runway is longer; null: more than a day
              */
             runway_high_seconds: number | null;
             /**
              * Suggested Target
-             * @description what the forecast asks for
+             * @description the target that the forecast suggests
              */
             suggested_target: number;
             /** Oldest Fresh Seconds */
@@ -581,7 +583,7 @@ export interface components {
         };
         /**
          * ProblemBody
-         * @description An error, as RFC 9457 has it.
+         * @description An error, as RFC 9457 defines it.
          */
         ProblemBody: {
             /** Type */
@@ -601,7 +603,7 @@ export interface components {
         };
         /**
          * Reason
-         * @description Why an operator does something; kept in the audit log.
+         * @description The reason for an operator's action; kept in the audit log.
          */
         Reason: {
             /**
@@ -612,7 +614,7 @@ export interface components {
         };
         /**
          * ReceivedAnswer
-         * @description A webhook was taken in; the same id answers a repeat.
+         * @description The id of a received webhook event; a repeat gets the same id.
          */
         ReceivedAnswer: {
             /** Event Id */
@@ -620,14 +622,14 @@ export interface components {
         };
         /**
          * Replacement
-         * @description Why a customer's link is replaced; kept in its history and in the audit log.
+         * @description The reason for replacing a customer's link; kept in its history and in the audit log.
          */
         Replacement: {
             /** Reason */
             reason: string;
             /**
              * Slug
-             * @description The link that is to go. If the customer holds another one by now, that one is answered and nothing is replaced: so the call may be repeated.
+             * @description The link to replace. If the customer holds another link by now, the answer shows that link and nothing is replaced, so the call can be repeated safely.
              */
             slug?: string | null;
         };
@@ -644,7 +646,7 @@ export interface components {
         };
         /**
          * ClaimAnswer
-         * @description The answer to a claim; `embed` is what NeetoCal's script is called with.
+         * @description The answer to a claim; `embed` holds the arguments for NeetoCal's script.
          */
         ClaimAnswer: {
             claim: components["schemas"]["ClaimBody"];
