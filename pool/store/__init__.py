@@ -1,4 +1,4 @@
-"""The pool in Redis: the only user of redis-py. One door: Store."""
+"""Keep the pools in Redis. Nothing else uses redis-py; `Store` is the way in."""
 
 from pool.store.store import Store
 

@@ -1,4 +1,4 @@
-"""Which troubles stand, and the notices of them that are still to be sent."""
+"""Keep the troubles that stand, and the notices of them that are still to be sent."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pool.model.troubles import Notice, Reading, Standing, step
 from pool.store import key_names, scripts
 from pool.store.connect import store_errors
 
-NOTICES_LIMIT = 200  # while the receiver is away; the oldest go
-FELL_SECONDS = 60  # how long a fallen fence is remembered, for sweeps that came late
+NOTICES_LIMIT = 200  # kept while the receiver is away; the oldest are dropped
+FELL_SECONDS = 60  # how long a fallen fence is remembered, for late sweeps
 
 
 @dataclass(frozen=True, slots=True)
 class Outbox:
-    """What stands, and whether there is something to send now."""
+    """The troubles that stand, and whether there is a notice to send now."""
 
     standing: dict[str, bytes]
     due: bool
@@ -42,7 +42,7 @@ class Alerts:
         self._redis = redis
 
     async def look(self, now_ms: int) -> Outbox:
-        """What stands, and what is to be done."""
+        """Return the troubles that stand, and what is to be done about them."""
         with store_errors():
             pipe = self._redis.pipeline(transaction=False)
             pipe.hgetall(key_names.ALERTS)
@@ -57,12 +57,12 @@ class Alerts:
         )
 
     async def observe(self, outbox: Outbox, readings: Iterable[Reading], now_ms: int) -> int:
-        """Takes note of readings; how many notices that made.
+        """Take note of readings. Return how many notices that made.
 
-        A trouble is turned by whoever comes first, and told of in the same step, so that
-        several observers, or one that is started again, tell once.
+        The first observer to see a change writes it down and adds its notice in the same step,
+        so that several observers, or one that is started again, send one notice.
         """
-        told = 0
+        made = 0
         for reading in readings:
             text = outbox.standing.get(reading.name, b"")
             before = msgspec.json.decode(text, type=Standing) if text else None
@@ -82,16 +82,16 @@ class Alerts:
                         NOTICES_LIMIT,
                     ],
                 )
-            told += bool(turned and notice)
-        return told
+            made += bool(turned and notice)
+        return made
 
     async def fence_fell(self) -> None:
-        """Leaves word that a pool was recovered at the cost of its fresh links."""
+        """Note that a pool was recovered at the cost of its fresh links."""
         with store_errors():
             await self._redis.set(key_names.FENCE_FELL, 1, ex=FELL_SECONDS)
 
     async def next(self) -> Pending | None:
-        """The oldest notice, however often it was tried."""
+        """Return the oldest notice, however often it was tried, or None if there is none."""
         with store_errors():
             pipe = self._redis.pipeline(transaction=False)
             pipe.lindex(key_names.NOTICES, 0)
@@ -102,7 +102,7 @@ class Alerts:
         return Pending(msgspec.json.decode(text, type=Notice), text, int(attempts or 0))
 
     async def done(self, pending: Pending) -> None:
-        """Forgets a notice that was sent, or given up."""
+        """Remove a notice that was sent or given up."""
         with store_errors():
             pipe: Any = self._redis.pipeline(transaction=True)
             pipe.lrem(key_names.NOTICES, 1, pending.text)
@@ -110,7 +110,7 @@ class Alerts:
             await pipe.execute()
 
     async def postpone(self, pending: Pending, not_before_ms: int) -> None:
-        """Keeps a notice that could not be sent for later."""
+        """Keep a notice that could not be sent, to be tried again from `not_before_ms` on."""
         retry: Any = {"attempts": pending.attempts + 1, "not_before": not_before_ms}
         with store_errors():
             await self._redis.hset(key_names.NOTICES_RETRY, mapping=retry)

@@ -1,4 +1,4 @@
-"""How a customer and their link are written in Redis: a keyed hash, and a compact value."""
+"""Write a customer and their link for Redis: as a keyed hash and a compact value."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pool.model.marks import Marks
 
 _STATES: dict[str, Literal["claimed", "consumed"]] = {"c": "claimed", "x": "consumed"}
 _SOURCES: dict[str, Source] = {"p": "pool", "d": "direct"}
-_BETWEEN = "\x1f"  # what is known of a booking; no text in it holds control characters
+_BETWEEN = "\x1f"  # separates a booking's fields, none of which holds control characters
 _BEGUN_KEPT = 20_000  # meetings; about 10 MB
 
 
@@ -25,17 +25,17 @@ class CustomerNames:
     def __init__(self, secret_key: bytes) -> None:
         self._key = hashlib.sha256(b"linkpool customer names\0" + secret_key).digest()
         self._begun: dict[str, hashlib.blake2b] = {}
-        self.marks = Marks(secret_key)  # by which the ledger recognises who was erased
+        self.marks = Marks(secret_key)  # by these the ledger recognises erased customers
 
     def name(self, sid: str, customer_id: str) -> str:
-        """16 characters of base64 (96 bits) for this customer of this meeting.
+        """Return 16 characters of base64 (96 bits) that name this customer of this meeting.
 
         Two of a million customers of a meeting share a name once in 10^17 meetings.
         """
         begun = self._begun.get(sid)
         if begun is None:
             begun = self._begin(sid)
-        # A copy of what the meeting has in common takes half the time of a hash begun anew.
+        # Copying a hash that has taken in the meeting is twice as fast as starting a new one.
         digest = begun.copy()
         digest.update(customer_id.encode())
         return b2a_base64(digest.digest(), newline=False).decode()
@@ -48,19 +48,21 @@ class CustomerNames:
         return begun
 
     def email_name(self, email: str) -> str:
-        """The keyed hash by which a booking's e-mail is kept, the same for addresses that are
-        taken for one."""
+        """Return the keyed hash under which a booking's e-mail is kept.
+
+        Addresses that count as the same one have the same hash.
+        """
         text = b"e-mail\0" + same_email(email).encode("utf-8", "surrogatepass")
         return hashlib.blake2b(text, key=self._key, digest_size=16).hexdigest()
 
     @property
     def fingerprint(self) -> str:
-        """Tells secret keys apart without giving one away."""
+        """Return a hash that tells secret keys apart without giving one away."""
         return hashlib.sha256(b"linkpool fingerprint\0" + self._key).hexdigest()[:16]
 
 
 def pack(claim: Claim) -> str:
-    """The value of a binding key; its form is documented in lua/fence.lua."""
+    """Return the value of a binding key, in the form that lua/fence.lua documents."""
     state = "x" if claim.state == "consumed" else "c"
     head = f"{state}{claim.source[0]}{claim.claimed_at_ms}:{claim.slug}"
     if claim.state != "consumed":
@@ -75,7 +77,7 @@ def pack(claim: Claim) -> str:
 
 
 def unpack(value: str) -> Claim:
-    """The claim that `pack` wrote, or a script did."""
+    """Return the claim in a value that `pack` or a script wrote."""
     claimed_at, slug, *consumed = value[2:].split(":", 3)
     if not consumed:
         return Claim(slug, _STATES[value[0]], _SOURCES[value[1]], int(claimed_at))

@@ -1,4 +1,4 @@
-"""Why a provider is not asked for links: of one meeting, or of a whole workspace."""
+"""Keep why a provider is not asked for links, of one meeting or of a whole workspace."""
 
 from __future__ import annotations
 
@@ -13,31 +13,34 @@ from pool.store.records import Block
 
 
 class Blocks:
-    """Set by whoever is refused, lifted by whoever gets a link; shared by all processes."""
+    """The blocks that a refusal sets and a link made lifts, shared by all processes.
+
+    Every method raises StoreUnavailable.
+    """
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     async def put(self, sid: str, block: Block | None) -> None:
-        """Sets or lifts a meeting's block. Raises StoreUnavailable, as all of these."""
+        """Set a meeting's block, or lift it if `block` is None."""
         await self._put(key_names.block(sid), block)
 
     async def of(self, sid: str) -> Block | None:
-        """The meeting's block, if there is one."""
+        """Return the meeting's block, or None if there is none."""
         return await self._get(key_names.block(sid))
 
     async def put_workspace(self, workspace: str, block: Block | None) -> None:
-        """Sets or lifts a workspace's block."""
+        """Set a workspace's block, or lift it if `block` is None."""
         await self._put(key_names.workspace_block(workspace), block)
 
     async def of_workspace(self, workspace: str) -> Block | None:
-        """The workspace's block, if there is one."""
+        """Return the workspace's block, or None if there is none."""
         return await self._get(key_names.workspace_block(workspace))
 
     async def probe_now(self, sid: str, workspace: str) -> None:
-        """Has the blocks of a meeting and of its workspace probed at once.
+        """Make the probes of a meeting's block and of its workspace's due at once.
 
-        For a Redis that may have forgotten that they were lifted.
+        This is for a Redis that may have forgotten that they were lifted.
         """
         for key in (key_names.block(sid), key_names.workspace_block(workspace)):
             if block := await self._get(key):
@@ -57,5 +60,5 @@ class Blocks:
 
 
 def as_block(value: bytes | None) -> Block | None:
-    """What a block's key holds."""
+    """Return the block that a key's value holds, or None if there is no value."""
     return msgspec.json.decode(value, type=Block) if value else None

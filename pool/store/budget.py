@@ -1,4 +1,4 @@
-"""The request budget of a workspace, shared by all workers and the direct path."""
+"""Share one request budget per workspace among all workers and the direct path."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pool.store.connect import store_errors
 
 
 class Budget:
-    """Paces requests to a provider and finds the rate it allows; lua/budget.lua says how."""
+    """The pace of requests to a provider, and the rate it allows; lua/budget.lua says how."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -19,7 +19,10 @@ class Budget:
     async def take(
         self, workspace: str, *, first_rate: float, within_seconds: float
     ) -> float | None:
-        """Reserves one request: seconds until it may start, None if not within that time."""
+        """Reserve one request.
+
+        Return the seconds until it may start, or None if that is later than `within_seconds`.
+        """
         wait_ms = (await self._run(workspace, "take", first_rate, int(within_seconds * 1000)))[0]
         return None if wait_ms < 0 else wait_ms / 1000
 
@@ -31,12 +34,12 @@ class Budget:
         first_rate: float,
         retry_after_seconds: float | None = None,
     ) -> float:
-        """Tells how a request went; the rate allowed from now on, per second."""
+        """Report how a request went. Return the rate allowed from now on, per second."""
         pause = "" if retry_after_seconds is None else int(min(retry_after_seconds, 1e6) * 1000)
         return (await self._run(workspace, what, first_rate, pause))[1]
 
     async def rate(self, workspace: str) -> float | None:
-        """The rate allowed now, per second; None before the first request."""
+        """Return the rate allowed now, per second, or None before the first request."""
         with store_errors():
             value = await self._redis.hget(key_names.budget(workspace), "rate")
         return float(value) if value else None

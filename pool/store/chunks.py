@@ -1,10 +1,10 @@
-"""How a meeting's past is written: per step, chunks of text, an entry per slot that changed.
+"""Write a meeting's past: for each step, chunks of text with an entry per slot that changed.
 
 An entry is `slot,level,target,claims,top-ups,bookings,dip;` with the slot counted from the
 chunk's beginning, zeros left empty and commas at the end left out; the dip is how far below
-the level the pool was since the sample before. A chunk begins with how things were before it
+the level the pool fell since the sample before. A chunk begins with how things were before it
 (slot -1), so that it can be read alone. A stream would hold each entry as tightly, but takes
-4 KiB however few there are; and a chunk goes away by itself.
+4 KiB however few there are; and a chunk expires by itself.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import NamedTuple
 
 from pool.store.records import Sample, Span
 
-STEPS = (Span.HOUR, Span.DAY, Span.FIVE_WEEKS)  # what is kept, the finest first
+STEPS = (Span.HOUR, Span.DAY, Span.FIVE_WEEKS)  # the steps that are kept, the finest first
 _CHUNK_SECONDS = {Span.HOUR: 1_800, Span.DAY: 43_200, Span.FIVE_WEEKS: 7 * 86_400}
 _PER_STEP = {span.step_seconds: _CHUNK_SECONDS[span] // span.step_seconds for span in STEPS}
 
 
 class Entry(NamedTuple):
-    """How one meeting was in one slot, and what happened since its sample before."""
+    """One meeting in one slot, and what happened since its sample before."""
 
     level: int
     target: int
@@ -31,17 +31,17 @@ class Entry(NamedTuple):
 
 
 def chunk_of(slot: int, step_seconds: int) -> int:
-    """The number of the chunk that holds a slot."""
+    """Return the number of the chunk that holds a slot."""
     return slot // _PER_STEP[step_seconds]
 
 
 def kept_seconds(span: Span) -> int:
-    """How long a chunk is kept from its latest entry on: until its window has passed it."""
+    """Return how long a chunk is kept after its latest entry: until the window has passed it."""
     return span.seconds + _CHUNK_SECONDS[span]
 
 
 def write(slot: int, step_seconds: int, entry: Entry, before: Entry | None) -> str:
-    """The text of an entry; `before` is given for the first one of a chunk."""
+    """Return the text of an entry. `before` is given for the first one of a chunk."""
     text = _text(slot % _PER_STEP[step_seconds], entry)
     return text if before is None else _text(-1, Entry(before.level, before.target)) + text
 
@@ -49,7 +49,7 @@ def write(slot: int, step_seconds: int, entry: Entry, before: Entry | None) -> s
 def read(
     numbers: Sequence[int], step_seconds: int, texts: Sequence[bytes | None]
 ) -> tuple[Entry | None, dict[int, Entry]]:
-    """How things were before the first of these chunks that is there, and all entries by slot."""
+    """Return how things were before the first of these chunks that exists, and entries by slot."""
     before = None
     entries: dict[int, Entry] = {}
     for number, text in zip(numbers, texts, strict=True):
@@ -76,10 +76,10 @@ def samples(
     entries: Mapping[int, Entry],
     known: Entry | None,
 ) -> Iterator[Sample]:
-    """A sample for each slot from `begin` on, but not before `since`, that was looked at.
+    """Yield a sample for each slot that was sampled, from `begin` or `since`, the later one, on.
 
-    `taken` are the slots in which somebody looked, with the seconds between their looks;
-    `known` is how the meeting was before the first entry. What did not change is as it was.
+    `taken` are the slots that a sweep sampled, with the seconds between sweeps; `known` is how
+    the meeting was before the first entry. A slot without an entry is as the one before it.
     """
     step = span.step_seconds
     previous = taken_before

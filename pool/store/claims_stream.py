@@ -1,4 +1,4 @@
-"""Read answered claims from the stream, whose form lua/stream.lua documents, and trim it."""
+"""Read answered claims from the stream, in the form that lua/stream.lua documents; trim it."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class ClaimsStream:
     async def unrecorded(
         self, sid: str, limit: int, *, after: str | None = None
     ) -> list[StreamedClaim]:
-        """The oldest claims that the ledger does not have yet, behind an entry if one is named.
+        """Return the oldest claims that the ledger does not have yet, later than entry `after`.
 
-        At least `limit` if there are so many, and all of an entry or none; more than one
-        round trip where entries hold few claims each. An entry that cannot be read is set
-        aside for a person, and holds up nobody.
+        Return at least `limit` if there are that many, and all claims of an entry or none. It
+        takes more than one round trip where entries hold few claims each. An entry that cannot
+        be read is set aside for a person, so that it holds up no other claim.
         """
         claims: list[StreamedClaim] = []
         count = max(1, limit // BATCH_LIMIT)
@@ -55,7 +55,7 @@ class ClaimsStream:
             count = 4 * count
 
     async def trim(self, sid: str, last_entry_id: str) -> None:
-        """Forgets the stream up to and with an entry, once the ledger has it."""
+        """Drop the stream's entries up to and including this one, once the ledger has them."""
         ms, sequence = last_entry_id.split("-")
         with store_errors():
             await self._redis.xtrim(
@@ -64,7 +64,7 @@ class ClaimsStream:
 
 
 class _Customer(msgspec.Struct, array_like=True, gc=False):
-    """What `payload` wrote."""
+    """What `payload` in pool/store/records.py wrote."""
 
     customer_id: str
     email: str | None = None
@@ -79,11 +79,11 @@ class Unreadable(Exception):
 
 
 def streamed(entry_id: bytes, fields: dict[bytes, bytes]) -> list[StreamedClaim]:
-    """Return the claims that one entry holds. Raises Unreadable."""
+    """Return the claims that one entry holds. Raise Unreadable."""
     try:
         return _claims(entry_id, fields)
     except (KeyError, ValueError, msgspec.MsgspecError) as error:
-        # Not the error's text: it may quote what the entry holds.
+        # Without the error's text, which may quote the entry.
         raise Unreadable(f"it cannot be read ({type(error).__name__})") from error
 
 

@@ -1,4 +1,4 @@
-"""Connections to Redis, and what its failures mean."""
+"""Open connections to Redis, and translate its failures."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ _LINE: dict[str, Any] = {
 
 
 def open_redis(url: str, *, timeout_seconds: float, max_connections: int) -> Redis:
-    """A client that never repeats a command by itself: who calls knows what is safe to repeat.
+    """Return a client that never repeats a command: only its caller knows what is safe to repeat.
 
-    Raises SettingsError if the address is malformed.
+    Raise SettingsError if the address is malformed.
     """
     options: dict[str, Any] = {
         "max_connections": max_connections,
@@ -63,10 +63,10 @@ def open_redis(url: str, *, timeout_seconds: float, max_connections: int) -> Red
 
 
 class _MasterPool(SentinelConnectionPool, BlockingConnectionPool):
-    """Connections to whichever Redis is master now; a few, for which callers wait."""
+    """A few connections to the Redis that is master now. Callers wait for a free one."""
 
     async def aclose(self) -> None:
-        """Closes those to the Sentinels, too."""
+        """Close all connections, including those to the Sentinels."""
         await super().aclose()
         await self.sentinel_manager.aclose()
 
@@ -94,8 +94,8 @@ def _master_pool(url: str, options: dict[str, Any]) -> _MasterPool:
     )
 
 
-# What Redis refuses for reasons of its own, whatever it was asked: it is full, cannot write to
-# its disk, is a replica, has too few replicas, is busy, or no longer takes our password.
+# Errors that lie in the state of Redis, not in the command: it is full, cannot write to its
+# disk, is a replica, has too few replicas, is busy, or no longer accepts our password.
 _OUTAGES = (
     OutOfMemoryError,
     ReadOnlyError,
@@ -105,13 +105,13 @@ _OUTAGES = (
     ClusterDownError,
     MasterDownError,
 )
-# As a script passes it on, or where the library has no class for it.
+# The same in words: errors that come through a script, or have no class in the library.
 _outage = re.compile(r"(?:^|[ -])(?:OOM|MISCONF|READONLY|NOREPLICAS|BUSY|UNKILLABLE|MASTERDOWN)\b")
 
 
 @contextmanager
 def store_errors() -> Iterator[None]:
-    """Raises StoreUnavailable for every failure of Redis, whatever the client calls it."""
+    """Raise StoreUnavailable for every failure of Redis, whatever the client raises."""
     try:
         yield
     except (RedisError, OSError, TimeoutError) as error:
@@ -119,9 +119,9 @@ def store_errors() -> Iterator[None]:
 
 
 def store_error(error: Exception) -> StoreUnavailable:
-    """What a failure of Redis is called here."""
+    """Return the error that stands for a failure of Redis."""
     reason = str(error).split("\n", 1)[0][:200] or type(error).__name__
     lost = isinstance(error, RedisConnectionError | RedisTimeoutError | OSError)
-    # The library takes the word that tells the kind of some errors off, and makes it their class.
+    # The library strips the code from some errors' texts and expresses it as their class.
     known = isinstance(error, _OUTAGES) or _outage.search(reason) is not None
     return StoreUnavailable(f"Redis: {reason}", connection_lost=lost, is_outage=known)

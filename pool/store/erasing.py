@@ -1,4 +1,4 @@
-"""What erasing a customer takes in Redis: their binding goes, and so does its old file."""
+"""Erase a customer from Redis: drop their binding, and have the append-only file rewritten."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from pool.store.connect import store_errors
 
 
 class Erasing:
-    """Each method may be repeated, and raises StoreUnavailable when Redis does not answer."""
+    """The steps of erasing a customer from Redis.
+
+    Each may be repeated, and raises StoreUnavailable when Redis does not answer.
+    """
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     async def drop(self, sid: str, slug: str, name: str) -> None:
-        """Drop the binding of the customer of this name, if it is to this link."""
+        """Drop the binding of the customer with this name, if it is to this link."""
         with store_errors():
             await scripts.run(
                 self._redis,
@@ -26,10 +29,10 @@ class Erasing:
             )
 
     async def rewrite_file(self) -> bool:
-        """Ask Redis to write its append-only file anew, without what was trimmed or dropped.
+        """Ask Redis to rewrite its append-only file, without what was trimmed or dropped.
 
-        Return False where it keeps none, or lets nobody ask. Raises StoreUnavailable while it
-        writes one already, which may have begun too early.
+        Return False if Redis keeps no such file or does not allow the command. Raise
+        StoreUnavailable while a rewrite runs already, since that one may have begun too early.
         """
         try:
             with store_errors():
@@ -44,5 +47,5 @@ class Erasing:
                 raise
             return False
         if busy:
-            raise StoreUnavailable("Redis is writing its append-only file anew already")
+            raise StoreUnavailable("Redis is rewriting its append-only file already")
         return True

@@ -1,10 +1,9 @@
-"""What each meeting's pool was like: 10 s apart for an hour, a minute for a day, an hour for
-five weeks.
+"""Keep each meeting's past: every 10 s for an hour, each minute for a day, each hour for 5 weeks.
 
-Samples are taken by sweeps, for all meetings at once and at most once per slot of 10 s,
-and written only for meetings in which something changed; which slots were looked at is
-kept once for all. Counts are differences of totals, so that a sweep that was missed, late,
-or repeated loses and doubles nothing: the next sample covers a longer time.
+Sweeps take the samples, for all meetings at once and at most once per slot of 10 s, and
+write only those of meetings in which something changed; which slots were sampled is kept
+once for all meetings. Counts are differences of totals, so that a sweep that was missed,
+late, or repeated loses and doubles nothing: the next sample covers a longer time.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _FINEST = Span.HOUR.step_seconds
 
 
 class _Last(NamedTuple):
-    """A meeting at its last sample of one step; the totals that its counts go on from."""
+    """A meeting at its last sample of one step, with the totals that later counts start from."""
 
     level: int
     target: int
@@ -34,7 +33,7 @@ class _Last(NamedTuple):
     claims: int
     top_ups: int
     bookings: int
-    chunk: int  # the one that was last written to; -1: none yet
+    chunk: int  # the chunk that was last written to; -1: none yet
 
 
 _Lasts = tuple[int, _Last, _Last, _Last]  # since when the meeting is known (s), and per step
@@ -45,7 +44,7 @@ _unpack = msgspec.msgpack.Decoder(_Lasts).decode
 
 
 class History:
-    """The kept past of all meetings. Raises StoreUnavailable, as the store does."""
+    """The kept past of all meetings. Every method raises StoreUnavailable."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -57,10 +56,10 @@ class History:
     async def sample(
         self, levels: Sequence[Level], targets: Mapping[str, int], *, sweep_seconds: float
     ) -> bool:
-        """Takes a sample of these meetings, unless this slot has one; whether it did.
+        """Take a sample of these meetings, unless this slot has one. Return True if it was taken.
 
-        `sweep_seconds` is how often somebody means to call this. Four round trips when a
-        slot begins, at most one otherwise. Any number of callers at once do no harm.
+        `sweep_seconds` is the interval at which callers mean to call this. It takes four round
+        trips when a slot begins, at most one otherwise. Any number may call it at once.
         """
         if not levels:
             return False
@@ -90,7 +89,7 @@ class History:
         newest = [_newest(head) for head in heads]
         for place, span in enumerate(STEPS):
             if newest[place] > slots[place] + 1:
-                # The clock was set back by far: better forget when looks were taken than wait.
+                # The clock was set far back: forget which slots were sampled rather than wait.
                 await self._redis.delete(key_names.history_taken(span.step_seconds))
                 newest[place] = -1
         due = [slot > last for slot, last in zip(slots, newest, strict=True)]
@@ -138,11 +137,11 @@ class History:
     # -- reading -------------------------------------------------------------------
 
     async def read(self, sid: str, span: Span) -> Series:
-        """The history of one meeting; empty if it has none. Two round trips."""
+        """Return the history of one meeting, empty if it has none, in two round trips."""
         return (await self.read_all([sid], span))[0]
 
     async def read_all(self, sids: Sequence[str], span: Span) -> list[Series]:
-        """The histories of these meetings, in their order. One pipeline after TIME."""
+        """Return the histories of these meetings, in their order, by one pipeline after TIME."""
         if not sids:
             return []
         step = span.step_seconds
@@ -176,7 +175,7 @@ class History:
         return series
 
     async def sparks(self, sids: Sequence[str], *, points: int = 30) -> dict[str, Spark]:
-        """The last `points` slots of 10 s of these meetings, by SID; one pipeline after TIME."""
+        """Return the last `points` slots of 10 s per meeting, by SID: one pipeline after TIME."""
         if not sids:
             return {}
         with store_errors():
@@ -206,7 +205,7 @@ class History:
 
 
 def _step(level: Level, target: int, last: _Last | None, due: bool) -> tuple[_Last, Entry | None]:
-    """What to go on from, and what is to be written, if anything changed and a slot is due."""
+    """Return the new last sample, and the entry to write if a slot is due and anything changed."""
     totals = level.totals
     now = _Last(
         level.fresh, target, level.fresh,
@@ -233,12 +232,12 @@ def _before(last: _Last) -> Entry:
 
 
 def _grown(was: int, total: int) -> int:
-    """How much a total grew; one that fell was counted anew from 0."""
+    """Return how much a total grew. One that fell was counted from 0 again."""
     return total - was if total >= was else total
 
 
 def _per_slot(window: range, values: Sequence[tuple[Sample, float]]) -> tuple[float | None, ...]:
-    """One value per slot; a sample stands for all slots that it covers without a gap."""
+    """Return one value per slot. A sample stands for all slots that it covers without a gap."""
     found: dict[int, float] = {}
     for sample, value in values:
         slot = sample.at_ms // 1000 // _FINEST

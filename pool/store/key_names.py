@@ -1,22 +1,23 @@
-"""The name of every key linkpool keeps in Redis, and what each holds.
+"""Name every key that linkpool keeps in Redis, and say what each holds.
 
 All keys of a meeting share the hash tag `{sid}`, so that one script may touch them on a
-Redis Cluster; all keys of a workspace share `{w:name}`.
+Redis Cluster; all keys of a workspace share `{w:name}`. A function's docstring gives its key's
+type and content.
 """
 
 from __future__ import annotations
 
-MEETINGS = "lp:meetings"  # set of the SIDs that are published here
-VERSION = "lp:version"  # counter; moves whenever a meeting is published
+MEETINGS = "lp:meetings"  # set of the SIDs that are published in this Redis
+VERSION = "lp:version"  # counter that grows whenever a meeting is published
 HEARTBEAT = "lp:heartbeat"  # milliseconds since 1970 of the last sweep a worker ran
 
 ALERTS = "lp:{alerts}:standing"  # hash: name of a trouble → how it stands, as JSON
 NOTICES = "lp:{alerts}:notices"  # list: notices to send, oldest first, as JSON
 NOTICES_RETRY = "lp:{alerts}:retry"  # hash `attempts`, `not_before` (ms) of the oldest notice
-LINK_BASES = "lp:link-bases"  # hash: workspace → what its links were seen to begin with
+LINK_BASES = "lp:link-bases"  # hash: workspace → what its links' URLs were seen to begin with
 SET_ASIDE = "lp:set-aside"  # hash: SID, a space, an entry of a claims stream → what it held
 FENCE_FELL = "lp:{alerts}:fence"  # present for a while after a pool lost its fresh links
-OUTLOOKS = "lp:outlooks"  # hash: SID → what the hours of the coming day usually bring, packed
+OUTLOOKS = "lp:outlooks"  # hash: SID → usual claims in each hour of the coming day, packed
 HISTORY_LAST = "lp:history:last"  # hash: SID → its last sample at each step, packed
 
 
@@ -31,8 +32,10 @@ def fresh(sid: str) -> str:
 
 
 def claims(sid: str) -> str:
-    """Stream of claims that the ledger does not have yet; trimmed once recorded.
-    lua/stream.lua has its form."""
+    """Stream: claims that the ledger does not have yet, trimmed once recorded.
+
+    lua/stream.lua documents its form.
+    """
     return f"lp:{{{sid}}}:claims"
 
 
@@ -42,30 +45,32 @@ def meeting(sid: str) -> str:
 
 
 def demand(sid: str) -> str:
-    """Hash `heat`, `at`: a decaying count of claims that asked for a new link; and how
-    many there ever were: `streamed` claims put into the claims stream, `pooled` links,
-    `booked` ones.
+    """Hash: demand and totals of a meeting.
+
+    `heat` and `at` are a decaying count of claims that asked for a new link. The totals since
+    Redis began are `streamed` (claims put into the claims stream), `pooled` (links that entered
+    the pool) and `booked` (bookings).
     """
     return f"lp:{{{sid}}}:demand"
 
 
 def nudged(sid: str) -> str:
-    """Present for a second after a claim asked for a top-up."""
+    """String: present for a second after a claim asked for a top-up."""
     return f"lp:{{{sid}}}:nudged"
 
 
 def block(sid: str) -> str:
-    """JSON: why the provider makes no links for this meeting, and when to probe again."""
+    """String: why the provider makes no links for this meeting and when to probe again, as JSON."""
     return f"lp:{{{sid}}}:block"
 
 
 def recovery_lock(sid: str) -> str:
-    """Owner token of whoever recovers this pool."""
+    """String: token of the owner of this pool's recovery."""
     return f"lp:{{{sid}}}:recovering"
 
 
 def binding(sid: str, customer: str) -> str:
-    """String: the link bound to a customer; `customer` is the keyed hash of the id."""
+    """String: the link bound to a customer. `customer` is the keyed hash of the customer id."""
     return f"lp:{{{sid}}}:b:{customer}"
 
 
@@ -80,20 +85,20 @@ def history_taken(step_seconds: int) -> str:
 
 
 def budget(workspace: str) -> str:
-    """Hash: the request budget all workers and the direct path share."""
+    """Hash: the request budget that all workers and the direct path share."""
     return f"lp:{{w:{workspace}}}:budget"
 
 
 def workspace_block(workspace: str) -> str:
-    """JSON: why the provider refuses this workspace, and when to probe again."""
+    """String: why the provider refuses this workspace and when to probe again, as JSON."""
     return f"lp:{{w:{workspace}}}:block"
 
 
 def top_up_lock(workspace: str) -> str:
-    """Owner token of the one top-up loop of this workspace."""
+    """String: token of the owner of this workspace's one top-up loop."""
     return f"lp:{{w:{workspace}}}:top-up"
 
 
 def task_lock(name: str) -> str:
-    """Owner token of a periodic task that should not run twice at once."""
+    """String: token of the owner of a periodic task that should not run twice at once."""
     return f"lp:lock:{name}"

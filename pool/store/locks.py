@@ -1,4 +1,4 @@
-"""Hold locks with an owner token and an expiry, so that two of anything do no harm."""
+"""Hold locks that carry an owner token and expire, so that a second process does no harm."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Locks:
 
     @asynccontextmanager
     async def held(self, name: str, *, seconds: float = LOCK_SECONDS) -> AsyncIterator[Held | None]:
-        """Yield the lock, or None at once if somebody else holds it.
+        """Yield the lock, or None at once if it is held already.
 
         It is renewed for as long as the block runs. A lock that was taken on another Redis
         process, or before a failover, counts for nothing.
@@ -45,9 +45,9 @@ class Locks:
             yield held
         finally:
             renewing.cancel()
-            # Not for longer: a client library that loses the cancellation must not hold us up.
+            # Bounded, because a client library that loses the cancellation must not hold us up.
             await asyncio.wait([renewing], timeout=_END_SECONDS)
-            # One that is lost or cannot be reached expires by itself.
+            # A lock that is lost, or cannot be reached, expires by itself.
             with suppress(StoreUnavailable):
                 await held.release()
 
@@ -62,11 +62,11 @@ class Held:
         self._milliseconds = int(seconds * 1000)
 
     async def extend(self) -> bool:
-        """Hold it for its full time from now. Return False if it was lost."""
+        """Make the lock expire its full time from now. Return False if it was lost."""
         return await self._if_ours("extend_lock", self._milliseconds)
 
     async def release(self) -> bool:
-        """Give it back. Return False if it was lost."""
+        """Release the lock. Return False if it was lost."""
         return await self._if_ours("unlock")
 
     async def _if_ours(self, script: str, *more: int) -> bool:
@@ -75,7 +75,7 @@ class Held:
 
 
 async def _renew(held: Held, every_seconds: float) -> None:
-    """Renew the lock until it is lost; its owner finds that out at their next step."""
+    """Renew the lock until it is lost, which its owner finds out at the next step."""
     task = asyncio.current_task()
     while task is not None and not task.cancelling():
         await asyncio.sleep(every_seconds)

@@ -1,4 +1,4 @@
-"""What is usual for each meeting, as the forecast knows it."""
+"""Keep what the forecast expects of each meeting."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pool.model.forecast import Outlook, Usual
 from pool.store import key_names
 from pool.store.connect import store_errors
 
-# The first hour, and per hour tenths of a claim: how many usually come, and their deviation.
+# The first hour; then for each hour the usual claims and their deviation, in tenths of a claim.
 _Packed = tuple[int, list[tuple[int, int]]]
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(_Packed).decode
@@ -20,13 +20,13 @@ _TENTHS = 10
 
 
 class Outlooks:
-    """The outlooks of all meetings; those without one have not been looked at yet."""
+    """The outlooks of all meetings. A meeting without one has not been forecast yet."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
     async def get(self, sids: Sequence[str]) -> dict[str, Outlook]:
-        """The outlooks of these meetings, by SID, where there are any."""
+        """Return the outlooks of these meetings by SID, without those that have none."""
         if not sids:
             return {}
         with store_errors():
@@ -34,7 +34,7 @@ class Outlooks:
         return {sid: _outlook(text) for sid, text in zip(sids, found, strict=True) if text}
 
     async def put(self, outlooks: Mapping[str, Outlook]) -> None:
-        """Keeps these outlooks."""
+        """Keep these outlooks."""
         if outlooks:
             mapping: dict[Any, Any] = {sid: _packed(each) for sid, each in outlooks.items()}
             with store_errors():

@@ -1,4 +1,4 @@
-"""The meetings that are published in Redis: what scripts and API processes read of them."""
+"""Publish meetings in Redis, where scripts and API processes read them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Published:
         self._redis = redis
 
     async def put(self, meetings: Sequence[Meeting]) -> None:
-        """Publishes these meetings; API processes see it within a second, scripts at once."""
+        """Publish these meetings. Scripts see it at once, API processes within a second."""
         if not meetings:
             return
         with store_errors():
@@ -44,7 +44,7 @@ class Published:
             await pipe.execute()
 
     async def set_targets(self, targets: dict[str, int]) -> None:
-        """Tells the claim script below which level it should nudge, per SID."""
+        """Set the level below which the claim script asks for a top-up, per SID."""
         if not targets:
             return
         with store_errors():
@@ -54,30 +54,30 @@ class Published:
             await pipe.execute()
 
     async def link_bases(self) -> dict[str, str]:
-        """What the links of each workspace were seen to begin with."""
+        """Return what the URLs of each workspace's links were seen to begin with."""
         with store_errors():
             found: Any = await self._redis.hgetall(key_names.LINK_BASES)
         return {name.decode(): base.decode() for name, base in found.items()}
 
     async def put_link_bases(self, bases: dict[str, str]) -> None:
-        """Publishes what links begin with; API processes see it within a second."""
+        """Publish what links' URLs begin with. API processes see it within a second."""
         values: dict[Any, Any] = {**bases}
         with store_errors():
             await self._redis.hset(key_names.LINK_BASES, mapping=values)
 
     async def version(self) -> int:
-        """Moves whenever a meeting is published; 0 when none ever was."""
+        """Return a counter that grows whenever a meeting is published; 0 if none ever was."""
         with store_errors():
             return int(await self._redis.get(key_names.VERSION) or 0)
 
     async def sids(self) -> list[str]:
-        """The SIDs of the published meetings, in order."""
+        """Return the SIDs of the published meetings, in order."""
         with store_errors():
             members: Any = await self._redis.smembers(key_names.MEETINGS)
         return sorted(sid.decode() for sid in members)
 
     async def all(self) -> list[Meeting]:
-        """Every published meeting; two round trips."""
+        """Return every published meeting, in two round trips."""
         sids = await self.sids()
         with store_errors():
             pipe = self._redis.pipeline(transaction=False)
@@ -88,7 +88,7 @@ class Published:
 
 
 def digest(meeting: Meeting) -> str:
-    """What `Level.published` is once the meeting is published as it is."""
+    """Return the value that `Level.published` has once the meeting is published as it is."""
     return _digest(msgspec.json.encode(meeting))
 
 

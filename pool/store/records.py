@@ -1,4 +1,4 @@
-"""What the store hands in and out; frozen, like all that crosses a module's border."""
+"""Define what the store takes and returns: frozen, as all values that cross modules are."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pool.model.links import Claim, Source
 
 
 class Outcome(StrEnum):
-    """What the claim script came to for one customer."""
+    """The result of the claim script for one customer."""
 
     NEW = "new"
     REUSED = "reused"
@@ -22,7 +22,7 @@ class Outcome(StrEnum):
 
 
 class Replaced(StrEnum):
-    """What the replace script came to."""
+    """The result of the replace script."""
 
     NEW = "new"  # bound now
     BEFORE = "before"  # the customer holds another link than the one that was to go
@@ -33,14 +33,14 @@ class Replaced(StrEnum):
 
 
 class Replacing(msgspec.Struct, frozen=True, gc=False):
-    """What a customer holds after a replacement, where they hold anything."""
+    """The result of a replacement, and the link that the customer holds after it, if any."""
 
     outcome: Replaced
     claim: Claim | None
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
-    """One customer's part of a batch; `claim` is there exactly for new and reused."""
+    """One customer's part of a batch. `claim` is set exactly if the outcome is new or reused."""
 
     outcome: Outcome
     claim: Claim | None
@@ -48,14 +48,14 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The answers of one script call, in the order asked, and the stock it left."""
+    """The answers of one script call, in the order asked, and the level that is left."""
 
     answers: list[Answer]
     level: int
-    nudge: bool  # a top-up should be asked for
+    nudge: bool  # a top-up should be requested
 
 
-Fence = Literal["stands", "fallen", "sealed"]  # sealed: by this server, not restarted since
+Fence = Literal["stands", "fallen", "sealed"]  # sealed: by this server since its start
 
 
 class PoolFence(NamedTuple):
@@ -67,9 +67,9 @@ class PoolFence(NamedTuple):
 
 
 class Level(msgspec.Struct, frozen=True, gc=False):
-    """How one pool is, at one moment. Times are milliseconds by Redis's clock.
+    """One pool at one moment. Times are milliseconds by Redis's clock.
 
-    A Struct: a sweep reads thousands.
+    A Struct, for speed: a sweep reads thousands.
     """
 
     sid: str
@@ -80,16 +80,17 @@ class Level(msgspec.Struct, frozen=True, gc=False):
     claims_per_second: float
     oldest_fresh_seconds: float | None
     block: Block | None
-    published: str  # digest of the meeting as it is published here; empty if it is not
-    target: int | None  # below which claims ask for a top-up
+    published: str  # digest of the meeting as published in this Redis; empty if it is not
+    target: int | None  # the level below which claims ask for a top-up
     now_ms: int
     totals: Totals
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """What was ever counted of one meeting. Only their growth means something: a Redis that
-    lost its data starts again at 0.
+    """Running totals of one meeting.
+
+    Only their growth means something: a Redis that lost its data starts again at 0.
     """
 
     claims: int = 0  # answered with a link that was new to the customer
@@ -98,7 +99,7 @@ class Totals:
 
 
 class Block(msgspec.Struct, frozen=True):
-    """Why the provider is not asked, and when it is asked again, once; by Redis's clock."""
+    """Why the provider is not asked, and when to probe it with one request, by Redis's clock."""
 
     reason: str
     since_ms: int
@@ -107,21 +108,23 @@ class Block(msgspec.Struct, frozen=True):
     probes: int = 0  # made so far
 
     def is_probe_due(self, now_ms: int, probe_seconds: float) -> bool:
-        """Whether the provider may be asked once. A time further away than any that is ever
-        set was set before the clock went back."""
+        """Return True if the provider may be asked once.
+
+        A time further away than any that is ever set was set before the clock went back.
+        """
         return not now_ms < self.probe_at_ms <= now_ms + probe_seconds * 1000
 
     def put_off(self, now_ms: int, probe_seconds: float) -> Block:
-        """The same block, with its next probe put off."""
+        """Return the same block with its next probe put off."""
         return msgspec.structs.replace(self, probe_at_ms=now_ms + int(probe_seconds * 1000))
 
     def probed(self, now_ms: int, probe_seconds: float) -> Block:
-        """As `put_off`, for a caller who takes the probe that is due."""
+        """Return the block as `put_off` does, for a caller who makes the probe that is due."""
         return msgspec.structs.replace(self.put_off(now_ms, probe_seconds), probes=self.probes + 1)
 
 
 class StreamedClaim(msgspec.Struct, frozen=True, gc=False):
-    """A claim as the stream holds it for the recorder. Others may share its entry."""
+    """A claim as the stream holds it for the recorder. Other claims may share its entry."""
 
     entry_id: str
     slug: str
@@ -130,12 +133,12 @@ class StreamedClaim(msgspec.Struct, frozen=True, gc=False):
     metadata: dict[str, object] | None
     source: Source
     claimed_at_ms: int
-    replaces: str | None = None  # the slug of the link that this one was given for
-    reason: str = ""  # why that one was replaced
+    replaces: str | None = None  # the slug of the link that this one replaced
+    reason: str = ""  # why that link was replaced
 
 
 class AnsweredClaim(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """A claim this process answered, kept to be asserted again after a fence."""
+    """A claim that this process answered, kept to be asserted again after a fence fell."""
 
     customer_id: str
     claim: Claim
@@ -144,7 +147,7 @@ class AnsweredClaim(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 
 class Span(Enum):
-    """How far back a history reaches, and how fine it is."""
+    """How far back a history reaches, and in what steps."""
 
     HOUR = (10, 3_600)
     DAY = (60, 86_400)
@@ -168,31 +171,31 @@ class Sample:
     top_ups: int
     bookings: int
     covers_seconds: int  # the time since the sample before, over which the counts were made
-    after_gap: bool  # nobody looked for longer than usual: a chart should break its line here
+    after_gap: bool  # no sweep for longer than usual: a chart should break its line here
 
     @property
     def claims_per_second(self) -> float:
-        """Claims over the time the sample covers."""
+        """Return claims per second over the time the sample covers."""
         return self.claims / self.covers_seconds
 
     @property
     def top_ups_per_second(self) -> float:
-        """Links that entered the pool, over the time the sample covers."""
+        """Return links per second that entered the pool over the time the sample covers."""
         return self.top_ups / self.covers_seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """The history of one meeting, oldest first. Times in which nobody looked have no samples."""
+    """The history of one meeting, oldest first. Times without a sweep have no samples."""
 
     sid: str
     step_seconds: int
-    begin_ms: int  # the window, whether there are samples or not
+    begin_ms: int  # the window begins here, whether there are samples or not
     end_ms: int
     samples: tuple[Sample, ...]
 
     def stretches(self) -> list[tuple[Sample, ...]]:
-        """The samples, parted where there are gaps."""
+        """Return the samples, split where there are gaps."""
         parted: list[list[Sample]] = []
         for sample in self.samples:
             if sample.after_gap or not parted:
@@ -203,7 +206,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Spark:
-    """The last minutes of one meeting, a value per 10 s, oldest first; None: nobody looked."""
+    """The last minutes of one meeting, a value per 10 s, oldest first; None without a sweep."""
 
     sid: str
     claims_per_second: tuple[float | None, ...]
@@ -213,10 +216,10 @@ class Spark:
 def payload(
     customer_id: str, email: str | None = None, metadata: dict[str, Any] | None = None
 ) -> bytes:
-    """What the stream carries of a claim, for the ledger."""
+    """Return what the stream carries of a claim, for the ledger."""
     if metadata:
         return msgspec.msgpack.encode((customer_id, email, metadata))
     return msgspec.msgpack.encode((customer_id, email) if email else (customer_id,))
 
 
-BATCH_LIMIT = 64  # customers a script call serves; keeps each call well under a millisecond
+BATCH_LIMIT = 64  # customers per script call; keeps each call well under a millisecond

@@ -1,4 +1,4 @@
-"""The steps of sealing and recovering a pool; pool/durability/recovery.py puts them in order."""
+"""Run the steps of sealing and recovering a pool, which pool/durability/recovery.py orders."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from pool.store.records import PoolFence
 from pool.store.replies import fence_of
 from pool.store.wire import Wire
 
-_STANDINGS = 500  # epochs a script call reads; a tenth of a millisecond
-# For a call, because a wire by itself waits for ever; hundreds of bindings take milliseconds.
+_STANDINGS = 500  # epochs per script call, which takes a tenth of a millisecond
+# Limits one call, since a wire by itself waits for ever; hundreds of bindings take milliseconds.
 CALL_SECONDS = 2.0
 
 
 class RecoveryLost(StoreError):
-    """Somebody else recovers this pool by now, or another server answers."""
+    """Another process recovers this pool by now, or another server answers."""
 
 
 class Rebind(NamedTuple):
-    """What one binding should be: bound for `ttl_ms` (0: for good), or dropped."""
+    """How one binding should be: bound for `ttl_ms` (0: without end), or dropped."""
 
     customer_id: str
     claim: Claim
@@ -44,22 +44,22 @@ class RecoverySteps:
         self._names = names
 
     async def seal(self, sid: str, token: str) -> bool:
-        """From here on nothing is handed out; False if the fence had fallen already."""
+        """Seal the pool: it hands out nothing more. Return False if its fence had fallen."""
         with store_errors():
             return bool(
                 await scripts.run(self._redis, "seal", [key_names.epoch(sid)], [token]) == 1
             )
 
     async def epoch(self, sid: str) -> str:
-        """The epoch as it stands; empty if there is none."""
+        """Return the pool's epoch, empty if there is none."""
         with store_errors():
             value: Any = await self._redis.get(key_names.epoch(sid))
         return value.decode() if value else ""
 
     async def fences(self, sids: Sequence[str]) -> list[PoolFence]:
-        """The fences of these pools and no more: cheap enough to look at thousands often.
+        """Return only the fences of these pools: cheap enough to look at thousands often.
 
-        Some hundred pools a round trip, so that claims have their turns in between.
+        It takes a round trip for every few hundred pools, so that claims get their turns.
         """
         found: list[PoolFence] = []
         for start in range(0, len(sids), _STANDINGS):
@@ -77,7 +77,7 @@ class RecoverySteps:
         return found
 
     async def begin(self, sid: str, token: str, *, keep_fresh: bool) -> str:
-        """Takes the epoch away and empties the pool unless told otherwise; who the server is."""
+        """Remove the epoch; empty the pool unless `keep_fresh`. Return the server's identity."""
         with store_errors():
             status, identity = await scripts.run(
                 self._redis,
@@ -89,9 +89,10 @@ class RecoverySteps:
         return str(identity.decode())
 
     def packed(self, sid: str, rebinds: Iterable[Rebind]) -> str:
-        """What `put` takes, for bindings as the ledger knows them, in this order."""
+        """Return what `put` takes, for these bindings, in this order."""
         name = self._names.name
-        # No value holds the end of a line, for no id that we take holds control characters.
+        # Lines can separate them: no value holds a line break, as no accepted id holds
+        # control characters.
         return "".join(
             [
                 f"{name(sid, customer_id)} {ttl_ms if what == 'bind' else what} {pack(claim)}\n"
@@ -100,8 +101,8 @@ class RecoverySteps:
         )
 
     async def put(self, sid: str, token: str, packed: str) -> None:
-        """Puts bindings back. On its way to Redis as soon as it is first awaited."""
-        # One argument for all: a key and three arguments for each take far longer.
+        """Put bindings back. The command is sent as soon as this is first awaited."""
+        # One argument for all bindings: a key and three arguments for each take far longer.
         with store_errors():
             async with asyncio.timeout(CALL_SECONDS):
                 status = await scripts.run(
@@ -113,14 +114,14 @@ class RecoverySteps:
         _check(status, sid)
 
     async def drop(self, sid: str, token: str, bindings: Sequence[tuple[str, str]]) -> None:
-        """Drops bindings, given as (customer name, slug), that must not be there any more."""
+        """Drop bindings that must not exist any more, given as (customer name, slug)."""
         lines = [
             f"{name} drop {pack(Claim(slug, 'claimed', 'pool', 0))}\n" for name, slug in bindings
         ]
         await self.put(sid, token, "".join(lines))
 
     async def open(self, sid: str, token: str, identity: str, nonce: str) -> None:
-        """Sets the new epoch `identity:nonce`: claims are answered again."""
+        """Set the new epoch `identity:nonce`, so that claims are answered again."""
         with store_errors():
             status = await scripts.run(
                 self._redis,

@@ -1,4 +1,4 @@
-"""What the scripts reply, as the records that the store hands out."""
+"""Turn the scripts' replies into the records that the store returns."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ _REPLACED = {
 
 
 def as_batch(reply: Any, echo: str, sid: str) -> Batch:
-    """What the claim script came to. Raises what it refused with, and what `expect` does."""
+    """Return the batch in a claim script's reply.
+
+    Raise the error that the reply is, or as `expect` does.
+    """
     if isinstance(reply, Exception):
         raise store_error(reply)
     expect(reply, echo, sid)
@@ -37,8 +40,10 @@ def as_batch(reply: Any, echo: str, sid: str) -> Batch:
 
 
 def expect(reply: list[Any], echo: str, sid: str) -> None:
-    """Raises StoreUnavailable, Fenced or UnknownMeeting unless the reply answers this very call
-    and the script did its work."""
+    """Raise an error unless the reply answers this very call and the script did its work.
+
+    The error is StoreUnavailable, Fenced or UnknownMeeting.
+    """
     if reply[0] != echo.encode():
         raise StoreUnavailable("Redis: the reply belongs to another call")
     if reply[1] == b"fenced":
@@ -48,20 +53,20 @@ def expect(reply: list[Any], echo: str, sid: str) -> None:
 
 
 def as_answer(part: bytes) -> Answer:
-    """One customer's part; lua/claim.lua has its form."""
+    """Return one customer's part of a reply, whose form lua/claim.lua documents."""
     text = part.decode()
     outcome = _ANSWERS[text[0]]
     return Answer(outcome, unpack(text[1:]) if len(text) > 1 else None)
 
 
 def as_replacing(part: bytes) -> Replacing:
-    """What the replace script came to; lua/replace.lua has its form."""
+    """Return the replace script's result, whose form lua/replace.lua documents."""
     text = part.decode()
     return Replacing(_REPLACED[text[0]], unpack(text[1:]) if len(text) > 1 else None)
 
 
 def fence_of(epoch: str, identity: str) -> Fence:
-    """Whether a pool of this epoch serves on the server that is called `identity`."""
+    """Return the fence of a pool with this epoch on the server named `identity`."""
     if epoch.startswith(f"{identity}:"):
         return "stands"
     sealed, _, rest = epoch.partition(":")
@@ -70,7 +75,7 @@ def fence_of(epoch: str, identity: str) -> Fence:
 
 
 def as_level(sid: str, now_ms: int, identity: str, reply: list[Any]) -> Level:
-    """How one pool is; lua/look.lua has the order of what it replies."""
+    """Return one pool's level from a reply, whose order lua/look.lua documents."""
     epoch, fresh, backlog, heat, heat_at, oldest, block, digest, target, *totals = reply
     idle_seconds = max(0.0, (now_ms - float(heat_at)) / 1000)
     return Level(
@@ -90,6 +95,6 @@ def as_level(sid: str, now_ms: int, identity: str, reply: list[Any]) -> Level:
 
 
 def decayed_rate(heat: float, idle_seconds: float) -> float:
-    """Claims per second from a decaying count that was last touched `idle_seconds` ago."""
+    """Return claims per second, from a decaying count that was last changed `idle_seconds` ago."""
     rate: float = heat * 2.718281828459045 ** (-idle_seconds / _HEAT_TAU_SECONDS)
     return rate / _HEAT_TAU_SECONDS if rate > 1e-3 else 0.0

@@ -1,4 +1,4 @@
-"""The Lua scripts beside this file, by name."""
+"""Load and run the Lua scripts in the folder beside this file, by name."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ _STREAM = {"claim", "bind", "redo", "look", "replace"}
 
 @cache
 def source(name: str) -> str:
-    """The full text of a script as Redis is given it."""
+    """Return the full text of a script as Redis gets it."""
     parts = [] if name in _PLAIN else ["fence"]
     parts += ["stream"] if name in _STREAM else []
     return "\n".join(part(each) for each in (*parts, name))
 
 
 def part(name: str) -> str:
-    """The text of one file beside this one."""
+    """Return the text of one file of the folder lua/."""
     return (files("pool.store") / "lua" / f"{name}.lua").read_text("utf-8")
 
 
 @cache
 def sha1(name: str) -> str:
-    """The digest by which Redis knows the script."""
+    """Return the digest by which Redis knows the script."""
     return hashlib.sha1(source(name).encode()).hexdigest()  # noqa: S324 - Redis's own naming
 
 
 async def run(redis: Redis | Wire, name: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
-    """What the script answers. A Redis that does not know it yet is given its text.
+    """Run a script and return its reply. A Redis that does not know the script gets its text.
 
-    NOSCRIPT says that nothing was run, so sending the text is no repetition.
+    NOSCRIPT means that nothing was run, so sending the text then repeats nothing.
     """
     try:
         return await redis.evalsha(sha1(name), len(keys), *keys, *args)

@@ -1,4 +1,4 @@
-"""Entries of claims streams that could not be read: kept for a person, out of everybody's way."""
+"""Keep entries of claims streams that could not be read for a person to look at."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class SetAsides:
             await self._redis.xdel(key_names.claims(sid), entry_id)
 
     async def keep(self, sid: str, name: str, fields: Mapping[bytes, bytes], reason: str) -> None:
-        """Keep something that is to be taken out of the stream by the caller."""
+        """Keep an entry that the caller takes out of the stream."""
         kept = msgspec.msgpack.encode((reason, list(fields.items())))
         with store_errors():
             await self._redis.hset(key_names.SET_ASIDE, f"{sid} {name}", kept)
 
     async def counts(self) -> dict[str, int]:
-        """Return how many entries were set aside, of each meeting that has any."""
+        """Return how many entries were set aside, for each meeting that has any."""
         with store_errors():
             names: Any = await self._redis.hkeys(key_names.SET_ASIDE)
         counts: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""Look at the fresh links of a pool, and take some out of it."""
+"""Look at the fresh links of a pool, and take links out of it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ class Stock:
         self._redis = redis
 
     async def take_out(self, sid: str, *, up_to_ms: int | None, limit: int = 1000) -> list[str]:
-        """Takes fresh links made up to a moment (None: any) out of the pool."""
+        """Take fresh links made by `up_to_ms` (None: at any time) out of the pool.
+
+        The oldest come first. Return their slugs.
+        """
         bound = "+inf" if up_to_ms is None else up_to_ms
         with store_errors():
             slugs = await scripts.run(
@@ -27,20 +30,20 @@ class Stock:
         return [slug.decode() for slug in slugs]
 
     async def withdraw(self, sid: str, slugs: Sequence[str]) -> int:
-        """Takes these links out of the pool; how many of them were there."""
+        """Take these links out of the pool. Return how many of them were in it."""
         if not slugs:
             return 0
         with store_errors():
             return int(await self._redis.zrem(key_names.fresh(sid), *slugs))
 
     async def oldest(self, sid: str, limit: int) -> list[str]:
-        """The slugs that will be handed out next."""
+        """Return the slugs that will be handed out next."""
         with store_errors():
             slugs: Any = await self._redis.zrange(key_names.fresh(sid), 0, limit - 1)
         return [slug.decode() for slug in slugs]
 
     async def pooled(self, sid: str, slugs: Sequence[str]) -> list[bool]:
-        """Which of these slugs stand in the pool."""
+        """Return, for each of these slugs, True if it is in the pool."""
         if not slugs:
             return []
         with store_errors():
@@ -48,11 +51,10 @@ class Stock:
         return [score is not None for score in scores]
 
     async def ages(self, sid: str, edges_seconds: Sequence[int]) -> list[int]:
-        """How many fresh links are younger than each edge but not than the one before it.
+        """Return how many fresh links are younger than each edge but not than the one before it.
 
-        `edges_seconds` ascend; one more count follows, of those older than the last. Two
-        round trips, the second as fast for a million links as for ten. Raises
-        StoreUnavailable.
+        `edges_seconds` ascend. One more count follows, of links older than the last edge. It
+        takes two round trips, the second as fast for a million links as for ten.
         """
         with store_errors():
             now_seconds, microseconds = await self._redis.time()

@@ -1,4 +1,4 @@
-"""The pools of all meetings in one Redis."""
+"""Serve the pools of all meetings in one Redis: claims, stock and bookkeeping."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ from pool.store.wire import Abandon, Wire
 
 log = structlog.get_logger()
 
-_LOOK_AT = 25  # pools a script call looks at
+_LOOK_AT = 25  # pools per script call
 
 
 class Store:
-    """Claims, stock and bookkeeping in Redis; each method is one round trip unless it says so.
+    """Claims, stock and bookkeeping in Redis. A method takes one round trip unless it says more.
 
     Every method raises StoreUnavailable when Redis does not answer in time or refuses.
     """
@@ -78,31 +78,31 @@ class Store:
         max_connections: int = 32,
         **parts: Any,
     ) -> Self:
-        """Return a store that connects when it is first used; `parts` are a subclass's own."""
+        """Return a store that connects when first used. A subclass's constructor gets `parts`."""
         redis = open_redis(url, timeout_seconds=timeout_seconds, max_connections=max_connections)
         return cls(redis, CustomerNames(secret_key), Wire(redis), **parts)
 
     async def close(self) -> None:
-        """Gives the connections back."""
+        """Close all connections."""
         if self._wire is not None:
             self._wire.close()
-        # A client that was given its pool does not close it unless told to.
+        # A client does not close a pool that was passed to it unless asked to.
         await self._redis.aclose(close_connection_pool=True)
 
     async def ping(self) -> None:
-        """Returns if Redis answers."""
+        """Return if Redis answers."""
         with store_errors():
             await self._redis.ping()
 
     async def info(self) -> dict[str, Any]:
-        """Redis's own INFO, and its maxmemory-policy where it tells."""
+        """Return what Redis's INFO says."""
         with store_errors():
             return dict(await self._redis.info())
 
     async def replicas_to_write(self) -> tuple[int | None, int | None]:
         """Return how many replicas a master must reach to write, and within how many seconds.
 
-        None where this Redis does not tell.
+        Both are None where this Redis does not say.
         """
         try:
             found: Any = await self._redis.config_get("min-replicas-*")
@@ -113,18 +113,18 @@ class Store:
         return least, lag
 
     async def now_ms(self) -> int:
-        """Milliseconds since 1970 by Redis's clock, which all processes share."""
+        """Return milliseconds since 1970 by Redis's clock, which all processes share."""
         with store_errors():
             seconds, microseconds = await self._redis.time()
         return int(seconds) * 1000 + int(microseconds) // 1000
 
     async def heartbeat(self, now_ms: int) -> None:
-        """Leaves word that a worker ran a sweep."""
+        """Note that a worker ran a sweep."""
         with store_errors():
             await self._redis.set(key_names.HEARTBEAT, now_ms)
 
     async def last_heartbeat_ms(self) -> int | None:
-        """When a worker last ran a sweep; None if none did."""
+        """Return when a worker last ran a sweep, or None if none did."""
         with store_errors():
             value = await self._redis.get(key_names.HEARTBEAT)
         return int(value) if value else None
@@ -132,9 +132,9 @@ class Store:
     # -- claims ----------------------------------------------------------------
 
     async def claim(self, sid: str, customers: Sequence[tuple[str, bytes]]) -> Batch:
-        """Claims for up to BATCH_LIMIT customers, given as (customer name, payload).
+        """Claim for up to BATCH_LIMIT customers, given as (customer name, payload).
 
-        May be repeated after a lost reply: nobody gets a second link. Raises Fenced, and
+        It may be repeated after a lost reply: no customer gets a second link. Raise Fenced, or
         UnknownMeeting if the meeting is not published in this Redis.
         """
         echo = next(self._echoes)
@@ -152,11 +152,12 @@ class Store:
         customers: Sequence[tuple[str, bytes]],
         told: Callable[[Batch | Exception | None], None],
     ) -> Abandon | None:
-        """`claim` without waiting for anything; None, and nothing done, if no connection is ready.
+        """Claim as `claim` does, but without waiting.
 
-        What `claim` returns or raises is told once, unless the call is abandoned before; `told`
-        must not raise. None is told where `claim` may help by asking again: the connection was
-        lost, or this Redis does not know the script or the meeting.
+        Return None, with nothing done, if no connection is ready. Otherwise `told`, which must
+        not raise, is called once with what `claim` returns or raises, unless the call is
+        abandoned first. It is called with None where asking again by `claim` may help: the
+        connection was lost, or this Redis does not know the script or the meeting.
         """
         if self._wire is None:
             return None
@@ -172,7 +173,7 @@ class Store:
             except StoreUnavailable as error:
                 again = error.connection_lost or isinstance(reply, NoScriptError)
                 result = None if again else error
-            except Exception as error:  # noqa: BLE001 - told, like every other
+            except Exception as error:  # noqa: BLE001 - passed on, like every other
                 result = error
             told(result)
 
@@ -180,9 +181,9 @@ class Store:
         return self._wire.call_at_once(command, replied)
 
     async def bind(self, sid: str, epoch: str, slug: str, name: str, payload: bytes) -> Answer:
-        """Binds a link made on the spot, or, if the customer has one by now, pools it.
+        """Bind a link made on the spot, or put it into the pool if the customer has one by now.
 
-        Must not be repeated after a lost reply: the link may have entered the pool.
+        It must not be repeated after a lost reply: the link may have entered the pool.
         """
         echo = next(self._echoes)
         with store_errors():
@@ -205,8 +206,10 @@ class Store:
     async def replace(
         self, sid: str, name: str, old: str, payload: bytes, reason: str, *, made: str = ""
     ) -> Replacing:
-        """Give a customer another link instead of `old`: the oldest of the pool, or `made`, whose
-        row the ledger has. May be repeated after a lost reply. Raises Fenced, UnknownMeeting.
+        """Give a customer another link instead of `old`: the oldest of the pool, or `made`.
+
+        The ledger has the row of `made` already. It may be repeated after a lost reply. Raise
+        Fenced or UnknownMeeting.
         """
         echo = next(self._echoes)
         with store_errors():
@@ -227,7 +230,7 @@ class Store:
         return as_replacing(reply[2])
 
     async def claim_of(self, sid: str, customer_id: str) -> Claim | None:
-        """The customer's binding, if there is one."""
+        """Return the customer's binding, or None if there is none."""
         with store_errors():
             value: Any = await self._redis.get(
                 key_names.binding(sid, self.names.name(sid, customer_id))
@@ -235,7 +238,7 @@ class Store:
         return unpack(value.decode()) if value else None
 
     async def assert_again(self, sid: str, claims: Sequence[AnsweredClaim]) -> int:
-        """Asserts claims that were answered before a fence fell; the number of conflicts."""
+        """Assert claims that were answered before a fence fell. Return the number of conflicts."""
         names = [self.names.name(sid, redo.customer_id) for redo in claims]
         args: list[Any] = []
         for redo in claims:
@@ -255,9 +258,9 @@ class Store:
         return int(conflicts)
 
     async def mark(self, sid: str, slug: str, customer_id: str | None, claim: Claim | None) -> bool:
-        """Makes Redis agree with the ledger on a booked (`claim`) or gone (None) link.
+        """Make Redis agree with the ledger on a link that is booked (`claim`) or gone (None).
 
-        True if the link stood in the pool, from where it is taken. Repeating it is harmless.
+        Return True if the link was in the pool, from which it is taken. Repeating is harmless.
         """
         name = self.names.name(sid, customer_id) if customer_id is not None else "nobody"
         booked = customer_id is not None and claim is not None
@@ -271,17 +274,17 @@ class Store:
         return bool(was_fresh == 1)
 
     async def count_booking(self, sid: str) -> None:
-        """Counts a booking of this meeting, for the history."""
+        """Count a booking of this meeting, for the history."""
         with store_errors():
             await self._redis.hincrby(key_names.demand(sid), "booked", 1)
 
     # -- stock -----------------------------------------------------------------
 
     async def add(self, sid: str, epoch: str, slugs: Sequence[str], made_at_ms: int) -> int:
-        """Puts links whose ledger rows carry `epoch` into the pool; the level after.
+        """Put links whose ledger rows carry `epoch` into the pool. Return the level after that.
 
-        Never to be repeated: when its outcome is in doubt, the links are to be
-        quarantined. Raises Fenced if the pool is of another epoch by now.
+        It must never be repeated: when its outcome is in doubt, the links must be quarantined.
+        Raise Fenced if the pool is of another epoch by now.
         """
         echo = next(self._echoes)
         with store_errors():
@@ -295,29 +298,29 @@ class Store:
         return int(reply[3])
 
     async def newest_ms(self, sid: str) -> int | None:
-        """Return when the youngest link of the pool was made, by whoever made it."""
+        """Return when the pool's youngest link was made (ms), or None if the pool is empty."""
         with store_errors():
             newest: Any = await self._redis.zrange(key_names.fresh(sid), -1, -1, withscores=True)
         return int(newest[0][1]) if newest else None
 
     async def look(self, sids: Sequence[str]) -> list[Level]:
-        """How these pools are, in one pipeline."""
+        """Return the levels of these pools, in their order, in one pipeline."""
         if not sids:
             return []
         with store_errors():
             levels = await self._look(sids)
-            if levels is None:  # a server that does not know the script yet
+            if levels is None:  # this server does not know the script yet
                 await self._redis.script_load(scripts.source("look"))
                 levels = await self._look(sids)
         if levels is None:
-            raise StoreUnavailable("Redis forgets scripts as soon as it is given them")
+            raise StoreUnavailable("Redis does not keep the scripts it is given")
         return levels
 
     async def _look(self, sids: Sequence[str]) -> list[Level] | None:
         pipe = self._redis.pipeline(transaction=False)
         sha = scripts.sha1("look")
-        # A call for some at a time: each would take a moment to find out which server it is
-        # on, and all together would make claims wait.
+        # Some pools per call: a call for each would find out anew which server it is on, and one
+        # call for all would make claims wait.
         for start in range(0, len(sids), _LOOK_AT):
             named = [name for sid in sids[start : start + _LOOK_AT] for name in _looked_at(sid)]
             pipe.evalsha(sha, len(named), *named)
@@ -338,7 +341,7 @@ class Store:
 def _claim_call(
     sid: str, customers: Sequence[tuple[str, bytes]], echo: str
 ) -> tuple[list[str], list[Any]]:
-    """The claim script's keys and arguments."""
+    """Return the claim script's keys and arguments."""
     return [
         key_names.epoch(sid),
         key_names.fresh(sid),

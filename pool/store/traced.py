@@ -1,4 +1,4 @@
-"""Leave a span for each script that hands out or adds links."""
+"""Trace the scripts that hand out or add links, with a span for each call."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pool.telemetry.tracing import Tracing
 
 
 class TracedStore(Store):
-    """A store whose scripts that hand out or add links are spans."""
+    """A store that records a span for each script call that hands out or adds links."""
 
     def __init__(
         self, redis: Redis, names: CustomerNames, wire: Wire | None = None, *, tracing: Tracing
@@ -28,13 +28,13 @@ class TracedStore(Store):
         self._tracing = tracing
 
     def claim_at_once(self, *_: Any) -> None:
-        """Never: a span is current in a task of its own."""
+        """Return None, so that `claim` is used: a span is current only in a task of its own."""
 
     async def claim(self, sid: str, customers: Sequence[tuple[str, bytes]]) -> Batch:
-        """One script call for many claims: in the trace of the first, linked from the others'."""
+        """Record one script call for many claims in the trace of the first, linked to the others."""
         waiting = self._tracing.waiting.of(sid, [name for name, _ in customers])
         if waiting:
-            # Stays so for the rest of this batch: what it asks of workers belongs to it.
+            # It stays current for the rest of this batch, since its nudges to workers belong to it.
             contexts.attach(set_span_in_context(waiting[0]))
         with self._tracing.tracer.start_as_current_span(
             "claim script",
@@ -48,7 +48,7 @@ class TracedStore(Store):
             return batch
 
     async def bind(self, sid: str, epoch: str, slug: str, name: str, payload: bytes) -> Answer:
-        """Binding a link made on the spot."""
+        """Record the binding of a link made on the spot."""
         with self._tracing.tracer.start_as_current_span(
             "bind script", kind=SpanKind.CLIENT, attributes={MEETING: sid}, record_exception=False
         ) as span:
@@ -57,7 +57,7 @@ class TracedStore(Store):
             return answer
 
     async def add(self, sid: str, epoch: str, slugs: Sequence[str], made_at_ms: int) -> int:
-        """New links enter a pool."""
+        """Record that new links enter a pool."""
         with self._tracing.tracer.start_as_current_span(
             "add script",
             kind=SpanKind.CLIENT,
@@ -67,7 +67,7 @@ class TracedStore(Store):
             return await super().add(sid, epoch, slugs, made_at_ms)
 
     async def mark(self, sid: str, slug: str, customer_id: str | None, claim: Claim | None) -> bool:
-        """Redis is told of a booking."""
+        """Record that a booking is written to Redis."""
         with self._tracing.tracer.start_as_current_span(
             "mark script", kind=SpanKind.CLIENT, attributes={MEETING: sid}, record_exception=False
         ):

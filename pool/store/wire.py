@@ -1,8 +1,8 @@
-"""The claim script's own connections: one write and one read a call, and nothing between.
+"""Call Redis over connections of our own: one write and one read per call, nothing in between.
 
 The library connects (TLS, passwords, sockets, failover) and then hands its transport over;
-from then on its layers are not passed through any more. Those cost three times what the
-call itself takes, which is most of what a claim on an idle server waits for.
+from then on calls bypass its layers. Those cost three times what the call itself takes, which
+is most of what a claim on an idle server waits for.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse, ReadOnlyError, RedisError
 
-Told = Callable[[Any], None]  # called with a reply, or the error instead of it; must not raise
-Abandon = Callable[[], None]  # nobody waits for the reply any more
+Told = Callable[[Any], None]  # takes a reply, or the error instead of it; must not raise
+Abandon = Callable[[], None]  # gives up waiting for the reply
 
 
 class Wire:
-    """Calls a Redis over as many connections as there are calls under way."""
+    """Connections to one Redis, as many as there are calls under way."""
 
     def __init__(self, redis: Redis) -> None:
         self._pool = redis.connection_pool
@@ -29,17 +29,18 @@ class Wire:
         self._busy: set[_Line] = set()
 
     async def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:
-        """What a script answers that Redis knows already; as `call`."""
+        """Run a script that Redis knows already and return its reply, as `call` does."""
         return await self.call("EVALSHA", sha, numkeys, *keys_and_args)
 
     async def eval(self, script: str, numkeys: int, *keys_and_args: Any) -> Any:
-        """What a script answers; as `call`."""
+        """Run a script and return its reply, as `call` does."""
         return await self.call("EVAL", script, numkeys, *keys_and_args)
 
     async def call(self, *command: Any) -> Any:
-        """The reply to one command, sent once. Raises RedisError, and OSError.
+        """Send one command once and return its reply. Raise RedisError or OSError.
 
-        Whoever stops waiting closes the connection: its reply could be taken for another's.
+        A caller that is cancelled closes the connection, since the reply that is still to come
+        could be taken for that of a later call.
         """
         line = self._take() or await self._open()
         answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -59,9 +60,10 @@ class Wire:
         return reply
 
     def call_at_once(self, command: tuple[Any, ...], told: Told) -> Abandon | None:
-        """Sends a command if a connection stands ready, and waits for nothing; None if none does.
+        """Send a command without waiting, or return None if no connection is ready.
 
-        The reply, or the error instead of it, is told once, unless the call is abandoned before.
+        `told` is called once with the reply, or the error instead of it, unless the call is
+        abandoned first by the function that is returned.
         """
         line = self._take()
         if line is None:
@@ -86,7 +88,7 @@ class Wire:
             self._idle.append(line)
 
     def close(self) -> None:
-        """Closes all connections; who still waits for a reply is told that it is lost."""
+        """Close all connections. Calls under way end with a connection error."""
         for line in [*self._idle, *self._busy]:
             line.end(RedisConnectionError("connection closed"))
         self._idle.clear()
@@ -100,8 +102,8 @@ class Wire:
     async def _open(self) -> _Line:
         connection: Any = self._pool.make_connection()  # type: ignore[no-untyped-call]
         # In a task of its own: within the library a cancellation can get lost (`asyncio.wait_for`
-        # of Python 3.11 loses it when what it waits for is done by then), and whoever stops
-        # waiting is not to wait for a Redis that says nothing.
+        # of Python 3.11 loses it when what it waits for is done by then), and a cancelled caller
+        # must not wait for a Redis that does not answer.
         opening = asyncio.create_task(connection.connect())
         try:
             await asyncio.wait([opening])
@@ -118,21 +120,21 @@ class Wire:
 
 def _close(connection: Any, opening: asyncio.Task[None]) -> None:
     if not opening.cancelled():
-        opening.exception()  # has been raised, or interests nobody any more
+        opening.exception()  # retrieved: it was raised already, or its caller is gone
     connection._close()
 
 
 def _lost(error: RuntimeError) -> RedisConnectionError:
-    """The event loop's word for a connection that has ended, before anybody was told so."""
+    """Return the error for a connection whose end the event loop has noticed before us."""
     return RedisConnectionError(f"connection lost: {error}")
 
 
 class _Line(asyncio.Protocol):
-    """One connection, and the one reply that is waited for on it."""
+    """One connection, and the one reply that is awaited on it."""
 
     def __init__(self, connection: Any, freed: Callable[[_Line], None]) -> None:
-        # The library has no word for handing a connection over: `_writer`, `_parser` and
-        # `_close` are its own (seen with 6 to 8), and nothing else here depends on them.
+        # The library has no public way to hand a connection over: `_writer`, `_parser` and
+        # `_close` are private to it (seen with 6 to 8), and nothing else here depends on them.
         self._connection = connection
         self._transport: asyncio.Transport = connection._writer.transport
         self._reader = hiredis.Reader(
@@ -144,7 +146,7 @@ class _Line(asyncio.Protocol):
         self._transport.set_protocol(self)
 
     def ask(self, command: tuple[Any, ...], told: Told) -> None:
-        """Sends the command; its reply is to come. If that raises, nothing was sent."""
+        """Send the command, whose reply `told` will get. If this raises, nothing was sent."""
         packed = hiredis.pack_command(command)
         self._told = told
         try:
@@ -153,14 +155,14 @@ class _Line(asyncio.Protocol):
             raise _lost(error) from error
 
     def close(self) -> None:
-        """Closes the connection; nobody is told its reply any more."""
+        """Close the connection, and drop the reply that is still to come."""
         self.lost, self._told = True, None
         self._freed(self)
         self._transport.abort()
         self._connection._close()
 
     def end(self, error: Exception) -> None:
-        """Closes the connection; who waits for a reply is told the error."""
+        """Close the connection, and pass the error to the caller that waits for a reply."""
         told, self._told = self._told, None
         self.close()
         if told is not None:
@@ -169,7 +171,7 @@ class _Line(asyncio.Protocol):
     # -- the transport's side
 
     def data_received(self, data: bytes) -> None:
-        """Called with what was read from the socket."""
+        """Take what was read from the socket. The transport calls this."""
         self._reader.feed(data)
         try:
             reply = self._reader.gets()
@@ -178,10 +180,10 @@ class _Line(asyncio.Protocol):
             return
         if reply is False:
             return
-        if self._told is None:  # nobody asked: whatever this is, no later reply can be trusted
+        if self._told is None:  # no command was sent, so no later reply can be trusted
             self.close()
         elif isinstance(reply, ReadOnlyError):
-            # A master that has become a replica: who connects anew finds the new one.
+            # The master has become a replica: a new connection finds the new master.
             self.end(RedisConnectionError(str(reply)))
         else:
             told, self._told = self._told, None
@@ -189,5 +191,5 @@ class _Line(asyncio.Protocol):
             told(reply)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Called once when the connection is gone."""
+        """End the call under way. The transport calls this once, when the connection is gone."""
         self.end(RedisConnectionError(f"connection lost: {error or 'closed'}"))
