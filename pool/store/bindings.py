@@ -17,7 +17,7 @@ _BEGUN_KEPT = 20_000  # meetings; about 10 MB
 
 
 class CustomerNames:
-    """Names customers by a keyed hash of fixed size, so that Redis keys hold no personal data.
+    """Names of customers: keyed hashes of fixed size, so that Redis keys hold no personal data.
 
     Two processes agree on the names exactly when they share the secret key.
     """

@@ -64,7 +64,7 @@ class ClaimsStream:
 
 
 class _Customer(msgspec.Struct, array_like=True, gc=False):
-    """What `payload` in pool/store/records.py wrote."""
+    """A customer, as `payload` in pool/store/records.py writes them."""
 
     customer_id: str
     email: str | None = None

@@ -31,7 +31,7 @@ class TracedStore(Store):
         """Return None, so that `claim` is used: a span is current only in a task of its own."""
 
     async def claim(self, sid: str, customers: Sequence[tuple[str, bytes]]) -> Batch:
-        """Record one script call for many claims in the trace of the first, linked to the others."""
+        """Record one script call for many claims in the trace of the first, linked to the rest."""
         waiting = self._tracing.waiting.of(sid, [name for name, _ in customers])
         if waiting:
             # It stays current for the rest of this batch, since its nudges to workers belong to it.
