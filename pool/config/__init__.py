@@ -1,1 +1,1 @@
-"""Settings, and the addresses that follow from them."""
+"""Read the settings, and derive addresses from them."""

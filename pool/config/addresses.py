@@ -1,4 +1,4 @@
-"""Where things are, and the secret they share, when the settings leave it open."""
+"""Find the addresses of Redis, broker and ledger and the secret key, also where no setting says."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SECRET_FILE = "secret.key"  # noqa: S105 - a file's name
 
 
 def redis_url(settings: Settings) -> str:
-    """Where Redis is. Raises SettingsError if no setting says."""
+    """Return the address of Redis. Raise SettingsError if no setting gives it."""
     if settings.redis_url:
         return settings.redis_url
     raise SettingsError(
@@ -24,7 +24,7 @@ def redis_url(settings: Settings) -> str:
 
 
 def broker_url(settings: Settings) -> str:
-    """Where Celery's broker is: as set, else the next database of the same Redis."""
+    """Return the address of Celery's broker: as set, else the next database of the same Redis."""
     if settings.broker_url:
         return settings.broker_url
     url = redis_url(settings)
@@ -43,14 +43,15 @@ def broker_url(settings: Settings) -> str:
 
 
 def database_url(settings: Settings) -> str:
-    """Where the ledger is."""
+    """Return the address of the ledger."""
     return settings.database_url or f"sqlite:///{settings.sqlite_path}"
 
 
 def secret_key(settings: Settings) -> bytes:
-    """The secret key: as set, else kept in the data directory, made there if need be.
+    """Return the secret key: as set, else the one in the data directory, made if there is none.
 
-    Processes that start at once all get the same one. Raises SettingsError.
+    Processes that start at the same time all get the same key. Raise SettingsError if the data
+    directory cannot be used.
     """
     if settings.secret_key is not None:
         return settings.secret_key.get_secret_value().encode()
@@ -65,7 +66,7 @@ def secret_key(settings: Settings) -> bytes:
 
 
 def _make_once(path: Path, text: str) -> None:
-    """Makes a private file whole, or leaves the one that another process made meanwhile."""
+    """Make a private file whole, or leave the one that another process made meanwhile."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
@@ -75,7 +76,7 @@ def _make_once(path: Path, text: str) -> None:
     try:
         os.link(draft, path)
     except FileExistsError:
-        if not path.stat().st_size:  # what a crash left of an older way to make it
+        if not path.stat().st_size:  # left by a crash of a release that did not write it whole
             draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)

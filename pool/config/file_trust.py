@@ -1,7 +1,7 @@
-"""Whether a file or directory can be trusted: who may change it, and who may read it.
+"""Check whether a file or directory can be trusted: who may change it, and who may read it.
 
 Each function returns None, or one line that says what is wrong and the command that mends it.
-Not on Windows, which has no such owners and modes.
+On Windows, which has no such owners and modes, they always return None.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ _OTHERS = 0o077
 
 
 def distrust_of_directory(path: Path) -> str | None:
-    """Say why this is not a directory of ours alone. It may be a link of ours to one.
+    """Say why this is not a directory of ours alone. A symbolic link of ours to one is allowed.
 
-    Raises OSError when it cannot be looked at.
+    Raise OSError when it cannot be looked at.
     """
     if not hasattr(os, "geteuid"):
         return None
@@ -37,9 +37,9 @@ def distrust_of_directory(path: Path) -> str | None:
 
 
 def distrust_of_own_file(path: Path) -> str | None:
-    """Say why this is not a file that we made and kept to ourselves; None where there is none.
+    """Say why this is not a file that we made and kept to ourselves. Return None if it is missing.
 
-    Raises OSError when it cannot be looked at.
+    Raise OSError when it cannot be looked at.
     """
     if not hasattr(os, "geteuid"):
         return None
@@ -49,7 +49,7 @@ def distrust_of_own_file(path: Path) -> str | None:
     except FileNotFoundError:
         return None
     if not stat.S_ISREG(found.st_mode):
-        return f"{path} is no ordinary file (a link?); put the file itself there"
+        return f"{path} is not a regular file (a link?); put the file itself there"
     if found.st_uid != os.geteuid():
         return f"{path} belongs to another user; if it is yours: chown {os.geteuid()} {name}"
     if found.st_mode & _OTHERS:
@@ -60,10 +60,11 @@ def distrust_of_own_file(path: Path) -> str | None:
 def distrust_of_secret_file(path: Path) -> str | None:
     """Say why the secret in this file may be known to, or chosen by, other users.
 
-    Links are followed: Kubernetes makes them. Containers are given secrets that all may read, in
-    a directory that only root can change, and there the owner is the one of the file outside.
+    Symbolic links are followed, since Kubernetes makes them. Containers get secrets that every
+    user may read, in a directory that only root can change, and there the owner is that of the
+    file outside.
 
-    Raises OSError when it cannot be looked at.
+    Raise OSError when it cannot be looked at.
     """
     if not hasattr(os, "geteuid"):
         return None
@@ -78,7 +79,7 @@ def distrust_of_secret_file(path: Path) -> str | None:
         return f"{path} is a symbolic link of another user; remove it"
     if parent.st_uid not in ours:
         return f"{real.parent} belongs to another user; move {path} to a directory of yours"
-    # In a directory like /tmp everybody may add files, but nobody replaces those of others.
+    # In a directory like /tmp any user may add files, but none may replace those of others.
     if parent.st_mode & _WRITERS and not parent.st_mode & stat.S_ISVTX:
         return f"{real.parent} can be changed by other users: chmod go-w {folder}"
     placed_by_root = parent.st_uid == _ROOT and not parent.st_mode & _WRITERS

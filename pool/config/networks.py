@@ -1,8 +1,8 @@
-"""Addresses and networks: how settings and keys name them, and who stands behind a proxy.
+"""Parse addresses and networks of settings and keys, and find the visitor behind a proxy.
 
-A proxy says in X-Forwarded-For for whom it speaks, and in X-Forwarded-Proto whether it was
-spoken to over TLS. Both count only if the connection is a trusted proxy's own: anybody may
-send such headers.
+A proxy says in X-Forwarded-For whom it forwards for, and in X-Forwarded-Proto whether the
+request came over TLS. Both count only if the connection comes from a trusted proxy, since
+anybody may send such headers.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ Networks = tuple[IPv4Network | IPv6Network, ...]
 
 ANYBODY = "*"
 _FORWARDED_FOR, _FORWARDED_PROTO = b"x-forwarded-for", b"x-forwarded-proto"
-_ADDRESS_CHARACTERS = 64  # the longest that is one has 45, and a zone
+_ADDRESS_CHARACTERS = 64  # the longest address has 45 characters, and a zone
 
 
 def networks_of(text: str) -> Networks:
     """Return the networks that a text names, separated by commas or spaces.
 
-    Raise ValueError naming the first that is none.
+    Raise ValueError naming the first word that is neither.
     """
     found = []
     for word in text.replace(",", " ").split():
@@ -29,7 +29,8 @@ def networks_of(text: str) -> Networks:
             found.append(ip_network(word))
         except ValueError:
             raise ValueError(
-                f"{word[:_ADDRESS_CHARACTERS]!r} is no address and no network such as 10.0.0.0/8"
+                f"{word[:_ADDRESS_CHARACTERS]!r} is neither an address "
+                "nor a network such as 10.0.0.0/8"
             ) from None
     return tuple(found)
 
@@ -44,7 +45,7 @@ def holds(networks: Networks, address: str) -> bool:
 
 
 class TrustedProxies:
-    """Says who a request comes from, given the setting TRUSTED_PROXIES."""
+    """The proxies that the setting TRUSTED_PROXIES names, and the visitors behind them."""
 
     def __init__(self, setting: str) -> None:
         self.anybody = ANYBODY in setting.replace(",", " ").split()
@@ -52,7 +53,7 @@ class TrustedProxies:
         self._known = lru_cache(maxsize=4096)(self._holds)
 
     def trusts(self, peer: str) -> bool:
-        """Return True if what this peer says of others is believed."""
+        """Return True if this peer's X-Forwarded headers are believed."""
         return self.anybody or (len(peer) <= _ADDRESS_CHARACTERS and self._known(peer))
 
     def address(self, headers: Iterable[tuple[bytes, bytes]], peer: str) -> str:
@@ -65,14 +66,14 @@ class TrustedProxies:
             return _bare(peer)
         if self.anybody:
             return hops[0]
-        # Each proxy adds to the end; what stands before an untrusted hop is only its word.
+        # Each proxy appends to the list, so what precedes an untrusted hop is only that hop's word.
         return next((hop for hop in reversed(hops) if not self.trusts(hop)), hops[0])
 
     def secure(self, headers: Iterable[tuple[bytes, bytes]], peer: str) -> bool:
-        """Return True if a trusted proxy says that the visitor came over https."""
+        """Return True if a trusted proxy says that the visitor came over HTTPS."""
         if not self.trusts(peer):
             return False
-        # Where one proxy stands behind another, the outer one is the one with TLS.
+        # Where one proxy is behind another, the outer one terminates TLS.
         said = b",".join(value for name, value in headers if name == _FORWARDED_PROTO)
         return b"https" in [hop.strip().lower() for hop in said.split(b",")]
 
@@ -86,7 +87,7 @@ def _parsed(text: str) -> str:
     if host.startswith("["):
         host = host[1:].partition("]")[0]
     elif host.count(":") == 1:
-        host = host.partition(":")[0]  # with its port, as some proxies write it
+        host = host.partition(":")[0]  # some proxies add the port
     try:
         parsed = ip_address(host.partition("%")[0])
     except ValueError:

@@ -1,4 +1,4 @@
-"""Is the setting TRUSTED_PROXIES fit for how linkpool is reached? Said at start and by `doctor`."""
+"""Warn, at start and in `doctor`, where TRUSTED_PROXIES does not fit how linkpool is reached."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def proxy_warnings(settings: Settings) -> list[str]:
-    """Return what may be wrong, a sentence each; none if nothing is."""
+    """Return a sentence for each thing that may be wrong."""
     proxies = TrustedProxies(settings.trusted_proxies)
     if proxies.anybody:
         return [
-            "LINKPOOL_TRUSTED_PROXIES is *: whoever reaches this port chooses the address that "
+            "LINKPOOL_TRUSTED_PROXIES is *: any client that reaches this port chooses the address that "
             "limits, allow-lists and logs see; name your proxies instead"
         ]
     only_this_machine = all(

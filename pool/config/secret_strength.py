@@ -1,4 +1,4 @@
-"""Is a secret one that nobody guesses? What looks like a word, a pattern or a sample is not."""
+"""Check that a secret cannot be guessed: that it is no word, pattern or sample."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _SAMPLES = re.compile(
 
 
 def weakness(secret: str) -> str | None:
-    """Return what is weak about a secret, without a part of it; None if nothing is."""
+    """Return what is weak about a secret, quoting no part of it, or None if nothing is."""
     if len(secret) < CHARACTERS:
         return f"has fewer than {CHARACTERS} characters"
     if len(set(secret)) < _DISTINCT:
         return f"has fewer than {_DISTINCT} different characters"
     if secret in (secret + secret)[1:-1]:
-        return "is one piece again and again"
+        return "repeats one piece over and over"
     steps = [ord(after) - ord(before) for before, after in itertools.pairwise(secret)]
     if 2 * sum(step in (-1, 0, 1) for step in steps) > len(steps):
-        return "is a row of characters in order"
+        return "is a sequence of consecutive characters"
     if _SAMPLES.search(re.sub(r"[^a-z]+", "", secret.lower())):
-        return "looks like the sample of a secret"
+        return "looks like a sample or placeholder"
     return None
 
 

@@ -1,8 +1,8 @@
-"""The address of a Redis that Sentinels watch over, in one line.
+"""Parse the address of a Redis that Sentinels watch over, written in one line.
 
     redis+sentinel://[:password@]host[:port],host[:port]…/service[/database][?sentinel_password=…]
 
-`rediss+sentinel` for TLS. The password is the Redis's own; ports are 26379 unless given.
+`rediss+sentinel` means TLS. The password is that of Redis; ports are 26379 unless given.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _PORT = 26_379
 
 @dataclass(frozen=True, slots=True)
 class SentinelAddress:
-    """Which Sentinels to ask, and what for."""
+    """The Sentinels to ask, and the service to ask for."""
 
     sentinels: tuple[tuple[str, int], ...]
     service: str
@@ -30,7 +30,7 @@ class SentinelAddress:
     tls: bool = False
 
     def broker(self) -> tuple[str, dict[str, Any]]:
-        """The same as a Celery broker: its URL and its transport options."""
+        """Return the same address for Celery: a broker URL and its transport options."""
         user = quote(self.username or "", safe="")
         secret = f"{user}:{quote(self.password, safe='')}@" if self.password else ""
         hosts = (
@@ -44,12 +44,12 @@ class SentinelAddress:
 
 
 def is_sentinel(url: str) -> bool:
-    """Whether a Redis address names Sentinels."""
+    """Return True if a Redis address names Sentinels."""
     return url.partition("://")[0] in _SCHEMES
 
 
 def parse_sentinel(url: str, setting: str = "LINKPOOL_REDIS_URL") -> SentinelAddress:
-    """What an address for which `is_sentinel` is true says. Raises SettingsError."""
+    """Parse an address for which `is_sentinel` is true. Raise SettingsError if it is malformed."""
     scheme, _, rest = url.partition("://")
     rest, _, query = rest.partition("?")
     authority, _, path = rest.partition("/")
@@ -65,7 +65,7 @@ def parse_sentinel(url: str, setting: str = "LINKPOOL_REDIS_URL") -> SentinelAdd
             setting, "names no service: redis+sentinel://host:26379,host:26379/service/0"
         )
     if database and not database.isdigit():
-        raise SettingsError(setting, f"has {database!r} where the database's number should be")
+        raise SettingsError(setting, f"has {database!r} where a database number should be")
     return SentinelAddress(
         sentinels=tuple(_host(host, setting) for host in hosts.split(",")),
         service=unquote(service),

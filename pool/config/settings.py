@@ -1,6 +1,6 @@
-"""Settings: the environment (prefix LINKPOOL_), secrets in files, and linkpool.toml.
+"""Read the settings from the environment (prefix LINKPOOL_), secret files and linkpool.toml.
 
-`load()` is the only reader of the environment; what it returns is frozen and is handed
+`load()` is the only reader of the environment. The settings it returns are frozen and passed
 down. A wrong or missing setting raises SettingsError, which names it.
 """
 
@@ -61,7 +61,7 @@ class Workspace(_Frozen):
     subdomain: str = Field(pattern=SUBDOMAIN_PATTERN)
     api_key: SecretStr
     webhook_secret: SecretStr | None = None
-    webhook_secret_previous: SecretStr | None = None  # taken as well, while it is rotated
+    webhook_secret_previous: SecretStr | None = None  # accepted too, during a rotation
     base_url: str = ""  # where its API answers; empty: https://{subdomain}.neetocal.com
     link_base_url: str = ""  # what every link's URL begins with; empty: base_url
     ref_field: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.-]{1,64}$")
@@ -82,25 +82,25 @@ class Workspace(_Frozen):
 
     @property
     def api_url(self) -> str:
-        """Where the provider's API answers, without a trailing slash."""
+        """Return the address of the provider's API, without a trailing slash."""
         return self.base_url or f"https://{self.subdomain}.neetocal.com"
 
-    # What the provider's links were seen to begin with; learned, never set.
+    # What the URLs of the provider's links were seen to begin with; learned, never set.
     _learned_link_base: str = PrivateAttr("")
 
     @property
     def has_link_base(self) -> bool:
-        """Whether what links begin with is set, so that nothing is to be learned."""
+        """Return True if a setting says what links' URLs begin with, so that it is not learned."""
         return bool(self.link_base_url)
 
     @property
     def link_url(self) -> str:
-        """What every link's URL begins with, without a trailing slash."""
+        """Return what every link's URL begins with, without a trailing slash."""
         return self.link_base_url or self._learned_link_base or self.api_url
 
 
 class MeetingDefaults(_Frozen):
-    """A meeting that linkpool.toml declares; made in the ledger at start if it is not there."""
+    """A meeting that linkpool.toml declares, added to the ledger at start if it is missing."""
 
     workspace: str = DEFAULT_WORKSPACE
     min_fresh: int | None = Field(default=None, ge=0, le=1_000_000)
@@ -115,7 +115,7 @@ class MeetingDefaults(_Frozen):
     match_email: bool | None = None
 
     def given(self) -> dict[str, Any]:
-        """What is declared, by the names that a Meeting has for it."""
+        """Return the declared values, under the names of a Meeting's fields."""
         values = self.model_dump(exclude_none=True)
         return {
             "target_mode" if name == "target" else name: value for name, value in values.items()
@@ -148,7 +148,7 @@ class Settings(BaseSettings):
     admin_key: SecretStr | None = None
     secret_key: SecretStr | None = None  # None: made and kept in data_dir
     metrics_key: SecretStr | None = None
-    notify_url: SecretStr | None = None  # a webhook that takes what Slack's take
+    notify_url: SecretStr | None = None  # a webhook that accepts Slack's format
 
     sweep_seconds: float = Field(default=5.0, ge=0.5, le=300)
     reconcile_seconds: float = Field(default=300.0, ge=1, le=86_400)
@@ -160,7 +160,7 @@ class Settings(BaseSettings):
     claim_timeout_seconds: float = Field(default=2.0, ge=0.05, le=30)
     new_claims_per_minute_per_key: int = Field(default=0, ge=0)  # 0: no limit
     new_claims_per_minute_per_address: int = Field(default=0, ge=0)
-    trusted_proxies: str = "127.0.0.1,::1"  # addresses and networks; * believes anybody
+    trusted_proxies: str = "127.0.0.1,::1"  # addresses and networks; * trusts every peer
     redis_forgets: bool = True
     inbox_retention_days: int = Field(default=90, ge=1, le=3_650)
     log_format: Literal["json", "console"] = "json"
@@ -210,13 +210,13 @@ class Settings(BaseSettings):
 
     @property
     def sqlite_path(self) -> Path:
-        """Where the ledger is when no DATABASE_URL is set."""
+        """Return where the ledger is when no DATABASE_URL is set."""
         return self.data_dir.absolute() / "ledger.sqlite3"
 
     def learn_link_base(self, name: str, base: str) -> None:
-        """Have a workspace's links begin with what the provider's answers say.
+        """Set what a workspace's links begin with, as the provider's answers show it.
 
-        The one thing that changes in a process's settings: pool.supply.link_bases.
+        Nothing else in a process's settings ever changes; see pool.supply.link_bases.
         """
         workspace = self.workspaces.get(name)
         if workspace is not None:
@@ -225,14 +225,14 @@ class Settings(BaseSettings):
             self.workspaces[name] = learned
 
     def workspace(self, name: str) -> Workspace | None:
-        """The workspace of this name, if it is configured."""
+        """Return the workspace of this name, or None if it is not configured."""
         return self.workspaces.get(name)
 
 
 def load(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
-    """The settings of this process; `overrides` (from the command line) win.
+    """Return the settings of this process. `overrides`, from the command line, win.
 
-    Raises SettingsError, naming the setting as its user wrote it.
+    Raise SettingsError, naming the setting as its user wrote it.
     """
     env = dict(os.environ if environ is None else environ)
     values: dict[str, Any] = _from_toml(Path(env.get(f"{PREFIX}CONFIG", TOML_FILE)), env)
@@ -272,13 +272,13 @@ def _from_toml(path: Path, env: Mapping[str, str]) -> dict[str, Any]:
         raw = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         if f"{PREFIX}CONFIG" in env:
-            raise SettingsError(f"{PREFIX}CONFIG", f"there is no file {path}") from None
+            raise SettingsError(f"{PREFIX}CONFIG", f"names a missing file: {path}") from None
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(str(path), f"cannot be read: {error}") from None
     for key in raw:
         if key not in ("workspaces", "meetings"):
-            raise SettingsError(f"{path}: {key}", "only [workspaces.*] and [meetings.*] go here")
+            raise SettingsError(f"{path}: {key}", "only [workspaces.*] and [meetings.*] exist")
         if not isinstance(raw[key], dict):
             raise SettingsError(f"{path}: {key}", "must be a table of tables")
     workspaces = {}
@@ -306,7 +306,7 @@ def _read_secret(name: str, file: str) -> str:
 
 
 def _default_workspace(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The workspace the NEETOCAL_ settings make together, or none of them."""
+    """Return the workspace that the NEETOCAL_ settings describe; empty if none of them is set."""
     parts = {
         "subdomain": values.get("neetocal_subdomain"),
         "api_key": values.get("neetocal_api_key"),

@@ -210,7 +210,7 @@ def test_a_key_file_that_others_read_or_that_is_a_link_is_refused(home: Path, na
     assert getattr(DataDirectory(data.path), name)() == key
     path.rename(home / "elsewhere")
     path.symlink_to(home / "elsewhere")
-    with pytest.raises(SettingsError, match="no ordinary file"):
+    with pytest.raises(SettingsError, match="not a regular file"):
         getattr(DataDirectory(data.path), name)()
 
 

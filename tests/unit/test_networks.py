@@ -71,7 +71,7 @@ def test_no_header_breaks_anything(value: bytes, peer: str) -> None:
 @pytest.mark.parametrize("text", ["10.0.0.1/8", "proxy.example", "10.0.0.0/33", "1.2.3"])
 def test_what_is_no_network_is_named(text: str) -> None:
     """A mistake here would trust nobody, or somebody else."""
-    with pytest.raises(ValueError, match="no address and no network"):
+    with pytest.raises(ValueError, match="neither an address nor a network"):
         networks_of(f"127.0.0.1, {text}")
 
 
