@@ -1,4 +1,4 @@
-"""The ledger: the SQL database, which is what lasts. The only user of SQLAlchemy."""
+"""Keep what must last, in an SQL database. Nothing else uses SQLAlchemy."""
 
 from pool.ledger.ledger import Ledger
 from pool.ledger.records import (

@@ -1,4 +1,4 @@
-"""API keys, of which only hashes are kept."""
+"""Keep API keys, as hashes only."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pool.ledger.tables import api_keys
 
 
 class Keys:
-    """All API keys, the revoked ones too."""
+    """All API keys, including revoked ones."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def add(self, key: ApiKey) -> None:
-        """Keeps a new key. Its id and digest must not be in use (IntegrityError)."""
+        """Add a new key. Raise IntegrityError if its id or digest is in use."""
         await self._database.change(
             self._database.insert(api_keys).values(
                 id=key.id,
@@ -35,7 +35,7 @@ class Keys:
         )
 
     async def all(self) -> list[ApiKey]:
-        """All keys, the oldest first."""
+        """Return all keys, the oldest first."""
         statement = select(api_keys).order_by(api_keys.c.created_at, api_keys.c.id)
         return [
             ApiKey(
@@ -54,7 +54,7 @@ class Keys:
         ]
 
     async def revoke(self, key_id: str, at: datetime) -> bool:
-        """Revokes a key; false if there is none of this id that is still good."""
+        """Revoke a key. Return False if no key of this id was still valid."""
         statement = (
             update(api_keys)
             .where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None))
@@ -63,13 +63,13 @@ class Keys:
         return await self._database.change(statement) == 1
 
     async def expire(self, key_id: str, at: datetime) -> None:
-        """Let a key run out at this time, unless it does so sooner."""
+        """Make a key expire at this time, unless it expires sooner."""
         sooner = api_keys.c.expires_at.is_not(None) & (api_keys.c.expires_at <= at)
         statement = update(api_keys).where(api_keys.c.id == key_id, ~sooner).values(expires_at=at)
         await self._database.change(statement)
 
     async def note_use(self, key_ids: Iterable[str], at: datetime) -> None:
-        """Keep that these keys were used at this time."""
+        """Note that these keys were used at this time."""
         statement = (
             update(api_keys)
             .where(self._database.among(api_keys.c.id, key_ids))

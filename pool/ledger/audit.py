@@ -1,4 +1,4 @@
-"""The audit: who did what to which meeting, when and why."""
+"""Keep the audit: who did what to which meeting, when and why."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _Entries = list[AuditEntry]  # Audit.list hides the builtin
 
 
 class Audit:
-    """What operators did. Entries are only ever added."""
+    """The actions of operators. Entries are only ever added."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -29,7 +29,7 @@ class Audit:
         reason: str = "",
         detail: Mapping[str, object] | None = None,
     ) -> None:
-        """Notes an action, now."""
+        """Note an action, with the present time."""
         await self._database.change(
             insert(audit).values(
                 at=datetime.now(UTC),
@@ -50,10 +50,10 @@ class Audit:
         among: Collection[str] | None = None,
         before_id: int | None = None,
     ) -> _Entries:
-        """The latest actions, the newest first: all, or those on a meeting or by an actor.
+        """Return the latest actions, the newest first: all, or those on a meeting or by an actor.
 
-        `among` leaves only actions on these meetings; `before_id` gives the page that comes
-        after the one which ended with this entry.
+        With `among`, return only actions on these meetings. `before_id` is the last entry of the
+        page before, if there was one.
         """
         statement = select(audit).order_by(audit.c.id.desc()).limit(limit)
         if meeting_sid is not None:
@@ -67,7 +67,7 @@ class Audit:
         return await self._list(statement)
 
     async def of_events(self, event_ids: Collection[str]) -> _Entries:
-        """What people did to these webhook events, the oldest first."""
+        """Return what people did to these webhook events, the oldest first."""
         if not event_ids:
             return []
         statement = (

@@ -1,4 +1,4 @@
-"""Streaming all bindings of a meeting, for a Redis that has forgotten them."""
+"""Stream all bindings of a meeting, for a Redis that has forgotten them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _Milliseconds = Callable[[ColumnElement[Any]], ColumnElement[int]]
 
 
 def booked(milliseconds: _Milliseconds, *, on_sqlite: bool) -> ColumnElement[Any]:
-    """The booking that a consumed link names, as JSON; read for no other link."""
+    """Return the booking that a consumed link names, as JSON. It is read for no other link."""
     array = func.json_array if on_sqlite else func.json_build_array
     named = (
         select(
@@ -60,10 +60,10 @@ def booked(milliseconds: _Milliseconds, *, on_sqlite: bool) -> ColumnElement[Any
 
 @cache
 def _statements(*, on_sqlite: bool) -> tuple[Select[Any], Select[Any]]:
-    """The first page, and the one after a binding.
+    """Return the statements for the first page, and for the page after a binding.
 
     A page comes as one JSON text. The database then does all the work per row, and on SQLite
-    in one go: the driver would give the interpreter's lock away and wait for it at each row.
+    in one go: the driver would release the interpreter's lock and wait for it at each row.
     """
 
     def milliseconds(column: ColumnElement[Any]) -> ColumnElement[int]:
@@ -96,7 +96,7 @@ def _statements(*, on_sqlite: bool) -> tuple[Select[Any], Select[Any]]:
     def as_json(page: Select[Any]) -> Select[Any]:
         given = page.subquery("page")
         if on_sqlite:
-            # Through a subquery the text of the booking is no JSON any more, until told so.
+            # Through a subquery the booking's JSON is plain text again; json() restores its type.
             columns = [func.json(each) if each.name == "booked" else each for each in given.c]
             return select(func.json_group_array(func.json_array(*columns)))
         return select(cast(func.json_agg(func.json_build_array(*given.c)), Text))
@@ -105,7 +105,7 @@ def _statements(*, on_sqlite: bool) -> tuple[Select[Any], Select[Any]]:
 
 
 async def live_bindings(database: Database, sid: str, batch: int) -> AsyncIterator[list[Binding]]:
-    """See Links.live_bindings()."""
+    """Yield a meeting's bindings, as Links.live_bindings() says."""
     first, later = _statements(on_sqlite=database.sqlite_path is not None)
 
     # No connection is held while the caller works on a page.
@@ -116,7 +116,7 @@ async def live_bindings(database: Database, sid: str, batch: int) -> AsyncIterat
         rows = await database.rows(later if after is not None else first, values)
         return rows[0][0] or "[]"
 
-    # The next page is read while the caller works on this one: recovery is waited for.
+    # The next page is read while the caller works on this one: visitors wait for recovery.
     reading = asyncio.create_task(read(None))
     try:
         while True:

@@ -1,4 +1,4 @@
-"""Bookings: reports of them, in whatever order they come, and what they make of links."""
+"""Keep bookings from reports that come in any order, and move the links that they used."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BOOKING: tuple[Any, ...] = tuple(bookings.c[field.name] for field in fields(Book
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """What a report came to."""
+    """The result of a report."""
 
     link: Link
     state_before: State
@@ -45,7 +45,7 @@ class Bookings:
         """Add a report to its booking, and move the link as its bookings ask.
 
         A booking stays with the link it was first matched to, whatever `report.slug` says.
-        Reports may come in any order and any number of times. Raises UnknownLink.
+        Reports may come in any order and any number of times. Raise UnknownLink.
         """
         report = _storable(report)
         while True:
@@ -57,11 +57,11 @@ class Bookings:
                 continue
 
     async def get(self, workspace: str, sid: str) -> Booking | None:
-        """Return the booking of this SID, if it is known."""
+        """Return the booking of this SID, or None if it is not known."""
         return (await self.find(workspace, [sid])).get(sid)
 
     async def find(self, workspace: str, sids: Collection[str]) -> dict[str, Booking]:
-        """Return those of these bookings that are known, by SID."""
+        """Return the known ones of these bookings, by SID."""
         if not sids:
             return {}
         among = self._database.among(bookings.c.sid, [storable(sid) for sid in sids])
@@ -97,14 +97,14 @@ class Bookings:
         return [Booking(*row) for row in rows]
 
     async def foremost(self, link: Link) -> Booking | None:
-        """Return the booking that a link names."""
+        """Return the booking that a link names, or None if it names none."""
         return _named(link, await self.of_link(link.slug))
 
     async def oldest_open(self, workspace: str, *, over_since: datetime) -> datetime | None:
-        """Return when the oldest thing was made or claimed that a booking may still change.
+        """Return when the oldest booking or claim was made whose state may still change.
 
-        Those are bookings that stand, or may come to, and were not over before `over_since`;
-        and claims that are live. None if there is nothing.
+        Those are bookings that stand, or may come to stand, and were not over before
+        `over_since`; and claims that are live. Return None if there are none.
         """
         changing = bookings.c.state.not_in((CANCELLED, REJECTED))
         since_made = func.coalesce(bookings.c.made_at, bookings.c.stood_at, bookings.c.heard_at)
@@ -129,7 +129,7 @@ class Bookings:
 def erase(database: Database, connection: Connection, slugs: Sequence[str]) -> None:
     """Erase what these links' bookings say of a person, within the caller's transaction.
 
-    The provider's SID and times stay: by them a link stays consumed or cancelled.
+    The provider's SID and times stay, since they keep a link consumed or cancelled.
     """
     connection.execute(
         update(bookings)
@@ -139,7 +139,10 @@ def erase(database: Database, connection: Connection, slugs: Sequence[str]) -> N
 
 
 def rename(connection: Connection, workspace: str, sid: str, pseudonym: str) -> None:
-    """Give a booking another SID, within the caller's transaction; merged with one that has it."""
+    """Give a booking another SID, within the caller's transaction.
+
+    If a booking has that SID already, merge the two.
+    """
 
     def named(each: str) -> ColumnElement[bool]:
         return (bookings.c.workspace == workspace) & (bookings.c.sid == each)
@@ -157,7 +160,7 @@ def rename(connection: Connection, workspace: str, sid: str, pseudonym: str) -> 
 
 
 def _settle(table: Bookings, report: Booking, connection: Connection) -> Settled:
-    # The link first: all that change a link's bookings wait for each other here.
+    # The link is locked first, so that all writers of its bookings take turns.
     lock = select(*LINK, links.c.forgotten_at).where(links.c.slug == report.slug)
     row = connection.execute(lock.with_for_update()).first()
     if row is None:
@@ -198,7 +201,7 @@ def _named(link: Link, of_link: Sequence[Booking]) -> Booking | None:
 
 
 def _storable(report: Booking) -> Booking:
-    """The report as the database keeps it: what is finer would differ for ever."""
+    """Return the report as the database stores it: a finer value would differ for ever."""
     values: dict[str, Any] = {}
     for field in fields(Booking):
         value = getattr(report, field.name)

@@ -1,4 +1,4 @@
-"""Many rows in one statement: they travel as one JSON parameter, on both databases.
+"""Write many rows in one statement: they travel as one JSON parameter, on both databases.
 
 A statement's text is then the same for any number of rows, so that it is compiled and planned
 once, and the work per row is done by the database instead of by Python; ten times as fast as
@@ -32,9 +32,9 @@ from pool.ledger.tables import links
 
 
 def given_links(database: Database, rows: Sequence[dict[str, Any]]) -> FromClause:
-    """A table of these rows, named by columns of `links`; every row has the same columns.
+    """Return a table of these rows, whose columns are those of `links` that each row names.
 
-    To be selected from, inserted from or joined to. It keeps the order of the rows.
+    It can be selected from, inserted from or joined to, and keeps the order of the rows.
     """
     names = tuple(rows[0])
     if database.sqlite_path is not None:
@@ -63,10 +63,10 @@ def given_links(database: Database, rows: Sequence[dict[str, Any]]) -> FromClaus
 def insert_links(
     database: Database, connection: Connection, rows: Sequence[dict[str, Any]]
 ) -> set[str]:
-    """Inserts rows with different slugs; returns those slugs that were not known before."""
+    """Insert rows with different slugs. Return the slugs that were not known before."""
     if not rows:
         return set()
-    # In the order of their slugs, as all that lock rows do: else two could wait for each other.
+    # In the order of their slugs, as in all statements that lock rows, so that none deadlock.
     given = given_links(database, sorted(rows, key=itemgetter("slug")))
     statement = (
         database.insert(links)

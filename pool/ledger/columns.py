@@ -1,4 +1,4 @@
-"""Column types that mean the same on SQLite and PostgreSQL."""
+"""Define column types that mean the same on SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class UtcTime(TypeDecorator[datetime]):
     """An aware time, exact to the millisecond, that comes back in UTC.
 
     timestamptz on PostgreSQL; on SQLite, which has no such type, milliseconds since 1970.
-    Refuses naive times (ValueError).
+    It refuses naive times with a ValueError.
     """
 
     impl = BigInteger
@@ -41,27 +41,27 @@ class UtcTime(TypeDecorator[datetime]):
 
 
 def whole_milliseconds(time: datetime) -> datetime:
-    """The time as the ledger keeps it."""
+    """Return the time as the ledger keeps it, cut to whole milliseconds."""
     _refuse_naive(time)
     return time.replace(microsecond=time.microsecond // 1000 * 1000)
 
 
 def milliseconds(time: datetime) -> int:
-    """Milliseconds since 1970."""
+    """Return milliseconds since 1970."""
     _refuse_naive(time)
     return (time - _EPOCH) // _MILLISECOND
 
 
 def from_milliseconds(value: int | None) -> datetime | None:
-    """The time that is so many milliseconds after 1970."""
-    # Not fromtimestamp(): it goes through a float, which is not exact. Without keywords:
-    # timedelta takes half the time then.
+    """Return the time that is this number of milliseconds after 1970."""
+    # Not fromtimestamp(), which goes through an inexact float. Without keywords, timedelta takes
+    # half the time.
     return None if value is None else _EPOCH + timedelta(0, 0, 0, value)
 
 
 def _refuse_naive(time: datetime) -> None:
     if time.tzinfo is None:
-        raise ValueError("the ledger takes aware times only")
+        raise ValueError("the ledger accepts only times with a time zone")
 
 
 # Not jsonb: it refuses the character \u0000, which a customer's metadata may hold, and a
@@ -70,10 +70,10 @@ Json = JSON(none_as_null=True)
 
 
 def json_text(value: object) -> str:
-    """The value as the ledger writes JSON; what JSON cannot say (NaN) becomes null."""
+    """Return the value as JSON text. What JSON cannot express (NaN) becomes null."""
     return msgspec.json.encode(value).decode()
 
 
 def storable(text: str) -> str:
-    """`text` without what PostgreSQL's text cannot hold: NUL and lone surrogates."""
+    """Return `text` without what PostgreSQL's text cannot hold: NUL and lone surrogates."""
     return text.encode("utf-8", "replace").decode("utf-8").replace("\x00", "\ufffd")

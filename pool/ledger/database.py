@@ -1,4 +1,4 @@
-"""The database: SQLite or PostgreSQL behind one door, and the ways the two differ."""
+"""Run statements on SQLite or PostgreSQL through one interface that hides how they differ."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from pool.ledger.postgresql import MIGRATION_SECONDS, Postgresql, postgresql_dsn
 from pool.ledger.sqlite import Sqlite, sqlite_path
 
 SETTING = "LINKPOOL_DATABASE_URL"
-DEADLINE_SECONDS = 20  # everything together: a connection, the statements, the commit
+DEADLINE_SECONDS = 20  # for a connection, the statements and the commit together
 
 T = TypeVar("T")
 _Insert = postgresql.Insert | sqlite.Insert
@@ -42,16 +42,16 @@ _OPTIONS: dict[str, Any] = {
 class Database:
     """One SQL database, SQLite or PostgreSQL.
 
-    Connects when first used; a pool whose connections broke heals by itself. All that is done
-    raises LedgerUnavailable when the database cannot be reached, is locked by another writer,
-    or does not answer in time.
+    It connects when first used, and a pool whose connections broke heals by itself. Every method
+    raises LedgerUnavailable when the database cannot be reached, is locked by another writer, or
+    does not answer in time.
 
-    What is to be done on a connection is given as a function, which must fetch all it returns:
-    on SQLite it runs in a thread, whole.
+    Work on a connection is given as a function, which must fetch all that it returns: on SQLite
+    the whole function runs in a thread.
     """
 
     def __init__(self, database_url: str) -> None:
-        """Raises SettingsError if the URL is none of sqlite:///path, postgresql://… , postgres://…."""
+        """Raise SettingsError unless the URL is sqlite:///path, postgresql://… or postgres://…."""
         self.sqlite_path: Path | None = None
         scheme = database_url.split(":", 1)[0]
         self._kind: Sqlite | Postgresql
@@ -64,13 +64,13 @@ class Database:
             raise SettingsError(SETTING, "must be sqlite:///path, postgresql://… or postgres://…")
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """What `work` returns; for statements that only read, each on its own."""
+        """Run `work`, whose statements only read, each on its own. Return its result."""
         with translated():
             async with asyncio.timeout(DEADLINE_SECONDS):
                 return await self._kind.read(work)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
-        """What `work` returns, done in a transaction that is committed at the end.
+        """Run `work` in a transaction, commit it, and return the result.
 
         On SQLite it is the only writer from the start.
         """
@@ -79,7 +79,7 @@ class Database:
                 return await self._kind.write(work)
 
     async def migrate(self, work: Callable[[Connection], T]) -> T:
-        """As `write`, for what may take its time."""
+        """Run `work` as `write` does, with a deadline long enough for a migration."""
         with translated():
             async with asyncio.timeout(MIGRATION_SECONDS):
                 return await self._kind.migrate(work)
@@ -87,8 +87,8 @@ class Database:
     async def truncate_log(self) -> bool:
         """Take what was overwritten out of SQLite's write-ahead log, by emptying it.
 
-        Return False if a reader or another writer was in the way; True on PostgreSQL, whose
-        log is its own affair.
+        Return False if a reader or another writer was in the way. Return True on PostgreSQL,
+        which manages its log by itself.
         """
         if not isinstance(self._kind, Sqlite):
             return True
@@ -97,7 +97,7 @@ class Database:
                 return await self._kind.truncate_log()
 
     async def compact(self) -> bool:
-        """Write SQLite's file anew, without what was freed in it; False on PostgreSQL."""
+        """Rewrite SQLite's file without its free space. Return False on PostgreSQL."""
         if not isinstance(self._kind, Sqlite):
             return False
         with translated():
@@ -108,27 +108,27 @@ class Database:
     async def rows(
         self, statement: Executable, values: Mapping[str, Any] | None = None
     ) -> Sequence[Any]:
-        """The rows of one statement that only reads."""
+        """Return the rows of one statement that only reads."""
         return await self.read(lambda connection: connection.execute(statement, values).all())
 
     async def change(self, statement: Executable) -> int:
-        """Carries out one statement that writes; how many rows it concerned."""
+        """Run one statement that writes. Return the number of rows it matched."""
         return await self.write(lambda connection: connection.execute(statement).rowcount)
 
     async def changed(self, statement: Executable) -> Sequence[Any]:
-        """Carries out one statement that writes; the rows it returns."""
+        """Run one statement that writes. Return the rows it returns."""
         return await self.write(lambda connection: connection.execute(statement).all())
 
     async def close(self) -> None:
-        """Closes all connections."""
+        """Close all connections."""
         await self._kind.close()
 
     def insert(self, table: Table) -> _Insert:
-        """An INSERT that knows ON CONFLICT."""
+        """Return an INSERT that supports ON CONFLICT."""
         return sqlite.insert(table) if self.sqlite_path else postgresql.insert(table)
 
     def among(self, column: ColumnElement[str], values: Iterable[str]) -> ColumnElement[bool]:
-        """Whether `column` is one of `values`, which go as one parameter.
+        """Return the condition that `column` is one of `values`, sent as one parameter.
 
         The statement's text is then the same for any number of values, so that it is
         compiled and planned once.

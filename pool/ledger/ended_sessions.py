@@ -1,4 +1,4 @@
-"""Sessions of the page that somebody signed out of: the cookie alone would still open it."""
+"""Keep the page's sessions that were signed out of, whose cookies would still be valid."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from pool.ledger.tables import ended_sessions
 
 
 class EndedSessions:
-    """What was ended, by name: one session, or all that a key had opened until then."""
+    """Ended sessions by name: one session, or all that a key had opened until then."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def add(self, name: str, ended_at: datetime, forget_at: datetime) -> None:
-        """Keep that this was ended; again with a later time counts from then."""
+        """Note that this was ended. If it is noted again, the later time counts."""
         values = {"ended_at": ended_at, "forget_at": forget_at}
         insert = self._database.insert(ended_sessions).values(name=name, **values)
         await self._database.change(
             insert.on_conflict_do_update(index_elements=[ended_sessions.c.name], set_=values)
         )
-        # Cookies of that age have run out by themselves.
+        # Cookies of that age have expired by themselves.
         await self._database.change(
             delete(ended_sessions).where(ended_sessions.c.forget_at < ended_at)
         )
 
     async def all(self) -> dict[str, datetime]:
-        """Return when each was ended."""
+        """Return when each was ended, by name."""
         rows = await self._database.rows(select(ended_sessions.c.name, ended_sessions.c.ended_at))
         return {row.name: row.ended_at for row in rows}

@@ -1,4 +1,4 @@
-"""What is kept of the erased: how far erasing has come, and marks of what they left elsewhere."""
+"""Keep how far erasing has come for each erased customer, and marks of what they left elsewhere."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from pool.ledger.tables import UNMARKED, erased_marks, forgotten, inbox, links
 from pool.model.emails import kept_forms
 from pool.model.marks import Marks
 
-_SCAN = 5_000  # events a statement looks through; tens of milliseconds
+_SCAN = 5_000  # events that one statement scans, in tens of milliseconds
 _PAGE = 200  # bodies held at a time
 
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """A forgotten customer's link that is not erased everywhere yet, or whose end is unheard."""
+    """A forgotten customer's link not erased everywhere yet, or of which nobody was informed."""
 
     slug: str
     meeting_sid: str
@@ -37,37 +37,37 @@ class Erased:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    # -- how far it has come ---------------------------------------------------------
+    # -- progress --------------------------------------------------------------------
 
     async def unfinished(self, limit: int = 100) -> list[Unfinished]:
         """Return links that are not erased everywhere yet."""
         return await self._unfinished(forgotten.c.stage == ERASING, limit)
 
     async def of_customer(self, sid: str, customer_name: str) -> list[Unfinished]:
-        """Return a customer's links that are not erased everywhere, or whose end is unheard."""
+        """Return a customer's links not erased everywhere, or of which nobody was informed."""
         theirs = (forgotten.c.meeting_sid == sid) & (forgotten.c.customer_name == customer_name)
         return await self._unfinished(theirs & forgotten.c.stage.is_not(None), 1_000)
 
     async def finish(self, slugs: Collection[str], *, heard: bool) -> None:
-        """Note that these links are erased everywhere, and whether somebody is answered so."""
+        """Note that these links are erased everywhere, and whether a caller hears of it."""
         stage = None if heard else UNHEARD
         chosen = self._database.among(forgotten.c.slug, slugs)
         staged = forgotten.c.stage.is_not(None)
         await self._database.change(update(forgotten).where(chosen, staged).values(stage=stage))
 
     async def last_at(self) -> datetime | None:
-        """Return when a customer was forgotten last."""
+        """Return when a customer was last forgotten, or None if none ever was."""
         [(at,)] = await self._database.rows(select(func.max(forgotten.c.forgotten_at)))
         return at if isinstance(at, datetime) else None
 
     async def clean_file(self) -> bool:
-        """Take erased bytes out of SQLite's write-ahead log; False if it is in use just now."""
+        """Remove erased bytes from SQLite's write-ahead log. Return False if it is in use now."""
         return await self._database.truncate_log()
 
     # -- marks -------------------------------------------------------------------------
 
     async def among(self, marks: Collection[str]) -> dict[str, set[str]]:
-        """Return those of these marks that are of somebody erased, with the links they held."""
+        """Return those of these marks that belong to erased customers, with the links they held."""
         found: dict[str, set[str]] = {}
         if marks:
             chosen = self._database.among(erased_marks.c.mark, marks)
@@ -86,10 +86,10 @@ class Erased:
         }
 
     async def keep(self, slug: str, marks: Marks, told: set[str]) -> bool:
-        """Keep marks as those of a forgotten link; return whether any is new.
+        """Keep marks as those of a forgotten link. Return True if any is new.
 
-        If so there may be more to erase, and the link is unfinished again. Also hides the SID
-        of its booking, if that was written since.
+        In that case there may be more to erase, and the link is unfinished again. Also replace
+        the SID of its booking by a pseudonym, if it was written since.
         """
 
         def work(connection: Connection) -> bool:
@@ -103,7 +103,7 @@ class Erased:
         return await self._database.write(work)
 
     async def held(self, texts: Collection[str]) -> set[str]:
-        """Return those of these ids and addresses that somebody holds a link with."""
+        """Return those of these ids and addresses with which a customer holds a link."""
         if not texts:
             return set()
         by_key: dict[str, list[str]] = {}
@@ -118,11 +118,11 @@ class Erased:
     # -- events ------------------------------------------------------------------------
 
     async def tied(self, slug: str) -> AsyncIterator[list[InboxEvent]]:
-        """Yield the events that may tell of this link's customer, some at a time."""
+        """Yield the events that may concern this link's customer, in lists of at most 200."""
         rows = await self._database.rows(
             select(erased_marks.c.mark).where(erased_marks.c.slug == slug)
         )
-        told = or_(inbox.c.slug == slug, *(self._holds(bytes.fromhex(mark)) for (mark,) in rows))
+        tied = or_(inbox.c.slug == slug, *(self._holds(bytes.fromhex(mark)) for (mark,) in rows))
         after = ""
         while True:
             ends = select(inbox.c.id).where(inbox.c.id > after).order_by(inbox.c.id)
@@ -131,7 +131,7 @@ class Erased:
             if end:
                 here &= inbox.c.id <= end[0].id
             found = await self._database.rows(
-                select(inbox.c.id).where(here, func.length(inbox.c.marks) > 0, told)
+                select(inbox.c.id).where(here, func.length(inbox.c.marks) > 0, tied)
             )
             for start in range(0, len(found), _PAGE):
                 ids = [event_id for (event_id,) in found[start : start + _PAGE]]
@@ -144,7 +144,7 @@ class Erased:
     async def redact(
         self, event_id: str, body: bytes, booking_sid: str | None, parent_sid: str | None
     ) -> None:
-        """Put this body, which holds nothing personal, in the place of an event's own."""
+        """Replace an event's body by this one, which holds nothing personal."""
         await self._database.change(
             update(inbox)
             .where(inbox.c.id == event_id)
@@ -163,12 +163,12 @@ class Erased:
         return [event_of(row) for row in rows]
 
     async def mark(self, marks: Mapping[str, bytes]) -> None:
-        """Give events their marks, those that have none yet."""
+        """Write events' marks, where they have none yet."""
 
         def work(connection: Connection) -> None:
-            for event_id, told in sorted(marks.items()):
+            for event_id, packed in sorted(marks.items()):
                 connection.execute(
-                    update(inbox).where(inbox.c.id == event_id, UNMARKED).values(marks=told)
+                    update(inbox).where(inbox.c.id == event_id, UNMARKED).values(marks=packed)
                 )
 
         await self._database.write(work)

@@ -1,4 +1,4 @@
-"""Facts: single values that every process must agree on."""
+"""Keep facts: single values that every process must agree on."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ class Facts:
         self._database = database
 
     async def get(self, name: str) -> str | None:
-        """The value of this name."""
+        """Return the value of this name, or None if there is none."""
         rows = await self._database.rows(select(facts.c.value).where(facts.c.name == name))
         return rows[0].value if rows else None
 
     async def beginning_with(self, prefix: str) -> dict[str, str]:
-        """All facts whose names begin so, by the rest of their names."""
+        """Return all facts whose names begin with `prefix`, by the rest of their names."""
         chosen = facts.c.name.startswith(prefix, autoescape=True)
         rows = await self._database.rows(select(facts.c.name, facts.c.value).where(chosen))
         return {name.removeprefix(prefix): value for name, value in rows}
 
     async def keep(self, name: str, value: str) -> str:
-        """Sets the value if there is none yet; the value that is kept, whoever set it."""
+        """Set the value if there is none yet. Return the value that is kept."""
         insert = self._database.insert(facts).values(name=name, value=value)
         kept = select(facts.c.value).where(facts.c.name == name)
 
@@ -37,7 +37,7 @@ class Facts:
         return await self._database.write(work)
 
     async def put(self, name: str, value: str) -> None:
-        """Sets the value, whatever it was."""
+        """Set the value, whatever it was."""
         insert = self._database.insert(facts).values(name=name, value=value)
         await self._database.change(
             insert.on_conflict_do_update(index_elements=[facts.c.name], set_={"value": value})

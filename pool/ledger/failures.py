@@ -1,4 +1,4 @@
-"""Which failures of a database mean that it cannot be used now."""
+"""Tell failures that mean "the database cannot be used now" from defects in statements."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _NO_PRIVILEGE = "42501"
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raises LedgerUnavailable for what means "not now"; lets a defect of ours through as it is."""
+    """Raise LedgerUnavailable for failures that mean "not now"; let our own defects through."""
     try:
         yield
     except PoolTimeout as error:
@@ -59,7 +59,7 @@ def translated() -> Iterator[None]:
 
 
 def _problem_of(error: DBAPIError) -> str | None:
-    """One sentence if the database cannot be used now, None if the statement is at fault."""
+    """Return a sentence if the database cannot be used now, None if the statement is at fault."""
     if error.connection_invalidated:
         return "the connection to the ledger broke"
     sqlstate = getattr(error.orig, "sqlstate", None)
@@ -72,5 +72,5 @@ def _problem_of(error: DBAPIError) -> str | None:
     if code is not None:
         name = getattr(error.orig, "sqlite_errorname", "an error")
         return f"the ledger cannot be used now ({name})" if code & 0xFF in _SQLITE_CODES else None
-    # What a driver says of a connection that it finds closed carries no code.
+    # A driver's error for a connection that it finds closed carries no code.
     return "the connection to the ledger broke" if "connection" in str(error.orig).lower() else None

@@ -1,7 +1,7 @@
-"""Forgetting: a customer's data is erased, and stays erased.
+"""Forget a customer: erase their data so that it stays erased.
 
-This is the first step, in one transaction: it erases the rows and leaves a stage behind, by
-which pool/durability/erasure.py goes on until nothing is left anywhere.
+This is the first step, in one transaction: it erases the rows and writes a stage, from which
+pool/durability/erasure.py goes on until nothing is left anywhere.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from pool.model.marks import Marks
 
 # The marks of an event's booking and e-mail.
 OwnMarks = Callable[[InboxEvent], Collection[str]]
-ERASING = "erasing"  # the stage of what is not erased everywhere yet
-UNHEARD = "unheard"  # it is by now, but nobody was answered so
+ERASING = "erasing"  # the stage of a link that is not erased everywhere yet
+UNHEARD = "unheard"  # erased everywhere, but no caller was informed yet
 _ERASED = "(erased)"
 
 
@@ -45,7 +45,7 @@ async def forget(
     marks: Marks,
     own_marks: OwnMarks,
 ) -> list[Link]:
-    """See Links.forget()."""
+    """Erase a customer of a meeting, as Links.forget() says."""
     look = (
         select(*LINK)
         .where(links.c.meeting_sid == sid, links.c.customer_id == customer_id)
@@ -86,11 +86,11 @@ async def forget(
         ]
         connection.execute(database.insert(forgotten).on_conflict_do_nothing(), names)
         for link in before:
-            told = {marks.of_text(link.slug), *marks.of_customer(customer_id)}
+            own = {marks.of_text(link.slug), *marks.of_customer(customer_id)}
             if link.email is not None:
-                told.add(marks.of_email(link.email))
-            told |= _blank_settled(connection, link.slug, marks, own_marks)
-            keep_marks(database, connection, link.slug, told)
+                own.add(marks.of_email(link.email))
+            own |= _blank_settled(connection, link.slug, marks, own_marks)
+            keep_marks(database, connection, link.slug, own)
             rename_booking(database, connection, link.slug, marks)
         written = [customer_id, *(link.email for link in before if link.email)]
         _erase_from_audit(connection, [text for text in written if any(marks.of_customer(text))])
@@ -102,9 +102,9 @@ async def forget(
 def _blank_settled(
     connection: Connection, slug: str, marks: Marks, own_marks: OwnMarks
 ) -> set[str]:
-    """Blank the events that settled this link; return by what they are recognised.
+    """Blank the events that settled this link. Return the marks by which they are recognised.
 
-    Those that wait are left: they are yet to be settled, and what that takes must stay.
+    Events that wait are left alone, since they must still be settled.
     """
     settled = (inbox.c.slug == slug) & (inbox.c.state == EventState.SETTLED)
     events = [event_of(row) for row in connection.execute(select(inbox).where(settled)).all()]
@@ -118,7 +118,7 @@ def _blank_settled(
 
 
 def keep_marks(database: Database, connection: Connection, slug: str, marks: set[str]) -> int:
-    """Keep these marks as those of a forgotten link; return how many are new."""
+    """Keep these marks as those of a forgotten link. Return how many are new."""
     now = datetime.now(UTC)
     rows = [{"slug": slug, "mark": mark, "erased_at": now} for mark in sorted(marks)]
     if not rows:
@@ -128,7 +128,7 @@ def keep_marks(database: Database, connection: Connection, slug: str, marks: set
 
 
 def rename_booking(database: Database, connection: Connection, slug: str, marks: Marks) -> None:
-    """Put pseudonyms in the place of the SIDs of the bookings that used a forgotten link.
+    """Replace the SIDs of the bookings that used a forgotten link by pseudonyms.
 
     Later events of a booking are recognised by its mark, and find the link by the pseudonym.
     """
@@ -139,10 +139,10 @@ def rename_booking(database: Database, connection: Connection, slug: str, marks:
     ids = select(bookings.c.workspace, bookings.c.provider_id).where(
         bookings.c.slug == slug, bookings.c.provider_id.is_not(None)
     )
-    told = {
+    named_by = {
         (row[0], row[1]) for look in (known, parents, ids) for row in connection.execute(look).all()
     }
-    for workspace, sid in sorted(told):
+    for workspace, sid in sorted(named_by):
         pseudonym = marks.pseudonym(workspace, sid)
         if pseudonym == sid or named_sid(sid) is None:
             continue
@@ -176,7 +176,7 @@ def _erase_from_audit(connection: Connection, written: list[str]) -> None:
 
 
 async def forgotten_of(database: Database, sid: str, after: str, limit: int) -> list[Forgotten]:
-    """A page of those whose customers were erased, in the order of their slugs."""
+    """Return a page of the links whose customers were erased, in the order of their slugs."""
     page = (
         select(forgotten.c.slug, forgotten.c.customer_name)
         .where(forgotten.c.meeting_sid == sid, forgotten.c.slug > after)

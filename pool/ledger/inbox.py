@@ -1,4 +1,4 @@
-"""The inbox: verified events, kept until they are settled, and what became of them."""
+"""Keep verified events in the inbox, with what became of them."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _ERROR_MAX_CHARACTERS = 1_000
 
 
 class Inbox:
-    """Events of bookings. A repeat of an event is the same event."""
+    """The events of bookings. A repeat of an event is the same event."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def add(self, event: NewEvent) -> tuple[InboxEvent, bool]:
-        """Keeps an event; the kept one, and whether it is new.
+        """Keep an event. Return it as it is kept, and True if it is new.
 
         A repeat changes nothing but `seen`, whatever has become of the first.
         """
@@ -57,16 +57,16 @@ class Inbox:
         return kept, kept.seen == 1
 
     async def get(self, event_id: str) -> InboxEvent | None:
-        """The event of this id."""
+        """Return the event of this id, or None if there is none."""
         rows = await self._database.rows(select(inbox).where(inbox.c.id == event_id))
         return event_of(rows[0]) if rows else None
 
     async def pending(self, limit: int = 100) -> _Events:
-        """The events that are due now, the oldest first."""
+        """Return the events that are due now, the oldest first."""
         return await self.due(datetime.now(UTC), limit)
 
     async def due(self, now: datetime, limit: int = 100) -> _Events:
-        """The pending events whose `not_before` is over at `now`, the oldest first."""
+        """Return the pending events whose `not_before` has passed at `now`, the oldest first."""
         return await self._list(
             select(inbox)
             .where(
@@ -86,10 +86,10 @@ class Inbox:
         limit: int = 100,
         offset: int = 0,
     ) -> _Events:
-        """Events, the newest first, all or those of a state or meeting.
+        """Return events, the newest first: all, or those of a state or meeting.
 
-        `among` leaves only events of these meetings: of the link that an event was matched
-        to, or where there is none of the meeting it names itself.
+        With `among`, return only events of these meetings: the meeting of the link that an event
+        was matched to, or without a link the meeting that the event names.
         """
         statement = select(inbox)
         if among is not None:
@@ -104,7 +104,7 @@ class Inbox:
         return await self._list(statement.order_by(*order).limit(limit).offset(offset))
 
     async def of_link(self, slug: str, booking_sid: str | None) -> _Events:
-        """The events that were matched to a link, and those unmatched that name its booking."""
+        """Return the events matched to a link, and unmatched ones that name its booking."""
         statement = select(inbox).where(inbox.c.slug == slug)
         if booking_sid is not None:
             unmatched = select(inbox).where(
@@ -114,7 +114,7 @@ class Inbox:
         return await self._list(statement)
 
     async def count(self, state: str) -> int:
-        """How many events are in this state."""
+        """Return how many events are in this state."""
         statement = select(func.count()).select_from(inbox).where(inbox.c.state == state)
         [(count,)] = await self._database.rows(statement)
         return int(count)
@@ -129,10 +129,10 @@ class Inbox:
         reason: str = "",
         not_before: datetime | None = None,
     ) -> None:
-        """Notes what became of an event; an unmatched one is looked at again at `not_before`.
+        """Note what became of an event. An unmatched one is tried again at `not_before`.
 
-        An event that is settled stays so: another worker's later and lesser outcome changes
-        nothing. Raises UnknownEvent.
+        A settled event stays settled: another worker's later and lesser outcome changes nothing.
+        Raise UnknownEvent.
         """
         changed = await self._database.change(
             update(inbox)
@@ -158,10 +158,10 @@ class Inbox:
         max_attempts: int = 10,
         its_fault: bool = True,
     ) -> int:
-        """Notes that working on a pending event failed; how often it has by now.
+        """Note that work on a pending event failed. Return how often it has failed by now.
 
-        It is due again at `not_before`, or dead after `max_attempts`; a failure that was not
-        the event's fault does not count. Raises UnknownEvent if no such event is pending.
+        It is due again at `not_before`, or dead after `max_attempts`. A failure that was not
+        the event's fault does not count. Raise UnknownEvent if no such event is pending.
         """
         attempts = inbox.c.attempts + int(its_fault)
         statement = (
@@ -181,9 +181,9 @@ class Inbox:
         return int(rows[0].attempts)
 
     async def retry(self, event_id: str) -> InboxEvent:
-        """Makes an event pending again, due at once, whatever became of it.
+        """Make an event pending again, due at once, whatever became of it. Return it.
 
-        Raises UnknownEvent.
+        Raise UnknownEvent.
         """
         statement = _reopen(update(inbox).where(inbox.c.id == event_id)).returning(*inbox.c)
         rows = await self._database.changed(statement)
@@ -192,10 +192,10 @@ class Inbox:
         return event_of(rows[0])
 
     async def assign(self, event_id: str, slug: str) -> InboxEvent:
-        """Makes an event pending again, due at once, as one that a person gave to this link.
+        """Make an event pending again, due at once, as assigned to this link by a person.
 
-        One that is settled with this very link is left as it is. Raises NotAssignable if it
-        belongs to another link by now, and UnknownEvent.
+        An event that is settled with this very link is left as it is. Return the event. Raise
+        NotAssignable if it belongs to another link by now, and UnknownEvent.
         """
         statement = (
             _reopen(update(inbox))
@@ -216,9 +216,9 @@ class Inbox:
         return kept
 
     async def reopen_unmatched(self, now: datetime, limit: int = 100) -> int:
-        """Makes unmatched events pending again whose `not_before` is over; how many.
+        """Make unmatched events pending again whose `not_before` has passed. Return how many.
 
-        Those that waited longest come first.
+        The events that waited longest come first.
         """
         waiting = (
             select(inbox.c.id)
@@ -233,9 +233,9 @@ class Inbox:
         return await self._database.change(_reopen(update(inbox).where(inbox.c.id.in_(waiting))))
 
     async def reopen_booking(self, workspace: str, names: Collection[str]) -> int:
-        """Makes unmatched events of a booking and of its children pending again; how many.
+        """Make unmatched events of a booking and of its children pending again. Return how many.
 
-        For what came before the report of the booking that names the link.
+        This is for events that came before the report of the booking that names the link.
         """
         stored = [storable(name) for name in names]
         return await self._database.change(
@@ -264,7 +264,7 @@ def _storable(text: str | None) -> str | None:
 
 
 def event_of(row: Row[Any]) -> InboxEvent:
-    """The event of a row that holds all columns of the inbox."""
+    """Return the event of a row that holds all columns of the inbox."""
     values = list(row)[:_FIELDS]
     values[_STATE] = EventState(values[_STATE])
     return InboxEvent(*values)

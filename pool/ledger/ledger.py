@@ -1,4 +1,4 @@
-"""The ledger as one object: what is kept, and by whom."""
+"""Compose the ledger of its parts, one for each kind of thing it keeps."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Ledger:
     """The SQL database.
 
     Every coroutine here and below raises LedgerUnavailable when the database cannot be
-    reached, is locked by another writer, or does not answer within 20 seconds; it works
-    again by itself once the database does. Belongs to one event loop.
+    reached, is locked by another writer, or does not answer within 20 seconds. The ledger works
+    again by itself once the database does. It belongs to one event loop.
     """
 
     def __init__(self, database: Database) -> None:
@@ -46,23 +46,22 @@ class Ledger:
 
     @classmethod
     def open(cls, database_url: str) -> Ledger:
-        """The ledger at `database_url`; connects when first used.
+        """Return the ledger at `database_url`, which connects when first used.
 
-        Takes sqlite:///path, postgresql://… and postgres://…; raises SettingsError for
-        anything else.
+        Raise SettingsError unless the URL is sqlite:///path, postgresql://… or postgres://….
         """
         return cls(Database(database_url))
 
     async def close(self) -> None:
-        """Closes all connections."""
+        """Close all connections."""
         await self._database.close()
 
     async def ping(self) -> None:
-        """Return if the database can be written to, by writing.
+        """Return if the database can be written to, which is found out by writing.
 
-        One that only reads (a replica, a full disk, a lock that another writer holds) answers
-        every question, and would take no link that is made for it. The second statement
-        changes nothing, and asks whether links may be written.
+        A database that can only read (a replica, a full disk, a lock that another writer holds)
+        answers every query, but could not keep a new link. The second statement changes nothing,
+        and finds out whether links may be written.
         """
         written = self._database.insert(facts).values(name="ping", value=secrets.token_hex(8))
         written = written.on_conflict_do_update(
@@ -76,20 +75,20 @@ class Ledger:
         await self._database.write(work)
 
     async def upgrade(self) -> None:
-        """Brings the tables up to date, making them first if need be.
+        """Bring the tables up to date, creating them if they are missing.
 
-        Any number of processes may do this at once. Raises LedgerError if a newer linkpool
-        made the tables.
+        Any number of processes may do this at once. Raise LedgerError if a newer linkpool made
+        the tables.
         """
         await migrations.upgrade(self._database)
 
     async def compact(self) -> bool:
-        """Write SQLite's file anew, so that nothing is left in its free space; all others wait.
+        """Rewrite SQLite's file, so that nothing is left in its free space.
 
-        Return False on PostgreSQL, where that is VACUUM's work.
+        All other users of the file wait. Return False on PostgreSQL, where VACUUM does this.
         """
         return await self._database.compact()
 
     async def migration_state(self) -> tuple[str | None, str]:
-        """The revision the database is at (None: it has no tables yet) and the newest one."""
+        """Return the database's revision (None if it has no tables yet) and the newest one."""
         return await migrations.current(self._database), migrations.HEAD

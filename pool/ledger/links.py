@@ -1,4 +1,4 @@
-"""Links: made, moved, looked up and counted."""
+"""Write, move, look up and count links."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _BINDABLE = (State.CLAIMED, State.CONSUMED)
 
 
 class Links:
-    """All links ever made. Every write moves states right only and may be repeated."""
+    """All links ever made. Every write moves states only to the right and may be repeated."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -33,7 +33,7 @@ class Links:
     # -- made and moved ---------------------------------------------------------
 
     async def insert_fresh(self, new: Sequence[Link]) -> set[str]:
-        """Writes fresh links and returns the slugs that were not known before.
+        """Write fresh links. Return the slugs that were not known before.
 
         A slug that is known, or that another process writes at the same time, is left as it
         is and not returned: it must not enter a pool again.
@@ -58,7 +58,7 @@ class Links:
         )
 
     async def move(self, slugs: Sequence[str], new: State, *, at: datetime) -> list[str]:
-        """Moves those links that may move to `new` (retired, quarantined); returns their slugs."""
+        """Move those links that may move to `new` (retired, quarantined). Return their slugs."""
         if not slugs:
             return []
         movable = self._database.among(links.c.slug, slugs) & links.c.state.in_(states_before(new))
@@ -69,7 +69,7 @@ class Links:
         return [slug for (slug,) in moved]
 
     async def quarantine_fresh(self, sid: str, *, keep_epoch: str | None, at: datetime) -> int:
-        """Quarantines the meeting's fresh links of every epoch but `keep_epoch`; how many."""
+        """Quarantine the meeting's fresh links of every epoch but `keep_epoch`. Return how many."""
         stale = select(links.c.slug).where(
             links.c.meeting_sid == sid, links.c.state == literal_state(State.FRESH)
         )
@@ -79,23 +79,23 @@ class Links:
         return await self._database.change(statement)
 
     async def adopt_fresh(self, sid: str, new_epoch: str) -> int:
-        """Moves all fresh links of the meeting to `new_epoch`; how many there are."""
+        """Move all fresh links of the meeting to `new_epoch`. Return how many there are."""
         return await self._database.write(
             lambda connection: set_epoch_of_fresh(connection, sid, new_epoch)
         )
 
     async def record(self, claims: Sequence[RecordedClaim]) -> Recorded:
-        """Writes claims; one that was written before changes nothing.
+        """Write claims. A claim that was written before changes nothing.
 
         A link that is bound to another customer is left as it is and reported, and so is one
-        whose customer was forgotten. Two may record the same claims at once.
+        whose customer was forgotten. Two processes may record the same claims at once.
         """
         return await record(self._database, claims)
 
     async def replaced(self, slug: str, customer_id: str, reason: str, *, at: datetime) -> bool:
-        """Retire a link whose customer was given another one; True if it was theirs until now.
+        """Retire a link whose customer was given another one. Return True if it was theirs.
 
-        The only way from claimed to retired. A booking that turns up late is still the truth.
+        This is the only way from claimed to retired. A booking that turns up late still counts.
         """
         statement = (
             update(links)
@@ -109,14 +109,14 @@ class Links:
         return await self._database.change(statement) == 1
 
     async def lapse(self, now: datetime, limit: int = 10_000) -> int:
-        """Moves claims whose time is over to lapsed, oldest first, at most `limit`; how many."""
+        """Move up to `limit` claims whose time is over to lapsed, oldest first. Return how many."""
         over = (
             select(links.c.slug)
             .where(links.c.state == literal_state(State.CLAIMED), links.c.lapses_at < now)
             .order_by(links.c.lapses_at)
             .limit(limit)
-            # A claim that is being booked right now is somebody else's; the rest need no order
-            # of locks, because nothing is waited for.
+            # A claim that is being booked right now is skipped; the others need no order of locks,
+            # because no lock is waited for.
             .with_for_update(skip_locked=True)
         )
         statement = update(links).where(links.c.slug.in_(over)).values(state=State.LAPSED)
@@ -130,32 +130,32 @@ class Links:
         marks: Marks,
         own_marks: OwnMarks = lambda _event: (),
     ) -> list[Link]:
-        """Erases a customer of a meeting; returns their links as they were before.
+        """Erase a customer of a meeting. Return their links as they were before.
 
-        Their id, e-mail and metadata go, also from the bodies of events that settled these
-        links; a claimed link lapses. What is kept of them is what names their binding in Redis,
-        and marks by which their events are recognised (`own_marks` gives an event's): see
-        pool/durability/erasure.py for the rest of the way. A claim that is still on its way into
-        the ledger can not be known here: record first.
+        Their id, e-mail and metadata are erased, also in the bodies of events that settled these
+        links. A claimed link lapses. Two things are kept: the name of their binding in Redis, and
+        marks by which their events are recognised (`own_marks` returns those of an event).
+        pool/durability/erasure.py does the remaining steps. A claim that is still on its way into
+        the ledger is not known here, so record claims first.
         """
         return await forget(self._database, sid, customer_id, customer_name, marks, own_marks)
 
     # -- looked up --------------------------------------------------------------
 
     async def get(self, slug: str) -> Link | None:
-        """The link of this slug."""
+        """Return the link of this slug, or None if it is not known."""
         return link_of(await self._database.rows(select(*LINK).where(links.c.slug == slug)))
 
     async def find(self, slugs: Sequence[str]) -> list[Link]:
-        """Those of these slugs that are known, in no order."""
+        """Return the links of those of these slugs that are known, in no order."""
         if not slugs:
             return []
         return await self._list(select(*LINK).where(self._database.among(links.c.slug, slugs)))
 
     async def claim_of(self, sid: str, customer_id: str) -> Link | None:
-        """The link this customer claimed last of this meeting, if it is claimed or consumed."""
-        # A customer has few links of a meeting. Asked for the latest bindable one, SQLite would
-        # rather walk all claims of the meeting by time.
+        """Return the customer's last claimed link of this meeting, if it is claimed or consumed."""
+        # A customer has few links of a meeting. For a query of the latest bindable one, SQLite
+        # would walk all claims of the meeting by time.
         statement = select(*LINK).where(
             links.c.meeting_sid == sid, links.c.customer_id == customer_id
         )
@@ -163,7 +163,7 @@ class Links:
         return max(held, key=_claimed_last, default=None)
 
     def live_bindings(self, sid: str, *, batch: int = 5_000) -> AsyncIterator[list[Binding]]:
-        """All bindings of a meeting, the oldest claim first, in lists of at most `batch`.
+        """Yield all bindings of a meeting, the oldest claim first, in lists of at most `batch`.
 
         Bindings are links with a customer that are claimed, consumed or cancelled. Each list
         is read on its own: a claim recorded meanwhile is included if it is the newest.
@@ -171,16 +171,16 @@ class Links:
         return live_bindings(self._database, sid, batch)
 
     async def forgotten(self, sid: str, *, after: str = "", limit: int = 500) -> list[Forgotten]:
-        """The meeting's links whose customers were forgotten, `after` a slug, in their order."""
+        """Return the meeting's links whose customers were forgotten, by slug, behind `after`."""
         return await forgotten_of(self._database, sid, after, limit)
 
     async def given_to_email(
         self, sid: str, email: str, *, by: datetime, until: datetime
     ) -> list[Link]:
-        """The meeting's links that were claimed with this e-mail at `by` or before, and whose
-        claims were not to lapse before `until`; whatever has become of them since.
+        """Return the meeting's links that were claimed with this e-mail at `by` or before.
 
-        The latest claim comes first; more than a hundred are not looked for.
+        Their claims were not to lapse before `until`; their state now does not matter. The latest
+        claim comes first, and at most a hundred are returned.
         """
         found = await self._list(
             select(*LINK)
@@ -197,7 +197,7 @@ class Links:
         return [link for link in found if link.email and same_email(link.email) == wanted]
 
     async def known_emails(self, emails: Collection[str]) -> set[str]:
-        """Those of these e-mails with which anything may have been claimed."""
+        """Return those of these e-mails with which a link may have been claimed."""
         forms = {form for email in emails for form in kept_forms(email)}
         if not forms:
             return set()
@@ -207,7 +207,7 @@ class Links:
         return {email for email in emails if not known.isdisjoint(kept_forms(email))}
 
     async def fresh(self, sid: str, *, before: datetime, limit: int) -> list[Link]:
-        """The meeting's fresh links that were made before that time, the oldest first."""
+        """Return the meeting's fresh links that were made before `before`, the oldest first."""
         return await self._list(
             select(*LINK)
             .where(
@@ -222,7 +222,7 @@ class Links:
     # -- counted ----------------------------------------------------------------
 
     async def counts(self) -> dict[str, dict[State, int]]:
-        """How many links are in which state, for each meeting that has any."""
+        """Return the number of links in each state, for each meeting that has any."""
         statement = select(links.c.meeting_sid, links.c.state, func.count()).group_by(
             links.c.meeting_sid, links.c.state
         )
@@ -232,7 +232,7 @@ class Links:
         return counts
 
     async def counts_of(self, sid: str) -> dict[State, int]:
-        """How many of the meeting's links are in which state."""
+        """Return the number of the meeting's links in each state."""
         statement = (
             select(links.c.state, func.count())
             .where(links.c.meeting_sid == sid)
@@ -242,8 +242,10 @@ class Links:
         return {State(state): number for state, number in rows}
 
     async def fresh_of(self, sids: Iterable[str]) -> dict[str, int]:
-        """How many fresh links these meetings have, those that have any. Reads no other link:
-        there are few of these, and ever more of the rest."""
+        """Return how many fresh links each of these meetings has, without those that have none.
+
+        It reads only fresh links, which stay few, while the number of the others grows.
+        """
         statement = (
             select(links.c.meeting_sid, func.count())
             .where(
@@ -256,7 +258,7 @@ class Links:
         return {sid: int(number) for sid, number in rows}
 
     async def has_any(self, sid: str) -> bool:
-        """Whether the meeting ever had a link."""
+        """Return True if the meeting ever had a link."""
         return bool(
             await self._database.rows(
                 select(links.c.slug).where(links.c.meeting_sid == sid).limit(1)
@@ -272,7 +274,7 @@ def _claimed_last(link: Link) -> tuple[bool, datetime | None, str]:
 
 
 def set_epoch_of_fresh(connection: Connection, sid: str, epoch: str) -> int:
-    """Moves all fresh links of the meeting to `epoch`, within the caller's transaction."""
+    """Move all fresh links of the meeting to `epoch`, within the caller's transaction."""
     fresh = select(links.c.slug).where(
         links.c.meeting_sid == sid, links.c.state == literal_state(State.FRESH)
     )
@@ -280,5 +282,5 @@ def set_epoch_of_fresh(connection: Connection, sid: str, epoch: str) -> int:
 
 
 def _update_in_order(slugs: Select[Any]) -> Update:
-    """An UPDATE that locks its rows in the order of their slugs, as all do."""
+    """Return an UPDATE that locks its rows in the order of their slugs, as all do."""
     return update(links).where(links.c.slug.in_(slugs.order_by(links.c.slug).with_for_update()))

@@ -1,4 +1,4 @@
-"""Meetings: the settings of their pools, and the seals of orderly stops."""
+"""Keep meetings: the settings of their pools, and the seals of orderly stops."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ class Meetings:
         self._database = database
 
     async def all(self) -> list[Meeting]:
-        """All meetings, by SID."""
+        """Return all meetings, in the order of their SIDs."""
         rows = await self._database.rows(select(*_columns).order_by(meetings.c.sid))
         return [_meeting(row) for row in rows]
 
     async def get(self, sid: str) -> Meeting | None:
-        """The meeting of this SID."""
+        """Return the meeting of this SID, or None if there is none."""
         rows = await self._database.rows(select(*_columns).where(meetings.c.sid == sid))
         return _meeting(rows[0]) if rows else None
 
     async def put(self, meeting: Meeting) -> bool:
-        """Keeps the meeting's settings; true if there was no such meeting before.
+        """Keep the meeting's settings. Return True if there was no such meeting before.
 
-        Of a meeting that is known, whether it is closed stays as it is: `close` says that.
+        A known meeting stays closed or open as it is, which only `close` changes.
         """
         values = {name: getattr(meeting, name) for name in _names}
         settings = {name: value for name, value in values.items() if name != "closed_reason"}
@@ -53,7 +53,7 @@ class Meetings:
         return await self._database.write(work)
 
     async def close(self, sid: str, reason: str) -> bool:
-        """Keep why a meeting is closed at the provider, empty if it is not; True if that is new."""
+        """Keep why a meeting is closed at the provider, empty if it is not. Return True if new."""
         statement = (
             update(meetings)
             .where(meetings.c.sid == sid, meetings.c.closed_reason != reason)
@@ -62,9 +62,9 @@ class Meetings:
         return await self._database.change(statement) == 1
 
     async def seal(self, sid: str, token: str) -> None:
-        """Remembers the token with which this meeting's pool was sealed, and no earlier one.
+        """Keep the token with which this meeting's pool was sealed, in place of any earlier one.
 
-        Raises UnknownMeeting.
+        Raise UnknownMeeting.
         """
         statement = (
             update(meetings)
@@ -76,9 +76,9 @@ class Meetings:
             raise UnknownMeeting(f"there is no meeting {sid}")
 
     async def spend_seal(self, sid: str, token: str, new_epoch: str) -> bool:
-        """If `token` is the seal's: forgets it and moves all fresh links to `new_epoch`.
+        """Forget the seal if `token` is its token, and move all fresh links to `new_epoch`.
 
-        All or nothing. False if the token is not the one that is remembered; a token is
+        Both happen or neither. Return False if the token is not the one that is kept. A token is
         good once, so that an old copy of Redis with the same seal is not believed later.
         """
         spend = (

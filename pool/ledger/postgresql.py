@@ -1,4 +1,4 @@
-"""PostgreSQL: connections that heal, and are bounded in time on both ends."""
+"""Run transactions on PostgreSQL, over connections that heal and are bounded in time."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from pool.errors import SettingsError
 
 T = TypeVar("T")
 CONNECT_SECONDS = 3
-POOL_SECONDS = 5  # waiting for a connection of the pool
+POOL_SECONDS = 5  # the longest wait for a connection of the pool
 STATEMENT_SECONDS = 15
 MIGRATION_SECONDS = 600
-# A client that vanished within a transaction must not keep its row locks.
+# A client that vanished during a transaction must not keep its row locks.
 IDLE_IN_TRANSACTION_SECONDS = 30
 
 
@@ -31,34 +31,34 @@ class Postgresql:
         self._migrator = _engine(dsn, MIGRATION_SECONDS, pool=False, options=options)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """Each statement sees what is committed by then."""
+        """Run `work`, each of whose statements sees what is committed by then."""
         async with self._reader.connect() as connection:
             return await connection.run_sync(work)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
-        """One transaction."""
+        """Run `work` in one transaction."""
         async with self._writer.begin() as connection:
             return await connection.run_sync(work)
 
     async def migrate(self, work: Callable[[Connection], T]) -> T:
-        """One transaction that may take its time, as creating an index on a large table does."""
+        """Run `work` in one long transaction, as creating an index on a large table needs."""
         async with self._migrator.begin() as connection:
             return await connection.run_sync(work)
 
     async def close(self) -> None:
-        """Closes all connections."""
+        """Close all connections."""
         await asyncio.gather(self._writer.dispose(), self._migrator.dispose())
 
 
 def postgresql_dsn(database_url: str, setting: str) -> str:
-    """The address as the driver wants it. Raises SettingsError, naming the setting."""
+    """Return the address as the driver wants it. Raise SettingsError, naming the setting."""
     try:
         url = make_url(database_url).set(drivername="postgresql")
     except (ArgumentError, ValueError):
         raise SettingsError(
             setting, "is not a URL; write postgresql://user:password@host/database"
         ) from None
-    # Hosters append it for libpq; asyncpg would hand it to the server, which refuses it.
+    # Hosting services append it for libpq; asyncpg would pass it to the server, which refuses it.
     url = url.difference_update_query(["channel_binding"])
     return url.render_as_string(hide_password=False)
 
@@ -72,7 +72,7 @@ def _engine(
         return await asyncpg.connect(
             dsn,
             timeout=CONNECT_SECONDS,
-            # Above the server's own limit, for a server that has fallen silent.
+            # Longer than the server's own limit, for a server that no longer answers.
             command_timeout=statement_seconds + 1,
             server_settings={
                 "application_name": "linkpool",

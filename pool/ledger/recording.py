@@ -1,4 +1,4 @@
-"""Recording: claims from Redis's stream into the ledger, a thousand at a time."""
+"""Record claims from Redis's stream in the ledger, a thousand at a time."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ class Verdict(Enum):
     """What a claim does to the ledger."""
 
     INSERT = auto()  # the link is not known: its row was lost
-    BIND = auto()  # nobody holds the link: now this customer does
-    KEEP = auto()  # written before
+    BIND = auto()  # no customer holds the link yet: bind it to this one
+    KEEP = auto()  # the claim was written before
     FORGOTTEN = auto()  # its customer was erased since, and must not come back
-    CONFLICT = auto()  # somebody else holds the link
+    CONFLICT = auto()  # another customer holds the link
 
 
 def judge(kept: Kept | None, customer_id: str) -> Verdict:
-    """What a claim by this customer does to a link of which this is kept."""
+    """Return what a claim by this customer does to a link of which this is kept."""
     if kept is None:
         return Verdict.INSERT
     if kept.forgotten:
@@ -52,13 +52,13 @@ def judge(kept: Kept | None, customer_id: str) -> Verdict:
 
 
 def state_once_claimed(state: State) -> State:
-    """The state of a link that turns out to be claimed; a booking seen earlier stays."""
+    """Return the state of a link that turns out to be claimed. A booking seen earlier stays."""
     return State.CLAIMED if may_move(state, State.CLAIMED) else state
 
 
 @dataclass(slots=True)
 class _Plan:
-    """What a batch does; for one slug at most one row is written."""
+    """The writes of a batch, with at most one row for each slug."""
 
     inserts: dict[str, RecordedClaim] = field(default_factory=dict)
     binds: list[tuple[State, RecordedClaim]] = field(default_factory=list)
@@ -87,7 +87,7 @@ def _plan(kept: dict[str, Kept], claims: Sequence[RecordedClaim]) -> _Plan:
             plan.binds.append((state, claim))
             after = Kept(state, claim.customer_id, forgotten=False)
         if after is not None:
-            # The same slug may stand again in this batch, for this customer or another.
+            # The same slug may come again in this batch, for this customer or another.
             kept[claim.slug] = after
             if after.state in _SETTLED:
                 plan.settled.add(claim.slug)
@@ -95,7 +95,7 @@ def _plan(kept: dict[str, Kept], claims: Sequence[RecordedClaim]) -> _Plan:
 
 
 async def record(database: Database, claims: Sequence[RecordedClaim]) -> Recorded:
-    """See Links.record()."""
+    """Write claims, as Links.record() says."""
     done: list[Recorded] = []
     while claims:
         recorded, claims = await database.write(partial(_record, database, claims))
@@ -111,14 +111,14 @@ async def record(database: Database, claims: Sequence[RecordedClaim]) -> Recorde
 def _record(
     database: Database, claims: Sequence[RecordedClaim], connection: Connection
 ) -> tuple[Recorded, list[RecordedClaim]]:
-    """What one transaction does, and the claims that are to be judged again.
+    """Write claims in one transaction. Return what it did, and the claims to judge again.
 
-    Their rows were inserted by another process between our look and our insert; in a new
-    transaction, because taking more locks now could deadlock.
+    Another process inserted the rows of these between our look and our insert. They need a new
+    transaction, because taking more locks in this one could deadlock.
     """
     bound = _bind_fresh(database, connection, claims)
     written = len(bound)
-    # Of a slug that stands here twice, the first claim was bound.
+    # If a slug is here twice, its first claim was bound.
     rest = [claim for claim in claims if bound.pop(claim.slug, None) is not claim]
     if not rest:
         return Recorded(written, (), (), ()), []
@@ -141,7 +141,7 @@ def _record(
 def _bind_fresh(
     database: Database, connection: Connection, claims: Sequence[RecordedClaim]
 ) -> dict[str, RecordedClaim]:
-    """Binds those whose link is fresh, as almost all are, without judging each; which they are."""
+    """Bind claims of fresh links, as almost all are, without judging each. Return those bound."""
     first = {claim.slug: claim for claim in reversed(claims)}
     is_fresh: ColumnElement[bool] = and_(
         links.c.state == literal_state(State.FRESH),
@@ -149,9 +149,9 @@ def _bind_fresh(
         links.c.forgotten_at.is_(None),
     )
     if database.sqlite_path is None:
-        # Locked in the order of their slugs, as all that lock rows do, and by a statement of
-        # its own. Told of `fresh` in the other, PostgreSQL takes it for rare, and compares
-        # each fresh link with each given.
+        # Locked in the order of their slugs, as in all statements that lock rows, and by a
+        # statement of its own: with `fresh` in the other, PostgreSQL's planner would expect few
+        # rows, and compare each fresh link with each given one.
         among = select(links.c.slug).where(database.among(links.c.slug, first), is_fresh)
         locked = connection.scalars(among.order_by(links.c.slug).with_for_update())
         first = {slug: first[slug] for slug in locked}
@@ -202,7 +202,7 @@ def _bind(
 def _insert(
     database: Database, connection: Connection, inserts: dict[str, RecordedClaim]
 ) -> set[str]:
-    """Inserts claimed links; returns the slugs that another process has inserted meanwhile."""
+    """Insert claimed links. Return the slugs that another process inserted meanwhile."""
     rows = [
         _claimed(claim)
         | {

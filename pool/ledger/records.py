@@ -1,4 +1,4 @@
-"""What the ledger takes and gives besides links and meetings. Times are aware, in UTC."""
+"""Define what the ledger takes and returns besides links and meetings. Times are in UTC."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import msgspec
 from pool.model.links import Booked, Link, Source, State
 
 EventSource = Literal["webhook", "reconcile"]
-ASSIGNED = "assigned"  # how an event was matched: a person said so
+ASSIGNED = "assigned"  # how an event was matched: by a person
 
 
 class RecordedClaim(msgspec.Struct, frozen=True, gc=False):
@@ -34,7 +34,7 @@ class Recorded:
     """What became of a batch of claims."""
 
     written: int  # rows that changed; claims that were recorded before are not among them
-    conflicts: tuple[RecordedClaim, ...]  # their slugs belong to somebody else
+    conflicts: tuple[RecordedClaim, ...]  # their slugs belong to other customers
     settled: tuple[Link, ...]  # rows of these claims that are consumed or cancelled
     forgotten: tuple[RecordedClaim, ...] = ()  # their customers were erased since
 
@@ -42,7 +42,7 @@ class Recorded:
 class Binding(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """One customer's link, as recovery loads it back into Redis.
 
-    A Struct, and times in milliseconds since 1970: recovery reads a million of them.
+    A Struct with times in milliseconds since 1970, for speed: recovery reads a million of them.
     """
 
     customer_id: str
@@ -65,18 +65,18 @@ class Forgotten:
 
 
 class EventState(StrEnum):
-    """Where an event of the inbox stands."""
+    """The state of an event in the inbox."""
 
-    PENDING = "pending"  # kept, not yet worked on; due once `not_before` is over
+    PENDING = "pending"  # kept, not yet worked on; due once `not_before` has passed
     SETTLED = "settled"  # it moved a link, or had nothing left to move; final
-    UNMATCHED = "unmatched"  # no link of ours fits; tried again later, or assigned by a person
+    UNMATCHED = "unmatched"  # matches no link; tried again later, or assigned by a person
     IGNORED = "ignored"  # of a kind that concerns no link; final unless replayed
     DEAD = "dead"  # failed too often; waits for a person to replay it
 
 
 @dataclass(frozen=True, slots=True)
 class NewEvent:
-    """A verified event on its way into the inbox; `id` is a hash of its content, in hex."""
+    """A verified event on its way into the inbox. `id` is a hash of its content, in hex."""
 
     id: str
     workspace: str
@@ -86,7 +86,7 @@ class NewEvent:
     received_at: datetime
     booking_sid: str | None = None
     meeting_sid: str | None = None
-    marks: bytes | None = None  # of what the body tells; None: they are made later
+    marks: bytes | None = None  # keyed hashes of what the body says; None: made later
     parent_sid: str | None = None  # the booking that this one's booking belongs to
 
 
@@ -126,8 +126,8 @@ class ApiKey:
     created_at: datetime
     revoked_at: datetime | None = None
     expires_at: datetime | None = None  # None: never
-    last_used_at: datetime | None = None  # to a few minutes
-    networks: tuple[str, ...] | None = None  # from which it may be used; None: from anywhere
+    last_used_at: datetime | None = None  # exact to a few minutes
+    networks: tuple[str, ...] | None = None  # where it may be used from; None: anywhere
 
     def good_at(self, now: datetime) -> bool:
         """Return True if the key opens anything at this time."""

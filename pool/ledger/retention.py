@@ -1,4 +1,4 @@
-"""Retention: the inbox keeps events for a while, and the bodies of most for less."""
+"""Delete old events from the inbox, and the bodies of most events sooner."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pool.ledger.database import Database
 from pool.ledger.records import EventState
 from pool.ledger.tables import READABLE, inbox
 
-BODY_SHARE = 3  # a body is kept for this part of the time that its event is
+BODY_SHARE = 3  # a body is kept for one third of the time that its event is
 _DONE = (EventState.SETTLED, EventState.IGNORED)
 
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What was taken away. `more` says whether there was more of it."""
+    """What was deleted. `more` is True if there was more to delete."""
 
     events: int
     bodies: int
@@ -26,15 +26,15 @@ class Pruned:
 
 
 class Retention:
-    """Takes old events out of the inbox, a bounded number at a time."""
+    """The deletion of old events from the inbox, a bounded number at a time."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def run(self, days: int, *, seconds: float) -> Pruned:
-        """Take out what was kept for `days`, and bodies that were for a third of it.
+        """Delete events that were kept for `days`, and bodies that were kept for a third of that.
 
-        In batches, for about so many seconds at most.
+        It works in batches, for about `seconds` at most. Return what was deleted.
         """
         now, until = datetime.now(UTC), time.monotonic() + seconds
         kept, events, bodies = timedelta(days=days), 0, 0
@@ -51,8 +51,8 @@ class Retention:
     ) -> Pruned:
         """Delete events that came before a time, and blank the bodies of others.
 
-        An event that waits to be settled is never deleted. Bodies go from those that nothing
-        more is to be learned from; an unmatched or dead one may still be assigned by a person.
+        An event that waits to be settled is never deleted. Bodies are blanked only where nothing
+        more can be learned from them: an unmatched or dead event may still be assigned by a person.
         """
         old = (
             select(inbox.c.id)

@@ -1,4 +1,4 @@
-"""Between the rows of the table `links` and the value object Link."""
+"""Turn rows of the table `links` into the value object Link."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 from pool.ledger.tables import links
 from pool.model.links import Link, State
 
-# What to select for a Link, in the order of its fields.
+# The columns to select for a Link, in the order of its fields.
 LINK: tuple[Any, ...] = tuple(links.c[field.name] for field in fields(Link))
 _STATE = [field.name for field in fields(Link)].index("state")
 
 
 def links_of(rows: Iterable[Sequence[Any]]) -> list[Link]:
-    """The links of rows that hold the columns LINK."""
+    """Return the links of rows that hold the columns LINK."""
     return [_link(row) for row in rows]
 
 
 def link_of(rows: Iterable[Sequence[Any]]) -> Link | None:
-    """The first link, if there is any row."""
+    """Return the first link, or None if there is no row."""
     return next(iter(links_of(rows)), None)
 
 

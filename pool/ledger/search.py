@@ -1,4 +1,4 @@
-"""Searching: the links that an operator asks for by what they have at hand."""
+"""Search links by the text that an operator has at hand."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pool.model.links import Link
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A link, with what the ledger alone knows of it."""
+    """A link, with what only the ledger knows of it."""
 
     link: Link
     withdrawn_at: datetime | None  # when it was retired or quarantined
@@ -28,27 +28,27 @@ class Found:
 
     @property
     def replaced(self) -> tuple[datetime, str] | None:
-        """When and why another link was given for it; None if none was."""
+        """Return when and why another link replaced it, or None if none did."""
         if self.withdrawn_at is None or self.withdrawn_reason is None:
             return None
         return self.withdrawn_at, self.withdrawn_reason
 
 
 class Search:
-    """Links by slug, booking, customer or e-mail."""
+    """A search for links by slug, booking, customer or e-mail."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def links(self, text: str, sids: Collection[str], *, limit: int = 50) -> list[Found]:
-        """The links of these meetings that `text` names, those that moved last first.
+        """Return the links of these meetings that `text` names, the last moved first.
 
-        It is taken for a slug, a booking's SID, a customer id and, with an @ in it, an e-mail:
-        whole, as it is written; only for e-mails case does not count. At most `limit` of each.
+        The whole text is tried as a slug, a booking's SID, a customer id and, if it has an @, an
+        e-mail. Case counts, except in e-mails. Return at most `limit` links of each kind.
         """
         text = storable(text)
         here = self._database.among(links.c.meeting_sid, sids)
-        # One statement each: every one of them has an index of its own to go by.
+        # One statement for each kind, since each has an index of its own.
         wanted: list[ColumnElement[bool]] = [
             links.c.slug == text,
             links.c.booking_sid == text,
@@ -63,7 +63,7 @@ class Search:
         return sorted(found.values(), key=lambda each: _last_moved(each.link), reverse=True)
 
     async def link(self, slug: str) -> Found | None:
-        """The link of this slug."""
+        """Return the link of this slug, or None if it is not known."""
         return next(iter(await self._found(links.c.slug == storable(slug), 1)), None)
 
     async def _found(self, condition: ColumnElement[bool], limit: int) -> list[Found]:

@@ -1,8 +1,8 @@
-"""SQLite: each transaction runs whole, in a thread.
+"""Run each transaction on SQLite as a whole, in a thread.
 
-The file takes one writer at a time. A transaction whose statements were awaited one by one
-would keep all other processes out for as long as this one's event loop is busy with something
-else between them; under a storm of claims that was seconds.
+The file allows one writer at a time. A transaction whose statements were awaited one by one
+would keep all other processes out while this one's event loop is busy with other work between
+them; under a storm of claims that was seconds.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from sqlalchemy.exc import ArgumentError
 from pool.errors import LedgerUnavailable, SettingsError
 
 T = TypeVar("T")
-BUSY_SECONDS = 5  # waiting for another writer of the file
-POOL_SECONDS = 5  # waiting for a connection
+BUSY_SECONDS = 5  # the longest wait for another writer of the file
+POOL_SECONDS = 5  # the longest wait for a connection
 _READERS = 4
 
 
 class Sqlite:
-    """One SQLite file. Reads go side by side, writes of one process one after the other."""
+    """One SQLite file. Reads run in parallel, the writes of one process one after the other."""
 
     def __init__(self, path: Path, **options: Any) -> None:
         self.path = path
@@ -37,26 +37,26 @@ class Sqlite:
         self._writer = _Threads(writer, 1)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """Each statement sees what is committed by then."""
+        """Run `work`, each of whose statements sees what is committed by then."""
         return await self._reader.run(work)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
-        """The only writer of the file from its start; finished even if nobody waits any more."""
+        """Run `work` as the file's only writer, to its end even if the caller is cancelled."""
         return await self._writer.run(work)
 
     migrate = write
 
     async def truncate_log(self) -> bool:
-        """Move the write-ahead log into the file and empty it; False if it is in use."""
-        # By a reader: a writer's connection is within a transaction, where there is no checkpoint.
+        """Move the write-ahead log into the file and empty it. Return False if it is in use."""
+        # Run by a reader: a writer's connection is in a transaction, which allows no checkpoint.
         return await self._reader.run(_truncate_log)
 
     async def compact(self) -> None:
-        """Write the file anew, without what was freed in it; all others wait."""
+        """Rewrite the file without its free space. All other users of the file wait."""
         await self._reader.run(_compact)
 
     async def close(self) -> None:
-        """Closes the file once what was begun is finished."""
+        """Close the file once the running transactions have ended."""
         for threads in (self._reader, self._writer):
             await threads.close()
 
@@ -90,7 +90,7 @@ class _Threads:
 
 
 def sqlite_path(database_url: str, setting: str) -> Path:
-    """The file that a sqlite:/// address names. Raises SettingsError, naming the setting."""
+    """Return the file that a sqlite:/// address names. Raise SettingsError, naming the setting."""
     try:
         url = make_url(database_url)
     except (ArgumentError, ValueError):
@@ -103,7 +103,7 @@ def sqlite_path(database_url: str, setting: str) -> Path:
 def _engine(path: Path, connections: int, options: dict[str, Any]) -> Engine:
     engine = create_engine(
         f"sqlite:///{path}",
-        # Transactions are begun by us (the library's recipe); the driver begins them too late.
+        # We begin transactions ourselves (the library's recipe), since the driver does so too late.
         connect_args={
             "isolation_level": None,
             "timeout": BUSY_SECONDS,
@@ -125,7 +125,7 @@ def _prepare(connection: sqlite3.Connection, _record: object) -> None:
         # one fsync per transaction, which batches make cheap.
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
-        # What is erased leaves the file, instead of staying in its free space.
+        # Overwrite deleted content, so that erased data does not stay in the file's free space.
         connection.execute("PRAGMA secure_delete=ON")
         connection.execute("PRAGMA temp_store=MEMORY")
         connection.execute("PRAGMA cache_size=-16384")
@@ -136,7 +136,7 @@ def _prepare(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def _set_write_ahead_log(connection: sqlite3.Connection) -> None:
-    # The change is lasting, and alone of all writes does not wait for others.
+    # This change is permanent, and the only write that does not wait for others.
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:

@@ -1,4 +1,4 @@
-"""The ledger's tables, the same on SQLite and PostgreSQL.
+"""Define the ledger's tables, the same on SQLite and PostgreSQL.
 
 A change here needs a migration; a test compares the two. There are no foreign keys: a claim
 must be recordable even if its meeting's row was lost, and an event may name any slug.
@@ -55,7 +55,7 @@ meetings = Table(
     Column("target_mode", Text, nullable=False, server_default="fixed"),
     Column("match_email", Boolean, nullable=False, server_default=true()),
     Column("closed_reason", Text, nullable=False, server_default=""),
-    # What an orderly stop left in Redis; whoever brings it back has all of Redis's data.
+    # The token that an orderly stop left in Redis: a Redis that holds it has lost no data.
     Column("seal_token", Text),
 )
 
@@ -88,15 +88,15 @@ links = Table(
 
 
 def literal_state(state: State) -> ColumnElement[str]:
-    """The state written out in the SQL.
+    """Return the state as a literal in the SQL text.
 
-    A planner uses a partial index only if it can read the index's condition in the query,
-    which it cannot in a bound parameter.
+    A planner uses a partial index only if it can read the index's condition in the query, which
+    a bound parameter hides.
     """
     return literal_column(f"'{state.value}'", Text)
 
 
-# Links that recovery loads back into Redis. Used as it stands by the index and by the query:
+# Links that recovery loads back into Redis. The index and the query share this text verbatim:
 # without the index the query would sort all of a meeting's links for every page.
 LIVE = text("customer_id IS NOT NULL AND state IN ('claimed', 'consumed', 'cancelled')")
 _CLAIMED = text("state = 'claimed'")
@@ -159,7 +159,7 @@ Index(
     postgresql_where=_HAS_ID,
 )
 
-# Whom Redis may still know although they were forgotten: an older file of it, or a claim
+# Forgotten customers that Redis may still know: an older file of it, or a claim that is
 # asserted again, brings their binding back.
 forgotten = Table(
     "forgotten",
@@ -168,16 +168,16 @@ forgotten = Table(
     Column("meeting_sid", Text, nullable=False),
     Column("customer_name", Text, nullable=False),  # the keyed hash that names the binding
     Column("forgotten_at", UtcTime, nullable=False),
-    Column("stage", Text),  # of erasing; see pool.ledger.erased.Stage
+    Column("stage", Text),  # how far erasing has come; see pool.ledger.forget
 )
 _STAGED = text("stage IS NOT NULL")
 Index(None, forgotten.c.meeting_sid, forgotten.c.slug)
 Index(None, forgotten.c.meeting_sid, forgotten.c.customer_name)
-# What is not erased everywhere yet.
+# Links that are not erased everywhere yet.
 Index(None, forgotten.c.stage, sqlite_where=_STAGED, postgresql_where=_STAGED)
 
-# By what an event is recognised that tells of a forgotten customer, whenever it comes: keyed
-# hashes, in hex (pool/model/marks.py). Nothing that can be read is kept of them.
+# Marks by which an event that concerns a forgotten customer is recognised, whenever it comes:
+# keyed hashes, in hex (pool/model/marks.py). Nothing readable is kept of them.
 erased_marks = Table(
     "erased_marks",
     metadata,
@@ -209,15 +209,15 @@ inbox = Table(
     Column("seen", Integer, nullable=False),
     Column("settled_at", UtcTime),
     Column("parent_sid", Text),
-    # What only the ledger needs: keyed hashes of what the body tells, one behind the other
+    # What only the ledger needs: keyed hashes of what the body says, concatenated
     # (pool/model/marks.py). NULL: not made yet; empty: the body holds nothing personal any more.
     Column("marks", LargeBinary),
 )
-# Used as they stand by the indexes and by the queries.
+# The indexes and the queries share these texts verbatim.
 UNMARKED = text("marks IS NULL")
 READABLE = text("length(body) > 0")
 Index(None, inbox.c.id, sqlite_where=UNMARKED, postgresql_where=UNMARKED)
-# Bodies that have been kept for long.
+# Bodies that have been kept for a long time.
 Index(
     None,
     inbox.c.state,
@@ -257,7 +257,7 @@ ended_sessions = Table(
 audit = Table(
     "audit",
     metadata,
-    # SQLite counts by itself only in a column that is exactly INTEGER.
+    # SQLite assigns ids only in a column whose type is exactly INTEGER.
     Column("id", BigInteger().with_variant(Integer, "sqlite"), Identity(), primary_key=True),
     Column("at", UtcTime, nullable=False),
     Column("actor", Text, nullable=False),

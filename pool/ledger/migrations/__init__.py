@@ -1,4 +1,4 @@
-"""Brings the ledger's tables up to date. Alembic is imported only when there is work for it."""
+"""Bring the ledger's tables up to date. Alembic is imported only if there is work for it."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ _LOCK = 0x6C696E6B706F6F6C  # "linkpool", as a 64-bit number
 
 
 async def current(database: Database) -> str | None:
-    """The revision the database is at; None if it has no tables yet."""
+    """Return the database's revision, or None if it has no tables yet."""
     if database.sqlite_path is not None and not database.sqlite_path.exists():
         return None
     return await database.read(_current)
 
 
 async def upgrade(database: Database) -> None:
-    """Brings the tables to HEAD; see Ledger.upgrade()."""
+    """Bring the tables to HEAD, as Ledger.upgrade() says."""
     if await current(database) == HEAD:
         return
     if database.sqlite_path is not None:
         database.sqlite_path.parent.mkdir(parents=True, exist_ok=True)
-    # A second of importing, during which nobody should wait for the transaction.
+    # The import takes a second, during which no process should wait for the transaction.
     importlib.import_module("alembic.command")
 
     def work(connection: Connection) -> None:
-        # Whoever comes second waits here, and then finds nothing left to do. On SQLite the
+        # A second process waits here, and then finds nothing left to do. On SQLite the
         # transaction itself excludes other writers.
         if database.sqlite_path is None:
             connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))

@@ -1,4 +1,4 @@
-"""Run by Alembic, within the transaction that pool.ledger.migrations has begun."""
+"""Run the migrations, within the transaction that pool.ledger.migrations has begun."""
 
 from alembic import context
 
