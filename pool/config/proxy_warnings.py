@@ -13,7 +13,7 @@ def proxy_warnings(settings: Settings) -> list[str]:
     proxies = TrustedProxies(settings.trusted_proxies)
     if proxies.anybody:
         return [
-            "LINKPOOL_TRUSTED_PROXIES is *: any client that reaches this port chooses the address that "
+            "LINKPOOL_TRUSTED_PROXIES is *: any client of this port chooses the address that "
             "limits, allow-lists and logs see; name your proxies instead"
         ]
     only_this_machine = all(
