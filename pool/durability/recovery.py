@@ -190,9 +190,7 @@ class PoolRecovery:
             # A pool that stands elsewhere (two masters, for a while) counts for nothing from
             # here on, even if this recovery comes to no end: its links are set aside now.
             await self._ledger.facts.put(f"{_OPENED}{sid}", nonce)
-        quarantined = await self._ledger.links.quarantine_fresh(
-            sid, keep_epoch=None, at=datetime.now(UTC)
-        )
+        quarantined = await self._ledger.links.quarantine_fresh(sid, at=datetime.now(UTC))
         # From here on the pool goes on without its seal, if it has one: a file that bears it
         # and is put back later would lack what is claimed from now on.
         await self._ledger.meetings.seal(sid, secrets.token_hex(16))

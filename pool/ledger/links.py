@@ -68,14 +68,12 @@ class Links:
         )
         return [slug for (slug,) in moved]
 
-    async def quarantine_fresh(self, sid: str, *, keep_epoch: str | None, at: datetime) -> int:
-        """Quarantine the meeting's fresh links of every epoch but `keep_epoch`. Return how many."""
-        stale = select(links.c.slug).where(
+    async def quarantine_fresh(self, sid: str, *, at: datetime) -> int:
+        """Quarantine the meeting's fresh links. Return how many there were."""
+        fresh = select(links.c.slug).where(
             links.c.meeting_sid == sid, links.c.state == literal_state(State.FRESH)
         )
-        if keep_epoch is not None:
-            stale = stale.where(links.c.epoch != keep_epoch)
-        statement = _update_in_order(stale).values(state=State.QUARANTINED, withdrawn_at=at)
+        statement = _update_in_order(fresh).values(state=State.QUARANTINED, withdrawn_at=at)
         return await self._database.change(statement)
 
     async def adopt_fresh(self, sid: str, new_epoch: str) -> int:

@@ -65,15 +65,15 @@ async def test_move_takes_only_links_that_may_move(ledger: Ledger) -> None:
     assert (await known(ledger, "a-2")).state is State.CLAIMED
 
 
-async def test_quarantine_spares_the_epoch_that_is_kept(ledger: Ledger) -> None:
-    """Fresh links of older epochs are quarantined; other meetings and states are left alone."""
+async def test_quarantine_takes_fresh_links_of_one_meeting_only(ledger: Ledger) -> None:
+    """Fresh links of every epoch are quarantined; other meetings and states are left alone."""
     await ledger.links.insert_fresh(
         [fresh("a-1"), fresh("a-2", epoch="e2"), fresh("b-1", meeting_sid="demo"), fresh("a-3")]
     )
     await ledger.links.record([claim("a-3", "ada")])
-    assert await ledger.links.quarantine_fresh("intro", keep_epoch="e2", at=NOW) == 1
+    assert await ledger.links.quarantine_fresh("intro", at=NOW) == 2
     assert (await known(ledger, "a-1")).state is State.QUARANTINED
-    assert await ledger.links.quarantine_fresh("intro", keep_epoch=None, at=NOW) == 1
+    assert await ledger.links.quarantine_fresh("intro", at=NOW) == 0
     assert await ledger.links.counts() == {
         "intro": {State.QUARANTINED: 2, State.CLAIMED: 1},
         "demo": {State.FRESH: 1},

@@ -102,7 +102,7 @@ async def test_two_recorders_of_the_same_claims_agree(ledger: Ledger, other: Led
         ledger.links.record(ours),
         other.links.record(theirs),
         ledger.links.record(theirs[::-1]),
-        other.links.quarantine_fresh("intro", keep_epoch=None, at=NOW),
+        other.links.quarantine_fresh("intro", at=NOW),
         other.links.record(ours[::-1]),
     )
     recorded = [result for result in results if isinstance(result, Recorded)]

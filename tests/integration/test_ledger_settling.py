@@ -210,7 +210,7 @@ async def _step(ledger: Ledger, slug: str, sid: str, step: str) -> None:
     elif step == "retire":
         await ledger.links.move([slug], State.RETIRED, at=NOW)
     elif step == "quarantine":
-        await ledger.links.quarantine_fresh(sid, keep_epoch=None, at=NOW)
+        await ledger.links.quarantine_fresh(sid, at=NOW)
     elif step == "lapse":
         await ledger.links.lapse(NOW + 2 * TTL)
     else:

@@ -708,7 +708,7 @@ async def test_a_master_that_was_passed_over_is_recovered(stage: Stage) -> None:
     """A failover that is taken back leaves the first master as it was; but the pool was opened
     on the other one meanwhile, and the ledger has set the first one's links aside."""
     await stage.claim("ann")
-    await stage.ledger.links.quarantine_fresh(SID, keep_epoch=None, at=datetime.now(UTC))
+    await stage.ledger.links.quarantine_fresh(SID, at=datetime.now(UTC))
     await stage.ledger.facts.put(f"opened:{SID}", "another:server:epoch")
     [level] = await stage.store.look([SID])
     assert level.fence == "stands"

@@ -109,15 +109,15 @@ async def test_counts_are_by_meeting_and_state(sqlite_ledger: Ledger) -> None:
 
 
 async def test_what_is_set_aside_is_so_since_a_time(sqlite_ledger: Ledger, sqlite_url: str) -> None:
-    """Of this meeting, of other epochs, and only what is fresh."""
+    """Of this meeting, of every epoch, and only what is fresh."""
     await sqlite_ledger.links.insert_fresh(
         [fresh("a-1"), fresh("a-2", epoch="e2"), fresh("a-3"), fresh("b-1", sid="demo")]
     )
     await sqlite_ledger.links.record([claim("a-3", "ann")])
-    assert await sqlite_ledger.links.quarantine_fresh("intro", keep_epoch="e2", at=NOW) == 1
+    assert await sqlite_ledger.links.quarantine_fresh("intro", at=NOW) == 2
     assert await state(sqlite_ledger, "a-1") is State.QUARANTINED
-    assert await state(sqlite_ledger, "a-2") is State.FRESH
-    assert await sqlite_ledger.links.quarantine_fresh("intro", keep_epoch=None, at=NOW) == 1
+    assert await state(sqlite_ledger, "a-2") is State.QUARANTINED
+    assert await sqlite_ledger.links.quarantine_fresh("intro", at=NOW) == 0
     assert await state(sqlite_ledger, "a-3") is State.CLAIMED
     assert await state(sqlite_ledger, "b-1") is State.FRESH
     assert await sqlite_ledger.links.move(["b-1", "a-3"], State.RETIRED, at=NOW) == ["b-1"]
