@@ -61,10 +61,6 @@ class Inbox:
         rows = await self._database.rows(select(inbox).where(inbox.c.id == event_id))
         return event_of(rows[0]) if rows else None
 
-    async def pending(self, limit: int = 100) -> _Events:
-        """Return the events that are due now, the oldest first."""
-        return await self.due(datetime.now(UTC), limit)
-
     async def due(self, now: datetime, limit: int = 100) -> _Events:
         """Return the pending events whose `not_before` has passed at `now`, the oldest first."""
         return await self._list(

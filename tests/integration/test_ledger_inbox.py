@@ -88,7 +88,6 @@ async def test_due_events_come_oldest_first(ledger: Ledger) -> None:
     assert await due(0) == ["e2", "e3"]
     assert await due(0, 1) == ["e2"]
     assert await due(3600) == ["e1", "e2", "e3"]
-    assert [one.id for one in await ledger.inbox.pending()][-2:] == ["e2", "e3"]
     assert await ledger.inbox.count("pending") == 3
     assert await ledger.inbox.count("dead") == 0
 
