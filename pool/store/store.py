@@ -7,7 +7,6 @@ import secrets
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
-import structlog
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError, RedisError
 
@@ -37,8 +36,6 @@ from pool.store.replies import as_answer, as_batch, as_level, as_replacing, expe
 from pool.store.set_aside import SetAsides
 from pool.store.stock import Stock
 from pool.store.wire import Abandon, Wire
-
-log = structlog.get_logger()
 
 _LOOK_AT = 25  # pools per script call
 
