@@ -61,7 +61,7 @@ def from_milliseconds(value: int | None) -> datetime | None:
 
 def _refuse_naive(time: datetime) -> None:
     if time.tzinfo is None:
-        raise ValueError("the ledger accepts only times with a time zone")
+        raise ValueError("the ledger accepts only aware times, with a time zone")
 
 
 # Not jsonb: it refuses the character \u0000, which a customer's metadata may hold, and a
