@@ -1,14 +1,53 @@
 # The habits of this repository, one command each. `make` alone lists them.
 
-PYTHON ?= .venv/bin/python
+VENV ?= .venv
+PYTHON ?= $(VENV)/bin/python
 BASE ?= main
 ROOMS ?=
+ONLY ?=
+SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help framing mutants mutants-changed
+.PHONY: help install test quick unit lint types imports format trial bench picture framing mutants mutants-changed lock
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: ## Make .venv with linkpool, editable, and all that its tests need
+	python3 -m venv $(VENV)
+	$(VENV)/bin/pip install -q -e '.[test]'
+
+test: ## Run the whole test suite (about 12 minutes on two cores)
+	$(PYTHON) -m pytest
+
+quick: lint types imports unit ## Run what takes under a minute: linters, types, import rules, unit tests
+
+unit: ## Run the unit tests, which need no service
+	$(PYTHON) -m pytest -q tests/unit
+
+lint: ## Check style and format
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+types: ## Check types
+	$(VENV)/bin/mypy
+
+imports: ## Check that imports point one way
+	$(VENV)/bin/lint-imports
+
+format: ## Format the code and mend what ruff can
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+trial: ## Run trials in full size by their seed (ONLY=6,7 SEED=31; all of them without ONLY)
+	$(PYTHON) -m tests.trials $(if $(ONLY),--only $(ONLY)) --full --seed $(SEED)
+
+bench: ## Measure against the peers (ONLY="claims latency"; all measures without ONLY)
+	$(PYTHON) -m bench $(if $(ONLY),--only $(ONLY))
+
+picture: ## Draw the rooms and their imports anew (needs Graphviz)
+	$(PYTHON) -m tests.architecture > docs/architecture.dot
+	dot -Tsvg docs/architecture.dot > docs/pictures/architecture.svg
 
 framing: ## Split every row of the framing table at every byte, fuzz for ten minutes, send 100,000 requests through each proxy
 	LINKPOOL_SECURITY=long nice -n 10 $(PYTHON) -m pytest -n 0 -s tests/security
@@ -16,5 +55,8 @@ framing: ## Split every row of the framing table at every byte, fuzz for ten min
 mutants: ## Make one small change after the other to the core, and say which no test notices (ROOMS="supply ledger")
 	nice -n 15 $(PYTHON) -m tests.mutants run $(ROOMS)
 
-mutants-changed: ## The same in the functions that differ from a revision (BASE=main), in a bounded time
+mutants-changed: ## Do the same in the functions that differ from a revision (BASE=main), in a bounded time
 	nice -n 15 $(PYTHON) -m tests.mutants run --since $(BASE) --limit 100
+
+lock: ## Renew requirements.lock and requirements-build.lock (needs Python 3.12)
+	deploy/lock.sh

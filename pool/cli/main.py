@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -50,8 +51,26 @@ Port = Annotated[int | None, typer.Option(min=1, max=65_535, help="Port (LINKPOO
 
 
 def main() -> None:
-    """The entry point of `linkpool`."""
+    """Run the command line and end the process with its exit code."""
     app()
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"linkpool {version('linkpool')}\n")
+        raise typer.Exit(DONE)
+
+
+@app.callback()
+def options(
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Take the options that stand before any command."""
 
 
 @app.command()

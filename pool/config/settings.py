@@ -263,7 +263,7 @@ def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
     known |= {f"{PREFIX}{name}_FILE" for name in SECRETS} | {f"{PREFIX}CONFIG"}
     for name in env:
         if name.startswith(PREFIX) and name not in known:
-            raise SettingsError(name, "is not a setting of linkpool; see the README for the list")
+            raise SettingsError(name, "is not a setting of linkpool; docs/reference.md lists them")
     return values
 
 
