@@ -1,4 +1,4 @@
-"""`python -m sandbox`: a local NeetoCal that serves until it is told to stop."""
+"""Serve a local NeetoCal until SIGINT or SIGTERM: `python -m sandbox`."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from sandbox.flags import parse
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the sandbox. Returns the exit status: 0 stopped, 1 could not start."""
+    """Run the sandbox. Return the exit status: 0 after a stop, 1 if it could not start."""
     flags = parse(sys.argv[1:] if arguments is None else arguments)
 
-    # Below the flags, so that --help and a wrong flag need not wait for the web server.
+    # Imported after the flags, so that --help and a wrong flag do not wait for the web server.
     from sandbox.app import build
     from sandbox.core import Config, Sandbox
     from sandbox.server import listen, serve
 
     try:
-        # Before the state file is touched: a second sandbox on it stops here.
+        # Before the state file is opened, so that a second sandbox on the same port stops here.
         bound = listen(flags.host, flags.port)
     except OSError as error:
         reason = error.strerror or str(error)

@@ -1,4 +1,4 @@
-"""What visitors and hosts do with bookings, and the webhooks that tell of it.
+"""Do what visitors and hosts do with bookings, and send the webhooks about it.
 
 | act             | bookings afterwards                     | webhook                             |
 |-----------------|-----------------------------------------|-------------------------------------|
@@ -12,10 +12,10 @@
 | cancel          | cancelled, one or its series            | booking_cancelled for each          |
 | reschedule      | the same with new times, or a new one   | booking_rescheduled, or created and |
 |                 | and the old one cancelled               | cancelled in either order           |
-| set_status      | any status, also one nobody knows       | none                                |
+| set_status      | any status, known or unknown            | none                                |
 
-What the real one sends on approval, payment and rescheduling is documented nowhere; hence
-the knobs.
+The provider does not document what it sends on approval, payment and rescheduling; hence the
+knobs.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _FIRST_STATUS = {"approval": PENDING, "payment": INCOMPLETE}
 
 
 class Acts:
-    """The acts that pages and control calls share. All raise Refused."""
+    """The acts that pages and control calls share. Each may raise Refused."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Acts:
 
     @property
     def link_base_url(self) -> str:
-        """What links and booking pages begin with: a custom domain, if there is one."""
+        """Return what URLs of links and booking pages begin with: the custom domain, if set."""
         return self.knobs.link_base_url or self._public_url
 
     def book(
@@ -81,7 +81,7 @@ class Acts:
         time_zone: str = "UTC",
         created_at: str | None = None,
     ) -> Booking:
-        """Fill in the form of a link or of a meeting; the booking, of a series the first."""
+        """Fill in the form of a link or of a meeting. Return the booking, of a series the first."""
         sid = self.state.bookable(slug, meeting_sid).sid
         if not self.rules.is_available(sid):
             raise Refused(409, "this meeting is not available")
@@ -118,7 +118,7 @@ class Acts:
         return booking
 
     def confirm(self, booking_sid: str) -> Booking:
-        """Finish the payment, or confirm by hand; the link is used up if it was not yet."""
+        """Finish the payment, or confirm by hand. The link is used up from then on."""
         booking = self._in(booking_sid, INCOMPLETE, PENDING)
         confirmed = self.state.change(booking, status=self.knobs.approved_status, closes_link=True)
         self._tell("booking_created", confirmed)
@@ -140,7 +140,7 @@ class Acts:
         return rejected
 
     def set_status(self, booking_sid: str, status: str) -> Booking:
-        """Write any status, and tell nobody."""
+        """Write any status, without a webhook."""
         return self.state.change(self.state.booking(booking_sid), status=status)
 
     def cancel(
@@ -172,7 +172,7 @@ class Acts:
     def reschedule(
         self, booking_sid: str, *, style: str | None = None, starts_at: str | None = None
     ) -> Booking:
-        """Move a booking, by a day unless told where to; the booking that stands afterwards."""
+        """Move a booking, by a day if no time is given. Return the one that stands afterwards."""
         style = style or self.knobs.reschedule_style
         if style not in get_args(RescheduleStyle):
             raise Refused(422, f"style: takes one of {', '.join(get_args(RescheduleStyle))}")

@@ -1,4 +1,4 @@
-"""Meetings and bookings as NeetoCal's API and its webhooks write them."""
+"""Write meetings and bookings as NeetoCal's API and its webhooks do."""
 
 from __future__ import annotations
 

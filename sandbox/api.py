@@ -1,4 +1,4 @@
-"""The external API, as far as it is known: one-off links, meetings, bookings."""
+"""Serve the external API, as far as it is known: one-off links, meetings, bookings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ExternalApi:
         self._maker = LinkMaker(sandbox, self._gate)
 
     def routes(self) -> list[Route]:
-        """The routes, to be put before the page of a slug."""
+        """Return the routes, which must stand before the page of a slug."""
         link = PREFIX + "/meetings/{sid}/one-off-links"
         return [
             Route(link, self._maker.create_link, methods=["POST"]),
@@ -35,7 +35,7 @@ class ExternalApi:
         ]
 
     async def list_meetings(self, request: Request) -> Response:
-        """GET /meetings."""
+        """Answer GET /meetings."""
         if (refusal := await self._before_reading(request)) is not None:
             return refusal
         rules = self._sandbox.rules
@@ -45,7 +45,7 @@ class ExternalApi:
         return JSONResponse({"meetings": shown, "pagination": pagination})
 
     async def list_bookings(self, request: Request) -> Response:
-        """GET /bookings, filtered, sorted and in pages."""
+        """Answer GET /bookings, filtered, sorted and in pages."""
         if (refusal := await self._before_reading(request)) is not None:
             return refusal
         found = self._sandbox.listing.find(request.query_params)
@@ -54,7 +54,7 @@ class ExternalApi:
         return JSONResponse({"bookings": shown, "pagination": pagination})
 
     async def get_booking(self, request: Request) -> Response:
-        """GET /bookings/{sid}."""
+        """Answer GET /bookings/{sid}."""
         if (refusal := await self._before_reading(request)) is not None:
             return refusal
         try:

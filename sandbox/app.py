@@ -1,4 +1,4 @@
-"""The web application: routes put together, errors answered, requests counted."""
+"""Build the web application: put routes together, answer errors, count requests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from sandbox.visitor import VisitorPages
 
 
 def build(sandbox: Sandbox) -> ASGIApp:
-    """The ASGI application of one sandbox; its lifespan's end closes the sandbox."""
+    """Return the ASGI application of one sandbox; the end of its lifespan closes the sandbox."""
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -43,9 +43,9 @@ def build(sandbox: Sandbox) -> ASGIApp:
 
 
 class _Counting:
-    """Counts each request by what it was for and the status it got, or `closed` for none.
+    """Count each request by its purpose and the status it got, or `closed` without an answer.
 
-    The control calls are left out: looking must not change what is seen.
+    Control calls are left out, because looking at the counters must not change them.
     """
 
     def __init__(self, app: ASGIApp, sandbox: Sandbox) -> None:
@@ -71,7 +71,7 @@ class _Counting:
 
 
 def path_kind(method: str, path: str) -> str:
-    """What a request is for, in one of a few words."""
+    """Return what a request is for, as one of a few words."""
     if path.startswith(PREFIX + "/"):
         rest = path.removeprefix(PREFIX)
         if rest.endswith("/one-off-links") and method == "POST":

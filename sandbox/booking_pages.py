@@ -1,4 +1,4 @@
-"""The pages of a link and of a booking."""
+"""Write the pages of a link and of a booking."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def booking_page(
 ) -> str:
     """Return the page of a booking, with the buttons of what can be done with it.
 
-    `series` is all of its series, itself included; `others`: whether other bookings of it stand.
+    `series` has all bookings of its series, itself included; `others` says whether others stand.
     """
     head = _HEADS.get(booking.status, "You are booked")
     note = _NOTES.get(booking.status, "")
@@ -126,7 +126,7 @@ def not_available(meeting_name: str) -> str:
 
 
 def _acts(booking: Booking, *, others: bool) -> list[tuple[str, str]]:
-    """What a visitor can do: (path, text of the button), the most likely first."""
+    """Return what a visitor can do as (path, text of the button), the most likely first."""
     acts = []
     if booking.status == INCOMPLETE:
         acts.append(("confirm", "Pay"))

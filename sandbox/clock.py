@@ -1,4 +1,4 @@
-"""Times: how they are written, and which ones can be booked."""
+"""Write and read times, and say which ones can be booked."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from datetime import UTC, datetime, timedelta
 
 
 def utc_now() -> datetime:
-    """The time, aware."""
+    """Return the present time, aware of its time zone."""
     return datetime.now(UTC)
 
 
 def iso(moment: datetime) -> str:
-    """As the API writes times; text order is time order."""
+    """Return a time as the API writes it; text order is time order."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def slots(now: datetime) -> list[str]:
-    """The times one can book: three a day on the next three days."""
+    """Return the times that can be booked: three a day on the next three days."""
     midnight = now.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     return [
         iso(midnight + timedelta(days=day, hours=hour, minutes=minute))
@@ -26,7 +26,7 @@ def slots(now: datetime) -> list[str]:
 
 
 def parsed(text: str) -> datetime | None:
-    """Return the moment that an ISO 8601 text names, by UTC if it says no offset; else None."""
+    """Return the moment that an ISO 8601 text names (UTC without an offset), or None."""
     try:
         moment = datetime.fromisoformat(text)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
@@ -35,5 +35,5 @@ def parsed(text: str) -> datetime | None:
 
 
 def days_later(moment: str, days: int) -> str:
-    """Return the moment that many days later, as `iso` writes it."""
+    """Return the moment so much later, in days, as `iso` writes it."""
     return iso(datetime.fromisoformat(moment) + timedelta(days=days))

@@ -1,4 +1,4 @@
-"""The calls under /_control that look at or change the sandbox itself. They need no key."""
+"""Serve the calls under /_control that look at or change the sandbox itself. They need no key."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ LINKS_MOST = 1_000_000
 
 
 class ControlApi:
-    """Looks at and changes the sandbox. Errors are {"error": text}, and name what is wrong."""
+    """Look at and change the sandbox. Errors are {"error": text}, and name what is wrong."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
 
     def routes(self) -> list[Route]:
-        """The routes."""
+        """Return the routes."""
         return [
             Route("/_control/state", self.state),
             Route("/_control/links", self.links),
@@ -37,7 +37,7 @@ class ControlApi:
         ]
 
     async def state(self, _request: Request) -> Response:
-        """GET state: knobs, counters, what exists, the last deliveries."""
+        """Answer GET state: knobs, counters, what exists, the last deliveries."""
         sandbox = self._sandbox
         return JSONResponse(
             {
@@ -58,7 +58,7 @@ class ControlApi:
         )
 
     async def links(self, request: Request) -> Response:
-        """GET links?meeting_sid=&limit=: every slug, oldest first, with its state."""
+        """Answer GET links?meeting_sid=&limit=: every slug, oldest first, with its state."""
         sid = request.query_params.get("meeting_sid")
         limit = request.query_params.get("limit", str(LINKS_MOST))
         if not (limit.isascii() and limit.isdigit() and len(limit) < 10):
@@ -78,15 +78,15 @@ class ControlApi:
         )
 
     async def calls(self, _request: Request) -> Response:
-        """GET calls: the last calls for a link, each with when it came and what it got."""
+        """Answer GET calls: the last calls for a link, each with its time and its answer."""
         return JSONResponse({"calls": list(self._sandbox.counters.calls)})
 
     async def knobs(self, _request: Request) -> Response:
-        """GET knobs: all of them with their values."""
+        """Answer GET knobs: all knobs with their values."""
         return JSONResponse({"knobs": self._sandbox.knobs.as_dict()})
 
     async def turn_knobs(self, request: Request) -> Response:
-        """PATCH knobs: all of the object's knobs are set or, when one is wrong, none."""
+        """Answer PATCH knobs: set all of the object's knobs or, if one is wrong, none."""
         try:
             self._sandbox.set_knobs(await forms.json_object(request))
         except KnobError as error:
@@ -94,20 +94,20 @@ class ControlApi:
         return JSONResponse({"knobs": self._sandbox.knobs.as_dict()})
 
     async def reset(self, _request: Request) -> Response:
-        """POST reset: counters, calls and the log of deliveries; links and knobs stay."""
+        """Answer POST reset: clear counters, calls and deliveries; links and knobs stay."""
         self._sandbox.counters.reset()
         self._sandbox.webhooks.log.clear()
         return JSONResponse({"counters": self._sandbox.counters.as_dict()})
 
     async def meetings(self, _request: Request) -> Response:
-        """GET meetings: how each meeting behaves by the knobs that name meetings."""
+        """Answer GET meetings: how each meeting behaves by the knobs that name meetings."""
         sandbox = self._sandbox
         return JSONResponse(
             {"meetings": [sandbox.rules.as_dict(s) for s in sandbox.state.meetings]}
         )
 
     async def meeting(self, request: Request) -> Response:
-        """POST meeting: one meeting disabled, deleted, refused or of another kind.
+        """Answer POST meeting: disable, delete or refuse one meeting, or change its kind.
 
         The same as turning the knobs disabled_meetings, deleted_meetings, refuse_meetings
         and meeting_kinds, but other meetings stay as they are.

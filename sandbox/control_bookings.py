@@ -1,4 +1,4 @@
-"""The calls under /_control that book, change bookings and send webhooks. They need no key."""
+"""Serve the calls under /_control that book, change bookings and send webhooks, without a key."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _FORM = ("name", "email", "answers", "starts_at", "time_zone", "created_at")
 
 
 class BookingControl:
-    """What visitors and hosts do, as calls. Errors are {"error": text}, and name what is wrong."""
+    """Do what visitors and hosts do, as calls. Errors are {"error": text}, naming what is wrong."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
 
     def routes(self) -> list[Route]:
-        """The routes."""
+        """Return the routes."""
         calls: dict[str, Callable[[Request], Any]] = {
             "book": self.book,
             "book_many": self.book_many,
@@ -45,9 +45,9 @@ class BookingControl:
         return [Route(f"/_control/{name}", call, methods=["POST"]) for name, call in calls.items()]
 
     async def book(self, request: Request) -> Response:
-        """POST book: what the Book button does; with meeting_sid, an ordinary booking.
+        """Answer POST book: do what the Book button does; meeting_sid books the meeting itself.
 
-        `bookings` holds all of a series, the first one first. created_at makes it look older.
+        `bookings` of the answer has all of a series, the first one first. created_at backdates it.
         """
         body = await forms.json_object(request)
         forms.known_fields(body, ("slug", "meeting_sid", *_FORM))
@@ -58,7 +58,7 @@ class BookingControl:
         return self._answer(self._book(slug, sid, body), status=201)
 
     async def book_many(self, request: Request) -> Response:
-        """POST book_many: one booking per slug of `slugs`, or `count` of `meeting_sid`.
+        """Answer POST book_many: book each slug of `slugs`, or `meeting_sid` `count` times.
 
         `{n}` in name and email becomes the booking's number in this call, from 0.
         """
@@ -82,26 +82,26 @@ class BookingControl:
         return JSONResponse({"booking_sids": made}, status_code=201)
 
     async def confirm(self, request: Request) -> Response:
-        """POST confirm: an incomplete booking is paid, or the host confirms it by hand."""
+        """Answer POST confirm: an incomplete booking is paid, or the host confirms it by hand."""
         return self._answer(self._sandbox.confirm(await _booking_sid(request)))
 
     async def approve(self, request: Request) -> Response:
-        """POST approve: the host approves a pending booking."""
+        """Answer POST approve: the host approves a pending booking."""
         return self._answer(self._sandbox.approve(await _booking_sid(request)))
 
     async def reject(self, request: Request) -> Response:
-        """POST reject: the host rejects a pending booking."""
+        """Answer POST reject: the host rejects a pending booking."""
         return self._answer(self._sandbox.reject(await _booking_sid(request)))
 
     async def set_status(self, request: Request) -> Response:
-        """POST set_status: any text as the status, also one nobody knows; no webhook."""
+        """Answer POST set_status: set any text as the status, known or not, without a webhook."""
         body = await forms.json_object(request)
         forms.known_fields(body, ("booking_sid", "status"))
         sid = forms.text(body.get("booking_sid"), "booking_sid")
         return self._answer(self._sandbox.set_status(sid, forms.text(body.get("status"), "status")))
 
     async def cancel(self, request: Request) -> Response:
-        """POST cancel: what the Cancel button does, for one booking or for its series."""
+        """Answer POST cancel: do what the Cancel button does, for one booking or for its series."""
         body = await forms.json_object(request)
         forms.known_fields(body, ("booking_sid", "series", "reason", "by", "reschedule_requested"))
         return self._answer(
@@ -117,7 +117,7 @@ class BookingControl:
         )
 
     async def cancel_many(self, request: Request) -> Response:
-        """POST cancel_many: each booking of `booking_sids` is cancelled."""
+        """Answer POST cancel_many: cancel each booking of `booking_sids`."""
         body = await forms.json_object(request)
         forms.known_fields(body, ("booking_sids",))
         sids = forms.texts(body.get("booking_sids"), "booking_sids", MANY_MOST)
@@ -127,7 +127,7 @@ class BookingControl:
         return JSONResponse({"cancelled": len(sids)})
 
     async def reschedule(self, request: Request) -> Response:
-        """POST reschedule: what the Reschedule button does; style as in reschedule_style."""
+        """Answer POST reschedule: do what that button does; style as in reschedule_style."""
         body = await forms.json_object(request)
         forms.known_fields(body, ("booking_sid", "style", "starts_at"))
         return self._answer(
@@ -139,10 +139,10 @@ class BookingControl:
         )
 
     async def emit(self, request: Request) -> Response:
-        """POST emit: a webhook once more, about the booking as it now is.
+        """Answer POST emit: send a webhook once more, about the booking as it is now.
 
-        Only an event other than booking_cancelled shows a cancelled booking as confirmed, as
-        a late repeat of the first event would.
+        An event other than booking_cancelled shows a cancelled booking as confirmed, as a late
+        repeat of the first event would.
         """
         body = await forms.json_object(request)
         forms.known_fields(body, ("booking_sid", "event", "times", "delay_seconds"))
@@ -164,7 +164,7 @@ class BookingControl:
         return JSONResponse({"deliveries": ids}, status_code=202)
 
     async def redeliver(self, request: Request) -> Response:
-        """POST redeliver: a delivery of the log once more, the same body and signature."""
+        """Answer POST redeliver: send a logged delivery again, with the same body and signature."""
         body = await forms.json_object(request)
         forms.known_fields(body, ("delivery_id",))
         number = forms.number(body.get("delivery_id"), "delivery_id", 10**9)

@@ -1,4 +1,4 @@
-"""The sandbox itself: everything composed, and how it lives and ends."""
+"""Compose the sandbox, start it and end it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sandbox.webhooks import Webhooks
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What is fixed at the start. `meetings` is SID to name; empty means any SID will do."""
+    """What is fixed at the start. `meetings` maps SID to name; if empty, any SID is accepted."""
 
     public_url: str
     api_key: str
@@ -36,7 +36,7 @@ class Config:
 
 
 class Sandbox(Acts):
-    """One local NeetoCal. Tests hand in `http`, the client that sends webhooks."""
+    """One local NeetoCal. Tests pass `http`, the client that sends webhooks."""
 
     def __init__(
         self,
@@ -81,13 +81,13 @@ class Sandbox(Acts):
             self.chance.reseed()
 
     async def pause(self, seconds: float) -> None:
-        """Wait, but no longer than the process is meant to live."""
+        """Wait for a time, or until `stop` is called."""
         if seconds > 0:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), seconds)
 
     def stop(self) -> None:
-        """End every pause now; what hangs is answered, so that the process can end."""
+        """End every pause now, so that hanging requests are answered and the process can end."""
         self._stopping.set()
 
     async def aclose(self) -> None:

@@ -1,4 +1,4 @@
-"""What happened, in numbers, for those who watch from outside."""
+"""Count what happened, for those who watch from outside."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ class Counters:
     calls: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=CALLS_KEPT))
 
     def request(self, kind: str, status: str) -> None:
-        """One request of a path kind; `status` is `closed` when no answer was sent."""
+        """Count one request of a path kind; `status` is `closed` if no answer was sent."""
         self.requests.setdefault(kind, Counter())[status] += 1
 
     def create_begins(self) -> None:
-        """A call for a link came in."""
+        """Count a call for a link that came in."""
         self.creating_now += 1
         self.creating_most = max(self.creating_most, self.creating_now)
 
     def create_ends(self, sid: str, status: str, at_seconds: float) -> None:
-        """A call for a link got its answer; `at_seconds` is when it came in, since 1970."""
+        """Count the answer to a call for a link that came in `at_seconds` since 1970."""
         self.creating_now -= 1
         self.create_by_meeting.setdefault(sid, Counter())[status] += 1
         self.calls.append({"at": at_seconds, "meeting_sid": sid, "status": status})
 
     def reset(self) -> None:
-        """Everything to zero, apart from the calls under way."""
+        """Set everything to zero, apart from the calls under way."""
         for counts in (
             self.requests,
             self.create_by_meeting,
@@ -53,7 +53,7 @@ class Counters:
         self.creating_most = self.creating_now
 
     def as_dict(self) -> dict[str, Any]:
-        """The counts as JSON; the single calls are left out."""
+        """Return the counts as JSON, without the single calls."""
         return {
             "requests": {kind: dict(counts) for kind, counts in self.requests.items()},
             "links_made": self.links_by_meeting.total(),

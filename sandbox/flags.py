@@ -1,4 +1,4 @@
-"""The command line: who the sandbox is, where it listens, and a flag for every knob."""
+"""Read the command line: the sandbox's identity, where it listens, and a flag for every knob."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ exit status: 0 stopped, 1 could not start, 2 wrong flag"""
 def parse(
     arguments: Sequence[str], environment: Mapping[str, str] = os.environ
 ) -> argparse.Namespace:
-    """The flags, with `knobs` set from them. Leaves with status 2 when one is wrong."""
+    """Return the flags, with `knobs` set from them. Exits with status 2 if one is wrong."""
     parser = argparse.ArgumentParser(
         prog="python -m sandbox",
         usage="python -m sandbox [flags]",

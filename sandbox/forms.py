@@ -1,4 +1,4 @@
-"""Reading what people and tests send, within limits. Refused says what is wrong."""
+"""Read what people and tests send, within limits. Refused says what is wrong."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ANSWER_PREFIX = "answer."  # before the field code, in the booking form
 
 
 async def json_object(request: Request) -> dict[str, Any]:
-    """The body, which must be a JSON object. Raises Refused 400, 413."""
+    """Return the body, which must be a JSON object. Raises Refused 400, 413."""
     try:
         value = json.loads(await _body(request) or b"{}")
     except (ValueError, RecursionError):
@@ -31,7 +31,7 @@ async def json_object(request: Request) -> dict[str, Any]:
 
 
 async def form_pairs(request: Request) -> list[tuple[str, str]]:
-    """The fields of an HTML form, in order. Raises Refused 400, 413."""
+    """Return the fields of an HTML form, in order. Raises Refused 400, 413."""
     try:
         return parse_qsl(
             (await _body(request)).decode("ascii"),
@@ -43,7 +43,7 @@ async def form_pairs(request: Request) -> list[tuple[str, str]]:
 
 
 def text(value: object, name: str, default: str | None = None) -> str:
-    """`value`, if it is a text that can be kept and sent on. Raises Refused 422."""
+    """Return `value`, if it is a text that can be kept and sent on. Raises Refused 422."""
     if value is None and default is not None:
         return default
     if not isinstance(value, str):
@@ -106,7 +106,7 @@ def texts(value: object, name: str, most: int) -> list[str]:
 
 
 def answers(pairs: Iterable[tuple[object, object]]) -> dict[str, str]:
-    """Field code to value; of a repeated code the last. Raises Refused 422."""
+    """Return a map of field code to value; of a repeated code the last. Raises Refused 422."""
     kept = {text(code, "answers"): text(value, f"answers.{code!s:.64}") for code, value in pairs}
     if len(kept) > ANSWERS_MOST:
         raise Refused(422, f"answers: takes at most {ANSWERS_MOST}")
@@ -114,7 +114,7 @@ def answers(pairs: Iterable[tuple[object, object]]) -> dict[str, str]:
 
 
 def known_fields(body: dict[str, Any], names: Iterable[str]) -> None:
-    """Raises Refused 422 for a field that is none of `names`: a typo must not pass unseen."""
+    """Raise Refused 422 for a field that is not in `names`, so that a typo is noticed."""
     allowed = tuple(names)
     for name in body:
         if name not in allowed:

@@ -1,4 +1,4 @@
-"""Who may call the API, and how it says no."""
+"""Check who may call the API, and write its errors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MESSAGES = {
 
 
 class Cut(Response):
-    """No answer: the connection closes. Where there is none to close, as in tests, a 500."""
+    """A response that closes the connection without an answer, or 500 if it cannot be closed."""
 
     def __init__(self) -> None:
         super().__init__(status_code=500)
@@ -43,7 +43,7 @@ class Cut(Response):
 
 
 class Gate:
-    """Checks keys and writes errors."""
+    """Check keys and write errors."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox
@@ -56,7 +56,7 @@ class Gate:
         return self.error(401)
 
     def error(self, status: int) -> Response:
-        """An error in NeetoCal's form; a forced 2xx or 204 is an answer without a link."""
+        """Return an error in NeetoCal's form; a forced 2xx or 204 is an answer without a link."""
         headers = {}
         if status == 429 and (after := self._retry_after()):
             headers["retry-after"] = after

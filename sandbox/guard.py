@@ -1,7 +1,7 @@
 """Keep web pages away from the control calls, which need no key.
 
-A page that somebody has open in a browser on this machine can send requests here. Two things
-give it away: a browser names the page's origin on every POST and PATCH, and a name that the
+A page that is open in a browser on this machine can send requests here. Two things give it
+away: a browser names the page's origin on every POST and PATCH, and a name that the
 page's owner points at this machine (DNS rebinding) is in the Host header.
 """
 
@@ -26,7 +26,7 @@ class ControlGuard:
         self._names = {"localhost", urlsplit(public_url).hostname}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or hand the request on."""
+        """Answer 403, or pass the request on."""
         reason = self._refusal(scope) if scope["type"] == "http" else None
         app = JSONResponse({"error": reason}, status_code=403) if reason else self._app
         await app(scope, receive, send)
@@ -50,7 +50,7 @@ class ControlGuard:
         return None
 
     def _is_ours(self, host: str) -> bool:
-        """Return True if nobody else can have pointed this name here: an address is no name."""
+        """Return True for an address or a local name, which nobody else can have pointed here."""
         try:
             name = urlsplit(f"//{host}").hostname
         except ValueError:

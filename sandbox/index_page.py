@@ -1,4 +1,4 @@
-"""What stands at `/`: everything that exists, and how it behaves."""
+"""Write the page at `/`: everything that exists, and how it behaves."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def index_page(
     deliveries: Iterable[tuple[str, str, str, str]],
     knobs: Iterable[tuple[str, str, bool]],
 ) -> str:
-    """What stands at `/`: all that exists and how it behaves. Rows come as they are shown.
+    """Return the page at `/`: all that exists and how it behaves. Rows are given as they are shown.
 
     A meeting is (sid, name, what it makes, links made); a delivery (event, booking, state,
     last answer); a link comes with whether its meeting is available, a knob is (name, value,

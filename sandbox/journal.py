@@ -1,4 +1,4 @@
-"""The file that keeps links and bookings across restarts: one JSON object per line.
+"""Keep links and bookings across restarts in a file: one JSON object per line.
 
     {"link": {slug, meeting_sid, made_at}}      a link was made
     {"booking": {...}}                          a booking was made or changed; the last one counts
@@ -17,14 +17,14 @@ from typing import Any
 
 
 class Journal:
-    """Appends lines to a file. Without a path it keeps nothing."""
+    """Append lines to a file. Without a path it keeps nothing."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._descriptor: int | None = None
 
     def read(self) -> Iterator[dict[str, Any]]:
-        """Every whole line; a line torn by a crash, or not ours, is passed over."""
+        """Return every whole line, without those that a crash tore or that are not ours."""
         if self._path is None or not self._path.exists():
             return
         with self._path.open(encoding="utf-8", errors="replace") as lines:
@@ -58,7 +58,7 @@ class Journal:
             os.write(self._descriptor, _line(entry).encode())
 
     def close(self) -> None:
-        """Put everything on the disk and let go of the file."""
+        """Write everything to the disk and close the file."""
         if self._descriptor is not None:
             os.fsync(self._descriptor)
             os.close(self._descriptor)

@@ -1,4 +1,4 @@
-"""Whether a knob can take a value, and what the texts of listing knobs mean."""
+"""Check whether a knob can take a value, and read the texts of knobs that hold lists."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def checked_value(name: str, value: object, kind: type, metadata: Mapping[str, A
         if not value.isascii() or (value and not value.isprintable()):
             raise KnobError(name, "takes printable ASCII only")
         return _formed(name, value, metadata)
-    # bool is an int to Python, and no number to anybody else.
+    # bool is an int in Python, but not a number to the user.
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise KnobError(name, "takes a number")
     if kind is int and not isinstance(value, int):

@@ -1,4 +1,4 @@
-"""Every knob: how the sandbox behaves, changed by a flag or while it runs."""
+"""Define every knob: how the sandbox behaves, changed by a flag or while it runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sandbox.knob_checks import KnobError, KnobValue, checked_value
 T = TypeVar("T", bool, int, float, str)
 EVENTS = ("booking_created", "booking_cancelled", "booking_rescheduled")
 
-# The probabilities of Knobs: at most one of them strikes per call, so they share one draw.
+# The probabilities of Knobs: at most one of them affects a call, so they share one draw.
 PROBABILITIES = (
     "p_429",
     "p_500",
@@ -181,7 +181,7 @@ class Knobs:
     )
 
     def as_dict(self) -> dict[str, KnobValue]:
-        """All knobs by name."""
+        """Return all knobs by name."""
         return asdict(self)
 
 

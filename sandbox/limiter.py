@@ -1,4 +1,4 @@
-"""How many links per second the sandbox makes before it answers 429."""
+"""Limit how many links per second the sandbox makes before it answers 429."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from __future__ import annotations
 class TokenBucket:
     """A bucket that fills at a rate and gives one token per link.
 
-    Rate and size are handed in at each call, so that a knob turned while it runs counts
-    from the next call on.
+    Rate and size are passed at each call, so that a changed knob counts from the next call on.
     """
 
     def __init__(self) -> None:
@@ -15,7 +14,7 @@ class TokenBucket:
         self._at_seconds = 0.0
 
     def take(self, now_seconds: float, *, per_second: float, burst: int) -> bool:
-        """Whether a link may be made now. `per_second` 0 means always; burst 0 a second's worth."""
+        """Return True if a link may be made. `per_second` 0: always; burst 0: a second's worth."""
         if per_second <= 0:
             self._tokens = None  # the next limit starts with a full bucket
             return True

@@ -1,4 +1,4 @@
-"""POST …/one-off-links: the call that makes a link, and every way it can go wrong."""
+"""Answer POST …/one-off-links, the call that makes a link, and every way it can go wrong."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _HTML = "<!doctype html><title>Neeto</title><h1>We are down</h1>"
 
 
 class LinkMaker:
-    """Makes links for callers who are let in, unless a knob says otherwise."""
+    """Make links for callers with a right key, unless a knob says otherwise."""
 
     def __init__(self, sandbox: Sandbox, gate: Gate) -> None:
         self._sandbox = sandbox
@@ -28,7 +28,7 @@ class LinkMaker:
         self._answers = 0
 
     async def create_link(self, request: Request) -> Response:
-        """POST …/one-off-links: a new link, unless a knob says otherwise."""
+        """Answer POST …/one-off-links: a new link, unless a knob says otherwise."""
         counters = self._sandbox.counters
         sid = request.path_params["sid"]
         came_at = time.time()
@@ -68,7 +68,7 @@ class LinkMaker:
         return await self._made(request, meeting, fate)
 
     async def _refused(self, request: Request, how: str) -> Response:
-        """The answer of a meeting that the knob refuse_meetings names; no link is made."""
+        """Return the answer for a meeting that the knob refuse_meetings names. No link is made."""
         if how == "html":
             return HTMLResponse(_HTML)
         if how != "hang":
@@ -76,7 +76,7 @@ class LinkMaker:
         return Cut() if await self._hang(request) else self._gate.error(500)
 
     def _spoilt(self, fate: str | None) -> Response | None:
-        """The answer of a call that goes wrong before a link is made."""
+        """Return the answer to a call that fails before a link is made."""
         match fate:
             case "p_429":
                 return self._gate.error(429)
@@ -124,7 +124,7 @@ class LinkMaker:
         return JSONResponse(answer, status_code=knobs.create_status)
 
     async def _hang(self, request: Request) -> bool:
-        """Wait for hang_seconds or the end of the process. True: the caller hung up first."""
+        """Wait for hang_seconds or the process's end. Return True if the caller hung up first."""
         over = asyncio.create_task(self._sandbox.pause(self._sandbox.knobs.hang_seconds))
         gone = asyncio.create_task(_hung_up(request))
         try:
@@ -141,7 +141,7 @@ async def _hung_up(request: Request) -> None:
 
 
 async def _huge(slug: str, base_url: str) -> AsyncIterator[bytes]:
-    """A correct answer that nobody should read to its end."""
+    """Return a correct answer that is too large to be read whole."""
     yield f'{{"slug": "{slug}", "url": "{base_url}/{slug}", "padding": "'.encode()
     piece = b"x" * 65_536
     for _ in range(HUGE_BYTES // len(piece)):

@@ -1,4 +1,4 @@
-"""GET /bookings and GET /meetings: filters, order and pages."""
+"""Filter, sort and page the answers of GET /bookings and GET /meetings."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _Test = Callable[[Booking], bool]
 
 
 class BookingList:
-    """Finds bookings. Going through the pages of one query costs one search, not one a page.
+    """Find bookings. Going through the pages of one query costs one search, not one per page.
 
-    What was found is kept until any booking changes; whether one is past may be 10 s old.
+    A result is kept until a booking changes; whether a booking is past may be 10 s out of date.
     """
 
     def __init__(self, state: State) -> None:
@@ -58,7 +58,7 @@ class BookingList:
         for test in self._tests(query, now):
             found = filter(test, found)
         by_start = query.get("sorting_key") == "starts_at"
-        # They stand in the order they were made in, so that this sort has little to do.
+        # They are in the order they were made in, so that this sort is quick.
         return sorted(
             found,
             key=lambda b: (b.starts_at if by_start else b.created_at, b.number),
@@ -120,7 +120,7 @@ def _time(query: Mapping[str, str], name: str) -> str | None:
 
 
 def _positive(text: str | None, default: int) -> int:
-    # A number of a thousand digits is a number too, and Python refuses to read it.
+    # Python refuses to read a number of thousands of digits.
     if text is not None and text.isascii() and text.isdigit() and len(text) < 10 and int(text) > 0:
         return int(text)
     return default

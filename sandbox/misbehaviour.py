@@ -1,4 +1,4 @@
-"""Chance: which call goes wrong, and how. The same seed gives the same sequence."""
+"""Draw which call goes wrong, and how. The same seed gives the same sequence."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ BAD_SLUGS = (
 
 
 class Misbehaviour:
-    """Draws once per call for a link, whatever the knobs are.
+    """Draw once per call for a link, whatever the knobs are.
 
-    Calls that come one after another thus meet the same fates in every run of one seed.
+    So consecutive calls go the same way in every run with one seed.
     """
 
     def __init__(self, knobs: Knobs) -> None:
@@ -36,11 +36,11 @@ class Misbehaviour:
         """Start the sequence of the knob `seed` from its beginning."""
         seed = self._knobs.seed
         self._fates = random.Random(seed)  # noqa: S311 - repeatable is what is wanted
-        # Apart from the fates, so that turning on a jitter does not change who is struck.
+        # Separate from the fates, so that a jitter does not change which calls go wrong.
         self._details = random.Random(seed + 1)  # noqa: S311 - as above
 
     def draw(self) -> str | None:
-        """The p_ knob that strikes this call, or None."""
+        """Return the p_ knob that affects this call, or None."""
         point = self._fates.random()
         for name in PROBABILITIES:
             point -= getattr(self._knobs, name)
@@ -49,21 +49,21 @@ class Misbehaviour:
         return None
 
     def latency_seconds(self) -> float:
-        """How long this call takes before anything else happens."""
+        """Return how long this call waits before anything else happens, in seconds."""
         jitter = self._knobs.latency_jitter_seconds
         return self._knobs.latency_seconds + (self._details.random() * jitter if jitter else 0.0)
 
     def bad_slug(self) -> str:
-        """The next of BAD_SLUGS, in turn."""
+        """Return the next of BAD_SLUGS, in turn."""
         self._bad_slugs += 1
         return BAD_SLUGS[(self._bad_slugs - 1) % len(BAD_SLUGS)]
 
     def coin(self) -> bool:
-        """True half of the time."""
+        """Return True half of the time."""
         return self._details.random() < 0.5
 
     def pick(self, items: Sequence[str]) -> str:
-        """One of `items`, which must not be empty."""
+        """Return one of `items`, which must not be empty."""
         return self._details.choice(items)
 
     def shuffle(self, items: list[Any]) -> None:

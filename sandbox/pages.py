@@ -1,4 +1,4 @@
-"""How a page looks: style, frame, table. Everything that is not written here is escaped."""
+"""Write pages: style, frame, table. Everything that is not written here is escaped."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ CONTENT_SECURITY_POLICY = (
 
 
 def message(head: str, text: str) -> str:
-    """A page that only says something."""
+    """Return a page with only a message."""
     return page(head, f'<div class="card"><h1>{escape(head)}</h1><p>{escape(text)}</p></div>')
 
 
@@ -74,7 +74,7 @@ def table(
         if link_to is not None:
             cells[0] = f'<a href="{link_to}{cells[0]}"><code>{cells[0]}</code></a>'
         lines.append(f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>")
-    # On a phone a table of many columns is moved sideways, for its cells would be a word wide.
+    # On a phone a table of many columns scrolls sideways; else its cells would be a word wide.
     shape = " class=many" if len(columns) > 3 else ""
     heads = "".join(f"<th>{escape(column)}</th>" for column in columns)
     body = (
@@ -96,5 +96,5 @@ def page(title: str, body: str, *, wide: bool = False) -> str:
 
 
 def moment(at: str) -> str:
-    """Return a time for people."""
+    """Return a time as people read it."""
     return datetime.fromisoformat(at).strftime("%a %d %b %Y, %H:%M UTC")

@@ -1,4 +1,4 @@
-"""What exists here: meetings, links and bookings, and why something asked for is refused."""
+"""Define meetings, links, bookings, and the error of a refused request."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RescheduleStyle = Literal["same_sid", "new_sid", "new_sid_cancelled_first"]
 
 
 class Refused(Exception):
-    """What was asked for cannot be done; `status` is its HTTP status."""
+    """The request cannot be fulfilled; `status` is its HTTP status."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -73,7 +73,7 @@ class Booking:
 
     @property
     def stands(self) -> bool:
-        """Whether it holds its time. A status nobody knows counts as standing."""
+        """Return True if it holds its slot. An unknown status counts as standing."""
         return self.status not in NOT_STANDING
 
 

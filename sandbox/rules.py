@@ -1,4 +1,4 @@
-"""How each single meeting behaves: the knobs that name meetings, read and changed for one."""
+"""Read and change, for one meeting, the knobs that name meetings."""
 
 from __future__ import annotations
 

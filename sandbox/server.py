@@ -1,4 +1,4 @@
-"""Serving: the socket, the signals, and connections that can be cut without an answer."""
+"""Serve: the socket, the signals, and connections that can be cut without an answer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BACKLOG = 2048
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A bound socket. Raises OSError, for one when the port is taken."""
+    """Return a bound socket. Raises OSError, for example if the port is in use."""
     family, kind, protocol, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
@@ -42,7 +42,7 @@ def listen(host: str, port: int) -> socket.socket:
 def serve(
     app: ASGIApp, sandbox: Sandbox, bound: socket.socket, *, ready: Callable[[], None]
 ) -> None:
-    """Serve until SIGTERM or SIGINT; `ready` is called once requests are taken."""
+    """Serve until SIGTERM or SIGINT; `ready` is called once requests are accepted."""
     config = uvicorn.Config(
         app,
         http=_CuttableProtocol,
@@ -76,7 +76,7 @@ def serve(
 
 
 class _Server(uvicorn.Server):
-    """Leaves the signals to `serve`, which must wake hanging requests at the same moment."""
+    """A server that leaves the signals to `serve`, which must also wake hanging requests."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
         super().__init__(config)
@@ -92,7 +92,7 @@ class _Server(uvicorn.Server):
 
 
 class _CuttableProtocol(HttpToolsProtocol):
-    """Hands its transport to the application, in the scope's state, for the knob p_lost."""
+    """A protocol that puts its transport into the scope's state, for the knob p_lost."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)

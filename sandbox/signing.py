@@ -1,4 +1,4 @@
-"""The body of a webhook and its signature, in each of the ways they may come."""
+"""Write a webhook's body and its signature, in each form that they may have."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ class Signed:
 
 
 def escaped(text: str) -> str:
-    """JSON text with `<`, `>`, `&` and all non-ASCII as \\u escapes; it means the same."""
+    """Return JSON text with `<`, `>`, `&` and all non-ASCII as \\u escapes; it means the same."""
     shielded = text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-    # Outside ASCII, JSON's own encoder knows about surrogate pairs; quotes are cut off again.
+    # Outside ASCII, JSON's encoder handles surrogate pairs; its quotes are cut off.
     return "".join(each if each.isascii() else json.dumps(each)[1:-1] for each in shielded)
 
 
 def markup_escaped(text: str) -> str:
-    """JSON text with only `<`, `>`, `&` and the two Unicode line breaks as \\u escapes."""
+    """Return JSON text with only `<`, `>`, `&` and the two Unicode line breaks as \\u escapes."""
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text
 
 
 def signed(payload: Mapping[str, object], *, secret: str, escape: str, wrong: bool) -> Signed:
-    """`payload` as the knobs `webhook_escape` and `webhook_wrong_signature` want it."""
+    """Return `payload`, signed as the knobs `webhook_escape` and `webhook_wrong_signature` say."""
     text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"))
     body = (escaped(text) if escape == "escaped_body" else text).encode()
     if escape == "markup_hash_only":

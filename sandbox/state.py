@@ -1,4 +1,4 @@
-"""Meetings, links and bookings that exist, and the file that keeps them."""
+"""Hold the meetings, links and bookings that exist, and the file that keeps them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BOOKINGS_MOST = 100_000
 
 
 class State:
-    """All that exists. The oldest links beyond `links_most` are forgotten, as memory is finite."""
+    """All that exists. The oldest links beyond `links_most` are forgotten, to bound the memory."""
 
     def __init__(
         self,
@@ -39,18 +39,18 @@ class State:
             self._add_meeting(sid, name)
 
     def load(self) -> None:
-        """Take over what the journal holds, and go on writing it. Raises OSError."""
+        """Take over what the journal has, and continue writing it. Raises OSError."""
         for entry in self._journal.read():
             try:
                 self._replay(entry)
             except (TypeError, KeyError):
-                continue  # a line of another version is no reason not to start
+                continue  # a line of another version must not stop the start
         self._journal.open(self._entries())
 
     # -- meetings and links
 
     def meeting(self, sid: str) -> Meeting | None:
-        """Return the meeting of this SID; with any SID accepted, it comes into being here."""
+        """Return the meeting of this SID; if any SID is accepted, make it first."""
         known = self.meetings.get(sid)
         if known is None and self._any_meeting and _is_sid(sid):
             if len(self.meetings) >= MEETINGS_MOST:
@@ -167,7 +167,7 @@ class State:
         return booking
 
     def series_of(self, booking: Booking) -> list[Booking]:
-        """Return all bookings of its series, the first one first; itself if it is no series."""
+        """Return all bookings of its series, the first one first, or itself if it has no series."""
         parent = booking.parent_sid or booking.sid
         sids = [parent, *self.series.get(parent, ())]
         return [self.bookings[sid] for sid in sids if sid in self.bookings]

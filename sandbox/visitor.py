@@ -1,4 +1,4 @@
-"""What a person can click: the index, a link's booking page, a booking's page."""
+"""Serve the pages for people: the index, a link's booking page, a booking's page."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class VisitorPages:
         self._sandbox = sandbox
 
     def routes(self) -> list[Route]:
-        """The routes; the page of a slug takes every path of one segment, so it comes last."""
+        """Return the routes, the page of a slug last, since it takes any path of one segment."""
         return [
             Route("/", self.index),
             Route("/_elsewhere", self.elsewhere, methods=["GET", "POST"]),
@@ -37,7 +37,7 @@ class VisitorPages:
         ]
 
     async def index(self, _request: Request) -> Response:
-        """What there is, for a person who opens the sandbox's address."""
+        """Answer with all that exists, for a person who opens the sandbox's address."""
         sandbox = self._sandbox
         made = sandbox.counters.links_by_meeting
         knobs, facts = sandbox.knobs.as_dict(), knob_facts()
@@ -66,11 +66,11 @@ class VisitorPages:
         )
 
     async def elsewhere(self, _request: Request) -> Response:
-        """Where p_redirect points to. A client that comes here followed a redirect."""
+        """Answer where p_redirect points to. A client that arrives here followed a redirect."""
         return PlainTextResponse("A client that respects its API key does not come here.\n")
 
     async def link(self, request: Request) -> Response:
-        """The page of a slug: a form while it is unused, then "link expired"."""
+        """Answer with the page of a slug: a form while it is unused, then "link expired"."""
         link = self._link(request)
         if (closed := self._closed(link)) is not None:
             return closed
@@ -79,7 +79,7 @@ class VisitorPages:
         return self._form(link, name=name, email=email, answers=given)
 
     async def book(self, request: Request) -> Response:
-        """The Book button. Every hidden field comes back as an answer to its field code."""
+        """Handle the Book button. Every hidden field comes back as an answer to its field code."""
         link = self._link(request)
         pairs = await forms.form_pairs(request)
         if (closed := self._closed(link)) is not None:
@@ -107,7 +107,7 @@ class VisitorPages:
         return _see(booking.sid)
 
     async def booking(self, request: Request) -> Response:
-        """The page of a booking: how it stands, and the buttons of what can be done."""
+        """Answer with the page of a booking: its state, and buttons for what can be done."""
         state = self._sandbox.state
         booking = state.booking(request.path_params["sid"])
         series = state.series_of(booking)
@@ -121,7 +121,7 @@ class VisitorPages:
         )
 
     async def act(self, request: Request) -> Response:
-        """A button of a booking's page."""
+        """Handle a button of a booking's page."""
         sandbox, sid = self._sandbox, request.path_params["sid"]
         match request.path_params["act"]:
             case "cancel":
@@ -147,7 +147,7 @@ class VisitorPages:
         return link
 
     def _closed(self, link: Link) -> Response | None:
-        # 200, as it is a page for a person and not an error of the site that embeds it.
+        # 200, because it is a page for a person, not an error of the site that embeds it.
         name = self._sandbox.state.meeting_name(link.meeting_sid)
         if link.booking_sid is not None:
             return _html(booking_pages.expired(name))
@@ -173,7 +173,7 @@ class VisitorPages:
         return _html(page, status=422 if problem else 200)
 
     def _what(self, sid: str) -> str:
-        """What calls for a link of this meeting, and its form, make."""
+        """Return what calls for a link of this meeting, and its form, make."""
         rules = self._sandbox.rules
         if rules.is_deleted(sid) or rules.is_disabled(sid):
             return "nothing: deleted" if rules.is_deleted(sid) else "nothing: disabled"
@@ -188,7 +188,7 @@ def _answers(pairs: Iterable[tuple[str, str]]) -> Iterable[tuple[str, str]]:
 
 
 def _see(booking_sid: str) -> Response:
-    """On to the booking's page, so that a reload does not send the form again."""
+    """Redirect to the booking's page, so that a reload does not send the form again."""
     return RedirectResponse(f"/bookings/{booking_sid}", status_code=303)
 
 

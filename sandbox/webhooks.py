@@ -1,4 +1,4 @@
-"""Sending events: late, often, shuffled, and again until somebody answers 2xx."""
+"""Send events: late, often, shuffled, and again until the receiver answers 2xx."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ _Held = tuple[Delivery, float]  # with the delay before it is first sent
 
 
 class Webhooks:
-    """Signs and sends events. What is pending when the process ends is lost with it."""
+    """Sign and send events. What is pending when the process ends is lost with it."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class Webhooks:
 
     @property
     def pending(self) -> int:
-        """Events that are held, waiting or being sent."""
+        """Return the number of events that are held, waiting or being sent."""
         return len(self._tasks) + len(self._held)
 
     def emit(
@@ -87,7 +87,7 @@ class Webhooks:
         times: int | None = None,
         delay_seconds: float | None = None,
     ) -> list[int]:
-        """Send an event as the knobs say; the ids of its deliveries. Never waits.
+        """Send an event as the knobs say, without waiting. Return the ids of its deliveries.
 
         The body and its signature are made now, so later changes do not alter them.
         """
@@ -116,9 +116,9 @@ class Webhooks:
         return [each.id for each in made if each.state != "dropped"]
 
     def redeliver(self, delivery_id: int) -> int:
-        """Send a logged delivery again, the same bytes and signature, at once; the new id.
+        """Send a logged delivery again at once, the same bytes and signature. Return its new id.
 
-        It is what the provider's Redeliver button does, whatever became of the first one.
+        This is what the provider's Redeliver button does, whatever became of the first delivery.
         Raises Refused 404.
         """
         for old in self.log:
@@ -141,7 +141,7 @@ class Webhooks:
             await self._http.aclose()
 
     def log_as_dicts(self) -> list[dict[str, Any]]:
-        """The last deliveries, oldest first."""
+        """Return the last deliveries, oldest first."""
         names = [each.name for each in fields(Delivery) if each.name != "message"]
         return [{name: getattr(delivery, name) for name in names} for delivery in self.log]
 
@@ -202,7 +202,7 @@ class Webhooks:
         if message.signature is not None:
             headers[SIGNATURE_HEADER] = message.signature
         if self._http is None:
-            # No proxy from the environment: the receiver stands on this machine or close by.
+            # No proxy from the environment, because the receiver is on this machine or near it.
             self._http = httpx.AsyncClient(timeout=TIMEOUT_SECONDS, trust_env=False)
         try:
             answer = await self._http.post(self._url or "", content=message.body, headers=headers)

@@ -1,4 +1,4 @@
-"""What `linkpool up` prints once it serves."""
+"""Print what `linkpool up` says once it serves."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pool.up.run import Running
 def announce(running: Running) -> None:
     """Print addresses, where the key is, and a curl line that works as it stands.
 
-    The key itself is printed only by the run that made it: what is printed is kept in logs and
-    scrolled past others. The curl line reads it from where it is kept.
+    The key itself is printed only by the run that made it, because output ends up in logs and on
+    screens that others see. The curl line reads the key from its file.
     """
     key = running.admin_key or f"in {running.admin_key_place}"
     lines = [

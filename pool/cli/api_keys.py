@@ -1,4 +1,4 @@
-"""`linkpool keys`: create, list, rotate, revoke."""
+"""Create, list, rotate and revoke API keys: `linkpool keys`."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def create(
         list[str] | None,
         typer.Option("--meeting", metavar="SID", help="Only these meetings; repeatable."),
     ] = None,
-    label: Annotated[str, typer.Option(help="Whose key this is.")] = "",
+    label: Annotated[str, typer.Option(help="A note of who uses the key.")] = "",
     expires_in_days: Annotated[
-        int | None, typer.Option(min=1, max=36_500, help="Then it stops working.")
+        int | None, typer.Option(min=1, max=36_500, help="Days until the key stops working.")
     ] = None,
     network: Annotated[
         list[str] | None,
@@ -50,7 +50,7 @@ def create(
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Make a key and print it, once: only its hash is kept."""
+    """Make a key and print it once; only its hash is kept."""
     for sid in meeting or []:
         if not is_sid(sid):
             fail(f"--meeting {sid!r}: a SID has 1 to 64 letters, digits, - and _", WRONG_USAGE)
@@ -76,7 +76,7 @@ def create(
 
 @app.command("list")
 def list_keys(as_json: AsJson = False, data_dir: DataDir = None) -> None:
-    """All keys, without their secrets."""
+    """List all keys, without their secrets."""
     ledger = Ledger.open(database_url(settings_for(data_dir)))
 
     async def work() -> list[ApiKey]:
@@ -98,13 +98,13 @@ def list_keys(as_json: AsJson = False, data_dir: DataDir = None) -> None:
 def rotate(
     key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id, lp_<ID>_…")],
     overlap_hours: Annotated[
-        float, typer.Option(min=0, max=8_760, help="How long the old key goes on working.")
+        float, typer.Option(min=0, max=8_760, help="Hours for which the old key still works.")
     ] = 24.0,
     reason: ReasonOption = "",
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Make a key with the same rights and print it; the old one runs out after the overlap."""
+    """Make a key with the same rights and print it; the old key expires after the overlap."""
     ledger = Ledger.open(database_url(settings_for(data_dir)))
 
     async def work() -> tuple[str, ApiKey]:
@@ -121,7 +121,7 @@ def revoke(
     key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id, lp_<ID>_…")],
     data_dir: DataDir = None,
 ) -> None:
-    """Revoke a key; API processes heed it within 5 seconds."""
+    """Revoke a key; API processes refuse it within 5 seconds."""
     ledger = Ledger.open(database_url(settings_for(data_dir)))
 
     async def work() -> None:

@@ -1,4 +1,4 @@
-"""What all commands share: settings, exit codes, and how results are printed."""
+"""Share among all commands: settings, exit codes, and how results are printed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 
 def settings_for(data_dir: Path | None, **overrides: Any) -> Settings:
-    """The settings of a command; those of a running `linkpool up` stand in for unset ones.
+    """Return the settings of a command; those of a running `linkpool up` stand in for unset ones.
 
     Ends the process with code 2 when a setting is wrong.
     """
@@ -49,7 +49,7 @@ def settings_for(data_dir: Path | None, **overrides: Any) -> Settings:
 
 
 def environment_for(data_dir: Path | None) -> dict[str, str]:
-    """This environment, with the settings of a `linkpool up` that runs on the directory."""
+    """Return this environment, with the settings of a `linkpool up` that runs on the directory."""
     environ = dict(os.environ)
     if {f"{PREFIX}REDIS_URL", f"{PREFIX}REDIS_URL_FILE"} & environ.keys():
         return environ
@@ -58,7 +58,7 @@ def environment_for(data_dir: Path | None) -> dict[str, str]:
 
 
 def _of_running_up(directory: Path) -> dict[str, str]:
-    # Whoever writes that file chooses which Redis and database a command works on.
+    # This file decides which Redis and database a command works on, so nobody else may write it.
     try:
         if (directory / ENVIRONMENT).exists():
             check_directory(directory)
@@ -75,7 +75,7 @@ def _of_running_up(directory: Path) -> dict[str, str]:
 
 
 def run(work: Callable[[], Awaitable[T]]) -> T:
-    """The result of a coroutine; a typed error ends the process with one line and its code."""
+    """Return a coroutine's result; a typed error ends the process with one line and its code."""
 
     async def call() -> T:
         return await work()
@@ -93,7 +93,7 @@ def run(work: Callable[[], Awaitable[T]]) -> T:
 
 
 def exit_code(error: LinkpoolError) -> int:
-    """The exit code that an error means."""
+    """Return the exit code for an error."""
     if isinstance(error, SettingsError | RequestRefused | Unknown):
         return WRONG_USAGE
     if isinstance(error, StoreUnavailable | LedgerUnavailable):
@@ -102,18 +102,18 @@ def exit_code(error: LinkpoolError) -> int:
 
 
 def fail(message: str, code: int) -> NoReturn:
-    """Ends the process with one line on stderr."""
+    """End the process with one line on stderr."""
     sys.stderr.write(f"linkpool: {message}\n")
     raise typer.Exit(code)
 
 
 def print_json(value: object) -> None:
-    """JSON for other programs."""
+    """Print JSON for other programs."""
     sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A table for people. Nothing in it is taken for markup."""
+    """Print a table for people. No cell is read as markup."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text

@@ -1,4 +1,4 @@
-"""`linkpool doctor`: is everything as it must be, and if not, what to do."""
+"""Check all that linkpool depends on, and say what to do where it fails: `linkpool doctor`."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ CLOCK_SECONDS = 30.0
 def doctor(
     make_link: Annotated[
         bool,
-        typer.Option(help="Also make one link, whose answer is checked; it enters the pool."),
+        typer.Option(help="Also make one link, check the answer, and add it to the pool."),
     ] = True,
     notify: Annotated[
         bool, typer.Option("--notify", help="Also send a test notice to LINKPOOL_NOTIFY_URL.")
@@ -88,7 +88,7 @@ def doctor(
 
 
 async def examine(parts: Parts, *, make_link: bool) -> AsyncIterator[Finding]:
-    """All findings, in the order things depend on each other."""
+    """Yield all findings, each after those that it depends on."""
     async for finding in _redis(parts):
         yield finding
     async for finding in _ledger(parts):
@@ -136,7 +136,7 @@ async def _redis(parts: Parts) -> AsyncIterator[Finding]:
         yield Finding(
             "redis persistence",
             "warning",
-            "no append-only file: a restart costs every fresh link",
+            "the append-only file is off: a restart loses every fresh link",
             "Set appendonly yes, and appendfsync everysec or always.",
         )
     async for finding in replicas(parts, info):
@@ -152,7 +152,7 @@ async def _ledger(parts: Parts) -> AsyncIterator[Finding]:
             yield Finding(
                 "database",
                 "failed",
-                f"its schema is {current or 'empty'}, this linkpool wants {head}",
+                f"its schema is {current or 'empty'}, this linkpool needs {head}",
                 "Run `linkpool db upgrade`.",
             )
             return
@@ -168,13 +168,15 @@ async def _ledger(parts: Parts) -> AsyncIterator[Finding]:
         yield Finding("secret key", "failed", str(error), "Give every process the same key.")
         return
     if not meetings:
-        yield Finding("meetings", "warning", "there are none", "Run `linkpool meetings add SID`.")
+        yield Finding(
+            "meetings", "warning", "no meeting has been added", "Run `linkpool meetings add SID`."
+        )
     for meeting in meetings:
         if meeting.workspace not in parts.settings.workspaces:
             yield Finding(
                 "meetings",
                 "failed",
-                f"{meeting.sid} is of workspace {meeting.workspace}, which is not configured",
+                f"{meeting.sid} belongs to workspace {meeting.workspace}, which is not configured",
                 "Configure it, or `linkpool meetings set SID --workspace NAME`.",
             )
 
@@ -212,7 +214,11 @@ async def _provider(parts: Parts, name: str, *, make_link: bool) -> AsyncIterato
         yield finding
     offset = provider.clock_offset_seconds
     if offset is None:
-        yield Finding(f"{what} clock", "warning", "it sends no Date header to compare with")
+        yield Finding(
+            f"{what} clock",
+            "warning",
+            "the provider sends no Date header, so its clock cannot be compared",
+        )
     elif abs(offset) > CLOCK_SECONDS:
         yield Finding(
             f"{what} clock",
@@ -229,7 +235,7 @@ async def _provider(parts: Parts, name: str, *, make_link: bool) -> AsyncIterato
     for meeting in ours:
         there = offered.get(meeting.sid)
         if there is None or there.disabled:
-            problem = "is disabled there" if there else "is not among them"
+            problem = "is disabled at the provider" if there else "is not listed by the provider"
             yield Finding(
                 f"meeting {meeting.sid}", "warning", problem, "Check the SID, or enable it there."
             )
@@ -244,7 +250,9 @@ async def _make_one(parts: Parts, workspace: str, sid: str) -> Finding:
     try:
         outcome = await make_and_pool(parts.makers[workspace], parts.store, parts.ledger, sid)
     except ProviderError as error:
-        return Finding(what, "failed", str(error), "See what it says; no link was pooled.")
+        return Finding(
+            what, "failed", str(error), "Follow the provider's message; no link was pooled."
+        )
     except LinkpoolError as error:
         return Finding(what, "warning", f"a link was made but not pooled: {error}")
     if outcome != "added":
@@ -255,7 +263,7 @@ async def _make_one(parts: Parts, workspace: str, sid: str) -> Finding:
 async def _notify(parts: Parts) -> Finding:
     if parts.notifier is None:
         return Finding(
-            "notices", "failed", "there is nowhere to send them", "Set LINKPOOL_NOTIFY_URL."
+            "notices", "failed", "no address is set to send them to", "Set LINKPOOL_NOTIFY_URL."
         )
     text = "this is a test; notices of trouble will arrive here"
     notice = Notice("test", "", False, text, round(time.time() * 1000))
@@ -263,7 +271,7 @@ async def _notify(parts: Parts) -> Finding:
         await parts.notifier.send(notice)
     except NotifyFailed as error:
         return Finding("notices", "failed", str(error), "Check LINKPOOL_NOTIFY_URL.")
-    return Finding("notices", "ok", "the receiver took a test notice")
+    return Finding("notices", "ok", "the receiver accepted a test notice")
 
 
 def _webhook(settings: Settings, name: str, workspace: Workspace) -> Finding:
@@ -272,8 +280,8 @@ def _webhook(settings: Settings, name: str, workspace: Workspace) -> Finding:
         return Finding(
             what,
             "warning",
-            "no secret is set, so bookings are learned of late, by asking",
-            "Set LINKPOOL_NEETOCAL_WEBHOOK_SECRET, and the same at the provider.",
+            "no secret is set, so bookings are found late, by asking the provider",
+            "Set LINKPOOL_NEETOCAL_WEBHOOK_SECRET to the secret of the webhook at the provider.",
         )
     body = b'{"event":"linkpool_doctor"}'
     secret = workspace.webhook_secret.get_secret_value().encode()

@@ -1,4 +1,4 @@
-"""What `linkpool doctor` says about replicas of Redis, and about claims that were set aside."""
+"""Report to `linkpool doctor` on replicas of Redis, and on claims that were set aside."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pool.durability.recent_claims import FAILOVER_KEPT_SECONDS, KEPT_SECONDS
 
 
 async def replicas(parts: Parts, info: Mapping[str, Any]) -> AsyncIterator[Finding]:
-    """Yield what a partition can cost: the claims that an old master answers while it is cut off.
+    """Yield whether a partition can lose claims that an old master answers while it is cut off.
 
     API processes assert again what they answered in the last seconds
     (pool/durability/recent_claims.py). A master that refuses writes once its replicas are out of
@@ -28,7 +28,7 @@ async def replicas(parts: Parts, info: Mapping[str, Any]) -> AsyncIterator[Findi
         yield Finding(
             "redis replicas",
             "warning",
-            "whether a master that is cut off stops writing cannot be seen: CONFIG is not allowed",
+            "CONFIG is refused, so it is unknown whether a master that is cut off stops writing",
             f"Set min-replicas-to-write to 1, and min-replicas-max-lag to {longest:.0f} or less.",
         )
     elif least >= 1 and 0 < lag <= longest:
@@ -47,11 +47,11 @@ async def replicas(parts: Parts, info: Mapping[str, Any]) -> AsyncIterator[Findi
 
 
 async def set_aside(parts: Parts) -> AsyncIterator[Finding]:
-    """Yield what waits for a person: claims that could not be read."""
+    """Yield the claims that could not be read and wait for a person."""
     for sid, entries in (await parts.store.set_aside.counts()).items():
         yield Finding(
             f"claims of {sid}",
             "warning",
             f"{entries} entries of the claims stream could not be read, and were set aside",
-            "HGETALL lp:set-aside shows them; HDEL those that were dealt with.",
+            "HGETALL lp:set-aside shows them; delete those you have dealt with by HDEL.",
         )

@@ -1,4 +1,4 @@
-"""`linkpool events`: the webhook inbox."""
+"""List, replay and assign events of the webhook inbox: `linkpool events`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def list_events(
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Events, newest first, and what became of them."""
+    """List events, the newest first, and what became of them."""
     settings = settings_for(data_dir)
 
     async def work() -> list[InboxEvent]:
@@ -49,7 +49,7 @@ def list_events(
 
 @app.command()
 def replay(event_id: EventId, reason: ReasonOption = "", data_dir: DataDir = None) -> None:
-    """Look at an event again, now."""
+    """Settle an event again now."""
     settings = settings_for(data_dir)
 
     async def work() -> InboxEvent:
@@ -66,7 +66,7 @@ def assign(
     reason: ReasonOption = "",
     data_dir: DataDir = None,
 ) -> None:
-    """Give an event that matched no link to this one, and settle it."""
+    """Assign an event that matched no link to this link, and settle it."""
     settings = settings_for(data_dir)
 
     async def work() -> InboxEvent:

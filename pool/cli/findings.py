@@ -1,4 +1,4 @@
-"""One line of what `linkpool doctor` reports."""
+"""Describe one line of what `linkpool doctor` reports."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Verdict = Literal["ok", "warning", "failed", "unreachable"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was looked at, how it is, and what to do about it."""
+    """One thing that was checked, its verdict, and what to do about it."""
 
     what: str
     verdict: Verdict

@@ -1,4 +1,4 @@
-"""All commands, and how they are started."""
+"""Put all commands together, and start them."""
 
 from __future__ import annotations
 
@@ -159,11 +159,11 @@ def sandbox(context: typer.Context) -> None:
 @app.command()
 def seal(
     data_dir: DataDir = None,
-    undo: Annotated[bool, typer.Option("--undo", help="Take a seal back.")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Remove the seal.")] = False,
 ) -> None:
     """Seal the pools before a planned restart of Redis, so that no link is lost to it.
 
-    From then on nothing is handed out until Redis was restarted (or `--undo`).
+    After that no link is handed out until Redis has been restarted (or `--undo`).
     """
     settings = settings_for(data_dir)
     done, count = run(lambda: _seal(settings, undo=undo))
@@ -199,13 +199,14 @@ def upgrade(data_dir: DataDir = None) -> None:
 def prune(
     data_dir: DataDir = None,
     compact: Annotated[
-        bool, typer.Option("--compact", help="Write a SQLite file anew afterwards; all wait.")
+        bool,
+        typer.Option("--compact", help="Rewrite a SQLite file afterwards; every process waits."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Take out of the webhook inbox now what was kept for LINKPOOL_INBOX_RETENTION_DAYS.
+    """Delete now what the webhook inbox has kept for LINKPOOL_INBOX_RETENTION_DAYS.
 
-    The workers do it every minute by themselves. Bodies go after a third of that time.
+    Workers do this every minute. Bodies are deleted after a third of that time.
     """
     from pool.config.addresses import database_url
     from pool.ledger import Ledger
@@ -236,7 +237,7 @@ def prune(
 
 
 def _for_part(data_dir: Path | None, host: str | None = None, port: int | None = None) -> Settings:
-    """Settings of a part, put into the environment for the processes it starts."""
+    """Return the settings of a part, and put them into the environment of what it starts."""
     from pool.config.addresses import redis_url
 
     settings = settings_for(data_dir, host=host, port=port)
@@ -245,13 +246,13 @@ def _for_part(data_dir: Path | None, host: str | None = None, port: int | None =
         if settings.database_url is None:
             check_directory(settings.data_dir.absolute())  # the ledger is in there
         url = redis_url(settings)
-        if not os.environ.get(f"{PREFIX}REDIS_URL_FILE"):  # which the part reads for itself
+        if not os.environ.get(f"{PREFIX}REDIS_URL_FILE"):  # the part reads the file itself
             os.environ.setdefault(f"{PREFIX}REDIS_URL", url)
     except SettingsError as error:
         fail(str(error), WRONG_USAGE)
     os.environ[f"{PREFIX}DATA_DIR"] = str(settings.data_dir.absolute())
     os.environ[f"{PREFIX}HOST"], os.environ[f"{PREFIX}PORT"] = settings.host, str(settings.port)
-    # Several API processes are interpreters of their own, which the server starts.
+    # With several API processes, the server starts each as an interpreter of its own.
     os.environ.update(safe_environ(os.environ))
     return settings
 

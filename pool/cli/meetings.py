@@ -1,4 +1,4 @@
-"""`linkpool meetings`: list, add, set, pause, resume, top-up, drain."""
+"""List, add, change, pause, resume, top up and drain meetings: `linkpool meetings`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Action = Callable[[Administration], Awaitable[str]]
 
 @app.command("list")
 def list_meetings(as_json_: AsJson = False, data_dir: DataDir = None) -> None:
-    """All meetings, the most urgent first."""
+    """List all meetings, the most urgent first."""
     settings = settings_for(data_dir)
 
     async def work() -> None:
@@ -68,9 +68,13 @@ def _options(
 
 
 Workspace = Annotated[str | None, typer.Option(help="Workspace at the provider.")]
-MinFresh = Annotated[int | None, typer.Option(min=0, help="Fresh links to hold at least.")]
-MaxFresh = Annotated[int | None, typer.Option(min=1, help="Fresh links to hold at most.")]
-Cover = Annotated[int | None, typer.Option(min=0, help="Seconds the stock should last.")]
+MinFresh = Annotated[
+    int | None, typer.Option(min=0, help="The least number of fresh links to hold.")
+]
+MaxFresh = Annotated[
+    int | None, typer.Option(min=1, help="The greatest number of fresh links to hold.")
+]
+Cover = Annotated[int | None, typer.Option(min=0, help="Seconds for which the stock should last.")]
 Ttl = Annotated[int | None, typer.Option(min=60, help="Seconds until an unbooked claim lapses.")]
 Age = Annotated[int | None, typer.Option(min=60, help="Seconds until a fresh link is too old.")]
 After = Annotated[
@@ -81,9 +85,9 @@ OnEmpty = Annotated[
 ]
 Target = Annotated[
     Literal["fixed", "auto"] | None,
-    typer.Option(help="By the present claim rate, or by the forecast of it."),
+    typer.Option(help="Whether the target follows the present claim rate or its forecast."),
 ]
-Fallback = Annotated[str | None, typer.Option(help="Offered when there is no link.")]
+Fallback = Annotated[str | None, typer.Option(help="A URL that is offered when there is no link.")]
 MatchEmail = Annotated[
     bool | None, typer.Option(help="Whether a booking may be matched by its e-mail alone.")
 ]
@@ -172,7 +176,7 @@ def drain(
 ) -> None:
     """Retire all fresh links of a meeting. Unless it is paused, top-up makes new ones."""
     if not yes and typer.prompt(f"This retires all fresh links of {sid}. Type the SID") != sid:
-        fail("that was not the SID; nothing was done", WRONG_USAGE)
+        fail("the SID does not match; nothing was done", WRONG_USAGE)
 
     async def work(administration: Administration) -> str:
         meeting, retired = await administration.drain(sid, reason, ACTOR)
@@ -182,7 +186,7 @@ def drain(
 
 
 def _act(data_dir: Path | None, action: Action) -> None:
-    """Runs one action, prints what it says, and nudges top-up of every workspace."""
+    """Run one action, print its result, and nudge top-up of every workspace."""
     settings = settings_for(data_dir)
 
     async def work() -> str:

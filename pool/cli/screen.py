@@ -1,6 +1,6 @@
-"""The live status as a terminal shows it: what the operators' page says, in lines and cells.
+"""Draw the live status for a terminal: what the operators' page shows, in lines and cells.
 
-A pure function from a reading and a size; nothing here asks anybody anything.
+A pure function of a snapshot and a size, without I/O.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _MARKS: dict[Level, str] = {"ok": "●", "low": "▲", "bad": "■", "unknown": 
 _TICKS = "▁▂▃▄▅▆▇█"
 # From this width on there is room for the column.
 _TREND_COLUMNS, _TARGET_COLUMNS, _BAR_COLUMNS = 96, 72, 64
-_FRAME_LINES = 4  # headline, the table's head, what else there is, and the footer
+_FRAME_LINES = 4  # headline, the table's head, the meetings not shown, and the footer
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """All that one picture shows."""
+    """Everything that one picture shows."""
 
     snapshot: Snapshot
     sparks: Mapping[str, Spark]
@@ -47,7 +47,7 @@ class View:
 
 
 def screen(view: View, columns: int, lines: int) -> RenderableType:
-    """The picture, as many meetings as there is room for, the most urgent first."""
+    """Return the picture, with as many meetings as fit, the most urgent first."""
     snapshot = view.snapshot
     lag = sum(each.unrecorded for each in snapshot.found)
     shown = tiles(snapshot, lag, view.sweep_seconds, everywhere=True)
@@ -130,19 +130,21 @@ def _footer(view: View) -> Text:
 
 
 def bar(fresh: int, target: int, cells: int, style: str) -> Text:
-    """The level as a part of the target, to an eighth of a cell."""
+    """Return the level as a share of the target, drawn to an eighth of a cell."""
     share = min(1.0, fresh / target) if target else 1.0
     eighths = round(8 * cells * share)
     if fresh and not eighths:
-        eighths = 1  # a single link is not nothing
+        eighths = 1  # a single link must be visible
     full, rest = divmod(eighths, 8)
     drawn = "█" * full + ("▏▎▍▌▋▊▉"[rest - 1] if rest else "")
     return Text.assemble((drawn, style), ("·" * (cells - len(drawn)), "dim"))
 
 
 def sparkline(values: Sequence[float | None], cells: int) -> str:
-    """Values from the oldest to the newest, several to a cell if there are many; a blank is a
-    time in which nobody looked."""
+    """Return values from the oldest to the newest as bars, several to a cell if there are many.
+
+    A blank is a time without a sample.
+    """
     per_cell = max(1, -(-len(values) // cells))
     start = len(values) % per_cell
     groups = [values[:start]] if start else []

@@ -1,4 +1,4 @@
-"""`linkpool status`: how the pools are, once or live."""
+"""Show every pool, once or live: `linkpool status`."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def status(
             "--max-age",
             min=0,
             metavar="SECONDS",
-            help="Say only whether a worker swept within so long; exit 1 if not.",
+            help="Only check that a worker swept within this time; exit 1 if not.",
         ),
     ] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """How every pool is: level, target, claim rate, runway, state with its reason."""
+    """Show every pool: level, target, claim rate, runway, state with its reason."""
     settings = settings_for(data_dir)
     if max_age is not None:
         run(lambda: _check_age(settings, max_age))
@@ -61,8 +61,8 @@ def status(
 
 
 async def _check_age(settings: Settings, max_age_seconds: float) -> None:
-    """For health checks of worker and beat: asks Redis alone, and needs none of their secrets."""
-    # The heartbeat is under a name of its own: no customer's name, no key to it.
+    """Check the last sweep, for health checks of worker and beat: only Redis is asked."""
+    # The heartbeat's key is no customer's, so the secret key is not needed.
     store = Store.open(redis_url(settings), b"")
     try:
         heartbeat = await store.last_heartbeat_ms()
@@ -87,7 +87,7 @@ async def _read(parts: Parts) -> tuple[list[MeetingStatus], list[str]]:
         found = await statuses(parts.store, None, await parts.store.published.all())
     heartbeat = await parts.store.last_heartbeat_ms()
     if heartbeat is None:
-        notes.append("no worker has swept yet; is `linkpool worker` running, and beat?")
+        notes.append("no worker has swept yet; are `linkpool worker` and `linkpool beat` running?")
     else:
         notes.append(f"last sweep of a worker {max(0.0, time.time() - heartbeat / 1000):.0f} s ago")
     found.sort(key=urgency)
@@ -95,7 +95,7 @@ async def _read(parts: Parts) -> tuple[list[MeetingStatus], list[str]]:
 
 
 def print_statuses(found: list[MeetingStatus], notes: list[str] | None = None) -> None:
-    """Prints the table."""
+    """Print the table."""
     from rich.console import Console
 
     console = Console()
@@ -141,7 +141,7 @@ def _render(found: list[MeetingStatus], notes: list[str], *, wide: bool) -> Rend
 
 
 def as_json(each: MeetingStatus) -> dict[str, Any]:
-    """One status for other programs."""
+    """Return one status for other programs."""
     return asdict(each.meeting) | {
         "state": each.state,
         "reason": each.reason,

@@ -1,4 +1,4 @@
-"""`linkpool status --watch`: the live picture, until q is pressed."""
+"""Show the live picture until q is pressed: `linkpool status --watch`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _QUIT = ("q", "Q", "\x03", "\x04")
 
 
 async def watch(parts: Parts) -> None:
-    """Shows changes live; returns when q is pressed. A Redis that is away is said, no end."""
+    """Show changes live until q is pressed. A Redis that is away is shown and ends nothing."""
     known_meetings = KnownMeetings(parts.store, parts.ledger)
     reader = Reader(
         parts.store, parts.ledger, known_meetings, parts.settings, every_seconds=READ_SECONDS
@@ -68,8 +68,10 @@ async def _read(reader: Reader, trends: Trends, parts: Parts) -> View:
 
 @contextmanager
 def _keys() -> Iterator[asyncio.Event]:
-    """An event that is set when q is pressed; keys are not echoed meanwhile. Without a
-    keyboard only Ctrl-C ends it."""
+    """Yield an event that is set when q is pressed; meanwhile keys are not echoed.
+
+    Without a keyboard the event is never set, and only Ctrl-C ends the picture.
+    """
     pressed = asyncio.Event()
     if not sys.stdin.isatty():
         yield pressed

@@ -1,4 +1,4 @@
-"""The data directory of `linkpool up`: the names of its files, its lock, its secrets and ports."""
+"""Keep the data directory of `linkpool up`: its files' names, its lock, its secrets and ports."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _LONGEST_SOCKET_BYTES = 90
 
 
 def check_directory(path: Path) -> None:
-    """Raise SettingsError unless this directory, if it is there, is ours alone."""
+    """Raise SettingsError if this directory exists and other users could read or change it."""
     try:
         distrust = distrust_of_directory(path)
     except FileNotFoundError:
@@ -46,7 +46,7 @@ def check_directory(path: Path) -> None:
 
 
 def check_file(path: Path) -> None:
-    """Raise SettingsError unless this file, if it is there, is ours alone."""
+    """Raise SettingsError if this file exists and other users could read or change it."""
     try:
         distrust = distrust_of_own_file(path)
     except OSError as error:
@@ -80,18 +80,18 @@ class DataDirectory:
             raise _unusable(self.path, error) from None
 
     def file(self, name: str) -> Path:
-        """The path of one of the files named in this module."""
+        """Return the path of one of the files named in this module."""
         return self.path / name
 
     def log(self, part: str) -> Path:
-        """Where a part's output goes."""
+        """Return the file that a part's output goes to."""
         return self.path / LOGS / f"{part}.log"
 
     @property
     def socket(self) -> Path:
-        """supervisord's socket: here, or in a directory of this user's where paths are shorter.
+        """Return supervisord's socket: here, or in a directory of this user with a shorter path.
 
-        Raises SettingsError when that directory belongs to somebody else.
+        Raises SettingsError when that directory belongs to another user.
         """
         here = self.path / SUPERVISOR_SOCKET
         if len(os.fsencode(here)) <= _LONGEST_SOCKET_BYTES:
@@ -109,13 +109,14 @@ class DataDirectory:
         private = stat.S_ISDIR(found.st_mode) and not found.st_mode & 0o077
         if not private or found.st_uid != os.getuid():
             raise SettingsError(
-                "LINKPOOL_DATA_DIR", f"its path is too long for a socket, and {short} is not ours"
+                "LINKPOOL_DATA_DIR",
+                f"its path is too long for a socket, and {short} belongs to another user",
             )
         return short / SUPERVISOR_SOCKET
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold this directory for this process. Raises AlreadyRunning, naming who has it."""
+        """Hold this directory for this process. Raises AlreadyRunning, naming the holder."""
         path = self.path / UP_LOCK
         with path.open("r+") as file:
             if not _lock(file.fileno()):
@@ -130,12 +131,12 @@ class DataDirectory:
             yield
 
     def no_part_lives(self) -> bool:
-        """True when no part, nor anything a part forked, is left from any run."""
+        """Return True if no part of any run, nor anything that a part forked, is left."""
         with (self.path / PARTS_LOCK).open("r+") as file:
             return _lock(file.fileno())
 
     def secret(self, name: str, make: Callable[[], str]) -> str:
-        """The text of a file of mode 0600, which is made first when it is not there.
+        """Return the text of a file of mode 0600, which is made first if it does not exist.
 
         Raises SettingsError when other users may have read or written it.
         """
@@ -150,7 +151,7 @@ class DataDirectory:
         return text
 
     def write(self, name: str, text: str) -> None:
-        """Write a file of mode 0600, whole or not at all, also when the power fails."""
+        """Write a file of mode 0600, whole or not at all, even when the power fails."""
         path, new = self.path / name, self.path / f"{name}.new"
         new.unlink(missing_ok=True)
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -160,17 +161,17 @@ class DataDirectory:
         new.replace(path)
 
     def admin_key(self) -> str:
-        """The admin key of this directory."""
+        """Return the admin key of this directory."""
         return self.secret(
             ADMIN_KEY, lambda: f"lp_{secrets.token_hex(4)}_{secrets.token_urlsafe(32)}"
         )
 
     def secret_key(self) -> str:
-        """The secret with which customer ids are hashed; a new one would forget every binding."""
+        """Return the secret that hashes customer ids; a new one would forget every binding."""
         return self.secret(SECRET_KEY, lambda: secrets.token_urlsafe(32))
 
     def sandbox_keys(self) -> tuple[str, str]:
-        """The sandbox's API key and webhook secret."""
+        """Return the sandbox's API key and webhook secret."""
         keys = self.secret(
             SANDBOX_KEYS, lambda: f"{secrets.token_urlsafe(24)} {secrets.token_urlsafe(32)}"
         )
@@ -178,7 +179,7 @@ class DataDirectory:
         return api_key, webhook_secret
 
     def port(self, part: str, choose: Callable[[int | None], int]) -> int:
-        """The port that `choose` makes of the one kept for this part (None at first)."""
+        """Return the port that `choose` picks, given the one kept for this part (None at first)."""
         path = self.path / PORTS
         try:
             kept = json.loads(path.read_text("utf-8"))

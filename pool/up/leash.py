@@ -1,16 +1,16 @@
-"""Run as a script before each part: ties the process to its parent, then becomes the command.
+"""Tie a part's process to its parent, then become its command. Runs as a script before each part.
 
     python -I -S leash.py SHARED_LOCK OWN_LOCK COMMAND...
 
-On Linux the kernel sends the process SIGTERM when its parent dies, however it dies, so that
+On Linux the kernel sends the process SIGTERM when its parent dies, in whatever way, so that
 no part outlives `linkpool up`. SIGTERM and not SIGKILL: Redis must get to write its last second.
 
 Each lock is a file, or "-" for none, held until the process and everything it forks has ended.
-SHARED_LOCK is held by all parts together: who can take it alone knows that none is left.
+SHARED_LOCK is held by all parts together: a process that can take it alone knows that none is left.
 OWN_LOCK is held alone: two Redis servers never write into one directory, not even for the
-moment in which the one is still ending and the next one starts.
+moment in which one is still ending and the next one starts.
 
-Only the standard library, and little of it: this runs before every start.
+It imports little of the standard library and nothing else, because it runs before every start.
 """
 
 import os
@@ -24,14 +24,14 @@ _MOST_FILES = 65_536
 
 
 def command(executable: str, shared: str, own: str, argv: list[str]) -> list[str]:
-    """The command line that runs `argv`, whose first word is an absolute path, on a leash."""
+    """Return the command line that runs `argv`, whose first word is an absolute path, on a leash."""
     return [executable, "-I", "-S", __file__, shared or "-", own or "-", *argv]
 
 
 def _end_with_the_parent() -> None:
     if sys.platform != "linux":
         return
-    import ctypes  # here, because other systems do without
+    import ctypes  # here, because other systems do not need it
 
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     if prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGTERM), 0, 0, 0) != 0:
@@ -41,7 +41,7 @@ def _end_with_the_parent() -> None:
 def _hold(path: str, *, alone: bool) -> None:
     if path == "-":
         return
-    import fcntl  # here and below: this module is imported, though not run, on Windows
+    import fcntl  # here and below: Windows imports this module, never runs it
 
     how = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -63,9 +63,9 @@ def _allow_many_connections() -> None:
 
 
 def main(shared: str, own: str, argv: list[str]) -> None:
-    """Never returns: becomes the command, or exits when the parent is already gone."""
+    """Become the command, or exit if the parent is already gone. Never returns."""
     _end_with_the_parent()
-    # The parent may have died before the kernel was asked to tell us.
+    # The parent may have died before the kernel was asked to watch it.
     if str(os.getppid()) != os.environ.get(PARENT, str(os.getppid())):
         sys.exit("leash: the parent has gone")
     _hold(shared, alone=False)

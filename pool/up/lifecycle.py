@@ -1,4 +1,4 @@
-"""Bringing all parts up, keeping them up, and taking them down in order."""
+"""Bring all parts up, keep them up, and take them down in order."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Lifecycle:
         self._prepared = False
 
     def bring_up(self) -> None:
-        """Returns once the API answers (and the sandbox listens).
+        """Start all parts. Returns once the API answers and the sandbox, if there is one, listens.
 
         Raises PartFailed or Interrupted, with some parts left running.
         """
@@ -83,7 +83,7 @@ class Lifecycle:
             self._await(SANDBOX, self._sandbox_listens)
 
     def keep_up(self) -> None:
-        """Returns when a stop is requested; until then everything runs, or is made to."""
+        """Keep everything running until a stop is requested."""
         deaf = 0
         while not self._stop.wait(_LOOK_SECONDS):
             try:
@@ -97,7 +97,7 @@ class Lifecycle:
                     deaf = 0
 
     def take_down(self, seal: Callable[[Settings], None]) -> None:
-        """Stop all parts in order; nothing is left when it returns.
+        """Stop all parts in order. No process is left when it returns.
 
         `seal` runs when only Redis is left, and only for the embedded one: a Redis that is
         not stopped here needs no seal.
@@ -189,7 +189,7 @@ class Lifecycle:
                 self.bring_up()
             except Interrupted:
                 return
-            except Exception as error:  # noqa: BLE001 - whatever it is, the next try may do better
+            except Exception as error:  # noqa: BLE001 - the next try may succeed, whatever failed
                 self._say(f"could not start everything again: {error}")
                 self._stop.wait(_RETRY_SECONDS)
             else:
@@ -215,7 +215,7 @@ class Lifecycle:
     def _seal(self, seal: Callable[[Settings], None]) -> None:
         try:
             seal(self._plan.settings)
-        except Exception as error:  # noqa: BLE001 - an unsealed stop costs fresh links, no more
+        except Exception as error:  # noqa: BLE001 - an unsealed stop costs fresh links, nothing else
             self._say(f"warning: the pools could not be sealed: {error}")
 
     def _clear(self) -> None:
@@ -225,9 +225,9 @@ class Lifecycle:
             deadline = time.monotonic() + 2 * _GRACE_SECONDS
             while self._supervisord.alive and time.monotonic() < deadline:
                 time.sleep(_POLL_SECONDS)
-                self._watch.note(expected=True)  # also makes its loop turn at once
+                self._watch.note(expected=True)  # also makes supervisord's loop turn at once
         except Unreachable:
-            pass  # it has ended, or is made to now
+            pass  # it has ended, or is killed below
         self._supervisord.close()
         for how, seconds in ((signal.SIGTERM, 15.0), (signal.SIGKILL, 5.0)):
             if self._gone(0):

@@ -1,8 +1,8 @@
-"""How a part's program is started, so that the directory it is started in cannot replace it.
+"""Start a part's program so that no folder of the current directory can replace it.
 
-`python -m worker` would first look for a folder `worker` in the current directory, and a new
-interpreter that a library starts would do the same. So every one of them gets `-P` or its
-variable. Nothing is imported from the current directory; `linkpool.toml` is read there.
+`python -m worker` would first look for a folder `worker` in the current directory, and so would a
+new interpreter that a library starts. So each of them gets `-P` or PYTHONSAFEPATH. Nothing is
+imported from the current directory; only `linkpool.toml` is read there.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def module(*words: str) -> tuple[str, ...]:
 
 
 def safe_environ(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment in which Python finds this linkpool and nothing of the directory."""
+    """Return an environment where Python finds this linkpool and no module of the directory."""
     safe = dict(environ)
     safe["PYTHONSAFEPATH"] = "1"
     root = Path(pool.__file__).absolute().parent.parent

@@ -1,4 +1,4 @@
-"""The parts of `linkpool up` as plain data: their commands and the environment they share."""
+"""Describe the parts of `linkpool up` as plain data: their commands and shared environment."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _SANDBOX_REF_FIELD = "ref"
 
 @dataclass(frozen=True)
 class Commands:
-    """How each part is started; the sandbox's flags are added to its command.
+    """The command that starts each part; the sandbox's flags are added to its command.
 
-    Past the command line's own module, whose imports would cost each part half a second.
+    They bypass pool.cli, whose imports would cost each part half a second.
     """
 
     api: tuple[str, ...] = field(default_factory=lambda: module("pool.api"))
@@ -55,11 +55,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Plan:
-    """What one run starts."""
+    """All that one run starts."""
 
     parts: tuple[Part, ...]
     environ: Mapping[str, str] = field(repr=False)
-    settings: Settings = field(repr=False)  # what a part makes of `environ`
+    settings: Settings = field(repr=False)  # as a part reads them from `environ`
     api_url: str
     sandbox_port: int | None
     redis_port: int | None
@@ -67,12 +67,12 @@ class Plan:
     keeps_admin_key: bool  # in the data directory; False: it is the user's own
 
     def has(self, name: str) -> bool:
-        """True when this run starts the part of this name."""
+        """Return True if this run starts the part of this name."""
         return any(part.name == name for part in self.parts)
 
 
 def make_plan(settings: Settings, data: DataDirectory, sids: list[str], commands: Commands) -> Plan:
-    """Choose ports, make what secrets are missing, and write the Redis configuration.
+    """Choose ports, make missing secrets, and write the Redis configuration.
 
     Raises NoRedisServer or SettingsError.
     """
@@ -148,7 +148,7 @@ def _use_sandbox(data: DataDirectory, environ: dict[str, str], port: int) -> Non
 
 
 def _inherited(settings: Settings, data: DataDirectory) -> dict[str, str]:
-    """This environment, with what the command line changed and the secrets that are kept here."""
+    """Return this environment, with what the command line changed and the secrets kept here."""
     environ = dict(os.environ)
     for name in settings.model_fields_set - {"workspaces", "meetings"}:
         variable, value = PREFIX + name.upper(), getattr(settings, name)

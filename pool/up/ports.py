@@ -1,4 +1,4 @@
-"""Free ports on this machine."""
+"""Find free ports on this machine."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _FIRST, _LAST = 20_000, 32_000
 
 
 def is_free(port: int, host: str = LOOPBACK) -> bool:
-    """True when a server could listen on this port now."""
+    """Return True if a server could listen on this port now."""
     return _refusal(host, port) is None
 
 
 def choose(*preferred: int | None) -> int:
-    """The first free one of these ports, else any free one."""
+    """Return the first free one of these ports, else any free one."""
     for port in preferred:
         if port and port <= 65_535 and is_free(port):
             return port
@@ -33,7 +33,7 @@ def choose(*preferred: int | None) -> int:
 
 
 def check(host: str, port: int) -> None:
-    """Raises SettingsError, in a line that says what to do, when the API could not listen there."""
+    """Raise SettingsError, in a line that says what to do, if the API could not listen there."""
     error = _refusal(host, port)
     if error is None:
         return
@@ -48,7 +48,7 @@ def check(host: str, port: int) -> None:
 
 
 def reachable(host: str) -> str:
-    """The host, as it is written in a URL, under which this machine reaches a server on `host`."""
+    """Return the host, as written in a URL, at which this machine reaches a server on `host`."""
     host = {"": LOOPBACK, "0.0.0.0": LOOPBACK, "::": "::1"}.get(host, host)  # noqa: S104 - compared
     return f"[{host}]" if ":" in host else host
 

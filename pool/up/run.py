@@ -1,4 +1,4 @@
-"""`linkpool up`, from taking the data directory to giving it back."""
+"""Run `linkpool up`, from taking the data directory to giving it back."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _LOG_LINES = 20
 
 @dataclass(frozen=True)
 class Running:
-    """What `linkpool up` serves, once it does."""
+    """What a started `linkpool up` serves, and where."""
 
     api_url: str
     ops_url: str
     admin_key: str | None = field(repr=False)  # only when this run made it
     admin_key_place: str  # where it is kept: a file, or the setting it came from
-    admin_key_word: str  # what a shell makes the key of, between double quotes
+    admin_key_word: str  # what a shell expands to the key, between double quotes
     sandbox_url: str | None
     data_dir: Path
     sids: tuple[str, ...]
@@ -41,7 +41,7 @@ class Running:
 
 
 class PreviousRunLives(LinkpoolError):
-    """Parts of an earlier run do not end."""
+    """Parts of an earlier run have not ended in time."""
 
 
 def run(
@@ -55,13 +55,13 @@ def run(
 ) -> int:
     """Start everything, call `announce`, and serve until SIGINT, SIGTERM or SIGHUP.
 
-    `prepare` runs whenever Redis has been started and before the API is; `seal` when all but
-    Redis has stopped (not when Redis is the user's own). Both get the settings the parts have,
-    with Redis, the secrets and the workspace filled in. They run in this thread, which must be
+    `prepare` runs each time Redis has been started, before the API is started; `seal` when all
+    parts but Redis have stopped (not when Redis is the user's own). Both get the settings of the
+    parts, with Redis, the secrets and the workspace filled in. They run in this thread, which must be
     the main one, and a stop waits for them.
 
-    Returns the exit code: 0 after an orderly stop, 1 when something did not start, with a line
-    on stderr that says what. No process is left in either case, nor when this one is killed.
+    Return the exit code: 0 after an orderly stop, 1 when something did not start, with a line on
+    stderr that says what. No process is left in either case, nor when this one is killed.
     """
     if sys.platform == "win32":
         _say("`up` needs Linux or macOS; on Windows run it in WSL or in Docker")
@@ -131,7 +131,7 @@ def _wait_for_previous(data: DataDirectory, stop: StopRequest) -> None:
     if data.no_part_lives():
         return
     _say("the parts of an earlier run are still stopping")
-    ask_to_end(data.socket)  # it knows already, except where there is no leash (macOS)
+    ask_to_end(data.socket)  # with a leash it is stopping already; macOS has none
     deadline = time.monotonic() + _PREVIOUS_SECONDS
     while not data.no_part_lives():
         if stop.wait(0.02):
@@ -151,5 +151,5 @@ def _last_lines(log: Path) -> list[str]:
 
 
 def _say(line: str) -> None:
-    with contextlib.suppress(OSError, ValueError):  # nobody may be listening any more
+    with contextlib.suppress(OSError, ValueError):  # stderr may be closed
         print(f"linkpool: {line}", file=sys.stderr, flush=True)

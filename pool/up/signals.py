@@ -1,4 +1,4 @@
-"""The wish to stop: Ctrl-C, SIGTERM, or the terminal's end."""
+"""Turn Ctrl-C, SIGTERM and the end of the terminal into a request to stop."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _Handler = Callable[[int, FrameType | None], Any] | int
 
 
 class StopRequest:
-    """While entered, those signals only set `requested`; a second one changes nothing.
+    """A context in which these signals only set `requested`; a second one changes nothing.
 
-    For the main thread, where Python handles signals.
+    Enter it in the main thread, where Python handles signals.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class StopRequest:
         os.close(self._write)
 
     def wait(self, seconds: float) -> bool:
-        """Wait this long, or until a stop is requested; returns whether it is."""
+        """Wait this long, or until a stop is requested. Return True if it is requested."""
         if not self.requested:
             # A sleep would go on after the handler ran; a readable pipe ends the wait.
             select.select([self._read], [], [], seconds)

@@ -1,4 +1,4 @@
-"""supervisord, the process manager of `linkpool up`: its configuration, its life, its commands."""
+"""Configure, start, command and end supervisord, the process manager of `linkpool up`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pool.up.data_dir import LOGS, PARTS_LOCK, SUPERVISOR_CONFIG, DataDirectory
 from pool.up.modules import module
 from pool.up.parts import Part
 
-OUTPUT = "supervisord-output"  # the name of the log of what it prints itself
+OUTPUT = "supervisord-output"  # the name of the log of what supervisord prints itself
 _RPC_TIMEOUT_SECONDS = 5.0
 _ALREADY_STARTED, _NOT_RUNNING = 60, 70
 
@@ -44,10 +44,10 @@ logfile_backups=1
 pidfile={directory}/supervisord.pid
 childlogdir={logs}
 """
-# stopasgroup: a worker's children would lose their tasks; their parent ends them in order, and
-# what it leaves behind is killed as a group.
-# startretries: a part that cannot start is tried for as long as `up` runs (`up` also keeps the
-# pauses between the tries short, see watch.py).
+# stopasgroup: with true, a worker's children would lose their tasks. Their parent ends them in
+# order, and what it leaves behind is killed as a group.
+# startretries: a part that cannot start is tried for as long as `up` runs (pool/up/watch.py keeps
+# the pauses between the tries short).
 _PROGRAM = """
 [program:{name}]
 command={command}
@@ -68,12 +68,12 @@ stdout_logfile_backups=3
 
 
 class Unreachable(LinkpoolError):
-    """supervisord does not answer: it has ended, has not begun, or hangs."""
+    """supervisord does not answer: it has ended, has not started yet, or hangs."""
 
 
 @dataclass(frozen=True)
 class ProcessState:
-    """What supervisord knows of one part."""
+    """What supervisord knows about one part."""
 
     name: str
     state: str  # supervisord's word: RUNNING, STARTING, BACKOFF, STOPPING, EXITED, STOPPED, FATAL
@@ -83,15 +83,15 @@ class ProcessState:
 
     @property
     def alive(self) -> bool:
-        """True while it has a process."""
+        """Return True while the part has a process."""
         return self.pid != 0
 
 
 class Supervisord:
-    """One supervisord for these parts; tied to this process by a leash.
+    """One supervisord for these parts, tied to this process by a leash.
 
     Its commands raise Unreachable. Not thread-safe, and `start` must be called by the main
-    thread: on Linux the parent that must not die is the thread.
+    thread: on Linux the leash watches the thread that started the process.
     """
 
     def __init__(
@@ -105,8 +105,8 @@ class Supervisord:
         self._server = _client(self._socket)
 
     def start(self) -> None:
-        """Start it; returns at once."""
-        self._socket = self._data.socket  # its directory may be gone since the last close
+        """Start it, without waiting until it answers."""
+        self._socket = self._data.socket  # `close` may have removed its directory
         self._socket.unlink(missing_ok=True)
         command = [*module("supervisor.supervisord"), "-n"]
         command += ["-c", str(self._data.file(SUPERVISOR_CONFIG))]
@@ -123,11 +123,11 @@ class Supervisord:
 
     @property
     def alive(self) -> bool:
-        """True while its process runs."""
+        """Return True while its process runs."""
         return self._process is not None and self._process.poll() is None
 
     def states(self) -> dict[str, ProcessState]:
-        """The state of every part."""
+        """Return the state of every part."""
         with _errors():
             infos = cast(list[dict[str, Any]], self._server.supervisor.getAllProcessInfo())
         return {
@@ -142,22 +142,22 @@ class Supervisord:
         }
 
     def start_part(self, name: str) -> None:
-        """Start a part, if it does not run; returns at once."""
+        """Start a part, unless it runs, without waiting for it."""
         with _errors(), _unless(_ALREADY_STARTED):
             self._server.supervisor.startProcess(name, False)
 
     def stop_part(self, name: str) -> None:
-        """Ask a part to stop, if it runs; returns at once."""
+        """Ask a part to stop, if it runs, without waiting for it."""
         with _errors(), _unless(_NOT_RUNNING):
             self._server.supervisor.stopProcess(name, False)
 
     def shut_down(self) -> None:
-        """Ask it to stop what is left of the parts, and to end; returns at once."""
+        """Ask it to stop the remaining parts and to end, without waiting for it."""
         with _errors():
             self._server.supervisor.shutdown()
 
     def close(self) -> None:
-        """Let go of the connection and make sure that the process has ended."""
+        """Close the connection and make sure that the process has ended."""
         with contextlib.suppress(OSError):
             self._server("close")()
         if self._process is not None:
@@ -172,13 +172,13 @@ class Supervisord:
 
 
 def ask_to_end(path: Path) -> None:
-    """Ask the supervisord that listens on this socket, if one does, to stop its parts and end."""
+    """Ask the supervisord that listens on this socket, if any, to stop its parts and end."""
     with contextlib.suppress(Unreachable), _errors(), _client(path) as server:
         server.supervisor.shutdown()
 
 
 def kill_group(pid: int, how: signal.Signals) -> None:
-    """Signal all that is left of a part, whose process led a group of its own."""
+    """Send a signal to all that is left of a part, whose process led a group of its own."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, how)
 
@@ -199,7 +199,7 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 class _OverUnixSocket(xmlrpc.client.Transport):
-    # supervisor has such a transport too, without a time-out: `up` would hang with supervisord.
+    # supervisor's own transport has no time-out: `up` would hang with supervisord.
     def __init__(self, path: Path) -> None:
         super().__init__()
         self._path = path
@@ -254,12 +254,12 @@ def _configuration(data: DataDirectory, parts: tuple[Part, ...]) -> str:
 
 
 def _value(text: str) -> str:
-    """A value for supervisord's configuration file, which cuts or expands some characters.
+    """Return a value for supervisord's configuration file, which cuts or expands some characters.
 
-    Raises SettingsError for those; quoting does not help (it expands some values twice).
+    Raises SettingsError for those. Quoting does not help, because some values are expanded twice.
     """
     if any(bad in text for bad in ("%", " ;", " #", "\t", "\n", "\r")):
         raise SettingsError(
-            "LINKPOOL_DATA_DIR", f'no path may hold "%", " ;", " #" or a line break: {text!r}'
+            "LINKPOOL_DATA_DIR", f'no path may contain "%", " ;", " #" or a line break: {text!r}'
         )
     return text

@@ -1,4 +1,4 @@
-"""What `up` does beside supervisord while everything runs: level-triggered, twice a second."""
+"""Watch the parts beside supervisord while everything runs: level-triggered, twice a second."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 
 from pool.up.supervisord import ProcessState, Supervisord, kill_group
 
-# supervisord lengthens its pauses by a second at each failed start, without an end.
+# supervisord lengthens its pauses by a second at each failed start, without a limit.
 _LONGEST_PAUSE_SECONDS = 5
 _QUIET_SECONDS = 10.0  # between two lines about one part
 _AT_REST = ("STOPPED", "EXITED", "FATAL")
 
 
 class Watch:
-    """Keeps every part running, and takes along what a part that died left behind."""
+    """Keep every part running, and end what a part that died left behind."""
 
     def __init__(
         self, supervisord: Supervisord, log: Callable[[str], Path], say: Callable[[str], None]
@@ -39,7 +39,7 @@ class Watch:
                 self._supervisord.start_part(part.name)
 
     def note(self, *, expected: bool = False) -> dict[str, ProcessState]:
-        """Note which processes the parts have; what an ended one left in its group is killed.
+        """Note the processes of the parts, and kill what an ended one left in its group.
 
         A group outlives its leader: a killed API leaves its workers, and with them its port.
         """
@@ -54,13 +54,13 @@ class Watch:
         return states
 
     def signal_all(self, how: signal.Signals) -> None:
-        """Signal every part that was last seen, for when supervisord cannot."""
+        """Send a signal to every part that was last seen, for when supervisord cannot."""
         for pid in self._pids.values():
             if pid:
                 kill_group(pid, how)
 
     def forget(self) -> None:
-        """Nothing runs any more."""
+        """Forget all processes, because none runs any more."""
         self._pids.clear()
 
     def _tell(self, name: str) -> None:

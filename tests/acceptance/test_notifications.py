@@ -97,7 +97,7 @@ def test_an_empty_pool_is_told_once_and_once_more_when_it_is_full(
 def test_doctor_sends_a_test_notice(watched: Product, receiver: Receiver) -> None:
     """On request, and says whether it was taken."""
     done = watched.command("doctor", "--no-make-link", "--notify")
-    assert "took a test notice" in done.stdout, done.stdout + done.stderr
+    assert "accepted a test notice" in done.stdout, done.stdout + done.stderr
     assert receiver.about("this is a test")
     closed = watched.directory / "closed"
     closed.write_text(f"{receiver.url}/closed")
