@@ -24,7 +24,7 @@ _MOST_FILES = 65_536
 
 
 def command(executable: str, shared: str, own: str, argv: list[str]) -> list[str]:
-    """Return the command line that runs `argv`, whose first word is an absolute path, on a leash."""
+    """Return the command line that runs `argv` on a leash; its first word is an absolute path."""
     return [executable, "-I", "-S", __file__, shared or "-", own or "-", *argv]
 
 

@@ -57,8 +57,8 @@ def run(
 
     `prepare` runs each time Redis has been started, before the API is started; `seal` when all
     parts but Redis have stopped (not when Redis is the user's own). Both get the settings of the
-    parts, with Redis, the secrets and the workspace filled in. They run in this thread, which must be
-    the main one, and a stop waits for them.
+    parts, with Redis, the secrets and the workspace filled in. They run in this thread, which
+    must be the main one, and a stop waits for them.
 
     Return the exit code: 0 after an orderly stop, 1 when something did not start, with a line on
     stderr that says what. No process is left in either case, nor when this one is killed.
