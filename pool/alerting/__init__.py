@@ -1,1 +1,1 @@
-"""Turn troubles into one notice each."""
+"""Find troubles by rules, and send operators one notice when each starts and ends."""

@@ -1,7 +1,7 @@
-"""What operators are told of by itself, and how it is seen.
+"""Decide from the state of pools, ledger and workers which troubles operators hear about.
 
-Each function reads one kind of trouble off how things are; the thresholds are here, and in
-pool/model/troubles.py how long a trouble must last.
+Each function checks for one kind of trouble and holds its thresholds. How long a trouble must
+last before a notice is sent is defined in pool/model/troubles.py.
 """
 
 from __future__ import annotations
@@ -23,7 +23,11 @@ def pool_readings(
     targets: Mapping[str, int],
     standing: Collection[str],
 ) -> Iterator[Reading]:
-    """What pools have to tell; of those that are well, only what has stood until now."""
+    """Yield the readings of all pools.
+
+    Troubles that are not there are yielded only if they are in `standing`, the names of those
+    that have not ended yet.
+    """
     for level in levels:
         meeting, target = meetings[level.sid], targets[level.sid]
         for reading in (
@@ -36,7 +40,7 @@ def pool_readings(
 
 
 def _block_of(meeting: Meeting, level: Level) -> Block | None:
-    """Why the provider makes no links for the meeting, or takes no bookings for it."""
+    """Return why the provider makes no links or takes no bookings for the meeting, if so."""
     if meeting.closed_reason:
         return Block(meeting.closed_reason, level.now_ms, level.now_ms)
     return level.block
@@ -71,7 +75,7 @@ def _low(meeting: Meeting, level: Level, target: int) -> Reading:
 
 
 def blocked(about: str, name: str, block: Block | None) -> Reading:
-    """Whether the provider refuses a meeting or a workspace."""
+    """Return whether the provider refuses a meeting or a workspace, as a reading."""
     if block is None:
         return Reading(Kind.BLOCKED, about, "over", f"the provider makes links for {name} again")
     text = f"the provider makes no links for {name}: {block.reason}"
@@ -79,7 +83,7 @@ def blocked(about: str, name: str, block: Block | None) -> Reading:
 
 
 def lag(claims: int) -> Reading:
-    """Whether the ledger falls behind."""
+    """Return whether the ledger falls behind, as a reading."""
     sign: Sign = "between"
     if claims >= LAG_CLAIMS:
         sign = "there"
@@ -89,26 +93,27 @@ def lag(claims: int) -> Reading:
 
 
 def unmatched(events: int) -> Reading:
-    """Whether bookings wait for a person."""
+    """Return whether unmatched bookings wait for a person, as a reading."""
     text = f"{events} bookings match no link: `linkpool events list --state unmatched`"
     if not events:
-        text = "every booking has its link"
+        text = "every booking is matched to a link"
     return Reading(Kind.UNMATCHED, "", "there" if events else "over", text)
 
 
 def dead(events: int) -> Reading:
-    """Whether events could not be settled, however often that was tried."""
+    """Return whether the attempts to settle some events were given up, as a reading."""
     text = f"{events} events could not be settled: `linkpool events list --state dead`, then replay"
     if not events:
-        text = "no event is dead"
+        text = "there are no dead events"
     return Reading(Kind.DEAD, "", "there" if events else "over", text)
 
 
 def fence(levels: Sequence[Level], lately: bool) -> Reading:
-    """Whether Redis may have forgotten claims: pools that do not serve, or did not lately.
+    """Return whether Redis may have forgotten claims, as a reading.
 
-    A pool without epoch is perhaps but new, one that was sealed perhaps as it was: if it
-    was not, its recovery says so (`lately`).
+    `lately` says that a recovery has found so within the last minutes. A pool without an epoch
+    does not count, as it may be new; nor does a sealed one, as its data may be complete: if it
+    is not, its recovery reports that through `lately`.
     """
     fallen = any(
         level.fence == "fallen" and level.epoch and not level.epoch.startswith("sealed:")
@@ -121,7 +126,7 @@ def fence(levels: Sequence[Level], lately: bool) -> Reading:
 
 
 def worker(silent_seconds: float, sweep_seconds: float) -> Reading:
-    """Whether anybody sweeps."""
+    """Return whether the workers have stopped sweeping, as a reading."""
     sign: Sign = "between"
     if silent_seconds > max(STUCK_LEAST_SECONDS, STUCK_SWEEPS * sweep_seconds):
         sign = "there"

@@ -1,5 +1,6 @@
-"""Sends notices to the operators' webhook. Besides the providers, all that speaks HTTP to
-somebody else.
+"""Send notices to the operators' webhook.
+
+Besides the providers, this is the only module that makes HTTP requests to other services.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ from pool.store import Store, key_names
 log = structlog.get_logger()
 
 TIMEOUT_SECONDS = 5.0
-ATTEMPTS = 8  # with the waits below: for twenty minutes
+ATTEMPTS = 8  # with the waits below, these span twenty minutes
 RETRY_SECONDS = 10  # doubled with each attempt
 AT_ONCE = 20
-# Of the answers that mean no, these may be a yes later.
+# Refusals that may be temporary, so the notice is sent again later.
 _LATER = (408, 425, 429)
 
 
 class Notifier:
-    """The operators' webhook, which may be slow, down or wrong: nothing ever waits for it."""
+    """The operators' webhook. It may be slow, down or misconfigured, so nothing waits for it."""
 
     def __init__(
         self, url: SecretStr, store: Store, *, transport: httpx.AsyncBaseTransport | None = None
@@ -38,24 +39,27 @@ class Notifier:
         )
 
     async def close(self) -> None:
-        """Gives the connection back."""
+        """Close the connections."""
         await self._http.aclose()
 
     async def send(self, notice: Notice) -> None:
-        """Sends one notice now. Raises NotifyFailed, which never names the address."""
+        """Send one notice now. Raise NotifyFailed, which never contains the webhook's address."""
         try:
             answer = await self._http.post(self._url.get_secret_value(), json=notice.body())
         except httpx.HTTPError as error:
-            raise NotifyFailed(f"it does not answer ({type(error).__name__})") from None
+            raise NotifyFailed(f"the webhook does not answer ({type(error).__name__})") from None
         if not answer.is_success:
             status = answer.status_code
-            raise NotifyFailed(f"it answers {status}", final=status < 500 and status not in _LATER)
+            raise NotifyFailed(
+                f"the webhook answers {status}", final=status < 500 and status not in _LATER
+            )
 
     async def deliver(self) -> int:
-        """Sends what waits and is due, in order, unless somebody else is at it; how many.
+        """Send the notices that are due, in order. Return how many were sent.
 
-        A notice that cannot be sent is tried again a bounded number of times, later. Killed
-        between sending one and forgetting it, it is sent once more.
+        Do nothing while another process is sending. A notice that cannot be sent is retried
+        later, up to ATTEMPTS times. A process that is killed after sending a notice and before
+        removing it from the outbox causes that notice to be sent twice.
         """
         sent = 0
         seconds = 2 * TIMEOUT_SECONDS

@@ -1,4 +1,4 @@
-"""Who notices that no worker runs: every API process looks, one of them tells."""
+"""Notice that no worker is running. Every API process checks, and one of them sends the notice."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WATCH_SECONDS = 10.0
 
 
 class WorkerWatch:
-    """Tells of workers that do not sweep, and sends what nobody else sends then."""
+    """Reports workers that do not sweep, and sends the notices that they would have sent."""
 
     def __init__(
         self,
@@ -31,17 +31,17 @@ class WorkerWatch:
         self._started = clock()
 
     async def look(self) -> None:
-        """Looks once. Raises StoreUnavailable."""
+        """Check once. Raise StoreUnavailable."""
         notifier, store = self._notifier, self._store
         if notifier is None:
             return
         heartbeat_ms = await store.last_heartbeat_ms()
-        # Without any, time counts from the start of this process: workers may come later.
+        # Without a heartbeat, count from the start of this process: workers may start later.
         last = self._started if heartbeat_ms is None else heartbeat_ms / 1000
         now_ms = to_ms(datetime.fromtimestamp(self._clock(), UTC))
         outbox = await store.alerts.look(now_ms)
         silent = max(0.0, self._clock() - last)
         reading = rules.worker(silent, self._sweep_seconds)
-        told = await store.alerts.observe(outbox, [reading], now_ms)
-        if (told or outbox.due) and reading.sign != "over":
+        notices = await store.alerts.observe(outbox, [reading], now_ms)
+        if (notices or outbox.due) and reading.sign != "over":
             await notifier.deliver()

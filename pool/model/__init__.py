@@ -1,1 +1,1 @@
-"""Value objects that every room speaks of: links, meetings, forecasts. No I/O."""
+"""Define the value objects that all other packages use: links, meetings, forecasts. No I/O."""

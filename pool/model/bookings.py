@@ -1,15 +1,14 @@
-"""What a booking is, how the reports of it add up, and what a link's bookings make of the link.
+"""Merge the reports of a booking, and derive a link's state from its bookings.
 
-Everything here is the same whatever the order and number of the reports: a booking keeps the
-report that is last by the provider's own times, and a link's state follows from its set of
-bookings.
+The result does not depend on the order or number of the reports: a booking keeps the report
+that is latest by the provider's own times, and a link's state follows from its set of bookings.
 
 | state | stands | why |
 |---|---|---|
 | `incomplete` | no | the form was filled, the payment not finished: it holds no slot |
-| `pending` | yes | it waits for approval, and the provider has closed the link |
+| `pending` | yes | it awaits approval, and the provider has closed the link |
 | `confirmed` | yes | |
-| any that is not documented | yes | kept as it came; a second link would be the worse mistake |
+| any undocumented state | yes | kept as received; a second link would be the worse mistake |
 | `rejected`, `cancelled` | no | the provider closed the link, so the customer needs another |
 """
 
@@ -27,14 +26,14 @@ _T = TypeVar("_T", str, datetime)
 INCOMPLETE, PENDING, CONFIRMED = "incomplete", "pending", "confirmed"
 CANCELLED, REJECTED = "cancelled", "rejected"
 
-# With equal times the greater counts: what ends a booking last, what is undone by nothing first.
+# Of reports with equal times the higher rank wins: the end of a booking above all others.
 _RANKS = {INCOMPLETE: 0, PENDING: 1, CONFIRMED: 3, REJECTED: 4, CANCELLED: 5}
 _UNDOCUMENTED_RANK = 2
 _FIRST = datetime(1, 1, 1, tzinfo=UTC)
 _LAST = datetime(9999, 12, 31, tzinfo=UTC)
-# The change time of a booking that a migration made up from its link: any report is later.
+# The change time of a booking that a migration created from its link: any report is later.
 CARRIED = datetime(1970, 1, 1, tzinfo=UTC)
-# How a booking was matched, the surest first.
+# The ways to match a booking, the most reliable first.
 _SUREST_FIRST = ("field", "slug", "assigned", "booking", "probable")
 
 
@@ -42,12 +41,12 @@ _SUREST_FIRST = ("field", "slug", "assigned", "booking", "probable")
 class Booking:
     """One booking at the provider, and the link that it was first matched to.
 
-    A single report of it has the same form, so that reports add up by `merged`. Times are
-    aware, in UTC and whole milliseconds.
+    A single report of a booking has the same form, so `merged` can combine them. Times are
+    aware, in UTC, and whole milliseconds.
     """
 
     workspace: str
-    sid: str  # the provider's, or `unnamed_sid` where an event gave none
+    sid: str  # the provider's, or `unnamed_sid` where an event had none
     slug: str
     state: str
     starts_at: datetime | None
@@ -57,9 +56,9 @@ class Booking:
     manage_url: str | None  # the customer's own page at the provider
     made_at: datetime | None  # by the provider's clock
     changed_at: datetime | None  # by the provider's clock
-    heard_at: datetime  # when the first report came, by ours
-    stood: bool  # whether it ever held the link; all but incomplete ones did
-    stood_at: datetime | None  # since when, as far as a report of it standing came
+    heard_at: datetime  # when the first report arrived, by our clock
+    stood: bool  # whether it ever held the link; all but incomplete ones do
+    stood_at: datetime | None  # since when; None without a report of it standing
     email_key: str | None  # a keyed hash
     match: str | None
     provider_id: str | None = None  # by which its children may name it
@@ -71,12 +70,12 @@ def stands(state: str) -> bool:
 
 
 def is_documented(state: str) -> bool:
-    """Return True if the provider documents this state, so that what it means is known."""
+    """Return True if the provider documents this state, so that its meaning is known."""
     return state in _RANKS
 
 
 def unnamed_sid(slug: str) -> str:
-    """Return the name under which a link's booking is kept whose events give no SID."""
+    """Return the name for a link's booking whose events have no SID."""
     return f"unnamed:{slug}"
 
 
@@ -86,9 +85,9 @@ def named_sid(sid: str) -> str | None:
 
 
 def merged(one: Booking, other: Booking) -> Booking:
-    """Return what two reports of one booking come to; `slug` is that of the first.
+    """Return two reports of one booking merged into one; `slug` is that of the first.
 
-    Apart from that it commutes, and merging a report again changes nothing.
+    Apart from `slug` the order does not matter, and merging a report again changes nothing.
     """
     last = max(one, other, key=_order)
     return replace(
@@ -105,9 +104,10 @@ def merged(one: Booking, other: Booking) -> Booking:
 
 
 def settled(link: Link, bookings: Sequence[Booking]) -> Link:
-    """Return the link as its bookings, all of them, make it.
+    """Return the link in the state that follows from all its bookings.
 
-    Consumed while any stands; cancelled if one stood and none does; else as it was.
+    It is consumed while any booking stands, cancelled if one stood and none does, and
+    unchanged otherwise.
     """
     stood = [booking for booking in bookings if booking.stood]
     if not stood:
@@ -126,10 +126,10 @@ def settled(link: Link, bookings: Sequence[Booking]) -> Link:
 
 
 def _order(report: Booking) -> tuple[object, ...]:
-    """By what reports of one booking are ordered, and never equal unless they say the same.
+    """Return the sort key of one booking's reports. Only identical reports have equal keys.
 
-    An end of a booking that does not say when it came is believed; anything else that does
-    not is the least.
+    Of reports without a time, one that ends the booking sorts last, so it is believed; any other
+    sorts first.
     """
     ends = report.state in (CANCELLED, REJECTED)
     return (
@@ -145,7 +145,7 @@ def _order(report: Booking) -> tuple[object, ...]:
 
 
 def _foremost(booking: Booking) -> tuple[object, ...]:
-    """Of several bookings of a link, the one that begins first is shown."""
+    """Return the sort key by which the earliest booking of a link is shown."""
     return (booking.starts_at or _LAST, booking.made_at or _LAST, booking.sid)
 
 

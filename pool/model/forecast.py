@@ -1,9 +1,9 @@
-"""What is coming: a small model of a meeting's claim rate, and what its stock should be.
+"""Forecast a meeting's claim rate, and the target for its pool.
 
-The rate at a later hour is what that hour of earlier days brought, plus how far the present
-rate is from the usual one; that difference fades within the hour. Days count less the older
-they are, and the same weekday counts more. Where there is no past, the present goes on.
-docs/forecast.md shows how good that is.
+The expected rate at a later hour is the average of that hour on earlier days, plus the
+difference between the present rate and the usual one; that difference fades within the hour.
+Older days count less, and the same weekday counts more. Without a history, the present rate is
+expected to go on. docs/forecast.md shows how accurate this is.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from typing import NamedTuple
 from pool.model.meetings import LEAD_SECONDS, Meeting
 
 HOUR_SECONDS = 3_600
-HOURS = 24  # how far an outlook reaches
-AHEAD_SECONDS = 3_600  # an automatic target looks for the busiest time within this
-_FADE_SECONDS = 3_600.0  # in which a busier or quieter day than usual becomes usual
-_RECENT_SECONDS = 60.0  # what the present rate is an average over: twice the decay time
-_SIGMAS = 1.28  # of ten times, the range holds eight
-_DAY_WEIGHT = 0.9  # of a day against the day after it
-_WEEKDAY_WEIGHT = 5.0  # of the same weekday against any other
-_UNSEEN_SHARE = 0.5  # how far off a rate may be that was seen but once
+HOURS = 24  # the length of an outlook
+AHEAD_SECONDS = 3_600  # an automatic target covers the busiest time within this
+_FADE_SECONDS = 3_600.0  # time constant with which a difference from the usual rate fades
+_RECENT_SECONDS = 60.0  # the present rate is an average over this: twice its decay time
+_SIGMAS = 1.28  # the range holds in eight of ten cases
+_DAY_WEIGHT = 0.9  # of a day relative to the day after it
+_WEEKDAY_WEIGHT = 5.0  # of the same weekday relative to any other
+_UNSEEN_SHARE = 0.5  # the relative error of a rate that was seen only once
 
 
 class Usual(NamedTuple):
-    """What an hour usually brings, in claims, and by how much that differs from day to day."""
+    """The usual claims of one hour, and their standard deviation between days."""
 
     claims: float
     deviation: float
@@ -35,21 +35,24 @@ class Usual(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What is usual for a meeting in the hours that begin at `first_hour` (since 1970)."""
+    """The usual claims of a meeting in the hours from `first_hour` (hours since 1970)."""
 
     first_hour: int
-    hours: tuple[Usual, ...]  # HOURS of them; none where nothing is known
+    hours: tuple[Usual, ...]  # HOURS of them; empty if nothing is known
 
     def usual(self, hour: int) -> Usual | None:
-        """The usual of an hour since 1970; past the end, that of the day before."""
+        """Return the usual claims of an hour (since 1970), None if nothing is known.
+
+        After the end of the outlook, the same hour of the day before counts.
+        """
         return self.hours[(hour - self.first_hour) % HOURS] if self.hours else None
 
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """How long a pool lasts, with the range that eight of ten times hold, and its target.
+    """How long a pool lasts, as a range that holds in eight of ten cases, and its target.
 
-    Each runway is None where the stock outlasts a day.
+    A runway is None if the stock lasts more than a day.
     """
 
     runway_low_seconds: float | None
@@ -61,7 +64,7 @@ NO_PAST = Outlook(0, ())
 
 
 def outlook(first_hour: int, past: Iterable[tuple[int, float]]) -> Outlook:
-    """The usual of the coming day, from what hours of the past brought: (hour, claims)."""
+    """Return the outlook for the coming day from past hours, given as (hour, claims)."""
     days: dict[int, list[tuple[float, float]]] = {}
     for hour, claims in past:
         ahead = (hour - first_hour) % HOURS
@@ -71,7 +74,7 @@ def outlook(first_hour: int, past: Iterable[tuple[int, float]]) -> Outlook:
     if not any(claims for seen in days.values() for _, claims in seen):
         return Outlook(first_hour, ())
     known = {ahead: _usual(seen) for ahead, seen in days.items()}
-    # An hour that was never seen is like the one before it.
+    # An hour without history is taken to be like the one before it.
     hours: list[Usual] = []
     last = next(known[ahead] for ahead in range(HOURS - 1, -1, -1) if ahead in known)
     for ahead in range(HOURS):
@@ -84,7 +87,7 @@ def _usual(seen: Sequence[tuple[float, float]]) -> Usual:
     total = sum(weight for weight, _ in seen)
     mean = sum(weight * claims for weight, claims in seen) / total
     variance = sum(weight * (claims - mean) ** 2 for weight, claims in seen) / total
-    # Few days tell little about how days differ.
+    # From few days little is known of how days differ.
     unseen = (_UNSEEN_SHARE * mean) ** 2 / len(seen)
     return Usual(mean, math.sqrt(variance + unseen))
 
@@ -92,7 +95,7 @@ def _usual(seen: Sequence[tuple[float, float]]) -> Usual:
 def forecast(
     meeting: Meeting, fresh: int, claims_per_second: float, now_seconds: float, seen: Outlook
 ) -> Forecast:
-    """What is to be expected of this pool from now on."""
+    """Return the forecast of this pool from now on."""
     curve = Curve(claims_per_second, now_seconds, seen)
     return Forecast(
         runway_low_seconds=curve.runway_seconds(fresh, _SIGMAS),
@@ -102,17 +105,17 @@ def forecast(
 
 
 def target(meeting: Meeting, claims_per_second: float, now_seconds: float, seen: Outlook) -> int:
-    """How many fresh links this pool should hold now, as its settings want it decided."""
+    """Return how many fresh links this pool should hold now, by its target mode."""
     if meeting.target_mode == "fixed":
         return meeting.target(claims_per_second)
     return _suggested(meeting, Curve(claims_per_second, now_seconds, seen), now_seconds)
 
 
 def _suggested(meeting: Meeting, curve: Curve, now_seconds: float) -> int:
-    """Enough for cover_seconds (and until top-up comes round) of the busiest time ahead."""
+    """Return enough links for cover_seconds plus LEAD_SECONDS of the busiest time ahead."""
     cover = meeting.cover_seconds + LEAD_SECONDS
     to_next_hour = HOUR_SECONDS - now_seconds % HOUR_SECONDS
-    # Within an hour the usual is one rate: the busiest time begins now or with an hour.
+    # The usual rate is constant within an hour: the busiest time begins now or on the hour.
     starts = (0.0, min(to_next_hour, AHEAD_SECONDS))
     busiest = max(curve.claims(start, start + cover, _SIGMAS) for start in starts)
     return max(meeting.min_fresh, min(math.ceil(busiest), meeting.max_fresh))
@@ -129,14 +132,14 @@ class Curve:
         self._apart = claims_per_second - usual.claims / HOUR_SECONDS if usual else 0.0
 
     def claims(self, start: float, end: float, sigmas: float = 0.0) -> float:
-        """Claims between two moments; `sigmas` above what is expected, or below."""
+        """Return the claims between two moments, `sigmas` deviations above what is expected."""
         pieces = list(self._pieces(start, end))
         expected = sum(claims for _, claims, _ in pieces)
         deviation = sum(deviation for _, _, deviation in pieces)
         return _bounded(expected, deviation, sigmas)
 
     def runway_seconds(self, fresh: int, sigmas: float = 0.0) -> float | None:
-        """When `fresh` links are gone; None if not within a day."""
+        """Return the seconds until `fresh` links are gone, None if that is more than a day."""
         expected = deviation = begin = gone = 0.0
         for end, claims, differs in self._pieces(0.0, HOURS * HOUR_SECONDS):
             expected, deviation = expected + claims, deviation + differs
@@ -148,18 +151,18 @@ class Curve:
         return None
 
     def _pieces(self, start: float, end: float) -> Iterator[tuple[float, float, float]]:
-        """Stretches with one usual rate: where each ends, its claims and their deviation."""
+        """Yield stretches with one usual rate: their end, claims and the claims' deviation."""
         while start < end:
             hour = int((self._now + start) // HOUR_SECONDS)
-            # Short stretches at first, while the present counts: runways of minutes are
-            # found by going straight from one end of a stretch to the other.
+            # Short stretches at first, while the present rate matters: runways of minutes are
+            # interpolated linearly within a stretch.
             stop = min(end, (hour + 1) * HOUR_SECONDS - self._now, start + max(60.0, start))
             yield stop, *self._piece(hour, start, stop)
             start = stop
 
     def _piece(self, hour: int, start: float, stop: float) -> tuple[float, float]:
         seconds = stop - start
-        # The share of the present in what is expected, times the seconds it counts.
+        # The weight of the present rate, integrated over the stretch.
         present = _FADE_SECONDS * (
             math.exp(-start / _FADE_SECONDS) - math.exp(-stop / _FADE_SECONDS)
         )
@@ -176,5 +179,5 @@ class Curve:
 
 
 def _bounded(expected: float, deviation: float, sigmas: float) -> float:
-    """So many claims at least or at most: rates may be off, and claims come at random."""
+    """Return a bound on the claims: rates may be off, and claims arrive at random."""
     return max(0.0, expected + sigmas * math.hypot(deviation, math.sqrt(expected)))

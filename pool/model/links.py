@@ -1,4 +1,4 @@
-"""What a link is, the states it moves through, and the customers who claim it."""
+"""Define links, the states they move through, and the claims of customers."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ Source = Literal["pool", "direct"]
 
 
 class State(StrEnum):
-    """Where a link stands; who moves it there, and how long it stays."""
+    """A link's state. Each comment says who moves a link there and how long it stays."""
 
     FRESH = "fresh"  # top-up made it; stays until claimed, too old, or the fence falls
     RETIRED = "retired"  # expire or drain took it out of the pool; final unless it was shown
     QUARANTINED = "quarantined"  # the fence fell: it may have been shown; never handed out
-    CLAIMED = "claimed"  # bound to a customer; stays until booked or claim_ttl is over
-    LAPSED = "lapsed"  # claim_ttl is over and nobody booked; final unless a booking turns up
-    CONSUMED = "consumed"  # a booking of it stands; stays until none does
-    CANCELLED = "cancelled"  # a booking of it stood, and none does; stays until one stands again
+    CLAIMED = "claimed"  # bound to a customer; stays until booked or claim_ttl ends
+    LAPSED = "lapsed"  # claim_ttl ended without a booking; final unless one turns up
+    CONSUMED = "consumed"  # one of its bookings stands; stays until none does
+    CANCELLED = "cancelled"  # it had bookings, none stands now; stays until one does again
 
 
 # Links only move right. A late claim or booking is the truth about a link that was
-# thought retired, quarantined or lapsed. Only between consumed and cancelled they move both
-# ways: those two follow from the link's set of bookings.
+# thought retired, quarantined or lapsed. Links move both ways only between consumed and
+# cancelled: those two follow from the link's set of bookings.
 _MOVES: dict[State, frozenset[State]] = {
     State.FRESH: frozenset(
         {State.RETIRED, State.QUARANTINED, State.CLAIMED, State.CONSUMED, State.CANCELLED}
@@ -55,29 +55,29 @@ _MOVES: dict[State, frozenset[State]] = {
 
 
 def may_move(old: State, new: State) -> bool:
-    """Whether a link in state `old` may be moved to `new`."""
+    """Return True if a link in state `old` may be moved to `new`."""
     return new in _MOVES[old]
 
 
 def states_before(new: State) -> tuple[State, ...]:
-    """The states from which a link may be moved to `new`."""
+    """Return the states from which a link may be moved to `new`."""
     return tuple(old for old, targets in _MOVES.items() if new in targets)
 
 
 def is_sid(text: str) -> bool:
-    """Whether `text` has the form of a meeting's SID."""
+    """Return True if `text` has the form of a meeting's SID."""
     return _sid.match(text) is not None and not text.endswith("\n")
 
 
 def is_slug(text: str) -> bool:
-    """Whether `text` has the form of a one-off link's slug."""
+    """Return True if `text` has the form of a one-off link's slug."""
     return _slug.match(text) is not None and not text.endswith("\n")
 
 
 def check_customer_id(customer_id: str) -> str:
-    """The id itself, if it is 1 to 256 characters without control characters.
+    """Return the id unchanged if it is 1 to 256 characters without control characters.
 
-    Raises InvalidCustomerId.
+    Raise InvalidCustomerId otherwise.
     """
     if not customer_id:
         raise InvalidCustomerId(
@@ -86,15 +86,15 @@ def check_customer_id(customer_id: str) -> str:
     if len(customer_id) > CUSTOMER_ID_MAX_CHARACTERS:
         raise InvalidCustomerId(
             f"customer_id has {len(customer_id)} characters; at most "
-            f"{CUSTOMER_ID_MAX_CHARACTERS} are taken"
+            f"{CUSTOMER_ID_MAX_CHARACTERS} are allowed"
         )
     if _unspeakable.search(customer_id):
-        raise InvalidCustomerId("customer_id holds control characters; remove them")
+        raise InvalidCustomerId("customer_id contains control characters; remove them")
     return customer_id
 
 
 class Booked(msgspec.Struct, frozen=True, gc=False, array_like=True):
-    """The booking that a claim answer tells of. Times are milliseconds since 1970 UTC."""
+    """The booking within the answer to a claim. Times are milliseconds since 1970 UTC."""
 
     sid: str
     state: str
@@ -116,7 +116,7 @@ class Claim(msgspec.Struct, frozen=True, gc=False, array_like=True):
     claimed_at_ms: int
     consumed_at_ms: int | None = None
     booking_sid: str | None = None
-    booked: Booked | None = None  # what is known of that booking
+    booked: Booked | None = None  # what is known about that booking
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
-"""Marks: keyed hashes by which an event is recognised that tells of somebody erased.
+"""Make marks: keyed hashes that recognise events about customers who were erased.
 
-Nothing can be read from a mark, and without the secret key none can be made: of an erased
-customer only marks are kept. A body's marks are those of every e-mail address in it, of the
-booking it is about, and of every text in it that could be an id.
+A mark reveals nothing, and none can be made without the secret key, so marks are all that is
+kept of an erased customer. The marks of a webhook body are those of every e-mail address in it,
+of the booking it is about, and of every text in it that could be an id.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from urllib.parse import unquote
 
-MARK_BYTES = 8  # with ten million events and as many erased, one in a million is mistaken
+MARK_BYTES = 8  # with ten million events and as many erased customers, one in a million is wrong
 PSEUDONYM = "erased-"
-MARKS_MAX = 4_096  # of one body
+MARKS_MAX = 4_096  # per body
 
-# A short id, or one that is a word, stands in too many other bodies to tell anything.
+# A short id, or one that is a word, occurs in too many unrelated bodies.
 _TELLING_CHARACTERS = 8
 _ID_CHARACTERS = range(4, 257)
 _run = re.compile(r"[A-Za-z0-9_-]{4,128}")
@@ -31,7 +31,7 @@ class Marks:
         self._key = hashlib.sha256(b"linkpool marks\0" + secret_key).digest()
 
     def of_email(self, address: str) -> str:
-        """Return the mark of an e-mail address; case does not count."""
+        """Return the mark of an e-mail address, ignoring case."""
         return self._mark(b"e-mail", _plain(address).casefold())
 
     def of_booking(self, workspace: str, sid: str) -> str:
@@ -39,13 +39,13 @@ class Marks:
         return self._mark(b"booking", f"{workspace}\0{sid}")
 
     def of_text(self, text: str) -> str:
-        """Return the mark of a slug or a customer id, wherever it stands."""
+        """Return the mark of a slug or a customer id, wherever it occurs."""
         return self._mark(b"text", _plain(text))
 
     def of_customer(self, customer_id: str) -> Iterator[str]:
-        """Yield the marks by which a customer id is found in what others wrote.
+        """Yield the marks that find a customer id in other texts.
 
-        None for one that is short or has only letters: it would be found everywhere.
+        An id that is short or has only letters gets no mark: it would be found everywhere.
         """
         if "@" in customer_id:
             yield self.of_email(customer_id)
@@ -53,9 +53,9 @@ class Marks:
             yield self.of_text(customer_id)
 
     def pseudonym(self, workspace: str, sid: str) -> str:
-        """Return what stands for a booking's SID once its customer is erased.
+        """Return the replacement for a booking's SID once its customer is erased.
 
-        The same for the same SID, so that later events of the booking still find its link.
+        Equal SIDs get equal pseudonyms, so later events of the booking still find its link.
         """
         if sid.startswith(PSEUDONYM):
             return sid
@@ -68,19 +68,19 @@ class Marks:
         return PSEUDONYM + digest.hexdigest()
 
     def told_by(self, texts: Iterable[str]) -> dict[str, str]:
-        """Return mark → text of every address, and everything like an id, in these texts."""
-        told: dict[str, str] = {}
+        """Return the marks of all addresses and possible ids in these texts, each with its text."""
+        found: dict[str, str] = {}
         for text in texts:
-            # A URL holds an address as zoe%40example.com.
+            # In a URL an address is written zoe%40example.com.
             for reading in dict.fromkeys((text, unquote(text, errors="ignore"))):
                 for address in _address.findall(reading):
-                    told.setdefault(self.of_email(address.strip(".")), address.strip("."))
+                    found.setdefault(self.of_email(address.strip(".")), address.strip("."))
                 for each in (reading.strip(), *_run.findall(reading)):
                     if len(each) in _ID_CHARACTERS and not each.isalpha():
-                        told.setdefault(self.of_text(each), each)
-            if len(told) >= MARKS_MAX:
+                        found.setdefault(self.of_text(each), each)
+            if len(found) >= MARKS_MAX:
                 break
-        return told
+        return found
 
     def _mark(self, kind: bytes, text: str) -> str:
         digest = hashlib.blake2b(
@@ -90,7 +90,7 @@ class Marks:
 
 
 def packed(marks: Iterable[str]) -> bytes:
-    """Return marks as the inbox keeps them: one behind the other."""
+    """Return marks concatenated without duplicates, as the inbox stores them."""
     return bytes.fromhex("".join(dict.fromkeys(marks)))
 
 

@@ -1,4 +1,4 @@
-"""A meeting's settings, and what they ask of its pool."""
+"""Define a meeting's settings, and compute its target and runway."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ OnEmpty = Literal["direct", "fail"]
 TargetMode = Literal["fixed", "auto"]
 
 DAY_SECONDS = 86_400
-# Top-up is asked for by a claim within a second and answered by the provider soon after;
-# the sweep is the backstop. Stock must cover that long besides cover_seconds.
+# A claim requests a top-up within a second, and the provider answers soon after; the sweep is
+# the backstop. The stock must cover this time in addition to cover_seconds.
 LEAD_SECONDS = 5
 
 
@@ -22,8 +22,8 @@ class Meeting:
 
     sid: str
     workspace: str = "default"
-    min_fresh: int = 50  # links; the pool is never meant to hold fewer
-    max_fresh: int = 2_000  # links; and never more
+    min_fresh: int = 50  # minimum of links kept ready
+    max_fresh: int = 2_000  # maximum of links kept ready
     cover_seconds: int = 300  # the stock should last this long at the present claim rate
     claim_ttl_seconds: int = 30 * DAY_SECONDS  # a claim that nobody books lapses after this
     max_fresh_age_seconds: int = 30 * DAY_SECONDS  # fresh links older than this are retired
@@ -34,22 +34,24 @@ class Meeting:
     pause_reason: str = ""
     target_mode: TargetMode = "fixed"  # by the present claim rate, or by the forecast
     match_email: bool = True  # whether a booking may be matched to a claim by its e-mail alone
-    closed_reason: str = ""  # why the provider takes no bookings for it now; empty: it does
+    closed_reason: str = ""  # why the provider takes no bookings for it now; empty if it does
 
     @property
     def is_stopped(self) -> bool:
-        """Whether its pool hands out nothing and gets nothing: paused by an operator, or closed
-        at the provider."""
+        """Return True if the pool hands out no links and gets none.
+
+        It is then paused by an operator, or the meeting is closed at the provider.
+        """
         return self.paused or bool(self.closed_reason)
 
     def target(self, claims_per_second: float) -> int:
-        """How many fresh links the pool should hold at this claim rate."""
+        """Return how many fresh links the pool should hold at this claim rate."""
         wanted = math.ceil(claims_per_second * (self.cover_seconds + LEAD_SECONDS))
         return max(self.min_fresh, min(wanted, self.max_fresh))
 
 
 def runway_seconds(fresh: int, claims_per_second: float) -> float | None:
-    """Seconds until `fresh` links are gone at this rate; None when nobody claims."""
+    """Return the seconds until `fresh` links are gone at this rate, None without claims."""
     if claims_per_second < 1e-6:
         return None
     return fresh / claims_per_second

@@ -1,4 +1,4 @@
-"""Times as Redis has them, milliseconds since 1970, and as Python does."""
+"""Convert between Redis's times, milliseconds since 1970, and Python's."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 
 def from_ms(milliseconds: int) -> datetime:
-    """An aware UTC time from milliseconds since 1970."""
+    """Return an aware UTC time from milliseconds since 1970."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 def to_ms(at: datetime) -> int:
-    """Milliseconds since 1970 of an aware time."""
+    """Return the milliseconds since 1970 of an aware time."""
     return round(at.timestamp() * 1000)

@@ -1,8 +1,8 @@
-"""Troubles and the notices of them: one when a trouble starts, one when it has ended.
+"""Turn readings of troubles into notices: one when a trouble starts, one when it has ended.
 
-A reading says of one trouble whether it is there, over, or neither (between the level that
-raises it and the one that ends it). It is believed once it held for a while, so that what
-comes and goes is told once.
+A reading says whether one trouble is there, over, or neither (between the level that starts it
+and the level that ends it). It counts once it has held for a while, so that a trouble which
+comes and goes causes one notice.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Sign = Literal["there", "between", "over"]
 
 
 class Kind(StrEnum):
-    """What can be wrong."""
+    """A kind of trouble."""
 
     LOW = "low runway"
     EMPTY = "empty pool"
@@ -30,10 +30,10 @@ class Kind(StrEnum):
     FENCE = "fence fallen"
 
 
-# How long a trouble must be there before it is told of, and how long over.
+# How long a trouble must be there before the first notice, and how long over before the second.
 HOLDS_SECONDS: dict[Kind, tuple[float, float]] = {
     Kind.LOW: (15, 60),
-    Kind.EMPTY: (10, 0),  # a pool just added is empty for a moment
+    Kind.EMPTY: (10, 0),  # a new pool is empty for a moment
     Kind.BLOCKED: (0, 30),
     Kind.WORKER: (0, 0),
     Kind.LAG: (60, 30),
@@ -45,7 +45,7 @@ HOLDS_SECONDS: dict[Kind, tuple[float, float]] = {
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One trouble, as it looks now."""
+    """The state of one trouble at this moment."""
 
     kind: Kind
     about: str  # a SID, the name of a workspace, or nothing
@@ -54,15 +54,15 @@ class Reading:
 
     @property
     def name(self) -> str:
-        """What tells it from all others."""
+        """Return the unique name of the trouble."""
         return f"{self.kind}:{self.about}"
 
 
 class Standing(msgspec.Struct, frozen=True):
     """A trouble that is not simply absent."""
 
-    told: bool  # its start was told
-    turned_ms: int | None  # since when readings say the contrary of what was told
+    told: bool  # whether the notice of its start was sent
+    turned_ms: int | None  # since when readings contradict the last notice
 
 
 class Notice(msgspec.Struct, frozen=True):
@@ -70,18 +70,18 @@ class Notice(msgspec.Struct, frozen=True):
 
     kind: str
     about: str
-    started: bool  # or ended
+    started: bool  # False: it ended
     text: str
     at_ms: int
 
     def body(self) -> dict[str, Any]:
-        """As Slack's incoming webhooks, and what is compatible with them, take it."""
+        """Return the JSON body for Slack's incoming webhooks and those compatible with them."""
         where = [("About", self.about)] if self.about else []
         fields = [("Alert", self.kind), *where, ("State", "started" if self.started else "ended")]
         mark = ":red_circle:" if self.started else ":large_green_circle:"
         return {
             "text": f"{mark} linkpool: {_escaped(self.text)}",
-            # A receiver that would look for names and addresses all the same must not.
+            # For receivers that would search the text for names and addresses nevertheless.
             "link_names": False,
             "unfurl_links": False,
             "unfurl_media": False,
@@ -101,33 +101,33 @@ class Notice(msgspec.Struct, frozen=True):
 def step(
     standing: Standing | None, reading: Reading, now_ms: int
 ) -> tuple[Standing | None, Notice | None]:
-    """How the trouble stands after this reading, and what is to be told, if anything."""
-    told = standing is not None and standing.told
-    contrary = reading.sign == ("over" if told else "there")
+    """Return the trouble's state after this reading, and the notice to send, if any."""
+    started = standing is not None and standing.told
+    contrary = reading.sign == ("over" if started else "there")
     if not contrary:
-        # What began to turn and turned back begins anew; an absent trouble is forgotten.
-        return (Standing(True, None) if told else None), None
+        # A change that did not last starts over; an absent trouble is forgotten.
+        return (Standing(True, None) if started else None), None
     turned_ms = now_ms
     if standing is not None and standing.turned_ms is not None:
         turned_ms = min(standing.turned_ms, now_ms)
-    hold_ms = HOLDS_SECONDS[reading.kind][told] * 1000
+    hold_ms = HOLDS_SECONDS[reading.kind][started] * 1000
     if now_ms - turned_ms < hold_ms:
-        return Standing(told, turned_ms), None
-    notice = Notice(reading.kind, reading.about, not told, reading.text, now_ms)
-    return (None if told else Standing(True, None)), notice
+        return Standing(started, turned_ms), None
+    notice = Notice(reading.kind, reading.about, not started, reading.text, now_ms)
+    return (None if started else Standing(True, None)), notice
 
 
-# What receivers make mentions and links of without any brackets: "@here" (Mattermost and
-# others, and Slack where it is set so), "https://…", "www.example.com", "[text](address)".
+# What receivers turn into mentions and links without any brackets: "@here" (Mattermost and
+# others, and Slack if configured so), "https://…", "www.example.com", "[text](address)".
 _LIVE = re.compile(r"@|:(?=//)|\](?=\()|(?<=\w)\.(?=[^\W\d])")
-_BREAK = "\u200b"  # a space without a width: it ends a name, and nobody sees it
+_BREAK = "\u200b"  # a zero-width space: it ends a name and is invisible
 
 
 def _escaped(text: str) -> str:
-    """Return the text as plain text: parts of it are the provider's words.
+    """Return the text escaped, since parts of it come from the provider.
 
     Slack's three control characters are escaped, so no `<!channel>` and no `<address|text>`
-    gets through, and what becomes a mention or a link by itself is broken up.
+    gets through, and texts that would become a mention or a link by themselves are broken up.
     """
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _LIVE.sub(lambda found: found[0] + _BREAK, text)

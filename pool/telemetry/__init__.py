@@ -1,1 +1,1 @@
-"""Logs, metrics and traces."""
+"""Write logs, metrics and traces."""

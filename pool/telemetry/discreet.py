@@ -1,9 +1,9 @@
-"""Tracebacks without the values that messages quote.
+"""Format tracebacks without the values that error messages quote.
 
-A library's error says what it was given, and that may be a customer id, a slug or a body:
-"invalid literal for int(): 'customer-7'", "Key (slug)=(one-off-…) already exists". Where it
-happened and what kind of error it was is what a log needs. Our own errors are worded with care
-and stay as they are.
+A library's error message quotes its input, which may be a customer id, a slug or a body:
+"invalid literal for int(): 'customer-7'", "Key (slug)=(one-off-…) already exists". A log needs
+only the place and the kind of the error. linkpool's own errors never quote such values, so
+their messages are kept.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from pool.errors import LinkpoolError
 
 ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None]
 
-# Quoted text, as repr writes it or not closed at all, and how PostgreSQL names a key's values.
+# Quoted text, as repr writes it or unterminated, and the values of a key as PostgreSQL writes them.
 _VALUES = re.compile(r"""'(?:[^'\\]|\\.)*(?:'|\Z)|"(?:[^"\\]|\\.)*(?:"|\Z)|=\(.*?\)""", re.DOTALL)
 
 
 def discreet_message(message: str) -> str:
-    """Return a message with … in place of the values it quotes."""
+    """Return the message with … in place of quoted values."""
     return _VALUES.sub(lambda found: "=(…)" if found[0].startswith("=(") else "'…'", message)
 
 
 def discreet_traceback(exc_info: ExcInfo) -> str:
-    """Return the traceback of an error and of those behind it, without quoted values."""
+    """Return the traceback of an error and of its causes, without quoted values."""
     text = "".join(traceback.format_exception(*exc_info)).rstrip()
     for error in _chain(exc_info[1]):
         message = str(error)
@@ -37,7 +37,7 @@ def discreet_traceback(exc_info: ExcInfo) -> str:
 
 
 def write_discreet_traceback(stream: TextIO, exc_info: ExcInfo) -> None:
-    """Write it as structlog's console renderer wants it."""
+    """Write the traceback to `stream`, for structlog's console renderer."""
     stream.write("\n" + discreet_traceback(exc_info))
 
 

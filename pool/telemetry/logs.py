@@ -1,8 +1,7 @@
-"""Logging: structlog, as JSON for machines or coloured lines for people, to stderr.
+"""Configure logging: structlog to stderr, as JSON for machines or coloured lines for people.
 
-One object a line, whoever writes it: libraries' records, Python's warnings and exceptions
-that nobody caught go the same way. Never a secret, a customer id or a slug: what is logged
-is named at the call.
+Every line is one object, also for libraries' records, Python's warnings and uncaught exceptions.
+Never log a secret, a customer id or a slug: each call names the values it logs.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ import structlog
 
 from pool.telemetry.discreet import discreet_traceback, write_discreet_traceback
 
-# httpx logs the URL of every request at info; Celery every task, received and done, and every
-# connection to the broker; what speaks SQL logs the values of every statement, customers'
-# among them, at debug.
+# At info, httpx logs the URL of every request, and Celery every task, received and done, and
+# every connection to the broker. At debug, SQL libraries log the values of every statement,
+# including those of customers.
 _CHATTY = (
     "alembic",
     "amqp",
@@ -37,7 +36,7 @@ log = structlog.get_logger()
 
 
 def configure_logging(*, log_format: str, log_level: str) -> None:
-    """Sends structlog's and the standard library's records through one renderer."""
+    """Send the records of structlog and the standard library through one renderer."""
     level = logging.getLevelNamesMapping()[log_level.upper()]
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -69,7 +68,7 @@ def configure_logging(*, log_format: str, log_level: str) -> None:
 
 
 def log_strays() -> None:
-    """Sends Python's warnings and uncaught exceptions the same way, for a process that serves."""
+    """Log Python's warnings and uncaught exceptions too. For processes that serve."""
     warnings.showwarning = cast(Any, _show_warning)
     sys.excepthook = _log_uncaught
     threading.excepthook = _log_uncaught_in_thread
@@ -80,7 +79,7 @@ def _renderers(log_format: str) -> list[structlog.typing.Processor]:
         return [
             structlog.dev.ConsoleRenderer(
                 colors=sys.stderr.isatty(),
-                # The library's own choice shows local variables: keys and customer ids.
+                # The library's default shows local variables: keys and customer ids.
                 exception_formatter=write_discreet_traceback,
             )
         ]
@@ -94,7 +93,7 @@ def _renderers(log_format: str) -> list[structlog.typing.Processor]:
 def _in_order(
     _logger: object, _method: str, event: structlog.typing.EventDict
 ) -> structlog.typing.EventDict:
-    """When, how bad and what come first, for whoever reads the lines as they are."""
+    """Put time, level and event first, for people who read the raw lines."""
     first = ("timestamp", "level", "event")
     return {**{name: event[name] for name in first if name in event}, **event}
 

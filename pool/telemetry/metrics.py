@@ -1,7 +1,7 @@
-"""What each process counts. Import only after PROMETHEUS_MULTIPROC_DIR is set: the client
-library decides then whether values are shared between processes.
+"""Count what each process does.
 
-Never a customer id or a slug in a label.
+Create Metrics only after PROMETHEUS_MULTIPROC_DIR is set: the client library decides at its import
+whether values are shared between processes. Never put a customer id or a slug in a label.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def share_metrics(data_dir: Path, part: str) -> None:
-    """Lets all processes of a part count into files of one directory, and go on from what
-    those before them had counted.
+    """Let all processes of a part count into files of one directory.
 
-    Must run before prometheus_client is first imported, once, in the part's first process.
+    Counts continue from those of earlier processes. Must run once, in the part's first process,
+    before prometheus_client is first imported.
     """
     # Process ids repeat from container to container, host names do not.
     directory = data_dir.absolute() / "metrics" / f"{part}-{socket.gethostname()}"
@@ -112,21 +112,23 @@ class Metrics:
         )
 
     def fence_fell(self, quarantined: int) -> None:
-        """Counts one fallen fence and the links it cost."""
+        """Count one fallen fence and the links it cost."""
         self.fences.inc()
         self.quarantined_links.inc(quarantined)
 
 
-_KINDS = ("counter", "histogram")  # all there are; files are named kind_pid.db
-_CARRIED = "carried"  # stands where a process id does
+_KINDS = ("counter", "histogram")  # all kinds in use; files are named kind_pid.db
+_CARRIED = "carried"  # takes the place of a process id
 
 
-# Prometheus takes a counter that is smaller than before for one that began anew, and adds all
-# of it to every increase. Where one answer sums several processes, the restart of one would so
-# count the others' work a second time: what ended processes had counted is kept.
+# If a counter shrinks, Prometheus assumes that it restarted from zero and adds its whole value to
+# the increase. As one answer sums several processes, the restart of one would count the others'
+# work a second time. So the counts of ended processes are kept.
 def carry_over(directory: Path) -> None:
-    """Moves the counts of ended processes into one file per kind. A file that a crash left
-    unreadable is dropped."""
+    """Move the counts of ended processes into one file per kind.
+
+    A file that a crash left unreadable is dropped.
+    """
     for kind in _KINDS:
         total: Counter[str] = Counter()
         kept = directory / f"{kind}_{_CARRIED}.db"
@@ -135,7 +137,7 @@ def carry_over(directory: Path) -> None:
             total.update(_read(path))
         if not set(ended) - {kept}:
             continue
-        # Readers look for .db files: this is none until it is whole.
+        # Readers look for .db files, so the file gets that name once it is complete.
         new = kept.with_suffix(".new")
         new.unlink(missing_ok=True)
         file = _counts_in()(str(new))
@@ -151,7 +153,7 @@ def carry_over(directory: Path) -> None:
 
 
 def _read(path: Path) -> dict[str, float]:
-    """The counts of a file, by the library's keys; none if it cannot be read."""
+    """Return the counts of a file by the library's keys, empty if it cannot be read."""
     try:
         found = {key: value for key, value, *_ in _counts_in().read_all_values_from_file(path)}
         for key in found:
@@ -162,15 +164,17 @@ def _read(path: Path) -> dict[str, float]:
 
 
 def _counts_in() -> Any:
-    # Here and not above: the library decides at its import whether counts are shared.
+    # Not imported above: the library decides at its import whether counts are shared.
     from prometheus_client import mmap_dict
 
     return mmap_dict.MmapedDict
 
 
 def _lives(path: Path) -> bool:
-    """Whether the process a file is named for may still count into it. Whoever has that id
-    by now, and is ours, goes on where the file ends."""
+    """Return True if the process that a file is named after may still count into it.
+
+    If the id was reused by another of our processes, that one continues the file.
+    """
     pid = path.stem.rpartition("_")[2]
     if not pid.isdigit():
         return False

@@ -1,4 +1,4 @@
-"""Name what spans carry, and find the spans of claims that wait."""
+"""Name the attributes of spans, and keep the spans of waiting claims."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from opentelemetry.trace import Span, StatusCode
 MEETING = "linkpool.meeting"
 WORKSPACE = "linkpool.workspace"
 OUTCOME = "linkpool.outcome"
-CUSTOMERS = "linkpool.customers"  # how many, not who
+CUSTOMERS = "linkpool.customers"  # their number
 
 
 def failed(span: Span, error: BaseException) -> None:
-    """Marks a span as failed, by the kind of error alone: a message may be somebody's input."""
+    """Mark a span as failed with the kind of error only: its message may contain user input."""
     span.set_status(StatusCode.ERROR, type(error).__name__)
     span.set_attribute(OUTCOME, type(error).__name__)
 
@@ -25,14 +25,14 @@ class WaitingSpans:
         self._spans: dict[tuple[str, str], Span] = {}
 
     def enter(self, sid: str, name: str, span: Span) -> None:
-        """A claim waits from now on; of several of one customer the first is remembered."""
+        """Remember the span of a claim that starts to wait. A customer's first claim is kept."""
         self._spans.setdefault((sid, name), span)
 
     def leave(self, sid: str, name: str, span: Span) -> None:
-        """It was answered."""
+        """Forget the span of a claim that was answered."""
         if self._spans.get((sid, name)) is span:
             del self._spans[sid, name]
 
     def of(self, sid: str, names: Sequence[str]) -> list[Span]:
-        """The spans of these customers, as far as they wait here."""
+        """Return the spans of those of these customers who wait here."""
         return [span for name in names if (span := self._spans.get((sid, name)))]

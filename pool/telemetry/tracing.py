@@ -1,7 +1,7 @@
-"""OpenTelemetry traces, for those who ask: the extra `linkpool[otel]`, and the standard OTEL_
-variables. Without both, nothing of this is imported and nothing is wrapped.
+"""Trace with OpenTelemetry, if `linkpool[otel]` is installed and an OTEL_ variable asks for it.
 
-A trace carries meetings, workspaces, outcomes and counts; never a customer id or a slug.
+Without both, OpenTelemetry is not imported and nothing is wrapped. A trace carries meetings,
+workspaces, outcomes and counts, never a customer id or a slug.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 _ASKING = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-# Standard names of exporters, as packages register them under `opentelemetry_traces_exporter`.
+# Standard names of exporters whose packages register under other names.
 _NAMES = {"otlp": "otlp_proto_http"}
 
 
 def asked_for(environ: Mapping[str, str]) -> str:
-    """The setting that asks for traces; empty if none does."""
+    """Return the name of the variable that asks for traces, empty if none does."""
     if environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return ""
     exporter = environ.get("OTEL_TRACES_EXPORTER", "").lower()
@@ -36,9 +36,9 @@ def asked_for(environ: Mapping[str, str]) -> str:
 
 
 def open_tracing(part: str, environ: Mapping[str, str] = os.environ) -> Tracing | None:
-    """What this process traces with, `part` being api or worker; None if nobody asked.
+    """Return the tracing of this process, None if no variable asks for it.
 
-    Traces are no reason not to serve: what is missing for them is one line in the log.
+    `part` is api or worker. A missing package is logged, and the process serves without traces.
     """
     asking = asked_for(environ)
     if not asking:
@@ -68,7 +68,7 @@ def _exporters(names: str) -> Iterable[Any]:
 
 
 class Tracing:
-    """A tracer, and how a trace goes from process to process (W3C traceparent)."""
+    """A tracer, and the headers that carry a trace between processes (W3C traceparent)."""
 
     def __init__(self, part: str, processors: Iterable[SpanProcessor]) -> None:
         from opentelemetry.sdk.resources import Resource
@@ -88,15 +88,15 @@ class Tracing:
         self.tracer: Tracer = self._provider.get_tracer("linkpool")
 
     def carrier(self) -> dict[str, str]:
-        """The present trace as headers; empty outside of any."""
+        """Return the current trace as headers, empty outside of a trace."""
         headers: dict[str, str] = {}
         self._propagator.inject(headers)
         return headers
 
     def context(self, headers: Mapping[str, str]) -> Context:
-        """The trace that headers carry; a new one if they carry none that is well-formed."""
+        """Return the trace that headers carry, a new one if they carry no valid trace."""
         return self._propagator.extract(headers)
 
     def close(self) -> None:
-        """Sends what waits, and ends."""
+        """Send the spans that wait, and end."""
         self._provider.shutdown()

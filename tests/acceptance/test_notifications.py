@@ -105,7 +105,7 @@ def test_doctor_sends_a_test_notice(watched: Product, receiver: Receiver) -> Non
         "doctor", "--no-make-link", "--notify", LINKPOOL_NOTIFY_URL_FILE=str(closed)
     )
     assert done.returncode == 1
-    assert "it answers 503" in done.stdout
+    assert "the webhook answers 503" in done.stdout
 
 
 def test_a_target_may_be_left_to_the_forecast(watched: Product) -> None:
