@@ -181,7 +181,7 @@ async def test_a_target_follows_the_forecast_where_it_is_asked_to(product: InPro
     auto = await product.meeting("auto", min_fresh=5, max_fresh=1_000, target_mode="auto")
     other = await product.meeting("other", min_fresh=7, max_fresh=1_000, target_mode="auto")
     hour = (await product.level("auto")).now_ms // 1000 // HOUR_SECONDS
-    busy = Outlook(hour, tuple(Usual(3_000.0, 0.0) for _ in range(24)))
+    busy = Outlook(hour, tuple(Usual(90_000.0, 0.0) for _ in range(24)))
     await product.store.outlooks.put({"auto": busy, "fixed": busy})
     meetings = {each.sid: each for each in (fixed, auto, other)}
     levels = await product.store.look(sorted(meetings))
