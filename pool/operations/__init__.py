@@ -1,1 +1,1 @@
-"""What people read and do: the page, the terminal and the API share it."""
+"""Serve people who read and act: the page, the terminal and the API share this package."""

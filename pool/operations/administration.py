@@ -1,4 +1,4 @@
-"""What operators do to meetings, whoever asks: the API, the page or the command line.
+"""Perform the actions of operators on meetings, for the API, the page and the command line.
 
 Each action writes the ledger first, then Redis, then the audit log; the sweep finishes what
 a crash leaves half done.
@@ -25,7 +25,7 @@ URL_CHARACTERS = 2_048
 
 
 class Administration:
-    """Actions on meetings; each raises UnknownMeeting where there is none."""
+    """Actions on meetings. Each raises UnknownMeeting if the meeting does not exist."""
 
     def __init__(
         self,
@@ -50,16 +50,19 @@ class Administration:
         reason: str = "",
         limited: bool = False,
     ) -> tuple[Meeting, bool]:
-        """Makes a meeting or changes the settings given; the meeting, and whether it is new.
+        """Create a meeting, or change the given settings.
 
-        Whoever is `limited` to some meetings chooses no workspace: its links and its requests
-        belong to others, too. Raises InvalidRequest, UnknownWorkspace, Forbidden,
-        LedgerUnavailable or StoreUnavailable.
+        Return the meeting, and True if it is new. A caller who is `limited` to some meetings may
+        not choose the workspace, since its links and requests belong to other meetings, too.
+        Raise InvalidRequest, UnknownWorkspace, Forbidden, LedgerUnavailable or
+        StoreUnavailable.
         """
         before = await self._ledger.meetings.get(sid)
         meeting = replace(before or Meeting(sid), **changes)
         if limited and meeting.workspace != (before or Meeting(sid)).workspace:
-            raise Forbidden("this key is limited to some meetings, and may not choose a workspace")
+            raise Forbidden(
+                "this key is limited to certain meetings and may not choose a workspace"
+            )
         check_meeting(meeting)
         if self._settings.workspace(meeting.workspace) is None:
             raise UnknownWorkspace(
@@ -72,19 +75,19 @@ class Administration:
         return meeting, before is None
 
     async def pause(self, sid: str, reason: str, actor: str) -> Meeting:
-        """Stops top-up and claims of new links; existing bindings still answer."""
+        """Stop top-up and claims of new links. Customers who hold a link still get it."""
         meeting = replace(await self._get(sid), paused=True, pause_reason=reason)
         await self._write(meeting)
         await self._ledger.audit.add(actor, "pause", sid, reason, {})
         return meeting
 
     async def resume(self, sid: str, reason: str, actor: str, *, limited: bool = False) -> Meeting:
-        """Ends a pause, and probes a blocked or closed meeting at once.
+        """End a pause, and probe a blocked or closed meeting at once.
 
-        Whoever is `limited` to some meetings lifts no block of the workspace.
+        A caller who is `limited` to some meetings does not lift a block of the workspace.
         """
         meeting = replace(await self._get(sid), paused=False, pause_reason="", closed_reason="")
-        # The provider is asked again, and its word on whether the meeting is closed counts anew.
+        # The provider is asked again, and decides anew whether the meeting is closed.
         await self._ledger.meetings.close(sid, "")
         await self._write(meeting)
         await self._unblock(meeting, limited=limited)
@@ -92,9 +95,9 @@ class Administration:
         return meeting
 
     async def top_up(self, sid: str, reason: str, actor: str, *, limited: bool = False) -> Meeting:
-        """Clears blocks, so that the next top-up asks the provider again; the caller nudges.
+        """Clear blocks, so that the next top-up asks the provider again. The caller nudges.
 
-        Whoever is `limited` to some meetings lifts no block of the workspace.
+        A caller who is `limited` to some meetings does not lift a block of the workspace.
         """
         meeting = await self._get(sid)
         await self._unblock(meeting, limited=limited)
@@ -102,15 +105,15 @@ class Administration:
         return meeting
 
     async def drainable(self, sid: str) -> int:
-        """How many fresh links a drain would retire at this moment."""
+        """Return how many fresh links a drain would retire at this moment."""
         [level] = await self._store.look([(await self._get(sid)).sid])
         return level.fresh
 
     async def drain(self, sid: str, reason: str, actor: str) -> tuple[Meeting, int]:
-        """Retires all fresh links; the meeting, and how many."""
+        """Retire all fresh links. Return the meeting, and how many links were retired."""
         meeting = await self._get(sid)
-        # What was made until now, by whichever clock: top-up may be adding links beside this,
-        # and its clock and Redis's may be apart from ours.
+        # The newest link bounds the drain: top-up may be adding links at the same time, and its
+        # clock and Redis's may differ from ours.
         newest_ms = await self._store.newest_ms(sid)
         retired = 0
         while newest_ms is not None and (
@@ -122,10 +125,10 @@ class Administration:
         return meeting, retired
 
     async def forget(self, sid: str, customer_id: str, actor: str) -> None:
-        """Erases a customer everywhere; their links are never used again.
+        """Erase a customer everywhere. Their links are never used again.
 
-        Raises UnknownClaim if the customer has none, and nothing is left of an erasing that
-        was begun. Raises what Erasure.forget() does when something is left.
+        Raise UnknownClaim if the customer has no links and no unfinished erasure. Raise the
+        errors of Erasure.forget() if something is left to erase.
         """
         await self._get(sid)
         links = await self._erasure.forget(sid, customer_id)
@@ -151,7 +154,7 @@ class Administration:
 
 
 def check_meeting(meeting: Meeting) -> None:
-    """Raises InvalidRequest if the settings do not go together."""
+    """Raise InvalidRequest if the settings contradict each other."""
     problems = []
     if meeting.max_fresh < max(1, meeting.min_fresh):
         problems.append(f"max_fresh: {meeting.max_fresh} is below min_fresh ({meeting.min_fresh})")
@@ -160,7 +163,7 @@ def check_meeting(meeting: Meeting) -> None:
         if not _is_web_address(url):
             problems.append("fallback_url: must be an http:// or https:// address")
     if problems:
-        raise InvalidRequest("the meeting's settings do not go together", problems)
+        raise InvalidRequest("invalid meeting settings", problems)
 
 
 def _is_web_address(url: str) -> bool:

@@ -1,4 +1,4 @@
-"""Reads how the service is, once for everybody who looks, and not at all while nobody does."""
+"""Read the state of the service once for all viewers, and not at all without any."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from pool.store import Store
 log = structlog.get_logger()
 
 EVERY_SECONDS = 2.0
-# With very many meetings a reading is work; it is then made less often.
+# With very many meetings a reading is costly, so it is made less often.
 _MEETINGS_PER_SECOND = 250
-# Claims wait while a pipeline's answers are taken apart, so it is done in pieces.
+# Claims wait while a pipeline's answers are parsed, so meetings are read in batches.
 _AT_ONCE = 100
 _LEDGER_EVERY_SECONDS = 10.0
 _LEDGER_PATIENCE_SECONDS = 1.0
 
 
 class Reader:
-    """One reading after another while anybody follows, shared by all pages of a process."""
+    """Makes readings while anybody follows them, shared by all pages of a process."""
 
     def __init__(
         self,
@@ -58,17 +58,17 @@ class Reader:
         self._loop: asyncio.Task[None] | None = None
 
     async def latest(self) -> Snapshot:
-        """A reading that is not older than they are while somebody follows."""
-        async with self._reading:  # many who ask at once get the same one
+        """Return the latest reading, renewed if it is older than its `every_seconds`."""
+        async with self._reading:  # concurrent callers get the same one
             latest = self._latest
             if latest is None or self._clock() - self._read_at >= latest.every_seconds:
                 latest = await self._read()
                 self._latest, self._read_at = latest, self._clock()
-                self._tell()
+                self._announce()
             return latest
 
     async def follow(self) -> AsyncIterator[Snapshot]:
-        """Readings as they come, the first at once; ends when the process is told to stop."""
+        """Yield readings as they are made, the first at once. End when `stop` is called."""
         self._followers += 1
         try:
             if self._loop is None or self._loop.done():
@@ -84,12 +84,12 @@ class Reader:
             self._followers -= 1
 
     def stop(self) -> None:
-        """Ends every following; for good."""
+        """End every `follow`, for good."""
         self._closed = True
-        self._tell()
+        self._announce()
 
     async def close(self) -> None:
-        """Stops, and waits for what is under way."""
+        """Stop, and wait for readings under way."""
         self.stop()
         for task in (self._loop, self._ledger.task):
             if task is not None:
@@ -107,9 +107,9 @@ class Reader:
                 due = self._clock() + self._every_seconds
             await asyncio.sleep(max(0.05, due - self._clock()))
 
-    def _tell(self) -> None:
-        told, self._news = self._news, asyncio.Event()
-        told.set()
+    def _announce(self) -> None:
+        waited_for, self._news = self._news, asyncio.Event()
+        waited_for.set()
 
     async def _read(self) -> Snapshot:
         meetings = self._known_meetings.all()
@@ -143,7 +143,7 @@ class Reader:
 
 
 class LedgerWatch:
-    """Asks the ledger now and then, and never waits for it long."""
+    """Asks the ledger every few seconds, and never waits long for its answer."""
 
     def __init__(self, ledger: Ledger, clock: Callable[[], float]) -> None:
         self._ledger = ledger
@@ -153,7 +153,7 @@ class LedgerWatch:
         self.task: asyncio.Task[LedgerHealth] | None = None
 
     async def look(self) -> LedgerHealth:
-        """What the ledger said last; that it says nothing, if it does not."""
+        """Return the ledger's last answer, or how long it has not answered."""
         now = self._clock()
         if self.task is None and now - self._asked_at >= _LEDGER_EVERY_SECONDS:
             self._asked_at = now

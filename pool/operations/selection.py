@@ -1,4 +1,4 @@
-"""Which pools an overview shows: searched, filtered by state, a page at a time."""
+"""Select the pools that an overview shows: searched, filtered by state, a page at a time."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from urllib.parse import urlencode
 from pool.operations.status import URGENCY, MeetingStatus
 
 PAGE_ROWS = 50
-ATTENTION = "attention"  # every state that is neither ok nor somebody's wish
+ATTENTION = "attention"  # every state that is neither ok nor wanted by an operator
 _CALM = ("ok", "paused")
 _TEXT_MAX_CHARACTERS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What is asked for; part of the address, so that it can be kept and passed on."""
+    """What a viewer has chosen. It is part of the address, so it can be bookmarked and shared."""
 
     text: str = ""
     state: str = ""
@@ -26,7 +26,7 @@ class Selection:
 
     @classmethod
     def of(cls, query: Mapping[str, str]) -> Selection:
-        """The selection of an address; what makes no sense there is left out."""
+        """Return the selection in an address's query, ignoring invalid values."""
         state = query.get("state", "")
         page = query.get("page", "")
         return cls(
@@ -36,7 +36,7 @@ class Selection:
         )
 
     def address(self, path: str = "/ops", **changes: Any) -> str:
-        """Where this selection is shown, with some of it changed."""
+        """Return the address of this selection, with the given changes."""
         wanted = replace(self, **changes)
         query = {"q": wanted.text, "state": wanted.state, "page": wanted.page}
         kept = {name: value for name, value in query.items() if value and value != 1}
@@ -45,7 +45,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A state to choose, with how many pools it would show."""
+    """A state to choose, with the number of pools in it."""
 
     state: str
     label: str
@@ -55,19 +55,19 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """The rows of one page, and what stands around them."""
+    """The rows of one page, with counts and filters."""
 
     rows: tuple[MeetingStatus, ...]
-    selection: Selection  # with the page that is really shown
+    selection: Selection  # with the page that is actually shown
     pages: int
-    first: int  # of the rows shown, counted from 1
+    first: int  # number of the first row shown, counted from 1
     matching: int
     total: int
     filters: tuple[Filter, ...]
 
 
 def select(selection: Selection, found: Sequence[MeetingStatus]) -> Selected:
-    """What a selection shows of these; `found` keeps its order."""
+    """Return the part of `found` that a selection shows, in the same order."""
     text = selection.text.casefold()
     named = [each for each in found if text in each.meeting.sid.casefold()] if text else found
     matching = [each for each in named if _has_state(each, selection.state)]
@@ -92,7 +92,7 @@ def _has_state(status: MeetingStatus, state: str) -> bool:
 
 
 def _filters(chosen: str, named: Sequence[MeetingStatus]) -> tuple[Filter, ...]:
-    """All, attention, and each state that occurs or is chosen."""
+    """Return the filters: all, attention, and each state that occurs or is chosen."""
     counts = Counter(each.state for each in named)
     troubled = sum(count for state, count in counts.items() if state not in _CALM)
     each_state = [

@@ -1,4 +1,4 @@
-"""How the whole service is at one moment, as far as that can be known."""
+"""Hold the state of the whole service at one moment, as far as it is known."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pool.store.records import Block
 
 @dataclass(frozen=True, slots=True)
 class WorkspaceHealth:
-    """How a provider treats one workspace."""
+    """The request budget of one workspace, and its block, if any."""
 
     name: str
-    requests_per_second: float | None  # what the budget allows; None before the first request
+    requests_per_second: float | None  # allowed by the budget; None before the first request
     block: Block | None
 
 
 @dataclass(frozen=True, slots=True)
 class LedgerHealth:
-    """Whether the ledger answers; `unmatched` is None until it has told."""
+    """The ledger's problem, if any. `unmatched` is None until the ledger has answered."""
 
     problem: str = ""
     unmatched: int | None = None
@@ -28,10 +28,10 @@ class LedgerHealth:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One reading. While Redis is away, `store_problem` says so and what it would tell is empty."""
+    """One reading. While Redis does not answer, `store_problem` says so; its values are empty."""
 
     at: datetime
-    every_seconds: float  # the next one comes after so long
+    every_seconds: float  # until the next reading
     ledger: LedgerHealth
     store_problem: str = ""
     found: tuple[MeetingStatus, ...] = ()  # the most urgent first

@@ -1,4 +1,4 @@
-"""How a meeting's pool is doing, in the words operators use."""
+"""Describe the state of a meeting's pool in the words operators use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pool.store.records import Block, Level
 PoolState = Literal["ok", "low", "empty", "paused", "blocked", "recovering"]
 LOW_SHARE = 0.5  # of the target
 LOW_RUNWAY_SECONDS = 60.0
-# The states that people should look at come first.
+# The most urgent states come first.
 URGENCY: dict[PoolState, int] = {
     "recovering": 0, "empty": 1, "blocked": 2, "low": 3, "paused": 4, "ok": 5,
 }  # fmt: skip
@@ -31,9 +31,9 @@ class MeetingStatus:
     meeting: Meeting
     fresh: int
     target: int
-    counts: Mapping[State, int]  # of the ledger; empty when it is away
+    counts: Mapping[State, int]  # from the ledger; empty if it does not answer
     claims_per_second: float
-    runway_seconds: float | None  # None: nobody claims
+    runway_seconds: float | None  # None without claims
     forecast: Forecast
     oldest_fresh_seconds: float | None
     unrecorded: int
@@ -42,25 +42,25 @@ class MeetingStatus:
 
     @property
     def claimed(self) -> int:
-        """Links that customers hold and have not booked."""
+        """Return how many links customers hold and have not booked."""
         return self.counts.get(State.CLAIMED, 0)
 
     @property
     def consumed(self) -> int:
-        """Links that were booked, and not cancelled since."""
+        """Return how many links were booked and not cancelled since."""
         return self.counts.get(State.CONSUMED, 0)
 
 
-# Pools are told apart by how soon they run dry, but not so finely that a list is never still.
+# Pools are ordered by how soon they run dry, in steps so coarse that the list stays still.
 _RUNWAY_STEPS_SECONDS = (60.0, 300.0, 900.0, 3_600.0, 21_600.0)
 _CALM: dict[PoolState, int] = {"paused": 1, "ok": 2}
 
 
 def urgency(status: MeetingStatus) -> tuple[int, int, int, str]:
-    """Sorts statuses, those that people should look at first.
+    """Return the sort key that puts the most urgent pools first.
 
-    Among pools in trouble, first where visitors will soon be turned away, or are by now; an
-    empty pool that nobody claims from hurts nobody yet.
+    Of the pools in trouble, those with the shortest runway come first, since visitors are turned
+    away there now or soon. An empty pool without claims affects nobody yet.
     """
     runway = status.runway_seconds
     steps = len(_RUNWAY_STEPS_SECONDS)
@@ -71,7 +71,10 @@ def urgency(status: MeetingStatus) -> tuple[int, int, int, str]:
 async def statuses(
     store: Store, ledger: Ledger | None, meetings: list[Meeting]
 ) -> list[MeetingStatus]:
-    """How these meetings are; without counts if `ledger` is None. Raises StoreUnavailable."""
+    """Return the statuses of these meetings, without counts if `ledger` is None.
+
+    Raise StoreUnavailable or LedgerUnavailable.
+    """
     levels = await store.look([meeting.sid for meeting in meetings])
     outlooks = await store.outlooks.get([meeting.sid for meeting in meetings])
     blocks = {
@@ -128,7 +131,7 @@ def _judge(
     meeting: Meeting, level: Level, block: Block | None, target: int, runway: float | None
 ) -> tuple[PoolState, str]:
     if level.fence == "sealed":
-        return "recovering", "sealed for a restart of Redis; `linkpool seal --undo` takes it back"
+        return "recovering", "sealed for a restart of Redis; `linkpool seal --undo` reverts this"
     if level.fence == "fallen":
         return "recovering", "Redis may have forgotten claims; the pool is being recovered"
     if meeting.paused:

@@ -1,4 +1,6 @@
-"""What stands above the pools: one sentence, and how worker, provider, ledger and bookings are."""
+"""Summarise the service: one sentence on the pools, and tiles for worker, provider, ledger
+and bookings.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,9 @@ from pool.operations.words import count_words, duration_words
 
 Level = Literal["ok", "low", "bad", "unknown"]
 
-LAG_CLAIMS = 1_000  # more than this is not just what the recorder has in hand
+LAG_CLAIMS = 1_000  # more than the recorder has in progress
 _INBOX = "/ops/inbox?state=unmatched"
-_ASK_WORKER = "is `linkpool worker` running, and `linkpool beat`?"
+_ASK_WORKER = "check that `linkpool worker` and `linkpool beat` are running"
 _SAID = {
     "recovering": "recovering",
     "empty": "empty",
@@ -27,7 +29,7 @@ _SAID = {
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """One part of the service: how it is in a few words, and what that means."""
+    """One part of the service: its state in a few words, and the details."""
 
     name: str
     level: Level
@@ -39,9 +41,12 @@ class Tile:
 def lead(
     snapshot: Snapshot, found: Sequence[MeetingStatus], tiles: Sequence[Tile] = ()
 ) -> tuple[Level, str]:
-    """The state of all pools in one sentence; full ones are no comfort while a part is broken."""
+    """Return the state of all pools as a level and a sentence.
+
+    Where all pools are full, the sentence names the parts of the service that are broken.
+    """
     if snapshot.store_problem:
-        return "bad", "Redis does not answer: nothing is known of the pools"
+        return "bad", "Redis does not answer, so the state of the pools is unknown"
     if not found:
         return "ok", "No pools yet"
     counts = Counter(status.state for status in found)
@@ -53,17 +58,17 @@ def lead(
         every = "All pools have" if len(found) > 1 else "The pool has"
         broken = [f"the {tile.name.lower()} {tile.words}" for tile in tiles if tile.level == "bad"]
         if broken:
-            return "bad", f"{every} enough links now{paused}; but {', '.join(broken)}"
+            return "bad", f"{every} enough links now{paused}, but {' and '.join(broken)}"
         return "ok", f"{every} enough links{paused}"
     each = ", ".join(f"{counts[state]:,} {_SAID[state]}" for state in troubled)
     level: Level = "low" if troubled == ["low"] else "bad"
-    return level, f"{each}{paused}, of {count_words(len(found), 'pool')}"
+    return level, f"{count_words(len(found), 'pool')}: {each}{paused}"
 
 
 def tiles(
     snapshot: Snapshot, lag_claims: int, sweep_seconds: float, *, everywhere: bool
 ) -> list[Tile]:
-    """The parts of the service; unmatched bookings only for keys that may see all meetings."""
+    """Return the tiles. Only keys for all meetings (`everywhere`) see unmatched bookings."""
     shown = [*_of_redis(snapshot, lag_claims, sweep_seconds)]
     if everywhere:
         shown.append(_bookings(snapshot))
@@ -77,14 +82,14 @@ def _of_redis(snapshot: Snapshot, lag_claims: int, sweep_seconds: float) -> list
             _provider(snapshot.workspaces, snapshot.at),
             _ledger(snapshot, lag_claims),
         ]
-    unknown = "not known while Redis is away"
+    unknown = "unknown while Redis does not answer"
     ledger = snapshot.ledger
     return [
         Tile("Redis", "bad", "does not answer", snapshot.store_problem),
         Tile("Worker, provider", "unknown", unknown),
         Tile("Ledger", "bad", "does not answer", ledger.problem)
         if ledger.problem
-        else Tile("Ledger", "ok", "answers", "how far it is behind is not known"),
+        else Tile("Ledger", "ok", "answers", "how many claims wait is unknown"),
     ]
 
 
@@ -94,8 +99,8 @@ def _worker(snapshot: Snapshot, sweep_seconds: float) -> Tile:
     quiet_seconds = max(0.0, snapshot.at.timestamp() - snapshot.heartbeat_at_ms / 1000)
     ago = f"last sweep {duration_words(quiet_seconds)} ago"
     if quiet_seconds > 3 * sweep_seconds + 5:
-        return Tile("Worker", "bad", "is silent", f"{ago}; {_ASK_WORKER}")
-    return Tile("Worker", "ok", "at work", ago)
+        return Tile("Worker", "bad", "is not responding", f"{ago}; {_ASK_WORKER}")
+    return Tile("Worker", "ok", "running", ago)
 
 
 def _provider(workspaces: Sequence[WorkspaceHealth], now: datetime) -> Tile:
@@ -111,20 +116,20 @@ def _provider(workspaces: Sequence[WorkspaceHealth], now: datetime) -> Tile:
         return Tile(
             "Provider",
             "ok",
-            "makes links",
-            f"budget {', '.join(rates[:2])}{more}" if rates else "has not been asked yet",
+            "making links",
+            f"budget {', '.join(rates[:2])}{more}" if rates else "no requests yet",
         )
     first = blocked[0]
     assert first.block is not None  # noqa: S101 - only blocked ones are listed
     since = duration_words(max(0.0, now.timestamp() - first.block.since_ms / 1000))
     again_seconds = first.block.probe_at_ms / 1000 - now.timestamp()
-    again = f"asked again in {duration_words(again_seconds)}" if again_seconds > 0 else "is probed"
+    again = f"next try in {duration_words(again_seconds)}" if again_seconds > 0 else "retrying now"
     others = f"; {len(blocked) - 1} more blocked" if len(blocked) > 1 else ""
     return Tile(
         "Provider",
         "bad",
-        f"{first.name} is blocked",
-        f"{first.block.reason}; since {since}, {again}{others}",
+        f"blocks workspace {first.name}",
+        f"{first.block.reason}; for {since}, {again}{others}",
     )
 
 
@@ -135,7 +140,7 @@ def _ledger(snapshot: Snapshot, lag_claims: int) -> Tile:
             "Ledger",
             "bad",
             "does not answer",
-            f"{snapshot.ledger.problem}; claims go on, {waiting}",
+            f"{snapshot.ledger.problem}; claims are still answered, {waiting}",
         )
     if lag_claims > LAG_CLAIMS:
         return Tile("Ledger", "low", "behind", waiting)
@@ -145,8 +150,8 @@ def _ledger(snapshot: Snapshot, lag_claims: int) -> Tile:
 def _bookings(snapshot: Snapshot) -> Tile:
     unmatched = snapshot.ledger.unmatched
     if unmatched is None:
-        return Tile("Bookings", "unknown", "not known while the ledger is away")
+        return Tile("Bookings", "unknown", "unknown while the ledger does not answer")
     if unmatched:
         words = f"{unmatched:,} unmatched"
-        return Tile("Bookings", "low", words, "booked, but on no link of ours", _INBOX)
+        return Tile("Bookings", "low", words, "Bookings we could not match to a link", _INBOX)
     return Tile("Bookings", "ok", "all matched")

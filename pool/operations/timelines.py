@@ -1,4 +1,4 @@
-"""What happened to a link, as one story: made, claimed, booked, and what people did about it."""
+"""Collect what happened to a link: made, claimed, booked, and the actions of operators."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ What = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """One thing that happened to a link."""
+    """One event in the life of a link."""
 
     at: datetime
     what: What
     said: str  # one sentence for operators, without personal data
-    by: str = ""  # who did it: the id of a key, or the part of linkpool
+    by: str = ""  # who did it: the id of a key, or a part of linkpool
     event_id: str | None = None  # the webhook event it is about
 
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """A link and all that is known to have happened to it, the oldest first."""
+    """A link and everything known to have happened to it, the oldest first."""
 
     link: Link
     moments: tuple[Moment, ...]
 
 
 async def timelines(ledger: Ledger, found: list[Found]) -> list[Timeline]:
-    """The timelines of these links, in their order. Raises LedgerUnavailable."""
+    """Return the timelines of these links, in the same order. Raise LedgerUnavailable."""
     return [await _timeline(ledger, each) for each in found]
 
 
@@ -66,7 +66,7 @@ async def _timeline(ledger: Ledger, found: Found) -> Timeline:
 
 def _of_link(found: Found) -> Iterator[Moment]:
     link = found.link
-    how = "on the spot, the pool being empty" if link.source == "direct" else "by top-up"
+    how = "on the spot, because the pool was empty" if link.source == "direct" else "by top-up"
     yield Moment(link.created_at, "made", f"Made at the provider {how}")
     if found.withdrawn_at is not None:
         why = {
@@ -75,7 +75,7 @@ def _of_link(found: Found) -> Iterator[Moment]:
         }
         if found.withdrawn_reason is not None:
             why = {State.RETIRED: f"Replaced by another link: {found.withdrawn_reason}"}
-        said = why.get(link.state, "Taken out of the pool; it turned out to be in use")
+        said = why.get(link.state, "Taken out of the pool, but then found to be in use")
         yield Moment(found.withdrawn_at, "withdrawn", said)
     if link.claimed_at is not None:
         yield Moment(link.claimed_at, "claimed", "Claimed by the customer")
@@ -90,21 +90,21 @@ def _of_link(found: Found) -> Iterator[Moment]:
 
 
 def _of_booking(booking: Booking) -> Moment:
-    said = f"The provider calls the booking {booking.state!r}, which it documents nowhere: "
-    return Moment(booking.heard_at, "booking", said + "it counts as one that stands")
+    said = f"The booking has the state {booking.state!r}, which the provider does not document; "
+    return Moment(booking.heard_at, "booking", said + "it is treated as a booking that stands")
 
 
 _HOW = {
     "field": "by the slug in the booking's form",
     "slug": "by the slug in the event",
-    "assigned": "by a person's word",
+    "assigned": "by an operator",
     "booking": "by the booking's SID",
     "probable": "probably, by e-mail",
 }
 
 
 def how_matched(match: str | None) -> str:
-    """How a booking was matched to its link, in words; empty if it was not."""
+    """Return how a booking was matched to its link, in words. Empty if it was not."""
     return _HOW.get(match, match) if match else ""
 
 

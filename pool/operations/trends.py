@@ -1,4 +1,4 @@
-"""The sparklines' values, read from the kept history for the pools that somebody looks at."""
+"""Read the sparklines' values from the history, for the pools that are being viewed."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pool.store import Store
 from pool.store.records import Spark
 
 POINTS = 60  # of 10 s each
-_KEPT_SECONDS = 5.0  # a new value comes every 10 s
+_KEPT_SECONDS = 5.0  # a new value is written every 10 s
 
 
 class Trends:
-    """What happened to pools lately; asks for each at most every few seconds."""
+    """The recent history of pools, read for each at most every few seconds."""
 
     def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
@@ -22,7 +22,7 @@ class Trends:
         self._kept: dict[str, tuple[float, Spark]] = {}
 
     async def of(self, sids: Sequence[str]) -> dict[str, Spark]:
-        """The last ten minutes of these; empty ones while Redis is away."""
+        """Return the last ten minutes of these pools, empty while Redis does not answer."""
         now = self._clock()
         self._kept = {
             sid: kept for sid, kept in self._kept.items() if now - kept[0] < _KEPT_SECONDS

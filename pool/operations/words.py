@@ -1,4 +1,4 @@
-"""Numbers and times as people say them."""
+"""Write numbers and times in words."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 
 
 def duration_words(seconds: float) -> str:
-    """A length of time in its largest sensible unit: 59 s, 10 min, 2 h, 10 days."""
+    """Return a length of time in its largest sensible unit: 59 s, 10 min, 2 h, 10 days."""
     if seconds < 2 * _MINUTE:
         return f"{seconds:.0f} s"
     if seconds < 2 * _HOUR:
@@ -17,12 +17,15 @@ def duration_words(seconds: float) -> str:
 
 
 def runway_words(seconds: float | None) -> str:
-    """A runway; None when nobody claims."""
+    """Return a runway in words. None means that there are no claims."""
     return "no claims" if seconds is None else duration_words(seconds)
 
 
 def range_words(low_seconds: float | None, high_seconds: float | None) -> str:
-    """Between which lengths of time something lies; None is longer than can be said."""
+    """Return a range of time in words. None stands for more than a day.
+
+    If even the lower end is None, the result is empty.
+    """
     if low_seconds is None:
         return ""
     low = duration_words(low_seconds)
@@ -36,7 +39,7 @@ def range_words(low_seconds: float | None, high_seconds: float | None) -> str:
 
 
 def rate_words(per_second: float) -> str:
-    """Events per second, in the unit in which people can picture them."""
+    """Return a rate in the unit that gives a readable number: per second, minute or hour."""
     if per_second <= 0:
         return "0/s"
     if per_second >= 10:
@@ -49,17 +52,17 @@ def rate_words(per_second: float) -> str:
 
 
 def count_words(count: int, one: str, many: str = "") -> str:
-    """A count with its noun: 1 link, 1,204 links."""
+    """Return a count with its noun: 1 link, 1,204 links."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def moment_words(at: datetime) -> str:
-    """A moment to the second, in UTC."""
+    """Return a time to the second, in UTC."""
     return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def ago_words(at: datetime, now: datetime | None = None) -> str:
-    """How long ago a moment was, or how far ahead it is."""
+    """Return how long ago a time was, or how far ahead it is."""
     seconds = ((now or datetime.now(UTC)) - at).total_seconds()
     if abs(seconds) < 1:
         return "just now"
@@ -68,5 +71,5 @@ def ago_words(at: datetime, now: datetime | None = None) -> str:
 
 
 def from_ms(milliseconds: int) -> datetime:
-    """A moment from milliseconds since 1970."""
+    """Return the aware time of milliseconds since 1970."""
     return datetime.fromtimestamp(milliseconds / 1000, UTC)

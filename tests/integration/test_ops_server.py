@@ -436,7 +436,7 @@ async def test_without_redis_the_page_says_so_and_nothing_it_cannot_know(
         page = (await browser.get("/ops")).text
         assert "Redis does not answer" in page
         assert "data-sid" not in page
-        assert "at work" not in page
+        assert "running" not in page
         meeting = await browser.get("/ops/meetings/shown")
         assert meeting.status_code == 503
         assert "Try again in a few seconds" in meeting.text

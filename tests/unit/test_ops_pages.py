@@ -150,7 +150,7 @@ def test_a_service_that_is_well_says_so_quietly() -> None:
                 WorkspaceHealth("default", 1.0, None),
                 WorkspaceHealth("acme", 1.0, Block("401", NOW_MS - 180_000, NOW_MS + 40_000)),
             )),
-            0, "Provider", "bad", "401; since 3 min, asked again in 40 s",
+            0, "Provider", "bad", "401; for 3 min, next try in 40 s",
         ),
     ],
 )  # fmt: skip
@@ -169,7 +169,7 @@ def test_nothing_is_claimed_to_be_known_while_redis_is_away() -> None:
     found = told(away)
     assert found["Redis"].detail == "Redis: refused"
     assert found["Worker, provider"].level == "unknown"
-    assert lead(away, []) == ("bad", "Redis does not answer: nothing is known of the pools")
+    assert lead(away, []) == ("bad", "Redis does not answer, so the state of the pools is unknown")
 
 
 def test_full_pools_are_no_comfort_while_a_part_is_broken() -> None:
@@ -179,10 +179,10 @@ def test_full_pools_are_no_comfort_while_a_part_is_broken() -> None:
     level, words = lead(reading, [status("a"), status("b")], shown)
     assert level == "bad"
     assert words == (
-        "All pools have enough links now; but the worker has never swept, "
-        "the ledger does not answer"
+        "All pools have enough links now, but the worker has never swept "
+        "and the ledger does not answer"
     )
-    assert lead(reading, [status("a", "empty")], shown)[1] == "1 empty, of 1 pool"
+    assert lead(reading, [status("a", "empty")], shown)[1] == "1 pool: 1 empty"
 
 
 def test_a_key_of_some_meetings_is_told_of_no_others_bookings() -> None:
@@ -198,5 +198,5 @@ def test_one_sentence_sums_the_pools_up() -> None:
         [status("a", "low"), status("b", "empty"), status("c", "paused"), status("d")],
     )
     assert level == "bad"
-    assert words == "1 empty, 1 low, 1 paused, of 4 pools"
+    assert words == "4 pools: 1 empty, 1 low, 1 paused"
     assert lead(snapshot(), [status("a", "low")])[0] == "low"

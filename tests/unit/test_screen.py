@@ -74,7 +74,7 @@ def test_a_redis_that_is_away_is_said_first_and_nothing_is_guessed() -> None:
     text = drawn(view(store_problem="Redis: connection refused", found=(), heartbeat_at_ms=None))
     assert "Redis does not answer" in text.splitlines()[0]
     assert "connection refused" in text
-    assert "not known while Redis is away" in text
+    assert "unknown while Redis does not answer" in text
     assert "No meetings yet" not in text
     assert "never swept" not in text
 
@@ -90,8 +90,9 @@ def test_what_is_wrong_is_said_with_its_reason() -> None:
         ledger=LedgerHealth("database: away"),
     )
     text = drawn(broken, 140)
-    for words in ("silent", "5 min ago", "default is blocked", "401: key", "asked again in 40 s",
-                  "database: away", "7 claims", "401: invalid API Key"):  # fmt: skip
+    for words in ("not responding", "5 min ago", "blocks workspace default", "401: key",
+                  "next try in 40 s", "database: away", "7 claims",
+                  "401: invalid API Key"):  # fmt: skip
         assert words in text
     assert "3 unmatched" in drawn(view(status("m"), ledger=LedgerHealth(unmatched=3)))
 
