@@ -58,7 +58,7 @@ class Visitor:
         answer = self.post(path, **fields)
         assert answer.status_code == 303, answer.text
         found = re.search(
-            r'<p class="notice.*?<span>(.*?)</span>', self.page(answer.headers["location"])
+            r'<p class="flash.*?<span>(.*?)</span>', self.page(answer.headers["location"])
         )
         assert found
         return found[1]
@@ -241,7 +241,7 @@ def test_settings_are_changed_and_checked(product: Product, visit: Visit) -> Non
     admin = visit("admin")
     url = "/ops/meetings/set/settings"
     for fields, said in (
-        ({"min_fresh": "many"}, "At least: write a whole number of links"),
+        ({"min_fresh": "many"}, "Minimum: enter a whole number of links"),
         ({"min_fresh": "9", "max_fresh": "3"}, "max_fresh: 3 is below min_fresh (9)"),
         ({"cover_seconds": "90000"}, "Cover: "),
         ({"fallback_url": "javascript:alert(1)"}, "fallback_url: must be"),
@@ -250,7 +250,7 @@ def test_settings_are_changed_and_checked(product: Product, visit: Visit) -> Non
         assert said in admin.told(url, reason="why", **fields), fields
     assert product.meeting("set")["min_fresh"] == 2
     said = admin.told(url, reason="campaign", min_fresh="3", max_fresh="2000", target="auto")
-    assert said == "Saved: min_fresh, target_mode. Pools follow within seconds."
+    assert said == "Saved: min_fresh, target_mode. Changes apply within seconds."
     assert product.meeting("set")["min_fresh"] == 3
     assert product.meeting("set")["target_mode"] == "auto"
     [[detail]] = product.rows("SELECT detail FROM audit WHERE reason = 'campaign'")
@@ -262,7 +262,7 @@ def test_a_key_is_shown_once_and_revoked(product: Product, visit: Visit) -> None
     admin = visit("admin")
     assert "choose what the key may do" in admin.told("/ops/keys", label="Shop")
     wrong = {"label": "Shop", "scope-claim": "1", "meetings": "seen, no such"}
-    assert "No key was made" in admin.told("/ops/keys", **wrong | {"meetings": "seen, a/b"})
+    assert "No key was created" in admin.told("/ops/keys", **wrong | {"meetings": "seen, a/b"})
     fields = {"label": "Shop", "scope-claim": "1", "scope-read": "1", "meetings": "seen unseen"}
     answer = admin.post("/ops/keys", **fields)
     assert answer.status_code == 200

@@ -230,7 +230,7 @@ def test_pools_are_searched_filtered_and_paged(tab: Tab) -> None:
     tab.open("/ops?state=paused&q=many")
     expect(page.locator("[data-sid]")).to_have_count(1)
     tab.open("/ops?q=nothing-like-it")
-    expect(page.get_by_text("No pool is like that")).to_be_visible()
+    expect(page.get_by_text("No pools match")).to_be_visible()
 
 
 def _tab_to(page: Page, target: Locator) -> None:

@@ -47,7 +47,7 @@ def unmatched(product: Product, booking: str, email: str = "kim@example.com") ->
 
 def said(page: Page) -> str:
     """What the page says about the action before it."""
-    return page.locator(".notice").inner_text()
+    return page.locator(".flash").inner_text()
 
 
 def test_pause_and_resume(tab: Tab, sid: str) -> None:
@@ -70,7 +70,7 @@ def test_pause_and_resume(tab: Tab, sid: str) -> None:
     expect(page.locator("#state")).to_have_text("ok")
     assert said(page).startswith("Resumed.")
     page.reload()
-    expect(page.locator(".notice")).to_have_count(0)
+    expect(page.locator(".flash")).to_have_count(0)
 
 
 def test_the_view_of_a_meeting_follows_by_itself(tab: Tab, sid: str) -> None:
@@ -101,7 +101,7 @@ def test_a_drain_wants_the_sid_typed(tab: Tab) -> None:
         page.get_by_label("Type the SID").fill(typed)
         page.get_by_label("Reason").fill("made with the wrong duration")
         page.get_by_role("button", name="Retire 7 links").click()
-        expect(page.locator(".notice")).to_contain_text(answer)
+        expect(page.locator(".flash")).to_contain_text(answer)
     assert tab.product.meeting("to-drain")["fresh"] == 0
 
 
@@ -130,10 +130,10 @@ def test_an_unmatched_booking_is_replayed_and_assigned(tab: Tab, sid: str) -> No
     page.get_by_role("link", name=re.compile("^Unmatched")).click()
     page.locator(".events th a").first.click()
     page.get_by_role("button", name="Replay").click()
-    expect(page.locator(".notice")).to_contain_text("several claims gave its e-mail")
+    expect(page.locator(".flash")).to_contain_text("several claims gave its e-mail")
     slug = tab.product.slug(sid, HELD)
     page.get_by_role("button", name=f"Assign to {slug}").click()
-    expect(page.locator(".notice")).to_contain_text("Assigned. The event is settled.")
+    expect(page.locator(".flash")).to_contain_text("Assigned. The event is settled.")
     expect(page.locator(".reason")).to_have_text("Matched by an operator.")
     assert tab.product.link(slug)["state"] == "consumed"
     page.get_by_role("link", name=slug).first.click()
@@ -176,16 +176,16 @@ def test_a_key_is_made_without_a_script(open_tab: OpenTab) -> None:
     tab = open_tab(script=False)
     tab.sign_in()
     page = tab.open("/ops/keys")
-    page.get_by_label("Whose key").fill("Till")
-    page.get_by_role("button", name="Make the key").click()
+    page.get_by_label("Owner").fill("Till")
+    page.get_by_role("button", name="Create key").click()
     key = page.locator(".secret").inner_text()
     assert re.fullmatch(r"lp_[0-9a-f]{8}_[\w-]{32,}", key)
     tab.open("/ops/keys")
     assert key not in page.content()
     page.get_by_label("Revoke Till…").click()
     page.get_by_label("Reason").locator("visible=true").fill("a test")
-    page.get_by_role("button", name="Revoke for good").locator("visible=true").click()
-    expect(page.locator(".notice")).to_contain_text("stops working within 5 seconds")
+    page.get_by_role("button", name="Revoke key").locator("visible=true").click()
+    expect(page.locator(".flash")).to_contain_text("stops working within 5 seconds")
 
 
 @pytest.mark.parametrize(("dark", "phone"), [(False, False), (True, False), (True, True)])

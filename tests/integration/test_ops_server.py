@@ -388,8 +388,8 @@ async def test_a_bad_field_is_refused_with_its_name(
 async def test_a_notice_that_others_made_is_not_shown(browser: Browser) -> None:
     """Nobody else puts words on the page."""
     await browser.sign_in()
-    browser.http.cookies.set("linkpool_ops_notice", "eyJraW5kIjoiZG9uZSJ9.0000", path="/ops")
-    assert 'class="notice' not in (await browser.get("/ops")).text
+    browser.http.cookies.set("linkpool_ops_flash", "eyJraW5kIjoiZG9uZSJ9.0000", path="/ops")
+    assert 'class="flash' not in (await browser.get("/ops")).text
 
 
 # -- how it is sent ----------------------------------------------------------------------

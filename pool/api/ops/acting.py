@@ -1,4 +1,4 @@
-"""How every action of the page ends: on a page that says what came of it."""
+"""Redirect from every action to a page that shows its outcome."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pool.errors import Forbidden, InvalidRequest, LinkpoolError, UnknownMeeting
 
 
 async def outcome(request: Request, url: str, work: Awaitable[str]) -> Response:
-    """Leads to `url`, which says what `work` returns, or why it failed.
+    """Return a redirect to `url`, which shows the text `work` returns, or why it failed.
 
-    Forbidden and UnknownMeeting go on: there may be no such page for this key.
+    Raise Forbidden and UnknownMeeting on: this key may not be able to see `url`.
     """
     try:
-        said = await work
+        text = await work
     except (Forbidden, UnknownMeeting):
         raise
     except InvalidRequest as error:
         return failed(request, url, f"Nothing was done: {'; '.join(error.errors)}.")
     except LinkpoolError as error:
-        return failed(request, url, f"That did not work: {error}.")
-    return done(request, url, said)
+        return failed(request, url, f"The action failed: {error}.")
+    return done(request, url, text)

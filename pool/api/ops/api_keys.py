@@ -1,4 +1,4 @@
-"""Keys: who may call, seen and changed by admins of all meetings."""
+"""Show and change API keys, for admins of all meetings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MEETINGS_MAX_CHARACTERS = 4_000
 
 @router.get(HERE)
 async def keys(request: Request, session: SignedIn, service: TheService) -> Response:
-    """All keys, those that are good first."""
+    """Show all keys, the valid ones first."""
     session.caller.check_everywhere(Scope.ADMIN)
     found = await service.parts.ledger.keys.all()
     now = datetime.now(UTC)
@@ -44,20 +44,20 @@ async def keys(request: Request, session: SignedIn, service: TheService) -> Resp
 
 @router.post(HERE)
 async def create(request: Request, action: Posted, service: TheService) -> Response:
-    """Makes a key and shows it.
+    """Create a key and show it.
 
-    On the answer itself and not on a page after it: a secret belongs in no cookie and no
-    address. Sending the form again makes another key, which the list shows.
+    The key is in the answer itself, not on a page after a redirect: a secret belongs in no
+    cookie and no address. Sending the form again creates another key, which the list shows.
     """
     action.caller.check_everywhere(Scope.ADMIN)
     try:
         scopes = _scopes(action.form)
         meetings = _meetings(action.form)
         networks = _networks(action.form)
-        days = _number(action.form, "expires-in-days", "Runs out after", 36_500)
-        label = action.form.text("label", label="Whose key", required=True, max_characters=100)
+        days = _number(action.form, "expires-in-days", "Expires after", 36_500)
+        label = action.form.text("label", label="Owner", required=True, max_characters=100)
     except InvalidRequest as error:
-        return failed(request, HERE, f"No key was made: {'; '.join(error.errors)}.")
+        return failed(request, HERE, f"No key was created: {'; '.join(error.errors)}.")
     key, kept = await issue_key(
         service.parts.ledger,
         scopes,
@@ -72,7 +72,7 @@ async def create(request: Request, action: Posted, service: TheService) -> Respo
 
 @router.post(HERE + "/{key_id}/rotate")
 async def rotate(key_id: str, request: Request, action: Posted, service: TheService) -> Response:
-    """Makes a key in place of another, which goes on working for a while, and shows it."""
+    """Create a key that replaces another, and show it. The old key works for the overlap."""
     action.caller.check_everywhere(Scope.ADMIN)
     try:
         hours = _number(action.form, "overlap-hours", "Hours of overlap", 8_760) or 0
@@ -80,20 +80,20 @@ async def rotate(key_id: str, request: Request, action: Posted, service: TheServ
             service.parts.ledger, key_id, hours * 3600, action.caller.key_id, action.reason
         )
     except InvalidRequest as error:
-        return failed(request, HERE, f"No key was made: {'; '.join(error.errors)}.")
+        return failed(request, HERE, f"No key was created: {'; '.join(error.errors)}.")
     except UnknownKey as error:
-        return failed(request, HERE, f"No key was made: {error}.")
+        return failed(request, HERE, f"No key was created: {error}.")
     return render(request, "key_made.html", action.session, title="New key", key=key, kept=kept)
 
 
 @router.post(HERE + "/{key_id}/revoke")
 async def revoke(key_id: str, request: Request, action: Posted, service: TheService) -> Response:
-    """Revokes a key."""
+    """Revoke a key."""
     action.caller.check_everywhere(Scope.ADMIN)
 
     async def work() -> str:
         await revoke_key(service.parts.ledger, key_id, action.caller.key_id, action.reason)
-        await service.keys.refresh()  # here at once; other processes follow
+        await service.keys.refresh()  # this process at once; others within seconds
         return f"Revoked {key_id}. It stops working within 5 seconds."
 
     return await outcome(request, HERE, work())
@@ -110,7 +110,7 @@ def _meetings(form: Form) -> frozenset[str] | None:
     text = form.text("meetings", label="Meetings", max_characters=_MEETINGS_MAX_CHARACTERS)
     sids = frozenset(filter(None, re.split(r"[\s,]+", text)))
     if wrong := sorted(sid for sid in sids if not is_sid(sid)):
-        raise InvalidRequest(f"{wrong[0]} is not a SID: 1 to 64 letters, digits, - and _")
+        raise InvalidRequest(f"{wrong[0]} is not a SID (1 to 64 letters, digits, - and _)")
     return sids or None
 
 
@@ -123,7 +123,7 @@ def _networks(form: Form) -> tuple[str, ...] | None:
 
 
 def _number(form: Form, name: str, label: str, most: int) -> int | None:
-    """A whole number from 0 to `most`, or None if nothing was written."""
+    """Return a whole number from 0 to `most`, or None if the field is empty."""
     text = form.text(name, label=label, max_characters=10)
     if not text:
         return None

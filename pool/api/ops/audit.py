@@ -1,4 +1,4 @@
-"""The audit log: who did what to which meeting, when and why."""
+"""Show the audit log: who did what to which meeting, when and why."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def audit(
     actor: _Text = "",
     before: Annotated[int | None, Query(ge=1, le=2**62)] = None,
 ) -> Response:
-    """What was done, the newest first."""
+    """Show the entries, the newest first."""
     ledger = service.parts.ledger
     meeting, actor = meeting.strip(), actor.strip()
     entries = await ledger.audit.list(

@@ -1,4 +1,4 @@
-"""The overview's changing parts, made once per reading however many pages show them."""
+"""Render the changing parts of the overview, once per reading for all pages that show them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _Seen = frozenset[str] | None
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Board:
-    """What one selection shows of one reading, as HTML."""
+    """One reading as one selection shows it, as HTML."""
 
     snapshot: Snapshot
     parts: dict[str, str]  # by the id of the element they fill
@@ -32,9 +32,9 @@ class Board:
     _messages: dict[int, bytes] = field(default_factory=dict)  # by the board shown before
 
     def message_after(self, shown: Board | None) -> bytes:
-        """What a page that shows `shown` (None: nothing) needs to show this; JSON in one line.
+        """Return what a page that shows `shown` (None: nothing) needs to show this board.
 
-        Pages that show the same need the same, so it is written once for all of them.
+        The result is JSON in one line. It is made once for all pages that show the same.
         """
         before = shown.number if shown else 0
         if before not in self._messages:
@@ -53,7 +53,7 @@ class Board:
 
 
 class Boards:
-    """Boards of the latest reading."""
+    """The boards of the latest reading."""
 
     def __init__(self, trends: Trends, sweep_seconds: float) -> None:
         self._trends = trends
@@ -64,7 +64,7 @@ class Boards:
         self._making = asyncio.Lock()
 
     async def board(self, snapshot: Snapshot, selection: Selection, session: Session) -> Board:
-        """What this selection shows to whoever is signed in."""
+        """Return the board of this selection, with the meetings that the session may see."""
         seen = session.caller.meetings
         async with self._making:
             if snapshot is not self._snapshot:

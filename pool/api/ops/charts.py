@@ -1,7 +1,7 @@
-"""The charts of a meeting's past, as geometry for the template to draw as SVG.
+"""Compute the charts of a meeting's past, as geometry that the template draws as SVG.
 
-Across, a chart is 1000 units of its window, stretched to the width there is; words are placed
-in percent, so that they are never stretched. Upwards it is 100 units.
+A chart is 1000 units wide, stretched to the available width, and 100 units high. Texts are
+placed in percent, so that they are never stretched.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """How a span of the past is drawn, and told as a table."""
+    """How a span of the past is drawn, and divided into the rows of a table."""
 
     name: str  # as in the address
     words: str
-    bucket_seconds: int  # what one point of the line covers
+    bucket_seconds: int  # covered by one point of the line
     tick_seconds: int
     tick_format: str
-    row_seconds: int  # what one row of the table covers
+    row_seconds: int  # covered by one row of the table
 
 
 WINDOWS = (
@@ -39,26 +39,26 @@ WINDOWS = (
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
-    """What a stretch of the past was like."""
+    """The values of one stretch of the past."""
 
     begin_seconds: float  # since 1970
     end_seconds: float
     level: int  # at its end
     lowest: int
     target: int
-    claims: float  # counts; a sample that covers two stretches is shared between them
+    claims: float  # counts; a sample that covers two stretches is divided between them
     top_ups: float
     bookings: float
     seen_seconds: float  # how much of the stretch is known
 
     def rate(self, count: float) -> float:
-        """A count of this bucket per second of what is known of it."""
+        """Return a count of this bucket per known second."""
         return count / self.seen_seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """A mark of an axis: where it is, in percent of the axis or pixels, and what it says."""
+    """A mark of an axis: its place, in percent of the axis or pixels, and its label."""
 
     at: float
     label: str
@@ -78,7 +78,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """What hovering over a stretch of the chart says."""
+    """The text shown when hovering over a stretch of the chart."""
 
     x: float
     width: float
@@ -87,7 +87,7 @@ class Spot:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """One chart. `words` says in a sentence what it shows."""
+    """One chart. `words` describes in a sentence what it shows."""
 
     title: str
     unit: str
@@ -99,11 +99,11 @@ class Chart:
 
 
 def buckets(series: Series, seconds: int, *, whole: bool = False) -> list[Bucket | None]:
-    """The series in stretches of `seconds`, oldest first; None where nobody looked.
+    """Return the series in stretches of `seconds`, oldest first, None where no worker looked.
 
-    What a gap hid became known at once when it ended. It counts there if `whole` is wanted;
-    otherwise only as much of it as the sample's own slot has of its time, so that a rate drawn
-    from it shows no peak that never was.
+    The sample after a gap has all counts since the gap began. With `whole`, all of them count
+    in that sample's slot; otherwise only the slot's share of the time, so that a rate drawn from
+    them shows no peak that never was.
     """
     begin = series.begin_ms // 1000 // seconds * seconds
     found: list[Bucket | None] = [None] * math.ceil((series.end_ms / 1000 - begin) / seconds)
@@ -138,7 +138,10 @@ def _unknown(begin: float, seconds: int, lowest: int) -> Bucket:
 
 
 def charts(series: Series, window: Window) -> tuple[Chart, ...]:
-    """Level and target; claims and top-ups; bookings. Empty while nothing is known."""
+    """Return three charts: level and target; claims and top-ups; bookings.
+
+    The result is empty while nothing is known.
+    """
     found = buckets(series, window.bucket_seconds)
     known = [each for each in found if each is not None]
     if not known:
@@ -269,14 +272,14 @@ class _Drawing:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A stretch of the past in the table that says what the charts show."""
+    """A stretch of the past in the table beside the charts."""
 
     begin: datetime
-    bucket: Bucket | None  # None: nobody looked
+    bucket: Bucket | None  # None: no worker looked
 
 
 def rows(series: Series, window: Window) -> list[Row]:
-    """The table beside the charts, the newest first."""
+    """Return the table beside the charts, the newest first."""
     seconds = window.row_seconds
     begin = series.begin_ms // 1000 // seconds * seconds
     return [
@@ -290,7 +293,7 @@ def _target(bucket: Bucket) -> float:
 
 
 def _rate_unit(busiest_per_second: float) -> tuple[int, str]:
-    """The shortest of second, minute and hour in which the busiest moment has one event."""
+    """Return the shortest unit in which the busiest moment has one event, and its name."""
     for seconds, word in ((1, "per second"), (_MINUTE, "per minute")):
         if busiest_per_second * seconds >= 1:
             return seconds, word
@@ -298,7 +301,7 @@ def _rate_unit(busiest_per_second: float) -> tuple[int, str]:
 
 
 def _nice_step(top: float) -> float:
-    """The distance of two to five marks that people like to count in."""
+    """Return a round distance that gives an axis two to five marks."""
     if top <= 0:
         return 1.0
     rough = top / 5

@@ -1,7 +1,7 @@
-"""Which sessions of the page were signed out of, known to every API process.
+"""Keep track of ended sessions of the page in every API process.
 
-The ledger keeps it; a process that is told so itself heeds it at once, the others within
-seconds.
+The ledger keeps them. The process that handles a sign-out applies it at once, the others
+within seconds.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from pool.ledger import Ledger
 
 
 class Endings:
-    """What has ended: one session, or all that a key had opened by a certain time."""
+    """Ended sessions: single ones, and all that a key had opened by a certain time."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._known: dict[str, float] = {}
-        # What the ledger has not taken yet, with the time after which it matters no more.
+        # Not yet in the ledger, each with the time after which it no longer matters.
         self._unkept: dict[str, tuple[float, float]] = {}
 
     def ended(self, session: str, key_id: str, opened_at: float) -> bool:
@@ -26,7 +26,7 @@ class Endings:
         return _session(session) in self._known or opened_at <= self._known.get(_key(key_id), 0.0)
 
     async def end_session(self, session: str, now: float, kept_seconds: float) -> None:
-        """End one session. Raise LedgerUnavailable if other processes do not hear of it yet."""
+        """End one session. Raise LedgerUnavailable if other processes do not know of it yet."""
         await self._end(_session(session), now, now + kept_seconds)
 
     async def end_key(self, key_id: str, now: float, kept_seconds: float) -> None:
@@ -34,7 +34,7 @@ class Endings:
         await self._end(_key(key_id), now, now + kept_seconds)
 
     async def refresh(self) -> None:
-        """Hand over what the ledger has not taken yet, and read what others have ended."""
+        """Write what is not in the ledger yet, and read what other processes have ended."""
         for name, (ended_at, forget_at) in list(self._unkept.items()):
             await self._keep(name, ended_at, forget_at)
         found = await self._ledger.ended_sessions.all()
@@ -48,11 +48,11 @@ class Endings:
             await self._keep(name, ended_at, forget_at)
         except LedgerUnavailable as error:
             raise LedgerUnavailable(
-                f"signed out here, and elsewhere once the database answers ({error})"
+                f"signed out here only; elsewhere once the database answers ({error})"
             ) from error
 
     async def _keep(self, name: str, ended_at: float, forget_at: float) -> None:
-        # A millisecond later, as the ledger cuts what is below one off.
+        # A millisecond later, as the ledger truncates to milliseconds.
         times = (datetime.fromtimestamp(at, UTC) for at in (ended_at, forget_at))
         ended, forget = (each + timedelta(milliseconds=1) for each in times)
         await self._ledger.ended_sessions.add(name, ended, forget)

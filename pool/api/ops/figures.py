@@ -1,4 +1,4 @@
-"""The small pictures of the page, as geometry for the templates to draw as SVG."""
+"""Compute the bars and sparklines of the page, as geometry that templates draw as SVG."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Sparkline:
 
 
 def bar(level: int, target: int) -> Bar:
-    """The bar is as long as the target, or as the level where that is higher."""
+    """Return a bar that is as long as the target, or as the level if that is higher."""
     length = max(level, target, 1)
     return Bar(
         round(100 * level / length, 1),
@@ -44,7 +44,7 @@ def bar(level: int, target: int) -> Bar:
 
 
 def sparkline(values: Sequence[float | None], what: str) -> Sparkline:
-    """A sparkline from the oldest to the newest value; None is a gap and stays one."""
+    """Return a sparkline from the oldest to the newest value. None is drawn as a gap."""
     known = [value for value in values if value is not None]
     if not known:
         return Sparkline((), f"{what}: no history yet")
@@ -62,8 +62,8 @@ def sparkline(values: Sequence[float | None], what: str) -> Sparkline:
 
 
 def _line(points: list[_Point]) -> str:
-    """Path data of a stretch; what lies on a level needs only its ends."""
-    if len(points) == 1:  # a lone value still shows, as a dot's width
+    """Return the path data of a stretch. A level part needs only its ends."""
+    if len(points) == 1:  # a single value is drawn as a dot
         points = [points[0], (points[0][0] + 1, points[0][1])]
     corners = [
         point

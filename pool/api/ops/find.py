@@ -1,4 +1,4 @@
-"""Find: from a customer id, slug, booking or e-mail to the link, and all that happened to it."""
+"""Find links by customer id, slug, booking or e-mail, and show what happened to them."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from pool.operations.timelines import Timeline, timelines
 
 router = views()
 
-TOLD_WHOLE = 5  # links whose timeline is shown at once; the others are led to
+TIMELINES_SHOWN = 5  # links whose timeline is shown at once; the others are listed
 
 
 @router.get("/ops/find")
 async def ask(request: Request, session: SignedIn) -> Response:
-    """Asks what to look for."""
+    """Show the search form."""
     return _page(request, session, asked="", found=None, more=[])
 
 
 @router.post("/ops/find")
 async def find(request: Request, session: SignedIn, service: TheService) -> Response:
-    """Shows what was found.
+    """Show the links that were found.
 
-    Posted, though it changes nothing: a customer id has no place in an address, which proxies
-    log and browsers remember.
+    The form is posted, though it changes nothing: a customer id must not be in an address, which
+    proxies log and browsers remember.
     """
     form = await form_of(request)
     check_csrf(request, session, form)
@@ -48,35 +48,35 @@ async def find(request: Request, session: SignedIn, service: TheService) -> Resp
         request,
         session,
         asked=asked,
-        found=await timelines(ledger, links[:TOLD_WHOLE]),
-        more=links[TOLD_WHOLE:],
+        found=await timelines(ledger, links[:TIMELINES_SHOWN]),
+        more=links[TIMELINES_SHOWN:],
     )
 
 
 @router.get("/ops/links/{slug}")
 async def link(slug: str, request: Request, session: SignedIn, service: TheService) -> Response:
-    """One link and its timeline."""
+    """Show one link and its timeline."""
     timeline = await _known(service, session, slug)
     return render(request, "link.html", session, title="Link", timeline=timeline)
 
 
 @router.post("/ops/links/{slug}/replace")
 async def replace(slug: str, request: Request, action: Posted, service: TheService) -> Response:
-    """Gives the customer of a link that the provider burnt another one."""
+    """Replace a link that expired at the provider, so that its customer gets another one."""
     timeline = await _known(service, action.session, slug)
     link = timeline.link
     action.caller.check(Scope.ADMIN, link.meeting_sid)
 
     async def work() -> str:
         if link.customer_id is None:
-            raise UnknownClaim("nobody holds this link")
+            raise UnknownClaim("no customer holds this link")
         found = await service.known_meetings.find(link.meeting_sid)
         done = await replace_link(
             service, found, link.customer_id, action.reason, action.caller.key_id, slug=slug
         )
         if not done.is_new:
-            return "Nothing was done: this customer holds another link by now."
-        return "Replaced. The customer gets a fresh link from now on; this one is retired."
+            return "Nothing was done: this customer already holds another link."
+        return "Replaced. The customer now has a fresh link; this one is retired."
 
     return await outcome(request, f"/ops/links/{slug}", work())
 
@@ -84,7 +84,7 @@ async def replace(slug: str, request: Request, action: Posted, service: TheServi
 async def _known(service: Service, session: Session, slug: str) -> Timeline:
     found = await service.parts.ledger.search.link(slug)
     if found is None:
-        raise UnknownLink("linkpool made no link of this slug")
+        raise UnknownLink("linkpool has no link with this slug")
     session.caller.check(Scope.READ, found.link.meeting_sid)
     [timeline] = await timelines(service.parts.ledger, [found])
     return timeline

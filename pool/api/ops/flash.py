@@ -1,7 +1,7 @@
-"""What an action came to, said once on the page that follows it.
+"""Show the outcome of an action once, on the page that follows it.
 
-It travels in a signed cookie, so that nobody else can put words on the page and any API
-process may show it.
+The message travels in a signed cookie, so nobody else can put text on the page, and any API
+process can show it.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ from fastapi.responses import RedirectResponse
 
 from pool.api.ops.sessions import cookie_of, drop_cookie, keep_cookie, sessions_of
 
-_COOKIE = "linkpool_ops_notice"
+_COOKIE = "linkpool_ops_flash"
 _KEPT_SECONDS = 60
 _TEXT_MAX_CHARACTERS = 1_000  # a cookie holds 4 KiB
 _BAD = (ValueError, binascii.Error, msgspec.MsgspecError)
 
 
 class Flash(msgspec.Struct, frozen=True):
-    """One sentence for the operator; never holds a secret."""
+    """One message for the operator. It never contains a secret."""
 
     kind: Literal["done", "failed"]
     text: str
 
 
 def done(request: Request, url: str, text: str) -> Response:
-    """Leads to `url`, where it is said that the action succeeded."""
-    return _leading(request, url, Flash("done", text))
+    """Return a redirect to `url`, which shows that the action succeeded."""
+    return _redirect(request, url, Flash("done", text))
 
 
 def failed(request: Request, url: str, text: str) -> Response:
-    """Leads to `url`, where it is said that the action failed, and why."""
-    return _leading(request, url, Flash("failed", text))
+    """Return a redirect to `url`, which shows that the action failed, and why."""
+    return _redirect(request, url, Flash("failed", text))
 
 
 def flash_of(request: Request) -> Flash | None:
-    """The notice that the request carries, if it is one of ours."""
+    """Return the flash message in the request's cookie, None if it is not signed by us."""
     text, _, signature = cookie_of(request, _COOKIE).partition(".")
-    expected = sessions_of(request).sign("notice", text)
+    expected = sessions_of(request).sign("flash", text)
     if not text or not hmac.compare_digest(signature.encode(), expected.encode()):
         return None
     try:
@@ -52,15 +52,15 @@ def flash_of(request: Request) -> Flash | None:
         return None
 
 
-def forget_notice(request: Request, response: Response) -> None:
-    """Takes care that it is said once."""
+def forget_flash(request: Request, response: Response) -> None:
+    """Remove the cookie, so that the message is shown once."""
     drop_cookie(request, response, _COOKIE)
 
 
-def _leading(request: Request, url: str, notice: Flash) -> Response:
-    short = Flash(notice.kind, notice.text[:_TEXT_MAX_CHARACTERS])
+def _redirect(request: Request, url: str, flash: Flash) -> Response:
+    short = Flash(flash.kind, flash.text[:_TEXT_MAX_CHARACTERS])
     text = base64.urlsafe_b64encode(msgspec.json.encode(short)).decode()
     response = RedirectResponse(url, 303)
-    signature = sessions_of(request).sign("notice", text)
+    signature = sessions_of(request).sign("flash", text)
     keep_cookie(request, response, _COOKIE, f"{text}.{signature}", _KEPT_SECONDS)
     return response

@@ -1,4 +1,4 @@
-"""What the page's forms send: their fields, and the proof that the page itself sent them."""
+"""Read the forms of the page, and check that the page itself sent them."""
 
 from __future__ import annotations
 
@@ -28,61 +28,61 @@ class Form:
         self, name: str, *, label: str = "", required: bool = False,
         max_characters: int = TEXT_MAX_CHARACTERS,
     ) -> str:  # fmt: skip
-        """A line of text without blanks around it.
+        """Return a line of text without surrounding blanks.
 
-        Raises InvalidRequest if it is too long, has control characters, or is missing
-        although `required`.
+        Raise InvalidRequest if it is too long, has control characters, or is missing although
+        `required`.
         """
         value = self.fields.get(name, "").strip()
         label = label or name
         if required and not value:
             raise InvalidRequest(f"{label}: fill this in")
         if len(value) > max_characters:
-            raise InvalidRequest(f"{label}: at most {max_characters} characters are taken")
+            raise InvalidRequest(f"{label}: at most {max_characters} characters are allowed")
         if not value.isprintable():
-            raise InvalidRequest(f"{label}: holds characters that cannot be printed")
+            raise InvalidRequest(f"{label}: contains characters that cannot be printed")
         return value
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """A form posted by a signed-in admin from a page of ours; the view checks the meeting."""
+    """A form that a signed-in admin posted from the page. The view checks the meeting."""
 
     session: Session
     form: Form
 
     @property
     def caller(self) -> Caller:
-        """Who acts; goes into the audit log by `key_id`."""
+        """Return who acts. The audit log records the `key_id`."""
         return self.session.caller
 
     @property
     def reason(self) -> str:
-        """Why, for the audit log. Raises InvalidRequest if nothing was written."""
+        """Return the reason for the audit log. Raise InvalidRequest if the field is empty."""
         return self.form.text("reason", label="Reason", required=True)
 
 
 async def form_of(request: Request) -> Form:
-    """The fields of the form that was posted. Raises InvalidRequest."""
+    """Return the posted form. Raise InvalidRequest if it cannot be read."""
     try:
         pairs = parse_qsl(
             (await request.body()).decode("utf-8"), keep_blank_values=True, max_num_fields=_FIELDS
         )
     except ValueError:
-        raise InvalidRequest("this is not a form that the page sends") from None
+        raise InvalidRequest("the form could not be read; reload the page and try again") from None
     return Form(dict(pairs))
 
 
 def check_csrf(request: Request, session: Session, form: Form) -> None:
-    """Raises Forbidden unless the form came from a page of this very session."""
+    """Raise Forbidden unless the form came from a page of this session."""
     check_same_site(request)
     given = form.fields.get(CSRF_FIELD, "")
     if not hmac.compare_digest(given.encode(), session.csrf.encode()):
-        raise Forbidden("this form is not of your present sign-in; go back, reload, and try again")
+        raise Forbidden("this form belongs to another session; go back, reload and try again")
 
 
 async def action_of(request: Request, session: SignedIn) -> Action:
-    """The action that is asked for. Raises Unauthorized, Forbidden or InvalidRequest."""
+    """Return the requested action. Raise Unauthorized, Forbidden or InvalidRequest."""
     form = await form_of(request)
     check_csrf(request, session, form)
     session.caller.check(Scope.ADMIN)

@@ -1,4 +1,4 @@
-"""The inbox: what the provider told, why it matched or not, and what people make of it."""
+"""Show the inbox: booking events, why they matched or not, and actions on them."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ router = views()
 
 PAGE = 50
 _CANDIDATES = 20
-_WAITING = (EventState.UNMATCHED, EventState.DEAD)  # those that a person can help
-_COUNTED = (EventState.PENDING, *_WAITING)  # the others are too many to be counted each time
+_WAITING = (EventState.UNMATCHED, EventState.DEAD)  # those that an operator can resolve
+_COUNTED = (EventState.PENDING, *_WAITING)  # the others are too many to count each time
 
 
 @router.get("/ops/inbox")
@@ -38,7 +38,7 @@ async def inbox(
     state: EventState | None = None,
     page: Annotated[int, Query(ge=1, le=10_000)] = 1,
 ) -> Response:
-    """Events, newest first."""
+    """Show events, the newest first."""
     kept = service.parts.ledger.inbox
     everywhere = session.caller.meetings is None
     events = await kept.list(
@@ -63,7 +63,7 @@ async def inbox(
 async def event(
     event_id: str, request: Request, session: SignedIn, service: TheService
 ) -> Response:
-    """One event; what it says of its customer is shown to those who may assign it."""
+    """Show one event. Personal data is shown only to callers who may assign the event."""
     found = await _seen(service, session, event_id)
     may_act = _may_act(session)
     said = _said(service, found) if may_act else None
@@ -85,7 +85,7 @@ async def event(
 
 @router.post("/ops/inbox/{event_id}/replay")
 async def replay(event_id: str, request: Request, action: Posted, service: TheService) -> Response:
-    """Looks at an event again, now."""
+    """Process an event again, now."""
     action.caller.check_everywhere(Scope.ADMIN)
 
     async def work() -> str:
@@ -99,7 +99,7 @@ async def replay(event_id: str, request: Request, action: Posted, service: TheSe
 
 @router.post("/ops/inbox/{event_id}/assign")
 async def assign(event_id: str, request: Request, action: Posted, service: TheService) -> Response:
-    """Gives an event to a link."""
+    """Assign an event to a link."""
     action.caller.check_everywhere(Scope.ADMIN)
 
     async def work() -> str:
@@ -113,14 +113,14 @@ async def assign(event_id: str, request: Request, action: Posted, service: TheSe
 
 
 def _may_act(session: Session) -> bool:
-    # As the API has it: an event may turn out to be about any meeting.
+    # As in the API: an event may turn out to be about any meeting.
     return session.may_act and session.caller.meetings is None
 
 
 async def _seen(service: Service, session: Session, event_id: str) -> InboxEvent:
     found = await service.parts.ledger.inbox.get(event_id)
     if found is None:
-        raise UnknownEvent("there is no event of this id in the inbox")
+        raise UnknownEvent("there is no event with this id in the inbox")
     if session.caller.meetings is not None:
         link = await service.parts.ledger.links.get(found.slug) if found.slug else None
         sid = link.meeting_sid if link else found.meeting_sid
@@ -140,7 +140,7 @@ def _said(service: Service, event: InboxEvent) -> BookingEvent | None:
 async def _candidates(
     service: Service, event: InboxEvent, said: BookingEvent | None
 ) -> list[Found]:
-    """Links that this booking may have used: those claimed with its e-mail."""
+    """Return the links that this booking may have used: those claimed with its e-mail."""
     if said is None or said.email is None or event.state not in _WAITING:
         return []
     sids = [each.sid for each in service.known_meetings.all() if each.workspace == event.workspace]

@@ -1,4 +1,4 @@
-"""One meeting: how its pool is and was, and what operators do to it."""
+"""Show one meeting's pool, now and in the past, and perform actions on it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _ACTS_SHOWN = 6
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """One bar of several: a count, and its share of the longest in percent."""
+    """One bar of several: a count, and its length in percent of the longest."""
 
     label: str
     count: int
@@ -50,7 +50,7 @@ class Share:
 async def meeting(
     sid: Sid, request: Request, session: SignedIn, service: TheService, span: str = "hour"
 ) -> Response:
-    """Everything about one meeting."""
+    """Show everything about one meeting."""
     session.caller.check(Scope.READ, sid)
     window = next((each for each in WINDOWS if each.name == span), WINDOWS[0])
     found = await service.known_meetings.latest(sid)
@@ -84,7 +84,10 @@ async def meeting(
 async def _from_ledger(
     service: Service, meeting: Meeting
 ) -> tuple[MeetingStatus, list[AuditEntry] | None]:
-    """The status, and the latest acts; while the ledger is away no counts, and None."""
+    """Return the status and the latest actions.
+
+    While the ledger does not answer, the status has no counts, and the actions are None.
+    """
     store, ledger = service.parts.store, service.parts.ledger
     try:
         [status] = await statuses(store, ledger, [meeting])
@@ -95,7 +98,7 @@ async def _from_ledger(
 
 
 def funnel(counts: Mapping[State, int]) -> list[Share]:
-    """How many links were ever claimed, booked of those, and cancelled of those."""
+    """Return how many links were claimed, how many of these booked, and of these cancelled."""
     cancelled = counts.get(State.CANCELLED, 0)
     booked = counts.get(State.CONSUMED, 0) + cancelled
     claimed = booked + counts.get(State.CLAIMED, 0) + counts.get(State.LAPSED, 0)
@@ -112,7 +115,7 @@ def funnel(counts: Mapping[State, int]) -> list[Share]:
 
 
 def span_words(low_seconds: float, high_seconds: float | None) -> str:
-    """A range of time: 4 to 9 min; more than a day has no end."""
+    """Return a range of time in words: 4 to 9 min. None stands for more than a day."""
     low = duration_words(low_seconds)
     if high_seconds is None:
         return f"{low} to over a day"
@@ -134,7 +137,7 @@ def _shares(counted: Iterable[tuple[str, int]]) -> list[Share]:
 
 @router.post("/ops/meetings/{sid}/pause")
 async def pause(sid: Sid, request: Request, action: Posted, service: TheService) -> Response:
-    """Stops top-up and new claims."""
+    """Stop top-up and new claims."""
     action.caller.check(Scope.ADMIN, sid)
 
     async def work() -> str:
@@ -149,7 +152,7 @@ async def pause(sid: Sid, request: Request, action: Posted, service: TheService)
 
 @router.post("/ops/meetings/{sid}/resume")
 async def resume(sid: Sid, request: Request, action: Posted, service: TheService) -> Response:
-    """Ends a pause or a block."""
+    """End a pause or a block."""
     action.caller.check(Scope.ADMIN, sid)
 
     async def work() -> str:
@@ -159,14 +162,14 @@ async def resume(sid: Sid, request: Request, action: Posted, service: TheService
         )
         service.known_meetings.put(found)
         service.nudges.send(TOP_UP, workspace=found.workspace)
-        return "Resumed. Claims are answered again, and a top-up was asked for."
+        return "Resumed. Claims are answered again, and a top-up was requested."
 
     return await outcome(request, _page(sid), work())
 
 
 @router.post("/ops/meetings/{sid}/top-up")
 async def top_up(sid: Sid, request: Request, action: Posted, service: TheService) -> Response:
-    """Asks for a top-up now."""
+    """Request a top-up now."""
     action.caller.check(Scope.ADMIN, sid)
 
     async def work() -> str:
@@ -175,7 +178,7 @@ async def top_up(sid: Sid, request: Request, action: Posted, service: TheService
             sid, reason, action.caller.key_id, limited=action.caller.limited
         )
         service.nudges.send(TOP_UP, workspace=found.workspace)
-        return "Top-up asked for. A worker makes links now, as fast as the budget allows."
+        return "Top-up requested. A worker makes links now, as fast as the budget allows."
 
     return await outcome(request, _page(sid), work())
 
@@ -184,7 +187,7 @@ async def top_up(sid: Sid, request: Request, action: Posted, service: TheService
 async def drain_form(
     sid: Sid, request: Request, session: SignedIn, service: TheService
 ) -> Response:
-    """Says what a drain would do, and asks for the SID."""
+    """Show what a drain would do, and ask for the SID."""
     session.caller.check(Scope.ADMIN, sid)
     return render(
         request,
@@ -199,7 +202,7 @@ async def drain_form(
 
 @router.post("/ops/meetings/{sid}/drain")
 async def drain(sid: Sid, request: Request, action: Posted, service: TheService) -> Response:
-    """Retires all fresh links, if the SID was typed."""
+    """Retire all fresh links, if the SID was typed."""
     action.caller.check(Scope.ADMIN, sid)
     typed = action.form.fields.get("typed", "").strip()
 
@@ -216,20 +219,20 @@ async def drain(sid: Sid, request: Request, action: Posted, service: TheService)
 
 @router.post("/ops/meetings/{sid}/settings")
 async def change(sid: Sid, request: Request, action: Posted, service: TheService) -> Response:
-    """Changes settings."""
+    """Change settings."""
     action.caller.check(Scope.ADMIN, sid)
 
     async def work() -> str:
         reason = action.reason
         changes = changes_of(action.form, await service.known_meetings.latest(sid))
         if not changes:
-            return "Nothing was changed: the settings are as they were."
+            return "Nothing was changed: these are the present settings."
         found, _ = await service.administration.put(
             sid, changes, action.caller.key_id, reason=reason, limited=action.caller.limited
         )
         service.known_meetings.put(found)
         service.nudges.send(TOP_UP, workspace=found.workspace)
-        return f"Saved: {', '.join(sorted(changes))}. Pools follow within seconds."
+        return f"Saved: {', '.join(sorted(changes))}. Changes apply within seconds."
 
     return await outcome(request, f"{_page(sid)}#settings", work())
 

@@ -1,4 +1,4 @@
-"""The settings of a meeting as operators read and change them."""
+"""Show the settings of a meeting, and read changes from a form."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ URL_MAX_CHARACTERS = 2_048
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One setting: what it is called, and what it means for visitors and stock."""
+    """One setting: its name, and what it means for visitors and stock."""
 
     name: str
     label: str
@@ -29,13 +29,13 @@ class Setting:
 
     @property
     def attribute(self) -> str:
-        """The field of Meeting that holds it."""
+        """Return the name of the field of Meeting."""
         return self.field or self.name
 
 
 SETTINGS = (
-    Setting("min_fresh", "At least", "The pool is never meant to hold fewer.", "links"),
-    Setting("max_fresh", "At most", "And never more, however many are claimed.", "links"),
+    Setting("min_fresh", "Minimum", "Minimum links kept ready.", "links"),
+    Setting("max_fresh", "Maximum", "Maximum links kept ready, at any claim rate.", "links"),
     Setting(
         "cover_seconds",
         "Cover",
@@ -45,17 +45,20 @@ SETTINGS = (
     Setting(
         "target",
         "Target",
-        "What the stock is measured by, between at least and at most.",
-        choices=(("fixed", "the present claim rate"), ("auto", "the forecast")),
+        "How many links to keep ready, between minimum and maximum.",
+        choices=(("fixed", "by the present claim rate"), ("auto", "by the forecast")),
         field="target_mode",
     ),
     Setting(
-        "claim_ttl_seconds", "Claims lapse after", "A claim that nobody books ends then.", "seconds"
+        "claim_ttl_seconds",
+        "Claims lapse after",
+        "A claim without a booking ends after this time.",
+        "seconds",
     ),
     Setting(
         "max_fresh_age_seconds",
         "Links retire after",
-        "Fresh links that are older are taken out of the pool.",
+        "Older fresh links are taken out of the pool.",
         "seconds",
     ),
     Setting(
@@ -67,26 +70,26 @@ SETTINGS = (
     Setting(
         "on_empty",
         "When empty",
-        "What a visitor gets while the pool has no link.",
-        choices=(("direct", "a link made on the spot"), ("fail", "pool-empty at once")),
+        "What a visitor gets while the pool is empty.",
+        choices=(("direct", "a link made on the spot"), ("fail", "the error pool-empty at once")),
     ),
     Setting(
         "fallback_url",
         "Fallback",
-        "Offered to visitors when there is no link for them. Empty for none.",
+        "The address offered to visitors who get no link. Leave empty for none.",
     ),
     Setting(
         "match_email",
         "Match by e-mail",
-        "Whether a booking that names no link may go to the one claim with its e-mail.",
-        choices=(("true", "where nothing else tells"), ("false", "never")),
+        "Whether a booking without a link may be matched to the only claim with its e-mail.",
+        choices=(("true", "if nothing else identifies the link"), ("false", "never")),
     ),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class ShownSetting:
-    """A setting of one meeting: its value as the form takes it, and in words."""
+    """A setting of one meeting: its value as in the form, and in words."""
 
     setting: Setting
     value: str
@@ -94,7 +97,7 @@ class ShownSetting:
 
 
 def shown(meeting: Meeting) -> list[ShownSetting]:
-    """The settings of this meeting, in the order of the form."""
+    """Return the settings of this meeting, in the order of the form."""
     return [_shown(setting, getattr(meeting, setting.attribute)) for setting in SETTINGS]
 
 
@@ -112,7 +115,10 @@ def _shown(setting: Setting, value: Any) -> ShownSetting:
 
 
 def changes_of(form: Form, meeting: Meeting) -> dict[str, Any]:
-    """What the form changes. Raises InvalidRequest; whether values go together is for others."""
+    """Return the settings that the form changes. Raise InvalidRequest for invalid values.
+
+    Whether the values contradict each other is checked by `check_meeting`.
+    """
     given: dict[str, Any] = {}
     for setting in SETTINGS:
         if setting.name not in form.fields:
@@ -123,7 +129,7 @@ def changes_of(form: Form, meeting: Meeting) -> dict[str, Any]:
         wanted = MeetingChange.model_validate(given).changes()
     except ValidationError as error:
         raise InvalidRequest(
-            "the settings are not as they should be",
+            "invalid settings",
             [f"{_label(each['loc'])}: {each['msg']}" for each in error.errors()],
         ) from None
     return {name: value for name, value in wanted.items() if value != getattr(meeting, name)}
@@ -135,7 +141,7 @@ def _value(setting: Setting, text: str) -> Any:
     if not setting.unit:
         return text or None
     if not text.isascii() or not text.isdigit() or len(text) > 12:
-        raise InvalidRequest(f"{setting.label}: write a whole number of {setting.unit}")
+        raise InvalidRequest(f"{setting.label}: enter a whole number of {setting.unit}")
     return int(text)
 
 

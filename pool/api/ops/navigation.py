@@ -1,4 +1,4 @@
-"""The places of the page, in the order of its navigation."""
+"""List the places in the navigation of the page."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class ShownPlace:
 
 
 def places_for(session: Session | None, path: str) -> list[ShownPlace]:
-    """What this session may go to; nothing while nobody is signed in."""
+    """Return the entries for this session, none without a session."""
     if session is None:
         return []
     return [

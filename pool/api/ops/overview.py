@@ -1,4 +1,4 @@
-"""The overview: one row per meeting, the most urgent first, live while somebody looks."""
+"""Show the overview: one row per meeting, the most urgent first, updated live."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from pool.operations.selection import Selection
 
 router = views()
 
-# A proxy in between must hand on each event as it comes.
+# Proxies must forward each event at once.
 _STREAM_HEADERS = HEADERS | {"x-accel-buffering": "no"}
 
 
 @router.get("/ops")
 async def overview(request: Request, session: SignedIn) -> Response:
-    """The pools as they are; by itself a whole page that needs no script."""
+    """Show the pools, as a whole page that needs no script."""
     ops: Ops = request.app.state.ops
     selection = Selection.of(request.query_params)
     board = await ops.boards.board(await ops.reader.latest(), selection, session)
@@ -40,7 +40,7 @@ async def overview(request: Request, session: SignedIn) -> Response:
 
 @router.get("/ops/stream")
 async def stream(request: Request) -> Response:
-    """What changes in that page, as server-sent events, until the page or the session ends."""
+    """Send changes of the overview as server-sent events until the page or session ends."""
     return StreamingResponse(
         _events(request), media_type="text/event-stream", headers=_STREAM_HEADERS
     )
@@ -53,7 +53,7 @@ async def _events(request: Request) -> AsyncIterator[bytes]:
     try:
         find_session(request)  # before anything is read for this page
         async for snapshot in ops.reader.follow():
-            # And each time: a key that is revoked meanwhile sees no more.
+            # Checked each time, so that a key revoked meanwhile sees no more.
             session = find_session(request)
             board = await ops.boards.board(snapshot, selection, session)
             yield b"data: " + board.message_after(shown) + b"\n\n"

@@ -1,4 +1,4 @@
-"""Templates, and the headers that every page of /ops is sent with."""
+"""Render templates, with the headers that every page of /ops is sent with."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from pool.api.ops import figures
-from pool.api.ops.flash import flash_of, forget_notice
+from pool.api.ops.flash import flash_of, forget_flash
 from pool.api.ops.forms import CSRF_FIELD
 from pool.api.ops.navigation import places_for
 from pool.api.ops.sessions import Session
@@ -20,7 +20,7 @@ from pool.api.ops.static_files import static_url
 from pool.operations import words
 
 _TICKED = re.compile("`([^`]+)`")
-# Nothing but our own files, and no script or style within the page, whatever gets into it.
+# Only our own files; no inline script or style, even if one were injected into the page.
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
@@ -36,7 +36,7 @@ HEADERS = {
 
 
 def ticked(text: str) -> Markup:
-    """Text in which `commands` stand between backticks, as linkpool's messages have them."""
+    """Return escaped HTML in which texts between backticks, such as commands, are code."""
     safe = str(escape(text))
     return Markup(_TICKED.sub(r"<code>\1</code>", safe))  # noqa: S704 - escaped above
 
@@ -81,23 +81,23 @@ def render(
     status: int = 200,
     **values: Any,
 ) -> HTMLResponse:
-    """A page in the frame; `session` is None where nobody need be signed in."""
-    notice = flash_of(request)
+    """Return a page in the frame. `session` is None on pages that need no sign-in."""
+    flash = flash_of(request)
     html = _templates.get_template(template).render(
         title=title,
         session=session,
         csrf=session.csrf if session else "",
-        notice=notice,
+        flash=flash,
         places=places_for(session, request.url.path),
         now=datetime.now(UTC),
         **values,
     )
     response = HTMLResponse(html, status, HEADERS)
-    if notice is not None:
-        forget_notice(request, response)
+    if flash is not None:
+        forget_flash(request, response)
     return response
 
 
 def fragment(template: str, **values: Any) -> str:
-    """A part of a page, as the overview's stream sends it."""
+    """Return a part of a page, as the overview's stream sends it."""
     return _templates.get_template(template).render(**values)

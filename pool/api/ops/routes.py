@@ -1,4 +1,4 @@
-"""Every route below /ops."""
+"""Collect every route below /ops."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _lost = views()
 
 @_lost.get("/ops/{path:path}")
 async def nowhere(path: str, _session: SignedIn) -> Response:
-    """Says that there is no such page."""
+    """Raise Unknown, which shows that there is no such page."""
     raise Unknown(f"there is no page at /ops/{path}")
 
 

@@ -1,4 +1,4 @@
-"""Routes whose errors are pages in the frame, not problem documents."""
+"""Route views, and show their errors as pages in the frame, not as problem documents."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ SIGN_IN = "/ops/sign-in"
 
 
 class PageRoute(APIRoute):
-    """Turns what a view raises into a page; who is not signed in is led to the sign-in."""
+    """Turns a view's errors into pages. Visitors who are not signed in go to the sign-in."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The framework's handler, wrapped."""
+        """Return the framework's handler, wrapped."""
         view = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
@@ -38,7 +38,9 @@ class PageRoute(APIRoute):
             except LinkpoolError as error:
                 return error_page(request, error)
             except RequestValidationError:
-                return error_page(request, InvalidRequest("this address is not one of the page's"))
+                return error_page(
+                    request, InvalidRequest("this address has a parameter that is not valid")
+                )
             except Exception:
                 log.exception("page failed", route=route_of(request.scope))
                 return render(
@@ -48,7 +50,7 @@ class PageRoute(APIRoute):
                     title="Something went wrong inside linkpool",
                     status=500,
                     status_code=500,
-                    detail="This is a defect. The server's log has the reason",
+                    detail="This is a bug in linkpool. The server's log has the details",
                     what_to_do="",
                 )
 
@@ -56,12 +58,12 @@ class PageRoute(APIRoute):
 
 
 def views() -> APIRouter:
-    """A router for views."""
+    """Return a router for views."""
     return APIRouter(include_in_schema=False, route_class=PageRoute)
 
 
 def to_sign_in(request: Request) -> Response:
-    """Leads to the sign-in, and from there back to where a page was asked for."""
+    """Return a redirect to the sign-in, which leads back to the requested page."""
     if request.method != "GET":
         return RedirectResponse(SIGN_IN, 303)
     here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
@@ -69,7 +71,7 @@ def to_sign_in(request: Request) -> Response:
 
 
 def error_page(request: Request, error: LinkpoolError) -> Response:
-    """What went wrong, in words, and what to do."""
+    """Return a page that says what went wrong and what to do."""
     problem = problems.problem_of(error)
     detail = "; ".join(error.errors) if isinstance(error, InvalidRequest) else str(error)
     return render(
@@ -85,7 +87,7 @@ def error_page(request: Request, error: LinkpoolError) -> Response:
 
 
 def _advice(problem: problems.Problem) -> str:
-    """What to do about a problem, for people: they see no headers, and send no bodies."""
+    """Return what people can do about a problem. They see no headers and send no bodies."""
     if problem.status in (404, 422):
         return ""
     return problem.what_to_do.replace("after Retry-After seconds", "in a few seconds")

@@ -1,9 +1,9 @@
-"""Who is signed in to the page: a signed cookie, and the tokens that go with it.
+"""Sign in to the page by a signed cookie, and issue the tokens that go with it.
 
-The cookie holds no API key: it is the key's id, an expiry and a random number, signed with the
-secret key over these and the digest of the very key that opened the session. It is checked
-against the key ring on every request, so it ends with that key, also where another key gets
-the same id; and every API process accepts it until somebody signs out.
+The cookie holds no API key, but the key's id, an expiry and a random number. The secret key signs
+these together with the digest of the key that opened the session. The cookie is checked against
+the key ring on every request, so the session ends with its key, even if another key gets the same
+id. Every API process accepts the cookie until the session is signed out.
 """
 
 from __future__ import annotations
@@ -27,29 +27,29 @@ from pool.errors import Forbidden, Unauthorized
 COOKIE = "linkpool_ops"
 PATH = "/ops"
 SESSION_SECONDS = 12 * 3600
-_HOST = "__Host-"  # browsers take such a cookie over https alone, and only from this very host
+_HOST = "__Host-"  # browsers accept such a cookie only over https, and only from this host
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One sign-in: whose key it was, and the token its forms carry."""
+    """One sign-in: the key's owner, and the token that its forms carry."""
 
     caller: Caller
     csrf: str
-    name: str = ""  # under which it can be ended
+    name: str = ""  # for ending the session
 
     @property
     def may_act(self) -> bool:
-        """Whether actions are offered at all; each checks the scope and the meeting itself."""
+        """Return True if actions are shown. Each action checks the scope and meeting itself."""
         return Scope.ADMIN in self.caller.scopes
 
     def sees(self, sid: str) -> bool:
-        """Whether this key may see the meeting."""
+        """Return True if this key may see the meeting."""
         return self.caller.meetings is None or sid in self.caller.meetings
 
 
 class Sessions:
-    """Opens sessions and recognises them; what is kept on the server is which have ended."""
+    """Opens and recognises sessions. The server stores only which sessions have ended."""
 
     def __init__(
         self,
@@ -64,9 +64,9 @@ class Sessions:
         self._clock = clock
 
     def open(self, key: str, address: str = "") -> tuple[Caller, str]:
-        """Whose key this is, and the cookie of a new session.
+        """Open a session. Return the key's owner and the cookie.
 
-        Raises Unauthorized, or Forbidden if the key may not read, or not from this address.
+        Raise Unauthorized, or Forbidden if the key may not read, or not from this address.
         """
         caller = self._keys.authenticate(key.strip().encode())
         caller.check_address(address)
@@ -76,10 +76,10 @@ class Sessions:
         return caller, f"{signed}.{self._signature(signed, caller.key_id)}"
 
     def find(self, cookie: str, address: str = "") -> Session:
-        """The session of a cookie.
+        """Return the session of a cookie.
 
-        Raises Unauthorized if it is missing, forged, old or was ended, or its key is gone, may
-        no longer read, or not from this address.
+        Raise Unauthorized if the cookie is missing, forged, expired or ended, or if its key was
+        revoked, may no longer read, or may not be used from this address.
         """
         signed, _, signature = cookie.rpartition(".")
         key_id = signed.partition(".")[0]
@@ -90,7 +90,7 @@ class Sessions:
         caller = self._keys.caller(key_id)
         opened_at = expires_at - SESSION_SECONDS
         if expires_at < self._clock() or self._endings.ended(number, key_id, opened_at):
-            raise Unauthorized("your sign-in has run out")
+            raise Unauthorized("your session has expired or was signed out")
         if caller is None or not {Scope.READ, Scope.ADMIN} & caller.scopes:
             raise Unauthorized("the key you signed in with was revoked, or may no longer read")
         try:
@@ -100,16 +100,16 @@ class Sessions:
         return Session(caller, self.sign("form", signed), number)
 
     async def end(self, session: Session) -> None:
-        """End this session. Raises LedgerUnavailable; then it has ended in this process only."""
+        """End this session. Raise LedgerUnavailable if it has ended in this process only."""
         await self._endings.end_session(session.name, self._clock(), SESSION_SECONDS)
 
     async def end_all(self, session: Session) -> None:
-        """End all sessions that this session's key has opened. Raises as `end`."""
+        """End all sessions that this session's key has opened. Raise as `end`."""
         key_id = session.caller.key_id
         await self._endings.end_key(key_id, self._clock(), SESSION_SECONDS)
 
     def sign(self, purpose: str, text: str) -> str:
-        """A signature that only this service can make, good for one purpose."""
+        """Return a signature that only this service can make, valid for one purpose."""
         message = f"{purpose}\0{text}".encode()
         return hmac.new(self._secret, message, hashlib.sha256).hexdigest()
 
@@ -118,18 +118,18 @@ class Sessions:
 
 
 def sessions_of(request: Request) -> Sessions:
-    """The sessions of this process."""
+    """Return the sessions of this process."""
     sessions: Sessions = request.app.state.ops.sessions
     return sessions
 
 
 def find_session(request: Request) -> Session:
-    """Who asks, by the cookie. Raises Unauthorized."""
+    """Return the session of the request's cookie. Raise Unauthorized."""
     return sessions_of(request).find(cookie_of(request, COOKIE), address_of(request))
 
 
 def signed_in(sessions: Sessions, request: Request) -> bool:
-    """Whether the request carries the cookie of a session."""
+    """Return True if the request carries the cookie of a valid session."""
     cookie = cookie_of(request, COOKIE)
     try:
         return bool(cookie) and bool(sessions.find(cookie, address_of(request)))
@@ -138,23 +138,22 @@ def signed_in(sessions: Sessions, request: Request) -> bool:
 
 
 async def session_of(request: Request, _service: TheService) -> Session:
-    """Who asks. Raises Unauthorized."""
+    """Return the session of the request. Raise Unauthorized."""
     return find_session(request)
 
 
 def address_of(request: Request) -> str:
-    """The visitor's address, as the outermost trusted proxy saw it."""
+    """Return the visitor's address, as the outermost trusted proxy saw it."""
     return request.client.host if request.client else ""
 
 
 def cookie_of(request: Request, name: str) -> str:
-    """The value of one of our cookies; over https only one that https set counts."""
+    """Return the value of one of our cookies. Over https, only a cookie set by https counts."""
     return request.cookies.get(_named(request, name)[0], "")
 
 
 def keep_cookie(request: Request, response: Response, name: str, value: str, seconds: int) -> None:
-    """Sets a cookie that no script can read and no other site can make the browser send along
-    with a form."""
+    """Set a cookie that scripts cannot read and browsers do not send with other sites' forms."""
     name, path, secure = _named(request, name)
     response.set_cookie(
         name,
@@ -169,21 +168,21 @@ def keep_cookie(request: Request, response: Response, name: str, value: str, sec
 
 
 def drop_cookie(request: Request, response: Response, name: str) -> None:
-    """Takes a cookie away."""
+    """Delete a cookie."""
     name, path, secure = _named(request, name)
     response.delete_cookie(name, path=path, secure=secure, httponly=True, samesite="lax")
 
 
 def _named(request: Request, name: str) -> tuple[str, str, bool]:
-    """Name, path and Secure of a cookie; browsers want / for the path of a __Host- one."""
+    """Return name, path and Secure of a cookie. Browsers require the path / for __Host-."""
     secure = request.url.scheme == "https"
     return (_HOST + name, "/", True) if secure else (name, PATH, False)
 
 
 def check_same_site(request: Request) -> None:
-    """Raises Forbidden if the browser says that another site sent this form.
+    """Raise Forbidden if the browser reports that another site sent this form.
 
-    Old browsers say so in Origin alone.
+    Old browsers report this only in Origin.
     """
     site = request.headers.get("sec-fetch-site")
     if site is not None:

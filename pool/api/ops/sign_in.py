@@ -1,4 +1,4 @@
-"""Signing in with an API key, and out again."""
+"""Sign in with an API key, and sign out."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ router = views()
 
 @router.get(SIGN_IN)
 async def sign_in_form(request: Request, _service: TheService) -> Response:
-    """Asks for a key."""
+    """Show the form that asks for a key."""
     return _form(request, _ours(request.query_params.get("next", "")))
 
 
 @router.post(SIGN_IN)
 async def sign_in(request: Request, service: TheService) -> Response:
-    """Checks the key and sets the cookie."""
+    """Check the key and set the cookie."""
     form = await form_of(request)
     place = _ours(form.fields.get("next", ""))
     address = address_of(request)
@@ -54,7 +54,7 @@ async def sign_in(request: Request, service: TheService) -> Response:
 
 @router.post("/ops/sign-out")
 async def sign_out(request: Request, session: SignedIn) -> Response:
-    """Ends the session, so that its cookie opens nothing any more, and drops it."""
+    """End the session, so that its cookie is no longer accepted, and delete the cookie."""
     check_csrf(request, session, await form_of(request))
     await sessions_of(request).end(session)
     return _signed_out(request)
@@ -62,7 +62,7 @@ async def sign_out(request: Request, session: SignedIn) -> Response:
 
 @router.post("/ops/sign-out-everywhere")
 async def sign_out_everywhere(request: Request, session: SignedIn) -> Response:
-    """Ends every session that was opened with this key, on whatever machine."""
+    """End every session that was opened with this key, on any machine."""
     check_csrf(request, session, await form_of(request))
     await sessions_of(request).end_all(session)
     return _signed_out(request)
@@ -81,7 +81,7 @@ def _form(request: Request, place: str, *, problem: str = "", status: int = 200)
 
 
 def _ours(place: str) -> str:
-    """Where to go after signing in: a place of this page, whatever the address says."""
+    """Return where to go after signing in: `place` if it is below /ops, else /ops."""
     plain = place.isascii() and place.isprintable() and "\\" not in place
     below = place == PATH or place.startswith((f"{PATH}/", f"{PATH}?"))
     return place if plain and below else PATH

@@ -1,4 +1,4 @@
-"""What the page keeps per API process."""
+"""Hold the parts of the page that each API process keeps."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Ops:
 
 @asynccontextmanager
 async def open_ops(service: Service) -> AsyncIterator[Ops]:
-    """The page of this process; ends its streams as soon as the process is told to stop."""
+    """Open the page of this process. Its streams end as soon as a signal stops the process."""
     parts, settings = service.parts, service.settings
     reader = Reader(parts.store, parts.ledger, service.known_meetings, settings)
     endings = Endings(parts.ledger)
@@ -47,7 +47,7 @@ async def open_ops(service: Service) -> AsyncIterator[Ops]:
     )
     refreshing = asyncio.create_task(repeat("sessions", ENDINGS_SECONDS, endings.refresh))
     try:
-        with _told_to_stop(reader.stop):
+        with _on_stop_signal(reader.stop):
             yield ops
     finally:
         refreshing.cancel()
@@ -56,11 +56,11 @@ async def open_ops(service: Service) -> AsyncIterator[Ops]:
 
 
 @contextmanager
-def _told_to_stop(tell: Callable[[], None]) -> Iterator[None]:
-    """Calls `tell` on the event loop when a signal asks this process to stop.
+def _on_stop_signal(react: Callable[[], None]) -> Iterator[None]:
+    """Call `react` on the event loop when a signal asks this process to stop.
 
-    The server waits for answers that are under way before it tells the application, and a
-    stream is never done by itself.
+    The server waits for responses under way before it notifies the application, and a stream
+    never ends by itself.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -69,7 +69,7 @@ def _told_to_stop(tell: Callable[[], None]) -> Iterator[None]:
     before = {each: signal.getsignal(each) for each in _STOPS}
 
     def handle(number: int, frame: Any) -> None:
-        loop.call_soon_threadsafe(tell)
+        loop.call_soon_threadsafe(react)
         handler = before[signal.Signals(number)]
         if callable(handler):
             handler(number, frame)

@@ -1,4 +1,4 @@
-"""The page's own style, script and icon, under addresses that change when they do."""
+"""Serve the page's styles, scripts and icon, at addresses that change with their content."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ _FILES = {name: _read(name, kind) for name, kind in _KINDS.items()}
 
 
 def static_url(name: str) -> str:
-    """The address of a file as it is now."""
+    """Return the address of the current content of a file."""
     return f"/ops/static/{_FILES[name].digest}/{name}"
 
 
 @router.get("/ops/static/{digest}/{name}")
 async def static_file(digest: str, name: str, request: Request) -> Response:
-    """A file. One of an older page is served as it is now, and not kept."""
+    """Serve a file. An outdated address gets the current content, which is not cached."""
     found = _FILES.get(name)
     if found is None:
         raise Unknown("there is no such file")

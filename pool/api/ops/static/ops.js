@@ -1,9 +1,9 @@
-// The operators' page works without this script; with it, it is live.
+// The operators' page works without this script, and updates live with it.
 
 const MINUTE = 60, HOUR = 3600, DAY = 86400;
 const byId = (id) => document.getElementById(id);
 
-/** A length of time, in the words the server has for it. */
+/** Returns a length of time in the same words as the server. */
 function durationWords(seconds) {
   if (seconds < 2 * MINUTE) return `${Math.round(seconds)} s`;
   if (seconds < 2 * HOUR) return `${Math.round(seconds / MINUTE)} min`;
@@ -15,7 +15,7 @@ function say(element, words) {
   if (element.textContent !== words) element.textContent = words;
 }
 
-/** Keeps every <time data-at> true: "3 min ago". */
+/** Updates every <time data-at>: "3 min ago". */
 function refreshTimes() {
   for (const time of document.querySelectorAll("time[data-at]")) {
     const seconds = (Date.now() - Date.parse(time.dateTime)) / 1000;
@@ -36,7 +36,7 @@ function rowOf(html) {
   return template.content.firstElementChild;
 }
 
-/** Makes a row like another, cell by cell, so that what has the focus keeps it. */
+/** Updates a row from another, cell by cell, so that a focused element keeps the focus. */
 function update(row, fresh) {
   const turned = !row.classList.contains(fresh.className);
   row.className = fresh.className;
@@ -44,7 +44,7 @@ function update(row, fresh) {
   [...fresh.children].forEach((cell, index) => fill(row.children[index], cell.innerHTML));
 }
 
-/** Puts the rows that are to be shown in their order; moves as few as it can. */
+/** Puts the rows in order, and moves as few as possible. */
 function arrange(body, rows) {
   const focused = body.contains(document.activeElement) ? document.activeElement : null;
   const wanted = new Set(rows);
@@ -68,7 +68,7 @@ function show(message) {
   byId("pools").hidden = message.order.length === 0;
 }
 
-/** What changed its state, for those who hear the page. */
+/** Returns the changes of state in words, for screen readers. */
 function changesInWords(before, after) {
   const turned = Object.entries(after).filter(([sid, state]) => before[sid] && before[sid] !== state);
   const words = turned.slice(0, 3).map(([sid, state]) => `${sid} is now ${state}`);
@@ -88,10 +88,10 @@ class Live {
   #tries = 0;
   #paused = false;
   #connected = false;
-  #lostAt = 0; // 0: nothing is lost
+  #lostAt = 0; // 0: connected or closed on purpose
   #every = 2;
   #states = null;
-  // The server's clock may differ from ours, so ages count from when something came.
+  // The server's clock may differ from ours, so ages count from when a message arrived.
   #heardAt = performance.now();
   #openedAt = 0;
   #asOf = Number(this.#place.dataset.atMs);
@@ -112,7 +112,7 @@ class Live {
     this.#turn();
   }
 
-  /** Connects or closes, as the page is looked at and not paused, or not. */
+  /** Connects while the page is visible and not paused, and closes otherwise. */
   #turn() {
     if (document.hidden || this.#paused) {
       this.#close();
@@ -164,7 +164,7 @@ class Live {
     this.#tick();
   }
 
-  /** Says how old what is shown is, and whether it can be believed. */
+  /** Shows how old the data is, and whether it is still current. */
   #tick() {
     const now = performance.now();
     const age = (now - this.#heardAt) / 1000;
@@ -179,11 +179,11 @@ class Live {
     this.#trouble.classList.toggle("calm", this.#paused);
     if (this.#paused) {
       say(this.#words, `paused, ${durationWords(age)} old`);
-      say(this.#trouble, `Paused: this is how it was at ${clock} UTC.`);
+      say(this.#trouble, `Paused. The data is from ${clock} UTC.`);
     } else if (this.#lostAt) {
       say(this.#words, `disconnected, ${durationWords(age)} old`);
-      // Without a number that counts: it would be read out every second.
-      say(this.#trouble, `Disconnected from linkpool: this is how it was at ${clock} UTC. Trying again.`);
+      // Without a running number, which screen readers would read out every second.
+      say(this.#trouble, `Disconnected from linkpool. The data is from ${clock} UTC. Reconnecting.`);
     } else {
       say(this.#words, this.#connected ? `live, ${durationWords(age)} old` : `connecting, ${durationWords(age)} old`);
       say(this.#trouble, "");

@@ -1,5 +1,5 @@
-// Keeps the marked parts of a view up to date: asks for the page again and takes them over.
-// Forms and what stands open are left alone.
+// Keeps the parts marked data-live up to date: fetches the page again and replaces them.
+// Forms and opened sections are left alone.
 
 const EVERY_MS = 10_000;
 
@@ -18,7 +18,7 @@ if (document.querySelector("[data-live]")) {
   setInterval(() => {
     if (document.hidden || Date.now() < due) return;
     due = Date.now() + EVERY_MS;
-    // What is shown says how old it is; a failure needs no more words than that.
+    // The page shows how old its data is, so a failure needs no message.
     refresh().catch(() => {});
   }, 1_000);
 }
