@@ -111,7 +111,7 @@ def dead(events: int) -> Reading:
 def fence(levels: Sequence[Level], lately: bool) -> Reading:
     """Return whether Redis may have forgotten claims, as a reading.
 
-    `lately` says that a recovery has found so within the last minutes. A pool without an epoch
+    `lately` says that a recovery has just cost a pool its fresh links. A pool without an epoch
     does not count, as it may be new; nor does a sealed one, as its data may be complete: if it
     is not, its recovery reports that through `lately`.
     """

@@ -50,7 +50,7 @@ class Outlook:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """How long a pool lasts, as a range that holds in eight of ten cases, and its target.
+    """A pool's runway, as a range that holds in eight of ten cases, and its suggested target.
 
     A runway is None if the stock lasts more than a day.
     """

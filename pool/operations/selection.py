@@ -18,7 +18,7 @@ _TEXT_MAX_CHARACTERS = 64
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What a viewer has chosen. It is part of the address, so it can be bookmarked and shared."""
+    """A viewer's choice. It is part of the address, so it can be bookmarked and shared."""
 
     text: str = ""
     state: str = ""

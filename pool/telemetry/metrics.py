@@ -59,14 +59,14 @@ class Metrics:
         )
         self.topup_links = Counter(
             "linkpool_topup_links",
-            "Links asked of the provider by outcome: added, or why not; lost: perhaps made, "
-            "but nobody knows it",
+            "Links requested from the provider, by outcome: added, or the reason why not; lost: "
+            "perhaps made, but the answer did not arrive",
             ["meeting", "outcome"],
             registry=registry,
         )
         self.provider_requests = Counter(
             "linkpool_provider_requests",
-            "Requests to the provider by HTTP status, or a word where there was none",
+            "Requests to the provider by HTTP status, or the kind of error if there was none",
             ["workspace", "status"],
             registry=registry,
         )

@@ -20,7 +20,7 @@ _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """How a span of the past is drawn, and divided into the rows of a table."""
+    """A span of the past, and the steps in which charts and table show it."""
 
     name: str  # as in the address
     words: str
