@@ -134,7 +134,7 @@ def test_an_unmatched_booking_is_replayed_and_assigned(tab: Tab, sid: str) -> No
     slug = tab.product.slug(sid, HELD)
     page.get_by_role("button", name=f"Assign to {slug}").click()
     expect(page.locator(".flash")).to_contain_text("Assigned. The event is settled.")
-    expect(page.locator(".reason")).to_have_text("Matched by an operator.")
+    expect(page.locator(".reason")).to_have_text("Matched by a person's word.")
     assert tab.product.link(slug)["state"] == "consumed"
     page.get_by_role("link", name=slug).first.click()
     expect(page.locator(".timeline")).to_contain_text("Event assigned to this link")
