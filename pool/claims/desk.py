@@ -1,4 +1,4 @@
-"""The desk: takes claims, and serves those that wait together with one script call.
+"""Take claims, and serve those that wait together with one script call.
 
 Claims that arrive while a call for their meeting is under way form the next batch. A claim
 alone on an idle server is sent at once; there are no timers. Each claim is answered, with
@@ -43,35 +43,35 @@ WAITING_LIMIT = 20_000  # claims; beyond it the answer is 503 at once
 
 
 class OnDemand(Protocol):
-    """What happens when the pool is empty."""
+    """Makes a link when the pool is empty."""
 
     async def make_and_bind(
         self, meeting: Meeting, name: str, payload: bytes
     ) -> tuple[Claim, bool]:
-        """A claim and whether it was made now; raises PoolEmpty and other errors."""
+        """Return a claim, and True if its link was made now. Raise PoolEmpty and other errors."""
 
 
 class Listener(Protocol):
-    """Who is told what the desk sees. Calls return at once and never raise."""
+    """Receives what the desk observes. Its methods return at once and never raise."""
 
     def claimed(self, meeting: Meeting) -> None:
-        """A new link was bound: there is something to record."""
+        """Note that a new link was bound, so that there is something to record."""
 
     def low(self, meeting: Meeting) -> None:
-        """The pool is below its target."""
+        """Note that the pool is below its target."""
 
     def fenced(self, sid: str) -> None:
-        """The fence has fallen."""
+        """Note that the fence has fallen."""
 
     def batch(self, size: int) -> None:
-        """A script call served this many customers."""
+        """Note that a script call served `size` customers."""
 
     def outcome(self, sid: str, outcome: str, count: int) -> None:
-        """How claims ended, in the words of linkpool_claims_total."""
+        """Count claims by how they ended, in the words of linkpool_claims_total."""
 
 
 class Desk:
-    """Takes claims for all meetings; one per API process."""
+    """Takes claims for all meetings. Each API process has one."""
 
     def __init__(
         self,
@@ -107,9 +107,9 @@ class Desk:
         *,
         limited: bool = False,
     ) -> Receipt:
-        """The customer's link of this meeting: the one they hold, or a fresh one.
+        """Return the customer's link of this meeting: the one they hold, or a fresh one.
 
-        With `limited`, only the one they hold. Raises UnknownMeeting, PoolEmpty,
+        With `limited`, return only the one they hold. Raise UnknownMeeting, PoolEmpty,
         PoolPaused, RateLimited, Fenced or StoreUnavailable.
         """
         if self._known_meetings.get(sid) is None:
@@ -128,10 +128,10 @@ class Desk:
         *,
         limited: bool = False,
     ) -> None:
-        """`claim` for a meeting known to exist: puts the customer in line, without I/O.
+        """Put a customer of a known meeting in line, without I/O.
 
-        The waiter is told what `claim` returns or raises. One that stops waiting disturbs
-        nobody else's answer.
+        The waiter is given what `claim` returns or raises. A waiter that stops waiting does not
+        affect the answers of the others.
         """
         if self._waiting >= WAITING_LIMIT:
             self._listener.outcome(sid, "error", 1)
@@ -140,7 +140,8 @@ class Desk:
             )
             return
         name = self._store.names.name(sid, customer_id)
-        # Before anything is put in line: what cannot be packed raises here, and leaves nothing.
+        # Packed before the customer is put in line: what cannot be packed raises here and
+        # leaves nothing behind.
         document = b"" if limited else payload(customer_id, email, metadata)
         line = self._lines.get(sid)
         if line is None:
@@ -154,14 +155,14 @@ class Desk:
         self._enqueue(line)
 
     def remember(self, meeting: Meeting, customer_id: str, claim: Claim, document: bytes) -> None:
-        """Keep a claim that was answered elsewhere in this process, to be asserted again."""
+        """Keep a claim that another part of this process answered, to assert it again."""
         ttl_ms = meeting.claim_ttl_seconds * 1000
         self._recent_claims.remember(
             meeting.sid, [AnsweredClaim(customer_id, claim, ttl_ms, document)]
         )
 
     async def close(self) -> None:
-        """Waits for the calls that are under way."""
+        """Wait for the calls that are under way."""
         while len(self._calls) or self._makings:  # noqa: ASYNC110 - an event would cost every call
             await asyncio.sleep(0.005)
 
@@ -178,8 +179,10 @@ class Desk:
             asyncio.get_running_loop().call_soon(self._pump)
 
     def _may_send(self, line: Line) -> bool:
-        """Whether a batch should leave now: at once if none is under way, a second one only
-        when it is worth a call of its own."""
+        """Return True if a batch should be sent now.
+
+        The first is sent at once, and a second beside it only when it is worth its own call.
+        """
         if line.calls == 0:
             return True
         return line.calls < CALLS_PER_MEETING and len(line.waiting) >= WORTH_A_CALL
@@ -215,7 +218,7 @@ class Desk:
     # -- answers -----------------------------------------------------------------
 
     def _serve(self, sid: str, batch: list[Waiting], result: Batch | Exception) -> None:
-        """Tells everybody in a batch what their call came to. Never raises."""
+        """Answer everyone in a batch with the result of their call. Never raise."""
         ended: Counter[str] = Counter()
         try:
             if isinstance(result, Exception):
@@ -225,7 +228,7 @@ class Desk:
                 raise UnknownMeeting(f"there is no meeting {sid}")
             if result.nudge:
                 self._listener.low(meeting)
-            # Before the first of them is answered: what a visitor was told is kept.
+            # Remembered before the first answer goes out: every answer given can be asserted again.
             lately_ms = self._lately_ms()
             self._remember(
                 meeting,
@@ -258,14 +261,14 @@ class Desk:
         else:
             if ended["new"]:
                 self._listener.claimed(meeting)
-        # Last: whatever a listener does, nobody is left waiting.
+        # The listener comes last: whatever it does, nobody is left waiting.
         self._listener.batch(len(batch))
         self._tell(sid, ended)
 
     def _answer(
         self, meeting: Meeting, entry: Waiting, claim: Claim, outcome: str, ended: Counter[str]
     ) -> None:
-        """Of several requests of one customer, one got the link, the others its copy."""
+        """Give the link to the first of a customer's requests, and to the others as reused."""
         receipt = Receipt(meeting, claim, outcome)
         for waiter in self._taken(entry):
             if not waiter.done():
@@ -281,7 +284,7 @@ class Desk:
             ended[_outcome_of(error)] += 1
 
     def _taken(self, entry: Waiting) -> list[Waiter]:
-        """Those who wait for this entry, once: from here on they are being answered."""
+        """Return the waiters of this entry and take them off it, as they are answered now."""
         waiters, entry.answers = entry.answers, []
         self._waiting -= len(waiters)
         return waiters
@@ -317,7 +320,7 @@ class Desk:
         self._recent_claims.remember(
             meeting.sid,
             [
-                # Who is limited sent no payload, and the recorder needs one.
+                # A limited request sent no payload, and the recorder needs one.
                 AnsweredClaim(
                     entry.customer_id, claim, ttl_ms, entry.payload or payload(entry.customer_id)
                 )
@@ -327,15 +330,17 @@ class Desk:
 
 
 def _is_recent(claim: Claim, lately_ms: float) -> bool:
-    """Whether a link held before was bound so lately that nobody else may remember it: the
-    call that bound it may have lost its reply, to this process or another."""
+    """Return True if an existing claim is so recent that no process may remember it.
+
+    The call that bound it may have lost its reply, to this process or another.
+    """
     return claim.state == "claimed" and claim.claimed_at_ms > lately_ms
 
 
 def _refusal(meeting: Meeting, outcome: Outcome) -> LinkpoolError:
     if outcome is Outcome.LIMITED:
         return RateLimited(
-            "too many new claims; those who hold a link still get it", retry_after_seconds=10
+            "too many new claims; customers who hold a link still get it", retry_after_seconds=10
         )
     if meeting.closed_reason and not meeting.paused:
         return PoolPaused(

@@ -1,4 +1,4 @@
-"""The meetings and keys an API process knows by heart, so that a claim asks nobody."""
+"""Keep the meetings in an API process's memory, so that a claim needs no look-up."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ _UNKNOWN_KEPT = 10_000
 
 
 class KnownMeetings:
-    """Meetings, from Redis when it has them and from the ledger when it has not.
+    """Meetings in memory, read from Redis, or from the ledger where Redis has none.
 
-    Kept in memory; `refresh` is to be called about once a second. What was known stays
-    known while both are away.
+    Call `refresh` about once a second. What was known stays known while both are away.
     """
 
     def __init__(
@@ -36,15 +35,18 @@ class KnownMeetings:
         self._version: int | None = None
 
     def get(self, sid: str) -> Meeting | None:
-        """The meeting, if it is known here; no I/O."""
+        """Return the meeting if it is in memory, without I/O, and None otherwise."""
         return self._meetings.get(sid)
 
     def all(self) -> list[Meeting]:
-        """Every meeting known here, by SID."""
+        """Return every meeting in memory, in order of SID."""
         return [self._meetings[sid] for sid in sorted(self._meetings)]
 
     async def find(self, sid: str) -> Meeting:
-        """The meeting, asking the ledger if need be. Raises UnknownMeeting, LedgerUnavailable."""
+        """Return the meeting, from the ledger if it is not in memory.
+
+        Raise UnknownMeeting or LedgerUnavailable.
+        """
         meeting = self._meetings.get(sid)
         if meeting is not None:
             return meeting
@@ -53,7 +55,7 @@ class KnownMeetings:
             try:
                 meeting = await self._ledger.meetings.get(sid)
             except LedgerError:
-                # Redis has a copy of all meetings; if we read it, it may be believed.
+                # Redis has a copy of all meetings. If we have read it, the meeting does not exist.
                 if not self._version:
                     raise
             if meeting is not None:
@@ -65,16 +67,19 @@ class KnownMeetings:
         raise UnknownMeeting(f"there is no meeting {sid}; add it with PUT /v1/meetings/{sid}")
 
     async def latest(self, sid: str) -> Meeting:
-        """As `find`, with what another process has just changed; asks Redis, so not for claims."""
+        """Return the meeting with what another process has just changed.
+
+        This asks Redis, so claims use `find`. Raise what `find` raises.
+        """
         await self.refresh()
         return await self.find(sid)
 
     def put(self, meeting: Meeting) -> None:
-        """Takes note of a meeting that this process changed itself."""
+        """Keep a meeting that this process changed itself."""
         self._meetings[meeting.sid] = meeting
 
     async def refresh(self) -> None:
-        """Reads the meetings again if they changed. Never raises: what was known stays."""
+        """Read the meetings again if they changed. Never raise: what was known stays."""
         try:
             version = await self._store.published.version()
             if version and version != self._version:

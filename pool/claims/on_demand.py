@@ -1,7 +1,7 @@
-"""The empty-pool ladder: a link made on the spot, or a typed error that says when to return.
+"""Make a link on the spot when the pool is empty, or say when to come back.
 
-One link per customer however many requests wait for it, a few at a time, within
-`direct_timeout`, and within the same budget as top-up.
+One link is made per customer however many requests wait for it, and a few at a time, within
+`direct_timeout` and within the same budget as top-up.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pool.supply.link_maker import LinkMaker
 
 log = structlog.get_logger()
 
-# The ledger is asked whether it can write before a link is made, unless it has just done so.
+# Before a link is made, the ledger is asked whether it can write, unless it has just done so.
 LEDGER_TRUST_SECONDS = 1.0
 AT_ONCE = 4  # links under way per process; a crowd at an empty pool must not storm the provider
 
@@ -51,9 +51,9 @@ class OnDemandLinks:
     async def make_and_bind(
         self, meeting: Meeting, name: str, payload: bytes
     ) -> tuple[Claim, bool]:
-        """A claim bound now (True) or by another request meanwhile (False).
+        """Return a claim, and True if it was bound now and not by another request meanwhile.
 
-        Raises PoolEmpty, PoolPaused, Fenced or StoreUnavailable.
+        Raise PoolEmpty, PoolPaused, Fenced or StoreUnavailable.
         """
         if meeting.on_empty == "fail":
             raise empty(meeting, "the pool is empty")
@@ -77,7 +77,7 @@ class OnDemandLinks:
         except ProviderError:
             raise empty(meeting, "the pool is empty and the provider gave no link") from None
         except LedgerUnavailable:
-            # No row, no link: without the ledger a repeated slug could not be refused.
+            # No link without a row: without the ledger a repeated slug could not be refused.
             raise empty(meeting, "the pool is empty and the ledger is away") from None
 
     async def _steps(
@@ -92,8 +92,8 @@ class OnDemandLinks:
         if level.block or await self._store.blocks.of_workspace(meeting.workspace):
             raise empty(meeting, "the pool is empty and the provider refuses links", seconds=30)
         await self._check_ledger()
-        # A turn too late for its call to come back is a turn taken from everybody: with a crowd
-        # at an empty pool top-up would never get one, and the rate, unused, would not grow.
+        # A turn that comes too late for its call to return is wasted for everybody: with a crowd
+        # at an empty pool, top-up would never get a turn, and the unused rate would not grow.
         new = await maker.make(meeting.sid, within_seconds=(ends - time.monotonic()) / 2)
         if new is None:
             raise empty(meeting, "the pool is empty and the provider's budget is used up")
@@ -106,7 +106,7 @@ class OnDemandLinks:
             epoch=level.epoch,
             created_at=datetime.now(UTC),
         )
-        # The row first: a slug the provider repeats is refused here.
+        # The row is written first: a slug that the provider repeats is refused here.
         try:
             is_new = bool(await self._ledger.links.insert_fresh([link]))
         except LedgerUnavailable:
@@ -131,7 +131,7 @@ class OnDemandLinks:
 
 
 def empty(meeting: Meeting, problem: str, *, seconds: int = 2) -> PoolEmpty:
-    """The error of an empty pool; a little spread keeps returning visitors apart."""
+    """Return the error of an empty pool. A small spread keeps returning visitors apart."""
     return PoolEmpty(
         problem,
         retry_after_seconds=seconds + secrets.randbelow(2),

@@ -1,4 +1,4 @@
-"""The customers who wait at the desk, and what they are told."""
+"""Hold the customers who wait at the desk, and the receipts they are given."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pool.model.meetings import Meeting
 
 
 class Receipt(msgspec.Struct, frozen=True, gc=False):
-    """A claim as answered; `outcome` is new, reused or direct, as in the metrics."""
+    """A claim as it is answered. `outcome` is new, reused or direct, as in the metrics."""
 
     meeting: Meeting
     claim: Claim
@@ -19,7 +19,7 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def reused(self) -> bool:
-        """Whether the customer held this link before."""
+        """Return True if the customer held this link before."""
         return self.outcome == "reused"
 
 
@@ -27,17 +27,17 @@ class Waiter(Protocol):
     """One request that waits for an answer; futures are waiters."""
 
     def done(self) -> bool:
-        """Whether nobody waits here any more."""
+        """Return True if nobody waits here any more."""
 
     def set_result(self, receipt: Receipt, /) -> None:
-        """Told the claim, at most once and only while not done. Must not raise."""
+        """Take the claim; called at most once and only while not done. Must not raise."""
 
     def set_exception(self, error: BaseException, /) -> None:
-        """Told instead why there is none. Must not raise."""
+        """Take the reason why there is no claim. Must not raise."""
 
 
 class Waiting:
-    """One customer in line, however many requests wait for the answer."""
+    """One customer in line, with all requests that wait for the answer."""
 
     __slots__ = ("answers", "customer_id", "name", "payload", "since")
 
@@ -50,7 +50,7 @@ class Waiting:
 
 
 class Line:
-    """The customers of one meeting who wait, in order of arrival."""
+    """The waiting customers of one meeting, in order of arrival."""
 
     __slots__ = ("calls", "queued", "sid", "waiting")
 

@@ -1,8 +1,8 @@
-"""Replacing a link that the provider burnt: the customer gets a fresh one, the old one is retired.
+"""Replace a link that the provider burnt: the customer gets a fresh one, the old one is retired.
 
-The script decides, in one step: the customer's binding changes from the old link to the new
-one, and the stream's entry tells both the claim of the new and the end of the old. Whoever
-dies at whichever point leaves either the old binding or the new one; the recorder brings the
+The script decides in one step: the customer's binding changes from the old link to the new
+one, and the stream's entry carries both the claim of the new and the end of the old. A process
+that dies at any point leaves either the old binding or the new one; the recorder brings the
 entry to the ledger, and recovery loads from there.
 """
 
@@ -38,11 +38,11 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """What a customer holds now."""
+    """The claim that a customer holds after a replacement."""
 
     claim: Claim
-    payload: bytes  # of the claim, for whoever has to assert it again
-    is_new: bool  # False: the link that was to go had been replaced before
+    payload: bytes  # of the claim, so that it can be asserted again
+    is_new: bool  # False: the old link had been replaced before
 
 
 class Replacer:
@@ -72,17 +72,17 @@ class Replacer:
         *,
         slug: str | None = None,
     ) -> Replacement:
-        """Give the customer a fresh link instead of the one they hold, or of `slug`, if that is
-        given and still theirs.
+        """Give the customer a fresh link instead of the one they hold.
 
-        Raises UnknownClaim, NotReplaceable (it is booked), PoolEmpty, PoolPaused, Fenced,
-        StoreUnavailable or LedgerUnavailable; then the customer holds what they held.
+        If `slug` is given, replace only that link: if they hold another one by now, return it.
+        Raise UnknownClaim, NotReplaceable (it is booked), PoolEmpty, PoolPaused, Fenced,
+        StoreUnavailable or LedgerUnavailable; the customer then keeps the link they held.
         """
         sid = meeting.sid
         held = await self._store.claim_of(sid, customer_id)
         if held is None:
             raise UnknownClaim("this customer holds no link of this meeting")
-        # The old claim comes to the ledger before its end does.
+        # The ledger must have the old claim before its end.
         await self._recorder.record(sid)
         row = await self._ledger.links.get(held.slug)
         kept = payload(customer_id, row.email, row.metadata) if row else payload(customer_id)
@@ -94,13 +94,13 @@ class Replacer:
             made = await self._make(meeting)
             answer = await self._store.replace(sid, name, held.slug, kept, reason, made=made)
             if answer.outcome is not Replaced.NEW:
-                # Nobody has seen it, but it is of no pool: it is set aside.
+                # Nobody has seen the new link, but it is in no pool: it is set aside.
                 await self._ledger.links.move([made], State.QUARANTINED, at=datetime.now(UTC))
         if answer.claim is None or answer.outcome is Replaced.BOOKED:
             raise _refusal(answer.outcome, meeting)
         is_new = answer.outcome is Replaced.NEW
         if is_new:
-            # The customer has the link by now, whatever becomes of these.
+            # The customer has the new link already, even if these fail.
             with suppress(LinkpoolError):
                 await self._recorder.record(sid)
                 detail: dict[str, object] = {"slug": held.slug, "by": answer.claim.slug}
@@ -108,7 +108,7 @@ class Replacer:
         return Replacement(answer.claim, kept, is_new=is_new)
 
     async def _make(self, meeting: Meeting) -> str:
-        """Make one link on the spot; its row is in the ledger. Return its slug."""
+        """Make one link on the spot and write its row to the ledger. Return its slug."""
         maker = self._makers.get(meeting.workspace)
         level = (await self._store.look([meeting.sid]))[0]
         if level.fence != "stands":

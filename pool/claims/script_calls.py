@@ -1,4 +1,4 @@
-"""Script calls that are under way, each for a batch of claims; all end in time."""
+"""Call the claim script for batches of claims, and end every call in time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TOO_SLOW = "Redis did not answer in time"
 
 
 class ScriptCall:
-    """One call, and who waits for it."""
+    """One call, and the batch that waits for it."""
 
     __slots__ = ("abandon", "batch", "deadline", "line", "task")
 
@@ -28,15 +28,15 @@ class ScriptCall:
         self.task: asyncio.Task[None] | None = None
 
     def customers(self) -> list[tuple[str, bytes]]:
-        """What the script is asked."""
+        """Return the script's arguments: each customer's name and payload."""
         return [(entry.name, entry.payload) for entry in self.batch]
 
 
 class ScriptCalls:
-    """Makes the calls. `ended` is told once of each what it came to, and must not raise.
+    """Makes the calls. `ended` is called once with the result of each, and must not raise.
 
-    Where a connection stands ready, as it nearly always does, a call takes no task and no timer
-    of its own: they would cost a claim on an idle server more than anything else it does here.
+    When a connection is ready, as it nearly always is, a call needs no task and no timer of its
+    own: on an idle server they would cost a claim more than anything else it does here.
     """
 
     def __init__(
@@ -57,13 +57,13 @@ class ScriptCalls:
         return len(self._under_way)
 
     def begin(self, call: ScriptCall) -> None:
-        """Makes a call. May tell at once what it came to."""
+        """Make a call. `ended` may be called before this returns."""
         self._under_way.add(call)
         try:
             call.abandon = self._store.claim_at_once(
                 call.line.sid, call.customers(), partial(self._replied, call)
             )
-        except Exception as error:  # noqa: BLE001 - told, like every other
+        except Exception as error:  # noqa: BLE001 - it is the call's result
             self._end(call, error)
             return
         if call.abandon is None:
@@ -85,8 +85,10 @@ class ScriptCalls:
         self._ended(call, result)
 
     def _set_alarm(self) -> None:
-        """Sees to it that calls without a reply end in time. One timer serves many calls: when
-        it rings it is set for those that are under way then."""
+        """Set the timer that ends calls without a reply in time.
+
+        One timer serves many calls: when it rings, it is set again for those under way then.
+        """
         due = min((each.deadline for each in self._under_way if each.abandon), default=None)
         if due is None:
             return
@@ -108,7 +110,7 @@ class ScriptCalls:
                 self._end(call, StoreUnavailable(_TOO_SLOW))
         self._set_alarm()
 
-    # -- with patience -------------------------------------------------------------
+    # -- with retries --------------------------------------------------------------
 
     def _go_on(self, call: ScriptCall) -> None:
         call.task = asyncio.create_task(self._run(call))
@@ -117,14 +119,14 @@ class ScriptCalls:
         result: Batch | Exception
         try:
             result = await self._ask(call)
-        except Exception as error:  # noqa: BLE001 - told, like every other
+        except Exception as error:  # noqa: BLE001 - it is the call's result
             result = error
         self._end(call, result)
 
     async def _ask(self, call: ScriptCall) -> Batch:
-        """Asks; again after a broken connection, until the deadline.
+        """Call the script, and call it again after a broken connection, until the deadline.
 
-        Repeating is safe: whoever got a link by the lost call gets the same one.
+        Repeating is safe: a customer who got a link by the lost call gets the same one.
         """
         sid, customers = call.line.sid, call.customers()
         pause, unpublished = 0.0, False
@@ -140,7 +142,7 @@ class ScriptCalls:
             except TimeoutError:
                 raise StoreUnavailable(_TOO_SLOW) from None
             except UnknownMeeting:
-                # Redis lost the settings of a meeting we know: it is told again, once.
+                # Redis lost the settings of a meeting we know: they are published again, once.
                 if unpublished:
                     raise
                 unpublished = True

@@ -2,10 +2,9 @@
 
 The order of `DELETE`: record what is on its way, erase the ledger's rows (one transaction, which
 leaves the stage `erasing`), drop the binding in Redis, take what is personal out of the bodies
-of events, empty SQLite's log. Only then the stage goes. Whatever fails on the way, the
-worker goes on from the stage, and so does the next `DELETE`.
-
-pool/durability/erased_events.py says which events are about them.
+of events, empty SQLite's log. The stage is removed last. Whatever fails on the way, the worker
+goes on from the stage, and so does the next `DELETE`. pool/durability/erased_events.py says
+which events are about erased customers.
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ from pool.store import Store
 
 log = structlog.get_logger()
 
-_ROUNDS = 5  # an event may bring up a further booking or e-mail, whose events are looked for
+_ROUNDS = 5  # an event may reveal a further booking or e-mail, whose events are then searched for
 _LOG_TRIES = 5
 _LOG_WAIT_SECONDS = 0.2
 
 
 class Erasure:
-    """Erases customers, and recognises the erased."""
+    """Erases customers, and screens events for what was erased."""
 
     def __init__(
         self,
@@ -53,11 +52,11 @@ class Erasure:
     # -- erasing -----------------------------------------------------------------------
 
     async def forget(self, sid: str, customer_id: str) -> int:
-        """Erase a customer of a meeting; return how many links they had that were to be erased.
+        """Erase a customer of a meeting. Return the number of their links that had to be erased.
 
-        0 means that there is nothing to erase, and nothing was left to finish. Raises
-        StoreUnavailable, LedgerUnavailable or StillErasing when something is left; what was
-        begun is then finished by the workers, and a repetition goes on with it.
+        0 means that there was nothing to erase and nothing left to finish. Raise
+        StoreUnavailable, LedgerUnavailable or StillErasing when something is left; the workers
+        then finish what was begun, and so does a repeated call.
         """
         await self._recorder.record(sid)
         name = self._store.names.name(sid, customer_id)
@@ -68,9 +67,9 @@ class Erasure:
         return len(open_ends)
 
     async def go_on(self) -> int:
-        """Finish what was begun; return how many links were erased everywhere.
+        """Finish what was begun. Return the number of links that were erased everywhere.
 
-        For the workers: never raises for what may be better at the next time.
+        The workers call this. Log a failure that the next run may overcome instead of raising it.
         """
         done = 0
         for each in await self._ledger.erased.unfinished():
@@ -111,16 +110,16 @@ class Erasure:
     async def _erase_events(self, slug: str) -> None:
         await self._ledger.erased.keep(slug, self._marks, {self._marks.of_text(slug)})
         for _ in range(_ROUNDS):
-            told = [
+            found_more = [
                 await self._erase_event(event)
                 async for events in self._ledger.erased.tied(slug)
                 for event in events
             ]
-            if not any(told):
+            if not any(found_more):
                 return
 
     async def mark_events(self) -> int:
-        """Give events their marks that came without; return how many there were."""
+        """Add the marks to events that were kept without them. Return the number of such events."""
         total = 0
         while unmarked := await self._ledger.erased.unmarked():
             await self._ledger.erased.mark(
@@ -129,32 +128,32 @@ class Erasure:
             total += len(unmarked)
         return total
 
-    # -- recognising ---------------------------------------------------------------------
+    # -- screening -----------------------------------------------------------------------
 
     async def screen(self, new: NewEvent) -> NewEvent:
         """Return an event as it may be kept: with its marks, and without what was erased.
 
-        One that is only known by an e-mail is left for `screen_settled`: it may be another
-        customer's, or a new claim of the same one may be on its way into the ledger.
+        An event that only its e-mail identifies is left for `screen_settled`: it may be another
+        customer's, or a new claim of the same customer may be on its way into the ledger.
         """
-        told = await self._events.marks_of(new)
-        verdict = await self._events.judge(new, told, slug=None)
+        marks = await self._events.marks_of(new)
+        verdict = await self._events.judge(new, marks, slug=None)
         if verdict is None or verdict.theirs is None or verdict.by_email:
-            return replace(new, marks=packed(told))
+            return replace(new, marks=packed(marks))
         if await self._ledger.erased.keep(verdict.theirs, self._marks, set(verdict.marks)):
-            await self._erase_events(verdict.theirs)  # of its booking others may have come before
+            await self._erase_events(verdict.theirs)  # earlier events of its booking may be kept
         body, booking_sid, parent_sid = self._events.redacted(new, verdict)
         return replace(new, body=body, booking_sid=booking_sid, parent_sid=parent_sid, marks=b"")
 
     async def screen_settled(self, event_id: str) -> None:
-        """Take what is personal out of an event that tells of somebody erased, once it is settled.
+        """Remove what is personal from a settled event that is about an erased customer.
 
-        It may have been taken in just before they were erased, or may only mention them.
+        It may have arrived just before they were erased, or may only mention them.
         """
         event = await self._ledger.inbox.get(event_id)
         if event is None or not event.body:
             return
-        # What this leaves in SQLite's log goes with the minute.
+        # The task `expire` empties SQLite's log, which may still hold the old body, every minute.
         slug = await self._erase_event(event)
         if slug is not None:
             await self._erase_events(slug)
@@ -162,7 +161,7 @@ class Erasure:
     async def known_as(
         self, workspace: str, bookings: Sequence[BookingEvent]
     ) -> list[BookingEvent]:
-        """Return what the provider's list says of bookings, those of the erased by pseudonyms."""
+        """Return bookings from the provider's list, with pseudonyms for those of the erased."""
         named = [
             {
                 sid
@@ -193,16 +192,16 @@ class Erasure:
         )
 
     async def _erase_event(self, event: InboxEvent) -> str | None:
-        """Redact an event if it tells of somebody erased.
+        """Redact an event if it is about an erased customer, or mentions one.
 
-        Return their link if by this event there is more to recognise them by.
+        Return their link if the event added marks by which to recognise them.
         """
-        told = await self._events.marks_of(event)
-        verdict = await self._events.judge(event, told, slug=event.slug)
+        marks = await self._events.marks_of(event)
+        verdict = await self._events.judge(event, marks, slug=event.slug)
         if verdict is None:
             return None
         if verdict.theirs is None and event.state is EventState.PENDING:
-            return None  # it may be another's, who is found by the e-mail in it
+            return None  # it may be another customer's, whom its e-mail will identify
         new = False
         if verdict.theirs is not None:
             new = await self._ledger.erased.keep(verdict.theirs, self._marks, set(verdict.marks))

@@ -1,6 +1,6 @@
-"""Who is to blame when the provider gives no link: one meeting, or its whole workspace. No I/O.
+"""Decide whether one meeting or its whole workspace is to blame when a link is not made. No I/O.
 
-A refusal or a lasting failure is first its meeting's own affair: the neighbours go on. The
+A refusal or a lasting failure first concerns its meeting only: the neighbours go on. The
 workspace is blamed where the API key is refused, or where several meetings that were well
 until then fail in the same way, and they are more than half of those that were tried lately.
 Meetings that are blocked already and only probed say nothing about their workspace, and
@@ -16,20 +16,20 @@ from enum import Enum, auto
 
 from pool.errors import MeetingRefused, ProviderError, Throttled, WorkspaceRefused
 
-# So many failures in a row are no bad luck any more: the provider is down, or its answers
-# will never do (the same slug again and again, say) ...
+# After this many failures in a row it is no longer bad luck: the provider is down, or its
+# answers will never do (the same slug again and again, say) ...
 FAILURES_TO_BLOCK = 8
 # ... and fewer are enough while the neighbours get links: it is not the provider that is down.
 OWN_FAILURES_TO_BLOCK = 3
 SUSPECT_FAILURES = 2  # in a row: from then on the meeting is tried one link at a time
-OTHERS_LINKS = 3  # since the first of the failures
-OTHERS_LINKS_UNTHROTTLED = 10  # the same for 429s, which chance and pace bring, too
+OTHERS_LINKS = 3  # that the neighbours got since the first of the failures
+OTHERS_LINKS_UNTHROTTLED = 10  # the same for 429s, which chance and pace also cause
 ALIKE_TO_BLOCK = 3  # meetings that fail in the same way
-TRIED_LATELY = 10  # meetings, of which those have to be more than half
+TRIED_LATELY = 10  # meetings, of which those that fail alike must be more than half
 
 
 class Blame(Enum):
-    """Whom a failure is put down to."""
+    """The one to whom a failure is attributed."""
 
     NOBODY = auto()  # it may have been chance
     MEETING = auto()
@@ -38,7 +38,7 @@ class Blame(Enum):
 
 @dataclass(slots=True)
 class _Streak:
-    """What went wrong for one meeting since it last got a link."""
+    """The failures of one meeting since it last got a link."""
 
     links: int  # of all meetings, when it began
     failures: int = 0
@@ -49,7 +49,7 @@ class _Streak:
 
 
 class Troubles:
-    """What one process has seen of the meetings of one workspace."""
+    """The failures that one process has seen in one workspace, by meeting."""
 
     def __init__(self) -> None:
         self._streaks: dict[str, _Streak] = {}
@@ -59,7 +59,7 @@ class Troubles:
         self._throttled_though_well = 0
 
     def worked(self, sid: str) -> None:
-        """Takes note of a link that is new."""
+        """Note that a meeting got a new link."""
         self._links += 1
         self._streaks.pop(sid, None)
         self._well.add(sid)
@@ -68,9 +68,10 @@ class Troubles:
     def failed(
         self, sid: str, kind: str, *, final: bool, meetings: int | None, probe: bool = False
     ) -> Blame:
-        """Whom this failure is put down to. `final`: asking again would not help.
+        """Note a failure. Return whom it is attributed to.
 
-        `meetings` is how many the workspace has; None if it may not be blamed.
+        `final`: asking again would not help. `meetings` is how many the workspace has, or None
+        if the workspace may not be blamed.
         """
         self._well.discard(sid)
         streak = self._streak(sid)
@@ -78,7 +79,7 @@ class Troubles:
         if meetings is not None and not probe:
             self._note(sid, kind)
             if self._is_common(kind, meetings):
-                self._lately.clear()  # once it is lifted, the evidence is to be gathered anew
+                self._lately.clear()  # once the block is lifted, evidence is gathered anew
                 return Blame.WORKSPACE
         enough = OWN_FAILURES_TO_BLOCK if self.is_own(sid) else FAILURES_TO_BLOCK
         if final or streak.failures >= enough:
@@ -87,7 +88,10 @@ class Troubles:
         return Blame.NOBODY
 
     def throttled(self, sid: str) -> Blame:
-        """Whom a 429 is put down to: the pace, unless this meeting alone gets nothing else."""
+        """Note a 429. Return whom it is attributed to.
+
+        That is nobody, as the pace is too high, unless this meeting alone gets nothing else.
+        """
         streak = self._streak(sid)
         if sid in self._well:
             self._well.discard(sid)
@@ -104,19 +108,19 @@ class Troubles:
         return Blame.MEETING
 
     def is_own(self, sid: str) -> bool:
-        """Whether the others got links since this meeting began to fail."""
+        """Return True if the other meetings got links since this one began to fail."""
         streak = self._streaks.get(sid)
         return streak is not None and self._links - streak.links >= OTHERS_LINKS
 
     def is_suspect(self, sid: str) -> bool:
-        """Whether the meeting got no link when it was tried lately, more than once."""
+        """Return True if the meeting was tried more than once lately and got no link."""
         streak = self._streaks.get(sid)
         if streak is None:
             return False
         return streak.blamed or max(streak.failures, streak.throttled) >= SUSPECT_FAILURES
 
     def is_blamed(self, sid: str) -> bool:
-        """Whether a failure was put down to the meeting since it last got a link."""
+        """Return True if a failure was attributed to the meeting since it last got a link."""
         streak = self._streaks.get(sid)
         return streak is not None and streak.blamed
 
@@ -137,7 +141,7 @@ class Troubles:
 
 
 def kind_of(error: ProviderError) -> str:
-    """Which failures are alike: refusals of one status, and everything that may pass."""
+    """Return a failure's kind. Refusals of one status are alike, and so are passing failures."""
     if isinstance(error, WorkspaceRefused):
         return "key"
     if isinstance(error, MeetingRefused):

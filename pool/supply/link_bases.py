@@ -1,11 +1,11 @@
-"""What the URLs of a workspace's links begin with: set, or learned from the provider.
+"""Keep what the URLs of a workspace's links begin with: set, or learned from the provider.
 
-A workspace can have a domain of its own, so its links may begin otherwise than its API's
-address does. The first answer with a link, which the provider gave to our key over TLS, says
-how; the ledger keeps it, and whatever differs later is an alarm. NEETOCAL_LINK_BASE_URL wins.
+A workspace can have a domain of its own, so its links may begin differently from its API's
+address. The first answer with a link, which the provider gave to our key over TLS, shows how;
+the ledger keeps it, and a link that differs later raises an alarm. NEETOCAL_LINK_BASE_URL wins.
 
-All that makes a URL of a slug asks the settings for the workspace, which is told here; so that
-no claim is told another address, what is learned is published before the first link is pooled.
+Code that makes a URL from a slug asks the settings' workspace, which learns the base here. What
+is learned is published before the first link is pooled, so that no claim answers another address.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ class LinkBases:
         self._learning = asyncio.Lock()
 
     def learned(self, workspace: str) -> str | None:
-        """Return what was learned, as far as this process knows."""
+        """Return the base that this process knows to be learned, and None if there is none."""
         return self._learned.get(workspace)
 
     async def refresh(self) -> None:
         """Read what was learned, from Redis if it has it, and from the ledger if not.
 
-        Raises StoreUnavailable or LedgerUnavailable; what was known stays.
+        Raise StoreUnavailable or LedgerUnavailable; what was known stays.
         """
         found: Mapping[str, str] = await self._store.published.link_bases()
         if not found:
@@ -52,21 +52,21 @@ class LinkBases:
         self._take(found)
 
     async def publish(self) -> None:
-        """Have Redis hold what the ledger knows."""
+        """Publish to Redis what the ledger knows."""
         kept = await self._ledger.facts.beginning_with(_FACT)
         if kept and kept != await self._store.published.link_bases():
             await self._store.published.put_link_bases(kept)
         self._take(kept)
 
     async def check(self, workspace: str, url: str, slug: str) -> None:
-        """Compare the URL of a link that was just made with what is known; learn from the first.
+        """Compare the URL of a link that was just made with what is known. Learn from the first.
 
-        Raises BadAnswer if it begins otherwise, StoreUnavailable or LedgerUnavailable.
+        Raise BadAnswer if it begins differently, StoreUnavailable or LedgerUnavailable.
         """
         base = url.removesuffix(f"/{slug}")
         known = self._settings.workspace(workspace)
         if known is None or known.has_link_base:
-            return  # compared where the answer was read
+            return  # it was compared where the answer was read
         if workspace not in self._learned:
             await self._learn(workspace, base)
         if self._learned[workspace] != base:
@@ -95,7 +95,7 @@ class LinkBases:
 
 
 async def refreshed(bases: LinkBases) -> None:
-    """Refresh where Redis and the ledger allow it."""
+    """Refresh the bases, or log why they could not be read."""
     try:
         await bases.refresh()
     except LinkpoolError as error:

@@ -1,7 +1,7 @@
-"""Making one link at the provider, within the workspace's budget, and learning from it.
+"""Make one link at the provider, within the workspace's budget, and learn from the answer.
 
-Used by top-up and by the direct path: what one of them learns about the provider's limits
-and refusals, the other heeds at once.
+Top-up and links made on demand both use this: what one learns about the provider's limits and
+refusals, the other heeds at once.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ log = structlog.get_logger()
 
 
 class Patience:
-    """When to make links again after some could not be written down: later each time."""
+    """A rest after links that could not be written to the ledger, longer each time."""
 
     LONGEST_SECONDS = 60.0
 
@@ -38,22 +38,22 @@ class Patience:
         self._until = 0.0
 
     def failed(self) -> None:
-        """Take note of a link that was lost since the ledger did not take it."""
+        """Note that a link was lost because the ledger did not take it."""
         self._failures += 1
         self._until = self._clock() + min(self.LONGEST_SECONDS, 2.0**self._failures)
 
     def worked(self) -> None:
-        """Take note of a link that the ledger took."""
+        """Note that the ledger took a link."""
         self._failures = 0
 
     @property
     def rests(self) -> bool:
-        """Whether it is too early to try again."""
+        """Return True if it is too early to try again."""
         return bool(self._failures) and self._clock() < self._until
 
     @property
     def is_careful(self) -> bool:
-        """Whether one link has to find out whether the ledger takes them again."""
+        """Return True if a single link must first show that the ledger takes them again."""
         return bool(self._failures)
 
 
@@ -83,7 +83,10 @@ class LinkMaker:
         self._bases = bases
 
     async def wait_turn(self, *, within_seconds: float) -> bool:
-        """Sleeps until the budget allows one more request; False if not within that time."""
+        """Sleep until the budget allows one more request.
+
+        Return False at once if it will not do so within that time.
+        """
         wait = await self._store.budget.take(
             self.workspace, first_rate=self._first_rate, within_seconds=within_seconds
         )
@@ -94,9 +97,9 @@ class LinkMaker:
         return True
 
     async def make(self, sid: str, *, within_seconds: float) -> NewLink | None:
-        """A new link, or None if the budget allows none within that time.
+        """Return a new link, or None if the budget allows none within that time.
 
-        Raises ProviderError after having told the budget and set a block where due.
+        Raise ProviderError after reporting to the budget and setting a block where due.
         """
         if not await self.wait_turn(within_seconds=within_seconds):
             return None
@@ -105,11 +108,11 @@ class LinkMaker:
     async def make_now(
         self, sid: str, *, meetings: int | None = None, probe: bool = False
     ) -> NewLink:
-        """A new link, for a caller who has waited their turn. Raises ProviderError.
+        """Return a new link, for a caller that has waited for its turn. Raise ProviderError.
 
-        `meetings` is how many this workspace has, from a caller who asks for all of them: the
-        workspace may then be blocked for what several of them meet. `probe`: the meeting is
-        blocked, and this finds out whether it still has to be.
+        A caller that makes links for all meetings of the workspace passes their number as
+        `meetings`: the workspace may then be blocked for what several of them meet. `probe`: the
+        meeting is blocked, and this finds out whether it still has to be.
         """
         try:
             link = await self.provider.create_link(sid)
@@ -125,8 +128,10 @@ class LinkMaker:
         return link
 
     async def received(self, sid: str, *, is_new: bool) -> None:
-        """Takes note of whether the ledger took the link that was made: a provider that does
-        nothing but repeat itself is probed, not hammered."""
+        """Note whether the ledger took the link that was made as a new one.
+
+        A provider that only repeats links is probed, not hammered.
+        """
         if is_new:
             self.troubles.worked(sid)
             return
@@ -159,7 +164,7 @@ class LinkMaker:
         if isinstance(error, Throttled):
             blame = self.troubles.throttled(sid)
             if blame is Blame.MEETING:
-                # Not the pace's fault, so the pace of the others stays as it is.
+                # The pace is not at fault, so that of the others stays as it is.
                 await self._block_meeting(sid, f"{reason}, for this meeting alone", kind)
             else:
                 await self._store.budget.report(
@@ -172,7 +177,7 @@ class LinkMaker:
         refused = isinstance(error, MeetingRefused)
         blame = self.troubles.failed(sid, kind, final=refused, meetings=meetings, probe=probe)
         if not refused and not self.troubles.is_own(sid):
-            # Failures in a row rest the budget; those of one meeting alone rest that meeting.
+            # Failures in a row pause the budget; those of one meeting alone block that meeting.
             await self._store.budget.report(self.workspace, "failed", first_rate=self._first_rate)
         if blame is Blame.WORKSPACE:
             await self._block_workspace(f"{reason} (so for several meetings)", kind)

@@ -1,9 +1,9 @@
-"""Whom to make the next links for: no I/O, and no meeting that waits for ever.
+"""Plan for which meetings the next links are made, so that none waits for ever. No I/O.
 
 Most links go to the meeting that runs dry first. Every FAIR_EVERYth goes to the emptiest
-pool, whoever claims: a busy meeting may take up all the budget there is, and one that nobody
-has claimed from yet gets its first links all the same. Every PROBE_EVERYth, at most, probes a
-blocked meeting, so that many of them cannot take the others' turns.
+pool, whatever its claim rate: a busy meeting could take all of the budget, and one that nobody
+has claimed from yet must still get its first links. At most every PROBE_EVERYth probes a
+blocked meeting, so that many of those cannot take the others' turns.
 """
 
 from __future__ import annotations
@@ -26,28 +26,31 @@ class Need:
 
     sid: str
     epoch: str
-    fresh: int  # with those being made
+    fresh: int  # including those being made
     target: int
     claims_per_second: float
     probe: bool = False  # it is blocked, and one request may find out whether it still is
 
     @property
     def urgency(self) -> tuple[float, float]:
-        """Smaller is more urgent: runway first, then how empty the pool is."""
+        """Return a sort key, smaller for more urgent: the runway, then how full the pool is."""
         runway = self.fresh / self.claims_per_second if self.claims_per_second > 0 else 1e12
         return runway, self.fresh / self.target
 
     @property
     def emptiness(self) -> tuple[float, float]:
-        """Smaller is emptier, whoever claims: by links, so that all get their first ones soon."""
+        """Return a sort key, smaller for emptier pools, whatever their claim rate.
+
+        It counts links first, so that all meetings get their first ones soon.
+        """
         return self.fresh, self.fresh / self.target
 
 
 def plan(needs: Sequence[Need], links: int) -> list[Need]:
-    """Return whom to make the next links for, one entry per link, at most `links`.
+    """Return the meetings to make the next links for, one entry per link, at most `links`.
 
-    Among equals the order is left to chance: some of them may be refused, and those must not
-    always come first. A need that is a probe stands here once.
+    The order of equals is random: some of them may be refused, and those must not always come
+    first. A need that is a probe appears once.
     """
     wanting = [need for need in needs if need.fresh < need.target]
     now = {need.sid: need for need in wanting}
@@ -62,7 +65,7 @@ def plan(needs: Sequence[Need], links: int) -> list[Need]:
         _, _, fresh, sid = heapq.heappop(heap)
         need = now.get(sid)
         if need is None or need.fresh != fresh:
-            continue  # the other heap was quicker
+            continue  # the other heap has served this meeting since
         planned.append(need)
         filled = replace(need, fresh=fresh + 1)
         if filled.fresh >= filled.target or need.probe:
@@ -75,9 +78,10 @@ def plan(needs: Sequence[Need], links: int) -> list[Need]:
 
 
 def workspace_probe(needs: list[Need], block: Block) -> list[Need]:
-    """The one meeting that finds out for its blocked workspace; each time another.
+    """Return the one meeting that probes its blocked workspace, each time another.
 
-    By turns one of those that are not blocked themselves, and any.
+    By turns it is one of those that are not blocked themselves, and any. The list is empty if
+    there is no need at all.
     """
     well = [need for need in needs if not need.probe]
     among = needs if block.probes % 2 or not well else well
@@ -85,7 +89,7 @@ def workspace_probe(needs: list[Need], block: Block) -> list[Need]:
 
 
 class Plan:
-    """What one look came to: links to be made in turn, and blocked meetings to probe."""
+    """The links to make in turn, and the blocked meetings to probe, until the next look."""
 
     def __init__(self, links: Sequence[Need] = (), probes: Sequence[Need] = ()) -> None:
         self._links = deque(links)
@@ -97,15 +101,15 @@ class Plan:
         return bool(self._links or self._probes)
 
     def follow(self, before: Plan) -> None:
-        """Go on in the rhythm of an earlier plan, which this one replaces."""
+        """Take over the rhythm of probes from an earlier plan, which this one replaces."""
         self._since_probe = before._since_probe
 
     def drop(self, sid: str) -> None:
-        """Plan nothing more for this meeting: it was refused."""
+        """Remove this meeting's links from the plan: it was refused."""
         self._links = deque(need for need in self._links if need.sid != sid)
 
     def next(self, may_start: Callable[[Need], bool]) -> Need | None:
-        """Take the next need that may start now; None if none may."""
+        """Take the next need that may start now. Return None if none may."""
         if self._probes and (not self._links or self._since_probe >= PROBE_EVERY):
             found = _take(self._probes, may_start)
             if found is not None:

@@ -1,7 +1,7 @@
-"""From a link just made to the pool: its ledger row first, then the pool.
+"""Write a link that was just made to the ledger first, then add it to the pool.
 
 Links that arrive while a write is under way share the next one: a database that syncs at
-each commit would otherwise bound top-up to some hundred links a second.
+each commit would otherwise limit top-up to some hundred links a second.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Pooled = Literal["added", "duplicate", "quarantined"]
 
 
 class PoolWriter:
-    """Puts links into ledger and pool, for one event loop."""
+    """Puts links into the ledger and the pool, for one event loop."""
 
     def __init__(self, store: Store, ledger: Ledger) -> None:
         self._store = store
@@ -37,11 +37,10 @@ class PoolWriter:
         self._writing: asyncio.Task[None] | None = None
 
     async def put(self, sid: str, epoch: str, new: NewLink) -> Pooled:
-        """Puts one link into the ledger, then into the pool of that epoch; what came of it.
+        """Put one link into the ledger, then into the pool of that epoch. Return the outcome.
 
-        A crash between the two leaves a row that is fresh but nowhere, which `expire` sets
-        aside. Raises LedgerUnavailable: the link is lost, for without a row it may not be
-        pooled.
+        A crash between the two leaves a fresh row whose link is in no pool, which `expire` sets
+        aside. Raise LedgerUnavailable if the link is lost: without a row it may not be pooled.
         """
         link = Link(
             slug=new.slug,
@@ -67,14 +66,14 @@ class PoolWriter:
                 )
                 try:
                     outcomes = await self._put_all([link for link, _ in batch])
-                except Exception as error:  # noqa: BLE001 - it is raised to each who waits
+                except Exception as error:  # noqa: BLE001 - it is raised to every waiting caller
                     for _, outcome in batch:
                         if not outcome.done():
                             outcome.set_exception(error)
                 else:
-                    for (_, outcome), came in zip(batch, outcomes, strict=True):
+                    for (_, outcome), pooled in zip(batch, outcomes, strict=True):
                         if not outcome.done():
-                            outcome.set_result(came)
+                            outcome.set_result(pooled)
         finally:
             self._writing = None
 
@@ -83,7 +82,7 @@ class PoolWriter:
         outcomes: list[Pooled] = []
         pools: dict[tuple[str, str], list[int]] = defaultdict(list)
         for place, link in enumerate(links):
-            # Of a slug that stands here twice, the second is a repeat, too.
+            # If a slug appears twice in this batch, the second is a repeat, too.
             is_new = link.slug in inserted
             inserted.discard(link.slug)
             outcomes.append("added" if is_new else "duplicate")
@@ -95,8 +94,9 @@ class PoolWriter:
             try:
                 await self._store.add(sid, epoch, slugs, round(made_at.timestamp() * 1000))
             except StoreError as error:
-                # In doubt, or of another epoch by now: set aside, never added again, and taken
-                # out, for they may have entered. What stays in is found by `expire`.
+                # The outcome is in doubt, or the epoch is another by now: the links are set
+                # aside, never added again, and taken out, as they may have entered. `expire`
+                # finds those that stay in.
                 log.warning("links not pooled", meeting=sid, links=len(slugs), reason=str(error))
                 await self._ledger.links.move(slugs, State.QUARANTINED, at=made_at)
                 with suppress(StoreError):
@@ -107,7 +107,10 @@ class PoolWriter:
 
 
 async def make_and_pool(maker: LinkMaker, store: Store, ledger: Ledger, sid: str) -> Pooled:
-    """Makes one link out of turn and pools it. Raises ProviderError, Fenced, LedgerUnavailable."""
+    """Make one link out of turn and pool it. Return the outcome.
+
+    Raise ProviderError, Fenced or LedgerUnavailable.
+    """
     level = (await store.look([sid]))[0]
     if level.fence != "stands":
         raise Fenced(sid)

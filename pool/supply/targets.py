@@ -1,4 +1,4 @@
-"""What every pool should hold now."""
+"""Compute how many links every pool should hold now."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from pool.store.records import Level
 async def targets(
     store: Store, meetings: Mapping[str, Meeting], levels: Sequence[Level]
 ) -> dict[str, int]:
-    """The targets of these pools by SID; a round trip only where some follow the forecast."""
+    """Return the targets of these pools by SID.
+
+    This takes a round trip to Redis only if some of the meetings follow the forecast.
+    """
     outlooks = await store.outlooks.get(
         [level.sid for level in levels if meetings[level.sid].target_mode == "auto"]
     )

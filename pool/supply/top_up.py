@@ -32,12 +32,12 @@ RUN_SECONDS = 40.0  # under Celery's soft limit; the next sweep goes on
 LOOK_SECONDS = 1.0
 PLAN_LINKS = 1_000  # at most, per look
 TURN_SECONDS = 2.0  # a provider that wants more patience than this gets it from the sweep
-SHARE = 2  # a meeting takes one slot of so many, while others wait
-SUSPECT_SHARE = 4  # and all that got no link lately together one of so many
+SHARE = 2  # while others wait, a meeting takes at most one of this many slots
+SUSPECT_SHARE = 4  # and all meetings that got no link lately together one of this many
 
 
 class TopUp:
-    """One run of the loop."""
+    """One run of the loop for one workspace."""
 
     def __init__(
         self,
@@ -112,7 +112,7 @@ class TopUp:
 
     @property
     def _slots(self) -> int:
-        """How many links may be under way: one, while the ledger has to prove itself."""
+        """Return how many links may be under way: one while the ledger has to prove itself."""
         careful = self._maker.patience.is_careful
         return 1 if careful else self._concurrency
 
@@ -130,7 +130,8 @@ class TopUp:
             if meeting.workspace == self._workspace
         }
         self._meetings = sum(not meeting.is_stopped for meeting in meetings.values())
-        # Before the levels: a link that enters meanwhile is then counted twice, not never.
+        # Copied before the levels are read: a link that enters meanwhile is then counted twice,
+        # which is better than not at all.
         making = self._making.copy()
         levels = await self._store.look(sorted(meetings))
         wanted = await targets(self._store, meetings, levels)
@@ -169,7 +170,7 @@ class TopUp:
         )
 
     async def _workspace_rests(self) -> bool:
-        """Whether the workspace is blocked and no probe is due; a due probe is taken."""
+        """Return True if the workspace is blocked and no probe is due. Take a probe that is due."""
         self._block = await self._store.blocks.of_workspace(self._workspace)
         if self._block is None:
             return False
@@ -184,16 +185,19 @@ class TopUp:
     # -- making --------------------------------------------------------------------
 
     def _may_start(self, need: Need) -> bool:
-        """Whether a link for this meeting may be under way beside those that are."""
+        """Return True if a link for this meeting may be made beside those under way."""
         making, slots = self._making[need.sid], self._concurrency
         if need.probe or self._maker.troubles.is_suspect(need.sid):
             return not making and self._suspects < max(1, slots // SUSPECT_SHARE)
         return self._plan.lone or making < max(1, slots // SHARE)
 
     async def _take_probe(self, need: Need) -> bool:
-        """Put the next probe of a blocked meeting off; False if somebody has done so before."""
+        """Put off the next probe of a blocked meeting.
+
+        Return False if another process has taken this one.
+        """
         if self._block is not None:
-            return True  # the workspace's probe, which is taken by now
+            return True  # this is the workspace's probe, which is taken already
         blocks, every = self._store.blocks, self._probe_seconds
         block, now_ms = await blocks.of(need.sid), await self._store.now_ms()
         if block is not None:
@@ -256,7 +260,7 @@ class TopUp:
         await self._lift_workspace()
 
     def _lose(self, sid: str, error: LedgerUnavailable) -> None:
-        """Count a link that could not be written down, and make no more of them for a while."""
+        """Count a link that could not be written to the ledger, and make no more for a while."""
         log.warning("link lost: the ledger is away", meeting=sid, reason=str(error))
         self._count(sid, "lost")
         if not self._stop:
@@ -264,7 +268,7 @@ class TopUp:
         self._stop = True
 
     async def _heed(self, need: Need, error: ProviderError) -> None:
-        """Plan by what a refusal says; it was counted, and a block set, where it happened."""
+        """Adjust the plan to a failure. It was counted, and a block was set, where it happened."""
         if self._maker.troubles.is_blamed(need.sid):
             self._plan.drop(need.sid)
         if self._maker.workspace_blocks != self._workspace_blocks:
@@ -275,7 +279,7 @@ class TopUp:
             and self._block is not None
             and kind_of(error) != self._block.kind
         ):
-            # The provider talks to this key again, of something else than before.
+            # The provider answers this key again, with another problem than before.
             await self._lift_workspace()
 
     async def _lift_workspace(self) -> None:
@@ -285,8 +289,11 @@ class TopUp:
             await self._store.blocks.put_workspace(self._workspace, None)
 
     def _leave(self, sid: str) -> None:
-        """Make no more links of this meeting in this run, nor of any if it is not the only one:
-        its links do not enter the pool, and neither may those of the others."""
+        """Make no more links of this meeting in this run, since they do not enter its pool.
+
+        End the run if it is the second such meeting, or the only one there is: the links of the
+        others may not enter either.
+        """
         self._skipped.add(sid)
         self._plan.drop(sid)
         self._stop |= len(self._skipped) > 1 or self._meetings == 1
