@@ -1,4 +1,4 @@
-"""From a webhook to the link it is about: receive, match, settle.
+"""Bring a webhook to the link it is about: receive it, match it, settle it.
 
 An event is in the ledger's inbox before it is answered, and leaves it only when the ledger
 and Redis both say what it said. Every step may run again.
@@ -39,7 +39,7 @@ _UNREADABLE = BookingEvent("other", "", None, None, None, None, (), None)
 
 
 class Bookings:
-    """The way of booking events, from the provider to link states."""
+    """Takes booking events in, and settles, replays and assigns them."""
 
     def __init__(
         self,
@@ -61,10 +61,10 @@ class Bookings:
     # -- receiving -----------------------------------------------------------------
 
     async def receive(self, workspace: str, body: bytes, signatures: Sequence[str]) -> str:
-        """Takes a signed webhook into the inbox; its event id, the same for a repeat.
+        """Take a signed webhook into the inbox. Return its event id, the same for a repeat.
 
-        One that cannot be read is kept, too: a sender that is refused stops sending, and what
-        it meant can be looked up. Raises UnknownWorkspace, BadSignature, RateLimited or
+        A webhook that cannot be read is kept, too: a sender that is refused stops sending, and
+        what it meant can be looked up. Raise UnknownWorkspace, BadSignature, RateLimited or
         LedgerUnavailable.
         """
         provider = self._providers.get(workspace)
@@ -90,8 +90,10 @@ class Bookings:
     async def receive_listed(
         self, workspace: str, listed: Sequence[tuple[BookingEvent, bytes]]
     ) -> int:
-        """Takes in those of these bookings, found by asking the provider, that tell something
-        new about a link; how many did."""
+        """Take those of the provider's listed bookings into the inbox that are news about a link.
+
+        Return the number of events that were new.
+        """
         known_as = await self._erasure.known_as(workspace, [event for event, _ in listed])
         events = {
             event.booking_sid: (event, body)
@@ -107,7 +109,7 @@ class Bookings:
             booking = known.get(sid)
             if booking is not None:
                 report = self._settler.report(workspace, event, booking.slug, booking.match, now)
-                is_news = _told(merged(booking, report)) != _told(booking)
+                is_news = _news_of(merged(booking, report)) != _news_of(booking)
             elif sid in hopeless:
                 is_news = False
             else:
@@ -123,7 +125,7 @@ class Bookings:
     # -- settling --------------------------------------------------------------------
 
     async def settle_due(self, limit: int = 100) -> int:
-        """Settles the events that wait and are due; how many were looked at."""
+        """Settle the events that wait and are due. Return the number that were looked at."""
         events = await self._ledger.inbox.due(datetime.now(UTC), limit)
         for event in events:
             await self._settler.settle(event)
@@ -131,9 +133,9 @@ class Bookings:
         return len(events)
 
     async def replay(self, event_id: str, by: str, reason: str = "") -> InboxEvent:
-        """Looks at one event again, now, and notes in the audit who asked for it.
+        """Settle one event again, now, and note in the audit who asked for it.
 
-        Raises UnknownEvent or BodyErased.
+        Return the event as it is afterwards. Raise UnknownEvent or BodyErased.
         """
         event = await self._known(event_id)
         if not event.body:
@@ -142,11 +144,11 @@ class Bookings:
         return await self._settle_now(await self._ledger.inbox.retry(event_id))
 
     async def assign(self, event_id: str, slug: str, by: str, reason: str = "") -> InboxEvent:
-        """Gives an event that matched no link to this one, by a person's word; the event after.
+        """Assign an event that matched no link to this one, as an operator decided.
 
-        The ledger keeps the word before anything is done, so that a crash on the way only
-        delays it. Given again it changes nothing. Raises UnknownEvent, UnknownLink or
-        NotAssignable.
+        Return the event as it is afterwards. The ledger keeps the decision before anything is
+        done, so that a crash on the way only delays it. A repeated call changes nothing. Raise
+        UnknownEvent, UnknownLink or NotAssignable.
         """
         event = await self._known(event_id)
         if event.state is EventState.SETTLED and event.slug == slug:
@@ -164,7 +166,7 @@ class Bookings:
     async def _check_assignable(self, event: InboxEvent, link: Link) -> None:
         meeting = await self._ledger.meetings.get(link.meeting_sid)
         if meeting is None or meeting.workspace != event.workspace:
-            raise NotAssignable("the link is not of the event's workspace")
+            raise NotAssignable("the link belongs to another workspace than the event")
         try:
             parsed = self._settler.parse(event)
         except MalformedJson:
@@ -197,8 +199,8 @@ class Bookings:
         return await self._known(event.id)
 
 
-def _told(booking: Booking) -> tuple[object, ...]:
-    """What counts as news: nothing that is erased with a customer."""
+def _news_of(booking: Booking) -> tuple[object, ...]:
+    """Return the fields whose change is news: none of those that are erased with a customer."""
     return (booking.state, booking.made_at, booking.changed_at, booking.starts_at, booking.ends_at)
 
 

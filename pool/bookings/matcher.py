@@ -1,12 +1,12 @@
-"""Which link a booking is about, by the best sign its event gives.
+"""Match a booking to its link, by the best sign that its event gives.
 
-| sign | how sure | asked of |
+| sign | how sure | applies to |
 |---|---|---|
 | the booking is known | certain: it stays with its link, whatever it says now | any event |
 | the answer to the field that carries the slug | certain | any event |
 | a slug of ours anywhere in the event | certain, if it is the only one | any event |
 | the booking it belongs to is known | certain | any event |
-| its e-mail | probable: one claim of that meeting stood when it was made | what may hold a link |
+| its e-mail | probable: one claim of that meeting stood when it was made | if it may stand |
 
 A visitor can edit what comes back in the form, so a slug counts only where the event's meeting
 is the link's, or is not known.
@@ -26,12 +26,12 @@ from pool.model.links import Link
 from pool.model.meetings import Meeting
 from pool.providers import BookingEvent
 
-CLOCKS = timedelta(minutes=2)  # by which the provider's clock and Redis's may differ
+CLOCKS = timedelta(minutes=2)  # how much the provider's clock and Redis's may differ
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """The link a booking is about, and how that was found out."""
+    """The link that a booking is about, and the sign it was matched by."""
 
     link: Link
     how: str  # field | slug | assigned | booking | probable
@@ -39,13 +39,13 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """Why a booking belongs to no link of ours, as far as can be told."""
+    """The reason why a booking could not be matched to a link of ours."""
 
     reason: str
 
 
 class Matcher:
-    """Matches events to links. Only reads, but records claims before it looks for their e-mails."""
+    """Matches events to links. It only reads, but records claims before it searches by e-mail."""
 
     def __init__(self, ledger: Ledger, recorder: Recorder, ids: MeetingIds) -> None:
         self._ledger = ledger
@@ -55,9 +55,9 @@ class Matcher:
     async def match(
         self, workspace: str, event: BookingEvent, heard_at: datetime
     ) -> Match | Mismatch:
-        """Return the link a booking used, by the best sign there is.
+        """Return the link a booking used, by the best sign there is, or why there is none.
 
-        `heard_at` is when its event first came; it stands in for a time that the event lacks.
+        `heard_at` is when its event arrived first; it replaces a time that the event lacks.
         """
         meetings = {
             meeting.sid: meeting
@@ -78,9 +78,9 @@ class Matcher:
         return await self._by_email(workspace, meetings, event, heard_at)
 
     async def hopeless(self, workspace: str, events: Collection[BookingEvent]) -> set[str]:
-        """Return the SIDs of those bookings that nothing of ours fits, asked for all at once.
+        """Return the SIDs of those bookings that certainly match nothing of ours.
 
-        What is not among them may still match nothing; what is certainly does.
+        The others may still match nothing. The ledger is asked for all of them at once.
         """
         slugs = {slug for event in events for slug in candidates(event)}
         ours = {link.slug for link in await self._ledger.links.find(sorted(slugs))}
@@ -102,7 +102,7 @@ class Matcher:
     async def _named(
         self, workspace: str, meetings: dict[str, Meeting], event: BookingEvent
     ) -> Match | Mismatch | None:
-        """What the slugs in the event say; None if none is ours."""
+        """Return the match by the slugs in the event, and None if none of them is ours."""
         found = await self._ledger.links.find(candidates(event))
         ours = [link for link in found if link.meeting_sid in meetings]
         if not ours:
@@ -110,7 +110,7 @@ class Matcher:
         there = ours
         sid = event.meeting_sid
         if sid is None and event.meeting_id is not None:
-            # Told by the provider itself which meeting that is, ours or not.
+            # The provider itself says which meeting that is, ours or not.
             sid = await self._ids.sid_of(workspace, event.meeting_id)
             there = [link for link in ours if sid in (None, link.meeting_sid)]
         elif sid in meetings:
@@ -143,7 +143,7 @@ class Matcher:
         if event.email is None:
             return Mismatch("it names no link, and has no e-mail")
         if event.state in (CANCELLED, REJECTED):
-            # Somebody else's booking under this e-mail must not take the link away.
+            # Another person's booking under this e-mail must not take the link away.
             return Mismatch("it names no link, and its booking was never seen")
         sid = await self._meeting_of(workspace, meetings, event)
         if isinstance(sid, Mismatch):
@@ -151,13 +151,13 @@ class Matcher:
         if not meetings[sid].match_email:
             return Mismatch("it names no link, and its meeting does not match by e-mail")
         await self._recorder.record(sid)
-        # No later than we heard of it: a claim made since cannot be what was booked.
+        # Not later than we heard of it: a claim made since then cannot be what was booked.
         made_at = min(event.made_at or heard_at, heard_at)
         claims = await self._ledger.links.given_to_email(
             sid, event.email, by=made_at + CLOCKS, until=made_at
         )
-        # Whatever became of them since, so that the order in which things are heard of does not
-        # count. A customer who booked and claimed again held the later link at that time.
+        # Their state now does not matter, so that the order in which events arrive does not
+        # matter. A customer who booked and claimed again held the later link at that time.
         held: dict[str | None, Link] = {}
         for link in claims:
             held.setdefault(link.customer_id, link)
@@ -184,5 +184,5 @@ class Matcher:
 
 
 def candidates(event: BookingEvent) -> list[str]:
-    """Return what may be slugs in an event, the answer to the field first."""
+    """Return the texts in an event that may be slugs, the answer to the field first."""
     return list(dict.fromkeys([*([event.ref] if event.ref else []), *event.tokens]))

@@ -1,4 +1,4 @@
-"""Which meeting a booking is of, where it names it by the provider's id and not by its SID."""
+"""Find a booking's meeting where the booking names it by the provider's id and not by its SID."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from pool.providers import Provider
 
 log = structlog.get_logger()
 
-ASK_SECONDS = 300.0  # at most so often is a provider asked for one id that it does not list
-GAP_SECONDS = 2.0  # and at most so often for any: a meeting may be new, and its booking newer
-_ASKED_MOST = 10_000  # ids that are remembered
+ASK_SECONDS = 300.0  # between two questions to a provider for one id that it does not list
+GAP_SECONDS = 2.0  # and between any two: a meeting may be new, and its booking newer
+_ASKED_MOST = 10_000  # ids whose question is remembered
 _decode = msgspec.json.Decoder(dict[str, str]).decode
 
 
@@ -37,7 +37,7 @@ class MeetingIds:
         self._without_ids: set[str] = set()
 
     async def sid_of(self, workspace: str, meeting_id: str) -> str | None:
-        """Return the SID of the meeting with this id, None if the provider cannot tell now.
+        """Return the SID of the meeting with this id, and None if the provider cannot name it now.
 
         The provider is asked only for an id that is new, and seldom.
         """
@@ -73,7 +73,7 @@ class MeetingIds:
             return
         if listed and not any(each.id for each in listed):
             self._without_ids.add(workspace)
-        # What was learned stays: bookings of a meeting that was deleted still name it.
+        # What was learned stays: bookings of a deleted meeting still name it.
         self._known[workspace] |= {each.id: each.sid for each in listed if each.id is not None}
         try:
             text = msgspec.json.encode(self._known[workspace]).decode()

@@ -1,17 +1,17 @@
-"""Asking the provider for what its webhooks did not say, a page at a time.
+"""Ask the provider for bookings whose webhooks were lost, a page at a time.
 
-Two walks over the provider's lists of bookings, each of all of them and then of the cancelled,
-those made last first:
+There are two walks over the provider's lists of bookings, each first over all bookings and then
+over the cancelled ones, with those made last first:
 
-- *news*, at every pass that has the time: what was made since the last walk of this kind
-  began, an hour over;
+- *news*, at every pass that has the time: the bookings made since the last walk of this kind
+  began, and in the hour before;
 - *a round*, every fifteen minutes: back to the oldest booking that may still change, since no
-  list can be asked for by the time of a change. That is the oldest claim that is still live, or
-  the oldest booking that stands and was over no more than thirty days ago.
+  list can be filtered by the time of a change. That is the oldest claim that is still live, or
+  the oldest booking that stands and ended no more than thirty days ago.
 
 A walk is kept in the ledger after each page and goes on where it stopped. New bookings push
-others to later pages, so a page may come twice, and none is missed but by a booking that leaves
-a list meanwhile: the next round finds it. At most a fifth of the workspace's request budget is
+others to later pages, so an entry may come twice. One is missed only if a booking leaves a list
+meanwhile, and then the next round finds it. At most a fifth of the workspace's request budget is
 used. So a change is found at the latest after
 
     15 min + 2 x (pages to ask for) x 5 / (budget, requests per second)
@@ -39,29 +39,29 @@ log = structlog.get_logger()
 OVERLAP = timedelta(hours=1)  # clocks differ, and a booking may be listed late
 FIRST_LOOK = timedelta(days=7)
 ROUND_EVERY = timedelta(minutes=15)
-OVER_SINCE = timedelta(days=30)  # bookings that were over before that are not looked at again
+OVER_SINCE = timedelta(days=30)  # bookings that ended before that are not looked at again
 BUDGET_SHARE = 0.2
-PASS_SECONDS = 30.0  # for one workspace; well within the time that a task is given
+PASS_SECONDS = 30.0  # for one workspace; well within a task's time limit
 PAGES_MAX = 10_000  # of one walk, a million bookings
 
 
 class Walk(msgspec.Struct, frozen=True):
-    """How far a walk has come."""
+    """The position of a walk."""
 
     began: datetime
     since: datetime
-    cancelled: bool = False  # which list it is at
+    cancelled: bool = False  # True: it is at the list of cancelled bookings
     page: int = 1
     last: str = ""  # a hash of the page before: a server that knows no pages repeats itself
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """What is kept of a workspace between two passes."""
+    """A workspace's walks, as they are kept between two passes."""
 
     news: Walk | None = None  # under way
     round: Walk | None = None  # under way
-    round_began: datetime | None = None  # of the last that came to its end
-    round_is_next: bool = False  # where there is time for little, the two take turns
+    round_began: datetime | None = None  # when the last completed round began
+    round_is_next: bool = False  # the two take turns where there is time for only one
 
 
 class Reconciler:
@@ -88,13 +88,13 @@ class Reconciler:
         self._clock = clock
         self._now = now
         self._progress = Progress()
-        self.news = 0  # bookings that told something new
-        self.pages = 0  # that were asked for
+        self.news = 0  # bookings that were news
+        self.pages = 0  # pages that were asked for
 
     async def run(self, seconds: float = PASS_SECONDS) -> bool:
-        """Walk on for at most that long; True if nothing is left to do by now.
+        """Continue the walks for at most that long. Return True if nothing is left to do.
 
-        Raises ProviderError, LedgerUnavailable or StoreError; what was done is kept.
+        Raise ProviderError, LedgerUnavailable or StoreError; what was done is kept.
         """
         until = self._clock() + seconds
         kept = await self._ledger.facts.get(_PROGRESS + self._workspace)
@@ -155,7 +155,7 @@ class Reconciler:
     async def _step(
         self, walk: Walk, until: float, *, starts_after: datetime | None = None
     ) -> Walk | None:
-        """One page: how far the walk has come then, None if there is no time for it."""
+        """Read one page. Return the walk's new position, or None if there is no time for it."""
         started = self._clock()
         left = until - started
         if left <= 0 or not await self._maker.wait_turn(within_seconds=min(5.0, left)):
@@ -175,7 +175,7 @@ class Reconciler:
         return msgspec.structs.replace(walk, cancelled=True, page=1, last="")
 
     async def _pace(self, started: float, until: float) -> None:
-        """Leave to others what is theirs of the budget."""
+        """Wait so that this walk uses no more than its share of the budget."""
         rate = await self._store.budget.rate(self._workspace)
         if rate:
             now = self._clock()
@@ -190,7 +190,7 @@ class Reconciler:
 
 _PROGRESS, _RECONCILED = "reconcile:", "reconciled:"
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
-_DONE = Walk(_LONG_AGO, _LONG_AGO)  # told by its identity
+_DONE = Walk(_LONG_AGO, _LONG_AGO)  # compared by identity
 
 
 def _decode(text: str) -> Progress:
@@ -201,7 +201,10 @@ def _decode(text: str) -> Progress:
 
 
 def _is_older(page: BookingPage, since: datetime) -> bool:
-    """Whether all that is to come was made before; a list that ignored the order says nothing."""
+    """Return True if all later entries were made before `since`.
+
+    A list that did not keep to the order proves nothing.
+    """
     made = [event.made_at for event, _ in page.bookings if event.made_at is not None]
     return page.in_order and bool(made) and made[-1] < since
 

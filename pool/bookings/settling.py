@@ -1,4 +1,4 @@
-"""Settling: from an event of the inbox to its booking, its link, and Redis.
+"""Settle an event of the inbox: update its booking, its link, and Redis.
 
 An event leaves the inbox only when the ledger and Redis both say what it said. Every step may
 run again.
@@ -35,11 +35,11 @@ from pool.store import Store
 log = structlog.get_logger()
 
 MAX_ATTEMPTS = 10
-EVENT_SECONDS = 25  # for one event; it must not hold up those behind it for ever
+EVENT_SECONDS = 25  # for one event, so that it cannot hold up those behind it for ever
 RETRY_SECONDS = 5  # doubled with each attempt, up to ten minutes
 RETRY_MAX_SECONDS = 600
-# An unmatched event is looked at again when it is half as old again; but at least and at most
-# so often. A person who assigns it, or its booking's other events, need not wait for that.
+# An unmatched event is looked at again when it is half as old again, within these limits. An
+# operator who assigns it, or another event of its booking, need not wait for that.
 UNMATCHED_LEAST_SECONDS = 60
 UNMATCHED_MOST_SECONDS = 86_400
 Counted = Callable[[str, str, str], None]
@@ -66,7 +66,7 @@ class Settler:
         self._counted = counted
 
     async def settle(self, event: InboxEvent) -> None:
-        """Settle one event, or note why not and when it is due again."""
+        """Settle one event, or note why that failed and when it is due again."""
         try:
             async with asyncio.timeout(EVENT_SECONDS):
                 await self._settle(event)
@@ -75,7 +75,8 @@ class Settler:
         except TimeoutError:
             await self._postpone(event, f"not settled within {EVENT_SECONDS} seconds")
         except UnknownWorkspace as error:
-            # Only a person brings it back; until then its events must not crowd out the others.
+            # Only an operator can configure it again; until then its events must not crowd out
+            # the others.
             await self._postpone(event, str(error), its_fault=False, wait=RETRY_MAX_SECONDS)
         except LedgerUnavailable as error:
             await self._postpone(event, str(error), its_fault=False)
@@ -99,7 +100,7 @@ class Settler:
     def report(
         self, workspace: str, event: BookingEvent, slug: str, match: str | None, heard_at: datetime
     ) -> Booking:
-        """Return what an event says of its booking."""
+        """Return the booking as an event describes it."""
         stood_at = event.made_at or event.changed_at or heard_at
         return Booking(
             workspace=workspace,
@@ -125,7 +126,7 @@ class Settler:
         self, event: InboxEvent, reason: str, *, its_fault: bool = True, wait: float | None = None
     ) -> None:
         doublings = event.attempts
-        if not its_fault:  # those are not counted; an outage that lasts is asked after seldom
+        if not its_fault:  # such attempts are not counted; in a long outage they become rare
             age_seconds = (datetime.now(UTC) - event.received_at).total_seconds()
             doublings = max(0, int(age_seconds / RETRY_SECONDS).bit_length() - 3)
         if wait is None:
@@ -176,7 +177,7 @@ class Settler:
             )
         settled = await self._ledger.bookings.settle(report)
         state_before = settled.state_before
-        await self._tell_redis(settled, report)
+        await self._update_redis(settled, report)
         link = settled.link
         if parsed.booking_sid:
             # Events that name no link may have come first: of this booking, or of its children.
@@ -187,18 +188,18 @@ class Settler:
         )
         self._counted(event.workspace, event_label(parsed), "settled")
         if link.state is State.CONSUMED and state_before not in (State.CONSUMED, State.CANCELLED):
-            # Only the history's count is lost with a Redis that dies now; the event is settled.
+            # If Redis dies now, only the history's count is lost; the event is settled.
             with suppress(StoreError):
                 await self._store.count_booking(link.meeting_sid)
 
-    async def _tell_redis(self, settled: Settled, report: Booking) -> None:
+    async def _update_redis(self, settled: Settled, report: Booking) -> None:
         was_fresh = False
         sid = settled.link.meeting_sid
-        # Twice at most: a claim may slip in between reading the ledger and telling Redis.
+        # Twice at most: a claim may come between reading the ledger and updating Redis.
         for _ in range(2):
             link = settled.link
             if link.state is State.FRESH:
-                # Somebody fills in its form, though no claim of it is known.
+                # A visitor is filling in its form, although no claim of the link is known.
                 await self._recorder.record(sid)
                 moved = await self._ledger.links.move(
                     [link.slug], State.QUARANTINED, at=report.heard_at
@@ -222,5 +223,5 @@ _MOST = timedelta(seconds=UNMATCHED_MOST_SECONDS)
 
 
 def event_label(event: BookingEvent) -> str:
-    """Return the event's name as a label: one of a few, whatever the sender writes."""
+    """Return the event's name as a metric label, one of a few whatever the sender writes."""
     return "other" if event.kind == "other" else event.name

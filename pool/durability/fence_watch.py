@@ -19,9 +19,9 @@ _AGAIN_SECONDS = 2.0
 
 
 class FenceWatch:
-    """Asserts again what this process answered lately, as soon as a fence has fallen.
+    """Asserts this process's recent claims again as soon as a fence has fallen.
 
-    Claims notice a fallen fence by themselves; this also notices when none come.
+    Claims notice a fallen fence by themselves; this also notices it when no claims come.
     """
 
     def __init__(
@@ -35,17 +35,17 @@ class FenceWatch:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def fallen(self, sid: str) -> None:
-        """Called when a claim met a fallen fence."""
+        """Assert the meeting's claims again, unless that was done a moment ago."""
         if self._asserted.get(sid, -_AGAIN_SECONDS) > self._clock() - _AGAIN_SECONDS:
             return
-        # Now and not in the task: many claims meet the same fallen fence at once.
+        # Noted here and not in the task: many claims meet the same fallen fence at once.
         self._asserted[sid] = self._clock()
         task = asyncio.create_task(self._assert_again(sid))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def look(self) -> None:
-        """Looks at the fences of the meetings that this process answered lately."""
+        """Check the fences of the meetings that this process answered claims of lately."""
         known: dict[str, str] = {}
         for sid, fence, epoch in await self._store.recovery.fences(
             list(self._recent_claims.sids())

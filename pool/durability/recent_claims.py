@@ -1,7 +1,7 @@
-"""What this process answered in the last seconds, to be asserted again after a fence.
+"""Keep the claims that this process answered in the last seconds, to assert them after a fence.
 
-A Redis that syncs its append-only file every second may forget the last one when it dies.
-The claims it forgot were answered to visitors; whoever answered them says so again.
+A Redis that syncs its append-only file every second may forget the last second when it dies.
+Visitors were answered the claims it forgot, so the process that answered them asserts them again.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import msgspec
 from pool.store.records import AnsweredClaim
 
 KEPT_SECONDS = 10.0
-# With Sentinels: a master that was passed over goes on answering whoever has not heard of the
-# other until they turn it into a replica, which takes them some ten seconds.
+# With Sentinels: a master that was replaced goes on answering clients that do not know of the new
+# one until the Sentinels turn it into a replica, which takes them some ten seconds.
 FAILOVER_KEPT_SECONDS = 30.0
 KEPT_CLAIMS = 200_000  # about 30 MB; 10 s at 20,000 claims/s
 ALWAYS_KEPT_CLAIMS = 100  # of each meeting, however busy others are
@@ -26,7 +26,7 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class _Kept:
-    """What is kept of one meeting: batches, oldest first."""
+    """The batches kept of one meeting, oldest first."""
 
     __slots__ = ("batches", "count")
 
@@ -49,8 +49,7 @@ class RecentClaims:
         self._count = 0
 
     def remember(self, sid: str, claims: Sequence[AnsweredClaim]) -> None:
-        """Keeps claims that are answered now, and forgets those of their meeting that are
-        too old."""
+        """Keep claims that are answered now, and forget those of the meeting that are too old."""
         if not claims:
             return
         now = self._clock()
@@ -61,20 +60,20 @@ class RecentClaims:
         kept.count += len(claims)
         self._count += len(claims)
         self._prune(kept, now)
-        # A crowd at one meeting must not cost another its last claims.
+        # A crowd at one meeting must not displace another meeting's last claims.
         while self._count > KEPT_CLAIMS and kept.count - kept.batches[0][1] >= ALWAYS_KEPT_CLAIMS:
             self._drop_oldest(kept)
 
     def lately(self, sid: str) -> list[AnsweredClaim]:
-        """The claims of one meeting that were answered in the last `seconds`."""
+        """Return the claims of one meeting that were answered in the last `seconds`."""
         kept = self._kept.get(sid)
         if kept is None:
             return []
         self._prune(kept, self._clock())
-        return [redo for _, _, packed in kept.batches for redo in _decoder.decode(packed)]
+        return [claim for _, _, packed in kept.batches for claim in _decoder.decode(packed)]
 
     def sids(self) -> set[str]:
-        """The meetings of which something is kept."""
+        """Return the SIDs of the meetings of which claims are kept."""
         now = self._clock()
         for sid, kept in list(self._kept.items()):
             self._prune(kept, now)

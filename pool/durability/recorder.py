@@ -1,4 +1,4 @@
-"""Writes answered claims from the streams in Redis to the ledger."""
+"""Write answered claims from the streams in Redis to the ledger."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CLAIMS_PER_WRITE = 2_000
 
 
 class Recorder:
-    """Moves claims from the stream to the ledger; running twice at once does no harm."""
+    """Moves claims from the stream to the ledger. Running twice at once does no harm."""
 
     def __init__(
         self, store: Store, ledger: Ledger, settings: Settings, *, conflict: Callable[[], None]
@@ -37,10 +37,10 @@ class Recorder:
         self._settings = settings
 
     async def record(self, sid: str) -> int:
-        """Records every claim of a meeting that stands in its stream; how many.
+        """Record every claim in a meeting's stream. Return the number of claims.
 
-        An entry leaves the stream only once the ledger has it. A claim whose link was
-        booked before this came round is made known to Redis here.
+        An entry leaves the stream only once the ledger has it. If a claim's link was booked
+        before the claim was recorded, Redis learns of the booking here.
         """
         claims = await self._store.stream.unrecorded(sid, CLAIMS_PER_WRITE)
         if not claims:
@@ -53,7 +53,7 @@ class Recorder:
             replacements = [claim for claim in claims if claim.replaces is not None]
             writing = asyncio.create_task(self._write(sid, given))
             try:
-                # What comes next is read and prepared while the database is at work.
+                # The next claims are read and prepared while the database is at work.
                 claims = await self._more(sid, last) if len(claims) >= CLAIMS_PER_WRITE else []
                 total, given = total + len(given), self._as_recorded(meeting, claims)
             finally:
@@ -76,7 +76,7 @@ class Recorder:
         except LinkpoolError:
             raise
         except Exception:
-            # A claim among them that the database cannot take: the others must not wait for it.
+            # The database cannot take one of the claims: the others must not wait for it.
             log.exception("claims not recorded together", meeting=sid, claims=len(claims))
             await self._write_singly(sid, claims)
         else:
@@ -123,12 +123,12 @@ class Recorder:
             booking = await self._ledger.bookings.foremost(link)
             await self._store.mark(sid, link.slug, link.customer_id, booked_claim(link, booking))
         for claim in recorded.forgotten:
-            # An older file of Redis, or an API process that asserted it again, brought the
-            # binding of an erased customer back.
+            # An older file of Redis, or an API process that asserted the claim again, brought
+            # back the binding of an erased customer.
             await self._store.mark(sid, claim.slug, claim.customer_id, None)
 
     async def _more(self, sid: str, after: str) -> list[StreamedClaim]:
-        await asyncio.sleep(0)  # the write is on its way first
+        await asyncio.sleep(0)  # so that the write starts first
         return await self._store.stream.unrecorded(sid, CLAIMS_PER_WRITE, after=after)
 
     def _as_recorded(self, meeting: Meeting, claims: list[StreamedClaim]) -> list[RecordedClaim]:

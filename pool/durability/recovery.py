@@ -1,6 +1,6 @@
-"""Sealing pools before a planned stop, and recovering them after Redis may have forgotten.
+"""Seal pools before a planned stop, and recover them after Redis may have forgotten claims.
 
-Recovery, per meeting and under a lock whose loss every step notices: wait a moment for the
+Recovery works per meeting, under a lock whose loss every step notices: wait a moment for the
 API processes to assert what they answered lately, record what the stream holds, quarantine
 every link that was fresh, load the live bindings back from the ledger, drop those of
 customers who were forgotten, set a new epoch.
@@ -33,20 +33,20 @@ log = structlog.get_logger()
 GRACE_SECONDS = 1.0  # for API processes to assert again what they answered
 AT_ONCE = 8  # pools that are recovered at the same time
 _OPENED = "opened:"  # the fact that names the epoch a meeting's pool was last opened for
-_CALL = 500  # bindings a script call; well under a millisecond each hundred
+_CALL = 500  # bindings per script call; a hundred take well under a millisecond
 
 
 class Recovered(StrEnum):
-    """What recovery found or did."""
+    """The result of a recovery."""
 
     STANDS = "stands"  # nothing was wrong
-    SEALED = "sealed"  # sealed by this very server: stays so until it is restarted
+    SEALED = "sealed"  # sealed on this very server: stays so until it is restarted
     ADOPTED = "adopted"  # the seal held: the pool goes on as it was
     OPENED = "opened"  # a pool that was never open before
     QUARANTINED = "quarantined"  # fresh links were set aside, bindings loaded from the ledger
-    BUSY = "busy"  # somebody else is at it
+    BUSY = "busy"  # another process is recovering it
     UNKNOWN = "unknown"  # the ledger has no such meeting
-    FAILED = "failed"  # by an error, which the caller was given
+    FAILED = "failed"  # an error, which was passed to the caller
 
 
 class PoolRecovery:
@@ -68,9 +68,9 @@ class PoolRecovery:
         self._redis_forgets = redis_forgets
 
     async def seal(self, sids: Iterable[str]) -> list[str]:
-        """Stops handing out links of these meetings until Redis was restarted.
+        """Stop handing out links of these meetings until Redis is restarted.
 
-        Returns the SIDs whose seal the ledger knows: their pools outlive a planned stop.
+        Return the SIDs whose seal the ledger knows: their pools outlive a planned stop.
         """
         sealed = []
         for sid in sids:
@@ -82,16 +82,19 @@ class PoolRecovery:
         return sealed
 
     async def unseal(self, sids: Iterable[str]) -> list[str]:
-        """Takes back a seal of this very server, which has forgotten nothing since."""
+        """Remove the seals set on this very server, which has forgotten nothing since.
+
+        Return the SIDs of the pools that serve again.
+        """
         return [
             sid for sid in sids if await self._recover(sid, 0.0, unseal=True) is Recovered.ADOPTED
         ]
 
     async def fallen(self, levels: Sequence[Level]) -> list[str]:
-        """The SIDs of those of these pools that are to be recovered.
+        """Return the SIDs of the pools that must be recovered.
 
-        A fence also counts as fallen if the pool was opened elsewhere since: in a failover
-        that is taken back, the first master may never have learned that there was another,
+        A fence also counts as fallen if the pool was opened on another server since: in a
+        failover that is reverted, the first master may never have learned that there was another,
         while the ledger has set its links aside and the other has answered customers.
         """
         opened = await self._ledger.facts.beginning_with(_OPENED)
@@ -103,7 +106,7 @@ class PoolRecovery:
         ]
 
     async def recover(self, sid: str, *, grace_seconds: float = GRACE_SECONDS) -> Recovered:
-        """Makes a pool serve again if its fence has fallen; safe to call at any time."""
+        """Make a pool serve again if its fence has fallen. Safe to call at any time."""
         return await self._recover(sid, grace_seconds, unseal=False)
 
     async def recover_all(
@@ -113,14 +116,14 @@ class PoolRecovery:
         grace_seconds: float = GRACE_SECONDS,
         failed: Callable[[str, Exception], object] | None = None,
     ) -> dict[str, Recovered]:
-        """Recover many pools, some at a time. One that fails does not stop the others: it is
-        given to `failed`, and tried again at the next call.
+        """Recover many pools, some at a time. Return the results by SID.
 
-        Raises StoreUnavailable or LedgerUnavailable when pool after pool meets that: then Redis
-        or the ledger is away.
+        A pool that fails does not stop the others: it is passed to `failed`, and tried again at
+        the next call. Raise StoreUnavailable or LedgerUnavailable when pool after pool fails
+        with it: then Redis or the ledger is away.
         """
         slots = asyncio.Semaphore(AT_ONCE)
-        told = failed or _log_failure
+        report = failed or _log_failure
         away = 0
 
         async def one(sid: str) -> Recovered:
@@ -132,10 +135,10 @@ class PoolRecovery:
                     away += 1
                     if away > AT_ONCE:
                         raise
-                    told(sid, error)
+                    report(sid, error)
                     return Recovered.FAILED
-                except Exception as error:  # noqa: BLE001 - whatever it is, it is that pool's
-                    told(sid, error)
+                except Exception as error:  # noqa: BLE001 - it concerns this pool only
+                    report(sid, error)
                     return Recovered.FAILED
                 away = 0
                 return recovered
@@ -187,12 +190,12 @@ class PoolRecovery:
         if not is_new:
             await asyncio.sleep(grace_seconds)
             await self._recorder.record(sid)
-            # A pool that stands elsewhere (two masters, for a while) counts for nothing from
-            # here on, even if this recovery comes to no end: its links are set aside now.
+            # A pool that stands on another server (two masters, for a while) no longer counts
+            # from here on, even if this recovery does not finish: its links are set aside now.
             await self._ledger.facts.put(f"{_OPENED}{sid}", nonce)
         quarantined = await self._ledger.links.quarantine_fresh(sid, at=datetime.now(UTC))
-        # From here on the pool goes on without its seal, if it has one: a file that bears it
-        # and is put back later would lack what is claimed from now on.
+        # From here on the pool has lost its seal, if it had one: a file that bears the seal and
+        # is restored later would lack what is claimed from now on.
         await self._ledger.meetings.seal(sid, secrets.token_hex(16))
         identity = await self._store.recovery.begin(sid, lock.token, keep_fresh=False)
         if not is_new:
@@ -202,12 +205,12 @@ class PoolRecovery:
         return (Recovered.OPENED if is_new else Recovered.QUARANTINED), quarantined
 
     async def _open(self, sid: str, lock: Held, identity: str, nonce: str) -> None:
-        # The ledger first: whatever pool of another epoch stands from here on is to go.
+        # The ledger is written first: from here on, any pool of another epoch must be recovered.
         await self._ledger.facts.put(f"{_OPENED}{sid}", f"{identity}:{nonce}")
         await self._store.recovery.open(sid, lock.token, identity, nonce)
 
     async def _adopt(self, sid: str, lock: Held, epoch: str, nonce: str) -> str | None:
-        """The server's identity if the pool has proved that it forgot nothing."""
+        """Return the server's identity if the pool has proved that it forgot nothing, else None."""
         if epoch.startswith("sealed:"):
             identity = await self._store.recovery.begin(sid, lock.token, keep_fresh=True)
             token = epoch.split(":")[1]
@@ -221,9 +224,10 @@ class PoolRecovery:
         return None
 
     async def _load_bindings(self, sid: str, lock: Held) -> None:
-        """One call after the other: of a customer's links, the latest claimed comes last.
+        """Load the live bindings from the ledger into Redis.
 
-        While Redis is at work on one, the next is packed.
+        The calls are made one after the other, as a customer's latest claimed link must come
+        last. While Redis is at work on one call, the next is packed.
         """
         recovery = self._store.recovery
         now_ms = await self._store.now_ms()
@@ -236,7 +240,7 @@ class PoolRecovery:
                     if under_way is not None:
                         await under_way
                     under_way = asyncio.create_task(recovery.put(sid, lock.token, packed))
-                    await asyncio.sleep(0)  # it is on its way
+                    await asyncio.sleep(0)  # so that the call starts
                 await _keep(lock, sid)
             if under_way is not None:
                 await under_way
@@ -246,7 +250,7 @@ class PoolRecovery:
                 await asyncio.wait([under_way])
 
     async def _drop_forgotten(self, sid: str, lock: Held) -> None:
-        """Takes away bindings of erased customers that an older file of Redis brought back."""
+        """Drop the bindings of erased customers that an older file of Redis brought back."""
         after = ""
         while page := await self._ledger.links.forgotten(sid, after=after, limit=_CALL):
             await self._store.recovery.drop(
@@ -266,7 +270,7 @@ async def _keep(lock: Held, sid: str) -> None:
 
 
 def as_rebind(binding: Binding, now_ms: int) -> Rebind | None:
-    """What a ledger row asks of Redis; None if the claim has lapsed by now."""
+    """Return what Redis must do for a ledger row, and None if the claim has lapsed by now."""
     claim = claim_in_state(
         binding.slug,
         binding.state,
