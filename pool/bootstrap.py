@@ -1,4 +1,4 @@
-"""What must be true before claims can be served: schema, secret key, meetings, pools."""
+"""Prepare what claims need before they can be served: schema, secret key, meetings, pools."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from pool.store.bindings import CustomerNames
 
 
 async def prepare(settings: Settings, sids: list[str]) -> None:
-    """Migrates the ledger, declares meetings, and opens every pool. Safe to run again.
+    """Migrate the ledger, declare meetings, and open every pool. Safe to run again.
 
-    `sids` are declared with default settings unless they are known; what linkpool.toml
-    declares keeps following that file. Raises LinkpoolError.
+    `sids` are declared with default settings unless they are known; meetings that linkpool.toml
+    declares follow that file. Raise LinkpoolError.
     """
     async with compose(settings) as parts:
         await migrate(parts.ledger, settings, sids)
@@ -26,7 +26,7 @@ async def prepare(settings: Settings, sids: list[str]) -> None:
         meetings = await parts.ledger.meetings.all()
         await parts.store.published.put(meetings)
         levels = await parts.store.look([meeting.sid for meeting in meetings])
-        # No API process serves yet: there is nobody to wait for.
+        # No API process serves yet, so there is none to wait for.
         await parts.recovery.recover_all(
             [level.sid for level in levels if level.fence != "stands"],
             grace_seconds=0.0,
@@ -34,7 +34,10 @@ async def prepare(settings: Settings, sids: list[str]) -> None:
 
 
 async def migrate(ledger: Ledger, settings: Settings, sids: list[str]) -> None:
-    """Brings the schema up to date, and the meetings in line with what is declared."""
+    """Bring the schema up to date, and the meetings in line with what is declared.
+
+    Raise UnknownWorkspace for a meeting whose workspace is not configured.
+    """
     await ledger.upgrade()
     known = {meeting.sid: meeting for meeting in await ledger.meetings.all()}
     declared = [Meeting(sid) for sid in sids if sid not in known]
@@ -44,7 +47,7 @@ async def migrate(ledger: Ledger, settings: Settings, sids: list[str]) -> None:
         check_meeting(meeting)
         if settings.workspace(meeting.workspace) is None:
             raise UnknownWorkspace(
-                f"meeting {meeting.sid} is of workspace {meeting.workspace}, which is not "
+                f"meeting {meeting.sid} belongs to workspace {meeting.workspace}, which is not "
                 f"configured; {DEFAULT_WORKSPACE!r} comes from LINKPOOL_NEETOCAL_SUBDOMAIN "
                 "and LINKPOOL_NEETOCAL_API_KEY, others from linkpool.toml"
             )
@@ -53,9 +56,9 @@ async def migrate(ledger: Ledger, settings: Settings, sids: list[str]) -> None:
 
 
 async def check_before_serving(settings: Settings) -> None:
-    """Raises SettingsError if this process has another secret key than the ledger's others.
+    """Raise SettingsError if the ledger was filled under another secret key than this process's.
 
-    A ledger that is away is no reason not to serve: claims do without it.
+    If the ledger is away, serve nevertheless: claims do not need it.
     """
     ledger = Ledger.open(database_url(settings))
     try:

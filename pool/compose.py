@@ -1,4 +1,4 @@
-"""The one place where settings become clients. Tests compose their own."""
+"""Make every part from the settings, in this one place. Tests compose their own."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ class Parts:
     bookings: Bookings
     erasure: Erasure
     metrics: Metrics
-    notifier: Notifier | None  # None: nobody wants to be told
-    tracing: Tracing | None = None  # where traces are asked for, store and providers are traced
+    notifier: Notifier | None  # None: no webhook for notices is set
+    tracing: Tracing | None = None  # if set, store and providers are traced
 
 
 @asynccontextmanager
 async def compose(settings: Settings, tracing: Tracing | None = None) -> AsyncIterator[Parts]:
-    """Opens store, ledger and providers, lazily connected, and closes them at the end.
+    """Open store, ledger and providers, which connect when needed, and close them at the end.
 
-    Raises SettingsError.
+    Raise SettingsError.
     """
     metrics = Metrics()
     async with AsyncExitStack() as stack:
@@ -123,19 +123,19 @@ def _store(settings: Settings, tracing: Tracing | None) -> Store:
     timeout_seconds = settings.claim_timeout_seconds
     if tracing is None:
         return Store.open(*where, timeout_seconds=timeout_seconds)
-    # Here and not above: without the otel extra it cannot be imported.
+    # Imported here because it needs the otel extra.
     from pool.store.traced import TracedStore
 
     return TracedStore.open(*where, timeout_seconds=timeout_seconds, tracing=tracing)
 
 
 async def check_secret_key(ledger: Ledger, fingerprint: str) -> None:
-    """Raises SettingsError if the ledger was filled under another secret key.
+    """Raise SettingsError if the ledger was filled under another secret key.
 
-    Two keys would name one customer twice, and give them two links.
+    With two keys one customer would have two names, and get two links.
     """
     if await ledger.facts.keep(_FINGERPRINT, fingerprint) != fingerprint:
         raise SettingsError(
             "LINKPOOL_SECRET_KEY",
-            "is not the key this ledger was started with; every process needs the same one",
+            "is not the key that this ledger was created with; every process needs the same key",
         )

@@ -1,7 +1,7 @@
-"""The embed code that shows a claimed link on the site's page.
+"""Build the embed code that shows a claimed link on the site's page.
 
-Source: NeetoCal's help on embedding; for one-off links only `slug` changes per visitor,
-and query parameters named by a question's field code fill in its answer.
+Source: NeetoCal's help on embedding. For one-off links only `slug` changes per visitor, and a
+query parameter named by a question's field code fills in its answer.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def embed(organization: str, slug: str, ref_field: str | None = None) -> dict[str, Any]:
-    """The argument of `neetoCal.embed()`, to which the page adds its `elementSelector`.
+    """Return the argument of `neetoCal.embed()`, to which the page adds its `elementSelector`.
 
     With `ref_field`, the slug comes back in the booking as the answer to that question.
     """

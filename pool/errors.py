@@ -1,4 +1,4 @@
-"""Every error linkpool raises on purpose.
+"""Define every error that linkpool raises on purpose.
 
 LinkpoolError
 ├── SettingsError              a setting is missing or wrong; names it
@@ -7,18 +7,18 @@ LinkpoolError
 │   └── Fenced                 it may have forgotten a claim: recovery is due or under way
 ├── LedgerError                the SQL database
 │   └── LedgerUnavailable      cannot be reached, or locked for too long
-├── ProviderError              the scheduling provider; says whether a link may have been made
+├── ProviderError              the scheduling provider; `maybe_made`: a link may have been made
 │   ├── WorkspaceRefused       401: the API key is not accepted
-│   ├── MeetingRefused         400, 403, 404, 422: this meeting makes no links
+│   ├── MeetingRefused         400, 403, 404, 422: no links can be made for this meeting
 │   ├── Throttled              429
 │   ├── ProviderFailed         5xx, time-out, broken connection
 │   └── BadAnswer              an answer that is not what the provider documents
-├── NotifyFailed               the operators' webhook took no notice
+├── NotifyFailed               the operators' webhook did not accept a notice
 ├── ClaimRefused               a claim that gets no link
 │   ├── PoolEmpty
 │   ├── PoolPaused
 │   └── RateLimited
-├── RequestRefused             what the caller sent cannot be served
+├── RequestRefused             a request that cannot be served
 │   ├── MalformedJson
 │   ├── InvalidRequest
 │   ├── InvalidCustomerId
@@ -28,7 +28,7 @@ LinkpoolError
 │   ├── NotAssignable
 │   ├── NotReplaceable
 │   └── BadSignature
-└── Unknown                    names something that is not here
+└── Unknown                    something that does not exist
     ├── UnknownMeeting
     ├── UnknownClaim
     ├── UnknownLink
@@ -36,8 +36,8 @@ LinkpoolError
     ├── UnknownKey
     └── UnknownWorkspace
 
-The message of an error is one sentence for the person who must act on it, and
-never holds a secret, a customer id or a slug.
+The message of an error is one sentence for the person who must act on it. It never holds a
+secret, a customer id or a slug.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ class StoreError(LinkpoolError):
 class StoreUnavailable(StoreError):
     """Redis cannot be reached in time, or refuses to write.
 
-    `connection_lost` tells a broken connection (another may do) from a refusal; `is_outage`
-    tells what no command is to blame for from the refusal of this very one.
+    `connection_lost` means that the connection broke, so that another one may work; `is_outage`
+    means that any command would have failed, and not only this one.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class StoreUnavailable(StoreError):
 
 
 class StillErasing(StoreError):
-    """Something of a customer could not be erased just now; the workers go on with it."""
+    """Some data of a customer could not be erased yet; the workers go on with it."""
 
 
 class Fenced(StoreError):
@@ -108,8 +108,8 @@ class LedgerUnavailable(LedgerError):
 class ProviderError(LinkpoolError):
     """The provider gave no usable link.
 
-    `maybe_made` is true when the provider may have made a link that nobody
-    knows of (a reply was lost or unreadable): such links are counted.
+    `maybe_made` is True when the provider may have made a link that nobody knows of (its reply
+    was lost or unreadable); such links are counted.
     """
 
     outcome = "failed"
@@ -127,13 +127,13 @@ class WorkspaceRefused(ProviderError):
 
 
 class MeetingRefused(ProviderError):
-    """400, 403, 404 or 422: this meeting does not exist there or makes no links."""
+    """400, 403, 404 or 422: this meeting does not exist at the provider, or allows no links."""
 
     outcome = "refused"
 
 
 class Throttled(ProviderError):
-    """429. `retry_after_seconds` is what the provider asked for, if it did, unbounded."""
+    """429. `retry_after_seconds` is the unbounded wait that the provider asked for, if any."""
 
     outcome = "throttled"
 
@@ -147,7 +147,7 @@ class ProviderFailed(ProviderError):
 
 
 class BadAnswer(ProviderError):
-    """The provider answered something it does not document."""
+    """The provider's answer is not one that it documents."""
 
     outcome = "bad-answer"
 
@@ -156,7 +156,7 @@ class BadAnswer(ProviderError):
 
 
 class NotifyFailed(LinkpoolError):
-    """The operators' webhook took no notice. `final`: nor will it later."""
+    """The operators' webhook did not accept a notice. `final`: it will not do so later either."""
 
     def __init__(self, message: str, *, final: bool = False) -> None:
         super().__init__(message)
@@ -167,7 +167,7 @@ class NotifyFailed(LinkpoolError):
 
 
 class ClaimRefused(LinkpoolError):
-    """No link for this claim now; `retry_after_seconds` says when to come back."""
+    """There is no link for this claim now; try again after `retry_after_seconds`."""
 
     def __init__(self, message: str, *, retry_after_seconds: int = 1):
         super().__init__(message)
@@ -175,7 +175,7 @@ class ClaimRefused(LinkpoolError):
 
 
 class PoolEmpty(ClaimRefused):
-    """No fresh link, and none could be made on the spot."""
+    """The pool has no fresh link, and none could be made on the spot."""
 
     def __init__(
         self, message: str, *, retry_after_seconds: int = 2, fallback_url: str | None = None
@@ -185,19 +185,21 @@ class PoolEmpty(ClaimRefused):
 
 
 class PoolPaused(ClaimRefused):
-    """An operator paused the meeting, or it is closed at the provider; customers who hold a link
-    still get it."""
+    """The meeting is paused by an operator or closed at the provider.
+
+    Customers who hold a link still get it.
+    """
 
 
 class RateLimited(ClaimRefused):
-    """Too many new bindings by this key or address."""
+    """This key or address has bound too many new links."""
 
 
 # -- requests ------------------------------------------------------------------
 
 
 class RequestRefused(LinkpoolError):
-    """What the caller sent cannot be served as it is."""
+    """The request cannot be served as it is."""
 
 
 class MalformedJson(RequestRefused):
@@ -205,7 +207,7 @@ class MalformedJson(RequestRefused):
 
 
 class InvalidRequest(RequestRefused):
-    """Wrong types, unknown fields, values out of range; `errors` says where."""
+    """The request has wrong types, unknown fields or values out of range; `errors` says where."""
 
     def __init__(self, message: str, errors: Sequence[str] = ()) -> None:
         super().__init__(message)
@@ -213,7 +215,7 @@ class InvalidRequest(RequestRefused):
 
 
 class InvalidCustomerId(RequestRefused):
-    """Empty, over 256 characters, or with control characters."""
+    """The customer id is empty, has over 256 characters, or holds control characters."""
 
 
 class TooLarge(RequestRefused):
@@ -221,40 +223,40 @@ class TooLarge(RequestRefused):
 
 
 class Unauthorized(RequestRefused):
-    """No API key, or one that is wrong or revoked."""
+    """There is no API key, or it is wrong or revoked."""
 
-    wait_seconds = 0.0  # before it is said, to one who tries often
+    wait_seconds = 0.0  # before the answer is sent, to a caller who tries often
 
 
 class Forbidden(RequestRefused):
-    """The API key lacks the scope or the meeting."""
+    """The API key does not cover this scope or meeting."""
 
 
 class NotAssignable(RequestRefused):
-    """This event cannot be given to this link: one is taken already, or it is no booking."""
+    """The event cannot be assigned to this link: one of them is taken, or it is no booking."""
 
 
 class BodyErased(RequestRefused):
-    """The event's body is not kept any more, so it cannot be looked at again."""
+    """The event's body is not kept any more, so the event cannot be replayed."""
 
 
 class NotReplaceable(RequestRefused):
-    """This customer's link is booked, so that another one would be a second booking."""
+    """This customer's link is booked, so another link would allow a second booking."""
 
 
 class BadSignature(RequestRefused):
     """The webhook's signature is missing or wrong."""
 
 
-# -- names that lead nowhere -----------------------------------------------------
+# -- things that do not exist ----------------------------------------------------
 
 
 class Unknown(LinkpoolError):
-    """Names something that is not here."""
+    """The request names something that does not exist."""
 
 
 class UnknownMeeting(Unknown):
-    """No meeting of this SID."""
+    """There is no meeting with this SID."""
 
 
 class UnknownClaim(Unknown):
@@ -262,16 +264,16 @@ class UnknownClaim(Unknown):
 
 
 class UnknownLink(Unknown):
-    """No link of this slug."""
+    """There is no link with this slug."""
 
 
 class UnknownEvent(Unknown):
-    """No webhook event of this id."""
+    """There is no webhook event with this id."""
 
 
 class UnknownKey(Unknown):
-    """No API key of this id that is still good."""
+    """There is no valid API key with this id."""
 
 
 class UnknownWorkspace(Unknown):
-    """No workspace of this name."""
+    """There is no workspace with this name."""

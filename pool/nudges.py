@@ -1,7 +1,7 @@
-"""Hints to the workers: fire and forget.
+"""Send hints to the workers, without waiting for the broker.
 
-A nudge makes something happen sooner; the sweep makes it happen anyway. Nothing here ever
-waits for the broker: hints that do not go out are dropped.
+A hint makes something happen sooner; the sweep makes it happen anyway. Hints that cannot be
+sent are dropped.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ RECOVER = "linkpool.recover"
 NOTIFY = "linkpool.notify"
 
 QUEUE = "linkpool"
-EXPIRES_SECONDS = 30  # a hint older than this has been overtaken by sweeps
-_SPACING_SECONDS = 0.5  # the same hint again is only sent after this
+EXPIRES_SECONDS = 30  # by then, sweeps have done what an older hint asks for
+_SPACING_SECONDS = 0.5  # between two equal hints
 _WAITING_LIMIT = 1000
-# Tasks that, without arguments, do for all what they do for one; so many hints for one go out
-# per spacing. A hint takes longer to send than a claim to serve: with thousands of busy
-# meetings, one for all of them is what a process can afford.
+# Tasks that do without arguments for all meetings what they do for one. In each spacing, at most
+# _APART hints for single meetings are sent. A hint takes longer to send than a claim to serve:
+# with thousands of busy meetings, one hint for all of them is what a process can afford.
 _FOR_ALL = {RECORD}
 _APART = 16
 
-# when it is due, order, key, what is asked
+# when it is due, its number, its key, the hint
 _Hint = tuple[float, int, tuple[str, str], "Nudge"]
 _order = itertools.count()
 
@@ -56,7 +56,7 @@ TRANSPORT_OPTIONS: dict[str, Any] = {
 
 
 def broker(url: str) -> tuple[str, dict[str, Any]]:
-    """Celery's URL and transport options for a broker at `url`. Raises SettingsError."""
+    """Return Celery's URL and transport options for a broker at `url`. Raise SettingsError."""
     if not is_sentinel(url):
         return url, TRANSPORT_OPTIONS
     celery_url, options = parse_sentinel(url, "LINKPOOL_BROKER_URL").broker()
@@ -72,9 +72,9 @@ class Nudge(NamedTuple):
 
 
 class Nudges:
-    """Sends hints from a thread of its own; calls return at once and never raise.
+    """Sends hints from a thread of its own. Calls return at once and never raise.
 
-    `headers` is asked in the caller's context, for each hint that will go out.
+    `headers` is called in the caller's context, for each hint that will be sent.
     """
 
     def __init__(self, broker_url: str, headers: Callable[[], dict[str, str]] = dict) -> None:
@@ -82,19 +82,19 @@ class Nudges:
         self._headers = headers
         self._waiting: queue.Queue[_Hint | None] = queue.Queue(_WAITING_LIMIT)
         self._lock = threading.Lock()
-        self._pending: set[tuple[str, str]] = set()  # hints that have not gone out yet
-        self._apart: Counter[str] = Counter()  # hints for one, by task, in this spacing
+        self._pending: set[tuple[str, str]] = set()  # keys of the hints not sent yet
+        self._apart: Counter[str] = Counter()  # hints for single meetings in this spacing, by task
         self._apart_until = 0.0
         self._last: dict[tuple[str, str], float] = {}
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Starts the sending thread."""
+        """Start the sending thread."""
         self._thread = threading.Thread(target=self._send_all, name="nudges", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Sends what waits, for at most a second, and ends the thread."""
+        """Send what waits, for at most a second, and end the thread."""
         if self._thread is not None:
             try:
                 self._waiting.put_nowait(None)
@@ -103,10 +103,10 @@ class Nudges:
             self._thread.join(timeout=1.0)
 
     def send(self, task: str, **arguments: Any) -> None:
-        """Asks a worker to run a task soon; the same hint at most twice a second.
+        """Ask a worker to run a task soon, with the same arguments at most twice a second.
 
-        One that comes too soon after its like waits its time and is not dropped: what it is
-        about may have happened after the task looked. Very many of one task become one for all.
+        A hint that comes too soon after an equal one is delayed and not dropped: its cause may
+        have come after the task looked. Very many hints for one task become one for all meetings.
         """
         key = (task, repr(arguments))
         now = time.monotonic()
@@ -136,7 +136,7 @@ class Nudges:
         return self._apart[task] <= _APART
 
     def _due(self) -> Iterator[Nudge]:
-        """Each hint when its time has come; at the end at once."""
+        """Yield each hint when it is due, and all of them at once when the thread ends."""
         later: list[_Hint] = []
         ending = False
         while later or not ending:
@@ -158,7 +158,7 @@ class Nudges:
                 yield nudge
 
     def _send_all(self) -> None:
-        # Here and not above: a second of importing that no claim has to wait for.
+        # Imported here, in the thread: it takes a second, for which no claim has to wait.
         from celery import Celery
 
         app = Celery("linkpool-nudges", broker=self._broker_url, set_as_current=False)

@@ -1,4 +1,4 @@
-"""Scheduling providers. The only part of `pool` that speaks HTTP to somebody else."""
+"""Talk to scheduling providers over HTTP. Of `pool`, only alerting/webhook.py also sends HTTP."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def open_provider(
     observe: Observe | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> Provider:
-    """The provider of this workspace. The caller closes it.
+    """Return the provider of this workspace. The caller closes it.
 
     `timeout_seconds` bounds each request from its start to the last byte of its answer;
     `transport` replaces the network in tests.

@@ -1,7 +1,7 @@
-"""Reading NeetoCal's successful answers: bytes become links, meetings and bookings. No I/O.
+"""Read NeetoCal's successful answers: bytes become links, meetings and bookings. No I/O.
 
-Sources: https://apidocs.neetocal.com (create, pagination), the help article on one-off links
-for the second shape of the create answer; the lists are known from other people's code.
+Sources: https://apidocs.neetocal.com (create, pagination), and the help article on one-off links
+for the second shape of the create answer. The lists are known from other people's code only.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ Entry = msgspec.Raw  # one entry of a list, as it was written
 
 _label = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE)
 _PRIVATE = frozenset({"local", "localhost", "internal", "lan", "home", "test", "invalid", "onion"})
-# No query, fragment, user or white space, any of which urlsplit would pass over or drop.
+# No query, fragment, user or white space: urlsplit would ignore or drop any of them.
 _plain_base = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+(/[A-Za-z0-9_./-]*)?")
 
 
 def new_link(workspace: Workspace, status: int, body: bytes) -> NewLink:
-    """The link in a create answer of either shape, {"one_off_link": {…}} or flat.
+    """Return the link in a create answer of either shape, {"one_off_link": {…}} or flat.
 
-    Raises BadAnswer, always with maybe_made: the provider did say that it made one.
+    Raise BadAnswer, always with maybe_made: the provider did say that it made a link.
     """
 
     def bad(problem: str) -> BadAnswer:
@@ -41,7 +41,7 @@ def new_link(workspace: Workspace, status: int, body: bytes) -> NewLink:
         )
 
     if not body:
-        raise bad(f"with nothing in it; check {setting(workspace, 'base_url')}")
+        raise bad(f"with an empty body; check {setting(workspace, 'base_url')}")
     try:
         answer = webhooks.decode(body)
     except MalformedJson as error:
@@ -50,7 +50,7 @@ def new_link(workspace: Workspace, status: int, body: bytes) -> NewLink:
     link: dict[str, Any] = nested if isinstance(nested, dict) else answer
     slug, url = link.get("slug"), link.get("url")
     if not isinstance(slug, str) or not isinstance(url, str):
-        raise bad("without a slug and a url; its API may have changed, see for a newer linkpool")
+        raise bad("without a slug and a url; its API may have changed, look for a newer linkpool")
     if not is_slug(slug):
         raise bad("with a slug that is not letters, digits, - and _; linkpool cannot use it")
     base, _, last = url.removesuffix("/").rpartition("/")
@@ -61,7 +61,8 @@ def new_link(workspace: Workspace, status: int, body: bytes) -> NewLink:
     if plain and _same_place(base, expected):
         return NewLink(slug, f"{expected}/{slug}")
     if plain and not workspace.has_link_base and _is_safe_base(base, slug, workspace.api_url):
-        # A domain of its own: pool.supply.link_bases compares it with the links before.
+        # The workspace has a domain of its own: pool.supply.link_bases compares it with the
+        # links made before.
         return NewLink(slug, f"{base.rstrip('/')}/{slug}")
     name = setting(workspace, "link_base_url")
     if not plain or slug in base or len(base) > NAME_MAX_CHARACTERS:
@@ -71,8 +72,10 @@ def new_link(workspace: Workspace, status: int, body: bytes) -> NewLink:
 
 
 def _is_safe_base(base: str, slug: str, api_url: str) -> bool:
-    """Whether visitors may be sent to such an address: HTTPS, unless the API itself is not, and
-    a public host name."""
+    """Return True if visitors may be sent to such an address.
+
+    It must be HTTPS on a public host name, unless the API itself is not HTTPS.
+    """
     if slug in base or len(base) > NAME_MAX_CHARACTERS:
         return False
     try:
@@ -95,7 +98,7 @@ def _is_public(host: str) -> bool:
 def _same_place(one: str, other: str) -> bool:
     try:
         return _place(urlsplit(one)) == _place(urlsplit(other))
-    except ValueError:  # a port or a bracketed host that is none
+    except ValueError:  # an invalid port or bracketed host
         return False
 
 
@@ -108,15 +111,15 @@ def _place(url: SplitResult) -> tuple[object, ...]:
 
 
 class _Pagination(msgspec.Struct):
-    """Where in a list a page stands, as far as the provider says."""
+    """The number of pages of a list, if the provider gives it."""
 
     total_pages: int | None = None
 
 
 def page(status: int, body: bytes, key: str) -> tuple[list[Entry], int | None]:
-    """The entries of one page of a list, as they were written, and the number of pages.
+    """Return the entries of one page of a list, as they were written, and the number of pages.
 
-    Raises BadAnswer.
+    The number is None if the provider does not give it. Raise BadAnswer.
     """
     bad = BadAnswer(f"NeetoCal answered {status} without a list of {key}", status=status)
     try:
@@ -132,7 +135,7 @@ def page(status: int, body: bytes, key: str) -> tuple[list[Entry], int | None]:
 
 
 def meeting(entry: Entry) -> ProviderMeeting | None:
-    """One entry of the list of meetings; None if it has no usable SID."""
+    """Read one entry of the list of meetings. Return None if it has no usable SID."""
     try:
         fields = webhooks.decode(bytes(entry))
     except MalformedJson:
@@ -151,10 +154,10 @@ def meeting(entry: Entry) -> ProviderMeeting | None:
 
 
 def booking(entry: Entry, ref_field: str | None) -> tuple[BookingEvent, bytes] | None:
-    """One entry of the list of bookings as a webhook would tell it.
+    """Return one entry of the list of bookings as an event, and the body of a webhook about it.
 
     The bytes of the entry are kept as they came, so that an unchanged booking gives an
-    unchanged body. None if the entry cannot be read; it must not hold up the others.
+    unchanged body. Return None if the entry cannot be read: it must not hold up the others.
     """
     try:
         fields = webhooks.decode(bytes(entry))

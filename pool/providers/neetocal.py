@@ -1,7 +1,7 @@
-"""NeetoCal over HTTP: https://apidocs.neetocal.com, version 2.
+"""Call NeetoCal over HTTP: https://apidocs.neetocal.com, version 2.
 
-One client per workspace, kept alive between calls. Redirects are not followed, proxies and
-.netrc of the environment are not used, cookies are not kept, no request is repeated.
+There is one client per workspace, kept alive between calls. Redirects are not followed, proxies
+and .netrc of the environment are not used, cookies are not kept, no request is repeated.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from pool.providers import answers, redaction, refusals, webhooks
 from pool.providers.base import BookingEvent, BookingPage, NewLink, Observe, ProviderMeeting
 
 CONNECT_TIMEOUT_SECONDS = 3.0
-# How many bytes of an answer are read; a link is about 120, a booking a few thousand.
+# The most bytes of an answer that are read; a link is about 120, a booking a few thousand.
 LINK_MAX_BYTES = 64 * 1024
 MEETINGS_MAX_BYTES = 1024 * 1024
 BOOKINGS_MAX_BYTES = 8 * 1024 * 1024
@@ -60,13 +60,13 @@ class NeetoCal:
         self._timeout_seconds = timeout_seconds
         self._observe = observe
         self._clock_offset_seconds: float | None = None
-        # Well below the deadline, so that a dead network is told from a lost answer.
+        # Well below the deadline, so that a dead network can be distinguished from a lost answer.
         connect = min(CONNECT_TIMEOUT_SECONDS, timeout_seconds / 2)
         self._client = httpx.AsyncClient(
             headers={
                 "X-API-KEY": workspace.api_key.get_secret_value(),
                 "Accept": "application/json",
-                # Compressed, a small answer could become any size.
+                # A small compressed answer could grow to any size.
                 "Accept-Encoding": "identity",
                 "User-Agent": f"linkpool/{_version()}",
             },
@@ -107,8 +107,10 @@ class NeetoCal:
     async def bookings(
         self, page: int, *, cancelled: bool, starts_after: datetime | None = None
     ) -> BookingPage:
-        """As Provider.bookings. The plain list has incomplete bookings, too; whether it has
-        cancelled ones is not documented. No list can be asked for by the time of a change.
+        """Return one page of the bookings, as Provider.bookings says.
+
+        The plain list has incomplete bookings, too; whether it has cancelled ones is not
+        documented. No list can be filtered by the time of a change.
         """
         parameters = {"sorting_key": "created_at", "sorting_order": "desc"}
         if cancelled:
@@ -128,7 +130,7 @@ class NeetoCal:
         secret = self._secret()
         if secret is None:
             name = refusals.setting(self._workspace, "webhook_secret")
-            raise BadSignature(f"no webhook can be verified; set {name}")
+            raise BadSignature(f"webhooks cannot be verified; set {name}")
         previous = self._workspace.webhook_secret_previous
         webhooks.verify(
             secret,
@@ -186,7 +188,7 @@ class NeetoCal:
         parameters: Mapping[str, str] | None = None,
         meeting_sid: str | None = None,
     ) -> tuple[int, bytes]:
-        """Status and body of a success; raises ProviderError, after at most the time-out."""
+        """Return the status and body of a success. Raise ProviderError, within the time-out."""
         creating = meeting_sid is not None
         started = time.perf_counter()
         outcome: int | str = "cancelled"
@@ -194,7 +196,7 @@ class NeetoCal:
         body: bytes | None = b""
         retry_after: str | None = None
         try:
-            # httpx bounds each step; only this bounds an answer that trickles in.
+            # httpx limits each step; only this limits an answer that trickles in.
             async with (
                 asyncio.timeout(self._timeout_seconds),
                 self._client.stream(
@@ -207,7 +209,7 @@ class NeetoCal:
                 body = await _read(response, max_bytes)
             outcome = status
         except (TimeoutError, httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
-            if status < 300:  # of a refusal the status is enough
+            if status < 300:  # for a refusal, the status is enough
                 timed_out = isinstance(error, TimeoutError | httpx.TimeoutException)
                 never_sent = isinstance(error, _NEVER_SENT)
                 outcome = "timeout" if timed_out else "unreachable" if never_sent else "broken"
@@ -250,7 +252,7 @@ class NeetoCal:
 
 
 async def _read(response: httpx.Response, max_bytes: int) -> bytes | None:
-    """The body, or None if it is too large or compressed although nobody asked for that."""
+    """Return the body, or None if it is too large, or compressed although we did not ask for it."""
     if response.headers.get("content-encoding", "identity").strip().lower() != "identity":
         return None
     declared = response.headers.get("content-length", "")

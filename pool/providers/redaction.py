@@ -1,8 +1,8 @@
-"""What is left of an event's body once its customer is erased: what settling needs.
+"""Reduce the body of an erased customer's event to what settling needs.
 
-The same form as a webhook's, so that an event is settled, replayed and assigned as before.
-Everything that a person wrote, or that names one, is left out: only times, known words, the
-meeting, the booking's pseudonym and slugs of ours are carried over.
+The result has the same form as a webhook's, so that an event is settled, replayed and assigned
+as before. Everything that a person wrote, or that names one, is left out: only times, known
+words, the meeting, the booking's pseudonym and slugs of ours are kept.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _WORD_CHARACTERS = 32
 
 
 def texts_of(body: bytes) -> list[str]:
-    """Return every text in a body: its strings, or all of it where it is no JSON object."""
+    """Return every text in a body: its strings, or all of it if it is not a JSON object."""
     try:
         return list(_texts(webhooks.decode(body)))
     except MalformedJson:
@@ -71,7 +71,7 @@ def redacted(
 
 
 def _booking(root: dict[str, Any]) -> dict[str, Any]:
-    """Return the booking's own fields, or those of the envelope that holds them itself."""
+    """Return the booking's fields, which some envelopes hold directly."""
     layers = [root]
     for layer in layers:
         inner = (layer.get(key) for key in ("webhook", "payload", "data"))
@@ -89,7 +89,7 @@ def _is_word(text: str) -> bool:
 
 
 def _texts(root: object) -> Iterator[str]:
-    """Yield keys and values: a form may have a person's words as either. No recursion."""
+    """Yield keys and values: a person's words may be either in a form. No recursion."""
     waiting = [root]
     while waiting:
         value = waiting.pop()

@@ -1,4 +1,4 @@
-"""What an answer of NeetoCal without success means: a status and bytes become an error.
+"""Turn an unsuccessful answer of NeetoCal, a status and bytes, into an error.
 
 Source: https://apidocs.neetocal.com (response codes); the forms of the explanation (`error`,
 `errors`, `notice`) are known from other people's code.
@@ -14,9 +14,9 @@ Source: https://apidocs.neetocal.com (response codes); the forms of the explanat
 | 429              | Throttled                  | Throttled        |
 | 5xx              | ProviderFailed, maybe made | ProviderFailed   |
 
-A key may be good for some meetings and not for others, so 403 for a link says something about
-that meeting alone. A redirect counts as not made: it is what a front door says before the API
-has done anything.
+A key may be valid for some meetings and not for others, so 403 for a link concerns that meeting
+alone. A redirect counts as not made: a front-end server sends it before the API has done
+anything.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ _slug_like = re.compile(r"one-off-[A-Za-z0-9_-]+")
 
 
 def setting(workspace: Workspace, name: str) -> str:
-    """What the operator calls this setting of this workspace."""
+    """Return the name by which the operator sets this setting of this workspace."""
     if workspace.name == DEFAULT_WORKSPACE:
         return f"{PREFIX}NEETOCAL_{name.upper()}"
     return f"workspaces.{workspace.name}.{name} in {TOML_FILE}"
 
 
 def one_line(text: str) -> str:
-    """The text without control characters, white space squeezed."""
+    """Return the text without control characters and with white space collapsed."""
     return " ".join(_unspeakable.sub(" ", text).split())
 
 
@@ -65,9 +65,9 @@ def error_of(
     *,
     meeting_sid: str | None,
 ) -> ProviderError:
-    """The error that an answer without success stands for; the table above.
+    """Return the error for an unsuccessful answer, by the table above.
 
-    `meeting_sid` is the meeting a link was to be made for, None for lists.
+    `meeting_sid` is the meeting for which a link was requested, and None for lists.
     """
     said = f"{status}{_quote(workspace, body)}"
     creating = meeting_sid is not None
@@ -81,7 +81,7 @@ def error_of(
         denied = MeetingRefused if creating else WorkspaceRefused
         what = f"links of meeting {meeting_sid}" if creating else "the call"
         return denied(
-            f"NeetoCal denies this API key {what} ({said}); give the key access there "
+            f"NeetoCal denies this API key {what} ({said}); give the key access at NeetoCal "
             f"or set {setting(workspace, 'api_key')} to one that has it",
             status=status,
         )
@@ -94,7 +94,7 @@ def error_of(
     if status in (400, 422) and creating:
         return MeetingRefused(
             f"NeetoCal makes no one-off links for meeting {meeting_sid} ({said}); "
-            "look there whether it is enabled and allows them",
+            "check at NeetoCal that it is enabled and allows them",
             status=status,
         )
     if status == 429:
@@ -123,9 +123,9 @@ def error_of(
 
 
 def retry_after_seconds(value: str | None, now: datetime) -> float | None:
-    """Seconds asked for by a Retry-After header: a number or an HTTP date, at least 0.
+    """Return the seconds that a Retry-After header asks for, at least 0 and not bounded above.
 
-    None if there is none or it is neither; not bounded above.
+    It is a number or an HTTP date. Return None if there is no header or it is neither.
     """
     if value is None or not value.isascii() or len(value) > 64:
         return None
@@ -144,7 +144,7 @@ def retry_after_seconds(value: str | None, now: datetime) -> float | None:
 
 
 def _quote(workspace: Workspace, body: bytes) -> str:
-    """The provider's own words, fit for a log: one short line without secrets or slugs."""
+    """Return the provider's own words, made safe for a log: one short line, no secrets or slugs."""
     try:
         answer = webhooks.decode(body)
     except MalformedJson:
@@ -162,7 +162,7 @@ def _quote(workspace: Workspace, body: bytes) -> str:
 
 
 def _texts(value: object) -> Iterator[str]:
-    """The strings of `error`, `errors` or `notice`: one, a list, or lists by field."""
+    """Yield the strings of `error`, `errors` or `notice`: one, a list, or lists by field."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, list):

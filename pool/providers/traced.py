@@ -22,11 +22,11 @@ class TracedProvider:
         self._tracing = tracing
 
     def __getattr__(self, name: str) -> Any:
-        # What asks nobody: settings, signatures, parsing.
+        # Everything that makes no request: settings, signatures, parsing.
         return getattr(self._provider, name)
 
     async def create_link(self, meeting_sid: str) -> NewLink:
-        """Asks for one link."""
+        """Make one link within a span."""
         with self._asking("create link", **{MEETING: meeting_sid}) as span:
             try:
                 return await self._provider.create_link(meeting_sid)
@@ -35,14 +35,14 @@ class TracedProvider:
                 raise
 
     async def meetings(self) -> list[ProviderMeeting]:
-        """Asks for the meetings."""
+        """List the meetings within a span."""
         with self._asking("list meetings"):
             return await self._provider.meetings()
 
     async def bookings(
         self, page: int, *, cancelled: bool, starts_after: datetime | None = None
     ) -> BookingPage:
-        """Asks for a page of the bookings."""
+        """List a page of the bookings within a span."""
         with self._asking("list bookings"):
             return await self._provider.bookings(
                 page, cancelled=cancelled, starts_after=starts_after

@@ -1,7 +1,7 @@
-"""Large webhooks are verified beside the event loop, one at a time.
+"""Verify large webhooks in a thread beside the event loop, one at a time.
 
-Whoever knows the address of a webhook may send 256 KiB that nobody signed. To find that out
-takes some milliseconds, in which no claim is to wait; and it takes one core at most.
+Anyone who knows the address of a webhook can send 256 KiB without a valid signature. Finding
+that out takes some milliseconds, in which no claim should wait, and at most one core.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pool.errors import RateLimited
 from pool.providers.base import Provider
 
-AT_ONCE_BYTES = 8 * 1024  # what real ones have; verified in about the time a thread would cost
-WAITING = 64  # 16 MiB of bodies; beyond them a sender is asked to come again
+AT_ONCE_BYTES = 8 * 1024  # the size of real ones; verifying takes about as long as using a thread
+WAITING = 64  # 16 MiB of bodies; beyond them a sender is asked to try again
 
 
 class Verifier:
@@ -25,7 +25,10 @@ class Verifier:
         self._waiting = 0
 
     async def verify(self, provider: Provider, body: bytes, signatures: Sequence[str]) -> None:
-        """Return if the webhook is signed. Raise BadSignature, or RateLimited if many wait."""
+        """Return if the webhook's signature is valid.
+
+        Raise BadSignature if it is not, and RateLimited if too many large webhooks wait.
+        """
         if len(body) <= AT_ONCE_BYTES:
             provider.verify(body, signatures)
             return

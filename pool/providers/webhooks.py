@@ -1,4 +1,4 @@
-"""NeetoCal's webhooks: is it from the provider, and what does it say?
+"""Verify and read NeetoCal's webhooks.
 
 Signature (https://help.neetocal.com/articles/securing-webhook-requests): the header
 `x-neeto-webhook-signature: sha256=<hex>` carries the HMAC-SHA256 of the payload with the
@@ -13,12 +13,12 @@ webhook's secret. Accepted and refused, exactly:
 | HMAC of an escaped form of those bytes     | UTF-8                             | accept |
 | HMAC of the same JSON written otherwise    | other spaces, key order, escapes  | refuse |
 
-There are two escaped forms. One is for a reading that another product of the vendor documents:
+There are two escaped forms. One follows the documentation of another product of the vendor:
 `<`, `>`, `&` and all that is not ASCII written as \\uXXXX before hashing. The other is how Rails
 writes JSON: `<`, `>`, `&`, U+2028 and U+2029 as \\uXXXX, and other letters as they are.
 
-Payload: the webhook's shape is known only from other people's code, and sister products
-wrap theirs in `{"webhook": …}`; so it is read tolerantly and the raw body is what is kept.
+Payload: the webhook's shape is known only from other people's code, and sister products wrap
+theirs in `{"webhook": …}`; so it is read tolerantly, and the raw body is kept.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from pool.providers.base import BookingEvent, EventKind
 
 SIGNATURE_HEADER = "x-neeto-webhook-signature"
 TOKENS_MAX = 500
-# Real payloads are about five deep. A fixed limit far below the interpreter's makes sure
+# Real payloads are about five levels deep. A fixed limit far below the interpreter's ensures
 # that a body accepted in one process is not refused in another with a deeper stack.
 DEPTH_MAX = 64
 
@@ -59,7 +59,7 @@ _KINDS: dict[str, EventKind] = {
 }
 
 
-# "approved" is what a pending booking is set to: it stands like any other.
+# A pending booking becomes "approved": it then stands like any other.
 _STATES = {
     "confirmed": CONFIRMED,
     "approved": CONFIRMED,
@@ -72,11 +72,11 @@ _STATES = {
 def verify(
     secret: str, body: bytes, signatures: Sequence[str], *, previous: str | None = None
 ) -> None:
-    """Raise BadSignature unless this is a body that was signed with one of the two secrets.
+    """Raise BadSignature unless the body was signed with one of the two secrets.
 
-    `signatures` are the values of all headers of that name. The work is that of hashing the
-    body once per reading and secret, whatever it holds; in a thread it lets others run after
-    every few thousand characters.
+    `signatures` are the values of all headers of that name. The body is hashed once per reading
+    and secret, whatever it holds; in a thread, other threads may run after every few thousand
+    characters.
     """
     given = signature_of(signatures)
     secrets = [each.encode() for each in (secret, previous) if each is not None]
@@ -84,15 +84,19 @@ def verify(
     for chunk in _chunks(body):
         for number, mac in enumerate(macs):
             mac.update(chunk[number % _READINGS])
-    # All of them, so that the time tells nothing about which reading or secret fits.
+    # All of them are compared, so that the time does not reveal which reading or secret fits.
     if not sum(hmac.compare_digest(given, mac.digest()) for mac in macs):
         raise BadSignature(
-            f"{SIGNATURE_HEADER} does not fit the body; is the webhook secret the one set there?"
+            f"{SIGNATURE_HEADER} does not match the body; check that the webhook secret is the "
+            "one set at NeetoCal"
         )
 
 
 def signature_of(signatures: Sequence[str]) -> bytes:
-    """Return the one signature of a webhook. Raise BadSignature if there is none, or several."""
+    """Return the digest in the signature header.
+
+    Raise BadSignature if there is no such header, several, or one of another form.
+    """
     if not signatures:
         raise BadSignature(f"the webhook carries no {SIGNATURE_HEADER} header")
     if len(signatures) > 1:
@@ -110,7 +114,7 @@ def _chunks(body: bytes) -> Iterator[tuple[bytes, ...]]:
     except UnicodeDecodeError:
         text = ""
     if not text or body.translate(None, _NEVER_IN_JSON) != body:
-        # No JSON text, so that there is nothing but its bytes to have been signed.
+        # This is not JSON text, so only its bytes can have been signed.
         yield (body,) * _READINGS
         return
     for start in range(0, len(text), _CHUNK_CHARACTERS):
@@ -122,7 +126,7 @@ def _chunks(body: bytes) -> Iterator[tuple[bytes, ...]]:
 
 def _for_html(raw: bytes) -> bytes:
     """Write what HTML and old JavaScript would misread as \\uXXXX, and leave all other letters."""
-    # In JSON these stand inside strings only, so replacing in the text changes nothing else.
+    # In JSON these occur only inside strings, so replacing them in the text changes nothing else.
     for plain, escape in _HTML:
         raw = raw.replace(plain, escape)
     return raw
@@ -130,9 +134,10 @@ def _for_html(raw: bytes) -> bytes:
 
 def _for_ascii(text: str) -> bytes:
     """Write <, >, & and all that is not ASCII as \\uXXXX."""
-    # The library's one pass writes the form wanted here: lower-case hex, surrogate pairs beyond
-    # the BMP. What it escapes of ASCII is put back. Every escape begins with a backslash, and
-    # only that of the backslash ends with one, so replacing from the left meets whole escapes.
+    # The library writes the form wanted here in one pass: lower-case hex, and surrogate pairs
+    # beyond the BMP. The ASCII characters that it escapes are put back. Every escape begins with
+    # a backslash, and only that of the backslash ends with one, so replacing from the left meets
+    # whole escapes.
     escaped = encode_basestring_ascii(text)[1:-1].encode("ascii")
     for plain, escape in _ESCAPED_TOO:
         if plain in text:
@@ -156,16 +161,16 @@ _ESCAPED_TOO = [
     ("\t", b"\\t"),
     ("\x7f", b"\\u007f"),
 ]
-# JSON has no control characters but these three, as spaces.
+# JSON has no control characters except these three, as white space.
 _NEVER_IN_JSON = bytes(set(range(0x20)) - set(b"\t\n\r"))
 _CHUNK_CHARACTERS = 8 * 1024
 
 
 def decode(body: bytes) -> dict[str, Any]:
-    """A JSON object from bytes. Raises MalformedJson and nothing else.
+    """Return the JSON object that the bytes hold. Raise MalformedJson and nothing else.
 
-    Strict UTF-8, no NaN, no lone surrogates, no numbers out of range; of keys that stand
-    twice the last one counts.
+    Strict UTF-8, no NaN, no lone surrogates, no numbers out of range; if a key appears twice,
+    the last one counts.
     """
     try:
         value = msgspec.json.decode(body)
@@ -177,7 +182,7 @@ def decode(body: bytes) -> dict[str, Any]:
 
 
 def parse(body: bytes, ref_field: str | None) -> BookingEvent:
-    """What a webhook's body says. Raises MalformedJson and nothing else; the work is linear."""
+    """Read a webhook's body, in linear time. Raise MalformedJson and nothing else."""
     root = decode(body)
     strings = _strings(root)
     layers = _layers(root)
@@ -187,7 +192,7 @@ def parse(body: bytes, ref_field: str | None) -> BookingEvent:
     meeting = booking.get("meeting")
     times = [time_of(booking.get("created_at")), time_of(booking.get("updated_at"))]
     if kind != "booked":
-        times.reverse()  # for what came after the booking, the later of both tells more
+        times.reverse()  # for a change after the booking, the time of the update is the better one
     parent = _id(booking.get("parent_booking_id"))
     provider_id = _id(booking.get("id"))
     sid = _id(booking.get("sid")) or provider_id
@@ -217,7 +222,7 @@ def parse(body: bytes, ref_field: str | None) -> BookingEvent:
 
 
 def state_of(status: object) -> str:
-    """The state that a booking's status means; one that is not documented as it came."""
+    """Return the state that a booking's status means. An undocumented one stays as it came."""
     word = _unspeakable.sub("", status).strip()[:64] if isinstance(status, str) else ""
     if word.lower().startswith("cancel"):  # canceled, cancelled_by_host
         return CANCELLED
@@ -225,7 +230,10 @@ def state_of(status: object) -> str:
 
 
 def _strings(root: object) -> list[str]:
-    """All strings among the values, in the order they were written. No recursion."""
+    """Return all strings among the values, in the order they were written. No recursion.
+
+    Raise MalformedJson if they are nested too deep.
+    """
     found: list[str] = []
     waiting: list[tuple[object, int]] = [(root, 1)]
     while waiting:
@@ -255,7 +263,7 @@ def _tokens(strings: Iterable[str]) -> tuple[str, ...]:
 
 
 def _layers(root: dict[str, Any]) -> list[dict[str, Any]]:
-    """The object itself and the envelopes in it, outermost first."""
+    """Return the object itself and the envelopes in it, outermost first."""
     layers = [root]
     for layer in layers:
         inner = (layer.get(key) for key in ("webhook", "payload", "data"))
@@ -277,14 +285,14 @@ def _booking(layers: Sequence[dict[str, Any]]) -> dict[str, Any]:
         booking = layer.get("booking")
         if isinstance(booking, dict):
             return booking
-    for layer in layers:  # some wrap the fields themselves
+    for layer in layers:  # some envelopes hold the booking's fields directly
         if "starts_at" in layer or "form_responses" in layer:
             return layer
     return {}
 
 
 def _ref(responses: object, ref_field: str | None) -> str | None:
-    """The slug that came back in the answer to `ref_field`; visitors can edit it."""
+    """Return the slug in the answer to `ref_field`, which visitors can edit, or None."""
     if ref_field is None or not isinstance(responses, list):
         return None
     for response in responses:
@@ -312,7 +320,7 @@ def _id(value: object) -> str | None:
 
 
 def _web_address(value: object) -> str | None:
-    """An http or https address: pages are to offer it to visitors as a link."""
+    """Return the value if it is an http or https address that pages may offer as a link."""
     if not isinstance(value, str) or len(value) > 2_048 or _not_in_addresses.search(value):
         return None
     try:
@@ -335,7 +343,10 @@ def _email(value: object) -> str | None:
 
 
 def time_of(value: object) -> datetime | None:
-    """A time in ISO 8601 as aware UTC; one without an offset is taken for UTC."""
+    """Return a time in ISO 8601 as aware UTC, and None for anything else.
+
+    A time without an offset is taken as UTC.
+    """
     if not isinstance(value, str) or len(value) > 64:
         return None
     try:
