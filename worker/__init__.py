@@ -1,1 +1,1 @@
-"""The Celery side of linkpool: what keeps pools full and the ledger true."""
+"""Run linkpool's Celery tasks, which keep the pools full and the ledger up to date."""

@@ -1,4 +1,4 @@
-"""`python -m worker worker` and `python -m worker beat`: what `linkpool` runs for the two."""
+"""Run `python -m worker worker` or `python -m worker beat`, as `linkpool worker` and `beat` do."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pool.telemetry.metrics import share_metrics
 
 
 def main(role: str) -> int:
-    """Runs until stopped. Exit code 2 when a setting is wrong."""
+    """Run until stopped. Return the exit code, 2 when a setting is wrong."""
     try:
         settings = load()
         configure_logging(log_format=settings.log_format, log_level=settings.log_level)
@@ -30,7 +30,7 @@ def main(role: str) -> int:
 
         keep_current_directory_out()
 
-        # Whoever listens here sets up logging: Celery leaves it as it is.
+        # With a receiver on this signal, Celery leaves logging as it is.
         setup_logging.connect(_logging_is_set_up)
         app = make_app(settings)
     except SettingsError as error:
@@ -54,7 +54,7 @@ def main(role: str) -> int:
 
 
 def _logging_is_set_up(**_: Any) -> None:
-    """Celery's own way would set the root's level, format and handlers."""
+    """Keep Celery from setting the root logger's level, format and handlers."""
 
 
 if __name__ == "__main__":

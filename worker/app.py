@@ -1,4 +1,4 @@
-"""The Celery application: settings that survive Redis's and Celery's known traps."""
+"""Make the Celery application, with settings that avoid Redis's and Celery's known traps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from worker import tasks
 from worker.broker import BrokerAMQP
 from worker.loop import Loop
 
-LAPSE_SECONDS = 5.0  # often, so that it is never much at once
+LAPSE_SECONDS = 5.0  # often, so that there is never much to do at once
 EXPIRE_SECONDS = 60.0
 FORESEE_SECONDS = 60.0
 SOFT_LIMIT_SECONDS = 45
@@ -28,22 +28,22 @@ _started_at, _started = datetime.now(UTC), time.monotonic()
 
 
 def _steady_now() -> datetime:
-    """A time that is never set: beat would sleep for as long as the clock is set back."""
+    """Return a time that never jumps: beat would sleep for as long as the clock is set back."""
     return _started_at + timedelta(seconds=time.monotonic() - _started)
 
 
 def make_app(settings: Settings) -> Celery:
-    """A Celery application with all tasks; nothing is connected yet."""
+    """Return a Celery application with all tasks. Nothing is connected yet."""
     url, options = broker(broker_url(settings))
     app = Celery("linkpool", broker=url, amqp=BrokerAMQP, set_as_current=True)
     app.conf.update(
         task_default_queue=QUEUE,
-        # No results anywhere: tasks change the world or do not.
+        # No results are kept: nobody reads them.
         task_ignore_result=True,
         result_backend=None,
         task_serializer="json",
         accept_content=["json"],
-        # Lost on kill, or run twice: twice is harmless here.
+        # A task of a killed worker is either lost or run twice: twice is harmless here.
         task_acks_late=True,
         task_reject_on_worker_lost=True,
         task_time_limit=HARD_LIMIT_SECONDS,
@@ -57,7 +57,7 @@ def make_app(settings: Settings) -> Celery:
         worker_hijack_root_logger=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         broker_transport_options=options | {"unacked_restore_throttle": 1},
-        # None: never gives up (the default gives up after 100 tries).
+        # None: never give up (the default gives up after 100 tries).
         broker_connection_max_retries=None,
         broker_connection_retry=True,
         broker_connection_retry_on_startup=True,
@@ -76,7 +76,7 @@ def _schedule(settings: Settings) -> dict[str, Any]:
         return {
             "task": task,
             "schedule": schedule(timedelta(seconds=seconds), nowfun=_steady_now),
-            # The worker compares it by its own clock, which may be wrong by minutes.
+            # The worker compares it with its own clock, which may be wrong by minutes.
             "options": {"expires": CLOCKS_DIFFER_SECONDS + 2 * seconds, "queue": QUEUE},
         }
 

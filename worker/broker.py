@@ -1,4 +1,4 @@
-"""How a worker stays with a broker that comes and goes: what kombu has no settings for."""
+"""Keep a worker connected to a broker that comes and goes, where kombu has no setting for it."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ RECONNECT_SECONDS = 0.5
 
 
 class _QoS(redis.QoS):
-    """Counts what a worker took and has not acknowledged, for kombu's limit on that.
+    """Counts the messages that a worker took and has not acknowledged, for kombu's limit on them.
 
-    kombu goes on counting a message whose acknowledgement the broker did not take. After as
-    many of them as the worker may hold it reads nothing more, not even that the connection
-    has ended, and is deaf for ever. Here such a message is no longer ours: the broker gives
-    it to somebody again, which does no harm.
+    kombu goes on counting a message whose acknowledgement failed. After as many of them as the
+    worker may hold, it reads nothing more, not even that the connection has ended, and never
+    works again. Here such a message no longer counts: the broker delivers it again, which does
+    no harm.
     """
 
     def ack(self, delivery_tag: str) -> None:
-        """Acknowledges a message. Raises what the broker's client raises."""
+        """Acknowledge a message. Raise what the broker's client raises."""
         try:
             super().ack(delivery_tag)
         except BaseException:
@@ -29,7 +29,7 @@ class _QoS(redis.QoS):
             raise
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        """Gives a message back, or away."""
+        """Return a message to the queue, or drop it."""
         try:
             super().reject(delivery_tag, requeue=requeue)
         except BaseException:
@@ -57,19 +57,19 @@ _OURS = {redis.Transport: _Transport, redis.SentinelTransport: _SentinelTranspor
 
 
 class BrokerConnection(Connection):
-    """Comes back soon after its broker does, and hears when it goes.
+    """Reconnects soon after its broker is back, and notices when it goes away.
 
-    Celery waits 2 s after the first failed try, 4 s after the next and so on up to 32 s; every
-    one of them is a pool that waits to be recovered.
+    Celery waits 2 s after the first failed try, 4 s after the next and so on up to 32 s; all that
+    time, pools would wait to be recovered.
     """
 
     def get_transport_cls(self) -> Any:
-        """Redis's transport with our count of messages; others are as they are."""
+        """Return Redis's transport with our count of messages, and any other unchanged."""
         found = super().get_transport_cls()
         return _OURS.get(found, found)
 
     def ensure_connection(self, *args: Any, **more: Any) -> Any:
-        """Tries again every RECONNECT_SECONDS."""
+        """Connect, and try again every RECONNECT_SECONDS."""
         every = {
             "interval_start": RECONNECT_SECONDS,
             "interval_step": 0,
@@ -79,6 +79,6 @@ class BrokerConnection(Connection):
 
 
 class BrokerAMQP(AMQP):
-    """Where Celery takes its connections from."""
+    """Gives Celery connections of our class."""
 
     Connection = BrokerConnection

@@ -1,4 +1,4 @@
-"""The same work for many meetings: one that fails is reported, and the others have their turn."""
+"""Do the same work for many meetings: report one that fails, and go on with the others."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pool.errors import LedgerUnavailable, LinkpoolError, StoreUnavailable
 
 log = structlog.get_logger()
 
-# Meetings that fail one after the other because Redis or the ledger is away: then they are,
-# and waiting for each of thousands would take every worker's time.
+# After this many meetings in a row have failed because Redis or the ledger is away, it is away
+# for all, and waiting for each of thousands would take every worker's time.
 AWAY = 3
 
 
 async def each(
     parts: Parts, task: str, sids: Iterable[str], work: Callable[[str], Awaitable[object]]
 ) -> list[str]:
-    """Do the work for every meeting; return those that it failed for.
+    """Do the work for every meeting. Return the SIDs of those it failed for.
 
-    Raises StoreUnavailable or LedgerUnavailable where that is what meeting after meeting meets.
+    Raise StoreUnavailable or LedgerUnavailable if meeting after meeting fails with it.
     """
     failed: list[str] = []
     away = 0
@@ -34,7 +34,7 @@ async def each(
             away += 1
             if away >= AWAY:
                 raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is that meeting's
+        except Exception as error:  # noqa: BLE001 - it concerns this meeting only
             report(parts, task, sid, error)
             failed.append(sid)
             away = 0
@@ -44,7 +44,7 @@ async def each(
 
 
 def report(parts: Parts, task: str, sid: str, error: Exception) -> None:
-    """Count a meeting that a task failed for, and say why in the log."""
+    """Count a meeting that a task failed for, and log the reason."""
     parts.metrics.meeting_failures.labels(task, sid).inc()
     if isinstance(error, LinkpoolError):
         log.error("failed for a meeting", task=task, meeting=sid, reason=str(error))

@@ -1,6 +1,6 @@
-"""Part of task `expire`: erasing goes on until it is complete, and the inbox ends some day.
+"""Finish erasing customers, and prune the inbox: a part of task `expire`.
 
-Looks at how things are, so it may be missed, late, or run twice at once.
+It looks at the present state, so a run may be missed, late, or happen twice at once.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from pool.errors import LinkpoolError
 
 log = structlog.get_logger()
 
-_RUN_SECONDS = 10.0  # then the next run goes on
+_RUN_SECONDS = 10.0  # after that, the next run goes on
 _REWRITE_AFTER = timedelta(days=1)  # it costs Redis a fork
 _REWRITTEN = "redis-file-rewritten"
 
 
 async def erase(parts: Parts) -> None:
-    """Go on with all that is to be erased; what fails is logged, and done by the next run."""
+    """Take every step of erasing. Log a step that fails, and leave it to the next run."""
     for step in (finish_erasing, prune, clean_file, rewrite_redis_file):
         try:
             await step(parts)
@@ -29,13 +29,13 @@ async def erase(parts: Parts) -> None:
 
 
 async def finish_erasing(parts: Parts) -> int:
-    """Erase what is left of customers who were forgotten; return how many links are done."""
+    """Erase what is left of forgotten customers. Return the number of links that are done."""
     await parts.erasure.mark_events()
     return await parts.erasure.go_on()
 
 
 async def prune(parts: Parts) -> None:
-    """Take out of the inbox what was kept for long enough, a bounded number at a time."""
+    """Remove from the inbox what was kept for long enough, a bounded number at a time."""
     days = parts.settings.inbox_retention_days
     done = await parts.ledger.retention.run(days, seconds=_RUN_SECONDS)
     if done.events or done.bodies:
@@ -43,14 +43,18 @@ async def prune(parts: Parts) -> None:
 
 
 async def clean_file(parts: Parts) -> bool:
-    """Empty SQLite's write-ahead log, in which overwritten bytes stand a while longer."""
+    """Empty SQLite's write-ahead log, which still holds overwritten bytes.
+
+    Return False if the file is in use, so that the log could not be emptied.
+    """
     return await parts.ledger.erased.clean_file()
 
 
 async def rewrite_redis_file(parts: Parts) -> bool:
-    """Have Redis write its append-only file anew after customers were erased, once a day at most.
+    """Have Redis rewrite its append-only file after customers were erased, at most once a day.
 
-    Until then it holds what they sent with their claim, although nobody can ask Redis for it.
+    Until then the file holds what they sent with their claim, although no command can read it.
+    Return True if Redis has begun to rewrite it.
     """
     erased_at = await parts.ledger.erased.last_at()
     last = await parts.ledger.facts.get(_REWRITTEN)

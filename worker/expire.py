@@ -1,4 +1,4 @@
-"""Task `expire`: links too old to hand out, and links that went astray."""
+"""Task `expire`: retire links that are too old to hand out, and set aside those gone astray."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from worker.lapse import earlier_clock
 
 log = structlog.get_logger()
 
-# A link is in the ledger a moment before it is in the pool; after this it should be there.
+# A link is in the ledger a moment before it is in the pool. After this time it should be there.
 ASTRAY_SECONDS = 60
 _LINKS_PER_STEP = 1_000
 
 
 async def expire(parts: Parts) -> None:
-    """Moves what time has moved. Every step may run again."""
+    """Retire, set aside and withdraw links of every meeting. Every step may run again."""
     await erase(parts)
     now = await earlier_clock(parts)
     meetings = {meeting.sid: meeting for meeting in await parts.ledger.meetings.all()}
@@ -44,7 +44,7 @@ async def expire(parts: Parts) -> None:
 
 
 async def retire_old(parts: Parts, meeting: Meeting, level: Level, now: datetime) -> int:
-    """Takes links older than the meeting allows out of the pool."""
+    """Retire the links that are older than the meeting allows. Return their number."""
     if (level.oldest_fresh_seconds or 0) <= meeting.max_fresh_age_seconds:
         return 0
     up_to = now - timedelta(seconds=meeting.max_fresh_age_seconds)
@@ -59,10 +59,10 @@ async def retire_old(parts: Parts, meeting: Meeting, level: Level, now: datetime
 
 
 async def quarantine_astray(parts: Parts, sid: str, now: datetime) -> int:
-    """Sets aside links that are fresh in the ledger while the pool does not have them.
+    """Quarantine links that are fresh in the ledger and not in the pool. Return their number.
 
-    A claim of theirs may be on its way, so the stream is recorded first. What is still
-    fresh and nowhere may be in somebody's page: it is never added again.
+    A claim of such a link may be on its way, so the stream is recorded first. A link that is
+    still fresh and in no pool may be in a visitor's page: it is never added again.
     """
     await parts.recorder.record(sid)
     rows = await parts.ledger.links.fresh(
@@ -74,7 +74,7 @@ async def quarantine_astray(parts: Parts, sid: str, now: datetime) -> int:
         pooled = await parts.store.stock.pooled(sid, slugs)
         astray += [slug for slug, there in zip(slugs, pooled, strict=True) if not there]
     if astray:
-        # Claimed between the two looks: recorded now, and the ledger will not move it back.
+        # Links claimed between the two looks are recorded now: the ledger moves none back.
         await parts.recorder.record(sid)
         moved = await parts.ledger.links.move(astray, State.QUARANTINED, at=now)
         if moved:
@@ -85,11 +85,11 @@ async def quarantine_astray(parts: Parts, sid: str, now: datetime) -> int:
 
 
 async def withdraw_strangers(parts: Parts, sid: str) -> int:
-    """Takes links out of the pool that the ledger does not call fresh.
+    """Withdraw links from the pool that are not fresh in the ledger. Return their number.
 
-    They entered by a call whose reply was lost, while Redis could not be reached again.
+    They entered by a call whose reply was lost, when Redis could not be reached again.
     """
-    # The pool first: each of its links has had its row before it came there.
+    # The pool is read first: each of its links had its row before it entered.
     slugs = await parts.store.stock.oldest(sid, 10 * _LINKS_PER_STEP)
     fresh: set[str] = set()
     for start in range(0, len(slugs), _LINKS_PER_STEP):

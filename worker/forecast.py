@@ -1,4 +1,4 @@
-"""Task `foresee`: what each meeting's hours usually bring, from its kept past."""
+"""Task `foresee`: forecast the claims of each meeting's hours from its history."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LOCK_SECONDS = 30.0
 
 
 async def foresee(parts: Parts) -> int:
-    """Renews the outlooks that are of an earlier hour, some at a time; how many."""
+    """Renew the outlooks made in an earlier hour, some per run. Return the number renewed."""
     hour = int(datetime.now(UTC).timestamp()) // HOUR_SECONDS
     async with parts.store.locks.held(key_names.task_lock("foresee"), seconds=LOCK_SECONDS) as lock:
         if lock is None:
@@ -22,7 +22,7 @@ async def foresee(parts: Parts) -> int:
         sids = [meeting.sid for meeting in await parts.store.published.all()]
         known = await parts.store.outlooks.get(sids)
         stale = [sid for sid in sids if sid not in known or known[sid].first_hour < hour]
-        # Those that were looked at longest ago come first, so that all have their turn.
+        # The oldest come first, so that all have their turn.
         stale.sort(key=lambda sid: known[sid].first_hour if sid in known else 0)
         past = await parts.store.history.read_all(stale[:AT_ONCE], Span.FIVE_WEEKS)
         await parts.store.outlooks.put(
@@ -32,9 +32,10 @@ async def foresee(parts: Parts) -> int:
 
 
 def hours_of(series: Series) -> list[tuple[int, float]]:
-    """Claims per hour since 1970: a sample of an hour counts what came in the one before.
+    """Return pairs of an hour, counted since 1970, and its number of claims.
 
-    The first may be the meeting's first of all, which counts nothing.
+    A sample counts the claims of the hour before it. The first one is left out: it may be the
+    meeting's first sample ever, which counts nothing.
     """
     return [
         (sample.at_ms // 1000 // HOUR_SECONDS - 1, float(sample.claims))

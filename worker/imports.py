@@ -1,4 +1,4 @@
-"""Celery puts the current directory before all others while it imports; here it must not."""
+"""Keep Celery from putting the current directory at the head of the import path."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from celery.utils import imports
 def keep_current_directory_out() -> None:
     """Let Celery import from where Python imports, and from nowhere else.
 
-    Celery imports what it is given by name, and all that those modules import in turn, with the
-    current directory at the head of the path: a folder `billiard` there would be run.
+    Celery imports modules that are given by name, and all that they import in turn, with the
+    current directory at the head of the path: the code in a folder `billiard` there would run.
     """
     imports.cwd_in_path = contextlib.nullcontext

@@ -1,4 +1,4 @@
-"""Task `lapse`: claims whose time is over."""
+"""Task `lapse`: mark the claims whose time is over."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from pool.compose import Parts
 from pool.model.times import from_ms
 
 _LINKS_PER_STEP = 1_000
-# After a batch the ledger and the processor are left to others for so many times as long as
-# it took: nobody waits for a claim to be marked, but the recorder and the claims of now do.
+# After each batch this task pauses for this many times as long as the batch took: nobody waits
+# for a claim to be marked, while the recorder and new claims need the ledger and the processor.
 _REST = 2.0
-_RUN_SECONDS = 30.0  # then the next run goes on: no task may run for ever
+_RUN_SECONDS = 30.0  # after that, the next run goes on: no task may run for ever
 
 
 async def lapse(parts: Parts) -> None:
-    """Marks the claims whose time is over, the earliest first. May run again at any time, also
-    beside itself: if one run is too slow for what comes due, the next one helps."""
+    """Mark the claims whose time is over, the earliest first.
+
+    Several runs may be under way at once: if one is too slow for what comes due, the next helps.
+    """
     now = await earlier_clock(parts)
     until = time.monotonic() + _RUN_SECONDS
     while time.monotonic() < until:
@@ -29,5 +31,8 @@ async def lapse(parts: Parts) -> None:
 
 
 async def earlier_clock(parts: Parts) -> datetime:
-    """Now, by this clock or by Redis's: one that has run ahead must not end claims early."""
+    """Return the earlier of this clock's time and Redis's.
+
+    A clock that is ahead must not end claims early.
+    """
     return min(datetime.now(UTC), from_ms(await parts.store.now_ms()))

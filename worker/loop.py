@@ -1,7 +1,7 @@
-"""One long-lived event loop per worker process, to which tasks hand their coroutines.
+"""Run the tasks' coroutines on one long-lived event loop per worker process.
 
-Celery cannot run coroutines, and a loop per task would throw away every connection. The
-loop and its clients are made after the fork, when the first task needs them.
+Celery cannot run coroutines, and a loop per task would lose every connection. The loop and its
+clients are made after the fork, when the first task needs them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _CLOSE_SECONDS = 5.0
 
 
 class Loop:
-    """Runs coroutines for synchronous callers, with the parts they work on."""
+    """Runs coroutines for synchronous callers, and gives them the parts they work on."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -36,7 +36,7 @@ class Loop:
         self._parts: Parts | None = None
 
     def run(self, work: Callable[[Parts], Awaitable[T]]) -> T:
-        """The result of `work`. If the caller is interrupted, the work is cancelled."""
+        """Return the result of `work`. Cancel it if the caller is interrupted."""
         loop, parts = self._ready()
 
         async def call() -> T:
@@ -46,19 +46,19 @@ class Loop:
         try:
             return future.result()
         except BaseException:
-            # A time limit, a shutdown: the coroutine must not outlive its task.
+            # At a time limit or a shutdown, the coroutine must not outlive its task.
             future.cancel()
             raise
 
     def close(self) -> None:
-        """Closes the clients and ends the loop."""
+        """Close the clients and end the loop."""
         with self._lock:
             if self._loop is None or self._stack is None:
                 return
             stack, tracing = self._stack, self.tracing
 
             async def end() -> None:
-                # What still runs is ended first: it must not meet clients that are closed.
+                # Tasks that still run are ended first: they must not use closed clients.
                 running = asyncio.all_tasks() - {asyncio.current_task()}
                 for task in running:
                     task.cancel()
@@ -67,7 +67,7 @@ class Loop:
 
             try:
                 asyncio.run_coroutine_threadsafe(end(), self._loop).result(_CLOSE_SECONDS)
-            except Exception as error:  # noqa: BLE001 - nothing may stand in the way of ending
+            except Exception as error:  # noqa: BLE001 - the process must end in any case
                 log.warning("clients not closed", reason=type(error).__name__)
             if tracing is not None:
                 tracing.close()

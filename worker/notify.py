@@ -1,4 +1,4 @@
-"""Task `notify`, and what each sweep takes note of for it."""
+"""Task `notify`: send notices; and note the troubles for them at each sweep."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ async def observe(
     levels: Sequence[Level],
     targets: Mapping[str, int],
 ) -> bool:
-    """Takes note of all troubles; whether notices are due. Never keeps a sweep from its work."""
+    """Note all troubles. Return True if notices are due.
+
+    Log a failure instead of raising it: a sweep must go on.
+    """
     if parts.notifier is None:
         return False
     try:
@@ -47,5 +50,5 @@ async def observe(
 
 
 async def deliver(parts: Parts) -> int:
-    """Sends the notices that wait; how many."""
+    """Send the notices that wait. Return their number."""
     return await parts.notifier.deliver() if parts.notifier else 0

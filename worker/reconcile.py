@@ -1,4 +1,4 @@
-"""Task `reconcile`: asks the provider for bookings whose webhooks never came."""
+"""Task `reconcile`: ask the provider for bookings whose webhooks never came."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from pool.store import key_names
 log = structlog.get_logger()
 
 BATCH = 100
-SETTLE_SECONDS = 10.0  # for what was found, and for what matched nothing before
+SETTLE_SECONDS = 10.0  # for the bookings found, and for events that matched nothing before
 
 
 async def reconcile(parts: Parts) -> bool:
-    """Takes missed bookings into the inbox and settles them; True if there is more to ask for."""
+    """Take missed bookings into the inbox and settle them.
+
+    Return True if there is more to ask for.
+    """
     unfinished = False
     seconds = PASS_SECONDS / max(1, len(parts.providers))
     for workspace, provider in parts.providers.items():
@@ -32,7 +35,7 @@ async def reconcile(parts: Parts) -> bool:
             )
             try:
                 done = await reconciler.run(seconds)
-                # Where the budget allowed nothing, the next pass is early enough.
+                # If the budget allowed no request, the next pass is early enough.
                 unfinished |= not done and reconciler.pages > 0
             except LinkpoolError as error:
                 log.warning("not reconciled", workspace=workspace, reason=str(error))
@@ -41,7 +44,7 @@ async def reconcile(parts: Parts) -> bool:
 
 
 async def settle_again(parts: Parts) -> None:
-    """Settles what was found, and what matched nothing but may do so by now."""
+    """Settle the bookings found, and the events that matched nothing before but may do so now."""
     until = time.monotonic() + SETTLE_SECONDS
     reopened = BATCH
     while time.monotonic() < until:

@@ -1,4 +1,4 @@
-"""Task `record`: answered claims from the streams to the ledger."""
+"""Task `record`: write answered claims from the streams to the ledger."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from worker.each import each
 
 
 async def record(parts: Parts, sid: str | None) -> int:
-    """Records one meeting's stream, or all that hold anything; how many claims.
+    """Record one meeting's stream, or all that are not empty. Return the number of claims.
 
-    Nobody records all while somebody else does: with thousands of busy meetings that takes
-    its time, and would keep every worker from other tasks.
+    Only one worker at a time records all of them: with thousands of busy meetings that takes
+    long, and would keep every worker from other tasks.
     """
     if sid:
         return await _each(parts, [sid])
@@ -33,6 +33,6 @@ async def _each(parts: Parts, sids: list[str]) -> int:
 
 
 async def backlogged(parts: Parts) -> list[str]:
-    """The meetings whose streams hold claims that the ledger does not have."""
+    """Return the SIDs of the meetings whose streams hold claims that the ledger lacks."""
     sids = await parts.store.published.sids()
     return [level.sid for level in await parts.store.look(sids) if level.backlog]

@@ -1,4 +1,4 @@
-"""Task `recover`: pools whose fence has fallen serve again."""
+"""Task `recover`: make pools serve again whose fence has fallen."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from worker.each import report
 
 
 async def recover(parts: Parts) -> set[str]:
-    """Recovers every pool that needs it; the workspaces to top up now.
+    """Recover every pool that needs it. Return the workspaces to top up now.
 
     API processes get one moment, for all meetings together, to assert what they answered.
     """
@@ -29,4 +29,4 @@ async def recover(parts: Parts) -> set[str]:
             fallen, grace_seconds=0.0, failed=partial(report, parts, "recover")
         )
         emptied = (Recovered.OPENED, Recovered.QUARANTINED)
-        return {meetings[sid].workspace for sid, came in results.items() if came in emptied}
+        return {meetings[sid].workspace for sid, result in results.items() if result in emptied}

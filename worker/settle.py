@@ -1,4 +1,4 @@
-"""Task `settle`: booking events from the inbox to link states."""
+"""Task `settle`: apply booking events from the inbox to the states of links."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ EVENTS_PER_LOOK = 100
 
 
 async def settle(parts: Parts) -> int:
-    """Settles every event that is due; how many were looked at."""
+    """Settle every event that is due. Return the number that were looked at."""
     total = 0
     async with parts.store.locks.held(key_names.task_lock("settle")) as lock:
         while lock is not None:

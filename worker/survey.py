@@ -1,8 +1,9 @@
-"""Task `survey`: asks the provider which of our meetings are disabled or gone.
+"""Task `survey`: ask the provider which of our meetings are disabled or gone.
 
-The links of such a meeting may be dead. Its pool hands out nothing from then on, which claims
-are told as of a paused one; who holds a link still gets it. Once the provider takes bookings
-again, the stock of before is retired, for nobody outside knows whether it works, and made anew.
+The links of such a meeting may be dead. From then on its pool hands out nothing, and claims get
+the same answer as of a paused meeting; customers who hold a link still get it. Once the provider
+takes bookings again, the old stock is retired, as nobody but the provider knows whether it still
+works, and new links are made.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from worker.each import report
 log = structlog.get_logger()
 
 DISABLED = "the provider says that this meeting is disabled; enable it there"
-GONE = "the provider does not list this meeting any more; was it deleted there?"
+GONE = "the provider does not list this meeting any more; check there whether it was deleted"
 PAGE = 100  # meetings that one request lists
 TURN_SECONDS = 5.0
 NOT_FOUND = "refused-404"  # pool.supply.blame.kind_of
@@ -35,7 +36,7 @@ _BATCH = 1_000
 async def survey(parts: Parts) -> None:
     """Close and reopen the meetings of every workspace by what its provider lists.
 
-    One workspace that cannot be asked does not keep the others from it.
+    A workspace whose provider cannot be asked does not hold up the others.
     """
     everything = await parts.ledger.meetings.all()
     for workspace in parts.providers:
@@ -54,7 +55,7 @@ async def survey(parts: Parts) -> None:
 async def _survey_one(parts: Parts, workspace: str, ours: Mapping[str, Meeting]) -> None:
     fact = f"listed:{workspace}"
     before = _listed_before(await parts.ledger.facts.get(fact))
-    # Listing is not free either: each page takes its turn in the budget.
+    # Listing is not free either: each page needs a turn of the budget.
     for _ in range(1 + len(before) // PAGE):
         if not await parts.makers[workspace].wait_turn(within_seconds=TURN_SECONDS):
             return
@@ -71,7 +72,7 @@ async def _survey_one(parts: Parts, workspace: str, ours: Mapping[str, Meeting])
                 await reopen(parts, meeting)
         except (StoreUnavailable, LedgerUnavailable):
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is that meeting's
+        except Exception as error:  # noqa: BLE001 - it concerns this meeting only
             report(parts, "survey", sid, error)
     now = sorted(sid for sid in ours if sid in listed)
     if set(now) != before:
@@ -85,10 +86,11 @@ def _listed_before(fact: str | None) -> set[str]:
 def _closed_reason(
     meeting: Meeting, listed: Mapping[str, ProviderMeeting], was_listed: bool, not_found: bool
 ) -> str:
-    """Why the meeting is to be closed; empty if there is no reason.
+    """Return why the meeting must be closed, and an empty text if there is no reason.
 
-    That it is not listed means little by itself: a key may not see all meetings. It means
-    something of one that was listed before, or of which the provider says that it finds none.
+    That a meeting is not listed means little by itself: a key may not see all meetings. It does
+    mean something if the meeting was listed before, or if the provider answers that there is no
+    such meeting.
     """
     there = listed.get(meeting.sid)
     if there is not None:
@@ -97,7 +99,7 @@ def _closed_reason(
 
 
 async def close(parts: Parts, meeting: Meeting, reason: str) -> None:
-    """Have the meeting's pool hand out nothing. Doing it again changes nothing."""
+    """Stop the meeting's pool from handing out links. Doing it again changes nothing."""
     if await parts.ledger.meetings.close(meeting.sid, reason):
         log.error("meeting closed", meeting=meeting.sid, reason=reason)
         await parts.ledger.audit.add("linkpool", "close", meeting.sid, reason, {})
@@ -105,9 +107,9 @@ async def close(parts: Parts, meeting: Meeting, reason: str) -> None:
 
 
 async def reopen(parts: Parts, meeting: Meeting) -> None:
-    """Retire what was made before, then have the meeting's pool serve again.
+    """Retire the links made before, then let the meeting's pool serve again.
 
-    In this order, so that whoever dies in between leaves a closed meeting with less stock.
+    In this order, a worker that dies in between leaves a closed meeting with less stock.
     """
     retired = 0
     while slugs := await parts.store.stock.take_out(meeting.sid, up_to_ms=None, limit=_BATCH):

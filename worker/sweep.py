@@ -1,4 +1,4 @@
-"""Task `sweep`: looks at everything, and says what is due."""
+"""Task `sweep`: look at every pool and decide which tasks are due."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from worker import notify
 
 
 async def sweep(parts: Parts) -> list[tuple[str, dict[str, Any]]]:
-    """The tasks that are due now, each with its arguments.
+    """Return the tasks that are due now, each with its arguments.
 
-    Also leaves a heartbeat, and makes Redis agree with the ledger on the meetings.
+    Leave a heartbeat, too, and make Redis agree with the ledger on the meetings.
     """
     now = datetime.now(UTC)
     await parts.store.heartbeat(to_ms(now))

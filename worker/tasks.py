@@ -1,7 +1,7 @@
-"""The Celery tasks: a few lines each over a plain coroutine.
+"""Register the Celery tasks, each a few lines over a plain coroutine.
 
-Messages are hints. Every task looks at how things are and moves them to how they should
-be, so it may be lost, late, repeated, or run twice at once.
+Messages are hints. Every task looks at the present state and moves it to what it should be, so a
+message may be lost, late or repeated, and a task may run twice at once.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ SURVEY = "linkpool.survey"
 
 
 def register(app: Celery, loop: Loop) -> None:
-    """Registers every task with the application; they run on `loop`."""
+    """Register every task with the application. They run on `loop`."""
 
     def hint(task: str, **arguments: Any) -> None:
         app.send_task(task, kwargs=arguments, queue=QUEUE, expires=EXPIRES_SECONDS)
 
     def task(name: str) -> Callable[[Callable[..., None]], None]:
-        """Registers the decorated function; what it raises ends in the log.
+        """Register the decorated function, and log what it raises.
 
         Nothing may be raised to Celery. It would send the error with its traceback through a
-        pipe, in pieces if it is long, and its main process, which loses its place when the
-        broker's connection breaks between two pieces, ends for good (seen with 5.7).
-        Just when Redis dies, connections break and tasks fail.
+        pipe, in pieces if it is long. If the broker's connection breaks between two pieces, its
+        main process loses its place and ends for good (seen with 5.7). That happens just when
+        Redis dies: connections break and tasks fail.
         """
 
         def add(work: Callable[..., None]) -> None:
@@ -61,7 +61,7 @@ def register(app: Celery, loop: Loop) -> None:
             def run(**arguments: Any) -> None:
                 try:
                     work(**arguments)
-                except Exception as error:  # noqa: BLE001 - the next sweep is the cure of each
+                except Exception as error:  # noqa: BLE001 - the next sweep tries again
                     _failed(name, error)
 
         return add
@@ -130,7 +130,7 @@ def register(app: Celery, loop: Loop) -> None:
 
 
 def _failed(name: str, error: Exception) -> None:
-    """Says so in the log, and to who listens as to Celery's own failures: the task's span."""
+    """Log a failure, and send Celery's signal for it, on which the task's span is marked."""
     if isinstance(error, LinkpoolError):
         log.error("task failed", task=name, reason=str(error), kind=type(error).__name__)
     else:
@@ -139,7 +139,10 @@ def _failed(name: str, error: Exception) -> None:
 
 
 def _quiet_interrupts(**_: Any) -> None:
-    """Ctrl-C in a terminal reaches the whole process group; the parent stops the children."""
+    """Ignore Ctrl-C in a child.
+
+    In a terminal it reaches the whole process group, and the parent stops the children.
+    """
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)

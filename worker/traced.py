@@ -1,7 +1,7 @@
-"""Celery tasks that leave spans: each goes on in the trace that asked for it.
+"""Make a span of each Celery task, in the trace of the request that asked for it.
 
-Connected only where traces are asked for. The exporter has a thread, so it is made after
-the fork, in each worker process.
+This is connected only if traces are wanted. The exporter has a thread, so it is made after the
+fork, in each worker process.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class TracedTasks:
         self._running: tuple[Span, Any] | None = None
 
     def connect(self) -> None:
-        """Listens to what Celery does."""
+        """Connect to Celery's signals."""
         signals.before_task_publish.connect(self._publish, weak=False)
         signals.task_prerun.connect(self._begin, weak=False)
         signals.task_failure.connect(self._fail, weak=False)
