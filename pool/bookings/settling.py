@@ -91,7 +91,7 @@ class Settler:
             await self._postpone(event, f"{type(error).__name__}: {error}"[:500])
 
     def parse(self, event: InboxEvent) -> BookingEvent:
-        """Read an event's body. Raises MalformedJson or UnknownWorkspace."""
+        """Read an event's body. Raise MalformedJson or UnknownWorkspace."""
         provider = self._providers.get(event.workspace)
         if provider is None:
             raise UnknownWorkspace(f"workspace {event.workspace} is not configured any more")
