@@ -174,7 +174,7 @@ class Bookings:
         if parsed.kind == "other":
             raise NotAssignable("the event is not about a booking")
         of_link = await self._ledger.bookings.of_link(link.slug)
-        used_by = {name for each in of_link for name in (each.sid, each.provider_id)}
+        used_by = {name for each in of_link for name in (each.sid, each.provider_id) if name}
         if used_by and used_by.isdisjoint({parsed.booking_sid, parsed.parent_sid}):
             raise NotAssignable("the link was used by another booking")
         sid = parsed.booking_sid

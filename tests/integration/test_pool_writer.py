@@ -17,7 +17,7 @@ from pool.providers import NewLink
 from pool.supply.pool_writer import PoolWriter
 from tests.any_redis import AnyRedis
 from tests.unit.store_contract import SID, open_pool
-from worker.expire import expire, withdraw_strangers
+from worker.expire import withdraw_strangers
 
 
 def made(slug: str) -> NewLink:
@@ -102,7 +102,7 @@ async def test_what_stays_in_a_pool_by_a_lost_reply_is_found_later(
         assert await pool_writer.put(SID, epoch, made(slug)) == "added"
     await sqlite_ledger.links.move(["one-off-4"], State.QUARANTINED, at=datetime.now(UTC))
     parts: Any = SimpleNamespace(store=real_redis.store, ledger=sqlite_ledger)
-    await expire(parts)
+    assert await withdraw_strangers(parts, SID) == 1
     assert await real_redis.store.stock.pooled(SID, ["one-off-4", "one-off-5"]) == [False, True]
     assert await withdraw_strangers(parts, SID) == 0
 

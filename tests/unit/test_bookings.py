@@ -310,11 +310,11 @@ async def test_a_redis_that_dies_at_the_end_does_not_bring_a_settled_event_back(
         assert reopened, event_id
         await finished(event_id, *_, **__)
 
-    async def reopen(workspace: str, booking_sid: str) -> int:
-        reopened.append((workspace, booking_sid))
+    async def reopen(workspace: str, names: list[str]) -> int:
+        reopened.append((workspace, *names))
         return 0
 
-    reopened: list[tuple[str, str]] = []
+    reopened: list[tuple[str, ...]] = []
     finished = stage.ledger.inbox.finish
     monkeypatch.setattr(stage.store, "count_booking", away)
     monkeypatch.setattr(stage.ledger.inbox, "finish", finish)
