@@ -1,1 +1,1 @@
-"""The benchmark: linkpool against its peers, side by side, on the machine it runs on."""
+"""Measure linkpool against its peers, side by side, on the machine this runs on."""

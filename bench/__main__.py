@@ -1,4 +1,4 @@
-"""`python -m bench`: measures linkpool and its peers, and writes down what it found.
+"""Run `python -m bench`: measure linkpool and its peers, and write the results.
 
 Exit codes: 0 done, 1 a measure failed (the others are written), 2 wrong usage.
 """
@@ -18,7 +18,7 @@ from bench.rows import Row
 
 
 def parse(arguments: list[str] | None = None) -> Options:
-    """The options of a command line."""
+    """Parse the options of a command line."""
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description="Measures linkpool against its peers, side by side, on this machine.",
@@ -62,7 +62,7 @@ def parse(arguments: list[str] | None = None) -> Options:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Takes the measures and writes the results; the exit code."""
+    """Take the measures and write the results. Return the exit code."""
     options = parse(arguments)
     bench = Bench(options)
     results: dict[str, list[Row]] = {}

@@ -1,4 +1,4 @@
-"""Very many meetings at once: thousands of single transactions would take minutes."""
+"""Open very many meetings at once: thousands of single transactions would take minutes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _AT_ONCE = 500
 
 
 def open_many(stage: Stage, meetings: Sequence[Meeting]) -> None:
-    """Puts meetings into the ledger, publishes them, and opens their pools."""
+    """Put meetings into the ledger, publish them, and open their pools."""
 
     async def put(parts: Parts) -> None:
         # The ledger's own door takes one meeting at a time, as people add them.

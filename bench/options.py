@@ -1,4 +1,4 @@
-"""How much is measured."""
+"""Say how much is measured."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """How large the things measured are."""
+    """The sizes of what is measured."""
 
     connections: tuple[int, ...] = (1, 16, 64, 256)
     links_per_second: int = 60_000  # stock per second of a run: more than anything here takes
@@ -49,7 +49,7 @@ QUICK = Sizes(
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the command line asked for."""
+    """The options of the command line."""
 
     runs: int
     seconds: float  # of load, per run
@@ -61,7 +61,7 @@ class Options:
     sizes: Sizes
 
     def command(self, measure: str) -> str:
-        """The command that makes a measure's numbers."""
+        """Return the command that makes a measure's numbers."""
         if self.quick:
             return f"python -m bench --quick --only {measure}"
         rest = f" --minutes {self.minutes:g}" if measure == "soak" else ""

@@ -1,4 +1,4 @@
-"""The results as a picture: ratios against each peer, and latency by connections."""
+"""Draw the results: ratios against each peer, and latency by connections."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class NoPlot(Exception):
 
 
 def draw(results: Results, out: Path, *, quick: bool) -> list[Path]:
-    """Writes results.svg and results.png; their paths. Raises NoPlot."""
+    """Write results.svg and results.png. Return their paths. Raise NoPlot."""
     ratios = _ratios(results.get("claims", []))
     latencies = _latencies(results.get("latency", []))
     panels = [panel for panel in (ratios, latencies) if panel]

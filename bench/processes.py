@@ -1,4 +1,4 @@
-"""Child processes: started, waited for, measured and ended."""
+"""Start child processes, wait for them, measure and end them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Process:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Starts it; returns once it listens, if it has a port. Raises DidNotStart."""
+        """Start it. Return once it listens, if it has a port. Raise DidNotStart."""
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(  # noqa: S603 - what the benchmark itself composed
@@ -53,7 +53,7 @@ class Process:
             self._wait_for_port(self._port)
 
     def stop(self, sign: signal.Signals = signal.SIGTERM, seconds: float = 6.0) -> None:
-        """Asks it to end, then ends it and whatever it started."""
+        """Ask it to end, then kill it and all that it started."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -80,16 +80,16 @@ class Process:
 
     @property
     def pids(self) -> list[int]:
-        """It and all its descendants."""
+        """Return its pid and those of all its descendants."""
         return _family(self._process.pid) if self._process else []
 
     @property
     def alive(self) -> bool:
-        """Whether it runs."""
+        """Return True if it runs."""
         return self._process is not None and self._process.poll() is None
 
     def rss_bytes(self) -> int:
-        """Resident memory of it and its descendants together; Linux only, 0 elsewhere."""
+        """Return the resident memory of it and its descendants; Linux only, 0 elsewhere."""
         return sum(_rss_bytes(pid) for pid in self.pids)
 
     def _wait_for_port(self, port: int) -> None:

@@ -1,4 +1,4 @@
-"""The results as Markdown and JSON."""
+"""Write the results as Markdown and JSON."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Results = dict[str, list[Row]]
 
 
 def write(results: Results, missing: list[str], options: Options) -> list[Path]:
-    """Writes results.md and results.json; their paths."""
+    """Write results.md and results.json. Return their paths."""
     options.out.mkdir(parents=True, exist_ok=True)
     about = surroundings()
     as_json = {
@@ -45,7 +45,7 @@ def write(results: Results, missing: list[str], options: Options) -> list[Path]:
 
 
 def surroundings() -> dict[str, Any]:
-    """What the numbers depend on."""
+    """Return what the numbers depend on."""
     load = os.getloadavg()
     return {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),

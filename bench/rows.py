@@ -1,4 +1,4 @@
-"""What a measure hands in: numbers with their spread, and the goals they are held against."""
+"""Hold a measure's results: numbers with their spread, and the goals they are held against."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Goal:
     at_most: float | None = None
 
     def met(self, value: float) -> bool:
-        """Whether the value keeps the bound."""
+        """Return True if the value keeps the bound."""
         return (self.at_least is None or value >= self.at_least) and (
             self.at_most is None or value <= self.at_most
         )
@@ -42,11 +42,11 @@ class Row:
 
     @property
     def median(self) -> float:
-        """The middle value."""
+        """Return the middle value."""
         return median(self.values)
 
     def as_json(self) -> dict[str, Any]:
-        """The row for programs."""
+        """Return the row for programs."""
         return {
             "name": self.name,
             "title": self.title,
@@ -69,6 +69,6 @@ def ratio(
     goal: Goal | None = None,
     note: str = "",
 ) -> Row:
-    """Ours over theirs, run by run: both of a pair were taken within the same minute."""
+    """Return ours over theirs, run by run: both of a pair were taken within the same minute."""
     values = tuple(a / b for a, b in zip(ours, theirs, strict=True) if b)
     return Row(name, title, TIMES, values or (float("nan"),), goal, note)

@@ -1,4 +1,4 @@
-"""What a measure stands on: a directory, a Redis, a ledger, a key, and linkpool's processes."""
+"""Set up what a measure needs: a directory, a Redis, a ledger, a key, and linkpool's processes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SANDBOX_KEY = "sandbox-key"
 
 
 class Stage:
-    """Everything runs on this machine, in a directory that is removed at the end.
+    """A set of parts on this machine, in a directory that is removed at the end.
 
     Redis has the product's own configuration; the ledger is SQLite unless told otherwise.
     """
@@ -73,7 +73,7 @@ class Stage:
         self.close()
 
     def close(self) -> None:
-        """Ends Redis and removes the directory."""
+        """End Redis and remove the directory."""
         if self._client is not None:
             self._client.close()
         self.redis_server.stop()
@@ -81,13 +81,13 @@ class Stage:
 
     @property
     def redis(self) -> Any:
-        """A blocking client of the Redis."""
+        """Return a blocking client of the Redis."""
         return self._client
 
     # -- settings ------------------------------------------------------------------
 
     def environ(self, part: str = "bench", **more: object) -> dict[str, str]:
-        """The environment of a process of linkpool."""
+        """Return the environment of a process of linkpool."""
         ours = {
             "REDIS_URL": self.redis_server.url(),
             "DATABASE_URL": self._database_url,
@@ -103,11 +103,11 @@ class Stage:
         return rest | {PREFIX + name: value for name, value in ours.items()}
 
     def settings(self) -> Settings:
-        """The settings of this process."""
+        """Return the settings of this process."""
         return load(self.environ())
 
     def work(self, work: Callable[[Parts], Awaitable[T]]) -> T:
-        """Runs a coroutine on the product's own parts."""
+        """Run a coroutine on the product's own parts."""
 
         async def call() -> T:
             async with compose(self.settings()) as parts:
@@ -118,7 +118,7 @@ class Stage:
     # -- meetings and processes ----------------------------------------------------
 
     def open_meetings(self, meetings: Iterable[Meeting]) -> None:
-        """Puts meetings into the ledger and opens their pools."""
+        """Put meetings into the ledger and open their pools."""
         chosen = list(meetings)
 
         async def put(parts: Parts) -> None:
@@ -129,7 +129,7 @@ class Stage:
         asyncio.run(prepare(self.settings(), []))
 
     def api(self, workers: int = 1) -> tuple[Process, int]:
-        """`linkpool api`, not started yet, and its port."""
+        """Return `linkpool api`, not started yet, and its port."""
         port = ports.choose()
         name = f"api-{port}"
         environ = self.environ(name, API_WORKERS=workers, HOST="127.0.0.1", PORT=port)
@@ -137,17 +137,17 @@ class Stage:
         return Process(command, self.log(name), environ=environ, port=port), port
 
     def worker(self) -> Process:
-        """`linkpool worker`, not started yet."""
+        """Return `linkpool worker`, not started yet."""
         command = [PYTHON, "-m", "worker", "worker"]
         return Process(command, self.log("worker"), environ=self.environ("worker"))
 
     def beat(self) -> Process:
-        """`linkpool beat`, not started yet."""
+        """Return `linkpool beat`, not started yet."""
         command = [PYTHON, "-m", "worker", "beat"]
         return Process(command, self.log("beat"), environ=self.environ("worker"))
 
     def sandbox(self, *flags: str) -> Process:
-        """The sandbox, not started yet."""
+        """Return the sandbox, not started yet."""
         command = [PYTHON, "-m", "sandbox", "--port", str(self.sandbox_port), "--any-meeting"]
         return Process(
             [*command, "--api-key", SANDBOX_KEY, *flags],
@@ -156,15 +156,15 @@ class Stage:
         )
 
     def request(self, port: int, sid: str) -> Request:
-        """A claim of a new customer."""
+        """Return a claim of a new customer."""
         return claim_request(port, f"/v1/meetings/{sid}/claims", key=self.key)
 
     def log(self, name: str) -> Path:
-        """Where a process writes."""
+        """Return the path of a process's log."""
         return self.directory / f"{name}.log"
 
 
 def quiet_meeting(sid: str, **changes: Any) -> Meeting:
-    """A meeting whose pool neither tops up nor falls back while claims are measured."""
+    """Return a meeting whose pool neither tops up nor falls back while claims are measured."""
     quiet: dict[str, Any] = {"min_fresh": 0, "max_fresh": 1, "on_empty": "fail"}
     return Meeting(sid, **(quiet | changes))

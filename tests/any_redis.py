@@ -1,4 +1,4 @@
-"""A Redis under test, fake or real, and the files a real one leaves."""
+"""Give tests a Redis, fake or real, and the files a real one leaves."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SECRET_KEY = b"secret key of the tests, and of nothing else"
 
 @dataclass
 class AnyRedis:
-    """A Redis under test, whatever it is made of: the store, and a bare client to look behind it.
+    """A Redis under test, fake or real: the store, and a bare client to look behind it.
 
     `restart` ends the server in order and starts it with what it wrote down; `fail_back`
     makes the same process a master anew, as after a failover and a quick return.
@@ -31,7 +31,7 @@ class AnyRedis:
     opened: list[Store] = field(default_factory=list)
 
     async def everything(self) -> dict[bytes, object]:
-        """All keys and what they hold."""
+        """Return all keys and what they hold."""
         held: dict[bytes, object] = {}
         async for key in self.bare.scan_iter():
             match await self.bare.type(key):
@@ -48,27 +48,27 @@ class AnyRedis:
         return held
 
     def another_store(self) -> Store:
-        """A store of another process, on the same Redis."""
+        """Return a store of another process, on the same Redis."""
         store = self.open_store()
         self.opened.append(store)
         return store
 
     async def close(self) -> None:
-        """Closes every client."""
+        """Close every client."""
         for store in (self.store, *self.opened):
             await store.close()
         await self.bare.aclose()
 
 
 def copy_of_its_file(server: RedisServer, to: Path) -> None:
-    """What Redis has written of its append-only file by now; it may be running."""
+    """Return what Redis has written of its append-only file by now; it may be running."""
     for part in server.directory.glob("appendonly*"):
         copy = shutil.copytree if part.is_dir() else shutil.copy
         copy(part, to / part.name)
 
 
 def start_from_copy(server: RedisServer, copy: Path) -> None:
-    """Kills Redis, and starts it from an older copy of its append-only file."""
+    """Kill Redis, and start it from an older copy of its append-only file."""
     server.kill()
     for part in server.directory.glob("appendonly*"):
         shutil.rmtree(part) if part.is_dir() else part.unlink()

@@ -1,4 +1,4 @@
-"""Bookings as a state machine: whatever happens at the provider, told in whatever order.
+"""Check bookings as a state machine: any events happen, and are reported in any order.
 
 A customer's link at a provider that makes bookings, children, reschedules in both styles,
 cancels, confirms and rejects; each tells an event, which is delivered at once, late, again
@@ -113,7 +113,7 @@ class Product:
 
 
 def machine(host: Product) -> type[RuleBasedStateMachine]:
-    """The machine over this product."""
+    """Return the machine over this product."""
 
     class Bookings(RuleBasedStateMachine):
         def __init__(self) -> None:
@@ -127,7 +127,7 @@ def machine(host: Product) -> type[RuleBasedStateMachine]:
 
         @initialize()
         def claim(self) -> None:
-            """The customer's link, and a bystander's, which nothing may change."""
+            """Bind a link for the customer, and one for a bystander, which nothing may change."""
             host.run(self._claim())
 
         @rule(
@@ -148,7 +148,7 @@ def machine(host: Product) -> type[RuleBasedStateMachine]:
         @precondition(lambda self: self._any(standing=True))
         @rule(data=st.data(), slug=st.booleans())
         def reschedule(self, data: st.DataObject, slug: bool) -> None:
-            """Under its SID."""
+            """Move the booking, which keeps its SID."""
             truth = self._draw(data, standing=True)
             truth.starts += 3_600
             self._change(truth, truth.status, "booking_rescheduled", slug=slug)
@@ -156,7 +156,7 @@ def machine(host: Product) -> type[RuleBasedStateMachine]:
         @precondition(lambda self: self._any(standing=True))
         @rule(data=st.data(), slug=st.booleans())
         def reschedule_anew(self, data: st.DataObject, slug: bool) -> None:
-            """Under a new SID, and the old one is cancelled."""
+            """Move the booking to a new SID, and cancel the old one."""
             old = self._draw(data, standing=True)
             self._make(old.status, parent=None, slug=slug)
             self._change(old, "cancelled", "booking_cancelled", slug=False)
@@ -181,7 +181,7 @@ def machine(host: Product) -> type[RuleBasedStateMachine]:
         @precondition(lambda self: self.told)
         @rule(data=st.data())
         def deliver(self, data: st.DataObject) -> None:
-            """Any event that was ever told: one that waits, or one that came long ago."""
+            """Deliver any event ever reported: one that waits, or one that came long ago."""
             number = data.draw(st.integers(0, len(self.told) - 1))
             if number in self.waiting:
                 self.waiting.remove(number)
@@ -346,7 +346,7 @@ def _sign(body: bytes) -> str:
 
 
 def play(database_url: str, sequences: int, number: int | None, *, steps: int = 12) -> None:
-    """Plays that many sequences; raises at the first that ends wrongly, made as short as can be."""
+    """Play this many sequences. Raise at the first that ends wrongly, made as short as can be."""
     host = Product(database_url)
     try:
         made = machine(host)

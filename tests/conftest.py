@@ -1,4 +1,4 @@
-"""Fixtures that all tests share: a Redis, real or fake, and a ledger on SQLite."""
+"""Provide the fixtures that all tests share: a Redis, real or fake, and a ledger on SQLite."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture
 def fake_server() -> FakeRedisServer:
-    """A fake Redis server of this test alone."""
+    """Return a fake Redis server of this test alone."""
     return FakeRedisServer()
 
 
 @pytest.fixture
 async def fake_redis(fake_server: FakeRedisServer) -> AsyncIterator[AnyRedis]:
-    """A fake Redis and a store on it."""
+    """Return a fake Redis and a store on it."""
 
     def open_store() -> Store:
         return Store(fake_server.client(), CustomerNames(SECRET_KEY))
@@ -80,7 +80,7 @@ async def fake_redis(fake_server: FakeRedisServer) -> AsyncIterator[AnyRedis]:
 
 
 def _started(directory: Path, server: Path | None = None) -> RedisServer:
-    """A running server; without one the test is skipped, but fails where CI is set."""
+    """Return a running server. Without one the test is skipped, but fails where CI is set."""
     try:
         started = RedisServer(directory, server=server)
         started.start()
@@ -95,7 +95,7 @@ def _started(directory: Path, server: Path | None = None) -> RedisServer:
 def running_servers(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Callable[[Path | None], RedisServer]]:
-    """Starts each server once, when it is first asked for; None is the product's choice."""
+    """Start each server once, when it is first asked for; None is the product's choice."""
     running: dict[Path | None, RedisServer] = {}
 
     def get(server: Path | None) -> RedisServer:
@@ -112,7 +112,7 @@ def running_servers(
 def redis_server(
     request: pytest.FixtureRequest, running_servers: Callable[[Path | None], RedisServer]
 ) -> RedisServer:
-    """A real Redis server, empty; shared by the tests of a session."""
+    """Return a real Redis server, empty, shared by the tests of a session."""
     server = running_servers(getattr(request, "param", None))
     server.start()
     with blocking_redis.Redis.from_url(server.url()) as client:
@@ -123,7 +123,7 @@ def redis_server(
 
 @pytest.fixture
 async def real_redis(redis_server: RedisServer) -> AsyncIterator[AnyRedis]:
-    """A real Redis and a store on it."""
+    """Return a real Redis and a store on it."""
 
     def open_store() -> Store:
         return Store.open(redis_server.url(), SECRET_KEY)
@@ -149,7 +149,7 @@ async def real_redis(redis_server: RedisServer) -> AsyncIterator[AnyRedis]:
 
 @pytest.fixture(scope="session")
 def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SQLite file with all tables and nothing in them, to be copied."""
+    """Return a SQLite file with all tables and nothing in them, to be copied."""
     path = tmp_path_factory.mktemp("ledger") / "template.sqlite3"
 
     async def migrate() -> None:
@@ -166,14 +166,14 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def sqlite_url(migrated_sqlite: Path, tmp_path: Path) -> str:
-    """Where a ledger with tables and nothing in them is."""
+    """Return the address of a ledger with tables and nothing in them."""
     shutil.copy(migrated_sqlite, tmp_path / "ledger.sqlite3")
     return f"sqlite:///{tmp_path}/ledger.sqlite3"
 
 
 @pytest.fixture
 async def sqlite_ledger(sqlite_url: str) -> AsyncIterator[Ledger]:
-    """A ledger with tables and nothing in them."""
+    """Return a ledger with tables and nothing in them."""
     ledger = Ledger.open(sqlite_url)
     yield ledger
     await ledger.close()
@@ -186,15 +186,16 @@ async def sqlite_ledger(sqlite_url: str) -> AsyncIterator[Ledger]:
 async def product(
     request: pytest.FixtureRequest, fake_redis: AnyRedis, sqlite_url: str
 ) -> AsyncIterator[InProcess]:
-    """The product on a fake Redis, SQLite and scripted providers; `parametrize` it indirectly
-    with settings where the defaults will not do."""
+    """Return the product on a fake Redis, SQLite and scripted providers; `parametrize` it
+    indirectly with settings where the defaults will not do.
+    """
     async with in_process(fake_redis, sqlite_url, **getattr(request, "param", {})) as product:
         yield product
 
 
 @pytest.fixture(autouse=True)
 def _logs_as_they_were() -> Iterator[None]:
-    """What one test says of logging is not what the next one meets.
+    """Put logging back, so that no test meets what another has set.
 
     A traceback is printed plainly: drawn with all that the library would draw, it takes seconds.
     """

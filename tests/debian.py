@@ -1,4 +1,4 @@
-"""Commands that Debian packages bring, and a machine may lack."""
+"""Find commands that Debian packages bring, and a machine may lack."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PACKAGES = {
 
 
 def debian(command: str) -> str:
-    """The path of the command; without it the test is skipped, on CI it fails."""
+    """Return the path of the command. Without it the test is skipped; on CI it fails."""
     return shutil.which(command) or lacking(command, PACKAGES[command])
 
 

@@ -1,4 +1,4 @@
-"""Redis in the test's own process: fakeredis, and what linkpool needs besides.
+"""Run Redis in the test's own process: fakeredis, and what linkpool needs besides.
 
 fakeredis knows no INFO; this adds the two sections that the fence reads, with an identity
 that a test can change, so that a failover is one line.
@@ -56,21 +56,21 @@ class FakeRedisServer:
         self.restart()
 
     def client(self) -> Redis:
-        """A client that repeats nothing by itself, as the product's own."""
+        """Return a client that repeats nothing by itself, as the product's own."""
         return FakeRedis(server=self._server, retry=Retry(NoBackoff(), 0))
 
     def restart(self) -> None:
-        """Another process answers from now on; it happens to hold the same data."""
+        """Let another process answer from now on, which happens to hold the same data."""
         self._server.run_id = f"{next(_numbers):040x}"
         self.fail_back()
 
     def fail_back(self) -> None:
-        """The same process became master anew: its run_id is the old one."""
+        """Let the same process become master anew: its run_id is the old one."""
         self._server.master_replid = f"{next(_numbers):040x}"
 
     @property
     def reachable(self) -> bool:
-        """Whether it takes commands; set it to cut all connections."""
+        """Return True if it takes commands; set it to cut all connections."""
         return self._server.connected
 
     @reachable.setter
@@ -79,18 +79,18 @@ class FakeRedisServer:
 
 
 class FakeClock:
-    """What TIME answers, and when keys expire, once `stopped()` is entered."""
+    """The clock that TIME answers and keys expire by, once `stopped()` is entered."""
 
     def __init__(self) -> None:
         self.now = 1_800_000_000.0
 
     def advance(self, seconds: float) -> None:
-        """Lets time pass."""
+        """Let time pass."""
         self.now += seconds
 
     @contextmanager
     def stopped(self) -> Iterator[FakeClock]:
-        """Within, the fake server's time is this clock's."""
+        """Make this clock's time the fake server's, within the block."""
         clock = SimpleNamespace(time=lambda: self.now)
         server_mixin.time = fake_helpers.time = clock
         try:

@@ -1,4 +1,5 @@
-"""The whole product in the test's own process: what `compose` makes, on parts that a test holds.
+"""Run the whole product in the test's own process: what `compose` makes, on parts that a test
+holds.
 
 Redis is fakeredis, the ledger is SQLite, the provider is scripted; all else is the product's
 own, wired as it wires itself.
@@ -49,12 +50,13 @@ class InProcess:
 
     @property
     def provider(self) -> ScriptedProvider:
-        """Of the workspace `default`."""
+        """Return the provider of the workspace `default`."""
         return self.providers["default"]
 
     async def meeting(self, sid: str, *, is_open: bool = True, **settings: Any) -> Meeting:
-        """A meeting as a sweep and a recovery leave it: in the ledger, published, its pool
-        open and empty."""
+        """Put a meeting as a sweep and a recovery leave it: in the ledger, published, its pool open
+        and empty.
+        """
         meeting = Meeting(sid, **settings)
         await self.ledger.meetings.put(meeting)
         await self.store.published.put([meeting])
@@ -63,11 +65,11 @@ class InProcess:
         return meeting
 
     async def top_up(self, workspace: str = "default") -> bool:
-        """One run of the task."""
+        """Run the task once."""
         return await top_up(self.parts, workspace)
 
     async def stock(self, sid: str, *slugs: str, made_at_ms: int | None = None) -> None:
-        """Puts links into ledger and pool, the first being the oldest."""
+        """Put links into ledger and pool, the first being the oldest."""
         level = await self.level(sid)
         at = level.now_ms if made_at_ms is None else made_at_ms
         for number, slug in enumerate(slugs):
@@ -84,7 +86,7 @@ class InProcess:
             await self.store.add(sid, level.epoch, [slug], at + number)
 
     async def claim(self, sid: str, *customers: str) -> list[str]:
-        """Claims one after the other, past the desk; the slugs, empty where there was none."""
+        """Claim one after the other, past the desk. Return the slugs, "" where there was none."""
         slugs = []
         for who in customers:
             batch = await self.store.claim(sid, [(self.store.names.name(sid, who), payload(who))])
@@ -93,7 +95,7 @@ class InProcess:
         return slugs
 
     async def book(self, slug: str, state: str = "confirmed", sid: str = "b-1") -> None:
-        """The ledger hears of a booking; a later state of it is told later."""
+        """Report a booking to the ledger; a report of a later state is newer."""
         await self.ledger.bookings.settle(report(slug, state, sid=sid))
 
     async def level(self, sid: str) -> Level:
@@ -101,11 +103,11 @@ class InProcess:
         return level
 
     async def pooled(self, sid: str) -> list[str]:
-        """The slugs in the pool, the next to be handed out first."""
+        """Return the slugs in the pool, the next to be handed out first."""
         return await self.store.stock.oldest(sid, 100_000)
 
     async def states(self, sid: str) -> dict[State, int]:
-        """How many of the meeting's links the ledger has in which state."""
+        """Return the number of the meeting's links in each state, as the ledger has them."""
         return await self.ledger.links.counts_of(sid)
 
     async def state(self, slug: str) -> State | None:
@@ -113,19 +115,19 @@ class InProcess:
         return link.state if link else None
 
     async def budget(self, field: str, workspace: str = "default") -> float:
-        """A number that the shared budget keeps; lua/budget.lua names them."""
+        """Return a number that the shared budget keeps; lua/budget.lua names them."""
         value: Any = await self.redis.bare.hget(key_names.budget(workspace), field)
         return float(value or 0)
 
     def counted(self, sid: str, outcome: str) -> float:
-        """What linkpool_topup_links_total says."""
+        """Return the values of linkpool_topup_links_total."""
         return self._sample("linkpool_topup_links_total", meeting=sid, outcome=outcome)
 
     def metric(self, name: str, **labels: str) -> float:
         return self._sample(name, **labels)
 
-    def ladder(self, *, timeout_seconds: float = 1.0) -> OnDemandLinks:
-        """The empty-pool ladder of one API process."""
+    def on_demand(self, *, timeout_seconds: float = 1.0) -> OnDemandLinks:
+        """Return the on-demand links of one API process."""
         return OnDemandLinks(
             self.store, self.ledger, self.parts.makers, timeout_seconds=timeout_seconds
         )
@@ -139,7 +141,7 @@ class InProcess:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Lets others run until this holds; fails after five seconds."""
+    """Let others run until this holds. Fail after five seconds."""
     async with asyncio.timeout(5):
         while not condition():  # noqa: ASYNC110 - a condition is no event
             await asyncio.sleep(0.001)
@@ -149,7 +151,8 @@ async def until(condition: Callable[[], bool]) -> None:
 async def in_process(
     redis: AnyRedis, database_url: str, *workspaces: str, **settings: Any
 ) -> AsyncIterator[InProcess]:
-    """Composes the product on this Redis and this ledger; every workspace's provider is scripted.
+    """Compose the product on this Redis and this ledger, with a scripted provider for every
+    workspace.
 
     Settings are those of `Settings`; the provider's budget is unlimited unless they say so.
     """

@@ -1,4 +1,4 @@
-"""Every webhook is lost: how long reconciling takes, and how often it asks, until all is right.
+"""Lose every webhook; measure how long and how often reconciling asks until all is right.
 
 Bookings of as many claimed links stand at a provider; then a third of them is cancelled. Redis
 is fakeredis, the ledger SQLite, the provider answers after a twentieth of a second; the budget is
@@ -35,7 +35,7 @@ PAGE = 100
 
 @dataclass(frozen=True)
 class Caught:
-    """What catching up took."""
+    """The cost of catching up."""
 
     seconds: float
     calls: int

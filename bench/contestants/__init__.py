@@ -1,1 +1,1 @@
-"""Who is measured: each can be started, refilled, asked and stopped."""
+"""Run the contestants: each can be started, refilled, asked and stopped."""

@@ -1,4 +1,4 @@
-"""What every contestant can do."""
+"""Define what every contestant can do."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ class Contestant(Protocol):
     title: str
 
     def start(self) -> None:
-        """Starts it; returns once it listens."""
+        """Start the contestant and return once it listens."""
 
     def stop(self) -> None:
-        """Ends it."""
+        """End it."""
 
     def refill(self, seconds: float) -> None:
-        """Forgets earlier customers, and has links for a run of that length."""
+        """Forget earlier customers, and provide links for a run of this length."""
 
     def level(self) -> int | None:
-        """How many links it has left; None if it has none to give."""
+        """Return the number of links left, or None if it has none to give."""
 
     @property
     def request(self) -> Request:
-        """A claim of a new customer."""
+        """Return a claim of a new customer."""
 
 
 class InRedis:
-    """What contestants share whose links are in Redis."""
+    """The common part of contestants whose links are in Redis."""
 
     def __init__(self, stage: Stage, sid: str, links_per_second: int) -> None:
         self.stage = stage
@@ -46,7 +46,7 @@ class InRedis:
         stage.open_meetings([quiet_meeting(sid)])
 
     def refill(self, seconds: float) -> None:
-        """Takes back all claims and fills the pool up."""
+        """Take back all claims and fill the pool up."""
         preload.forget_claims(self.stage.redis, self.sid)
         wanted = int(self._links_per_second * (seconds + 1))
         missing = wanted - preload.level(self.stage.redis, self.sid)
@@ -57,11 +57,11 @@ class InRedis:
             self._made += missing
 
     def level(self) -> int | None:
-        """How many links are left."""
+        """Return the number of links left."""
         return preload.level(self.stage.redis, self.sid)
 
 
 def stop_all(processes: list[Process]) -> None:
-    """Ends processes, the last started first."""
+    """End these processes, the last started first."""
     while processes:
         processes.pop().stop()

@@ -1,4 +1,4 @@
-"""linkpool itself, as `linkpool api` starts it: key check, validation, stream, metrics."""
+"""Run linkpool itself as `linkpool api` starts it: key check, validation, stream, metrics."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ class Linkpool(InRedis):
         self.port = 0
 
     def start(self) -> None:
-        """Starts the API."""
+        """Start the API."""
         self.process, self.port = self.stage.api(self._workers)
         self.process.start()
 
     def stop(self) -> None:
-        """Ends it."""
+        """End it."""
         if self.process is not None:
             self.process.stop()
 
     @property
     def request(self) -> Request:
-        """A claim."""
+        """Return a claim."""
         return self.stage.request(self.port, self.sid)

@@ -1,4 +1,4 @@
-"""A page's backend without a pool, as a contestant."""
+"""Run a page's backend without a pool as a contestant."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class NoPool:
         self._running: list[Process] = []
 
     def start(self) -> None:
-        """Starts the sandbox and the backend."""
+        """Start the sandbox and the backend."""
         sandbox = self._stage.sandbox("--latency-seconds", str(PROVIDER_SECONDS))
         self._running.append(sandbox)
         sandbox.start()
@@ -42,17 +42,17 @@ class NoPool:
         backend.start()
 
     def stop(self) -> None:
-        """Ends both."""
+        """End both."""
         stop_all(self._running)
 
     def refill(self, seconds: float) -> None:
-        """There is nothing to fill."""
+        """Do nothing: there is no pool to fill."""
 
     def level(self) -> int | None:
-        """It has none."""
+        """Return None: it has no pool."""
         return None
 
     @property
     def request(self) -> Request:
-        """A view."""
+        """Return a page view."""
         return claim_request(self._port, "/v1/meetings/bench-view/claims")

@@ -1,4 +1,4 @@
-"""No pool: the page's backend asks the provider for a link on every view."""
+"""Serve a page without a pool: the backend asks the provider for a link on every view."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PROVIDER_KEY = os.environ.get("BENCH_PROVIDER_KEY", "")
 
 
 class ClaimRequest(BaseModel):
-    """What a caller sends."""
+    """The body that a caller sends."""
 
     customer_id: str
 
@@ -25,7 +25,7 @@ provider: httpx.AsyncClient
 
 @asynccontextmanager
 async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-    """One client per process."""
+    """Open one client per process."""
     global provider
     provider = httpx.AsyncClient(
         base_url=PROVIDER_URL,
@@ -41,7 +41,7 @@ app = FastAPI(lifespan=lifespan)
 
 @app.post("/v1/meetings/{sid}/claims", status_code=201)
 async def claim(sid: str, body: ClaimRequest) -> dict[str, object]:
-    """Makes a link for this view."""
+    """Make a link for this view."""
     answer = await provider.post(f"/api/external/v2/meetings/{sid}/one-off-links")
     if answer.status_code >= 300:
         raise HTTPException(503, f"the provider answered {answer.status_code}")

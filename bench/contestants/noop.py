@@ -1,4 +1,4 @@
-"""A server that does nothing, as a contestant."""
+"""Run a server that does nothing as a contestant."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Noop:
         self._process: Process | None = None
 
     def start(self) -> None:
-        """Starts it."""
+        """Start it."""
         log = self._stage.log(self.name)
         if self._as_api:
             environ = self._stage.environ(
@@ -43,18 +43,18 @@ class Noop:
         self._process.start()
 
     def stop(self) -> None:
-        """Ends it."""
+        """End it."""
         if self._process is not None:
             self._process.stop()
 
     def refill(self, seconds: float) -> None:
-        """It gives nothing out."""
+        """Do nothing: it gives nothing out."""
 
     def level(self) -> int | None:
-        """It has nothing."""
+        """Return None: it has nothing."""
         return None
 
     @property
     def request(self) -> Request:
-        """A claim."""
+        """Return a claim."""
         return claim_request(self._port, "/v1/meetings/bench-noop/claims", key="lp_none")

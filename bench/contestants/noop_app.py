@@ -1,4 +1,4 @@
-"""An ASGI application that does nothing but answer with as many bytes as a claim's answer has.
+"""Answer every request with as many bytes as a claim's answer has, and do nothing else.
 
     python -m bench.contestants.noop_app    serves it exactly as linkpool's API is served
 
@@ -33,7 +33,7 @@ async def app(
     receive: Callable[[], Awaitable[Message]],
     send: Callable[[Message], Awaitable[None]],
 ) -> None:
-    """The ASGI door."""
+    """Answer an ASGI request."""
     if scope["type"] == "lifespan":
         await receive()
         await send({"type": "lifespan.startup.complete"})
@@ -45,12 +45,12 @@ async def app(
 
 
 def make_app() -> Any:
-    """What each server process runs."""
+    """Build the application that each server process runs."""
     return app
 
 
 def serve_as_the_api_is() -> None:
-    """Serves with whatever arguments linkpool's API gives its server; it is told to, once."""
+    """Serve with the arguments that linkpool's API gives its server."""
     from pool.api.server.serve import serve
     from pool.config.settings import load
 

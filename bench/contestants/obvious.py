@@ -1,4 +1,4 @@
-"""The obvious service as a contestant."""
+"""Run the obvious service as a contestant."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Obvious(InRedis):
         self._process: Process | None = None
 
     def start(self) -> None:
-        """Starts it."""
+        """Start it."""
         self._process = uvicorn(
             "bench.contestants.obvious_app:app",
             port=self._port,
@@ -33,11 +33,11 @@ class Obvious(InRedis):
         self._process.start()
 
     def stop(self) -> None:
-        """Ends it."""
+        """End it."""
         if self._process is not None:
             self._process.stop()
 
     @property
     def request(self) -> Request:
-        """A claim, without a key: this one checks none."""
+        """Return a claim without a key: this service checks none."""
         return claim_request(self._port, f"/v1/meetings/{self.sid}/claims")

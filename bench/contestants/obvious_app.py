@@ -1,4 +1,4 @@
-"""The obvious service: what a good engineer would write in an afternoon.
+"""Serve links the obvious way: what a good engineer would write in an afternoon.
 
 FastAPI, pydantic, redis-py; one awaited EVALSHA per request, of linkpool's own script. It
 checks no key and counts nothing, which flatters it.
@@ -24,14 +24,14 @@ BASE_URL = "https://sandbox.neetocal.com"
 
 
 class ClaimRequest(BaseModel):
-    """What a caller sends."""
+    """The body that a caller sends."""
 
     customer_id: Annotated[str, Field(min_length=1, max_length=256)]
     email: str | None = None
 
 
 class Claim(BaseModel):
-    """What a caller gets."""
+    """The body that a caller gets."""
 
     meeting_sid: str
     customer_id: str
@@ -47,7 +47,7 @@ redis: Redis
 
 @asynccontextmanager
 async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-    """One client per process."""
+    """Open one client per process."""
     global redis
     redis = Redis.from_url(REDIS_URL, max_connections=512)
     await redis.script_load(scripts.source("claim"))
@@ -60,7 +60,7 @@ app = FastAPI(lifespan=lifespan)
 
 @app.post("/v1/meetings/{sid}/claims", status_code=201)
 async def claim(sid: str, body: ClaimRequest, response: Response) -> Claim:
-    """Gives the customer their link."""
+    """Give the customer their link."""
     base = f"lp:{{{sid}}}"
     names = [f"{base}:{name}" for name in ("epoch", "fresh", "claims", "meeting", "demand")]
     names += [f"{base}:nudged", f"{base}:b:{body.customer_id}"]

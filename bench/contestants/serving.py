@@ -1,5 +1,6 @@
-"""How the peers written in Python are served: uvicorn with uvloop and httptools, as tuned as
-its own documentation tells."""
+"""Serve the peers written in Python by uvicorn with uvloop and httptools, tuned as its
+documentation says.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from bench.processes import PYTHON, Process
 
 
 def uvicorn(app: str, *, port: int, workers: int, log: Path, environ: Mapping[str, str]) -> Process:
-    """A uvicorn that serves `module:attribute`, not started yet."""
+    """Return a uvicorn that serves `module:attribute`, not started yet."""
     command = [
         *(PYTHON, "-m", "uvicorn", app, "--host", "127.0.0.1", "--port", str(port)),
         *("--workers", str(workers), "--loop", "uvloop", "--http", "httptools"),

@@ -1,4 +1,4 @@
-"""A pool as a queue table: SELECT … FOR UPDATE SKIP LOCKED, the usual way.
+"""Keep a pool as a queue table: SELECT … FOR UPDATE SKIP LOCKED, the usual way.
 
 FastAPI and asyncpg, one statement per claim, prepared once per connection.
 """
@@ -48,14 +48,14 @@ SELECT slug, true AS reused FROM mine UNION ALL SELECT slug, false FROM taken
 
 
 class ClaimRequest(BaseModel):
-    """What a caller sends."""
+    """The body that a caller sends."""
 
     customer_id: Annotated[str, Field(min_length=1, max_length=256)]
     email: str | None = None
 
 
 class Claim(BaseModel):
-    """What a caller gets."""
+    """The body that a caller gets."""
 
     meeting_sid: str
     customer_id: str
@@ -69,7 +69,7 @@ pool: Any
 
 @asynccontextmanager
 async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-    """One pool of connections per process."""
+    """Open one pool of connections per process."""
     global pool
     pool = await asyncpg.create_pool(
         DATABASE_URL,
@@ -87,7 +87,7 @@ app = FastAPI(lifespan=lifespan)
 
 @app.post("/v1/meetings/{sid}/claims", status_code=201)
 async def claim(sid: str, body: ClaimRequest, response: Response) -> Claim:
-    """Gives the customer their link."""
+    """Give the customer their link."""
     try:
         row = await pool.fetchrow(CLAIM, sid, body.customer_id)
     except asyncpg.UniqueViolationError:  # the same customer at the same time

@@ -1,4 +1,4 @@
-"""The queue table as a contestant."""
+"""Run the queue table as a contestant."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class SqlPool:
         self._process: Process | None = None
 
     def start(self) -> None:
-        """Makes the table and starts it."""
+        """Make the table and start the service."""
         self._sql(TABLE)
         self._process = uvicorn(
             "bench.contestants.sql_app:app",
@@ -46,12 +46,12 @@ class SqlPool:
         self._process.start()
 
     def stop(self) -> None:
-        """Ends it."""
+        """End it."""
         if self._process is not None:
             self._process.stop()
 
     def refill(self, seconds: float) -> None:
-        """Fills the table anew, and gathers the planner's statistics."""
+        """Fill the table anew, and gather the planner's statistics."""
         count = int(self._links_per_second * (seconds + 1))
         self._sql(
             "TRUNCATE pool_links; INSERT INTO pool_links (slug, meeting_sid) "  # noqa: S608
@@ -61,12 +61,12 @@ class SqlPool:
         self._sql("VACUUM ANALYZE pool_links")
 
     def level(self) -> int | None:
-        """How many links are left."""
+        """Return the number of links left."""
         return int(self._sql("SELECT count(*) FROM pool_links WHERE customer_id IS NULL"))
 
     @property
     def request(self) -> Request:
-        """A claim, without a key: this one checks none."""
+        """Return a claim without a key: this service checks none."""
         return claim_request(self._port, f"/v1/meetings/{SID}/claims")
 
     def _sql(self, statement: str) -> Any:

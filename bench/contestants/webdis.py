@@ -1,4 +1,4 @@
-"""webdis: a threaded C server that puts HTTP in front of Redis, running linkpool's own script.
+"""Run webdis, a threaded C server that puts HTTP in front of Redis, with linkpool's own script.
 
 One customer per call, everything in the URL. There is no key check, no validation, no JSON
 of ours, no metrics: the practical limit of HTTP in front of one Redis script. The customer's
@@ -24,7 +24,7 @@ THREADS = 2
 
 
 def available() -> bool:
-    """Whether webdis is installed."""
+    """Return True if webdis is installed."""
     return shutil.which("webdis") is not None
 
 
@@ -40,7 +40,7 @@ class Webdis(InRedis):
         self._process: Process | None = None
 
     def start(self) -> None:
-        """Starts it, and makes the script known to Redis."""
+        """Start it, and load the script into Redis."""
         self.stage.redis.script_load(scripts.source("claim"))
         directory = self.stage.directory / "webdis"
         directory.mkdir(exist_ok=True)
@@ -67,13 +67,13 @@ class Webdis(InRedis):
         self._process.start()
 
     def stop(self) -> None:
-        """Ends it."""
+        """End it."""
         if self._process is not None:
             self._process.stop()
 
     @property
     def request(self) -> Request:
-        """GET /EVALSHA/digest/7/keys…/echo/payload"""
+        """Return GET /EVALSHA/digest/7/keys…/echo/payload."""
         names = [
             key_names.epoch(self.sid),
             key_names.fresh(self.sid),

@@ -1,1 +1,1 @@
-"""What the contestants are loaded with."""
+"""Load the contestants."""

@@ -1,4 +1,4 @@
-"""Starting the open-loop generator as a process of its own."""
+"""Start the open-loop generator as a process of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.processes import PYTHON
 
 @dataclass(frozen=True, slots=True)
 class Arrived:
-    """What the generator saw; latencies count from the moment a request was due."""
+    """The generator's results; latencies count from the moment a request was due."""
 
     sent: int
     answered: int
@@ -29,7 +29,7 @@ class Arrived:
 
 
 def arrivals(request: Request, *, rate: float, seconds: float, connections: int = 256) -> Arrived:
-    """Loads at a constant rate. Raises BadLoad."""
+    """Load at a constant rate. Raise BadLoad if the load was not a fair one."""
     with tempfile.NamedTemporaryFile(prefix="bench-", suffix=".http") as template:
         template.write(request.template())
         template.flush()

@@ -1,4 +1,4 @@
-"""Strangers without a key, doing the worst they can think of.
+"""Attack as strangers without a key do, in the worst ways we know.
 
     python -m bench.loads.hostile --port N --seconds S --connections C --meeting SID
 
@@ -108,7 +108,7 @@ async def attack(
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description="Strangers without a key.")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--seconds", type=float, required=True)

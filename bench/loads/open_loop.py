@@ -47,7 +47,7 @@ class Arrivals:
         self._started = time.perf_counter()
 
     def tick(self) -> None:
-        """Sends what is due by now."""
+        """Send the requests that are due by now."""
         now = time.perf_counter()
         due = min(self._total, int((now - self._started) * self._rate) + 1)
         while self._made + len(self._waiting) < due:
@@ -57,7 +57,7 @@ class Arrivals:
             self.send(self.idle.popleft())
 
     def send(self, connection: Connection) -> None:
-        """Sends the oldest that is due on this connection, or keeps the connection for later."""
+        """Send the oldest due request on this connection, or keep the connection for later."""
         if not self._waiting:
             self.idle.append(connection)
             return
@@ -68,7 +68,7 @@ class Arrivals:
         connection.send(who.join(self._parts), due)
 
     def answered(self, due: float, status: bytes) -> None:
-        """Takes note of one answer."""
+        """Note one answer."""
         self.finished += 1
         if status[:1] != b"2":
             self.bad += 1
@@ -77,7 +77,7 @@ class Arrivals:
 
     @property
     def over(self) -> bool:
-        """Whether everything was sent and answered."""
+        """Return True if everything was sent and answered."""
         return self.finished >= self._total
 
 
@@ -91,17 +91,17 @@ class Connection(asyncio.Protocol):
         self._heard = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ready for the first request."""
+        """Offer the new connection for its first request."""
         self._transport = transport
         self._arrivals.idle.append(self)
 
     def send(self, request: bytes, due: float) -> None:
-        """Sends a request."""
+        """Send a request."""
         self._due = due
         self._transport.write(request)
 
     def data_received(self, data: bytes) -> None:
-        """Takes a whole answer, then the next request."""
+        """Take a whole answer, then send the next request."""
         self._heard = heard = self._heard + data if self._heard else data
         head = heard.find(b"\r\n\r\n")
         if head < 0:
@@ -118,7 +118,7 @@ class Connection(asyncio.Protocol):
 
 
 async def load(options: argparse.Namespace, template: bytes) -> dict[str, float]:
-    """Runs the load; what came of it."""
+    """Run the load. Return what was measured."""
     arrivals = Arrivals(template, options.run, options.rate, options.seconds)
     loop = asyncio.get_running_loop()
     for _ in range(options.connections):
@@ -151,7 +151,7 @@ def _share(ordered: list[float], share: float) -> float:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description="Load at a constant arrival rate.")
     parser.add_argument("--template", required=True)
     parser.add_argument("--port", type=int, required=True)

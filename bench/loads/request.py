@@ -1,4 +1,4 @@
-"""One HTTP request as bytes, with a place for the customer's id."""
+"""Write one HTTP request as bytes, with a place for the customer's id."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Request:
     body: str = ""
 
     def template(self) -> bytes:
-        """The whole request, to be filled in."""
+        """Return the whole request, with the id left open."""
         lines = [f"{self.method} {self.path} HTTP/1.1", f"Host: 127.0.0.1:{self.port}"]
         lines += [f"{name}: {value}" for name, value in self.headers]
         if self.body or self.method == "POST":
@@ -30,12 +30,12 @@ class Request:
         return "\r\n".join([*lines, "", self.body]).encode()
 
     def filled(self, customer_id: str) -> bytes:
-        """The request of one customer; the id has 24 characters."""
+        """Return the request of one customer, whose id has 24 characters."""
         return self.template().replace(CUSTOMER.encode(), customer_id.encode())
 
 
 def claim_request(port: int, path: str, *, key: str | None = None) -> Request:
-    """A claim as a site sends it."""
+    """Return a claim as a site sends it."""
     headers = (("Content-Type", "application/json"),)
     if key:
         headers = (*headers, ("X-API-Key", key))  # type: ignore[assignment]
@@ -43,5 +43,5 @@ def claim_request(port: int, path: str, *, key: str | None = None) -> Request:
 
 
 def customer_id(run: str, thread: int, number: int) -> str:
-    """The id claims.lua gives this customer: 24 characters."""
+    """Return the id that claims.lua gives this customer: 24 characters."""
     return f"{run[:6]:0<6}{thread:02d}{number:016d}"

@@ -1,4 +1,4 @@
-"""A clock that ticks finer than an event loop's timers, which know whole milliseconds."""
+"""Tick finer than an event loop's timers, which know whole milliseconds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Ticker:
             self._again()
 
     def close(self) -> None:
-        """Ends it."""
+        """End it."""
         if self._descriptor is not None:
             self._loop.remove_reader(self._descriptor)
             os.close(self._descriptor)

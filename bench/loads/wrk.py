@@ -1,4 +1,4 @@
-"""Saturating load by wrk: as many requests as its connections can carry."""
+"""Load to saturation with wrk: as many requests as its connections can carry."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SCRIPT = Path(__file__).parent / "claims.lua"
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What wrk saw."""
+    """The results of wrk."""
 
     requests: int
     seconds: float
@@ -31,7 +31,7 @@ class Load:
 
     @property
     def rate(self) -> float:
-        """Good answers per second."""
+        """Return the good answers per second."""
         return (self.requests - self.bad_status) / self.seconds
 
 
@@ -40,12 +40,12 @@ class BadLoad(Exception):
 
 
 def available() -> bool:
-    """Whether wrk is installed."""
+    """Return True if wrk is installed."""
     return shutil.which("wrk") is not None
 
 
 def new_run() -> str:
-    """Six characters that no earlier run's customers begin with."""
+    """Return six characters that no earlier run's customers begin with."""
     return secrets.token_hex(3)
 
 
@@ -59,7 +59,7 @@ def wrk(
     customers: int = 0,
     meetings: int = 0,
 ) -> Load:
-    """Sends requests for some seconds. Raises BadLoad if wrk or a hundredth of them fails."""
+    """Send requests for some seconds. Raise BadLoad if wrk fails, or one request in a hundred."""
     with tempfile.NamedTemporaryFile(prefix="bench-", suffix=".http") as template:
         template.write(request.template())
         template.flush()

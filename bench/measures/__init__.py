@@ -1,1 +1,1 @@
-"""What is measured: one file per measure, each with a function `measure`."""
+"""Take measures: one file per measure, each with a function `measure`."""

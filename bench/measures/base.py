@@ -1,4 +1,4 @@
-"""What all measures get, and the rounds in which contestants take turns."""
+"""Give all measures what they need, and run the rounds in which contestants take turns."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ class Bench:
     started: float = field(default_factory=time.monotonic)
 
     def say(self, text: str) -> None:
-        """Tells how far it is."""
+        """Print the progress."""
         sys.stderr.write(f"[{time.monotonic() - self.started:6.0f} s] {text}\n")
         sys.stderr.flush()
 
     def lack(self, text: str) -> None:
-        """Takes note of something that is left out, once."""
+        """Note once that something is left out."""
         if text not in self.missing:
             self.missing.append(text)
             self.say(text)
 
     def some(self, names: Sequence[str], quick: int = 2) -> Sequence[str]:
-        """All of these contestants, or the first few of them in a quick run."""
+        """Return all of these contestants, or the first few of them in a quick run."""
         return names[:quick] if self.options.quick else names
 
     def needs_wrk(self) -> None:
-        """Raises Missing without wrk."""
+        """Raise Missing if wrk is not installed."""
         if not available():
             raise Missing("wrk is not installed (Debian, Ubuntu, Homebrew: package wrk)")
 
@@ -62,7 +62,7 @@ Rounds = dict[str, dict[int, list[Load]]]  # contestant, connections: a load per
 
 @contextmanager
 def field_of(bench: Bench, stage: Stage, names: Sequence[str]) -> Iterator[list[Contestant]]:
-    """Starts the contestants of these names; those that cannot be had here are left out."""
+    """Start the contestants of these names, leaving out those that cannot be had here."""
     sizes = bench.options.sizes
     with ExitStack() as stack:
         chosen: list[Contestant] = []
@@ -98,7 +98,7 @@ def field_of(bench: Bench, stage: Stage, names: Sequence[str]) -> Iterator[list[
 
 
 def take_turns(bench: Bench, field: Sequence[Contestant], connections: Sequence[int]) -> Rounds:
-    """Loads the contestants in turn, A B A B, for each number of connections, run by run."""
+    """Load the contestants in turn, A B A B, for each number of connections, run by run."""
     rounds: Rounds = {contestant.name: {each: [] for each in connections} for contestant in field}
     for run in range(bench.options.runs):
         for each in connections:
@@ -113,8 +113,9 @@ def take_turns(bench: Bench, field: Sequence[Contestant], connections: Sequence[
 
 
 def one_load(bench: Bench, contestant: Contestant, connections: int) -> Load:
-    """One load, after a short one that warms up. Raises BadLoad if fewer links went than claims
-    were answered: then something else was measured."""
+    """Load once, after a short load that warms up. Raise BadLoad if fewer links went than claims
+    were answered: then something else was measured.
+    """
     options = bench.options
     contestant.refill(options.seconds + 1)
     threads = options.wrk_threads
@@ -130,14 +131,14 @@ def one_load(bench: Bench, contestant: Contestant, connections: int) -> Load:
 
 
 def warm_up(bench: Bench, request: Request, connections: int, meetings: int = 0) -> None:
-    """A second of load that is not counted; none in a quick run."""
+    """Load for a second that is not counted; not at all in a quick run."""
     if not bench.options.quick:
         threads = bench.options.wrk_threads
         wrk(request, connections=connections, seconds=1, threads=threads, meetings=meetings)
 
 
 def load_rows(field: Sequence[Contestant], rounds: Rounds) -> list[Row]:
-    """Rate and latencies of every contestant."""
+    """Return rate and latencies of every contestant."""
     rows = []
     for contestant in field:
         for connections, loads in rounds[contestant.name].items():

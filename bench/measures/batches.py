@@ -1,4 +1,4 @@
-"""Batches at work: how many customers one script call serves."""
+"""Measure batches: how many customers one script call serves."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FLUSH_SECONDS = 1.2  # the processes hand their counts over twice a second
 
 
 def measure(bench: Bench) -> list[Row]:
-    """Mean batch and its distribution at each number of connections."""
+    """Measure the mean batch and its distribution at each number of connections."""
     bench.needs_wrk()
     rows = []
     with Stage() as stage:

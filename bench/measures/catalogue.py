@@ -1,4 +1,4 @@
-"""All measures by name, in the order in which they are taken."""
+"""List all measures by name, in the order in which they are taken."""
 
 from __future__ import annotations
 

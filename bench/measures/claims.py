@@ -1,4 +1,4 @@
-"""Claims per second at saturation, 64 connections, a new customer each.
+"""Measure claims per second at saturation: 64 connections, a new customer each.
 
 linkpool's whole claim path (key, validation, binding, stream, metrics) against its peers.
 The links have no ledger rows, the worker is off for all: nobody records or tops up meanwhile
@@ -22,12 +22,12 @@ NAMES = (
 
 
 def rate_of(load: Load) -> float:
-    """Claims per second."""
+    """Return claims per second."""
     return load.rate
 
 
 def p99_of(load: Load) -> float:
-    """The slowest hundredth."""
+    """Return the 99th percentile of latency."""
     return load.p99_ms
 
 
@@ -48,7 +48,7 @@ _RATIOS: tuple[tuple[str, str, str, Callable[[Load], float], str, Goal | None], 
 
 
 def measure(bench: Bench) -> list[Row]:
-    """Rates, latencies, and their ratios."""
+    """Measure rates, latencies, and their ratios."""
     bench.needs_wrk()
     with Stage() as stage, field_of(bench, stage, bench.some(NAMES, 6)) as field:
         rounds = take_turns(bench, field, [CONNECTIONS])

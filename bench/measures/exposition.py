@@ -1,4 +1,4 @@
-"""Reading /metrics."""
+"""Read /metrics."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ _SUM = re.compile(r"^linkpool_claim_batch_size_sum(?:\{[^}]*\})? (\S+)$", re.MUL
 
 
 def batch_sizes(port: int) -> tuple[dict[float, float], float]:
-    """How many script calls served at most that many customers, and all customers."""
+    """Return how many script calls served at most each number of customers, and the sum of all
+    customers.
+    """
     answer = httpx.get(f"http://127.0.0.1:{port}/metrics", timeout=10)
     answer.raise_for_status()
     buckets: dict[float, float] = {}

@@ -1,4 +1,4 @@
-"""What the kept past of a meeting takes in Redis, and how long a sample of very many takes."""
+"""Measure what a meeting's history takes in Redis, and how long a sample of very many takes."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _KEPT_SECONDS = Span.FIVE_WEEKS.seconds
 
 
 def measure(bench: Bench) -> list[Row]:
-    """Bytes a meeting, quiet, seldom claimed and busy; seconds of a sample."""
+    """Measure bytes per meeting, quiet, seldom claimed and busy, and the seconds of a sample."""
     count = bench.options.sizes.plan_meetings
     with Stage() as stage:
 
         def used(levels: Sequence[Level], moments: Iterable[int]) -> float:
-            """Bytes that a meeting's history takes after samples at these moments."""
+            """Return the bytes that a meeting's history takes after samples at these moments."""
             stage.redis.flushall()
             before = int(stage.redis.info("memory")["used_memory"])
             stage.work(lambda parts: _live(parts, levels, moments))
@@ -78,7 +78,7 @@ def _levels(count: int) -> list[Level]:
 
 
 def _always(now: int) -> list[int]:
-    """Five weeks of samples, where they leave anything: hourly, each minute, each 10 s."""
+    """Return five weeks of samples that leave anything: hourly, each minute, each 10 s."""
     moments = set(range(now - _KEPT_SECONDS, now, 3_600))
     return sorted(moments.union(*(range(now - s.seconds, now, s.step_seconds) for s in STEPS)))
 
@@ -90,7 +90,7 @@ def _seldom(now: int) -> list[int]:
 
 
 async def _live(parts: Parts, levels: Sequence[Level], moments: Iterable[int]) -> None:
-    """One claim and one top-up or so between samples, for every meeting; none for very many."""
+    """Make about one claim and top-up per meeting between samples; none for very many meetings."""
     chance = random.Random(2)  # noqa: S311
     targets = {level.sid: TARGET for level in levels}
     totals = {level.sid: Totals() for level in levels}

@@ -1,4 +1,4 @@
-"""A site with a key claims at a steady rate while strangers without one do their worst.
+"""Measure a site with a key that claims at a steady rate while strangers without one attack.
 
 The strangers' own process is nice: they would have a machine of their own. The limits by
 address hold for all of them together, as this machine is no trusted proxy here.
@@ -30,7 +30,7 @@ _BEFORE_SECONDS = 1.0  # in which the strangers are there already
 
 
 def measure(bench: Bench) -> list[Row]:
-    """p99 of the claims in calm and under attack, in turn, and their ratio."""
+    """Measure the p99 of claims in calm and under attack, in turn, and their ratio."""
     seconds = QUICK_SECONDS if bench.options.quick else SECONDS
     calm: list[Arrived] = []
     attacked: list[Arrived] = []
@@ -68,7 +68,7 @@ def measure(bench: Bench) -> list[Row]:
 
 @contextmanager
 def _strangers(port: int, sid: str, seconds: float) -> Iterator[dict[str, Counter[str]]]:
-    """Let them loose for so long; what they were told is there at the end."""
+    """Run the strangers for this long. Yield a list that holds their answers at the end."""
     command = [PYTHON, "-m", "bench.loads.hostile", "--port", str(port), "--meeting", sid]
     command += ["--seconds", str(seconds), "--connections", str(CONNECTIONS)]
     told: dict[str, Counter[str]] = {}

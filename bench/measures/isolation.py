@@ -1,4 +1,4 @@
-"""Two hundred meetings in one workspace, a tenth of them refused: how fast others are filled."""
+"""Measure how fast pools are filled in a workspace of 200 meetings, a tenth of them refused."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ REFUSED_SHARE = 10  # one meeting of so many
 
 
 def measure(bench: Bench) -> list[Row]:
-    """Links per second that enter the pools of meetings that are well, alone and beside others."""
+    """Measure the links per second that enter the pools of healthy meetings, alone and beside
+    refused ones.
+    """
     sizes = bench.options.sizes
     refused = sizes.isolation_meetings // REFUSED_SHARE
     good = [f"good-{number:03d}" for number in range(sizes.isolation_meetings - refused)]
@@ -39,7 +41,7 @@ def measure(bench: Bench) -> list[Row]:
 
 
 def _rate(good: Sequence[str], bad: Sequence[str], links: int) -> float:
-    """Links per second until the pools of all good meetings are full."""
+    """Return links per second until the pools of all good meetings are full."""
     with ExitStack() as stack:
         stage = stack.enter_context(Stage())
         stage.open_meetings(

@@ -1,4 +1,4 @@
-"""Latency by number of connections, each sending as fast as it is answered."""
+"""Measure latency by number of connections, each sending as fast as it is answered."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ NAMES = ("linkpool-2", "webdis", "obvious-2", "noop-2", "sql-2", "linkpool-1")
 
 
 def measure(bench: Bench) -> list[Row]:
-    """p50 and p99 per contestant and number of connections; ratios against webdis."""
+    """Measure p50 and p99 per contestant and number of connections, and ratios against webdis."""
     bench.needs_wrk()
     rows = []
     with Stage() as stage, field_of(bench, stage, bench.some(NAMES)) as field:

@@ -1,4 +1,4 @@
-"""What one fresh link, one live binding and one unrecorded claim take in Redis.
+"""Measure what one fresh link, one live binding and one unrecorded claim take in Redis.
 
 Differences of used_memory over many of each, made by the product's own store; customer ids of
 36 characters, as UUIDs have.
@@ -20,7 +20,7 @@ SID = "bench-memory"
 
 
 def measure(bench: Bench) -> list[Row]:
-    """Bytes of each."""
+    """Measure the bytes of each."""
     fresh, binding, claim = [], [], []
     count = bench.options.sizes.memory_each
     for _ in range(bench.options.runs):

@@ -1,4 +1,4 @@
-"""What a view costs with linkpool, and when the provider is asked every time."""
+"""Measure the cost of a view with linkpool, and with the provider asked every time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CONNECTIONS = (1, 16)
 
 
 def measure(bench: Bench) -> list[Row]:
-    """p50 of both, and how many times as long the one without a pool takes."""
+    """Measure the p50 of both, and how many times as long a view without a pool takes."""
     bench.needs_wrk()
     connections = CONNECTIONS[:1] if bench.options.quick else CONNECTIONS
     with Stage() as stage:

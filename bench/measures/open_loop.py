@@ -1,4 +1,4 @@
-"""Latency at a constant arrival rate, half and four fifths of the measured peak.
+"""Measure latency at a constant arrival rate, half and four fifths of the measured peak.
 
 Visitors do not wait for each other: latency counts from the moment a claim was due. The
 generator is a Python process that shares the cores with what it loads.
@@ -17,7 +17,7 @@ PEAK_CONNECTIONS = 64
 
 
 def measure(bench: Bench) -> list[Row]:
-    """p50, p99 and p99.9, each contestant at shares of its own peak."""
+    """Measure p50, p99 and p99.9 of each contestant at shares of its own peak."""
     bench.needs_wrk()
     options = bench.options
     shares = SHARES[:1] if options.quick else SHARES

@@ -1,4 +1,4 @@
-"""The claim path while operators look: ten open overviews of a thousand meetings."""
+"""Measure the claim path while operators look: ten open overviews of a thousand meetings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _OPEN_SECONDS = 15.0
 
 
 def measure(bench: Bench) -> list[Row]:
-    """Rates without and with pages open, in turn, and their ratio."""
+    """Measure rates without and with pages open, in turn, and their ratio."""
     bench.needs_wrk()
     alone: list[Load] = []
     watched: list[Load] = []
@@ -70,7 +70,7 @@ def _reading_key(stage: Stage) -> str:
 
 @contextmanager
 def open_pages(url: str, key: str) -> Iterator[None]:
-    """Keeps overviews open as browsers do. Raises BadLoad if one of them was told nothing."""
+    """Keep overviews open as browsers do. Raise BadLoad if one of them received nothing."""
     with ExitStack() as stack:
         heard = [0] * PAGES
         for number in range(PAGES):

@@ -1,4 +1,4 @@
-"""How long one look over very many meetings takes, of which some are low."""
+"""Measure how long one look over very many meetings takes, of which some are low."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FRESH = 20
 
 
 def measure(bench: Bench) -> list[Row]:
-    """Seconds of a sweep, and of the plan that top-up makes."""
+    """Measure the seconds of a sweep, and of the plan that top-up makes."""
     sizes = bench.options.sizes
     low = sizes.plan_low
     with Stage() as stage:

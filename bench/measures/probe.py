@@ -1,4 +1,4 @@
-"""Single claims, asked again and again until one is answered."""
+"""Claim again and again until one claim is answered."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ _EVERY_SECONDS = 0.01
 def until_claimed(
     url: str, key: str, customer_id: str, *, within_seconds: float = 120.0
 ) -> tuple[float, int]:
-    """Seconds until this customer has a link, and the answer's status. Raises TimeoutError."""
+    """Return the seconds until this customer has a link, and the answer's status. Raise
+    TimeoutError.
+    """
     started = time.monotonic()
     last = "no answer"
     with httpx.Client(timeout=5.0, headers={"X-API-Key": key}) as client:

@@ -1,4 +1,4 @@
-"""Claims per second from the stream into the ledger, by the product's own recorder."""
+"""Measure claims per second from the stream into the ledger, by the product's own recorder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _AT_ONCE = 5_000
 
 
 def measure(bench: Bench) -> list[Row]:
-    """The rate on SQLite and on PostgreSQL."""
+    """Measure the rate on SQLite and on PostgreSQL."""
     rows = [_row(bench, "SQLite", None)]
     try:
         with Postgres() as postgres:

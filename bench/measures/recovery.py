@@ -1,4 +1,5 @@
-"""From a fallen fence to claims served again, with very many live bindings in the ledger.
+"""Measure the time from a fallen fence to claims served again, with very many live bindings in the
+ledger.
 
 Redis is killed and comes back from its file: another process, so every pool is loaded anew.
 The ledger is SQLite; worker, beat, sandbox and API run.
@@ -23,7 +24,7 @@ _AT_ONCE = 5_000
 
 
 def measure(bench: Bench) -> list[Row]:
-    """Seconds from the moment Redis answers again."""
+    """Measure seconds from the moment Redis answers again."""
     count = bench.options.sizes.recovery_bindings
     held, new = [], []
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Customers who come back: they get the link they hold."""
+"""Measure customers who come back: they get the link they hold."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CUSTOMERS = 2_000  # per wrk thread; each claims many times
 
 
 def measure(bench: Bench) -> list[Row]:
-    """Rate of repeated claims, of first claims, and their ratio."""
+    """Measure the rate of repeated claims, of first claims, and their ratio."""
     bench.needs_wrk()
     options = bench.options
     first: list[Load] = []

@@ -1,4 +1,4 @@
-"""Claims per second with very much in Redis, against very little.
+"""Measure claims per second with very much in Redis, against very little.
 
 Two Redis servers stand side by side, each with its API. The full one holds half of its links
 and bindings in the meeting that is claimed from, the rest spread over all others. The small
@@ -28,7 +28,7 @@ CONNECTIONS = 64
 
 
 def measure(bench: Bench) -> list[Row]:
-    """Rates on both, and claims that go over all meetings."""
+    """Measure rates on both, and claims that go over all meetings."""
     bench.needs_wrk()
     sizes, options = bench.options.sizes, bench.options
     small: list[Load] = []
@@ -121,7 +121,7 @@ def _fill(bench: Bench, stage: Stage) -> int:
 
 
 def _refill(bench: Bench, stage: Stage, run: int) -> None:
-    """Replaces what a run uses up; what it bound stays, as it does in life."""
+    """Replace what a run uses up. What it bound stays, as it does in life."""
     wanted = int(bench.options.sizes.links_per_second * (bench.options.seconds + 2))
     if preload.level(stage.redis, SID) < wanted:
         preload.fresh_links(stage.redis, SID, wanted, prefix=f"e{run:03x}")
@@ -129,7 +129,7 @@ def _refill(bench: Bench, stage: Stage, run: int) -> None:
 
 
 def _settle(stage: Stage) -> None:
-    """Waits until Redis does not rewrite its file any more: that would be measured, too."""
+    """Wait until Redis no longer rewrites its file, which would be measured too."""
     while True:
         state = stage.redis.info("persistence")
         if not state["aof_rewrite_in_progress"] and not state["aof_rewrite_scheduled"]:

@@ -1,4 +1,4 @@
-"""Minutes at four fifths of the peak: memory, stream and latency over time.
+"""Measure memory, stream and latency over minutes at four fifths of the peak.
 
 Off unless asked for. Everything runs; claims lapse after a minute, so that what Redis holds
 levels off. The links are made up beforehand and the recorder inserts their rows.
@@ -24,7 +24,7 @@ STEP_SECONDS = 20.0
 
 
 def measure(bench: Bench) -> list[Row]:
-    """One value per step of the time series."""
+    """Measure one value per step of the time series."""
     bench.needs_wrk()
     p50, p99, rss, stream, redis_mb, rates = [], [], [], [], [], []
     step = min(STEP_SECONDS, bench.options.minutes * 60)

@@ -1,4 +1,4 @@
-"""`linkpool up`: from nothing to the first claim answered, and the second start."""
+"""Measure `linkpool up`: from nothing to the first claim answered, and the second start."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pool.up import ports
 
 
 def measure(bench: Bench) -> list[Row]:
-    """Seconds of both."""
+    """Measure the seconds of both."""
     first, second = [], []
     for run in range(bench.options.runs):
         directory = Path(tempfile.mkdtemp(prefix="linkpool-bench-"))

@@ -1,4 +1,6 @@
-"""Top-up against a provider with a limit: its rate, its 429s, and how fast it finds a new limit."""
+"""Measure top-up against a provider with a limit: its rate, its 429s, and how fast it finds a new
+limit.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,7 @@ class Call:
 
 
 def measure(bench: Bench) -> list[Row]:
-    """Rate and share of 429 in steady state; seconds to settle down and up again."""
+    """Measure rate and share of 429 in steady state, and the seconds to settle after a change."""
     sizes = bench.options.sizes
     rates, refused, down, up = [], [], [], []
     for run in range(bench.options.runs):
@@ -89,7 +91,7 @@ class Watch:
         self.calls: list[Call] = []
 
     def until_first_call(self, within_seconds: float = 60.0) -> None:
-        """Returns once top-up has begun. Raises TimeoutError."""
+        """Wait until top-up has begun. Raise TimeoutError."""
         deadline = time.monotonic() + within_seconds
         while not self._poll():
             if time.monotonic() > deadline:
@@ -97,14 +99,16 @@ class Watch:
             time.sleep(0.1)
 
     def follow(self, seconds: float) -> None:
-        """Collects calls for some seconds."""
+        """Collect calls for some seconds."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             time.sleep(min(left, _POLL_SECONDS))
             self._poll()
 
     def settle(self, limit: float, seconds: float) -> float:
-        """Sets a new limit and follows; seconds until the rate has settled, at most `seconds`."""
+        """Set a new limit and follow. Return the seconds until the rate has settled, at most
+        `seconds`.
+        """
         answer: Any = self._http.patch("/_control/knobs", json={"limit_per_second": limit})
         answer.raise_for_status()
         since = time.time()
@@ -113,7 +117,7 @@ class Watch:
         return settled_after(after, limit, seconds)
 
     def _poll(self) -> int:
-        """Appends what is new; how many calls are known."""
+        """Append what is new. Return the number of calls known."""
         last = self.calls[-1].at if self.calls else 0.0
         for call in self._http.get("/_control/calls").json()["calls"]:
             if call["at"] > last:
@@ -123,7 +127,8 @@ class Watch:
 
 
 def settled_after(calls: Sequence[Call], limit: float, seconds: float) -> float:
-    """When the first window begins in which links were asked for, and made, at about the limit.
+    """Return when the first window begins in which links were asked for, and made, at about the
+    limit.
 
     Asked for as well: a provider that refuses the rest makes its limit whatever it is sent.
     """

@@ -1,4 +1,4 @@
-"""The claim path while the rest works: recorder and sweep on; and while the ledger is down.
+"""Measure the claim path with recorder and sweep running, and with the ledger down.
 
 Here every link has its row in the ledger, on PostgreSQL where there is one, else SQLite.
 """
@@ -27,7 +27,7 @@ _WORKER_SECONDS = 5.0  # until a worker that was just started has swept
 
 
 def measure(bench: Bench) -> list[Row]:
-    """Rates with the worker off, with it on, and with the ledger stopped."""
+    """Measure rates with the worker off, with it on, and with the ledger stopped."""
     bench.needs_wrk()
     with ExitStack() as stack:
         postgres: Postgres | None = None
@@ -81,7 +81,7 @@ def _stopped(postgres: Postgres) -> Iterator[None]:
 
 
 def _fill(stage: Stage, count: int) -> None:
-    """Records what is unrecorded, and has `count` fresh links in the pool, with their rows."""
+    """Record what is unrecorded, and provide `count` fresh links in the pool, with their rows."""
 
     async def fill(parts: Parts) -> None:
         await parts.recorder.record(SID)

@@ -1,4 +1,4 @@
-"""`linkpool up`, started once for the tests that do not stop or starve it."""
+"""Start `linkpool up` once for the tests that do not stop or starve it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _serial = itertools.count(1)
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    """A product that several modules use, each test with meetings of its own."""
+    """Return a product that several modules use, each test with meetings of its own."""
     # 200 links a second: the pools of so many meetings are full at once.
     product = Product(tmp_path_factory.mktemp("shared"), "demo", PROVIDER_RATE="200")
     try:
@@ -26,13 +26,13 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
 
 @pytest.fixture
 def product(shared: Product) -> Product:
-    """The shared product, with a provider that behaves."""
+    """Return the shared product, with a provider that behaves."""
     return shared
 
 
 @pytest.fixture
 def new_meeting(product: Product) -> Callable[..., str]:
-    """Adds a meeting with a full pool, by default of 5 links; returns its SID."""
+    """Add a meeting with a full pool, by default of 5 links. Return its SID."""
 
     def add(*, fill: bool = True, **settings: object) -> str:
         sid = f"meeting-{next(_serial)}"
@@ -44,5 +44,5 @@ def new_meeting(product: Product) -> Callable[..., str]:
 
 @pytest.fixture
 def sid(new_meeting: Callable[..., str]) -> str:
-    """A meeting of 5 links, of this test alone."""
+    """Return a meeting of 5 links, of this test alone."""
     return new_meeting()

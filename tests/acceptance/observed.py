@@ -1,4 +1,4 @@
-"""What watches a running linkpool: a real Prometheus, and how to ask it."""
+"""Watch a running linkpool by a real Prometheus, and ask it."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class Prometheus:
         self.close = self._http.close
 
     def get(self, path: str, **params: str) -> Any:
-        """What an API call answers, inside its envelope."""
+        """Return the content of an API answer's envelope."""
         answer = self._http.get(f"/api/v1/{path}", params=params)
         assert answer.status_code == 200, answer.text
         return answer.json()["data"]
 
     def ready(self) -> bool:
-        """Whether it has scraped."""
+        """Return True if it has scraped."""
         try:
             serves = self._http.get("/-/ready").status_code == 200
         except httpx.TransportError:
@@ -48,14 +48,16 @@ class Prometheus:
         return serves and bool(self.values("linkpool_store_up"))
 
     def values(self, expr: str) -> list[float]:
-        """The values of an instant query, without those that are not numbers."""
+        """Return the values of an instant query, without those that are not numbers."""
         found = [float(each["value"][1]) for each in self.get("query", query=expr)["result"]]
         return [value for value in found if value == value]
 
 
 @contextmanager
 def prometheus(directory: Path, target: str) -> Iterator[Prometheus]:
-    """Runs with the deployed configuration and rules, but every second and on a free port."""
+    """Run Prometheus with the deployed configuration and rules, but every second and on a free
+    port.
+    """
     binary = debian("prometheus")
     directory.mkdir(parents=True)
     text = (PROMETHEUS / "prometheus.yml").read_text("utf-8")
@@ -87,7 +89,7 @@ def prometheus(directory: Path, target: str) -> Iterator[Prometheus]:
 
 
 def dashboard_queries() -> list[tuple[str, str]]:
-    """Each panel's title and query, as Grafana would send it for everything."""
+    """Return each panel's title and query, as Grafana would send it for everything."""
     return [
         (
             panel["title"],
@@ -122,7 +124,7 @@ class Collector:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def take(self, sent: ExportTraceServiceRequest) -> None:
-        """Keeps what came, flat."""
+        """Keep the received spans in a flat list."""
         for resource in sent.resource_spans:
             about = {each.key: each.value.string_value for each in resource.resource.attributes}
             self.spans += [
@@ -140,10 +142,10 @@ class Collector:
             ]
 
     def of(self, trace: str) -> set[tuple[str, str]]:
-        """The parts and names of one trace's spans."""
+        """Return the parts and names of one trace's spans."""
         return {(each["part"], each["name"]) for each in self.spans if each["trace"] == trace}
 
     def close(self) -> None:
-        """Takes no more."""
+        """Stop receiving."""
         self._server.shutdown()
         self._server.server_close()

@@ -1,4 +1,4 @@
-"""The real product as its users have it: `linkpool up` as a process, spoken to over HTTP."""
+"""Run the real product as its users have it: `linkpool up` as a process, spoken to over HTTP."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ MARKS = {
 def wait_until(
     condition: Callable[[], T], seconds: float = 15.0, *, every: float = 0.05, what: str = ""
 ) -> T:
-    """What `condition` returns once that is true; fails after `seconds`."""
+    """Return what `condition` returns once that is true. Fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, f"not within {seconds:g} s: {what or condition}"
@@ -50,7 +50,7 @@ def wait_until(
 
 
 def clean_environment(**settings: str) -> dict[str, str]:
-    """This environment without any setting of linkpool's, but with these."""
+    """Return this environment without any setting of linkpool's, but with these."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("LINKPOOL_", "SANDBOX_"))}
     # Rich tables are as wide as the terminal, and tests look for whole words.
     kept |= {"COLUMNS": "200", "NO_COLOR": "1"}
@@ -80,7 +80,7 @@ class Product:
     # -- life
 
     def launch(self) -> None:
-        """Starts `linkpool up` and returns at once."""
+        """Start `linkpool up` and return at once."""
         command = [*LINKPOOL, "up", "--data-dir", str(self.data), "--port", str(self.port)]
         for sid in self.meetings:
             command += ["--meeting", sid]
@@ -90,7 +90,7 @@ class Product:
             )
 
     def start(self, within_seconds: float = START_SECONDS) -> float:
-        """Starts `linkpool up`; seconds until it said that it serves."""
+        """Start `linkpool up`. Return the seconds until it said that it serves."""
         started = time.monotonic()
         self.launch()
         assert self.process is not None
@@ -105,7 +105,7 @@ class Product:
         return seconds
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> int:
-        """Ends it as Ctrl-C does; its exit code."""
+        """End it as Ctrl-C does. Return its exit code."""
         if self.process is None:
             return 0
         process, self.process = self.process, None
@@ -119,7 +119,7 @@ class Product:
                 process.wait()
 
     def close(self) -> None:
-        """Ends it if need be, and lets go of everything."""
+        """End it if need be, and close everything."""
         self.stop()
         self._http.close()
 
@@ -134,7 +134,7 @@ class Product:
         url: str | None = None,
         **request: Any,
     ) -> httpx.Response:
-        """One call to the API, by the admin key unless another is given ("" for none)."""
+        """Call the API, by the admin key unless another is given ("" for none)."""
         headers = dict(request.pop("headers", {}))
         key = self.key if key is None else key
         if key:
@@ -142,31 +142,31 @@ class Product:
         return self._http.request(method, (url or self.url) + path, headers=headers, **request)
 
     def claim(self, sid: str, customer_id: str, **more: Any) -> httpx.Response:
-        """A claim; `more` goes into the body, except key and url."""
+        """Claim; `more` goes into the body, except key and url."""
         call = {name: more.pop(name) for name in ("key", "url") if name in more}
         body = {"customer_id": customer_id, **more}
         return self.api("POST", f"/v1/meetings/{sid}/claims", json=body, **call)
 
     def slug(self, sid: str, customer_id: str, **more: Any) -> str:
-        """The slug of a claim that must succeed."""
+        """Return the slug of a claim that must succeed."""
         answer = self.claim(sid, customer_id, **more)
         assert answer.status_code in (200, 201), answer.text
         return str(answer.json()["claim"]["slug"])
 
     def meeting(self, sid: str) -> dict[str, Any]:
-        """How a meeting is."""
+        """Return the state of a meeting."""
         answer = self.api("GET", f"/v1/meetings/{sid}")
         assert answer.status_code == 200, answer.text
         found: dict[str, Any] = answer.json()["meeting"]
         return found
 
     def link(self, slug: str) -> dict[str, Any]:
-        """A link as the ledger has it; empty while it does not."""
+        """Return a link as the ledger has it; empty while it does not."""
         answer = self.api("GET", f"/v1/links/{slug}")
         return dict(answer.json()["link"]) if answer.status_code == 200 else {}
 
     def put(self, sid: str, *, fill: bool = True, **settings: Any) -> dict[str, Any]:
-        """Adds or changes a meeting, and waits until its pool is full."""
+        """Add or change a meeting, and wait until its pool is full."""
         answer = self.api("PUT", f"/v1/meetings/{sid}", json=settings)
         assert answer.status_code in (200, 201), answer.text
         if fill:
@@ -177,17 +177,17 @@ class Product:
     # -- the sandbox
 
     def sandbox(self, method: str, path: str, **request: Any) -> httpx.Response:
-        """One call to the sandbox, as a browser or a test makes it."""
+        """Call the sandbox, as a browser or a test does."""
         return self._http.request(method, self.sandbox_url + path, **request)
 
     def knobs(self, **changes: Any) -> None:
-        """Turns knobs of the sandbox."""
+        """Turn knobs of the sandbox."""
         answer = self.sandbox("PATCH", "/_control/knobs", json=changes)
         assert answer.status_code == 200, answer.text
 
     @contextlib.contextmanager
     def turned(self, **changes: Any) -> Iterator[None]:
-        """Knobs turned for a while."""
+        """Turn knobs for a while."""
         before = self.sandbox("GET", "/_control/knobs").json()["knobs"]
         self.knobs(**changes)
         try:
@@ -196,12 +196,12 @@ class Product:
             self.knobs(**{name: before[name] for name in changes})
 
     def sandbox_links(self, sid: str) -> list[str]:
-        """Every slug the sandbox made for a meeting."""
+        """Return every slug the sandbox made for a meeting."""
         answer = self.sandbox("GET", "/_control/links", params={"meeting_sid": sid})
         return [link["slug"] for link in answer.json()["links"]]
 
     def control(self, what: str, **body: Any) -> dict[str, Any]:
-        """An act of the sandbox: book, cancel, emit…; its answer."""
+        """Make the sandbox act: book, cancel, emit… Return its answer."""
         answer = self.sandbox("POST", f"/_control/{what}", json=body)
         assert answer.is_success, answer.text
         found: dict[str, Any] = answer.json()
@@ -212,7 +212,7 @@ class Product:
     def command(
         self, *words: str, seconds: float = 60.0, said: str | None = None, **environ: str
     ) -> subprocess.CompletedProcess[str]:
-        """`linkpool words…` on this data directory."""
+        """Run `linkpool words…` on this data directory."""
         return subprocess.run(
             [*LINKPOOL, *words],
             env=self.environ | {"LINKPOOL_DATA_DIR": str(self.data)} | environ,
@@ -225,11 +225,11 @@ class Product:
         )
 
     def new_key(self, *words: str) -> str:
-        """A key made by the command line, once the API knows it."""
+        """Return a key made by the command line, once the API knows it."""
         return self.new_keys(words)[0]
 
     def new_keys(self, *each: tuple[str, ...]) -> list[str]:
-        """Keys made by the command line, once the API knows them."""
+        """Return keys made by the command line, once the API knows them."""
         keys = []
         for words in each:
             done = self.command("keys", "create", *words)
@@ -240,18 +240,18 @@ class Product:
         return keys
 
     def environment(self) -> dict[str, str]:
-        """The settings the parts run with."""
+        """Return the settings the parts run with."""
         kept = json.loads((self.data / "up.json").read_text())
         return {str(name): str(value) for name, value in kept.items()}
 
     def rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
-        """What a query finds in the ledger's file."""
+        """Return the rows that a query finds in the ledger's file."""
         path = f"file:{self.data / 'ledger.sqlite3'}?mode=ro"
         with contextlib.closing(sqlite3.connect(path, uri=True, timeout=10)) as connection:
             return connection.execute(sql, values).fetchall()
 
     def processes(self) -> dict[int, tuple[int, str]]:
-        """Every process of this data directory but `up` itself: pid to parent and command."""
+        """Return each process of this data directory but `up` itself: pid to parent and command."""
         mine = f"LINKPOOL_DATA_DIR={self.data}\0".encode()
         found = {}
         for entry in Path("/proc").iterdir():
@@ -273,7 +273,7 @@ class Product:
         return found
 
     def pids(self, part: str) -> list[int]:
-        """The processes of a part that have begun their work, its parent first."""
+        """Return the processes of a part that have begun their work, its parent first."""
         found = {
             pid: parent
             for pid, (parent, command) in self.processes().items()
@@ -282,7 +282,7 @@ class Product:
         return sorted(found, key=lambda pid: (found[pid] in found, pid))
 
     def pid(self, part: str) -> int:
-        """The process of a part, or the first of several."""
+        """Return the process of a part, or the first of several."""
         return wait_until(lambda: self.pids(part), 20, what=f"{part} runs")[0]
 
 
@@ -293,7 +293,7 @@ def _said(text: str, pattern: str) -> str:
 
 
 def signed(product: Product, body: bytes) -> dict[str, str]:
-    """The headers of a webhook, as the provider signs it."""
+    """Return the headers of a webhook, as the provider signs it."""
     secret = product.environment()["LINKPOOL_NEETOCAL_WEBHOOK_SECRET"].encode()
     digest = hmac.new(secret, body, hashlib.sha256).hexdigest()
     return {"x-neeto-webhook-signature": f"sha256={digest}"}

@@ -1,5 +1,6 @@
-"""A claim's short cut, with a head read now or known from before, and the server's own way
-answer the same, to the byte."""
+"""Test that a claim's short cut, with a head read now or known from before, and the server's own
+way answer the same, to the byte.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ def request(
     version: str = "1.1",
     length: int | None = None,
 ) -> bytes:
-    """A request as it goes over the wire."""
+    """Return a request as it goes over the wire."""
     key = product.key if key is None else key
     lines = [
         f"{method} {path.format(sid=sid)} HTTP/{version}",
@@ -55,7 +56,7 @@ class Connection:
         self._socket.close()
 
     def send(self, *pieces: bytes) -> None:
-        """Sends the pieces, each to be read by itself."""
+        """Send the pieces, each to be read by itself."""
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for number, piece in enumerate(pieces):
             if number:
@@ -63,7 +64,7 @@ class Connection:
             self._socket.sendall(piece)
 
     def answer(self, *, bodyless: bool = False) -> tuple[bytes, bytes]:
-        """The head and the body of the next answer; one to HEAD has none."""
+        """Return the head and the body of the next answer; one to HEAD has none."""
         head = b""
         while not head.endswith(b"\r\n\r\n"):
             line = self._file.readline()
@@ -74,12 +75,12 @@ class Connection:
         return head, b"" if bodyless else self._file.read(int(length[1]))
 
     def ended(self) -> bool:
-        """Whether the server closed the connection."""
+        """Return True if the server closed the connection."""
         return self._file.read(1) == b""
 
 
 def ask(product: Product, *pieces: bytes) -> tuple[bytes, bytes]:
-    """One answer on a connection of its own; its date is not compared."""
+    """Return one answer on a connection of its own; its date is not compared."""
     with Connection(product) as connection:
         connection.send(*pieces)
         head, body = connection.answer(bodyless=pieces[0].startswith(b"HEAD"))
@@ -144,7 +145,7 @@ def test_both_ways_answer_whoever_asks_the_same(product: Product, sid: str) -> N
 
 
 def test_both_ways_answer_a_new_customer_the_same(product: Product, sid: str) -> None:
-    """But for the link and its time."""
+    """The answers are the same, but for the link and its time."""
 
     def told(who: str, cut: int | None) -> tuple[bytes, bytes]:
         whole = request(product, sid, claim_of(who))
@@ -266,7 +267,7 @@ def test_a_known_head_is_no_short_cut_for_anything_else(product: Product, sid: s
 
 
 def test_a_known_head_does_not_outlive_its_key(product: Product, sid: str) -> None:
-    """A key that is revoked stops working for whoever sends the same bytes again."""
+    """A key that is revoked stops working for anyone who sends the same bytes again."""
     (key,) = product.new_keys(("--scope", "claim"))
     whole = request(product, sid, claim_of("ann"), key=key)
     for _ in range(2):

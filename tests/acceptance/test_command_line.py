@@ -1,4 +1,4 @@
-"""The command line, as people and scripts use it."""
+"""Test the command line, as people and scripts use it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ COMMANDS = [
 
 
 def ok(product: Product, *words: str, **more: Any) -> str:
-    """What a command that must succeed prints."""
+    """Return what a command that must succeed prints."""
     done = product.command(*words, **more)
     assert done.returncode == DONE, (words, done.stdout, done.stderr)
     assert done.stderr == ""
@@ -62,7 +62,7 @@ def ok(product: Product, *words: str, **more: Any) -> str:
 
 
 def fails(product: Product, code: int, *words: str, **more: Any) -> str:
-    """The one line on stderr of a command that must fail with this code."""
+    """Return the one line on stderr of a command that must fail with this code."""
     done = product.command(*words, **more)
     assert done.returncode == code, (words, done.stdout, done.stderr)
     assert "Traceback" not in done.stderr
@@ -160,7 +160,7 @@ def test_draining_asks_first(product: Product, sid: str) -> None:
     ids=" ".join,
 )
 def test_wrong_usage_is_two(product: Product, words: tuple[str, ...]) -> None:
-    """What cannot be meant is answered with code 2, and said on stderr."""
+    """Wrong usage exits with code 2 and a message on stderr."""
     # In this process, as above; no wrong setting of this environment may get in.
     environ = {name: None for name in os.environ if name.startswith("LINKPOOL_")}
     done = CliRunner().invoke(app, words, env=environ | {"LINKPOOL_DATA_DIR": str(product.data)})
@@ -195,7 +195,7 @@ def test_keys_rotate_with_an_overlap_rest_on_networks_and_run_out(product: Produ
 
 
 def test_doctor_warns_of_proxies_that_anybody_can_pretend_to_be(product: Product) -> None:
-    """And of a limit per address that all visitors share."""
+    """A limit per address that all visitors share is warned of, too."""
     for settings, says in (
         ({"LINKPOOL_TRUSTED_PROXIES": "*"}, "TRUSTED_PROXIES is *"),
         (
@@ -362,7 +362,7 @@ class Alone:
         self.started: list[subprocess.Popen[bytes]] = []
 
     def start(self, *words: str, **environ: str) -> subprocess.Popen[bytes]:
-        """`linkpool words…`, in the background."""
+        """Run `linkpool words…` in the background."""
         with (self.directory / f"{words[0]}.log").open("ab") as log:
             process = subprocess.Popen(
                 [*LINKPOOL, *words], env=self.environ | environ, stdout=log, stderr=log
@@ -371,14 +371,14 @@ class Alone:
         return process
 
     def call(self, method: str, path: str, **request: Any) -> httpx.Response:
-        """One call by the admin key."""
+        """Call the API by the admin key."""
         headers = {"X-API-Key": "for-tests-only"}
         return httpx.request(
             method, self.url + path, headers=headers, trust_env=False, timeout=10, **request
         )
 
     def answers(self) -> bool:
-        """Whether the API does."""
+        """Return True if the API answers."""
         with contextlib.suppress(httpx.HTTPError):
             return self.call("GET", "/livez").status_code == 200
         return False
@@ -386,7 +386,7 @@ class Alone:
 
 @pytest.fixture
 def alone(tmp_path: Path) -> Iterator[Alone]:
-    """Redis and an empty database; nothing else runs yet."""
+    """Start Redis and an empty database, and nothing else."""
     alone = Alone(tmp_path)
     alone.redis.start()
     try:

@@ -1,4 +1,4 @@
-"""The OpenAPI document against the very API that publishes it."""
+"""Test the OpenAPI document against the very API that publishes it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _turn = itertools.count()
 
 @pytest.fixture(scope="module")
 def stage() -> Iterator[Stage]:
-    """An API without workers or provider: whatever is asked for, nobody makes a million links."""
+    """Start an API without workers or provider, so that no request makes a million links."""
     # Without a limit of its own, an empty pool's claims would wait for a provider in vain.
     with Stage(proxied=False, ADMIN_KEY=ADMIN_KEY, DIRECT_TIMEOUT_SECONDS="0.1") as stage:
         stage.start_servers(1)
@@ -48,13 +48,14 @@ def stage() -> Iterator[Stage]:
 
 @pytest.fixture(scope="module")
 def document(stage: Stage) -> schemathesis.BaseSchema:
-    """The document, as the API serves it."""
+    """Return the document, as the API serves it."""
     return schemathesis.openapi.from_url(f"http://127.0.0.1:{stage.server_ports[0]}/openapi.json")
 
 
 def test_every_operation_answers_as_documented(document: schemathesis.BaseSchema) -> None:
-    """Whatever is sent to an operation, its status, its type and the form of its body are among
-    those that the document names, and it is never a fault of the server."""
+    """Any request to an operation is answered with a status, a type and a form of body that the
+    document names, and never with a fault of the server.
+    """
     lies: list[str] = []
     served: set[str] = set()
     tried = 0

@@ -1,4 +1,4 @@
-"""Every row of the contract's table of errors, provoked over HTTP."""
+"""Provoke every row of the contract's table of errors over HTTP."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def check(
     instance: str | None = None,
     retry: bool = False,
 ) -> dict[str, Any]:
-    """An answer is this problem, in every respect the contract names; its body."""
+    """Check that an answer is this problem, in all that the contract names. Return its body."""
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.headers["x-request-id"]
@@ -57,7 +57,7 @@ def check(
 
 
 def raw(product: Product, sid: str, content: Any, **more: Any) -> httpx.Response:
-    """A claim with any body."""
+    """Send a claim with any body."""
     return product.api("POST", f"/v1/meetings/{sid}/claims", content=content, **more)
 
 
@@ -245,7 +245,7 @@ def test_a_key_without_scope_or_meeting_is_forbidden(product: Product, sid: str)
     "signature", [None, "", "sha256=", "sha256=" + "0" * 64, "sha1=" + "0" * 40, "Zoë".encode()]
 )
 def test_unsigned_webhooks_are_refused(product: Product, signature: str | bytes | None) -> None:
-    """A missing or wrong signature is answered 401, whatever the body."""
+    """A missing or wrong signature is answered 401, with any body."""
     headers = {} if signature is None else {"x-neeto-webhook-signature": signature}
     answer = product.api(
         "POST", "/v1/webhooks/default", key="", content=b"no JSON", headers=headers
@@ -315,7 +315,9 @@ def test_other_routes_name_their_methods_too(product: Product) -> None:
 
 
 def test_claim_bodies_over_16_kib_are_too_large(product: Product, sid: str) -> None:
-    """The limit itself passes (and is told what else is wrong with it), one byte more does not."""
+    """A body of exactly the limit passes (and is refused for what else is wrong with it); one byte
+    more does not.
+    """
     fits = b'{"customer_id": "x"}'.ljust(16 * KIB)
     assert raw(product, sid, fits).status_code == 201
     check(product, raw(product, sid, fits + b" "), 413, "too-large")
@@ -359,7 +361,7 @@ def test_a_body_without_end_is_refused_while_it_is_read(
 
 
 def test_a_lying_content_length_is_refused_before_the_body(product: Product) -> None:
-    """Whoever announces too much is refused without waiting for it."""
+    """A request that announces too much is refused without waiting for its body."""
     with socket.create_connection(("127.0.0.1", product.port), timeout=10) as connection:
         connection.sendall(
             b"POST /v1/meetings/demo/claims HTTP/1.1\r\nHost: x\r\n"
@@ -373,7 +375,7 @@ def test_a_lying_content_length_is_refused_before_the_body(product: Product) -> 
 
 @pytest.fixture(scope="module")
 def strict_api(shared: Product) -> Iterator[str]:
-    """A second API on the same data: 3 new claims a minute per key, no webhook secret."""
+    """Start a second API on the same data: 3 new claims a minute per key, no webhook secret."""
     port = ports.choose()
     process = subprocess.Popen(
         [*LINKPOOL, "api", "--data-dir", str(shared.data), "--port", str(port)],
@@ -401,7 +403,7 @@ def _serves(url: str) -> bool:
 
 
 def test_new_claims_are_limited_per_key(product: Product, sid: str, strict_api: str) -> None:
-    """Beyond the limit a key gets 429 with Retry-After; who holds a link still gets it."""
+    """Beyond the limit a key gets 429 with Retry-After; customers who hold a link still get it."""
     held = product.slug(sid, "held")
     key = product.new_key("--scope", "claim")
     wait_until(lambda: product.claim(sid, "held", key=key, url=strict_api).status_code == 200, 5)
@@ -461,7 +463,7 @@ def test_a_paused_pool_says_so(product: Product, sid: str) -> None:
 
 
 def test_a_sealed_pool_is_recovering(product: Product, sid: str) -> None:
-    """Sealed for a restart nothing is handed out; who takes the seal back loses nothing."""
+    """A pool that is sealed for a restart hands nothing out; taking the seal back loses nothing."""
     slug = product.slug(sid, "before")
     wait_until(lambda: product.meeting(sid)["fresh"] >= 5)
     fresh = set(product.sandbox_links(sid)) - {slug}
@@ -571,7 +573,7 @@ def _hrefs(page: str) -> Iterator[str]:
 
 @contextlib.asynccontextmanager
 async def _both_doors(product: Product) -> AsyncIterator[tuple[httpx.AsyncClient, ...]]:
-    """An API process's application on the product's data: through the lane, and without it."""
+    """Yield an API process's application on the product's data, with and without the lane."""
     from pool.api.server.app import Application
     from pool.config.settings import load
 

@@ -1,4 +1,4 @@
-"""Limits on new claims by address, and who is believed about addresses."""
+"""Test limits on new claims by address, and which proxies are believed about addresses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VISITOR = b"203.0.113.7"
 
 @pytest.fixture(scope="module")
 def stage() -> Iterator[Stage]:
-    """Two API servers: the first believes proxies on this machine, the second another's only."""
+    """Start two API servers: one believes proxies on this machine, the other another's only."""
     with (
         Stage(proxied=False, NEW_CLAIMS_PER_MINUTE_PER_ADDRESS=str(PER_MINUTE)) as stage,
         pytest.MonkeyPatch.context() as environment,
@@ -34,7 +34,7 @@ def stage() -> Iterator[Stage]:
 
 
 def claim(stage: Stage, server: int, customer: str, *forwarded: bytes) -> Reply:
-    """A claim by the proxy on this machine, or by who pretends to be one."""
+    """Claim as the proxy on this machine, or as a client that pretends to be one."""
     headers = [(b"X-API-Key", stage.key.encode())]
     headers += [(b"X-Forwarded-For", each) for each in forwarded]
     sent = request(
@@ -47,7 +47,7 @@ def claim(stage: Stage, server: int, customer: str, *forwarded: bytes) -> Reply:
 
 
 def taken(stage: Stage, server: int, who: str, *forwarded: bytes) -> list[int]:
-    """What as many new claims as are allowed, and one more, are answered."""
+    """Claim once more than is allowed. Return the statuses of the answers."""
     return [
         claim(
             stage,
@@ -63,7 +63,7 @@ ALLOWED = [201] * PER_MINUTE + [429]
 
 
 def test_each_address_behind_a_proxy_has_its_own_limit(stage: Stage) -> None:
-    """One visitor's limit is not another's; who holds a link is not limited."""
+    """One visitor's limit is not another's; customers who hold a link are not limited."""
     assert taken(stage, 0, "first", b"198.51.100.1") == ALLOWED
     assert taken(stage, 0, "second", b"198.51.100.2") == ALLOWED
     refused = claim(stage, 0, "one-more", b"198.51.100.1")
@@ -85,7 +85,7 @@ def test_whoever_is_no_trusted_proxy_is_not_believed(stage: Stage) -> None:
 
 
 def test_strangers_wait_for_their_turn_and_hold_up_nobody(stage: Stage) -> None:
-    """One address that tries keys gets on slowly; who has a key is served meanwhile."""
+    """One address that tries keys gets on slowly; callers with a key are served meanwhile."""
     wrong = request(
         b"POST", b"/v1/meetings/limited/claims", (b"X-API-Key", b"lp_00000000_" + b"x" * 43),
         body=b'{"customer_id": "stranger"}',

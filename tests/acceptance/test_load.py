@@ -1,4 +1,4 @@
-"""Thousands of claims by two hundred clients at once, through the whole product.
+"""Send thousands of claims by two hundred clients at once through the whole product.
 
 Filling a pool of 10,000 takes a minute: under CI there are 3,000.
 """
@@ -23,7 +23,7 @@ Answer = tuple[str, int, str]  # customer, status, slug
 
 @pytest.fixture(scope="module")
 def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    """A product whose pool is full."""
+    """Return a product whose pool is full."""
     directory = tmp_path_factory.mktemp("crowded")
     product = Product(directory, "busy", PROVIDER_RATE="5000", PROVIDER_CONCURRENCY="64")
     try:
@@ -41,7 +41,7 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
 
 
 async def client(product: Product, customers: list[str]) -> list[Answer]:
-    """One keep-alive connection that claims for one customer after another."""
+    """Claim for one customer after another over one keep-alive connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", product.port)
     head = (
         "POST /v1/meetings/busy/claims HTTP/1.1\r\nHost: linkpool\r\n"

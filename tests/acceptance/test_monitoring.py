@@ -1,4 +1,4 @@
-"""What a real Prometheus sees of a running linkpool with several API processes."""
+"""Test what a real Prometheus sees of a running linkpool with several API processes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CLAIMS = 120
 
 @pytest.fixture(scope="module")
 def collector() -> Iterator[Collector]:
-    """Where its traces go."""
+    """Run the collector of its traces."""
     running = Collector()
     yield running
     running.close()
@@ -28,7 +28,7 @@ def collector() -> Iterator[Collector]:
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[Product]:
-    """A product of two API processes, traced."""
+    """Run a product of two API processes, traced."""
     product = Product(tmp_path_factory.mktemp("watched"), SID, API_WORKERS="2", PROVIDER_RATE="200")
     product.environ |= {
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
@@ -44,7 +44,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> I
 
 @pytest.fixture(scope="module")
 def server(watched: Product, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """A Prometheus that scrapes it."""
+    """Run a Prometheus that scrapes it."""
     directory = tmp_path_factory.mktemp("prometheus") / "p"
     with prometheus(directory, f"127.0.0.1:{watched.port}") as running:
         yield running
@@ -52,7 +52,7 @@ def server(watched: Product, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture(scope="module")
 def traffic(watched: Product, server: Prometheus) -> None:
-    """Claims, a booking, and a booking of nothing known; all of it counted by now."""
+    """Make claims, a booking, and a booking of nothing known, and wait until all are counted."""
     slug = ""
     for n in range(CLAIMS):
         slug = watched.slug(SID, f"visitor-{n // 2}")  # each comes twice
@@ -108,14 +108,14 @@ def test_the_rules_load_and_nothing_fires_while_all_is_well(
 
 
 def exposed(product: Product) -> dict[str, float]:
-    """Every sample of /metrics."""
+    """Return every sample of /metrics."""
     text = product.api("GET", "/metrics", key="").text
     samples = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
     return {name: float(value) for name, _, value in samples}
 
 
 def total(product: Product, name: str) -> float:
-    """The sum of a metric over its labels."""
+    """Return the sum of a metric over its labels."""
     return sum(v for k, v in exposed(product).items() if re.match(rf"{name}(\{{|$)", k))
 
 

@@ -1,4 +1,4 @@
-"""Notices, from a real product to a real receiver."""
+"""Send notices from a real product to a real receiver."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Receiver:
                 self.end_headers()
 
             def log_message(self, *_: object) -> None:
-                """Nothing is printed."""
+                """Print nothing."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}/services/T0/B0/secret"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def about(self, words: str) -> list[str]:
-        """What arrived with these words in it."""
+        """Return what arrived with these words in it."""
         return [text for text in list(self.texts) if words in text]
 
     def close(self) -> None:
@@ -47,7 +47,7 @@ class Receiver:
 
 @pytest.fixture(scope="module")
 def receiver() -> Iterator[Receiver]:
-    """A webhook that anybody may write to."""
+    """Run a webhook that anybody may write to."""
     receiver = Receiver()
     yield receiver
     receiver.close()
@@ -55,7 +55,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterator[Product]:
-    """A product whose operators are told; the address comes from a file."""
+    """Run a product whose operators get notices; the address comes from a file."""
     directory: Path = tmp_path_factory.mktemp("watched")
     (directory / "url").write_text(receiver.url + "\n")
     product = Product(
@@ -77,7 +77,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Ite
 def test_an_empty_pool_is_told_once_and_once_more_when_it_is_full(
     watched: Product, receiver: Receiver
 ) -> None:
-    """Though every sweep sees it; and the receiver's address is not logged."""
+    """Every sweep sees the trouble; the receiver's address is not logged."""
     watched.put("dry", min_fresh=5, cover_seconds=0, on_empty="fail")
     with watched.turned(disabled_meetings="dry"):
         for number in range(5):

@@ -1,4 +1,6 @@
-"""The views of the operators' page, as a server: who sees what, who may do what, by which form."""
+"""Test the views of the operators' page as a server gives them: which key sees what and may do
+what, and by which form.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,7 @@ ACTIONS = sorted(
 
 
 class Visitor:
-    """Somebody signed in to the page without a browser."""
+    """Somebody who is signed in to the page without a browser."""
 
     def __init__(self, product: Product, key: str) -> None:
         self.http = httpx.Client(base_url=product.url, timeout=20, trust_env=False)
@@ -38,23 +40,23 @@ class Visitor:
             assert answer.status_code == 303, answer.text
 
     def page(self, path: str, status: int = 200) -> str:
-        """A page, which must be answered with this status."""
+        """Return a page, which must be answered with this status."""
         answer = self.http.get(path)
         assert answer.status_code == status, answer.text
         return answer.text
 
     def csrf(self) -> str:
-        """The token that this session's forms carry."""
+        """Return the token that this session's forms carry."""
         found = re.search(r'name="csrf" value="(\w+)"', self.page("/ops/find"))
         assert found
         return found[1]
 
     def post(self, path: str, **fields: str) -> httpx.Response:
-        """A form as the page sends it."""
+        """Send a form as the page does."""
         return self.http.post(path, data={"csrf": self.csrf(), **fields})
 
     def told(self, path: str, **fields: str) -> str:
-        """What the page says after a form was sent."""
+        """Return the message that the page shows after a form was sent."""
         answer = self.post(path, **fields)
         assert answer.status_code == 303, answer.text
         found = re.search(
@@ -69,7 +71,7 @@ Visit = Callable[[str], Visitor]
 
 @pytest.fixture(scope="module")
 def visit(shared: Product) -> Iterator[Visit]:
-    """Signed-in visitors by the kind of their key: admin, those of KINDS, or none."""
+    """Return signed-in visitors by the kind of their key: admin, those of KINDS, or none."""
     made = dict(zip(KINDS, shared.new_keys(*KINDS.values()), strict=True))
     keys = {"admin": shared.key, "none": "", **made}
     opened: dict[str, Visitor] = {}
@@ -86,7 +88,7 @@ def visit(shared: Product) -> Iterator[Visit]:
 
 @pytest.fixture(scope="module")
 def stock(shared: Product) -> dict[str, str]:
-    """Two meetings, a claim of each, and an event of each that matched nothing."""
+    """Make two meetings, a claim of each, and an event of each that matched nothing."""
     names = {"sid": "seen", "key_id": "00000000"}
     for sid in ("seen", "unseen"):
         shared.put(sid, min_fresh=3, cover_seconds=0)
@@ -97,7 +99,7 @@ def stock(shared: Product) -> dict[str, str]:
 
 
 def stranger(product: Product, sid: str, booking: str = "") -> str:
-    """A booking that fits no link; its event, once it was looked at."""
+    """Send a booking that fits no link. Return its event, once it was looked at."""
     said = {"sid": booking or f"bk-{sid}", "email": "nobody@x.test", "meeting": {"sid": sid}}
     body = json.dumps({"event": "booking_created", "booking": said}).encode()
     answer = product.api(
@@ -109,18 +111,18 @@ def stranger(product: Product, sid: str, booking: str = "") -> str:
 
 
 def event_of(product: Product, event_id: str) -> dict[str, object]:
-    """An event of the inbox."""
+    """Return an event of the inbox."""
     events = product.api("GET", "/v1/events", params={"limit": 1000}).json()["events"]
     return next(each for each in events if each["id"] == event_id)
 
 
 def acts(product: Product) -> int:
-    """How many entries the audit log has."""
+    """Return the number of entries in the audit log."""
     return int(product.rows("SELECT count(*) FROM audit")[0][0])
 
 
 def address(path: str, names: dict[str, str]) -> str:
-    """An action's address, about things that exist."""
+    """Return an action's address, about things that exist."""
     return path.format(**names)
 
 
@@ -220,7 +222,7 @@ def test_an_action_wants_a_reason(product: Product, visit: Visit, stock: dict[st
 
 
 def test_a_drain_wants_the_sid_typed(product: Product, visit: Visit) -> None:
-    """The server compares; the page said before how many links go."""
+    """The server compares the typed SID; the page showed before how many links go."""
     product.put("drained", min_fresh=4, cover_seconds=0)
     admin = visit("admin")
     admin.told("/ops/meetings/drained/pause", reason="before a drain")
@@ -236,7 +238,7 @@ def test_a_drain_wants_the_sid_typed(product: Product, visit: Visit) -> None:
 
 
 def test_settings_are_changed_and_checked(product: Product, visit: Visit) -> None:
-    """What is wrong is said and nothing saved; what is unchanged is not in the audit."""
+    """Invalid values are named and nothing is saved; unchanged values are not in the audit."""
     product.put("set", min_fresh=2, cover_seconds=0)
     admin = visit("admin")
     url = "/ops/meetings/set/settings"

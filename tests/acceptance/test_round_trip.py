@@ -1,4 +1,4 @@
-"""Once around: a link is made, claimed, booked, cancelled, forgotten."""
+"""Follow a link once around: made, claimed, booked, cancelled, forgotten."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class _Form(HTMLParser):
 
 
 def book(product: Product, claim: dict[str, Any], **visitor: str) -> str:
-    """Books on the page the embed shows, as a browser does; the booking's SID."""
+    """Book on the page the embed shows, as a browser does. Return the booking's SID."""
     slug = claim["claim"]["slug"]
     page = httpx.get(claim["claim"]["url"], params=claim["embed"]["queryParams"], trust_env=False)
     form = _Form(page.text)
@@ -51,7 +51,7 @@ def book(product: Product, claim: dict[str, Any], **visitor: str) -> str:
 
 
 def until_state(product: Product, sid: str, customer: str, state: str) -> float:
-    """Waits until a claim is in this state; how long that took."""
+    """Wait until a claim is in this state. Return the seconds that took."""
     started = time.monotonic()
 
     def there() -> bool:
@@ -259,7 +259,7 @@ def test_an_unmatched_booking_waits_in_the_inbox_and_can_be_replayed(
 
 
 def test_a_link_booked_while_in_the_pool_leaves_it(product: Product, sid: str) -> None:
-    """A leaked link that somebody books is not handed out any more."""
+    """A leaked link that is booked by somebody is not handed out any more."""
     slug = product.sandbox_links(sid)[0]  # the oldest, which the next claim would get
     product.control("book", slug=slug)
     wait_until(lambda: product.link(slug)["state"] == "consumed", 5)

@@ -1,4 +1,4 @@
-"""Every route of the API against every kind of key."""
+"""Call every route of the API with every kind of key."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ IN = 0  # let in: the row's own status
 
 
 def _who(*answers: int) -> dict[str, int]:
-    """What each kind of key is answered; whoever is not known is never let in."""
+    """Return the status for each kind of key; an unknown key is never let in."""
     return dict(zip(KINDS, (401, 401, 401, *answers), strict=True))
 
 
@@ -80,7 +80,7 @@ ROUTES = {
 
 @pytest.fixture(scope="module")
 def keys(shared: Product) -> dict[str, str]:
-    """One key of each kind; "" for none."""
+    """Return one key of each kind; "" for none."""
     here, elsewhere = frozenset({"scoped"}), frozenset({"elsewhere"})
     limits = [("read", None), ("claim", None), ("read", None), ("admin", None)]
     limits += [("claim", here), ("read", here), ("admin", here), ("admin", elsewhere)]
@@ -103,7 +103,7 @@ async def _add(product: Product, limits: list[tuple[str, frozenset[str] | None]]
 
 @pytest.fixture(scope="module")
 def names(shared: Product) -> dict[str, str]:
-    """What the paths' parameters stand for: things that exist."""
+    """Return values for the paths' parameters: things that exist."""
     shared.put("scoped", min_fresh=5, cover_seconds=0)
     body = b'{"event": "something_else"}'
     answer = shared.api(

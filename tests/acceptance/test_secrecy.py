@@ -1,4 +1,4 @@
-"""What must stay within: no log tells who came, what they got, or how to get in."""
+"""Test that no log tells which customers came, which links they got, or how to get in."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MARKUP = "<img src=x onerror=alert(7)>\"'&"
 
 @pytest.fixture(scope="module")
 def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    """A product of these tests alone, which logs all that it can."""
+    """Return a product of these tests alone, which logs all that it can."""
     product = Product(tmp_path_factory.mktemp("secrecy"), "demo", LOG_LEVEL="debug")
     try:
         product.start()
@@ -84,7 +84,7 @@ def _logs(product: Product) -> list[Path]:
 
 
 def _busy_hour(product: Product) -> list[str]:
-    """Everything that could leave a word in a log; the slugs that were given out."""
+    """Do everything that could leave a word in a log. Return the slugs that were given out."""
     product.put("busy", min_fresh=8, cover_seconds=0)
     slugs = [
         product.slug("busy", f"{CUSTOMER}-{n}", email=EMAIL, metadata={"note": METADATA})
@@ -174,7 +174,7 @@ def test_what_strangers_write_is_text_on_every_page(product: Product) -> None:
 
 
 def test_a_forged_cookie_signs_nobody_in_and_breaks_nothing(product: Product) -> None:
-    """Whatever stands in the cookie, the answer is the sign-in, not an error."""
+    """Any forged cookie is answered with the sign-in, not with an error."""
     answer = product.api("POST", "/ops/sign-in", key="", data={"key": product.key})
     name, _, good = answer.headers["set-cookie"].partition(";")[0].partition("=")
     key_id, expires, *rest = good.split(".")

@@ -1,4 +1,4 @@
-"""What `linkpool up` survives, and how it ends."""
+"""Test what `linkpool up` survives, and how it ends."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ PARTS = ("api", "worker", "beat", "sandbox", "redis", "supervisord")
 
 
 class Stage:
-    """A product, and what its customers were told."""
+    """A product, and what its customers were answered."""
 
     def __init__(self, product: Product) -> None:
         self.product = product
         self.told: dict[str, str] = {}
 
     def claim_some(self) -> None:
-        """New customers get links; all are remembered."""
+        """Claim links for new customers, and remember all of them."""
         for _ in range(CUSTOMERS):
             customer = f"customer-{len(self.told)}"
             self.told[customer] = self.product.slug("demo", customer)
         assert len(set(self.told.values())) == len(self.told), "one slug, two customers"
 
     def check(self) -> None:
-        """Everybody still holds what they were told, and nobody else does."""
+        """Check that everybody still holds the link they got, and nobody else does."""
         for customer, slug in self.told.items():
             answer = self.product.claim("demo", customer)
             assert answer.status_code == 200, (customer, answer.text)
@@ -46,26 +46,26 @@ class Stage:
         self.claim_some()
 
     def serves(self) -> bool:
-        """Whether a customer of before is answered now."""
+        """Return True if a customer of before is answered now."""
         try:
             return self.product.claim("demo", "customer-0").status_code == 200
         except httpx.HTTPError:
             return False
 
     def fresh(self) -> set[str]:
-        """The links that stand fresh in the ledger."""
+        """Return the links that are fresh in the ledger."""
         rows = self.product.rows("SELECT slug FROM links WHERE state = 'fresh'")
         return {slug for (slug,) in rows}
 
     def settled(self) -> None:
-        """Waits until the pool is full and everything is recorded."""
+        """Wait until the pool is full and everything is recorded."""
         wait_until(lambda: self.product.meeting("demo")["unrecorded_claims"] == 0, 15)
         wait_until(lambda: self.product.meeting("demo")["fresh"] >= 50, 20)
 
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """`linkpool up` for the killing."""
+    """Start `linkpool up` for the tests that kill."""
     directory = tmp_path_factory.mktemp("killed")
     product = Product(directory, "demo", PROVIDER_RATE="200")
     try:
@@ -163,7 +163,7 @@ def test_a_terminal_that_closes_stops_it_too(stage: Stage) -> None:
 
 
 def refused(product: Product, *words: str, **environ: str) -> str:
-    """The one line with which `linkpool up` ends."""
+    """Return the one line with which `linkpool up` ends."""
     done = product.command("up", *words, **environ)
     assert done.returncode in (1, 2), done.stderr
     assert "Traceback" not in done.stderr + done.stdout
@@ -196,7 +196,9 @@ def test_a_data_directory_that_cannot_be_is_named(tmp_path: Path) -> None:
 
 
 def test_a_second_up_on_the_same_directory_is_refused(stage: Stage) -> None:
-    """One line, which names the process that has it; the first is not disturbed."""
+    """The second start ends with one line, which names the process that has the directory; the
+    first is not disturbed.
+    """
     product = stage.product
     assert product.process is not None
     line = refused(product, "--data-dir", str(product.data), "--port", str(ports.choose()))

@@ -1,4 +1,4 @@
-"""Filling a pool at a provider that is limited, broken or closed."""
+"""Fill a pool at a provider that is limited, broken or closed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SLUG = re.compile(r"one-off-[0-9a-f]{12}")
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    """A product that probes a broken provider every 2 s and waits 1 s for each answer."""
+    """Start a product that probes a broken provider every 2 s and waits 1 s for each answer."""
     product = Product(
         tmp_path_factory.mktemp("stage"),
         "demo",
@@ -38,7 +38,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
 
 
 def full(product: Product, sid: str, links: int, seconds: float) -> float:
-    """Waits until a pool is full; how long that took."""
+    """Wait until a pool is full. Return the seconds that took."""
     started = time.monotonic()
     wait_until(
         lambda: product.meeting(sid)["fresh"] >= links, seconds, every=0.2, what=f"{sid} is full"

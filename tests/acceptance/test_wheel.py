@@ -1,4 +1,4 @@
-"""What a user installs, run from a directory whose folders have the names of our modules."""
+"""Run what a user installs from a directory whose folders have the names of our modules."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NEW_KEY = "lp_d1346035_BhisUHHzBuEm9hUe6MPAQJ4Qgkqtds0z6iC6uxWSlqs"
 
 @pytest.fixture(scope="module")
 def linkpool(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The command of a wheel that was built from a clean tree and installed."""
+    """Return the command of a wheel that was built from a clean tree and installed."""
     place = tmp_path_factory.mktemp("wheel")
     _copy_source(place / "source")
     pip = [sys.executable, "-m", "pip", "--quiet"]
@@ -58,7 +58,7 @@ def _copy_source(target: Path) -> None:
 
 @pytest.fixture(scope="module")
 def shadows(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with a folder for every module that could be imported in place of one."""
+    """Make a directory with a folder for every module that could be imported in place of one."""
     place = tmp_path_factory.mktemp("shadows")
     names = {*OURS, *sys.stdlib_module_names, *metadata.packages_distributions()}
     for name in names:
@@ -70,14 +70,14 @@ def shadows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """This environment as a user has it: without anything that Python or linkpool reads."""
+    """Return this environment as a user has it: without anything that Python or linkpool reads."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("LINKPOOL_", "PYTHON"))}
     return kept | {f"LINKPOOL_{name}": value for name, value in settings.items()}
 
 
 @contextmanager
 def running(command: list[str], output: Path, **how: object) -> Iterator[subprocess.Popen[bytes]]:
-    """A process whose output goes into a file; ended with SIGTERM."""
+    """Run a process whose output goes into a file, and end it with SIGTERM."""
     with output.open("wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file, **how)  # type: ignore[call-overload]
         try:

@@ -1,4 +1,4 @@
-"""What axe finds wrong with a page."""
+"""Find what is wrong with a page, by axe."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _GRAVE = ("serious", "critical")
 
 
 def grave_findings(page: Page) -> list[str]:
-    """The findings of axe that shut somebody out, each with where it is."""
+    """Return the findings of axe that shut somebody out, each with where it is."""
     violations = Axe().run(page).response["violations"]
     return [
         f"{each['id']}: {each['help']} ({', '.join(str(node['target']) for node in each['nodes'])})"

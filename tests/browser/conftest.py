@@ -1,4 +1,4 @@
-"""A real product, and a real browser that looks at its page.
+"""Run a real product, and a real browser that looks at its page.
 
 `linkpool up` and the browser are started once for all tests here. Every tab reports what it
 may not do: errors on its console, requests to another host.
@@ -24,7 +24,7 @@ _CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the tests of this directory last.
+    """Put the tests of this directory last.
 
     Playwright's event loop runs in this thread from the first of them until the end, and no
     asynchronous test can have one of its own beside it.
@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def shared_product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    """`linkpool up` with a provider that is asked freely, and a sweep every second."""
+    """Start `linkpool up` with a provider without a request limit, and a sweep every second."""
     product = Product(
         tmp_path_factory.mktemp("browsed"), "demo", PROVIDER_RATE="200", SWEEP_SECONDS="1"
     )
@@ -48,13 +48,13 @@ def shared_product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product
 
 @pytest.fixture
 def product(shared_product: Product) -> Product:
-    """The shared product."""
+    """Return the shared product."""
     return shared_product
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium; without one the tests are skipped, but fail where CI is set."""
+    """Start Debian's Chromium. Without one the tests are skipped, but fail where CI is set."""
     found = next(filter(None, map(shutil.which, _CHROMIUM)), None)
     if found is None:
         message = "no Chromium on PATH: apt-get install chromium"
@@ -70,7 +70,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_tab(browser: Browser, product: Product) -> Iterator[OpenTab]:
-    """Opens tabs, each in a profile of its own: `open_tab(dark=True, phone=True)`.
+    """Open tabs, each in a profile of its own: `open_tab(dark=True, phone=True)`.
 
     At the end of the test no tab may have complained on its console or asked another host.
     """
@@ -110,5 +110,5 @@ def open_tab(browser: Browser, product: Product) -> Iterator[OpenTab]:
 
 @pytest.fixture
 def tab(open_tab: OpenTab) -> Tab:
-    """A tab as most people have it: wide and light."""
+    """Open a tab as most people have it: wide and light."""
     return open_tab()

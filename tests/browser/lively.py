@@ -1,4 +1,4 @@
-"""A product in which something is going on: a week of past, and a busy present.
+"""Run a busy product: a week of past, and a busy present.
 
 For looking at the page, and for the pictures in docs/; the past is made up, the rest is done
 to the real product over HTTP.
@@ -40,7 +40,7 @@ MEETINGS: tuple[tuple[str, float, dict[str, object]], ...] = (
 
 
 def rate_at(seconds: float, busiest: float) -> float:
-    """Claims per second: two heights a working day, quiet nights and weekends."""
+    """Return claims per second: two heights a working day, quiet nights and weekends."""
     hour = seconds / 3600 % 24
     weekend = time.gmtime(seconds).tm_wday >= 5
     shape = math.exp(-(((hour - 10.5) / 2.2) ** 2)) + 0.8 * math.exp(-(((hour - 15.5) / 2.4) ** 2))
@@ -78,7 +78,7 @@ class _Pool:
 
 
 async def make_up_past(redis_url: str, now: float) -> None:
-    """Writes the week before `now` as sweeps would have."""
+    """Write the week before `now` as sweeps would have."""
     store = Store.open(
         redis_url, secret_key(Settings(secret_key="the secret key of what was long ago"))
     )  # type: ignore[arg-type]
@@ -101,7 +101,7 @@ async def make_up_past(redis_url: str, now: float) -> None:
 
 @contextmanager
 def lively_product(directory: Path, now: float) -> Iterator[Product]:
-    """The product with ten meetings, customers, bookings, and some that match nothing."""
+    """Run the product with ten meetings, customers, bookings, and some that match nothing."""
     import asyncio
 
     (directory / "redis").mkdir(parents=True)
@@ -121,7 +121,7 @@ def lively_product(directory: Path, now: float) -> Iterator[Product]:
 
 
 def fill(product: Product) -> None:
-    """Does to the product what a busy morning does."""
+    """Do to the product what a busy morning does."""
     for sid, _, settings in MEETINGS:
         product.put(sid, fill=False, **settings)
     for sid, _, settings in MEETINGS:
@@ -159,7 +159,7 @@ def fill(product: Product) -> None:
 
 
 def trouble(product: Product) -> None:
-    """A meeting that was disabled at the provider, while visitors still come for it."""
+    """Disable a meeting at the provider, while visitors still come for it."""
     product.knobs(disabled_meetings="webinar-follow-up")
     for number in range(35):
         product.claim("webinar-follow-up", f"latecomer-{number}")
@@ -167,7 +167,7 @@ def trouble(product: Product) -> None:
 
 
 def strangers(product: Product) -> None:
-    """Bookings that name no link of ours: by address, by e-mail of two claims, of nobody."""
+    """Book links that are not ours: by address, by an e-mail of two claims, and by nobody known."""
     for customer in ("order-51007", "order-51008"):
         product.claim("pricing-call", customer, email="ida.holm@example.com")
     for number, (sid, email) in enumerate(

@@ -1,4 +1,4 @@
-"""`python -m tests.browser.pictures [DIRECTORY]`: the pictures of the page for the README.
+"""Run `python -m tests.browser.pictures [DIRECTORY]`: take the pictures of the page for the README.
 
 Starts a product of its own, makes it lively, and looks at it with Debian's Chromium.
 """
@@ -42,7 +42,7 @@ PICTURES = (
 
 
 def main(directory: Path) -> None:
-    """Takes all pictures. Raises OSError if one is too large for a README."""
+    """Take all pictures. Raise OSError if one is too large for a README."""
     directory.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory() as stage,
@@ -65,7 +65,7 @@ def main(directory: Path) -> None:
 
 
 def keep_busy(product: Product, seconds: float) -> None:
-    """Claims for a while, so that something moves."""
+    """Claim for a while, so that something moves."""
     end = time.monotonic() + seconds
     number = 0
     while time.monotonic() < end:
@@ -78,7 +78,7 @@ def keep_busy(product: Product, seconds: float) -> None:
 
 
 def event_of_two(product: Product) -> str:
-    """The booking whose e-mail two customers gave."""
+    """Return the booking whose e-mail two customers gave."""
     events = product.api("GET", "/v1/events", params={"state": "unmatched"}).json()["events"]
     event_id: str = next(each["id"] for each in events if "several" in each["reason"])
     return event_id
@@ -87,7 +87,7 @@ def event_of_two(product: Product) -> str:
 def take(
     browser: Browser, product: Product, picture: Picture, names: dict[str, str], file: Path
 ) -> None:
-    """Takes one picture."""
+    """Take one picture."""
     context = browser.new_context(
         color_scheme="dark" if picture.dark else "light",
         viewport={"width": picture.width, "height": picture.height},

@@ -1,4 +1,4 @@
-"""A tab of the browser, signed in or not."""
+"""Open a tab of the browser, signed in or not."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Tab:
     strangers: list[str] = field(default_factory=list)
 
     def sign_in(self, key: str | None = None) -> Page:
-        """Signs in, as the admin unless another key is given; the overview is shown then."""
+        """Sign in, as the admin unless another key is given. The overview is shown then."""
         self.page.goto(f"{self.product.url}/ops")
         self.page.get_by_label("API key").fill(key or self.product.key)
         self.page.get_by_role("button", name="Sign in").click()
@@ -32,12 +32,12 @@ class Tab:
         return self.page
 
     def open(self, path: str) -> Page:
-        """Shows another address of the product."""
+        """Open another address of the product."""
         self.page.goto(self.product.url + path)
         return self.page
 
     def live(self) -> Page:
-        """Waits until the overview is live."""
+        """Wait until the overview is live."""
         self.page.locator("#live.on").wait_for()
         return self.page
 

@@ -1,4 +1,4 @@
-"""The overview, as operators use it: in a browser, live, by mouse, keyboard and on a phone."""
+"""Test the overview, as operators use it: in a browser, live, by mouse, keyboard and on a phone."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ expect.set_options(timeout=WAIT_MS)
 
 @pytest.fixture
 def sid(product: Product) -> Iterator[str]:
-    """A full meeting of 10 links, for the tests of this module."""
+    """Return a full meeting of 10 links, for the tests of this module."""
     product.put("looked-at", min_fresh=10, cover_seconds=0)
     yield "looked-at"
     product.api("POST", "/v1/meetings/looked-at/resume", json={})
 
 
 def row_of(page: Page, sid: str) -> Locator:
-    """The row of a meeting."""
+    """Return the row of a meeting."""
     return page.locator(f'[data-sid="{sid}"]')
 
 
@@ -84,7 +84,7 @@ def test_what_has_the_focus_keeps_it_while_rows_change(tab: Tab, sid: str) -> No
 
 
 def test_a_paused_page_says_so_and_stands_still(tab: Tab, sid: str) -> None:
-    """Pausing is said loudly; nothing moves until it is resumed."""
+    """A paused page says so prominently, and nothing moves until it is resumed."""
     page = tab.sign_in()
     tab.live()
     page.get_by_role("button", name="Pause").click()
@@ -113,7 +113,7 @@ def test_a_lost_connection_is_said_and_mended(tab: Tab) -> None:
 
 
 def test_a_hidden_tab_asks_for_nothing(tab: Tab) -> None:
-    """Its stream is closed while nobody looks, and opened again when somebody does."""
+    """A page's stream is closed while it is hidden, and opened again when it is shown."""
     page = tab.sign_in()
     tab.live()
     _hide(page, hidden=True)

@@ -1,4 +1,4 @@
-"""The views behind the overview, as operators use them: in a browser, by mouse and keyboard."""
+"""Test the views behind the overview, as operators use them, by mouse and keyboard."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HELD = "order-4711"
 
 @pytest.fixture(scope="module")
 def sid(shared_product: Product) -> str:
-    """A full meeting of 10 links, with one customer and bookings that match nothing."""
+    """Return a full meeting of 10 links, with one customer and bookings that match nothing."""
     shared_product.put("viewed", min_fresh=10, cover_seconds=0)
     slug = shared_product.slug("viewed", HELD, email="ida@example.com")
     for customer, email in (("4712", "ida"), ("4713", "kim"), ("4714", "kim")):
@@ -29,7 +29,9 @@ def sid(shared_product: Product) -> str:
 
 
 def unmatched(product: Product, booking: str, email: str = "kim@example.com") -> str:
-    """A booking of somebody whose e-mail two customers gave; its event, once looked at."""
+    """Send a booking with an e-mail that two customers gave. Return its event, once it was looked
+    at.
+    """
     said = {"sid": booking, "email": email, "meeting": {"sid": "viewed"}}
     body = json.dumps({"event": "booking_created", "booking": said}).encode()
     answer = product.api(
@@ -46,7 +48,7 @@ def unmatched(product: Product, booking: str, email: str = "kim@example.com") ->
 
 
 def said(page: Page) -> str:
-    """What the page says about the action before it."""
+    """Return the message of the page about the last action."""
     return page.locator(".flash").inner_text()
 
 
@@ -74,7 +76,7 @@ def test_pause_and_resume(tab: Tab, sid: str) -> None:
 
 
 def test_the_view_of_a_meeting_follows_by_itself(tab: Tab, sid: str) -> None:
-    """What is shown is replaced while a form stands open; what was typed stays."""
+    """The content is replaced while a form stands open; what was typed stays."""
     tab.page.clock.install()
     tab.sign_in()
     page = tab.open(f"/ops/meetings/{sid}")
@@ -106,7 +108,9 @@ def test_a_drain_wants_the_sid_typed(tab: Tab) -> None:
 
 
 def test_a_customer_is_found_without_being_named_in_an_address(tab: Tab, sid: str) -> None:
-    """Their link and its story are shown; the address, which logs keep, says nothing of them."""
+    """Their link and its story are shown; the address, which ends up in logs, names nothing of
+    them.
+    """
     tab.sign_in()
     page = tab.page
     page.get_by_role("link", name="Find").click()

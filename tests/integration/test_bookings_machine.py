@@ -1,4 +1,4 @@
-"""Any events of bookings, in any order, end in what the provider's own truth is."""
+"""Test that any events of bookings, in any order, end in what is true at the provider."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docker-compose.yml: its structure, and the processes it declares, run without containers.
+"""Test docker-compose.yml: its structure, and the processes it declares, run without containers.
 
 The commands, environments, secrets, health checks and stop signals are taken from the file
 and the Dockerfile as they stand. Only what a container engine would provide is put in their
@@ -62,7 +62,7 @@ long_running = pytest.mark.parametrize("name", sorted(set(SERVICES) - {ONE_SHOT}
 
 
 def interpolated(text: str, variables: Mapping[str, str]) -> str:
-    """`text` with ${NAME}, ${NAME:-default}, ${NAME:?message} and $$ replaced."""
+    """Return `text` with ${NAME}, ${NAME:-default}, ${NAME:?message} and $$ replaced."""
 
     def value(match: re.Match[str]) -> str:
         if match[0] == "$$":
@@ -77,7 +77,7 @@ def interpolated(text: str, variables: Mapping[str, str]) -> str:
 
 
 def environment_of(name: str, variables: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a service, with that of its image."""
+    """Return the environment of a service, with that of its image."""
     declared = SERVICES[name].get("environment", {})
     assert all(isinstance(value, str | int | float) for value in declared.values())
     image = image_environment() if name in OURS else {}
@@ -85,24 +85,24 @@ def environment_of(name: str, variables: Mapping[str, str]) -> dict[str, str]:
 
 
 def image_environment() -> dict[str, str]:
-    """What ENV in the last stage of the Dockerfile sets."""
+    """Return what ENV in the last stage of the Dockerfile sets."""
     words = " ".join(re.findall(r"^ENV (.*)$", last_stage(), re.MULTILINE)).split()
     return dict(word.split("=", 1) for word in words)
 
 
 def last_stage() -> str:
-    """The Dockerfile from its last FROM on."""
+    """Return the Dockerfile from its last FROM on."""
     return "FROM " + re.split(r"^FROM ", DOCKERFILE, flags=re.MULTILINE)[-1]
 
 
 def instruction(name: str) -> str:
-    """The argument of an instruction of the last stage that stands there once."""
+    """Return the argument of an instruction of the last stage that stands there once."""
     (found,) = re.findall(rf"^{name} (.*)$", last_stage(), re.MULTILINE)
     return str(found)
 
 
 def seconds(duration: str) -> float:
-    """The length of `30s` or `1m`."""
+    """Return the length of `30s` or `1m`."""
     match = re.fullmatch(r"(\d+)(s|m)", duration)
     assert match is not None, duration
     return int(match[1]) * {"s": 1, "m": 60}[match[2]]
@@ -129,7 +129,7 @@ def test_no_service_runs_as_root_or_gains_privileges(name: str) -> None:
 
 @long_running
 def test_every_service_comes_back_and_is_watched(name: str) -> None:
-    """What serves is started again after a crash, has a bounded health check, and time to end."""
+    """Every service is started again after a crash, has a bounded health check, and time to end."""
     service = SERVICES[name]
     assert service["restart"] == "unless-stopped"
     check = service["healthcheck"]
@@ -229,8 +229,9 @@ def test_the_image_installs_what_is_locked_and_nothing_else() -> None:
 
 
 def test_images_are_pinned_by_digest_with_one_command(tmp_path: Path) -> None:
-    """The script asks docker for each image's digest and writes it behind the tag, once; what it
-    cannot find out it leaves as it is."""
+    """The script asks docker for each image's digest and writes it behind the tag, once; an image
+    whose digest it cannot find out stays as it is.
+    """
     for name in ("Dockerfile", "docker-compose.yml", "deploy/pin-images.sh"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
@@ -259,7 +260,7 @@ def test_images_are_pinned_by_digest_with_one_command(tmp_path: Path) -> None:
 
 
 def test_the_build_gets_all_it_copies() -> None:
-    """Whatever the Dockerfile copies exists and is let through by .dockerignore."""
+    """Everything that the Dockerfile copies exists and is let through by .dockerignore."""
     rules = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
     copied = [
         source
@@ -348,7 +349,7 @@ def run_secrets_script(directory: Path) -> subprocess.CompletedProcess[str]:
 
 
 def make_secrets(directory: Path) -> Path:
-    """A directory with all secrets, made as docker-compose.yml tells."""
+    """Make a directory with all secrets, as docker-compose.yml says."""
     secrets = directory / "secrets"
     secrets.mkdir(mode=0o700)
     (secrets / "neetocal_api_key").write_text("sandbox-api-key\n")
@@ -358,7 +359,7 @@ def make_secrets(directory: Path) -> Path:
 
 
 def with_secrets(environment: Mapping[str, str], secrets: Path) -> dict[str, str]:
-    """The environment with the secrets' paths outside of a container."""
+    """Return the environment with the secrets' paths outside of a container."""
     return {
         key: value.replace(SECRETS_DIRECTORY, f"{secrets}/") for key, value in environment.items()
     }
@@ -374,7 +375,7 @@ def empty_toml(directory: Path) -> Path:
 
 
 def hidden_modules() -> list[str]:
-    """Top-level modules that are installed here but would not be in the image."""
+    """Hide top-level modules that are installed here but would not be in the image."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     waiting = [Requirement(each) for each in project["dependencies"]]
     held = {"linkpool"}
@@ -451,7 +452,7 @@ class Deployment:
         self._wrap("valkey-cli", _redis_cli(), "-p", str(self.redis_port), first=True)
 
     def start_sandbox(self) -> None:
-        """Starts the provider's stand-in."""
+        """Start the provider's stand-in."""
         webhook = f"http://127.0.0.1:{self.api_port}/v1/webhooks/default"
         port = ports.choose()
         secrets = {
@@ -468,20 +469,20 @@ class Deployment:
 
     @property
     def sandbox(self) -> str:
-        """Where the provider's stand-in answers."""
+        """Return the address of the provider's stand-in."""
         return self._sandbox
 
     @property
     def api(self) -> str:
-        """Where the API answers."""
+        """Return the address of the API."""
         return f"http://127.0.0.1:{self.api_port}"
 
     def secret(self, name: str) -> str:
-        """What a secret's file holds."""
+        """Return the content of a secret's file."""
         return (self.secrets / name).read_text().strip()
 
     def environment(self, name: str) -> dict[str, str]:
-        """The declared environment of a service, with the addresses it has here."""
+        """Return the declared environment of a service, with the addresses it has here."""
         variables = REQUIRED | {
             "LINKPOOL_NEETOCAL_BASE_URL": self._sandbox,
             "LINKPOOL_SWEEP_SECONDS": "1",
@@ -490,7 +491,7 @@ class Deployment:
         return {key: self._here(value) for key, value in environment.items()}
 
     def start(self, name: str) -> None:
-        """Starts a service with its declared command."""
+        """Start a service with its declared command."""
         command = [str(word) for word in SERVICES[name]["command"]]
         if name == "redis":
             assert command[0] == "valkey-server"
@@ -506,7 +507,7 @@ class Deployment:
             self._spawn(name, [*_entrypoint(), *command], self._outside | self.environment(name))
 
     def wait(self, name: str, timeout_seconds: float) -> tuple[int, str]:
-        """Waits for a service's end: its exit status and all it wrote."""
+        """Wait for a service's end. Return its exit status and all it wrote."""
         process = self.processes.pop(name)
         try:
             status = process.wait(timeout_seconds)
@@ -517,7 +518,7 @@ class Deployment:
         return status, self.log(name)
 
     def stop(self, name: str) -> tuple[int, str]:
-        """Stops a service as declared: its exit status and all it wrote."""
+        """Stop a service as declared. Return its exit status and all it wrote."""
         declared = SERVICES[name].get("stop_signal")
         if declared is None:
             declared = instruction("STOPSIGNAL") if name in OURS else "SIGTERM"
@@ -525,7 +526,7 @@ class Deployment:
         return self.wait(name, seconds(SERVICES[name]["stop_grace_period"]))
 
     def check(self, name: str, **changed: str) -> subprocess.CompletedProcess[str]:
-        """Runs a service's health check in its environment, changed where it is asked for."""
+        """Run a service's health check in its environment, with these changes."""
         kind, *test = SERVICES[name]["healthcheck"]["test"]
         test = [self._here(interpolated(word, {})) for word in test]
         test = [word.replace(SECRETS_DIRECTORY, f"{self.secrets}/") for word in test]
@@ -548,13 +549,13 @@ class Deployment:
         )
 
     def healthy(self, name: str) -> bool:
-        """Whether a service's health check passes; fails when its process has ended."""
+        """Return True if a service's health check passes. Fail when its process has ended."""
         process = self.processes.get(name)
         assert process is None or process.poll() is None, self.log(name)
         return self.check(name).returncode == 0
 
     def exec(self, name: str, *command: str) -> str:
-        """What a command in a service's container prints, as `docker compose exec` runs it."""
+        """Run a command as `docker compose exec` does in the container. Return what it prints."""
         done = subprocess.run(
             [*_entrypoint(), *command],
             env=self._outside | self.environment(name),
@@ -569,11 +570,11 @@ class Deployment:
         return done.stdout
 
     def log(self, name: str) -> str:
-        """All that a service wrote."""
+        """Return all that a service wrote."""
         return (self.directory / f"{name}.log").read_text("utf-8", "replace")
 
     def end(self) -> None:
-        """Ends what still runs, with all it started."""
+        """End what still runs, with all it started."""
         for process in self.processes.values():
             process.terminate()
         for process in self.processes.values():
@@ -585,7 +586,9 @@ class Deployment:
 
     @property
     def _outside(self) -> dict[str, str]:
-        """What a container has beside the declared environment, and no settings of this shell."""
+        """Return what a container has beside the declared environment, and no settings of this
+        shell.
+        """
         return {
             "PATH": f"{self.bin}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": f"{self.site}{os.pathsep}{ROOT}",
@@ -594,7 +597,7 @@ class Deployment:
         }
 
     def _here(self, text: str) -> str:
-        """`text` with this machine's addresses in place of the containers'."""
+        """Return `text` with this machine's addresses in place of the containers'."""
         text = re.sub(r"\bredis:6379\b", f"127.0.0.1:{self.redis_port}", text)
         text = re.sub(r'("127\.0\.0\.1", )8000\b', rf"\g<1>{self.api_port}", text)
         text = re.sub(r"^8000$", str(self.api_port), text)
@@ -614,7 +617,7 @@ class Deployment:
             )
 
     def _wrap(self, name: str, program: Path, *words: str, first: bool = False) -> None:
-        """Puts `program` on the PATH under `name`, with words that say where its server is."""
+        """Put `program` on the PATH under `name`, with words that say where its server is."""
         extra = " ".join(words)
         arguments = f'{extra} "$@"' if first else f'"$@" {extra}'
         path = self.bin / name
@@ -635,7 +638,7 @@ def _redis_cli() -> Path:
 
 
 def until(condition: Any, what: str, timeout_seconds: float = SECONDS) -> Any:
-    """The first true answer of `condition`; fails after a while."""
+    """Return the first true answer of `condition`. Fail after a while."""
     deadline = time.monotonic() + timeout_seconds
     while not (answer := condition()):
         assert time.monotonic() < deadline, f"still waiting until {what}"
@@ -644,7 +647,7 @@ def until(condition: Any, what: str, timeout_seconds: float = SECONDS) -> Any:
 
 
 def answers(url: str) -> bool:
-    """Whether something answers 200 there."""
+    """Return True if this address answers 200."""
     try:
         return httpx.get(url, timeout=5, trust_env=False).status_code == 200
     except httpx.HTTPError:
@@ -655,7 +658,7 @@ def answers(url: str) -> bool:
 def deployment(
     postgres: PostgresServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deployment]:
-    """All services, started in the declared order, each when what it depends on is ready."""
+    """Start all services in the declared order, each when what it depends on is ready."""
     running = Deployment(tmp_path_factory.mktemp("compose"), postgres)
     asyncio.run(_make_database(postgres))
     try:
@@ -697,7 +700,7 @@ async def _drop_database(postgres: PostgresServer) -> None:
 
 @pytest.fixture
 def client(deployment: Deployment) -> Iterator[httpx.Client]:
-    """The API with the declared admin key."""
+    """Return a client of the API with the declared admin key."""
     with httpx.Client(
         base_url=deployment.api,
         headers={"X-API-Key": deployment.secret("admin_key")},
@@ -741,7 +744,7 @@ def test_a_link_is_pooled_claimed_booked_and_seen_consumed(
 
 
 def test_the_doctor_finds_nothing_wrong(deployment: Deployment) -> None:
-    """`linkpool doctor` in the api container passes, and Redis keeps what it is told for good."""
+    """`linkpool doctor` in the api container passes, and Redis keeps what it is given for good."""
     findings = json.loads(deployment.exec("api", "doctor", "--json", "--no-make-link"))
     verdicts = {finding["what"]: finding["verdict"] for finding in findings}
     assert verdicts["redis memory"] == "ok"
@@ -828,8 +831,9 @@ def test_the_sweep_check_fails_without_sweeps(deployment: Deployment, name: str)
 
 @pytest.mark.parametrize("name", ["beat", "worker", "api"])
 def test_a_stop_is_clean_and_a_start_heals(deployment: Deployment, name: str) -> None:
-    """Told to stop, each service ends within its grace period with status 0 and without a
-    traceback, and its metrics, lock files or half-done work do not keep it from starting again."""
+    """On a stop each service ends within its grace period with status 0 and without a traceback,
+    and its metrics, lock files or half-done work do not keep it from starting again.
+    """
     status, log = deployment.stop(name)
     assert "Traceback" not in log, log
     assert status == 0, log

@@ -1,4 +1,4 @@
-"""The workers' part in erasing: they finish what was cut short, and keep the inbox bounded."""
+"""Test the workers' part in erasing: they finish what was cut short, and keep the inbox bounded."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def parts(redis_server: RedisServer, sqlite_url: str, tmp_path: Path) -> A
 
 
 async def forget(parts: Parts, who: str, slug: str) -> None:
-    """Erases in the ledger alone, as a process does that dies then."""
+    """Erase in the ledger alone, as a process that dies then does."""
     made = datetime.now(UTC)
     link = Link(slug, f"https://a/{slug}", SID, State.FRESH, "pool", "e", made)
     await parts.ledger.links.insert_fresh([link])

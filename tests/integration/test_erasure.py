@@ -1,4 +1,4 @@
-"""Erasing a customer: nothing of them is left, whatever came before, and whatever comes after."""
+"""Test erasing a customer: nothing of them is left, whatever came before or comes after."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def stage(
 
 
 def event(name: str, sid: str, who: Customer, **booking: Any) -> dict[str, Any]:
-    """An event of a booking of this customer's."""
+    """Return an event of a booking of this customer's."""
     told = {"sid": sid, "name": who.name, "status": "confirmed", "created_at": NOW, **booking}
     return {"event": name, "booking": told}
 
@@ -44,7 +44,7 @@ def url_of(slug: str) -> str:
 
 
 def events_of(number: int, who: Customer, slug: str, others: str) -> list[dict[str, Any]]:
-    """All that a provider may tell of a customer, and in all the ways."""
+    """Return all that a provider may report of a customer, in all the ways it may."""
     sid = f"bk-{number}"
     return [
         event("booking_created", sid, who, email=who.email, client_booking_url=url_of(slug)),
@@ -110,7 +110,9 @@ async def test_nothing_is_left_whatever_the_order(stage: Stage) -> None:
 
 
 async def test_what_waits_is_erased_at_once(stage: Stage) -> None:
-    """Before any worker has looked at it, and the worker settles it all the same."""
+    """An event is erased before any worker has looked at it, and the worker settles it all the
+    same.
+    """
     who, sid = Customer(1), "intro"
     await stage.open(sid, ["one-off-1", "one-off-2"])
     slug = await stage.claim(sid, who)
@@ -159,7 +161,9 @@ async def test_a_booking_after_the_erasing_settles_and_is_not_kept(stage: Stage)
 async def test_a_late_cancellation_settles_though_no_event_of_the_booking_is_left(
     stage: Stage,
 ) -> None:
-    """It names neither link nor e-mail; the events that did are long out of the inbox."""
+    """The cancellation names neither link nor e-mail; the events that did are long out of the
+    inbox.
+    """
     who, sid = Customer(1), "intro"
     await stage.open(sid, ["one-off-1"])
     slug = await stage.claim(sid, who)
@@ -247,7 +251,7 @@ async def test_redis_that_fails_in_between_is_erased_by_the_workers(
 async def test_a_repetition_finishes_what_a_crash_left(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever step it was that failed."""
+    """A repetition finishes the work after a failure of any step."""
     who, sid = Customer(1), "intro"
     await stage.open(sid, ["one-off-1"])
     slug = await stage.claim(sid, who)
@@ -353,7 +357,9 @@ async def test_events_from_before_there_were_marks_are_found(stage: Stage) -> No
 
 
 async def test_the_inbox_ends_some_day(stage: Stage) -> None:
-    """Bodies of what is settled first, then events; what waits is never deleted."""
+    """The bodies of settled events are deleted first, then the events; waiting events are never
+    deleted.
+    """
     now = datetime.now(UTC)
     ages = {EventState.SETTLED: 40, EventState.UNMATCHED: 40, EventState.PENDING: 100}
     for state, days in [*ages.items(), (EventState.UNMATCHED, 95), (EventState.SETTLED, 10)]:

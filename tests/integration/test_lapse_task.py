@@ -1,4 +1,4 @@
-"""Marking very many claims whose time is over."""
+"""Mark very many claims whose time is over."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LATER = NOW + 2 * TTL
 
 
 def stage(ledger: Ledger, redis_now: datetime) -> Any:
-    """What the task asks: the ledger, and Redis's clock."""
+    """Provide what the task asks: the ledger, and Redis's clock."""
 
     async def now_ms() -> int:
         return to_ms(redis_now)

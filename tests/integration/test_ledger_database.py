@@ -1,4 +1,4 @@
-"""The database itself: its address, its migrations, and what happens when it cannot be used."""
+"""Test the database itself: its address, its migrations, and how its failures are reported."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ async def test_a_migration_leaves_the_version_before_it_working(database_url: st
 
 
 def _shape(connection: Connection) -> dict[str, Any]:
-    """Of each table: its columns, as (type, may be left out), and what must be unique in it."""
+    """Return each table's columns, as (type, may be left out), and what must be unique in it."""
     look = inspect(connection)
     shape = {}
     for table in look.get_table_names():
@@ -195,7 +195,7 @@ async def test_an_event_loop_that_is_busy_keeps_no_other_process_out(tmp_path: P
 
 
 async def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
-    """Neither a damaged file nor a missing directory is taken for a defect of ours."""
+    """A damaged file or a missing directory is not taken for a defect of ours."""
     (tmp_path / "ledger.sqlite3").write_bytes(b"not a database at all" * 100)
     for path in (tmp_path / "ledger.sqlite3", tmp_path / "missing" / "ledger.sqlite3"):
         ledger = Ledger.open(f"sqlite:///{path}")
@@ -301,8 +301,9 @@ async def test_lookups_use_their_indexes(tmp_path: Path) -> None:
 
 
 async def test_what_was_known_of_bookings_is_carried_over(database_url: str) -> None:
-    """Each booked link has its booking; events of links that had several are settled again; and
-    what the provider says later counts for more, whatever it says."""
+    """Each booked link has its booking; events of links that had several are settled again; and any
+    later report of the provider counts for more.
+    """
     database = Database(database_url)
     await database.migrate(partial(migrations._upgrade, revision="0004"))
 

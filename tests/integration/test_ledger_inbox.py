@@ -1,4 +1,4 @@
-"""The inbox: nothing that was accepted is lost."""
+"""Test the inbox: nothing that was accepted is lost."""
 
 from __future__ import annotations
 

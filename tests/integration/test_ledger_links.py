@@ -1,4 +1,4 @@
-"""Links in the ledger: made, moved, counted, looked up."""
+"""Test links in the ledger: made, moved, counted, looked up."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytest_plugins = ("ledger_fixtures",)
 
 
 async def test_a_link_comes_back_as_it_was_written(ledger: Ledger) -> None:
-    """Times come back aware, in UTC and exact to the millisecond, whatever zone they had."""
+    """Times come back aware, in UTC and exact to the millisecond, from any zone."""
     made = datetime(2026, 3, 29, 2, 30, 0, 999_999, timezone(timedelta(hours=2)))
     await ledger.links.insert_fresh([fresh("one-off-a", created_at=made)])
     kept = await known(ledger, "one-off-a")
@@ -148,7 +148,9 @@ async def test_claims_lapse_when_their_time_is_over(ledger: Ledger) -> None:
 
 
 async def test_an_email_finds_the_claims_that_stood_at_a_time(ledger: Ledger) -> None:
-    """Those made by then and not to lapse before, whatever became of them; of one meeting."""
+    """An e-mail finds the claims of one meeting made by then that had not lapsed, in any later
+    state.
+    """
     mail = "zoë.Ö@Example.com"
     await ledger.links.record(
         [

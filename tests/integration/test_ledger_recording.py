@@ -1,4 +1,4 @@
-"""Recording claims: replays, conflicts, two recorders, and forgetting."""
+"""Test recording claims: replays, conflicts, two recorders, and forgetting."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOTHING = Recorded(written=0, conflicts=(), settled=())
 
 @pytest.mark.parametrize("before", [State.FRESH, State.RETIRED, State.QUARANTINED])
 async def test_a_claim_binds_a_link_nobody_holds(ledger: Ledger, before: State) -> None:
-    """Also one that was thought retired or quarantined: a late claim is the truth."""
+    """A link that was thought retired or quarantined is bound, too: a late claim is the truth."""
     await ledger.links.insert_fresh([fresh("a-1")])
     if before is not State.FRESH:
         await ledger.links.move(["a-1"], before, at=NOW)
@@ -62,7 +62,7 @@ async def test_replays_change_nothing(ledger: Ledger) -> None:
 
 
 async def test_a_link_of_another_customer_stays_theirs(ledger: Ledger) -> None:
-    """Whoever is recorded second, in this batch or later, is reported as a conflict."""
+    """A second customer of a link, in this batch or later, is reported as a conflict."""
     first, second = claim("a-1", "ada"), claim("a-1", "bob", claimed_at=NOW - TTL)
     for claims in ([first, second], [second, first, second]):
         result = await ledger.links.record(claims)
@@ -93,7 +93,7 @@ async def test_an_email_no_database_can_hold_does_not_stop_the_rest(ledger: Ledg
 
 
 async def test_two_recorders_of_the_same_claims_agree(ledger: Ledger, other: Ledger) -> None:
-    """Each claim is written once, conflicts are reported to whoever comes second, none hang."""
+    """Each claim is written once, conflicts are reported to the second one, neither hangs."""
     await ledger.links.insert_fresh([fresh(f"a-{n:03}") for n in range(0, 300, 2)])
     ours = [claim(f"a-{n:03}", f"c{n}") for n in range(300)]
     theirs = ours[:290] + [claim(f"a-{n:03}", "eve") for n in range(290, 300)]

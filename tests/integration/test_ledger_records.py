@@ -1,4 +1,4 @@
-"""Meetings, seals, API keys, the audit and facts."""
+"""Test meetings, seals, API keys, the audit and facts in the ledger."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def test_a_meeting_comes_back_as_it_was_put(ledger: Ledger) -> None:
 
 
 async def test_of_many_who_put_a_meeting_one_creates_it(ledger: Ledger, other: Ledger) -> None:
-    """Exactly one is told that it was created."""
+    """Exactly one of them learns that it created the meeting."""
     created = await asyncio.gather(
         *(which.meetings.put(Meeting("intro")) for which in (ledger, other) for _ in range(5))
     )

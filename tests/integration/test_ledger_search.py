@@ -1,4 +1,4 @@
-"""What operators look for: links, the events about them, and the audit page by page."""
+"""Search as operators do: for links, the events about them, and the audit page by page."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def event(event_id: str, **fields: Any) -> NewEvent:
 
 @pytest.fixture
 async def filled(ledger: Ledger) -> Ledger:
-    """Two meetings; ada holds a link of both, bob's is booked."""
+    """Fill a ledger with two meetings; ada holds a link of both, bob's is booked."""
     await ledger.links.insert_fresh(
         [fresh(slug) for slug in ("a-1", "a-2", "a-3")] + [fresh("b-1", meeting_sid="demo")]
     )

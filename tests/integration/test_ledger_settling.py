@@ -1,4 +1,4 @@
-"""What bookings do to links, in whatever order things happen."""
+"""Test what bookings do to links, in whatever order things happen."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def at(second: int) -> Any:
 
 
 def heard(slug: str, state: str, changed: int, **fields: Any) -> Booking:
-    """A report of a booking that was made in second 1 and changed in this one."""
+    """Return a report of a booking that was made in second 1 and changed in this one."""
     return report(slug, state, **{"made_at": at(1), "changed_at": at(changed)} | fields)
 
 
@@ -132,7 +132,9 @@ async def test_a_links_state_follows_from_its_set_of_bookings(ledger: Ledger, ca
 
 
 async def test_without_times_an_end_is_believed(ledger: Ledger) -> None:
-    """In either order; what says nothing of its time is else the least that is known."""
+    """An end without a time is believed, in either order; any other report without a time is the
+    least that is known.
+    """
     for number, states in enumerate(itertools.permutations(["confirmed", "cancelled"])):
         slug = f"a-{number}"
         await ledger.links.record([claim(slug, f"c-{number}")])
@@ -155,7 +157,7 @@ async def test_a_booking_stays_with_the_link_it_was_first_matched_to(ledger: Led
 
 
 async def test_of_several_bookings_the_first_to_begin_is_named(ledger: Ledger) -> None:
-    """Of those that stand."""
+    """Only bookings that stand are considered."""
     await ledger.links.record([claim("a-1", "ada")])
     for sid, starts in (("a", 300), ("b", 200), ("c", 400)):
         settled = await ledger.bookings.settle(
@@ -223,7 +225,7 @@ def _place(state: State) -> int:
 
 
 def _expected(steps: list[str]) -> set[State]:
-    """In which states a link may end after these steps."""
+    """Return the states in which a link may end after these steps."""
     if "cancel" in steps:
         return {State.CANCELLED}
     if "consume" in steps:
@@ -265,7 +267,7 @@ async def test_links_only_move_right(ledger: Ledger, steps: list[str]) -> None:
 )
 @given(data=st.data())
 async def test_claim_and_bookings_commute(ledger: Ledger, data: st.DataObject) -> None:
-    """A claim and its booking's events end in one and the same link, whatever their order."""
+    """A claim and its booking's events end in one and the same link, in any order."""
     steps = data.draw(st.lists(st.sampled_from(("record", "consume", "cancel")), min_size=1))
     ends = []
     for order in (steps, data.draw(st.permutations(steps))):

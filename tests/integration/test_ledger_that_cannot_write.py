@@ -1,4 +1,4 @@
-"""A ledger that answers questions but takes nothing: no link is made for it."""
+"""Test a ledger that answers questions but takes nothing: no link is made for it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Stop = Callable[[bool], None]
 async def on_postgres(
     fake_redis: AnyRedis, postgres: PostgresServer
 ) -> AsyncIterator[tuple[InProcess, PostgresServer]]:
-    """The product on a database of its own in a real PostgreSQL."""
+    """Return the product on a database of its own in a real PostgreSQL."""
     admin = await asyncpg.connect(postgres.url("postgres"))
     await admin.execute("DROP DATABASE IF EXISTS writes WITH (FORCE)")
     await admin.execute("CREATE DATABASE writes")
@@ -43,7 +43,7 @@ async def on_postgres(
 
 
 async def read_only(postgres: PostgresServer, on: bool) -> None:
-    """What a failover to a replica does: the same database, and it takes nothing."""
+    """Make the same database read-only, as a failover to a replica does."""
     admin = await asyncpg.connect(postgres.url("postgres"))
     value = "on" if on else "off"
     await admin.execute(f"ALTER DATABASE writes SET default_transaction_read_only = {value}")
@@ -54,24 +54,24 @@ async def read_only(postgres: PostgresServer, on: bool) -> None:
 
 
 async def refused_links(product: InProcess) -> int:
-    """Have links asked for in both ways while the ledger takes none; how many were made."""
+    """Ask for links in both ways while the ledger takes none. Return how many were made."""
     meeting = await product.ledger.meetings.get("intro")
     assert meeting is not None
     before = len(product.provider.made)
     for _ in range(3):
         with pytest.raises(LedgerUnavailable):
             await product.top_up()
-    ladder, names = product.ladder(), product.store.names
+    on_demand, names = product.on_demand(), product.store.names
     for who in ("ann", "ben", "eve"):
         with pytest.raises(PoolEmpty, match="ledger"):
-            await ladder.make_and_bind(meeting, names.name("intro", who), payload(who))
+            await on_demand.make_and_bind(meeting, names.name("intro", who), payload(who))
     return len(product.provider.made) - before
 
 
 async def test_no_link_is_made_for_a_postgresql_that_only_reads(
     on_postgres: tuple[InProcess, PostgresServer],
 ) -> None:
-    """Neither by top-up nor on the spot; and as soon as it writes, both go on."""
+    """No link is made by top-up or on demand; as soon as it writes, both go on."""
     product, postgres = on_postgres
     await product.meeting("intro", min_fresh=20)
     await read_only(postgres, True)
@@ -89,7 +89,9 @@ async def test_no_link_is_made_for_a_postgresql_that_only_reads(
 async def test_no_more_links_are_lost_than_were_under_way_when_it_began(
     on_postgres: tuple[InProcess, PostgresServer],
 ) -> None:
-    """In the midst of a top-up; the runs after it lose none."""
+    """A ledger that fails in the midst of a top-up costs no more links than were under way; later
+    runs lose none.
+    """
     product, postgres = on_postgres
     await product.meeting("intro", min_fresh=2_000)
     product.provider.seconds = 0.01
@@ -111,7 +113,7 @@ async def test_no_more_links_are_lost_than_were_under_way_when_it_began(
 
 @contextmanager
 def locked(path: str) -> Iterator[None]:
-    """Another writer holds the SQLite file for as long as this lasts."""
+    """Hold the SQLite file as another writer would, within the block."""
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
     try:

@@ -1,4 +1,4 @@
-"""The page's server side: who gets in, what a form must prove, what is said and shown."""
+"""Test the page's server side: who gets in, what a form must prove, and what is shown."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ acting = views()
 
 @acting.post("/ops/tests/act")
 async def act(request: Request, action: Posted) -> Response:
-    """An action such as views have them."""
+    """Do nothing, as an action that a view has."""
     ACTED.append(action.form.text("reason", required=True, max_characters=20))
     return done(request, "/ops", f"Done because of {ACTED[-1]}.")
 
@@ -63,21 +63,21 @@ class Browser:
         )
 
     async def get(self, path: str, **headers: str) -> httpx.Response:
-        """A page, where its address leads."""
+        """Get a page, following redirects."""
         return await self.http.get(path, headers=headers, follow_redirects=True)
 
     async def post(self, path: str, fields: dict[str, str], **headers: str) -> httpx.Response:
-        """A form's answer, as it is."""
+        """Return a form's answer, without following redirects."""
         return await self.http.post(path, data=fields, headers=headers)
 
     async def sign_in(self, key: str = ADMIN_KEY) -> str:
-        """Signs in; the token that the session's forms carry."""
+        """Sign in. Return the token that the session's forms carry."""
         answer = await self.post("/ops/sign-in", {"key": key})
         assert answer.status_code == 303, answer.text
         return self.token((await self.get("/ops")).text)
 
     async def new_key(self, *scopes: str, meetings: frozenset[str] | None = None) -> str:
-        """A key that the application knows."""
+        """Return a key that the application knows."""
         key, record = make_key(frozenset(scopes), meetings, "test")
         await self.ledger.keys.add(record)
         await self.service.keys.refresh()
@@ -85,7 +85,7 @@ class Browser:
 
     @staticmethod
     def token(html: str) -> str:
-        """The token in a page."""
+        """Return the token in a page."""
         found = re.search(r'name="csrf" value="(\w+)"', html)
         assert found is not None
         return found[1]
@@ -95,7 +95,7 @@ class Browser:
 async def browser(
     redis_server: RedisServer, sqlite_ledger: Ledger, sqlite_url: str, tmp_path: str
 ) -> AsyncIterator[Browser]:
-    """The application over a real Redis and a real ledger, with two meetings."""
+    """Return the application over a real Redis and a real ledger, with two meetings."""
     await sqlite_ledger.meetings.put(Meeting("shown"))
     await sqlite_ledger.meetings.put(Meeting("hidden"))
     settings = Settings(
@@ -120,7 +120,9 @@ async def browser(
 
 
 async def test_whoever_is_not_signed_in_is_led_to_the_sign_in_and_back(browser: Browser) -> None:
-    """Whatever page they asked for."""
+    """Any page leads a visitor who is not signed in to the sign-in, and from there back to that
+    page.
+    """
     asked = await browser.http.get("/ops?state=low&q=x")
     assert asked.status_code == 303
     form = await browser.http.get(asked.headers["location"])
@@ -136,7 +138,7 @@ async def test_whoever_is_not_signed_in_is_led_to_the_sign_in_and_back(browser: 
     "place", ["https://evil.example", "//evil.example", "/opsevil", "/ops/\\evil", "/ops\r\nx: y"]
 )
 async def test_a_sign_in_leads_nowhere_else(browser: Browser, place: str) -> None:
-    """An address that somebody was lured to cannot send them on to another site."""
+    """A lure in the address cannot send a person on to another site after signing in."""
     signed = await browser.post("/ops/sign-in", {"key": ADMIN_KEY, "next": place})
     assert signed.headers["location"] == "/ops"
 
@@ -149,7 +151,7 @@ async def test_a_key_that_may_only_claim_does_not_get_in(browser: Browser) -> No
 
 
 async def test_a_cookie_cannot_be_made_or_changed_by_others(browser: Browser) -> None:
-    """Neither its key, nor its expiry, nor its signature."""
+    """Its key, its expiry and its signature are all checked."""
     await browser.sign_in()
     good = browser.http.cookies[COOKIE]
     key_id, expires, number, signature = good.split(".")
@@ -168,7 +170,7 @@ async def test_a_cookie_cannot_be_made_or_changed_by_others(browser: Browser) ->
 
 
 async def test_a_session_ends_with_its_time_and_with_its_key(browser: Browser) -> None:
-    """Without anybody's doing."""
+    """The session ends without anybody's doing."""
     now = [time.time()]
     keys = KeyRing(browser.ledger, ADMIN_KEY)
     sessions = Sessions(keys, b"secret", Endings(browser.ledger), clock=lambda: now[0])
@@ -185,7 +187,7 @@ async def test_a_session_ends_with_its_time_and_with_its_key(browser: Browser) -
 
 
 async def test_signing_out_ends_the_session_and_not_just_its_cookie(browser: Browser) -> None:
-    """Whoever has copied the cookie is out, too; everywhere means each of the key's sessions."""
+    """A copied cookie is out, too; "everywhere" ends each of the key's sessions."""
     token = await browser.sign_in()
     cookie = browser.http.cookies[COOKIE]
     browser.http.cookies.clear()
@@ -216,7 +218,7 @@ async def test_signing_out_ends_the_session_and_not_just_its_cookie(browser: Bro
 async def test_a_session_ends_in_the_process_that_revokes_its_key_at_once(
     browser: Browser,
 ) -> None:
-    """Without waiting for the next look at the ledger."""
+    """The process does not wait for the next look at the ledger."""
     reader = await browser.new_key("admin")
     await browser.sign_in(reader)
     token = Browser.token((await browser.get("/ops/keys")).text)
@@ -311,7 +313,7 @@ async def test_no_log_of_a_failed_page_holds_its_address(browser: Browser) -> No
 
 
 async def test_a_key_of_some_meetings_sees_only_those(browser: Browser) -> None:
-    """In rows and in counts."""
+    """The key's limit holds in rows and in counts."""
     await browser.sign_in(await browser.new_key("read", meetings=frozenset({"shown"})))
     page = (await browser.get("/ops")).text
     assert 'data-sid="shown"' in page
@@ -320,7 +322,7 @@ async def test_a_key_of_some_meetings_sees_only_those(browser: Browser) -> None:
 
 
 async def test_a_stream_is_for_those_who_are_signed_in(browser: Browser) -> None:
-    """Others are told so at once, and nothing is read for them."""
+    """Others are refused at once, and nothing is read for them."""
     answer = await browser.http.get("/ops/stream")
     assert answer.text == "event: signed-out\ndata:\n\n"
 
@@ -362,7 +364,7 @@ async def test_a_form_that_others_made_does_nothing(browser: Browser) -> None:
 
 
 async def test_a_key_that_may_only_read_cannot_act(browser: Browser) -> None:
-    """Whatever it sends."""
+    """A key that may only read is refused whatever action it sends."""
     token = await browser.sign_in(await browser.new_key("read"))
     answer = await browser.post("/ops/tests/act", {"csrf": token, "reason": "x"})
     assert answer.status_code == 403
@@ -428,7 +430,7 @@ async def test_files_are_kept_until_they_change(browser: Browser) -> None:
 async def test_without_redis_the_page_says_so_and_nothing_it_cannot_know(
     browser: Browser, redis_server: RedisServer
 ) -> None:
-    """And it comes back with Redis."""
+    """The page comes back with Redis."""
     await browser.sign_in()
     redis_server.kill()
     try:
@@ -445,7 +447,7 @@ async def test_without_redis_the_page_says_so_and_nothing_it_cannot_know(
 
 
 async def _read_anew(browser: Browser) -> None:
-    """Lets the reading that others may have asked for grow old."""
+    """Let the reading that others may have asked for grow old."""
     await asyncio.sleep(2.1)
 
 
@@ -458,7 +460,7 @@ class CountingStore(Store):
     looks = 0
 
     async def look(self, sids):  # type: ignore[no-untyped-def]
-        """Counts, and looks."""
+        """Count this look, and look."""
         self.looks += 1
         return await super().look(sids)
 
@@ -467,11 +469,11 @@ class CountingStore(Store):
 async def reading(
     fake_redis: AnyRedis, ledger: Ledger, every_seconds: float
 ) -> AsyncIterator[tuple[Reader, CountingStore]]:
-    """A reader of one meeting, and the store it reads."""
+    """Return a reader of one meeting, and the store it reads."""
     store = CountingStore(fake_redis.bare, fake_redis.store.names)
-    registry = KnownMeetings(store, ledger)
-    registry.put(Meeting("shown"))
-    reader = Reader(store, ledger, registry, Settings(), every_seconds=every_seconds)
+    known_meetings = KnownMeetings(store, ledger)
+    known_meetings.put(Meeting("shown"))
+    reader = Reader(store, ledger, known_meetings, Settings(), every_seconds=every_seconds)
     try:
         yield reader, store
     finally:
@@ -513,7 +515,7 @@ async def test_nothing_is_read_while_nobody_looks(
 async def test_a_stop_ends_every_stream_at_once(
     fake_redis: AnyRedis, sqlite_ledger: Ledger
 ) -> None:
-    """A server that is told to stop does not wait for open pages."""
+    """A server that stops does not wait for open pages."""
     async with reading(fake_redis, sqlite_ledger, 60.0) as (reader, _):
         following = reader.follow()
         await anext(following)
@@ -526,7 +528,7 @@ async def test_a_stop_ends_every_stream_at_once(
 async def test_pages_that_show_the_same_are_sent_the_same_bytes(
     fake_redis: AnyRedis, sqlite_ledger: Ledger
 ) -> None:
-    """And only what changed since the page was last told."""
+    """A page is sent only what changed since the last message."""
     async with reading(fake_redis, sqlite_ledger, 60.0) as (reader, store):
         boards = Boards(Trends(store), 5.0)
         session = Session(Caller("k", frozenset({"read"}), None), "")

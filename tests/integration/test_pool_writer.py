@@ -1,4 +1,4 @@
-"""From a link just made to the pool, on a real Redis and a real database."""
+"""Test the way from a link just made to the pool, on a real Redis and a real database."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def test_links_made_at_once_share_a_write(
 
 
 async def test_a_repeated_slug_enters_once(sqlite_ledger: Ledger, real_redis: AnyRedis) -> None:
-    """Whether it comes in the same write or in a later one."""
+    """A slug enters once, even if it comes twice in one write or again in a later one."""
     epoch = await stocked(sqlite_ledger, real_redis)
     pool_writer = PoolWriter(real_redis.store, sqlite_ledger)
     twice = await asyncio.gather(
@@ -65,7 +65,7 @@ async def test_a_repeated_slug_enters_once(sqlite_ledger: Ledger, real_redis: An
 async def test_a_link_of_another_epoch_is_set_aside(
     sqlite_ledger: Ledger, real_redis: AnyRedis
 ) -> None:
-    """The fence fell between planning and pooling: the link is quarantined, not pooled."""
+    """The fence fell between planning and adding: the link is quarantined, not pooled."""
     await stocked(sqlite_ledger, real_redis)
     pool_writer = PoolWriter(real_redis.store, sqlite_ledger)
     assert await pool_writer.put(SID, "another:epoch:1", made("one-off-2")) == "quarantined"
@@ -110,7 +110,7 @@ async def test_what_stays_in_a_pool_by_a_lost_reply_is_found_later(
 async def test_without_the_ledger_nothing_is_pooled(
     sqlite_ledger: Ledger, real_redis: AnyRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Everyone who waits is told, and the next link is tried anew."""
+    """Every waiting caller gets the error, and the next link is tried anew."""
     epoch = await stocked(sqlite_ledger, real_redis)
 
     async def away(_links: list[Link]) -> set[str]:

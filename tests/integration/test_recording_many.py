@@ -1,4 +1,4 @@
-"""Recording the claims of very many meetings: hints, and the task they lead to."""
+"""Record the claims of very many meetings: hints, and the task they lead to."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SIDS = [f"m{n:02d}" for n in range(3)]
 
 @pytest.fixture
 async def parts(redis_server: RedisServer, sqlite_url: str, tmp_path: Path) -> AsyncIterator[Parts]:
-    """What a worker works with, and three meetings with a claim each."""
+    """Return the parts a worker works with, and three meetings with a claim each."""
     settings = load(
         {"LINKPOOL_DATA_DIR": str(tmp_path)},
         redis_url=redis_server.url(),
@@ -45,7 +45,7 @@ async def parts(redis_server: RedisServer, sqlite_url: str, tmp_path: Path) -> A
 
 
 async def test_all_are_recorded_by_one_at_a_time(parts: Parts) -> None:
-    """Whoever comes second leaves it to the first; a meeting by name is recorded all the same."""
+    """The second task leaves the work to the first; a meeting by name is recorded all the same."""
     async with parts.store.locks.held(key_names.task_lock("record-all")):
         assert await record(parts, None) == 0
         assert await record(parts, SIDS[0]) == 1
@@ -54,7 +54,7 @@ async def test_all_are_recorded_by_one_at_a_time(parts: Parts) -> None:
 
 
 def sent(redis_server: RedisServer) -> list[dict[str, Any]]:
-    """The arguments of the messages that wait at the broker, in order."""
+    """Return the arguments of the messages that wait at the broker, in order."""
     app = Celery(broker=redis_server.url(1), set_as_current=False)
     app.conf.broker_transport_options = TRANSPORT_OPTIONS
     found = []

@@ -1,4 +1,4 @@
-"""Recovery on a real Redis: restarted, killed, and started from an older file."""
+"""Test recovery on a real Redis: restarted, killed, and started from an older file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.unit.recovery_contract import NEW, REUSED, SID, Stage
 
 @pytest.fixture
 def any_redis(real_redis: AnyRedis) -> AnyRedis:
-    """The contract is about this Redis."""
+    """Return the Redis that the contract is about."""
     return real_redis
 
 
@@ -34,16 +34,18 @@ async def test_a_killed_redis_is_recovered(stage: Stage, redis_server: RedisServ
 async def test_a_redis_from_an_older_file_gives_no_link_twice(
     stage: Stage, redis_server: RedisServer, tmp_path: Path
 ) -> None:
-    """It believes that both links are fresh; the ledger and who answered know better."""
+    """Redis believes that both links are fresh; the ledger and the process that answered know
+    better.
+    """
     copy = tmp_path / "copy"
     copy.mkdir()
     copy_of_its_file(redis_server, copy)
     await stage.claim("ann")
     await stage.recorder.record(SID)
-    redo = await stage.answered("bob")
+    answered = await stage.answered("bob")
     await asyncio.to_thread(start_from_copy, redis_server, copy)
     assert await stage.pooled() == ["a-1", "a-2", "a-3"], "it has forgotten both claims"
-    await stage.store.assert_again(SID, [redo])
+    await stage.store.assert_again(SID, [answered])
     assert await stage.recover() is Recovered.QUARANTINED
     await stage.top_up("b-1")
     assert await stage.claim("cyd") == (NEW, "b-1")

@@ -1,4 +1,4 @@
-"""The sandbox as a process of its own: started, clicked through, told to stop."""
+"""Run the sandbox as a process of its own: start it, click through it, stop it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Running:
         )
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> tuple[int, float, str]:
-        """Exit status, seconds it took, and what stood on stderr."""
+        """Stop it. Return exit status, seconds it took, and what stood on stderr."""
         began = time.monotonic()
         self.process.send_signal(how)
         _, err = self.process.communicate(timeout=10)
@@ -62,7 +62,7 @@ class Running:
 
 @pytest.fixture
 def hooks() -> Iterator[tuple[str, list[tuple[dict[str, str], bytes]]]]:
-    """A local server that takes webhooks: its URL, and what came (headers, body)."""
+    """Run a local server that takes webhooks. Yield its URL, and what came (headers, body)."""
     came: list[tuple[dict[str, str], bytes]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -74,7 +74,7 @@ def hooks() -> Iterator[tuple[str, list[tuple[dict[str, str], bytes]]]]:
             self.end_headers()
 
         def log_message(self, *_args: object) -> None:
-            """Tests need no access log."""
+            """Do nothing: tests need no access log."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
@@ -130,7 +130,7 @@ def test_a_visitor_books_and_the_site_is_told(
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_it_ends_at_once_while_requests_hang(how: signal.Signals) -> None:
-    """Told to stop, it ends within about a second, with status 0, whatever hangs."""
+    """On a stop it ends within about a second, with status 0, while any request hangs."""
     running = Running("--p-hang", "1")
     with ThreadPoolExecutor(5) as pool:
         hanging = [pool.submit(running.client.post, LINKS) for _ in range(5)]
@@ -145,7 +145,7 @@ def test_it_ends_at_once_while_requests_hang(how: signal.Signals) -> None:
 
 
 def test_half_a_request_does_not_hold_up_the_end() -> None:
-    """A caller who sent half a body is cut off, quietly, when it is told to stop."""
+    """A caller who sent half a body is cut off quietly at a stop."""
     running = Running()
     host, port = running.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as half:

@@ -1,4 +1,4 @@
-"""Slow and greedy clients against the server's own protocol, on real sockets."""
+"""Test slow and greedy clients against the server's own protocol, on real sockets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Reader, Writer = asyncio.StreamReader, asyncio.StreamWriter
 
 
 async def echo(scope, receive, send) -> None:  # type: ignore[no-untyped-def]
-    """Answers with what it was sent; /large with more than any buffer takes."""
+    """Answer with the body of the request; /large with more than any buffer takes."""
     body = await read_body(scope, receive, 1 << 20)
     if scope["path"] == "/large":
         body = b"x" * (32 << 20)
@@ -31,7 +31,7 @@ async def echo(scope, receive, send) -> None:  # type: ignore[no-untyped-def]
 
 @pytest.fixture
 async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
-    """A server whose patience is short."""
+    """Run a server whose patience is short."""
     for name, seconds in (
         ("SWEEP_SECONDS", 0.05),
         ("HEAD_SECONDS", 0.4),
@@ -60,7 +60,7 @@ async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
 
 @contextlib.asynccontextmanager
 async def connected(port: int) -> AsyncIterator[tuple[Reader, Writer]]:
-    """A connection to the server."""
+    """Return a connection to the server."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 26)
     try:
         yield reader, writer
@@ -69,7 +69,7 @@ async def connected(port: int) -> AsyncIterator[tuple[Reader, Writer]]:
 
 
 async def answered(reader: Reader) -> tuple[int, dict[str, str], bytes]:
-    """Status, headers and body of the next answer."""
+    """Return status, headers and body of the next answer."""
     async with asyncio.timeout(5):
         head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
         headers = dict(line.lower().split(": ", 1) for line in head[1:-2])
@@ -78,7 +78,7 @@ async def answered(reader: Reader) -> tuple[int, dict[str, str], bytes]:
 
 
 async def refused(reader: Reader, status: int, name: str) -> None:
-    """The next answer is this problem, and the last one of the connection."""
+    """Check that the next answer is this problem, and the last one of the connection."""
     got, headers, body = await answered(reader)
     assert (got, json.loads(body)["type"]) == (status, f"/problems/{name}")
     assert headers["content-type"] == "application/problem+json"
@@ -89,7 +89,7 @@ async def refused(reader: Reader, status: int, name: str) -> None:
 
 
 async def drip(writer: Writer, piece: Callable[[int], bytes]) -> None:
-    """Sends a piece every 50 ms, until the connection is gone."""
+    """Send a piece every 50 ms, until the connection is gone."""
     for number in range(10_000):
         writer.write(piece(number))
         await writer.drain()
@@ -131,7 +131,7 @@ async def test_whoever_is_slow_is_told_so_and_let_go(
 
 
 async def test_the_quick_are_served_meanwhile(port: int) -> None:
-    """A connection in use is kept beyond every deadline, whatever hangs beside it."""
+    """A connection in use is kept beyond every deadline while others hang."""
     async with connected(port) as (reader, writer), connected(port) as (_, hanging):
         hanging.write(b"POST / HT")
         for _ in range(10):
@@ -212,7 +212,7 @@ async def test_heads_up_to_the_limit_are_taken(port: int) -> None:
 
 @pytest.mark.parametrize("framing", ["trailers", "extension", "after the answer"])
 async def test_requests_without_end_are_cut_off(port: int, framing: str) -> None:
-    """What is no body, and so meets no body's limit, has a limit all the same."""
+    """A stream that is no body, and so meets no body's limit, has a limit all the same."""
     start = CHUNKED
     piece = b"x" * 50_000
     if framing == "trailers":

@@ -1,4 +1,4 @@
-"""The store's contract on every real Redis server that can be had here."""
+"""Hold every real Redis server that can be had here to the store's contract."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.unit.store_contract import SID, claim, customer, open_pool
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Every test of this module runs on each server."""
+    """Run every test of this module on each server."""
     if "any_redis" in metafunc.fixturenames:
         servers = redis_servers()
         metafunc.parametrize(
@@ -30,7 +30,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def any_redis(real_redis: AnyRedis) -> AnyRedis:
-    """The contract is about this Redis."""
+    """Return the Redis that the contract is about."""
     return real_redis
 
 
@@ -65,7 +65,7 @@ async def test_a_claim_held_needs_no_memory(any_redis: AnyRedis) -> None:
 
 
 async def told_at_once(store: Store, *who: str) -> Batch | Exception | None:
-    """What a claim that waits for no connection is told."""
+    """Return the outcome of a claim that waits for no connection."""
     told: asyncio.Future[Batch | Exception | None] = asyncio.get_running_loop().create_future()
     customers = [customer(store, each) for each in who]
     assert store.claim_at_once(SID, customers, told.set_result) is not None
@@ -73,8 +73,9 @@ async def told_at_once(store: Store, *who: str) -> Batch | Exception | None:
 
 
 async def test_a_claim_at_once_is_the_same_claim(any_redis: AnyRedis) -> None:
-    """Who holds a link gets it, others a fresh one; what `claim` raises is told, or that it may
-    help to ask again."""
+    """A customer who holds a link gets it, others a fresh one; an error is the one that `claim`
+    raises, or a hint that asking again may help.
+    """
     store = any_redis.store
     assert store.claim_at_once(SID, [customer(store, "ann")], pytest.fail) is None  # not connected
     await open_pool(any_redis, "a-1", "a-2", "a-3")

@@ -1,4 +1,4 @@
-"""What sweeps leave behind: the past, outlooks, automatic targets and notices."""
+"""Test what sweeps leave behind: the past, outlooks, automatic targets and notices."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SID = "intro"
 
 @pytest.fixture
 async def parts(redis_server: RedisServer, sqlite_url: str, tmp_path: Path) -> AsyncIterator[Parts]:
-    """What a worker works with; nobody listens at the operators' address."""
+    """Return the parts a worker works with; nobody listens at the operators' address."""
     settings = load(
         {
             "LINKPOOL_REDIS_URL": redis_server.url(),
@@ -56,13 +56,13 @@ async def parts(redis_server: RedisServer, sqlite_url: str, tmp_path: Path) -> A
 
 
 async def usual_peak(parts: Parts, claims: float) -> None:
-    """Every hour of the coming day usually brings this many claims."""
+    """Make every hour of the coming day usually bring this many claims."""
     hour = int(time.time()) // HOUR_SECONDS
     await parts.store.outlooks.put({SID: Outlook(hour, (Usual(claims, 1.0),) * HOURS)})
 
 
 async def test_a_sweep_leaves_a_sample(parts: Parts) -> None:
-    """With the target of that moment."""
+    """The sample has the target of that moment."""
     await sweep(parts)
     series = await parts.store.history.read(SID, Span.HOUR)
     assert series.samples[-1].target == Meeting(SID).min_fresh
@@ -81,7 +81,7 @@ async def test_only_an_automatic_target_is_topped_up_to_the_forecast(parts: Part
 
 
 async def test_how_the_target_is_decided_is_kept(parts: Parts) -> None:
-    """In the ledger and in Redis; fixed unless somebody said otherwise."""
+    """The way is kept in the ledger and in Redis; it is fixed unless it was set otherwise."""
     kept = await parts.ledger.meetings.get(SID)
     assert kept is not None
     assert kept.target_mode == "fixed"
@@ -114,7 +114,7 @@ async def test_outlooks_come_from_the_kept_past_once_an_hour(parts: Parts) -> No
 
 
 def test_an_hour_with_a_gap_is_not_taken_for_an_hour() -> None:
-    """Nor is the first sample, which counts nothing; counts belong to the hour before."""
+    """The first sample counts nothing, either; counts belong to the hour before."""
 
     def sample(hour: int, claims: int, covers: int) -> Sample:
         return Sample(hour * 3_600_000, 50, 50, 50, claims, 0, 0, covers, covers > 3_600)
@@ -124,7 +124,7 @@ def test_an_hour_with_a_gap_is_not_taken_for_an_hour() -> None:
 
 
 async def test_a_booking_counts_once_in_the_past(parts: Parts) -> None:
-    """However often its event is looked at."""
+    """The event may be looked at any number of times."""
     now, slug = datetime.now(UTC), "one-off-00000000000a"
     link = Link(slug, f"https://x/{slug}", SID, State.FRESH, "pool", "e", now)
     await parts.ledger.links.insert_fresh([link])
@@ -137,7 +137,7 @@ async def test_a_booking_counts_once_in_the_past(parts: Parts) -> None:
 
 
 class Receiver:
-    """Takes notices, unless told not to."""
+    """A receiver that takes notices unless it is set to refuse them."""
 
     def __init__(self) -> None:
         self.got: list[str] = []
@@ -150,7 +150,7 @@ class Receiver:
 
 
 def listened(parts: Parts, receiver: Receiver) -> Parts:
-    """The same parts, with a receiver at the operators' address."""
+    """Return the same parts, with a receiver at the operators' address."""
     from dataclasses import replace as with_
 
     notifier = Notifier(
@@ -181,7 +181,9 @@ async def unmatched_event(parts: Parts) -> str:
 async def test_a_sweep_notes_a_fallen_fence_and_its_end(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also when it was recovered before any sweep came by. The sweep itself sends nothing."""
+    """A fence that was recovered before any sweep came by is noted, too. The sweep itself sends
+    nothing.
+    """
     receiver = Receiver()
     parts = listened(parts, receiver)
     await parts.ledger.meetings.put(Meeting(SID, min_fresh=0))  # else it is empty, too
@@ -221,7 +223,7 @@ async def test_unmatched_bookings_are_told_of(
 
 
 async def test_an_api_process_notices_that_no_worker_sweeps(parts: Parts) -> None:
-    """And sends the notice itself; of several such processes one does."""
+    """It sends the notice itself; of several such processes one does."""
     receiver = Receiver()
     parts = listened(parts, receiver)
     now = [time.time()]
@@ -276,7 +278,7 @@ def no_notices(parts: Parts) -> Any:
 
 
 async def test_without_an_address_nothing_is_noted(parts: Parts) -> None:
-    """It costs nothing, and no old trouble is told when an address is set later."""
+    """It costs nothing, and no old trouble is reported when an address is set later."""
     await parts.store.alerts.fence_fell()
     assert NOTIFY not in dict(await sweep(no_notices(parts)))
     assert await parts.store._redis.llen(key_names.NOTICES) == 0

@@ -1,4 +1,4 @@
-"""`linkpool up` with real processes: a real Redis, a real supervisord, small stand-ins else."""
+"""Run `linkpool up` with real processes: a real Redis, a real supervisord, small stand-ins else."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Stage:
         return [event for event in found if event["event"] == kind]
 
     def processes(self) -> dict[int, str]:
-        """Every process of this stage except `up` itself, by pid, with its command line."""
+        """Return every process of this stage except `up` itself, by pid, with its command line."""
         found = {}
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit() or int(entry.name) in [up.pid for up in self.ups]:
@@ -103,7 +103,7 @@ class Stage:
         return found
 
     def pid(self, part: str) -> int | None:
-        """The process of this part, if it has one that has begun its work."""
+        """Return the process of this part, if it has one that has begun its work."""
         marks = {"redis": "redis-server 127", "supervisord": "supervisor.supervisord"}
         mark = marks.get(part, f"{STAGE.name} {part}")
         for pid, command in self.processes().items():

@@ -1,4 +1,4 @@
-"""The claim script's connections: a reply reaches who asked for it, or nobody."""
+"""Test the claim script's connections: a reply reaches the caller who asked for it, or nobody."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pool.up.redis_server import RedisServer
 
 @pytest.fixture
 async def redis(redis_server: RedisServer) -> AsyncIterator[Redis]:
-    """A client as the product opens it."""
+    """Return a client as the product opens it."""
     client = open_redis(redis_server.url(), timeout_seconds=2, max_connections=4)
     yield client
     await client.aclose(close_connection_pool=True)
@@ -33,7 +33,7 @@ async def redis(redis_server: RedisServer) -> AsyncIterator[Redis]:
 
 @pytest.fixture
 async def wire(redis: Redis) -> AsyncIterator[Wire]:
-    """Nothing is connected yet."""
+    """Return a wire without any connection yet."""
     wire = Wire(redis)
     yield wire
     wire.close()
@@ -51,7 +51,9 @@ async def test_who_stops_waiting_leaves_no_reply_to_the_next(wire: Wire) -> None
 
 
 async def test_a_connection_that_was_ended_is_replaced(redis: Redis, wire: Wire) -> None:
-    """Whoever finds it ended is told, at the latest the next call is served."""
+    """A caller that finds the connection ended gets an error, and the next call at the latest is
+    served.
+    """
     assert await wire.call("ECHO", "a") == b"a"
     waiting = asyncio.create_task(wire.call("BLPOP", "nothing", "0"))
     await asyncio.sleep(0.1)
@@ -62,7 +64,7 @@ async def test_a_connection_that_was_ended_is_replaced(redis: Redis, wire: Wire)
 
 
 async def test_a_call_at_once_is_told_or_not_made(wire: Wire) -> None:
-    """Without a connection that stands ready nothing is sent; with one the reply is told."""
+    """Without a connection that stands ready nothing is sent; with one the reply is delivered."""
     told: list[Any] = []
     assert wire.call_at_once(("SET", "a", "1"), told.append) is None
     assert await wire.call("GET", "a") is None
@@ -77,7 +79,7 @@ async def test_a_call_at_once_is_told_or_not_made(wire: Wire) -> None:
 
 
 async def test_what_is_abandoned_is_told_to_nobody(redis: Redis, wire: Wire) -> None:
-    """Nor is its reply taken for another's; a connection that is lost is told, once."""
+    """The reply of an abandoned call is no other's; a lost connection is reported, once."""
     told: list[Any] = []
     await wire.call("PING")
     abandon = wire.call_at_once(("BLPOP", "nothing", "0.05"), told.append)
@@ -102,7 +104,7 @@ async def test_what_is_abandoned_is_told_to_nobody(redis: Redis, wire: Wire) -> 
 async def test_a_connection_that_ends_while_it_is_written_to_is_only_lost(
     wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The event loop has closed it and told nobody yet: nothing was sent, the next call works."""
+    """The event loop has closed it unnoticed: nothing was sent, and the next call works."""
 
     def closed(_: bytes) -> None:
         raise RuntimeError("the handler is closed")
@@ -133,7 +135,7 @@ class Dying:
 
 
 async def test_a_redis_that_dies_while_it_is_connected_to_is_lost() -> None:
-    """As any other that is away: who asks may ask again."""
+    """It counts as away like any other Redis: the caller may ask again."""
     connection = Dying()
     pool = SimpleNamespace(make_connection=lambda: connection)
     wire = Wire(cast("Any", SimpleNamespace(connection_pool=pool)))
@@ -158,7 +160,7 @@ class Deaf:
 
 
 async def test_nobody_waits_longer_because_a_cancellation_is_lost() -> None:
-    """A claim's deadline holds whatever the library does; the connection is closed in the end."""
+    """A claim's deadline holds in any state of the library; the connection is closed in the end."""
     connection = Deaf()
     pool = SimpleNamespace(make_connection=lambda: connection)
     wire = Wire(cast("Any", SimpleNamespace(connection_pool=pool)))
@@ -175,7 +177,7 @@ async def test_nobody_waits_longer_because_a_cancellation_is_lost() -> None:
 async def test_a_look_at_fences_gives_up_on_a_redis_that_says_nothing(
     redis_server: RedisServer, wire: Wire, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever watches them must be able to look again."""
+    """The fence watch must be able to look again."""
     recovery = RecoverySteps(redis, CustomerNames(b"secret"), wire)
     assert [each.fence for each in await recovery.fences(["intro"])] == ["fallen"]
     monkeypatch.setattr("pool.store.recovery.CALL_SECONDS", 0.1)

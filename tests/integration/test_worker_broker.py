@@ -1,4 +1,4 @@
-"""Workers stay with a broker that comes and goes."""
+"""Test that workers stay with a broker that comes and goes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from worker.broker import RECONNECT_SECONDS
 
 @pytest.fixture
 def app(redis_server: RedisServer) -> Iterator[Celery]:
-    """The worker's application, on a real Redis."""
+    """Return the worker's application, on a real Redis."""
     app = make_app(load({}, redis_url=redis_server.url(), broker_url=redis_server.url(1)))
     yield app
     app.close()

@@ -1,4 +1,4 @@
-"""`linkpool up` with tiny stand-ins for its parts; run as a script by test_up_supervision.py.
+"""Run `linkpool up` with tiny stand-ins for its parts, as a script for test_up_supervision.py.
 
     up_stage.py up DATA_DIR PORT     runs pool.up.run.run with the stand-ins
     up_stage.py api|worker|beat|sandbox ...    is a stand-in

@@ -1,4 +1,4 @@
-"""Makes one small change after the other to the core, and says which no test notices.
+"""Make one small change after the other to the core, and report those that no test notices.
 
     python -m tests.mutants run [ROOM...] [--since REVISION] [--again]
     python -m tests.mutants scores
@@ -132,7 +132,7 @@ def _prepare() -> None:
 
 
 def changed_functions(since: str) -> set[tuple[Path, str]]:
-    """The functions of the rooms that differ from that revision."""
+    """Return the functions of the rooms that differ from that revision."""
     found: set[tuple[Path, str]] = set()
     for path in (each for paths in results.rooms().values() for each in paths):
         diff = subprocess.run(

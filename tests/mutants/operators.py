@@ -1,4 +1,4 @@
-"""The small changes that are made: mutmut's, less those that change words only, and two more.
+"""Define the small changes: mutmut's, less those that change words only, and two more.
 
 Statements that do something are also left out, and conditions turned round, because that is
 how the code comes to forget a step.
@@ -47,7 +47,7 @@ def conditions(node: cst.If) -> Iterable[cst.CSTNode]:
 
 
 def _is_plain(value: cst.BaseExpression) -> bool:
-    """Whether another change is made to it anyway, or None would say the same."""
+    """Return True if another change is made to it anyway, or None would mean the same."""
     return isinstance(value, cst.SimpleString | cst.FormattedString | cst.BaseNumber) or (
         isinstance(value, cst.Name) and value.value in ("None", "True", "False")
     )

@@ -1,4 +1,4 @@
-"""What became of each mutant, and the list of those that survive."""
+"""Read what became of each mutant, and list those that survive."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class Mutant:
 
     @property
     def function(self) -> str:
-        """As a person names it."""
+        """Return the function as a person names it."""
         mangled = self.name.rpartition("__mutmut_")[0].rpartition(".")[2]
         return mangled.removeprefix("x_").removeprefix("xǁ").replace("ǁ", ".")
 
     def change(self) -> str:
-        """The lines that differ, on one line."""
+        """Return the lines that differ, on one line."""
         diff = get_diff_for_mutant(self.name, path=self.path).splitlines()
         old = [line[1:].strip() for line in diff if line.startswith("-") and line[:3] != "---"]
         new = [line[1:].strip() for line in diff if line.startswith("+") and line[:3] != "+++"]
@@ -44,7 +44,7 @@ class Mutant:
 
 
 def rooms() -> dict[str, list[Path]]:
-    """The files of each room."""
+    """Return the files of each room."""
     with (HERE / "rooms.toml").open("rb") as file:
         named: dict[str, list[str]] = tomllib.load(file)["rooms"]
     return {
@@ -54,7 +54,7 @@ def rooms() -> dict[str, list[Path]]:
 
 
 def mutants() -> Iterator[Mutant]:
-    """Every mutant that was generated."""
+    """Return every mutant that was generated."""
     for room, paths in rooms().items():
         for path in paths:
             if (Path("mutants") / f"{path}.meta").exists():
@@ -65,7 +65,7 @@ def mutants() -> Iterator[Mutant]:
 
 
 def reasons() -> dict[tuple[str, str], str]:
-    """Why a survivor may survive, by function and change, from the list."""
+    """Return why a survivor may survive, by function and change, from the list."""
     found: dict[tuple[str, str], str] = {}
     if SURVIVORS.exists():
         for line in SURVIVORS.read_text("utf-8").splitlines():
@@ -88,7 +88,7 @@ reasons; a row without one is a test that is missing.
 
 
 def write_list() -> int:
-    """Write the list of survivors, keeping reasons; how many have none."""
+    """Write the list of survivors, keeping reasons. Return the number without a reason."""
     known, bare = reasons(), 0
     parts = [HEAD]
     for room in rooms():
@@ -110,7 +110,7 @@ def write_list() -> int:
 
 @dataclass
 class Score:
-    """How many mutants of a room were noticed."""
+    """The number of a room's mutants that were noticed."""
 
     noticed: int = 0
     explained: int = 0  # not noticed, for a reason that the list gives
@@ -127,7 +127,7 @@ class Score:
 
 
 def scores() -> dict[str, Score]:
-    """The score of each room."""
+    """Return the score of each room."""
     known = reasons()
     counted = {room: Score() for room in rooms()}
     for each in mutants():

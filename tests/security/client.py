@@ -1,4 +1,4 @@
-"""Raw connections: what is written to them, in pieces, and every answer that comes back."""
+"""Speak over raw connections: write in pieces, and read every answer that comes back."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SENTINEL_ANSWER = "200 sentinel"
 
 
 def answers_in(said: bytes, methods: Sequence[bytes] = ()) -> list[str]:
-    """The answers in these bytes: the status, and the id unless it is the server's own.
+    """Return the answers in these bytes: the status, and the id unless it is the server's own.
 
     `methods` are those of the requests, since answers to HEAD have no body. What is no whole
     answer raises ValueError.
@@ -47,17 +47,17 @@ def answers_in(said: bytes, methods: Sequence[bytes] = ()) -> list[str]:
 
 
 def methods_of(row: Row) -> list[bytes]:
-    """The methods of the requests of a row that are answered without a body, or not."""
+    """Return the methods of a row's answered requests: those without a body, or the others."""
     return [row.sent.lstrip().split(b" ", 1)[0]]
 
 
 def expected(row: Row) -> list[str]:
-    """Every answer to a row and the sentinel behind it."""
+    """Return every answer to a row and the sentinel behind it."""
     return [*row.answers, *([] if row.ends else [SENTINEL_ANSWER])]
 
 
 def complete(said: bytes, row: Row) -> bool:
-    """Whether nothing more is to come, so that a kept connection need not be waited for."""
+    """Return True if nothing more is to come, so that a kept connection need not be waited for."""
     if row.ends:
         return False
     try:
@@ -67,7 +67,7 @@ def complete(said: bytes, row: Row) -> bool:
 
 
 async def exchange(port: int, row: Row, pieces: Sequence[bytes], pause_seconds: float) -> str:
-    """Sends a row in pieces; what is wrong with the answers, or nothing."""
+    """Send a row in pieces. Return what is wrong with the answers, or nothing."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     said = bytearray()
     try:
@@ -95,7 +95,7 @@ async def exchange(port: int, row: Row, pieces: Sequence[bytes], pause_seconds: 
 
 
 async def no_more(reader: asyncio.StreamReader, said: bytearray) -> None:
-    """Looks whether anything stands behind the last answer; it would be there already."""
+    """Look whether anything stands behind the last answer; it would be there already."""
     try:
         async with asyncio.timeout(0.001):
             said += await reader.read(65_536)
@@ -104,19 +104,21 @@ async def no_more(reader: asyncio.StreamReader, said: bytearray) -> None:
 
 
 def whole(row: Row) -> list[bytes]:
-    """A row and its sentinel in one write."""
+    """Return a row and its sentinel in one write."""
     return [row.sent + SENTINEL]
 
 
 def bytewise(row: Row) -> list[bytes]:
-    """Byte by byte, long rows in pieces of a few; behind the end of a connection nothing more."""
+    """Return it byte by byte, long rows in pieces of a few; behind the end of a connection nothing
+    more.
+    """
     sent = row.sent + (b"" if row.ends else SENTINEL)
     size = 1 + len(sent) // 1_500
     return [sent[start : start + size] for start in range(0, len(sent), size)]
 
 
 def cut(row: Row, *places: int) -> list[bytes]:
-    """In pieces, cut at these places."""
+    """Return it in pieces, cut at these places."""
     sent = row.sent + SENTINEL
     ends = [0, *sorted(places), len(sent)]
     return [sent[start:end] for start, end in itertools.pairwise(ends)]

@@ -1,4 +1,4 @@
-"""One linkpool for the whole folder, with a customer who holds a link."""
+"""Run one linkpool for the whole folder, with a customer who holds a link."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.security.table import KEY, SID
 
 @pytest.fixture(scope="session")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    """`linkpool up` with the table's key and meeting."""
+    """Start `linkpool up` with the table's key and meeting."""
     product = Product(
         tmp_path_factory.mktemp("security"),
         SID.decode(),

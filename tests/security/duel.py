@@ -1,4 +1,4 @@
-"""Two clients behind one proxy: an honest one that counts its answers, and a hostile one."""
+"""Run two clients behind one proxy: an honest one that counts its answers, and a hostile one."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _SHORT = [
 
 
 class Duel:
-    """What was sent through a proxy, and what came back wrong."""
+    """The requests sent through a proxy, and what came back wrong."""
 
     def __init__(self, port: int, seed: int = 1) -> None:
         self._port = port
@@ -57,7 +57,7 @@ class Duel:
         self._number = 0
 
     async def fight(self, requests: int, *, honest: int = 3, hostile: int = 3) -> None:
-        """Sends so many requests in all."""
+        """Send this many requests in all."""
         clients = [self._honest] * honest + [self._hostile] * hostile
         await asyncio.gather(*(client(requests) for client in clients))
 

@@ -1,4 +1,4 @@
-"""The server's own protocol and claim lane on a transport that delivers bytes as asked."""
+"""Run the server's own protocol and claim lane on a transport that delivers bytes as asked."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def _no_meeting(_sid: str) -> Meeting:
 
 
 async def _routes(scope: Any, receive: Any, send: Any) -> None:
-    """What the framework would answer in the table, at a fraction of its cost."""
+    """Answer as the framework would in the table, at a fraction of its cost."""
     status = 404
     if scope["path"] == "/livez":
         status = 200 if scope["method"] in ("GET", "HEAD") else 405
@@ -76,14 +76,14 @@ class Application:
     def __init__(self) -> None:
         keys = KeyRing(cast(Any, SimpleNamespace()), KEY.decode())
         keys._loaded = True
-        registry = SimpleNamespace(
+        known_meetings = SimpleNamespace(
             get=lambda sid: MEETING if sid == MEETING.sid else None, find=_no_meeting
         )
         self.desk = _Desk()
         self.lane = ClaimLane(
             _routes,
             cast(Any, self.desk),
-            cast(Any, registry),
+            cast(Any, known_meetings),
             keys,
             Settings(workspaces={"default": ACME}),
             cast(Any, SimpleNamespace(claim_seconds=lambda _: None)),
@@ -91,12 +91,12 @@ class Application:
         )
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """The ASGI door."""
+        """Answer an ASGI request."""
         await self.lane(scope, receive, send)
 
 
 class Transport:
-    """What is written to it, and what waits to be read from it."""
+    """A transport that keeps what is written to it, and what waits to be read from it."""
 
     def __init__(self, protocol: Any) -> None:
         self.protocol = protocol
@@ -108,7 +108,7 @@ class Transport:
         protocol.connection_made(self)
 
     def arrive(self, data: bytes) -> None:
-        """Bytes come from the client: read at once, unless reading is paused."""
+        """Deliver bytes of the client, which are read at once unless reading is paused."""
         self._waiting.append(data)
         self._deliver()
 
@@ -165,13 +165,13 @@ class Server:
         self._hanging: set[Any] = set()  # they wait for bytes
 
     def connect(self) -> Transport:
-        """A new connection."""
+        """Open a new connection."""
         self._hanging &= self._state.tasks
         loop = asyncio.get_running_loop()
         return Transport(DrainingProtocol(self._config, self._state, {}, loop))
 
     async def settle(self) -> None:
-        """Lets the server do all it can with what has arrived."""
+        """Let the server do all it can with what has arrived."""
         for _ in range(TURNS):
             await asyncio.sleep(0)
         while any(not each.done() for each in self._state.tasks if each not in self._hanging):

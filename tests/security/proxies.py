@@ -1,4 +1,4 @@
-"""nginx, HAProxy and Caddy in front of linkpool, with upstream connections that are kept."""
+"""Run nginx, HAProxy and Caddy in front of linkpool, with upstream connections that are kept."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ PROXIES = ("nginx", "nginx with websockets", "haproxy", "caddy")
 
 @contextlib.contextmanager
 def running(name: str, directory: Path, upstream: int) -> Iterator[int]:
-    """The port of a proxy, while it runs."""
+    """Run a proxy. Yield its port."""
     port = ports.choose()
     known = {"directory": directory, "port": port, "upstream": upstream}
     file = directory / "proxy.conf"

@@ -1,4 +1,4 @@
-"""Byte sequences as they come from outside, and the one right outcome of each.
+"""List byte sequences as they come from outside, and the one right outcome of each.
 
 A row is sent on a connection of its own, with a sentinel behind it: whatever was sent, in
 whatever pieces, the answers are those of the row, in their order, each with the id of the
@@ -38,7 +38,7 @@ def request(
     version: bytes = b"HTTP/1.1",
     host: bytes | None = b"x",
 ) -> bytes:
-    """The bytes of a request; nothing is checked."""
+    """Return the bytes of a request; nothing is checked."""
     lines = [method + b" " + target + b" " + version]
     if host is not None:
         lines.append(b"Host: " + host)
@@ -50,14 +50,14 @@ def request(
 
 
 def claim(*fields: bytes, identity: bytes = b"one", body: bytes = CLAIM) -> bytes:
-    """A claim with a good key."""
+    """Return a claim with a good key."""
     return request(b"POST", CLAIMS, b"X-API-Key: " + KEY, *fields, body=body, identity=identity)
 
 
 def chunked(
     chunks: bytes, target: bytes = NOWHERE, *fields: bytes, identity: bytes = b"one"
 ) -> bytes:
-    """A request in chunks."""
+    """Return a request in chunks."""
     fields = (*fields, b"Transfer-Encoding: chunked")
     return request(b"POST", target, *fields, identity=identity) + chunks
 
@@ -75,13 +75,13 @@ REFUSED = ("400",)
 
 
 def refused(kind: str, **each: bytes) -> Iterator[Row]:
-    """Rows that are answered 400, and the connection ends."""
+    """Return rows that are answered 400, and the connection ends."""
     for name, sent in each.items():
         yield Row(f"{kind}: {name}", sent, REFUSED, ends=True)
 
 
 def served() -> Iterator[Row]:
-    """What is plain, and what is odd but can be read in one way only."""
+    """Return requests that are plain, or odd but can be read in one way only."""
     ok = ("200 one",)
     yield Row("get", request(), ok)
     yield Row("head", request(b"HEAD"), ok)
@@ -140,7 +140,7 @@ def served() -> Iterator[Row]:
 
 
 def lengths() -> Iterator[Row]:
-    """Content-Length in every way that two readers could take differently."""
+    """Return Content-Length in every way that two readers could take differently."""
     for value in (
         b"+2", b"-2", b"2, 2", b"2,2", b"2 2", b"0x2", b"2e0", b"2.0", b"", b" ", b"2;", b"2;a=b",
         b"\"2\"", b"\xc2\xb2", b"\xd9\xa2", b"2\x00", b"\x002", b"2\x0b", b"2_0", b"two", b"2,",
@@ -155,7 +155,7 @@ def lengths() -> Iterator[Row]:
 
 
 def encodings() -> Iterator[Row]:
-    """Transfer-Encoding in every way but one."""
+    """Return Transfer-Encoding in every way but one."""
     yield Row("chunked", chunked(b"2\r\n{}\r\n0\r\n\r\n"), ("404 one",))
     loud = chunked(b"2\r\n{}\r\n0\r\n\r\n").replace(b": chunked", b":  CHUNKED ")
     yield Row("chunked aloud", loud, ("404 one",))
@@ -189,7 +189,7 @@ def encodings() -> Iterator[Row]:
 
 
 def chunks() -> Iterator[Row]:
-    """The grammar of chunks, and what may stand behind the last one."""
+    """Return the grammar of chunks, and what may stand behind the last one."""
     good = ("404 one",)
     inner = b"%x\r\n%b\r\n0\r\n\r\n" % (len(SMUGGLED), SMUGGLED)
     yield Row("a request in a chunk", chunked(inner), good)
@@ -212,7 +212,7 @@ def chunks() -> Iterator[Row]:
 
 
 def trailers() -> Iterator[Row]:
-    """What stands behind the last chunk is no header, whatever it is called."""
+    """Return trailers: what stands behind the last chunk is no header, under any name."""
     body = b"%x\r\n%b\r\n0\r\n" % (len(CLAIM), CLAIM)
     key = b"X-API-Key: " + KEY
     for name, field in (
@@ -241,7 +241,7 @@ def trailers() -> Iterator[Row]:
 
 
 def heads() -> Iterator[Row]:
-    """Hosts, versions, addresses and lines of a head."""
+    """Return hosts, versions, addresses and lines of a head."""
     host = b"GET /livez HTTP/1.1\r\n"
     yield from refused(
         "host",
@@ -332,7 +332,7 @@ def heads() -> Iterator[Row]:
 
 
 def upgrades() -> Iterator[Row]:
-    """An offer to upgrade is ignored, and the request served as it is, body and all."""
+    """Return offers to upgrade, which are ignored: the request is served as it is, body and all."""
     h2c = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAoAAA"
     offers = {
         "foo": b"Connection: Upgrade\r\nUpgrade: foo",
@@ -375,7 +375,7 @@ def upgrades() -> Iterator[Row]:
 
 
 def expectations() -> Iterator[Row]:
-    """Who waits for a go-ahead gets it, or the last answer of the connection."""
+    """Return clients that wait for a go-ahead: they get it, or the connection's last answer."""
     expect = b"Expect: 100-continue"
     go = ("100", "404 one")
     yield Row("expect", request(b"POST", NOWHERE, expect, body=SMUGGLED), go)
@@ -396,7 +396,7 @@ def expectations() -> Iterator[Row]:
 
 
 def pipelines() -> Iterator[Row]:
-    """Several requests at once: answers in their order, each with its own id."""
+    """Return several requests at once: answers come in their order, each with its own id."""
     two = claim() + claim(identity=b"two")
     yield Row("two claims", two, ("200 one", "200 two"))
     many = b"".join(claim(identity=b"%d" % number) for number in range(12))
@@ -423,7 +423,7 @@ def pipelines() -> Iterator[Row]:
 
 
 def oversize() -> Iterator[Row]:
-    """Heads beyond the limits."""
+    """Return heads beyond the limits."""
     for name, sent in (
         ("fields", request(b"GET", LIVEZ, *[b"X-Some: y"] * 100)),
         ("a long field", request(b"GET", LIVEZ, b"X-Long: " + b"y" * 40_000)),

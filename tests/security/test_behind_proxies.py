@@ -1,4 +1,4 @@
-"""Behind each proxy, with kept upstream connections, nobody gets another's answer.
+"""Test that behind each proxy, with kept upstream connections, nobody gets another's answer.
 
 A few thousand requests by default; `LINKPOOL_SECURITY=long pytest -n 0 -s
 tests/security/test_behind_proxies.py` sends 100,000 through each.

@@ -1,4 +1,4 @@
-"""Every row of the table, split at every byte: where a read ends changes nothing."""
+"""Split every row of the table at every byte: where a read ends changes nothing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STEP = 1 if os.environ.get("LINKPOOL_SECURITY") == "long" else 3
 
 
 def wrong(row: Row, transport: Transport, pieces: Sequence[bytes]) -> str:
-    """What is wrong with the answers on a connection, or nothing."""
+    """Return what is wrong with the answers on a connection, or nothing."""
     try:
         got = answers_in(bytes(transport.said), methods_of(row))
     except ValueError as error:

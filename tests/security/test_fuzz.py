@@ -1,4 +1,4 @@
-"""Rows of the table, mutated: every answered request is one that was sent.
+"""Mutate rows of the table: every answered request is one that was sent.
 
 h11 reads the same bytes as a judge: what linkpool answers, it must have found, too, in the same
 order. `LINKPOOL_SECURITY=long pytest -n 0 tests/security/test_fuzz.py` goes on for ten minutes.
@@ -34,7 +34,7 @@ _SANE = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 @st.composite
 def sent(draw: st.DrawFn) -> bytes:
-    """One to three rows in a line, with a few mutations, and a sentinel behind them."""
+    """Draw one to three rows in a line, with a few mutations, and a sentinel behind them."""
     data = b"".join(draw(st.lists(st.sampled_from(_SHORT), min_size=1, max_size=3)))
     for _ in range(draw(st.integers(0, 4))):
         start = draw(st.integers(0, len(data)))
@@ -55,7 +55,7 @@ def sent(draw: st.DrawFn) -> bytes:
 
 
 def judged(data: bytes) -> tuple[list[str], bool]:
-    """The ids of the requests whose heads h11 finds, and whether it refused what came then."""
+    """Return the ids of requests whose heads h11 finds, and True if it refused what came then."""
     found: list[str] = []
     judge = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)
     judge.receive_data(data)
@@ -79,7 +79,7 @@ def judged(data: bytes) -> tuple[list[str], bool]:
 
 
 async def answered(server: Server, data: bytes, places: list[int]) -> list[str]:
-    """The ids of the requests that linkpool answers; "" for one without or of its own."""
+    """Return the ids of the requests that linkpool answers; "" for one without or of its own."""
     connection = server.connect()
     ends = [0, *sorted({place % len(data) for place in places} - {0}), len(data)]
     for start, end in itertools.pairwise(ends):
@@ -98,7 +98,7 @@ async def answered(server: Server, data: bytes, places: list[int]) -> list[str]:
 
 
 def test_every_answered_request_was_sent() -> None:
-    """Whatever is sent, in whatever pieces."""
+    """Every answered request is one that was sent, for any bytes in any pieces."""
     ends = time.monotonic() + SECONDS
 
     @settings(

@@ -1,4 +1,4 @@
-"""The cache of heads: only whoever has a good key can have one kept."""
+"""Test the cache of heads: only a caller with a good key can have one kept."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.security.table import CLAIMS, KEY, claim, request
     ids=["wrong key", "no key", "key elsewhere"],
 )
 async def test_a_stranger_cannot_have_a_head_kept(sent: bytes) -> None:
-    """So nobody without a key pushes out the heads of good callers."""
+    """Nobody without a key pushes out the heads of good callers."""
     server = Server()
     heads = server.application.lane.heads
     for data, known in ((sent, False), (claim(), True)):

@@ -1,4 +1,4 @@
-"""The table against a linkpool that runs as its users have it: on sockets, in pieces."""
+"""Send the table to a linkpool that runs as its users have it: on sockets, in pieces."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PAUSE_SECONDS = 0.004  # so that each piece is read by itself, nearly always
 
 
 def ways(row: Row) -> list[list[bytes]]:
-    """A row in one write, byte by byte, in two pieces and in three."""
+    """Return a row in one write, byte by byte, in two pieces and in three."""
     rng = random.Random(row.name)
     size = len(row.sent) + len(SENTINEL)
     two, three = rng.sample(range(1, size), 1), rng.sample(range(1, size), 2)
@@ -29,7 +29,7 @@ def ways(row: Row) -> list[list[bytes]]:
 
 
 async def run(port: int, sent: list[tuple[Row, list[bytes]]], pause_seconds: float) -> list[str]:
-    """What is wrong with the answers."""
+    """Send rows. Return what is wrong with the answers."""
     room = asyncio.Semaphore(TOGETHER)
 
     async def one(row: Row, pieces: list[bytes]) -> str:
@@ -40,7 +40,7 @@ async def run(port: int, sent: list[tuple[Row, list[bytes]]], pause_seconds: flo
 
 
 def unharmed(stage: Product) -> None:
-    """Nobody claimed but those who asked, and nobody paused the meeting."""
+    """Check that no customer claimed but those of the rows, and nobody paused the meeting."""
     assert stage.meeting(SID.decode())["state"] != "paused"
     claims = stage.rows("SELECT DISTINCT customer_id FROM links WHERE customer_id IS NOT NULL")
     assert {who for (who,) in claims} <= {"ann"}

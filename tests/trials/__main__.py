@@ -1,4 +1,4 @@
-"""Runs the trials for as long as one likes: `python -m tests.trials --help`."""
+"""Run the trials for as long as one likes: `python -m tests.trials --help`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.trials.harness.trial import Outcome, Trial, table
 
 
 def main() -> int:
-    """The exit status: 0 if every promise was kept, 1 if not."""
+    """Return the exit status: 0 if every promise was kept, 1 if not."""
     options = _options()
     configure_logging(log_format="console", log_level="error")
     # As with Ctrl-C: what was started is ended.
@@ -48,7 +48,7 @@ def main() -> int:
 
 
 def _round(trials: list[Trial], seed: int, *, full: bool, size: int | None) -> Iterator[Outcome]:
-    """Each trial once; those that follow each other on the same stage share it."""
+    """Run each trial once; those that follow each other on the same stage share it."""
     for stage_of, same in groupby(trials, key=lambda trial: trial.stage):
         group = list(same)
         try:

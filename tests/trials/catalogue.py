@@ -1,4 +1,4 @@
-"""All trials, in the order of their numbers, but those on the same stage together."""
+"""List all trials in the order of their numbers, but those on the same stage together."""
 
 from __future__ import annotations
 

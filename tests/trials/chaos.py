@@ -1,4 +1,4 @@
-"""Everything at once: what no single trial thought of."""
+"""Break everything at once, in combinations that no single trial thought of."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _PROBABILITIES = {name for name in _CALM if name.startswith("p_")}
 
 @contextmanager
 def crowded(seed: int) -> Iterator[Stage]:
-    """Three API servers, and a provider that is quick while it behaves."""
+    """Set up three API servers, and a provider that is quick while it behaves."""
     # A rate that a 429 may halve twice, and calls enough for a slow provider, before top-up
     # makes fewer links than customers come.
     with Stage(
@@ -54,7 +54,7 @@ def crowded(seed: int) -> Iterator[Stage]:
 
 
 class _Faults:
-    """What breaks, and when; every kind has a rhythm of its own, all from one seed."""
+    """The faults of a run; every kind has a rhythm of its own, all from one seed."""
 
     def __init__(self, stage: Stage, seed: int, crowds: list[Crowd]) -> None:
         self.stage = stage
@@ -77,7 +77,7 @@ class _Faults:
             self._due.append((name, act, between, now + first))
 
     def look(self) -> None:
-        """Does what is due."""
+        """Do what is due."""
         if time.monotonic() >= self._calm_at:
             self._calm_at = math.inf
             self.stage.knobs(**_CALM)
@@ -90,28 +90,28 @@ class _Faults:
 
     @property
     def all_struck(self) -> bool:
-        """Whether everything broke at least once."""
+        """Return True if every kind of fault occurred at least once."""
         return all(self.counts.values())
 
     def kill_redis(self) -> None:
-        """With the loss of up to its last second."""
+        """Kill Redis, with the loss of up to its last second."""
         self.stage.kill_redis(
             down_seconds=self.chance.uniform(0, 0.3), forget_seconds=self.chance.uniform(0, 1)
         )
 
     def kill_server(self) -> None:
-        """One of them, if all run."""
+        """Kill one of the servers, if all run."""
         server = self.chance.choice(self.stage.servers)
         if all(restart.done() for restart in self._restarts):
             server.kill()
             self._restarts.append(self.stage.pool.submit(server.start))
 
     def kill_worker(self) -> None:
-        """With its children, in the middle of whatever they do."""
+        """Kill the worker with its children, in the middle of their work."""
         self.stage.kill_worker()
 
     def misbehave(self) -> None:
-        """The provider misbehaves for a while, in every way once before any comes again."""
+        """Make the provider misbehave for a while, in every way once before any comes again."""
         if not self._kinds:
             self._kinds = self.chance.sample(_MISBEHAVIOUR, len(_MISBEHAVIOUR))
         knobs, lasts = self._kinds.pop()
@@ -119,7 +119,7 @@ class _Faults:
         self._calm_at = time.monotonic() + self.chance.uniform(*lasts)
 
     def book(self) -> None:
-        """A customer books; the provider tells us so by webhook."""
+        """Book for a customer; the provider reports it by webhook."""
         claims = self.chance.choice(self.crowds).tape.claims
         if claims:
             slug = self.chance.choice(claims).slug
@@ -128,15 +128,16 @@ class _Faults:
                 self.booked.add(slug)
 
     def end(self) -> None:
-        """Everything runs again, and nothing misbehaves."""
+        """Start everything again, and end all misbehaviour."""
         self.stage.knobs(**_CALM)
         for restart in self._restarts:
             restart.result(_WAIT_SECONDS)
 
 
 def everything(stage: Stage, seed: int, size: int) -> Outcome:
-    """Redis, API servers and workers die at random, the provider misbehaves, customers claim
-    and book; then every answer is held against what is left."""
+    """Let Redis, API servers and workers die at random and the provider misbehave while customers
+    claim and book; then hold every answer against what is left.
+    """
     long = size >= _LONG
     stock = 300 if long else 100
     sids = [
@@ -211,7 +212,7 @@ def everything(stage: Stage, seed: int, size: int) -> Outcome:
 
 
 def _new_links(tape: Tape, died_at: list[float]) -> list[int]:
-    """How many there were before Redis died for the first time, from then to the second, ..."""
+    """Count the new links before Redis died for the first time, from then to the second, ..."""
     counts = [0] * (len(died_at) + 1)
     for claim in tape.claims:
         if not claim.reused:
@@ -220,7 +221,7 @@ def _new_links(tape: Tape, died_at: list[float]) -> list[int]:
 
 
 def _unsettled(stage: Stage, booked: set[str]) -> int:
-    """Bookings that the ledger does not know of, once the provider has told all it can."""
+    """Return bookings unknown to the ledger, once the provider has reported all it can."""
     ends = time.monotonic() + _WAIT_SECONDS
     while True:
         rows = stage.rows("SELECT slug FROM links WHERE state = 'consumed'")

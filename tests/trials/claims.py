@@ -1,4 +1,4 @@
-"""Trials 1 to 5: many claimers, lost replies and customers who leave."""
+"""Run trials 1 to 5: many claimers, lost replies and customers who leave."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _run = 0
 
 
 def static(stage: Stage, number: str, seed: int, links: int) -> str:
-    """A meeting of this run alone whose pool nobody tops up; its SID."""
+    """Open a meeting of this run alone whose pool nobody tops up. Return its SID."""
     global _run
     _run += 1
     meeting = Meeting(
@@ -70,7 +70,7 @@ def one_customer(stage: Stage, seed: int, size: int) -> Outcome:
 def last_link(stage: Stage, seed: int, size: int) -> Outcome:
     """3: one link, a crowd, and a provider that is down: one is served, the rest know it."""
     sid = static(stage, "3", seed, 0)
-    # The ladder is asked for, and has nothing to climb to.
+    # A link on demand is asked for, and there is no provider to make it.
     stage.open(Meeting(sid, min_fresh=0, max_fresh=1, cover_seconds=0, on_empty="direct"), 1)
     stage.provider_line.refuse()
     tape = Tape()

@@ -1,4 +1,4 @@
-"""Trials 16 and 25: an hour that passes in a moment, forwards and backwards.
+"""Run trials 16 and 25: an hour that passes in a moment, forwards and backwards.
 
 Redis, API, worker and beat run by one clock of their own, which is set while they run.
 """

@@ -1,4 +1,4 @@
-"""The order of the trials among the tests."""
+"""Order the trials among the tests."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ _HERE = Path(__file__).parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the trials first: they take longest, and no process is left with them at the end."""
+    """Put the trials first: they take longest, and no process is left with them at the end."""
     items.sort(key=lambda item: not item.path.is_relative_to(_HERE))

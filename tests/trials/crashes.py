@@ -1,4 +1,4 @@
-"""Trials 6, 7 and 9: Redis dies, comes back older than it was, or is emptied."""
+"""Run trials 6, 7 and 9: Redis dies, comes back older than it was, or is emptied."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _run = 0
 
 
 def topped_up(stage: Stage, number: str, seed: int) -> str:
-    """A meeting of this run alone that the worker keeps stocked; its SID."""
+    """Open a meeting of this run alone that the worker keeps stocked. Return its SID."""
     global _run
     _run += 1
     return stage.open(Meeting(f"trial-{number}-{seed}-{_run}", min_fresh=150, max_fresh=400))
 
 
 def crowd_of(stage: Stage, tape: Tape, sid: str, seed: int) -> Crowd:
-    """Customers who come steadily, a third of them again, and do not give up."""
+    """Return customers who come steadily, a third of them again, and do not give up."""
     return Crowd(
         tape,
         stage.server_ports,

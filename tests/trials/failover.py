@@ -1,4 +1,4 @@
-"""Trial 8: two Redis, three Sentinels, partitions and quick fail-backs."""
+"""Run trial 8: two Redis, three Sentinels, partitions and quick fail-backs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WAIT_SECONDS = 60.0
 
 @contextmanager
 def watched(seed: int) -> Iterator[SentinelStage]:
-    """Two Redis, three Sentinels, two API servers, a provider, a worker, a beat."""
+    """Set up two Redis, three Sentinels, two API servers, a provider, a worker and a beat."""
     with SentinelStage(seed=seed) as stage:
         stage.start_servers(2)
         stage.start_sandbox()

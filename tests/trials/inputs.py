@@ -1,4 +1,6 @@
-"""Trial 20: what nobody sane would send, and hundreds of clients that hardly send at all."""
+"""Run trial 20: requests that nobody sane would send, and hundreds of clients that hardly send at
+all.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,7 @@ NEW = (201, "")
 
 
 def customer(text: str) -> bytes:
-    """A claim's body."""
+    """Return a claim's body."""
     return msgspec.json.encode({"customer_id": text})
 
 
@@ -181,7 +183,7 @@ async def _keep(parts: Parts, kept: object) -> None:
 
 
 def _slow(port: int, path: bytes, key: tuple[bytes, bytes], seed: int, size: int) -> list[str]:
-    """Slow clients of every kind, and quick ones meanwhile; what went wrong."""
+    """Run slow clients of every kind, and quick ones meanwhile. Return what went wrong."""
     rng = random.Random(seed)
     whole = request(b"POST", path, key, body=customer("slow"))
     body_at = whole.index(b"\r\n\r\n") + 4

@@ -1,4 +1,4 @@
-"""Trials 17 and 18: a ledger that is away, and webhooks in any order."""
+"""Run trials 17 and 18: a ledger that is away, and webhooks in any order."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def shuffled_webhooks(stage: Stage, seed: int, size: int) -> Outcome:
 
 
 def event(name: str, booking: str, slug: str | None) -> Signed:
-    """A webhook, as the provider writes it; the link is named where a visitor sees it."""
+    """Return a webhook as the provider writes it; the link is named where a visitor sees it."""
     url = "https://sandbox/bookings/" + booking + (f"?one_off_link={slug}" if slug else "")
     payload = {
         "event": name,
@@ -156,7 +156,7 @@ def event(name: str, booking: str, slug: str | None) -> Signed:
 
 
 def send(stage: Stage, http: httpx.Client, event: Signed, number: int = 0) -> httpx.Response:
-    """What the API answers; the servers take turns."""
+    """Send it. Return the API's answer; the servers take turns."""
     port = stage.server_ports[number % len(stage.server_ports)]
     return http.post(
         f"http://127.0.0.1:{port}/v1/webhooks/default",
@@ -178,7 +178,7 @@ def _states(stage: Stage, sid: str, slugs: Any) -> dict[str, str]:
 async def _redis_agrees(
     parts: Parts, sid: str, customers: dict[str, str], expected: dict[str, str]
 ) -> list[str]:
-    """Who booked is told so by Redis; who cancelled may claim anew."""
+    """Check Redis: customers who booked are told so; those who cancelled may claim anew."""
     wrong = []
     for slug, customer in customers.items():
         held = await parts.store.claim_of(sid, customer)

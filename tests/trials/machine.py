@@ -1,4 +1,4 @@
-"""Trials 23 and 24: a machine that runs out of disk, or of file descriptors."""
+"""Run trials 23 and 24: a machine that runs out of disk, or of file descriptors."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def no_descriptors(stage: Stage, seed: int, size: int) -> Outcome:
 
 
 def _connect(port: int) -> socket.socket:
-    """A connection, or at least one that waits to be accepted."""
+    """Return a connection, or at least one that waits to be accepted."""
     connection = socket.socket()
     connection.setblocking(False)
     connection.connect_ex(("127.0.0.1", port))

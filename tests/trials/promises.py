@@ -1,4 +1,4 @@
-"""Trial 22: the promises' state machine, over as many sequences as one likes."""
+"""Run trial 22: the promises' state machine, over as many sequences as one likes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TEST = Path(__file__).parent / "test_promises.py"
 
 @contextmanager
 def nothing(_seed: int) -> Iterator[None]:
-    """The test starts what it needs."""
+    """Set up nothing: the test starts what it needs."""
     yield
 
 

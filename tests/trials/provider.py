@@ -1,4 +1,4 @@
-"""Trials 15 and 16: a provider that misbehaves in every way, and one that is gone."""
+"""Run trials 15 and 16: a provider that misbehaves in every way, and one that is gone."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def misbehaving_provider(stage: Stage, seed: int, size: int) -> Outcome:
 
 
 def _links(stage: Stage, sid: str) -> int:
-    """How many links of the meeting the ledger knows."""
+    """Return the number of the meeting's links that the ledger knows."""
     [(count,)] = stage.rows("SELECT count(*) FROM links WHERE meeting_sid = ?", sid)
     return int(count)
 

@@ -1,4 +1,4 @@
-"""Trials 10 and 11: a Redis that is full, slow, or silent."""
+"""Run trials 10 and 11: a Redis that is full, slow, or silent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trials 26 and 27: an API whose processes are replaced, and one that starts too early."""
+"""Run trials 26 and 27: an API whose processes are replaced, and one that starts too early."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def rolling_restart(stage: Stage, seed: int, size: int) -> Outcome:
 
 
 def _serving(process: Process) -> set[int]:
-    """The processes that serve: children of the first, but for the one that tidies up."""
+    """Return the processes that serve: children of the first, but for the one that tidies up."""
     return {pid for pid in process.pids[1:] if "spawn_main" in _command(pid)}
 
 

@@ -1,4 +1,4 @@
-"""Trial 19: which webhooks are taken in, and which are not, over HTTP."""
+"""Run trial 19: webhooks over HTTP that are taken in, and those that are not."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ NOT_UTF8 = b'{"event":"\xff<"}'
 
 
 def sign(body: bytes, secret: str = WEBHOOK_SECRET) -> bytes:
-    """The header's value, as the provider makes it."""
+    """Return the header's value, as the provider makes it."""
     return b"sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest().encode()
 
 
@@ -95,7 +95,7 @@ TABLE: dict[str, Row] = {
 
 
 def deliver(port: int, body: bytes, signatures: list[bytes]) -> Reply:
-    """One webhook."""
+    """Send one webhook."""
     headers = [(HEADER, each) for each in signatures]
     # Each from an address of its own: wrong signatures are limited by address.
     headers.append((b"X-Forwarded-For", str(ip_address(next(_visitors))).encode()))

@@ -1,4 +1,4 @@
-"""Trial 21: a long time at four fifths of the peak."""
+"""Run trial 21: a long time at four fifths of the peak."""
 
 from __future__ import annotations
 
@@ -94,8 +94,9 @@ def soak(stage: Stage, seed: int, size: int) -> Outcome:
 
 @contextmanager
 def _stocked(stage: Stage, sid: str) -> Iterator[None]:
-    """Keeps STOCK made-up links in the pool, adding as few at a time as top-up does: stock
-    for half an hour at once would be a gigabyte, and Redis busy with writing it down."""
+    """Keep STOCK made-up links in the pool, adding as few at a time as top-up does: stock for half
+    an hour at once would be a gigabyte, and Redis busy with writing it down.
+    """
     prefix = "bbbb"
     stage.preloaded.add(f"one-off-{prefix}")
     over = threading.Event()

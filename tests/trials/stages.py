@@ -1,4 +1,4 @@
-"""The stages of the trials that need more than API servers."""
+"""Set up the stages of the trials that need more than API servers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PATIENCE = {"PROBE_SECONDS": "1", "PROVIDER_TIMEOUT_SECONDS": "1", "DIRECT_TIME
 
 @contextmanager
 def whole(seed: int) -> Iterator[Stage]:
-    """Everything runs: two API servers, a worker, a beat and a provider."""
+    """Run everything: two API servers, a worker, a beat and a provider."""
     with Stage(seed=seed, **_PATIENCE) as stage:
         stage.start_servers(2)
         stage.start_sandbox()
@@ -25,7 +25,7 @@ def whole(seed: int) -> Iterator[Stage]:
 
 @contextmanager
 def without_worker(seed: int) -> Iterator[Stage]:
-    """One API server and a provider; the trial brings its own workers."""
+    """Run one API server and a provider; the trial brings its own workers."""
     with Stage(seed=seed, **_PATIENCE) as stage:
         stage.start_servers(1)
         stage.start_sandbox()
@@ -34,7 +34,7 @@ def without_worker(seed: int) -> Iterator[Stage]:
 
 @contextmanager
 def nothing_yet(seed: int) -> Iterator[Stage]:
-    """Redis and a ledger; the trial starts the rest."""
+    """Run Redis and a ledger; the trial starts the rest."""
     with Stage(seed=seed, **_PATIENCE) as stage:
         yield stage
 
@@ -47,7 +47,7 @@ class ClockedStage(Stage):
 
 @contextmanager
 def clocked(seed: int) -> Iterator[ClockedStage]:
-    """Everything runs, all but the provider by a clock of their own."""
+    """Run everything, all but the provider by a clock of their own."""
     with ClockedStage(seed=seed, **_PATIENCE) as stage:
         stage.clock = clock(stage.directory)
         with stage.clock.worn():
@@ -67,7 +67,7 @@ class FullStage(Stage):
 
 @contextmanager
 def on_small_disks(seed: int) -> Iterator[FullStage]:
-    """Everything runs, on two disks."""
+    """Run everything on two disks."""
     with FullStage(seed=seed, **_PATIENCE) as stage:
         stage.redis_disk = disk(stage.directory, "redis-disk")
         stage.ledger_disk = disk(stage.directory, "ledger-disk")

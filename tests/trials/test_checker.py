@@ -1,4 +1,6 @@
-"""The checker finds every fault that is planted, in the evidence and in the product itself."""
+"""Test that the checker finds every fault that is planted, in the evidence and in the product
+itself.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,7 @@ SERVER = 8000
 
 @pytest.fixture
 def any_redis(real_redis: AnyRedis) -> AnyRedis:
-    """The faults are planted on a real Redis."""
+    """Return a real Redis to plant the faults on."""
     return real_redis
 
 
@@ -59,7 +61,7 @@ class Outside:
         self.tape = Tape()
 
     async def claim(self, who: str) -> str:
-        """A claim, answered and written down."""
+        """Note a claim that was answered."""
         outcome, slug = await self.stage.claim(who)
         assert slug, outcome
         reused = outcome.value == "reused"
@@ -67,7 +69,7 @@ class Outside:
         return slug
 
     async def webhook(self, name: str, *, settle: bool = True) -> None:
-        """A webhook, answered 2xx."""
+        """Note a webhook that was answered 2xx."""
         inbox = self.stage.ledger.inbox
         await inbox.add(
             NewEvent(name, "default", "webhook", "booking_created", b"{}", datetime.now(UTC))
@@ -77,29 +79,29 @@ class Outside:
             await inbox.finish(name, EventState.SETTLED)
 
     async def evidence(self) -> Evidence:
-        """Once everything is recorded."""
+        """Return the evidence, once everything is recorded."""
         await self.stage.recorder.record(SID)
         pools = {SID: frozenset(await self.stage.pooled())}
         return Evidence(self.tape, self.ledger, pools)
 
     async def verdict(self, **more: Any) -> Verdict:
-        """What the checker says."""
+        """Return the checker's verdict."""
         return check(replace(await self.evidence(), **more))
 
     async def kinds(self, **more: Any) -> set[Kind]:
-        """What the checker finds."""
+        """Return the kinds of violation that the checker finds."""
         return {violation.kind for violation in (await self.verdict(**more)).violations}
 
 
 @pytest.fixture
 def outside(stage: Stage, sqlite_url: str) -> Outside:  # noqa: F811
-    """Customers of an open pool of three links: a-1, a-2, a-3."""
+    """Return customers of an open pool of three links: a-1, a-2, a-3."""
     return Outside(stage, Path(str(make_url(sqlite_url).database)))
 
 
 @pytest.fixture
 def broken_script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str, str], None]:
-    """Changes a line of one of the product's scripts."""
+    """Change a line of one of the product's scripts."""
     true_source = scripts.source
 
     def change(name: str, old: str, new: str) -> None:
@@ -119,7 +121,7 @@ def broken_script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str, str], 
 
 @pytest.fixture
 def rolled_back(outside: Outside, redis_server: RedisServer, tmp_path: Path) -> Callable[[], Any]:
-    """Makes a copy of Redis's file now; what it returns puts Redis back to it."""
+    """Copy Redis's file now. Return a function that puts Redis back to it."""
     copy = tmp_path / "copy"
     copy.mkdir()
 
@@ -187,7 +189,7 @@ async def test_a_recovery_that_does_not_quarantine(
     broken_script: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What was fresh in an older file is handed out again."""
+    """Links that were fresh in an older file are handed out again."""
     back = await rolled_back()
     slug = await outside.claim("ann")
     await back()
@@ -225,7 +227,7 @@ async def test_a_script_that_does_not_bind(
 async def test_a_recovery_that_does_not_load_bindings(
     outside: Outside, rolled_back: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who held a link before Redis forgot it is given another."""
+    """A customer who held a link before Redis forgot it is given another."""
     back = await rolled_back()
     await outside.claim("ann")
     await outside.stage.recorder.record(SID)
@@ -330,7 +332,7 @@ async def test_a_slug_the_provider_never_gave(outside: Outside) -> None:
 
 
 async def test_a_slug_with_bad_characters(outside: Outside) -> None:
-    """Whatever let it in."""
+    """A slug with bad characters is found, however it got in."""
     await outside.stage.top_up("<b-1>")
     assert await outside.kinds() == {Kind.BAD_SLUG}
 
@@ -340,14 +342,14 @@ async def test_a_slug_with_bad_characters(outside: Outside) -> None:
 
 @pytest.fixture(scope="module")
 def processes() -> Iterator[Processes]:
-    """A Redis, a ledger and a provider; top-up runs in this process."""
+    """Run a Redis, a ledger and a provider; top-up runs in this process."""
     with Processes(proxied=False, PROVIDER_RATE="20") as started:
         started.start_sandbox("--latency-seconds", "0.01")
         yield started
 
 
 def topped_up(processes: Processes, sid: str, links: int = 20) -> Verdict:
-    """One run of top-up for a meeting that wants so many links; what the checker says."""
+    """Run top-up once for a meeting that wants this many links. Return the checker's verdict."""
     processes.control("POST", "reset")
     processes.open(Meeting(sid, min_fresh=links, max_fresh=links))
     processes.work(lambda parts: top_up_task(parts, "default"))
@@ -357,13 +359,13 @@ def topped_up(processes: Processes, sid: str, links: int = 20) -> Verdict:
 
 
 def found(verdict: Verdict) -> set[Kind]:
-    """The kinds of its violations."""
+    """Return the kinds of its violations."""
     return {violation.kind for violation in verdict.violations}
 
 
 @contextmanager
 def looked_at_alone(processes: Processes) -> Iterator[None]:
-    """What was seen before is no evidence here."""
+    """Judge this test's evidence alone: what was seen before is none here."""
     processes.stock_seen.clear()
     try:
         yield

@@ -1,8 +1,8 @@
-"""The promises, under any order of claims, stock, bookings, crashes and older files.
+"""Test the promises under any order of claims, stock, bookings, crashes and older files.
 
 A model beside the product remembers what was answered to whom. Redis is real and is
 killed, emptied and put back to older files; the ledger is SQLite. Time that must pass is
-made to pass: bindings expire by hand, and the redo buffer's clock is the machine's own.
+made to pass: bindings expire by hand, and the clock of recent claims is the machine's own.
 
 LINKPOOL_HYPOTHESIS_EXAMPLES says how many sequences of up to 30 steps are tried.
 """
@@ -105,14 +105,14 @@ class Promises(RuleBasedStateMachine):
             AnyRedis(self.store, self.bare, self._nothing, self._nothing, lambda: self.store),
             self.ledger,
         )
-        self.redo = RecentClaims(clock=lambda: self.now)
+        self.recent_claims = RecentClaims(clock=lambda: self.now)
         await self.ledger.meetings.put(meeting)
         assert await self.stage.recover() is Recovered.OPENED
         self.stands = True
         await self._top_up(stock)
 
     async def _nothing(self) -> None:
-        """The machine restarts its server itself."""
+        """Do nothing: the machine restarts its server itself."""
 
     def teardown(self) -> None:
         try:
@@ -172,12 +172,12 @@ class Promises(RuleBasedStateMachine):
                 self._answered(each, answer.claim.slug, answer.outcome)
                 # As the desk does: bound now, or so lately that its first reply may be lost.
                 if answer.outcome is Outcome.NEW or answer.claim.slug in self.recent:
-                    self.redo.remember(
+                    self.recent_claims.remember(
                         SID, [AnsweredClaim(each, answer.claim, TTL_SECONDS * 1000, payload(each))]
                     )
 
     def due(self, who: str) -> str | None:
-        """The very link that a claim of this customer must be answered with."""
+        """Return the very link that a claim of this customer must be answered with."""
         slug = self.holds.get(who)
         if slug in self.booked and self.meeting.after_booking == "new":
             return None
@@ -188,7 +188,7 @@ class Promises(RuleBasedStateMachine):
             self.unsure.add(who)
 
     def _answered(self, who: str, slug: str, outcome: Outcome) -> None:
-        """Promises 1 and 2."""
+        """Check promises 1 and 2."""
         assert self.given.setdefault(slug, who) == who, "one link, two customers"
         due = self.due(who)
         if who in self.unsure:
@@ -219,7 +219,7 @@ class Promises(RuleBasedStateMachine):
         else:
             self._answered(who, answer.claim.slug, answer.outcome)
             if answer.outcome is Outcome.NEW:
-                self.redo.remember(
+                self.recent_claims.remember(
                     SID, [AnsweredClaim(who, answer.claim, TTL_SECONDS * 1000, payload(who))]
                 )
 
@@ -253,7 +253,9 @@ class Promises(RuleBasedStateMachine):
 
     @rule()
     def a_slow_top_up_ends(self) -> None:
-        """Its links carry the epoch that stood when it began: before the last crash, say."""
+        """End a slow top-up, whose links carry the epoch that stood when it began: before the last
+        crash, say.
+        """
         self.run(self._slow_top_up())
 
     async def _slow_top_up(self) -> None:
@@ -298,7 +300,7 @@ class Promises(RuleBasedStateMachine):
 
     @rule()
     def book_a_link_that_leaked(self) -> None:
-        """It leaves the pool: whoever would get it could not book."""
+        """Book a link that leaked: it leaves the pool, since no customer could book it again."""
         pooled = self.run(self.stage.pooled())
         if self.stands and pooled:
             self.run(self._settle(pooled[0], State.CONSUMED))
@@ -335,7 +337,9 @@ class Promises(RuleBasedStateMachine):
     @precondition(lambda self: self.stands)
     @rule()
     def a_minute_passes(self) -> None:
-        """The sweep has recorded everything, and nobody remembers what they answered."""
+        """Let a minute pass: the sweep has recorded everything, and no process remembers what it
+        answered.
+        """
         self.run(self.stage.recorder.record(SID))
         self.now += KEPT_SECONDS + 50
         self.recent.clear()
@@ -343,7 +347,7 @@ class Promises(RuleBasedStateMachine):
     @precondition(lambda self: self.stands)
     @rule()
     def claims_lapse(self) -> None:
-        """Time has passed for everyone, also in the files that Redis may be put back to."""
+        """Let time pass for everyone, also in the files that Redis may be put back to."""
         self.a_minute_passes()
         self.run(self._lapse())
         self.copies.clear()
@@ -440,7 +444,7 @@ class Promises(RuleBasedStateMachine):
         self.server.start()
 
     def _meanwhile(self, step: Callable[[], None]) -> None:
-        """In a thread, so that clients see their connections end."""
+        """Run it in a thread, so that clients see their connections end."""
         self.run(asyncio.to_thread(step))
 
     async def _fail_back(self) -> None:
@@ -453,7 +457,7 @@ class Promises(RuleBasedStateMachine):
 
     @rule()
     def the_api_dies(self) -> None:
-        """Claims that only it and Redis know of may be gone with the next crash."""
+        """Kill the API: claims that only it and Redis know of may be gone with the next crash."""
         self.run(self._api_dies())
 
     async def _api_dies(self) -> None:
@@ -461,7 +465,7 @@ class Promises(RuleBasedStateMachine):
             link = await self.ledger.links.get(slug)
             if link is None or link.customer_id != who:
                 self.unsure.add(who)
-        self.redo = RecentClaims(clock=lambda: self.now)
+        self.recent_claims = RecentClaims(clock=lambda: self.now)
 
     # -- and is healed -----------------------------------------------------------------
 
@@ -476,7 +480,7 @@ class Promises(RuleBasedStateMachine):
             assert await self.stage.fence.unseal([SID]) == [SID]
         else:
             if not late:
-                await self.store.assert_again(SID, self.redo.lately(SID))
+                await self.store.assert_again(SID, self.recent_claims.lately(SID))
             epoch = await self.store.recovery.epoch(SID)
             if self.good_seal and self.good_seal in epoch:
                 expected = Recovered.ADOPTED
@@ -488,7 +492,7 @@ class Promises(RuleBasedStateMachine):
             if expected is Recovered.QUARANTINED:
                 counts = await self.ledger.links.counts_of(SID)
                 assert State.FRESH not in counts, "a link that may have been shown is fresh"
-            await self.store.assert_again(SID, self.redo.lately(SID))
+            await self.store.assert_again(SID, self.recent_claims.lately(SID))
             await self.stage.recorder.record(SID)
         self.stands, self.sealed, self.good_seal = True, False, ""
 
@@ -500,7 +504,7 @@ class Promises(RuleBasedStateMachine):
     @precondition(lambda self: self.stands)
     @rule(who=st.lists(customers, min_size=1, max_size=4))
     def an_old_backup_is_put_back(self, who: list[str]) -> None:
-        """One made in the order of a planned stop, whose seal is spent."""
+        """Put back a backup made in the order of a planned stop, whose seal is spent."""
         self.run(self._top_up(3))
         self.run(self._seal(restart=True))
         copy = self.copies[-1]
@@ -523,7 +527,9 @@ class Promises(RuleBasedStateMachine):
         self.stands, self.good_seal = True, ""
 
     def _planned_stop(self) -> None:
-        """The classic moment for a backup, whose seal must not be believed a second time."""
+        """Stop as planned: the classic moment for a backup, whose seal must not be believed a
+        second time.
+        """
         self.server.stop()
         self.keep_a_copy_of_the_file()
         self.server.start()
@@ -532,7 +538,7 @@ class Promises(RuleBasedStateMachine):
 
     @invariant()
     def links_in_an_open_pool_are_fresh(self) -> None:
-        """In the ledger, and never shown to anyone."""
+        """Check that links in an open pool are fresh in the ledger, and were never shown."""
         if self.stands:
             self.run(self._pool_is_fresh())
 
@@ -548,7 +554,7 @@ class Promises(RuleBasedStateMachine):
             assert self.stage.conflicts == []
 
     async def _final(self) -> None:
-        """Promise 4: once everything is healed and recorded, the ledger has every claim."""
+        """Check promise 4: once everything is healed and recorded, the ledger has every claim."""
         if not self.stands:
             await self._recover(late=False)
         await self.stage.recorder.record(SID)
@@ -574,7 +580,7 @@ class Promises(RuleBasedStateMachine):
 def test_the_promises_hold(
     redis_server: RedisServer, migrated_sqlite: Path, tmp_path: Path
 ) -> None:
-    """Whatever happens in whatever order."""
+    """The promises hold under any events in any order."""
 
     class Machine(Promises):
         server = redis_server

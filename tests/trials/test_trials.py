@@ -1,4 +1,4 @@
-"""Every trial in the size that a test suite has time for; `python -m tests.trials` runs more."""
+"""Run every trial in the size a test suite has time for; `python -m tests.trials` runs more."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SEED = 1
 
 @pytest.fixture(scope="module")
 def stage_of() -> Iterator[Callable[[Trial], Any]]:
-    """The stage of a trial; the next trial on the same one finds it running."""
+    """Return the stage of a trial; the next trial on the same one finds it running."""
     with ExitStack() as open_stage:
         standing: dict[Any, Any] = {}
 

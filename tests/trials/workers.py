@@ -1,4 +1,4 @@
-"""Trials 12 to 14: workers that die, a broker that forgets, and too many of everything."""
+"""Run trials 12 to 14: workers that die, a broker that forgets, and too many of everything."""
 
 from __future__ import annotations
 

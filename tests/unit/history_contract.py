@@ -1,4 +1,4 @@
-"""What the history of meetings promises, on any Redis. Imported by the modules that bring one."""
+"""Hold any Redis to what the history of meetings promises, in modules that import this."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Sweeps:
         top_ups: int = 0,
         bookings: int = 0,
     ) -> bool:
-        """A sweep `seconds` after the start that finds this level and these totals."""
+        """Sweep `seconds` after the start, finding this level and these totals."""
         level = replace(
             self.level,
             fresh=fresh,
@@ -55,13 +55,13 @@ class Sweeps:
 
 @pytest.fixture
 async def sweeps(any_redis: AnyRedis) -> Sweeps:
-    """A published meeting, and sweeps over it."""
+    """Return a published meeting, and sweeps over it."""
     await any_redis.store.published.put([Meeting(SID)])
     return Sweeps(any_redis, (await any_redis.store.look([SID]))[0])
 
 
 async def read(sweeps: Sweeps, span: Span) -> list[tuple[int, int, int, int]]:
-    """Seconds after the start, level, lowest and claims of each sample."""
+    """Return seconds after the start, level, lowest and claims of each sample."""
     series = await sweeps.redis.store.history.read(SID, span)
     return [
         (sample.at_ms // 1000 - sweeps.start, sample.level, sample.lowest, sample.claims)
@@ -70,7 +70,7 @@ async def read(sweeps: Sweeps, span: Span) -> list[tuple[int, int, int, int]]:
 
 
 async def past_of(redis: AnyRedis) -> dict[bytes, Any]:
-    """What is written of the meeting's past."""
+    """Return what is written of the meeting's past."""
     held = await redis.everything()
     return {
         key: value for key, value in held.items() if key.startswith(b"lp:{%s}:h:" % SID.encode())
@@ -169,7 +169,7 @@ async def test_a_clock_set_back_does_not_end_the_history(sweeps: Sweeps) -> None
 
 
 async def test_a_busy_meeting_keeps_no_more_than_its_windows(any_redis: AnyRedis) -> None:
-    """Each piece of the past has an end; what is over and done leaves by itself."""
+    """Each piece of the past has an end; what is over leaves by itself."""
     await any_redis.store.published.put([Meeting(SID)])
     sweeps = Sweeps(any_redis, (await any_redis.store.look([SID]))[0])
     sweeps.start = int(time.time()) - 12_000
@@ -189,7 +189,7 @@ async def test_a_busy_meeting_keeps_no_more_than_its_windows(any_redis: AnyRedis
 
 
 async def test_a_piece_of_the_past_can_be_read_alone(sweeps: Sweeps) -> None:
-    """Once the time before it is forgotten, what remains still tells all it told."""
+    """Once the time before it is forgotten, the rest of the past still reads the same."""
     sweeps.start = int(time.time()) // 1_800 * 1_800 - 3_600  # what is older is gone
     for seconds, fresh, claims in ((0, 50, 0), (600, 41, 9), (1_810, 40, 10), (2_400, 30, 20)):
         await sweeps.at(seconds, fresh, claims=claims)

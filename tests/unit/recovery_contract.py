@@ -1,4 +1,4 @@
-"""What recovery owes everyone who was answered before the fence fell.
+"""Test what recovery owes every customer who was answered before the fence fell.
 
 Imported by two test files, which run it on a fake Redis and on a real one; the importing
 module says what `any_redis` is. The ledger is SQLite.
@@ -40,7 +40,7 @@ ACME = Workspace(name="default", subdomain="acme", api_key=SecretStr("key"))
 
 
 def booking(slug: str, state: State) -> Booking:
-    """A report that makes the link so."""
+    """Return a report of a booking that brings the link into this state."""
     word = {State.CONSUMED: "confirmed", State.CANCELLED: "cancelled"}[state]
     return report(slug, word, sid=f"b-{slug}", starts_at=NOW, time_zone="Europe/Vienna")
 
@@ -76,7 +76,7 @@ class Stage:
         return answer.outcome, answer.claim.slug if answer.claim else ""
 
     async def answered(self, who: str) -> AnsweredClaim:
-        """A claim, and what the process that answered it keeps of it."""
+        """Claim. Return what the process that answered keeps of it."""
         await self.claim(who)
         held = await self.store.claim_of(SID, who)
         return AnsweredClaim(who, held, 60_000, payload(who))
@@ -95,7 +95,7 @@ class Stage:
         return [slug.decode() for slug in await self.redis.bare.zrange(key_names.fresh(SID), 0, -1)]
 
     async def lose_claim(self, who: str, slug: str) -> None:
-        """Makes Redis as it was before this claim: what an older file would hold."""
+        """Make Redis as it was before this claim: what an older file would hold."""
         await self.redis.bare.delete(key_names.binding(SID, self.store.names.name(SID, who)))
         await self.redis.bare.delete(key_names.claims(SID))
         await self.redis.bare.zadd(key_names.fresh(SID), {slug: 1})
@@ -114,7 +114,7 @@ def stage_on(redis: AnyRedis, ledger: Ledger, *, redis_forgets: bool = True) -> 
 
 @pytest.fixture
 async def unopened(any_redis: AnyRedis, sqlite_ledger: Ledger) -> Stage:
-    """A meeting that has no pool yet."""
+    """Return a meeting that has no pool yet."""
     stage = stage_on(any_redis, sqlite_ledger)
     await stage.ledger.meetings.put(Meeting(SID))
     return stage
@@ -122,7 +122,7 @@ async def unopened(any_redis: AnyRedis, sqlite_ledger: Ledger) -> Stage:
 
 @pytest.fixture
 async def stage(unopened: Stage) -> Stage:
-    """An open pool of three links."""
+    """Return an open pool of three links."""
     assert await unopened.recover() is Recovered.OPENED
     await unopened.top_up("a-1", "a-2", "a-3")
     return unopened
@@ -192,11 +192,13 @@ async def test_what_the_stream_still_holds_is_recorded_first(stage: Stage) -> No
 
 
 async def test_a_claim_of_the_lost_second_is_asserted_before_recovery(stage: Stage) -> None:
-    """Who answered it says so while recovery waits; the customer keeps the link."""
-    redo = await stage.answered("ann")
+    """The process that answered asserts the claim while recovery waits; the customer keeps the
+    link.
+    """
+    answered = await stage.answered("ann")
     await stage.lose_claim("ann", "a-1")
     await stage.redis.restart()
-    assert await stage.store.assert_again(SID, [redo]) == 0
+    assert await stage.store.assert_again(SID, [answered]) == 0
     assert await stage.recover() is Recovered.QUARANTINED
     assert stage.quarantined == [2]
     assert await stage.state("a-1") is State.CLAIMED
@@ -205,11 +207,11 @@ async def test_a_claim_of_the_lost_second_is_asserted_before_recovery(stage: Sta
 
 async def test_recovery_waits_for_those_who_answered(stage: Stage) -> None:
     """An assertion made within the grace is recorded by the same recovery."""
-    redo = await stage.answered("ann")
+    answered = await stage.answered("ann")
     await stage.redis.bare.flushall()
     recovery = asyncio.create_task(stage.recover(grace_seconds=0.3))
     await asyncio.sleep(0.1)
-    await stage.store.assert_again(SID, [redo])
+    await stage.store.assert_again(SID, [answered])
     assert await recovery is Recovered.QUARANTINED
     assert await stage.state("a-1") is State.CLAIMED
     assert await stage.claim("ann") == (REUSED, "a-1")
@@ -217,12 +219,12 @@ async def test_recovery_waits_for_those_who_answered(stage: Stage) -> None:
 
 async def test_an_assertion_that_comes_late_is_still_the_truth(stage: Stage) -> None:
     """The quarantined link turns out to be claimed, and is the customer's again."""
-    redo = await stage.answered("ann")
+    answered = await stage.answered("ann")
     await stage.lose_claim("ann", "a-1")
     await stage.redis.restart()
     assert await stage.recover() is Recovered.QUARANTINED
     assert await stage.state("a-1") is State.QUARANTINED
-    assert await stage.store.assert_again(SID, [redo]) == 0
+    assert await stage.store.assert_again(SID, [answered]) == 0
     await stage.recorder.record(SID)
     assert await stage.state("a-1") is State.CLAIMED
     assert await stage.claim("ann") == (REUSED, "a-1")
@@ -242,7 +244,9 @@ async def test_a_claim_that_nobody_asserts_is_never_given_to_another(stage: Stag
 
 
 async def test_bookings_and_cancellations_outlive_redis(stage: Stage) -> None:
-    """Who booked is told so; who cancelled may claim anew; the latest claim counts."""
+    """A booked customer is told that they are booked; after a cancellation they may claim anew; the
+    latest claim counts.
+    """
     for who in ("ann", "bob", "cyd"):
         await stage.claim(who)
     await stage.recorder.record(SID)
@@ -273,11 +277,11 @@ async def test_a_cancelled_binding_in_an_older_file_is_dropped(stage: Stage) -> 
 
 async def test_a_claim_asserted_after_its_cancellation_is_dropped_again(stage: Stage) -> None:
     """The recorder tells Redis what became of the link meanwhile."""
-    redo = await stage.answered("ann")
+    answered = await stage.answered("ann")
     await stage.recorder.record(SID)
     await stage.book("a-1", State.CANCELLED)
     await stage.redis.restart()
-    await stage.store.assert_again(SID, [redo])
+    await stage.store.assert_again(SID, [answered])
     await stage.recover()
     assert await stage.store.claim_of(SID, "ann") is None
 
@@ -317,7 +321,7 @@ async def test_a_planned_stop_costs_nothing(stage: Stage) -> None:
 
 
 async def test_an_adopted_pools_links_are_of_the_new_epoch(stage: Stage) -> None:
-    """So that what went astray can be told from what is in the pool."""
+    """A link that went astray can then be distinguished from one in the pool."""
     await stage.fence.seal([SID])
     await stage.redis.restart()
     await stage.recover()
@@ -327,7 +331,7 @@ async def test_an_adopted_pools_links_are_of_the_new_epoch(stage: Stage) -> None
 
 
 async def test_a_seal_can_be_taken_back(stage: Stage) -> None:
-    """By whoever sealed it without stopping Redis: it has forgotten nothing."""
+    """A seal can be taken back by its maker without stopping Redis, which has forgotten nothing."""
     await stage.fence.seal([SID])
     assert await stage.fence.unseal([SID]) == [SID]
     assert await stage.claim("ann") == (NEW, "a-1")
@@ -391,7 +395,9 @@ async def test_a_seal_the_ledger_did_not_get_is_not_believed(
 
 
 async def test_a_redis_that_cannot_forget_is_adopted(stage: Stage) -> None:
-    """Where the operator says so; but a Redis without an epoch has forgotten all the same."""
+    """It is adopted where the operator says that it cannot forget; but a Redis without an epoch has
+    forgotten all the same.
+    """
     lasting = stage_on(stage.redis, stage.ledger, redis_forgets=False)
     await stage.redis.restart()
     assert await lasting.recover() is Recovered.ADOPTED
@@ -411,7 +417,7 @@ async def down(*_: object, **__: object) -> Any:
 
 
 async def test_of_two_recoveries_one_gives_way(stage: Stage) -> None:
-    """The second is told that somebody is at it, and does nothing."""
+    """The second learns that another recovery is under way, and does nothing."""
     await stage.redis.restart()
     other = stage_on(stage.redis, stage.ledger)
     results = await asyncio.gather(stage.recover(0.1), other.recover(0.1))
@@ -451,7 +457,7 @@ async def test_a_ledger_that_fails_midway_leaves_the_pool_closed(
 def interrupted(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, event: Callable[[], Awaitable[object]]
 ) -> pytest.MonkeyPatch:
-    """Lets something happen while the bindings are being loaded."""
+    """Let something happen while the bindings are being loaded."""
     load = stage.ledger.links.live_bindings
 
     async def bindings(sid: str) -> Any:
@@ -466,7 +472,7 @@ def interrupted(
 async def disturbed(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, event: Callable[[], Awaitable[object]]
 ) -> Recovered:
-    """A recovery during which something happens."""
+    """Run a recovery during which something happens."""
     await stage.claim("ann")
     await stage.recorder.record(SID)
     await stage.redis.restart()
@@ -495,7 +501,7 @@ async def test_a_ledger_that_fails_while_bindings_load_leaves_the_pool_closed(
 async def test_a_recovery_whose_lock_is_lost_gives_way(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It opens nothing: somebody else may have begun anew."""
+    """It opens nothing: another recovery may have begun anew."""
 
     async def lose() -> None:
         await stage.redis.bare.set(key_names.recovery_lock(SID), "somebody-else")
@@ -507,7 +513,7 @@ async def test_a_recovery_whose_lock_is_lost_gives_way(
 async def test_a_recovery_during_which_redis_changes_gives_way(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What it loaded went to a master that is none any more."""
+    """It had loaded bindings into a server that is no longer the master."""
     assert await disturbed(stage, monkeypatch, stage.redis.fail_back) is Recovered.BUSY
     await closed_then_recovered(stage)
 
@@ -603,7 +609,7 @@ async def test_a_claim_is_recorded_in_full(stage: Stage) -> None:
 async def test_an_unrecorded_claim_stays_in_the_stream(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Until the ledger has it: an hour's outage loses nothing."""
+    """It stays until the ledger has it: an hour's outage loses nothing."""
     await stage.claim("ann")
     with monkeypatch.context() as patch:
         patch.setattr(stage.ledger.links, "record", down)
@@ -625,7 +631,7 @@ async def test_a_booking_that_was_faster_is_told_to_redis_by_the_recorder(stage:
 
 
 async def test_one_link_with_two_customers_raises_an_alarm(stage: Stage) -> None:
-    """What the fence cannot see is noticed here; the first customer keeps the link."""
+    """The recorder notices what the fence cannot see; the first customer keeps the link."""
     await stage.claim("ann")
     await stage.recorder.record(SID)
     held = await stage.store.claim_of(SID, "ann")
@@ -640,7 +646,7 @@ async def test_one_link_with_two_customers_raises_an_alarm(stage: Stage) -> None
 
 
 async def forget(stage: Stage, who: str) -> None:
-    """As an operator does it, who is asked to by law."""
+    """Forget a customer, as an operator does who is asked to by law."""
     await stage.recorder.record(SID)
     name = stage.store.names.name(SID, who)
     for link in await stage.ledger.links.forget(SID, who, name, stage.store.names.marks):
@@ -648,7 +654,9 @@ async def forget(stage: Stage, who: str) -> None:
 
 
 async def test_an_older_file_does_not_bring_a_forgotten_customer_back(stage: Stage) -> None:
-    """Recovery drops the binding by the name that was kept; who claimed since keeps theirs."""
+    """Recovery drops the binding by the name that was kept; a customer who claimed since keeps
+    their link.
+    """
     for who in ("ann", "bob"):
         await stage.claim(who)
     bindings = {
@@ -672,9 +680,9 @@ async def test_a_claim_asserted_again_does_not_bring_a_forgotten_customer_back(
     stage: Stage,
 ) -> None:
     """An API process remembers what it answered for ten seconds; the recorder knows better."""
-    redo = await stage.answered("ann")
+    answered = await stage.answered("ann")
     await forget(stage, "ann")
-    assert await stage.store.assert_again(SID, [redo]) == 0
+    assert await stage.store.assert_again(SID, [answered]) == 0
     assert await stage.store.claim_of(SID, "ann") is not None
     assert await stage.recorder.record(SID) == 1
     assert await stage.store.claim_of(SID, "ann") is None

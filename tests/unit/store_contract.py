@@ -1,4 +1,4 @@
-"""What every Redis owes the store: each script, and each way it can end.
+"""Hold any Redis to what it owes the store: each script, and each way it can end.
 
 The tests of this file are imported by two others, which run them on a fake Redis and on
 every real server that can be had. The importing module says what `any_redis` is.
@@ -42,7 +42,7 @@ every_fall = pytest.mark.parametrize("fall", FALLS.values(), ids=FALLS)
 
 
 async def open_pool(redis: AnyRedis, *slugs: str, sid: str = SID, **settings: Any) -> str:
-    """Publishes a meeting and opens its pool with these links, the first being the oldest."""
+    """Publish a meeting and open its pool with these links, the first being the oldest."""
     store = redis.store
     await store.published.put([Meeting(sid, claim_ttl_seconds=TTL_SECONDS, **settings)])
     async with store.locks.held(key_names.recovery_lock(sid), seconds=10) as lock:
@@ -60,7 +60,7 @@ def customer(store: Store, customer_id: str, sid: str = SID) -> tuple[str, bytes
 
 
 async def claim(redis: AnyRedis, *customers: str, sid: str = SID) -> list[tuple[Outcome, str]]:
-    """Claims in one batch; the outcome and the slug for each."""
+    """Claim in one batch. Return the outcome and the slug for each."""
     batch = await redis.store.claim(sid, [customer(redis.store, who, sid) for who in customers])
     return [(each.outcome, each.claim.slug if each.claim else "") for each in batch.answers]
 
@@ -86,7 +86,7 @@ def booked(slug: str) -> Claim:
 
 
 async def test_a_new_customer_gets_a_fresh_link(any_redis: AnyRedis) -> None:
-    """The link leaves the pool, is bound for the meeting's claim_ttl, and is told in full."""
+    """The link leaves the pool, is bound for the meeting's claim_ttl, and is returned in full."""
     await open_pool(any_redis, "one-off-1", "one-off-2")
     before = time.time() * 1000
     batch = await any_redis.store.claim(SID, [customer(any_redis.store, "ann")])
@@ -131,7 +131,7 @@ async def test_a_customer_keeps_their_link(any_redis: AnyRedis) -> None:
 async def test_a_batch_repeated_after_a_lost_reply_uses_no_more_links(
     any_redis: AnyRedis,
 ) -> None:
-    """Whoever got a link by the lost call gets the same one."""
+    """Customers who got a link by the lost call get the same one."""
     await open_pool(any_redis, "a-1", "a-2", "a-3", "a-4")
     first = await claim(any_redis, "ann", "bob", "cyd")
     again = await claim(any_redis, "ann", "bob", "cyd")
@@ -141,7 +141,7 @@ async def test_a_batch_repeated_after_a_lost_reply_uses_no_more_links(
 
 
 async def test_the_oldest_link_goes_first(any_redis: AnyRedis) -> None:
-    """Whatever the order in which they entered."""
+    """The oldest link goes first, in whatever order the links entered."""
     epoch = await open_pool(any_redis)
     for slug, made_at in [("a-2", 2_000), ("a-9", 1_000), ("a-1", 3_000)]:
         await any_redis.store.add(SID, epoch, [slug], made_at)
@@ -150,7 +150,7 @@ async def test_the_oldest_link_goes_first(any_redis: AnyRedis) -> None:
 
 
 async def test_a_customer_twice_in_a_batch_gets_one_link(any_redis: AnyRedis) -> None:
-    """The first is told it is new, the others that it is theirs already."""
+    """The first claim is marked as new, the others as repeated."""
     await open_pool(any_redis, "a-1", "a-2")
     assert await claim(any_redis, "ann", "bob", "ann", "ann") == [
         (NEW, "a-1"),
@@ -162,7 +162,7 @@ async def test_a_customer_twice_in_a_batch_gets_one_link(any_redis: AnyRedis) ->
 
 
 async def test_a_pool_that_runs_out_serves_who_came_first(any_redis: AnyRedis) -> None:
-    """The rest are told that it is empty, and nothing is bound for them."""
+    """The other customers get the empty outcome, and nothing is bound for them."""
     await open_pool(any_redis, "a-1", "a-2")
     outcomes = await claim(any_redis, "ann", "bob", "cyd", "dan")
     assert outcomes == [(NEW, "a-1"), (NEW, "a-2"), (EMPTY, ""), (EMPTY, "")]
@@ -178,7 +178,7 @@ async def test_a_full_batch_is_served(any_redis: AnyRedis) -> None:
 
 
 async def test_a_paused_meeting_gives_no_new_links(any_redis: AnyRedis) -> None:
-    """Who holds a link still gets it; who does not is told that it is paused."""
+    """Customers who hold a link still get it; the others get the paused outcome."""
     await open_pool(any_redis, "a-1", "a-2")
     await claim(any_redis, "ann")
     await any_redis.store.published.put([Meeting(SID, paused=True)])
@@ -213,7 +213,7 @@ async def test_an_unpublished_meeting_is_unknown(any_redis: AnyRedis) -> None:
 
 @every_fall
 async def test_a_fallen_fence_hands_out_nothing(any_redis: AnyRedis, fall: Fall) -> None:
-    """Neither fresh links nor those held, and nothing is written."""
+    """Neither fresh links nor bound ones are handed out, and nothing is written."""
     await open_pool(any_redis, "a-1", "a-2")
     await claim(any_redis, "ann")
     await fall(any_redis)
@@ -300,7 +300,7 @@ async def test_meetings_do_not_touch_each_other(any_redis: AnyRedis) -> None:
 
 
 async def test_claims_at_once_share_no_link(any_redis: AnyRedis) -> None:
-    """Fifty customers claim at once on thirty links: thirty links, twenty told it is empty."""
+    """Of fifty customers who claim thirty links at once, twenty find the pool empty."""
     slugs = [f"a-{n:02}" for n in range(30)]
     await open_pool(any_redis, *slugs)
     answers = await asyncio.gather(*(claim(any_redis, f"c{n}") for n in range(50)))
@@ -417,7 +417,7 @@ async def test_a_link_of_an_unpublished_meeting_is_not_bound(any_redis: AnyRedis
 
 
 async def test_links_enter_the_pool(any_redis: AnyRedis) -> None:
-    """The level after is told; a link that is there already keeps its age."""
+    """The level afterwards is returned; a link that is there already keeps its age."""
     epoch = await open_pool(any_redis)
     store = any_redis.store
     assert await store.add(SID, epoch, ["a-1", "a-2"], 1_000) == 2
@@ -437,7 +437,7 @@ async def test_links_of_another_epoch_do_not_enter(any_redis: AnyRedis) -> None:
 
 @every_fall
 async def test_no_link_enters_behind_a_fallen_fence(any_redis: AnyRedis, fall: Fall) -> None:
-    """Not even one that carries the epoch which the key still names."""
+    """A link that carries the epoch which the key still names does not enter, either."""
     epoch = await open_pool(any_redis, "a-1")
     await fall(any_redis)
     with pytest.raises(Fenced):
@@ -446,7 +446,7 @@ async def test_no_link_enters_behind_a_fallen_fence(any_redis: AnyRedis, fall: F
 
 
 async def test_old_links_are_taken_out(any_redis: AnyRedis) -> None:
-    """Those made up to the moment, the oldest first, at most so many."""
+    """Links made up to the moment are taken out, the oldest first, up to a limit."""
     await open_pool(any_redis, "a-1", "a-2", "a-3", "a-4")  # made at 1000, 1001, …
     take_out = any_redis.store.stock.take_out
     assert await take_out(SID, up_to_ms=1_002, limit=2) == ["a-1", "a-2"]
@@ -470,7 +470,9 @@ async def test_a_booking_makes_a_binding_last(any_redis: AnyRedis) -> None:
 
 
 async def test_a_booked_link_leaves_the_pool(any_redis: AnyRedis) -> None:
-    """A link that leaked and was booked is never handed out; that it stood there is told."""
+    """A link that leaked and was booked is never handed out; the reply says that it stood in the
+    pool.
+    """
     await open_pool(any_redis, "a-1", "a-2")
     assert await any_redis.store.mark(SID, "a-1", None, None) is True
     assert await any_redis.store.mark(SID, "a-1", None, None) is False
@@ -478,7 +480,7 @@ async def test_a_booked_link_leaves_the_pool(any_redis: AnyRedis) -> None:
 
 
 async def test_a_booking_restores_a_binding_that_expired(any_redis: AnyRedis) -> None:
-    """Who booked late is told so on the next claim."""
+    """A customer who booked late is told so on the next claim."""
     await open_pool(any_redis, "a-1", "a-2")
     await claim(any_redis, "ann")
     await any_redis.bare.delete(binding_key(any_redis, "ann"))
@@ -508,10 +510,10 @@ async def test_news_of_an_older_link_leaves_the_newer_one(
     assert await claim(any_redis, "ann") == [(REUSED, "a-2")]
 
 
-# -- redo --------------------------------------------------------------------------
+# -- asserted again ---------------------------------------------------------------
 
 
-def redo(who: str, slug: str, **fields: Any) -> AnsweredClaim:
+def answered_claim(who: str, slug: str, **fields: Any) -> AnsweredClaim:
     return AnsweredClaim(who, held_claim(slug, **fields), 60_000, payload(who))
 
 
@@ -519,11 +521,14 @@ def redo(who: str, slug: str, **fields: Any) -> AnsweredClaim:
 async def test_answered_claims_are_asserted_again_behind_a_fallen_fence(
     any_redis: AnyRedis, fall: Fall
 ) -> None:
-    """What nothing else is bound for is bound, leaves the pool, and goes to the recorder."""
+    """A link that nothing else is bound for is bound, leaves the pool, and goes to the recorder."""
     await open_pool(any_redis, "a-1", "a-2")
     await fall(any_redis)
-    redone = [redo("ann", "a-1"), redo("bob", "d-1", source="direct", claimed_at_ms=7_000)]
-    assert await any_redis.store.assert_again(SID, redone) == 0
+    asserted_claims = [
+        answered_claim("ann", "a-1"),
+        answered_claim("bob", "d-1", source="direct", claimed_at_ms=7_000),
+    ]
+    assert await any_redis.store.assert_again(SID, asserted_claims) == 0
     assert await any_redis.store.claim_of(SID, "ann") == held_claim("a-1")
     assert 0 < await any_redis.bare.pttl(binding_key(any_redis, "ann")) <= 60_000
     assert await fresh(any_redis) == ["a-2"]
@@ -540,16 +545,21 @@ async def test_asserting_what_is_known_is_no_conflict(any_redis: AnyRedis) -> No
     await open_pool(any_redis, "a-1")
     await claim(any_redis, "ann")
     held = await any_redis.store.claim_of(SID, "ann")
-    assert await any_redis.store.assert_again(SID, [redo("ann", "a-1")]) == 0
+    assert await any_redis.store.assert_again(SID, [answered_claim("ann", "a-1")]) == 0
     assert await any_redis.store.claim_of(SID, "ann") == held
     assert len(await any_redis.store.stream.unrecorded(SID, 10)) == 2
 
 
 async def test_who_holds_another_link_is_a_conflict(any_redis: AnyRedis) -> None:
-    """They keep what they hold; the asserted link leaves the pool, and both are recorded."""
+    """The customer keeps the first link; the asserted one leaves the pool; both are recorded."""
     await open_pool(any_redis, "a-1", "a-2")
     await claim(any_redis, "ann")
-    assert await any_redis.store.assert_again(SID, [redo("ann", "a-2"), redo("bob", "a-3")]) == 1
+    assert (
+        await any_redis.store.assert_again(
+            SID, [answered_claim("ann", "a-2"), answered_claim("bob", "a-3")]
+        )
+        == 1
+    )
     assert await claim(any_redis, "ann") == [(REUSED, "a-1")]
     assert await fresh(any_redis) == []
     assert len(await any_redis.store.stream.unrecorded(SID, 10)) == 3
@@ -574,7 +584,7 @@ async def test_of_two_links_the_one_claimed_last_counts(
         assert lock is not None
         packed = store.recovery.packed(SID, [Rebind("ann", loaded, "bind", 0)])
         await store.recovery.put(SID, lock.token, packed)
-    asserted = redo("ann", "a-2", claimed_at_ms=claimed_at_ms)
+    asserted = answered_claim("ann", "a-2", claimed_at_ms=claimed_at_ms)
     assert await store.assert_again(SID, [asserted]) == conflicts
     held = await store.claim_of(SID, "ann")
     assert held is not None
@@ -632,7 +642,7 @@ async def test_claims_that_came_one_by_one_are_read_to_the_limit(
 async def test_the_recorder_reads_the_slugs_of_a_batch_as_they_were(
     any_redis: AnyRedis, slugs: tuple[str, ...]
 ) -> None:
-    """Whatever they have in common or not."""
+    """Slugs are read as they were, with any common prefix or none."""
     for shift in range(len(slugs)):
         turned = slugs[shift:] + slugs[:shift]
         epoch = await open_pool(any_redis)
@@ -691,7 +701,7 @@ async def test_a_fallen_fence_cannot_be_sealed(any_redis: AnyRedis, fall: Fall) 
 
 
 async def test_recovery_begins_by_taking_the_epoch_away(any_redis: AnyRedis) -> None:
-    """From then on nothing is handed out, whatever server answers; the pool is emptied."""
+    """From then on no server hands anything out, and the pool is emptied."""
     await open_pool(any_redis, "a-1")
     store = any_redis.store
     async with store.locks.held(key_names.recovery_lock(SID), seconds=10) as lock:
@@ -704,7 +714,7 @@ async def test_recovery_begins_by_taking_the_epoch_away(any_redis: AnyRedis) -> 
 
 
 async def test_an_adopted_pool_keeps_its_links(any_redis: AnyRedis) -> None:
-    """Told to, recovery leaves the fresh links where they are, and claims go on."""
+    """When asked to adopt, recovery leaves the fresh links where they are, and claims go on."""
     await open_pool(any_redis, "a-1")
     await any_redis.restart()
     store = any_redis.store
@@ -790,7 +800,7 @@ async def test_requests_are_paced(any_redis: AnyRedis) -> None:
 
 
 async def test_a_request_that_would_wait_too_long_reserves_nothing(any_redis: AnyRedis) -> None:
-    """It is told at once, and the next one that has the patience gets that very place."""
+    """It is refused at once, and the next request that has the patience gets that very place."""
     budget = any_redis.store.budget
     for _ in range(3):
         await budget.take("w", first_rate=1, within_seconds=60)
@@ -834,7 +844,7 @@ async def test_no_rate_falls_to_nothing(any_redis: AnyRedis) -> None:
 async def test_retry_after_is_obeyed_within_reason(
     any_redis: AnyRedis, asked: float | None, least: float, most: float
 ) -> None:
-    """What makes no sense does no harm, and nothing silences a workspace over ten minutes."""
+    """A senseless value does no harm; nothing silences a workspace for over ten minutes."""
     budget = any_redis.store.budget
     await budget.take("w", first_rate=10, within_seconds=1)
     await budget.report("w", "throttled", first_rate=10, retry_after_seconds=asked)
@@ -909,7 +919,7 @@ async def test_a_look_at_very_many_pools_mixes_none_up(any_redis: AnyRedis) -> N
 
 
 async def test_demand_is_counted_by_those_who_asked_for_a_new_link(any_redis: AnyRedis) -> None:
-    """Also by those who got none; who holds a link asks for nothing."""
+    """Customers who got no link are counted, too; a customer who holds a link asks for nothing."""
     await open_pool(any_redis, "a-1")
     await claim(any_redis, "ann")
     rate = (await any_redis.store.look([SID]))[0].claims_per_second
@@ -921,7 +931,7 @@ async def test_demand_is_counted_by_those_who_asked_for_a_new_link(any_redis: An
 
 
 async def test_a_workspace_block_is_kept_until_it_is_cleared(any_redis: AnyRedis) -> None:
-    """With its reason and the time of the next probe."""
+    """A block is kept with its reason and the time of the next probe."""
     store = any_redis.store
     assert await store.blocks.of_workspace("default") is None
     await store.blocks.put_workspace("default", Block("the key is refused", 1, 2))
@@ -932,7 +942,7 @@ async def test_a_workspace_block_is_kept_until_it_is_cleared(any_redis: AnyRedis
 
 
 async def test_a_heartbeat_is_kept(any_redis: AnyRedis) -> None:
-    """Nobody's until a worker leaves one."""
+    """There is no heartbeat until a worker leaves one."""
     assert await any_redis.store.last_heartbeat_ms() is None
     await any_redis.store.heartbeat(1_234)
     assert await any_redis.store.last_heartbeat_ms() == 1_234
@@ -943,7 +953,7 @@ async def test_a_heartbeat_is_kept(any_redis: AnyRedis) -> None:
 
 
 async def test_a_lock_is_one_holders(any_redis: AnyRedis) -> None:
-    """The second is told at once, and may have it when the first is done."""
+    """The second is refused at once, and may have the lock when the first is done."""
     locks, others = any_redis.store.locks, any_redis.another_store().locks
     async with locks.held("lock", seconds=10) as mine:
         assert mine is not None
@@ -968,7 +978,7 @@ async def test_a_lock_expires_unless_it_is_extended(any_redis: AnyRedis) -> None
 
 
 async def test_a_lock_is_renewed_while_its_owner_works(any_redis: AnyRedis) -> None:
-    """However long the work; so that others need not wait long for an owner that died."""
+    """Work of any length keeps its lock; others need not wait long for an owner that died."""
     async with any_redis.store.locks.held("lock", seconds=0.4) as mine:
         assert mine is not None
         await asyncio.sleep(0.9)
@@ -978,7 +988,7 @@ async def test_a_lock_is_renewed_while_its_owner_works(any_redis: AnyRedis) -> N
 
 
 async def test_a_lock_of_another_server_process_is_void(any_redis: AnyRedis) -> None:
-    """It may have come back with an old file; who thinks to hold it finds it gone."""
+    """The server may have come back with an old file; the former holder finds the lock gone."""
     async with any_redis.store.locks.held("lock", seconds=10) as mine:
         assert mine is not None
         await any_redis.restart()
@@ -1023,7 +1033,7 @@ async def test_a_server_that_forgot_the_scripts_is_told_them_again(any_redis: An
         lambda: claim(any_redis, "ann"),
         lambda: bind(any_redis, epoch, "d-1", "bob"),
         lambda: store.add(SID, epoch, ["a-2"], 1),
-        lambda: store.assert_again(SID, [redo("ann", "a-9")]),
+        lambda: store.assert_again(SID, [answered_claim("ann", "a-9")]),
         lambda: store.mark(SID, "a-2", None, None),
         lambda: store.add(SID, epoch, ["a-3"], 1),
         lambda: store.stock.take_out(SID, up_to_ms=None),
@@ -1067,7 +1077,7 @@ async def test_a_refusal_is_told_from_a_broken_connection(any_redis: AnyRedis) -
 
 
 async def test_bindings_are_read_as_they_were_packed(any_redis: AnyRedis) -> None:
-    """Also booking ids that hold a colon, and bookings of which little is known."""
+    """Booking ids that hold a colon are read, and bookings of which little is known."""
     await open_pool(any_redis)
     for consumed in (
         booked("a-1"),

@@ -1,4 +1,4 @@
-"""Claims from the desk to the pool: what a customer gets, whatever state their meeting is in."""
+"""Test claims from the desk to the pool: what a customer gets in each state of their meeting."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.scripted_provider import FAILED
 
 @dataclass
 class Heard:
-    """What a listener is told."""
+    """A listener that keeps what it hears."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     to_record: list[str] = field(default_factory=list)
@@ -61,10 +61,12 @@ class Front:
 
 @pytest.fixture
 async def counter(product: InProcess) -> AsyncIterator[Front]:
-    redo, heard = RecentClaims(), Heard()
-    registry = KnownMeetings(product.store, product.ledger)
-    desk = Desk(product.store, registry, redo, product.ladder(), heard, timeout_seconds=5)
-    yield Front(product, desk, redo, heard)
+    recent_claims, heard = RecentClaims(), Heard()
+    known_meetings = KnownMeetings(product.store, product.ledger)
+    desk = Desk(
+        product.store, known_meetings, recent_claims, product.on_demand(), heard, timeout_seconds=5
+    )
+    yield Front(product, desk, recent_claims, heard)
     await desk.close()
 
 
@@ -83,7 +85,7 @@ async def test_the_oldest_link_goes_first_and_stays_the_customers(counter: Front
 async def test_a_paused_meeting_gives_its_customers_their_links_and_nobody_a_new_one(
     counter: Front,
 ) -> None:
-    """Neither from the pool nor on the spot."""
+    """Others get none from the pool and none on demand."""
     await counter.product.meeting("intro")
     await counter.product.stock("intro", "a-1", "a-2")
     assert await counter.claim("ann") == ("new", "a-1")
@@ -127,7 +129,7 @@ async def test_a_link_that_cannot_be_made_is_an_empty_pool(counter: Front) -> No
 
 
 async def test_behind_a_fallen_fence_nobody_gets_a_link(counter: Front) -> None:
-    """Not even their own: it may be forgotten, and then somebody else's."""
+    """They do not even get their own: it may be forgotten, and then another customer's."""
     await counter.product.meeting("intro")
     await counter.product.stock("intro", "a-1", "a-2")
     await counter.claim("ann")
@@ -141,7 +143,7 @@ async def test_behind_a_fallen_fence_nobody_gets_a_link(counter: Front) -> None:
 
 
 async def test_a_limited_caller_gets_no_new_link(counter: Front) -> None:
-    """Not on the spot either; who holds one gets it."""
+    """They get none on demand either; customers who hold a link get it."""
     await counter.product.meeting("intro")
     await counter.product.stock("intro", "a-1", "a-2")
     await counter.claim("ann")
@@ -153,7 +155,7 @@ async def test_a_limited_caller_gets_no_new_link(counter: Front) -> None:
 
 
 async def test_a_pool_below_its_target_is_told(counter: Front) -> None:
-    """Once the target is known; a full one is not."""
+    """The low level is reported once the target is known; a full pool is not reported."""
     await counter.product.meeting("intro", min_fresh=3, max_fresh=3)
     await counter.product.top_up()
     await counter.claim("ann")
@@ -194,7 +196,7 @@ async def test_a_new_link_after_each_booking_where_the_meeting_says_so(
 
 
 async def test_a_meeting_that_nobody_made_is_unknown(counter: Front) -> None:
-    """Without a request to the provider."""
+    """The provider is not asked."""
     with pytest.raises(UnknownMeeting):
         await counter.claim("ann", "nowhere")
     assert counter.product.provider.asked == []

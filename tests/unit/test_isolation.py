@@ -1,4 +1,4 @@
-"""No meeting suffers for another of its workspace."""
+"""Test that no meeting suffers for another of its workspace."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ WAYS = {
 
 
 async def workspace_block(product: InProcess) -> Block | None:
-    """The block of the workspace."""
+    """Return the block of the workspace."""
     return await product.store.blocks.of_workspace("default")
 
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_the_neighbours_of_refused_meetings_are_filled(product: InProcess, way: str) -> None:
-    """In one run, whatever the refusal is; the workspace is not blocked for it."""
+    """They are filled in one run beside any refusal; the workspace is not blocked for it."""
     for number in range(4):
         await product.meeting(f"bad-{number}", min_fresh=20)
     for number in range(20):
@@ -83,7 +83,7 @@ async def test_meetings_that_hang_leave_slots_to_the_others(product: InProcess) 
 async def test_failures_of_one_meeting_do_not_rest_the_budget_of_the_others(
     product: InProcess,
 ) -> None:
-    """Once the others got links since it began to fail."""
+    """Failures do not count once the others got links since the meeting began to fail."""
     await product.meeting("bad", min_fresh=1)
     await product.meeting("good", min_fresh=30)
     product.provider.always(FAILED, "bad")
@@ -100,7 +100,7 @@ async def test_failures_of_one_meeting_do_not_rest_the_budget_of_the_others(
 async def test_a_provider_that_fails_for_all_is_probed_as_one_workspace(
     product: InProcess,
 ) -> None:
-    """Not meeting by meeting."""
+    """The meetings are not probed one by one."""
     for number in range(30):
         await product.meeting(f"m{number}", min_fresh=5)
     product.provider.always(FAILED)
@@ -176,14 +176,14 @@ async def test_a_link_on_the_spot_is_refused_for_the_refused_meeting_alone(
     """Its neighbour's customers get theirs."""
     bad, good = await product.meeting("bad"), await product.meeting("good")
     product.provider.always(MEETING_REFUSED, "bad")
-    ladder = product.ladder()
+    on_demand = product.on_demand()
     names = product.store.names
     with pytest.raises(PoolEmpty, match="no link"):
-        await ladder.make_and_bind(bad, names.name("bad", "ann"), payload("ann"))
+        await on_demand.make_and_bind(bad, names.name("bad", "ann"), payload("ann"))
     with pytest.raises(PoolEmpty, match="refuses"):
-        await ladder.make_and_bind(bad, names.name("bad", "ben"), payload("ben"))
+        await on_demand.make_and_bind(bad, names.name("bad", "ben"), payload("ben"))
     assert product.provider.requests()["bad"] == 1
-    claim, made = await ladder.make_and_bind(good, names.name("good", "ann"), payload("ann"))
+    claim, made = await on_demand.make_and_bind(good, names.name("good", "ann"), payload("ann"))
     assert made
     assert claim.source == "direct"
 
@@ -192,17 +192,17 @@ async def test_links_on_the_spot_never_block_the_workspace_but_for_its_key(
     product: InProcess,
 ) -> None:
     """They are asked for where pools are empty, which is where something is wrong."""
-    ladder, names = product.ladder(), product.store.names
+    on_demand, names = product.on_demand(), product.store.names
     for number in range(12):
         meeting = await product.meeting(f"bad-{number}")
         product.provider.always(MEETING_REFUSED, meeting.sid)
         with pytest.raises(PoolEmpty):
-            await ladder.make_and_bind(meeting, names.name(meeting.sid, "ann"), payload("ann"))
+            await on_demand.make_and_bind(meeting, names.name(meeting.sid, "ann"), payload("ann"))
     assert await workspace_block(product) is None
     good = await product.meeting("good")
     product.provider.always(WORKSPACE_REFUSED, "good")
     with pytest.raises(PoolEmpty):
-        await ladder.make_and_bind(good, names.name("good", "ann"), payload("ann"))
+        await on_demand.make_and_bind(good, names.name("good", "ann"), payload("ann"))
     assert await workspace_block(product) is not None
 
 

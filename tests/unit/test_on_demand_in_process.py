@@ -1,4 +1,4 @@
-"""The empty-pool ladder: one link for one customer, or a typed error that says when to return."""
+"""Test an empty pool: one link for one customer, or a typed error that says when to return."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tests.scripted_provider import FAILED, MEETING_REFUSED, THROTTLED, WORKSPAC
 
 
 async def make_and_bind(
-    product: InProcess, meeting: Meeting, who: str, ladder: OnDemandLinks | None = None
+    product: InProcess, meeting: Meeting, who: str, on_demand: OnDemandLinks | None = None
 ) -> tuple[Claim, bool]:
     name = product.store.names.name(meeting.sid, who)
-    return await (ladder or product.ladder()).make_and_bind(
+    return await (on_demand or product.on_demand()).make_and_bind(
         meeting, name, payload(who, f"{who}@b.example")
     )
 
@@ -61,7 +61,7 @@ async def test_a_link_that_the_provider_repeats_is_bound_to_nobody_else(
 
 
 async def test_a_link_that_stands_in_another_pool_is_bound_to_nobody(product: InProcess) -> None:
-    """Whoever has it by its pool must be its only customer."""
+    """A customer who gets it from its own pool must be its only one."""
     await product.meeting("demo")
     await product.stock("demo", "one-off-demo")
     meeting = await product.meeting("intro")
@@ -73,7 +73,7 @@ async def test_a_link_that_stands_in_another_pool_is_bound_to_nobody(product: In
 
 
 async def test_links_that_are_repeated_lead_to_a_block(product: InProcess) -> None:
-    """Also when it is the direct path that meets them; new ones do not."""
+    """Repeated links met by the on-demand path lead to a block, too; new ones do not."""
     meeting = await product.meeting("intro")
     for number in range(9):
         await make_and_bind(product, meeting, f"early-{number}")
@@ -93,32 +93,34 @@ async def test_requests_of_one_customer_share_one_link(product: InProcess) -> No
     """One of them made it, the others hold its copy."""
     meeting = await product.meeting("intro")
     product.provider.seconds = 0.02
-    ladder = product.ladder()
-    came = await asyncio.gather(*(make_and_bind(product, meeting, "ann", ladder) for _ in range(5)))
+    on_demand = product.on_demand()
+    came = await asyncio.gather(
+        *(make_and_bind(product, meeting, "ann", on_demand) for _ in range(5))
+    )
     assert len({claim.slug for claim, _ in came}) == 1
     assert [made for _, made in came].count(True) == 1
     assert len(product.provider.asked) == 1
 
 
-async def test_a_customer_who_returns_later_climbs_anew(product: InProcess) -> None:
-    """What is over is not kept: an error of then is not the answer of now."""
+async def test_a_customer_who_returns_later_asks_anew(product: InProcess) -> None:
+    """A past outcome is not kept: an old error is not the answer of now."""
     meeting = await product.meeting("intro")
     product.provider.will("intro", FAILED)
-    ladder = product.ladder()
+    on_demand = product.on_demand()
     with pytest.raises(PoolEmpty):
-        await make_and_bind(product, meeting, "ann", ladder)
-    _, made = await make_and_bind(product, meeting, "ann", ladder)
+        await make_and_bind(product, meeting, "ann", on_demand)
+    _, made = await make_and_bind(product, meeting, "ann", on_demand)
     assert made
 
 
 async def test_customers_and_meetings_are_told_apart(product: InProcess) -> None:
     """Two customers, or one at two meetings, get two links."""
     intro, demo = await product.meeting("intro"), await product.meeting("demo")
-    ladder = product.ladder()
+    on_demand = product.on_demand()
     came = await asyncio.gather(
-        make_and_bind(product, intro, "ann", ladder),
-        make_and_bind(product, intro, "ben", ladder),
-        make_and_bind(product, demo, "ann", ladder),
+        make_and_bind(product, intro, "ann", on_demand),
+        make_and_bind(product, intro, "ben", on_demand),
+        make_and_bind(product, demo, "ann", on_demand),
     )
     assert len({claim.slug for claim, _ in came}) == 3
     assert all(made for _, made in came)
@@ -128,9 +130,9 @@ async def test_a_visitor_who_leaves_takes_no_link_from_the_others(product: InPro
     """The link is made for those who still wait for it."""
     meeting = await product.meeting("intro")
     product.provider.gate = asyncio.Event()
-    ladder = product.ladder()
-    first = asyncio.create_task(make_and_bind(product, meeting, "ann", ladder))
-    second = asyncio.create_task(make_and_bind(product, meeting, "ann", ladder))
+    on_demand = product.on_demand()
+    first = asyncio.create_task(make_and_bind(product, meeting, "ann", on_demand))
+    second = asyncio.create_task(make_and_bind(product, meeting, "ann", on_demand))
     await until(lambda: product.provider.under_way == 1)
     first.cancel()
     product.provider.gate.set()
@@ -156,15 +158,15 @@ async def test_no_more_links_than_a_few_are_made_at_once(product: InProcess) -> 
     """A crowd must not storm the provider."""
     meeting = await product.meeting("intro")
     product.provider.seconds = 0.02
-    ladder = product.ladder(timeout_seconds=5)
-    await asyncio.gather(*(make_and_bind(product, meeting, f"c-{n}", ladder) for n in range(12)))
+    on_demand = product.on_demand(timeout_seconds=5)
+    await asyncio.gather(*(make_and_bind(product, meeting, f"c-{n}", on_demand) for n in range(12)))
     assert product.provider.most_under_way == AT_ONCE
 
 
 async def refused(product: InProcess, meeting: Meeting, **options: Any) -> PoolEmpty:
-    """The error that a customer gets."""
+    """Return the error that a customer gets."""
     with pytest.raises(PoolEmpty) as caught:
-        await make_and_bind(product, meeting, "ann", product.ladder(**options))
+        await make_and_bind(product, meeting, "ann", product.on_demand(**options))
     return caught.value
 
 
@@ -260,7 +262,7 @@ async def test_a_fence_that_falls_while_the_link_is_made_binds_nothing(
 
 
 async def test_a_meeting_paused_meanwhile_binds_nothing(product: InProcess) -> None:
-    """The visitor is told that it is paused, and when to return."""
+    """The visitor learns that it is paused, and when to return."""
     meeting = await product.meeting("intro")
 
     async def pause() -> None:
@@ -276,7 +278,7 @@ async def test_a_meeting_paused_meanwhile_binds_nothing(product: InProcess) -> N
 async def test_without_the_ledger_no_link_is_bound(
     product: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody could tell whether it is somebody else's."""
+    """No process could know if it is another customer's."""
     meeting = await product.meeting("intro")
 
     async def away(_links: object) -> set[str]:

@@ -1,4 +1,6 @@
-"""What the outside was told: every claim that was answered, every webhook that was accepted."""
+"""Keep what was answered to the outside: every claim that was answered, every webhook that was
+accepted.
+"""
 
 from __future__ import annotations
 
@@ -34,19 +36,19 @@ class Tape:
     def claimed(
         self, server: int, meeting: str, customer: str, slug: str, status: int, reused: bool
     ) -> None:
-        """A claim was answered with a link. One append: atomic, and cheap."""
+        """Note a claim that was answered with a link. It is one append: atomic, and cheap."""
         self.claims.append(Answered(time.time(), server, meeting, customer, slug, status, reused))
 
     def accepted(self, event_id: str) -> None:
-        """A webhook was answered 2xx."""
+        """Note a webhook that was answered 2xx."""
         self.webhooks.append(event_id)
 
     def refused(self, what: str) -> None:
-        """A claim was answered otherwise, or not at all."""
+        """Note a claim that was answered otherwise, or not at all."""
         with self._lock:
             self.refusals[what] += 1
 
     def took(self, seconds: float) -> None:
-        """An answer came after so long."""
+        """Note how long an answer took."""
         if seconds > self.slowest_seconds:
             self.slowest_seconds = seconds

@@ -1,4 +1,4 @@
-"""Whether the promises were kept, judged from the outside only.
+"""Judge from the outside only whether the promises were kept.
 
 What HTTP answered is compared with what the ledger (plain SQL), the provider and the pools
 in Redis say once everything is quiet. Nothing of the product is imported but its patterns.
@@ -22,7 +22,7 @@ from tests.trials.harness.answers import Answered, Tape
 # What an append-only file synced every second may lack after kill -9, and a little.
 FORGETS_SECONDS = 2.0
 # How long after Redis is back an API process may take to assert its answers again.
-REDO_SECONDS = 2.5
+REASSERTED_SECONDS = 2.5
 
 
 class Kind(StrEnum):
@@ -34,7 +34,7 @@ class Kind(StrEnum):
     LOST_WEBHOOK = "an answered webhook is not settled"
     STALE_POOL = "a link in the pool that the ledger does not call fresh"
     BAD_SLUG = "a slug that the provider never gave"
-    OVERSTOCK = "more stock than target and calls in flight"
+    OVERSTOCK = "more stock than target and calls under way"
     OVER_BUDGET = "more provider calls than the budget"
 
 
@@ -62,7 +62,7 @@ class Stock:
 
     meeting: str
     fresh: int
-    bound: int  # target + calls in flight
+    bound: int  # target + calls under way
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +99,9 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was found. An excused claim is one that promise 4 does not cover: the process that
-    answered it died together with Redis, within the seconds that Redis may forget."""
+    """The findings. An excused claim is one that promise 4 does not cover: the process that
+    answered it died together with Redis, within the seconds that Redis may forget.
+    """
 
     violations: tuple[Violation, ...]
     excused: int
@@ -109,7 +110,7 @@ class Verdict:
 
 
 def check(evidence: Evidence) -> Verdict:
-    """Every violation that the evidence shows.
+    """Return every violation that the evidence shows.
 
     A ledger may hold tens of millions of links: only those that were shown or pooled are held.
     """
@@ -145,7 +146,7 @@ def _links(ledger: Path) -> Iterator[tuple[str, Row]]:
 
 
 def _doubles(evidence: Evidence, rows: Mapping[str, Row]) -> Iterator[Violation]:
-    """Never excused, whatever died."""
+    """Find slugs with two customers, which no death excuses."""
     holders: dict[str, tuple[str, str]] = {}
     for claim in evidence.tape.claims:
         holder = (claim.meeting, claim.customer)
@@ -171,7 +172,7 @@ def _doubles(evidence: Evidence, rows: Mapping[str, Row]) -> Iterator[Violation]
 def _two_links(
     evidence: Evidence, rows: Mapping[str, Row], forgiven: set[tuple[str, str]]
 ) -> Iterator[Violation]:
-    """A customer may move to another link only once the one before is over."""
+    """Find customers with two links: one may get another only once the one before is over."""
     held: dict[tuple[str, str], str] = {}
     for claim in evidence.tape.claims:
         holder = (claim.meeting, claim.customer)
@@ -213,12 +214,14 @@ def _lost_claims(
 
 
 def _died_together(evidence: Evidence, claim: Answered) -> bool:
-    """Whether Redis could forget this claim and nobody was left to assert it again."""
+    """Return True if Redis could forget this claim and no process was left to assert it again."""
     deaths = evidence.deaths.get(claim.server, ())
     return any(
         claim.at_seconds - 0.1 <= outage.died_at + 0.1
         and outage.died_at <= claim.at_seconds + FORGETS_SECONDS
-        and any(claim.at_seconds - 0.1 <= died <= outage.back_at + REDO_SECONDS for died in deaths)
+        and any(
+            claim.at_seconds - 0.1 <= died <= outage.back_at + REASSERTED_SECONDS for died in deaths
+        )
         for outage in evidence.outages
     )
 
@@ -274,7 +277,9 @@ def _overstock(stock: Iterable[Stock]) -> Iterator[Violation]:
 
 
 def _over_budget(budget: Budget | None) -> Iterator[Violation]:
-    """A bucket that leaks `per_second` must never hold more than `burst` calls."""
+    """Find calls beyond the budget: a bucket that leaks `per_second` must never hold more than
+    `burst`.
+    """
     if budget is None:
         return
     level, before = 0.0, 0.0

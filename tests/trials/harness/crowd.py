@@ -1,4 +1,4 @@
-"""Many customers who claim over keep-alive connections, and write down what they are told.
+"""Run many customers who claim over keep-alive connections, and write down what they are answered.
 
 A thread with an event loop of its own; a connection is one asyncio protocol without streams
 or tasks, so that one core of this side keeps several of the other busy.
@@ -77,27 +77,27 @@ class Crowd:
         self._thread = threading.Thread(target=self._run, name="crowd", daemon=True)
 
     def start(self) -> Crowd:
-        """They begin to claim."""
+        """Begin to claim."""
         self._thread.start()
         return self
 
     def wait(self, seconds: float) -> bool:
-        """Whether all of them were served, or given up, within that time."""
+        """Return True if all of them were served, or given up, within that time."""
         return self._done.wait(seconds)
 
     def stop(self) -> None:
-        """Nobody new comes; returns once those who wait were answered or left."""
+        """Stop new customers. Return once those who wait were answered or left."""
         self._stopping = True
         self._done.wait(PATIENCE_SECONDS + 1)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(PATIENCE_SECONDS)
 
     def until(self, condition: Callable[[], object], seconds: float) -> None:
-        """Goes on claiming until that is so."""
+        """Go on claiming until that is so."""
         until(condition, seconds, f"claims go on; refused so far: {dict(self.tape.refusals)}")
 
     def serves_after(self, moment: float, seconds: float) -> float:
-        """Seconds from a moment (since 1970) until the next new link was answered."""
+        """Return the seconds from a moment (since 1970) until the next new link was answered."""
         count = len(self.tape.claims)
 
         def served() -> float:
@@ -110,7 +110,7 @@ class Crowd:
         return served() - moment
 
     def run(self, seconds: float) -> None:
-        """All of them, from the first to the last."""
+        """Run all of them, from the first to the last."""
         self.start()
         try:
             assert self.wait(seconds), f"not served within {seconds:g} s: {self.tape.refusals}"
@@ -135,7 +135,7 @@ class Crowd:
         self._loop.close()
 
     def _watch(self) -> None:
-        """Nobody waits for ever: an answer that does not come is written down as such."""
+        """Write down each answer that does not come, so that no customer waits for ever."""
         now = time.monotonic()
         for customer in list(self._open):
             if customer.customer and now - customer.since > PATIENCE_SECONDS:
@@ -144,7 +144,7 @@ class Crowd:
         self._loop.call_later(0.5, self._watch)
 
     def next(self) -> str | None:
-        """Who claims next; None: nobody for now."""
+        """Return the next claim, or None if nobody claims for now."""
         if self._stopping:
             return None
         # Before those who wait: an empty pool must not keep away who holds a link.
@@ -162,29 +162,29 @@ class Crowd:
         return self.everybody or f"{self._prefix}-{number:08d}"
 
     def entered(self, customer: _Customer) -> None:
-        """A connection has work."""
+        """Count a connection that has work."""
         self._open.add(customer)
         self.asked += 1
 
     def idle(self, customer: _Customer) -> None:
-        """A connection has none."""
+        """Count a connection that has none."""
         self._open.discard(customer)
         if not self._open and (self._stopping or not (self.retries or self.returning)):
             self._done.set()
 
     def leaves(self) -> bool:
-        """Whether the customer who claims now will not wait for the answer."""
+        """Return True if the customer who claims now will not wait for the answer."""
         if not self.hang_up or (self.hang_ups is not None and self.hung_up >= self.hang_ups):
             return False
         return self.chance.random() < self.hang_up
 
     @property
     def finished(self) -> bool:
-        """Whether nobody claims any more."""
+        """Return True if nobody claims any more."""
         return self._done.is_set()
 
     def again_later(self, customer: str) -> None:
-        """Somebody was not served."""
+        """Let a customer who was not served come again later."""
         if self.persist and not self._stopping:
             (self.returning if customer in self.served else self.retries).append(customer)
 
@@ -205,7 +205,7 @@ class _Customer(asyncio.Protocol):
         self._received = b""
 
     def call(self) -> None:
-        """Sends the next claim."""
+        """Send the next claim."""
         if not self.customer:
             following = self.crowd.next()
             if following is None:
@@ -284,7 +284,7 @@ class _Customer(asyncio.Protocol):
             self.leave()
 
     def leave(self) -> None:
-        """Closes the connection, answered or not."""
+        """Close the connection, answered or not."""
         if self.transport is not None:
             self.transport.abort()
 
@@ -301,7 +301,7 @@ class _Customer(asyncio.Protocol):
 
 
 def port_head(port: int, meeting: str, key: str) -> bytes:
-    """The head of a claim, with a place for the length of its body."""
+    """Return the head of a claim, with a place for the length of its body."""
     return (
         f"POST /v1/meetings/{meeting}/claims HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
         f"X-API-Key: {key}\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
@@ -309,7 +309,7 @@ def port_head(port: int, meeting: str, key: str) -> bytes:
 
 
 def _refusal(status: int, head: bytes, body: bytes) -> str:
-    """What a refusal was, and whether it kept its form."""
+    """Return the kind of a refusal, and whether it kept its form."""
     try:
         name = json.loads(body)["type"].rpartition("/")[2]
     except (ValueError, KeyError, TypeError):
@@ -320,7 +320,9 @@ def _refusal(status: int, head: bytes, body: bytes) -> str:
 
 
 def until(condition: Callable[[], Any], seconds: float, what: str | Callable[[], str]) -> Any:
-    """What `condition` returns once that is true; fails after `seconds`, saying `what` was not."""
+    """Return what `condition` returns once that is true. Fail after `seconds`, saying `what` was
+    not.
+    """
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         if time.monotonic() > deadline:

@@ -1,4 +1,4 @@
-"""Makes Redis forget what it wrote last, as a machine that loses power does.
+"""Make Redis forget what it wrote last, as a machine that loses power does.
 
 kill -9 alone loses nothing that Redis wrote to its append-only file, since the kernel still
 has it. So the lengths of the file are noted as time goes by, and it is cut back to one.
@@ -29,8 +29,9 @@ class Forgetting:
         self._thread.start()
 
     def forget(self, seconds: float) -> float:
-        """Cuts the file, of a Redis that is down, to what it held so long ago; returns how long
-        ago that really was: a file that was rewritten since is only cut to its beginning."""
+        """Cut the file, of a Redis that is down, to what it held this long ago. Return how long ago
+        that really was: a file that was rewritten since is only cut to its beginning.
+        """
         with self._lock:
             return self._forget(seconds)
 
@@ -49,7 +50,7 @@ class Forgetting:
         return now - at
 
     def close(self) -> None:
-        """Watches no more."""
+        """Stop watching."""
         self._ended.set()
         self._thread.join(1)
 
@@ -67,7 +68,7 @@ class Forgetting:
                 self._lengths.popleft()
 
     def _newest(self) -> Path | None:
-        """The part that is being written: before Redis 7 there is only one."""
+        """Return the part that is being written: before Redis 7 there is only one."""
         found = [
             *self._directory.glob("appendonlydir/*.incr.aof"),
             self._directory / "appendonly.aof",

@@ -1,4 +1,4 @@
-"""What a machine may lack."""
+"""Report what a machine lacks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Switches inside other processes: a clock that is set, a disk that is full.
+"""Switch things inside other processes: a clock that is set, a disk that is full.
 
 A few lines of C are compiled and preloaded into what is started within `worn()`; they read
 one number from a file that both sides have mapped, so that it changes at once.
@@ -19,7 +19,7 @@ from tests.trials.harness.lacking import Lacking
 
 
 def _compiler() -> str:
-    """A C compiler. Raises Lacking where there is none."""
+    """Return a C compiler. Raise Lacking where there is none."""
     found = shutil.which("cc") or shutil.which("gcc")
     if found is None:
         raise Lacking("a C compiler")
@@ -40,14 +40,14 @@ class Preloaded:
         subprocess.run([*command, str(where)], check=True, timeout=60)
 
     def set(self, number: int) -> None:
-        """Holds from now on in every process that wears it."""
+        """Set the value, from now on, in every process that wears the switch."""
         self.number = number
         with self._path.open("r+b") as file, mmap.mmap(file.fileno(), 8) as shared:
             shared[:] = struct.pack("q", number)
 
     @contextmanager
     def worn(self) -> Iterator[None]:
-        """Processes that are started within heed it."""
+        """Make processes that are started within the block heed it."""
         ours = {"LD_PRELOAD": str(self._library), self._variable: str(self._path)}
         os.environ.update(ours)
         try:
@@ -58,12 +58,12 @@ class Preloaded:
 
 
 def clock(directory: Path) -> Preloaded:
-    """A wall clock: how many seconds it is ahead of the true one."""
+    """Return a wall clock: how many seconds it is ahead of the true one."""
     return Preloaded(directory, "shifted_clock", "SHIFTED_CLOCK")
 
 
 def disk(directory: Path, name: str) -> Preloaded:
-    """A disk: 1 when it is full. Each `name` is a disk of its own."""
+    """Return a disk: 1 when it is full. Each `name` is a disk of its own."""
     place = directory / name
     place.mkdir(exist_ok=True)
     return Preloaded(place, "full_disk", "FULL_DISK")

@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback whose faults are switched while connections are open.
+"""Run a TCP proxy on loopback whose faults are switched while connections are open.
 
 It stands between any two parts: before Redis, before the provider, before the API. It runs
 in a thread of its own; every method may be called from any other thread.
@@ -26,7 +26,7 @@ _CALL_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """What is wrong with the line just now. The default: nothing."""
+    """The faults of the line at present. The default: none."""
 
     delay_seconds: float = 0.0  # each way
     swallow: bool = False  # half-open: connections stand, nothing arrives
@@ -57,7 +57,7 @@ class Proxy:
     # -- switches ------------------------------------------------------------------
 
     def calm(self) -> None:
-        """Nothing is wrong any more. Connections that lost bytes meanwhile end."""
+        """End all faults. Connections that lost bytes meanwhile end."""
 
         async def work() -> None:
             self.faults, self.cuts_left = Faults(), 0
@@ -68,19 +68,23 @@ class Proxy:
         self._call(work)
 
     def heal(self) -> None:
-        """New bytes pass again; connections that were half-open stay dead, and nobody is told."""
+        """Let new bytes pass again. Connections that were half-open stay dead, without any sign to
+        either end.
+        """
         self._set(swallow=False, delay_seconds=0.0, cut_off=frozenset())
 
     def delay(self, seconds: float) -> None:
-        """Everything takes this long each way."""
+        """Make everything take this long each way."""
         self._set(delay_seconds=seconds)
 
     def swallow(self) -> None:
-        """Half-open: connections stand and are accepted, and nothing arrives any more."""
+        """Swallow all bytes: connections stand and are accepted, half-open, and nothing arrives any
+        more.
+        """
         self._set(swallow=True)
 
     def cut_replies(self, *, count: int = 0, chance: float = 0.0, matching: bytes = b"") -> None:
-        """The next `count` replies, and others by `chance`, are lost with their connections.
+        """Lose the next `count` replies, and others by `chance`, with their connections.
 
         What was asked has been carried out by then.
         """
@@ -92,7 +96,7 @@ class Proxy:
         self._call(work)
 
     def drop(self) -> None:
-        """Ends every connection, once."""
+        """End every connection, once."""
 
         async def work() -> None:
             for link in list(self.links):
@@ -101,7 +105,7 @@ class Proxy:
         self._call(work)
 
     def refuse(self) -> None:
-        """Ends every connection and stops listening."""
+        """End every connection and stop listening."""
 
         async def work() -> None:
             self.faults = replace(self.faults, refuse=True)
@@ -114,17 +118,17 @@ class Proxy:
         self._call(work)
 
     def cut_off(self, addresses: Iterable[str]) -> None:
-        """A partition: what comes from these addresses is swallowed, the rest passes."""
+        """Partition: swallow what comes from these addresses, and let the rest pass."""
         self._set(cut_off=frozenset(addresses))
 
     def aim(self, target_port: int) -> None:
-        """New connections go there from now on."""
+        """Send new connections there from now on."""
         self.target_port = target_port
 
     # -- life ----------------------------------------------------------------------
 
     def close(self) -> None:
-        """Ends every connection and the thread."""
+        """End every connection and the thread."""
         if not self._thread.is_alive():
             return
         self.refuse()
@@ -160,7 +164,7 @@ class Proxy:
             )
 
     def cuts(self, request: bytes) -> bool:
-        """Whether the reply to this request is to be lost; counts it."""
+        """Count this reply. Return True if it is to be lost."""
         faults = self.faults
         if faults.cut_matching not in request:
             return False
@@ -187,7 +191,7 @@ class _Link:
         self._connecting: asyncio.Task[None] | None = None
 
     def opened(self) -> None:
-        """A client connected."""
+        """Take a client that connected."""
         self.proxy.accepted += 1
         self.proxy.links.add(self)
         self._connecting = self.loop.create_task(self._connect())
@@ -201,14 +205,14 @@ class _Link:
             self.abort()
 
     def passes(self) -> bool:
-        """Whether bytes get through now."""
+        """Return True if bytes get through now."""
         faults = self.proxy.faults
         if faults.swallow or self.source in faults.cut_off:
             self.torn = True
         return not self.torn
 
     def abort(self) -> None:
-        """Resets both ends."""
+        """Reset both ends."""
         self.proxy.links.discard(self)
         if self._connecting is not None:
             self._connecting.cancel()
@@ -253,14 +257,14 @@ class _End(asyncio.Protocol):
             self.other.transport.write(data)
 
     def later(self, due: float, data: bytes) -> None:
-        """Writes data when its time has come and all before it is written."""
+        """Write data when its time has come and all before it is written."""
         if self._waiting:
             due = max(due, self._waiting[-1][0])
         self._waiting.append((due, data))
         self.flush()
 
     def flush(self) -> None:
-        """Writes what is due."""
+        """Write what is due."""
         self._timer = None
         if self.transport is None:
             return

@@ -1,4 +1,4 @@
-"""A stage whose pools are kept by two Redis processes that three Sentinels watch over.
+"""Run a stage whose pools are kept by two Redis processes that three Sentinels watch over.
 
 Every process reaches the others through a proxy, and from a source address of its own kind:
 so the Sentinels and the other Redis can be cut off from a master whose clients still reach
@@ -44,7 +44,7 @@ sentinel parallel-syncs {service} 1
 
 
 def _program() -> Path:
-    """A server that can say where it connects from, which came with Redis 7."""
+    """Return a server that can say where it connects from, which came with Redis 7."""
     for name, path in redis_servers().items():
         if int(name.split()[1].split(".")[0]) >= 7:
             return path
@@ -65,7 +65,7 @@ class SentinelStage(Stage):
         self._sentinels: list[Process] = []
 
     def start_redis(self) -> None:
-        """Both servers, then the Sentinels; returns once they know each other."""
+        """Start both servers, then the Sentinels. Return once they know each other."""
         for server, line in zip(self.pair, self.lines, strict=True):
             server.start()
             with self._client_of(server) as client:
@@ -102,7 +102,7 @@ class SentinelStage(Stage):
         return process
 
     def stop_redis(self) -> None:
-        """Ends all five."""
+        """End all five."""
         for process in self._sentinels:
             process.stop()
         for server in self.pair:
@@ -112,7 +112,7 @@ class SentinelStage(Stage):
     # -- who is who ------------------------------------------------------------------
 
     def redis_url(self, database: int = 0, *, proxied: bool = True) -> str:
-        """The Sentinels' address, for everybody."""
+        """Return the Sentinels' address, for every part."""
         del proxied
         hosts = ",".join(f"127.0.0.1:{port}" for port in self.sentinel_ports)
         password = self.redis_server.password
@@ -120,13 +120,13 @@ class SentinelStage(Stage):
 
     @property
     def master(self) -> int:
-        """Which of the two the Sentinels call master: 0 or 1."""
+        """Return the one of the two that the Sentinels call master: 0 or 1."""
         found = [self._master_port(port) for port in self.sentinel_ports]
         return 0 if found.count(self.lines[0].port) >= 2 else 1
 
     @property
     def redis(self) -> Any:
-        """A client of the master, past its proxy."""
+        """Return a client of the master, past its proxy."""
         return self._client_of(self.pair[self.master])
 
     def _client_of(self, server: RedisServer) -> Any:
@@ -152,7 +152,7 @@ class SentinelStage(Stage):
         return self.replicates()
 
     def replicates(self) -> bool:
-        """Whether the replica follows the master."""
+        """Return True if the replica follows the master."""
         try:
             told = self._client_of(self.pair[1 - self.master]).info("replication")
         except redis.RedisError:
@@ -160,7 +160,7 @@ class SentinelStage(Stage):
         return told["role"] == "slave" and told["master_link_status"] == "up"
 
     def evidence(self, tape: Tape, *sids: str, budget: Budget | None = None) -> Evidence:
-        """As ever, once all agree who is master: only that one's pools are handed out."""
+        """Return the evidence once all agree on the master, whose pools alone are handed out."""
 
         def agreed() -> bool:
             told = {self._master_port(port) for port in self.sentinel_ports}
@@ -172,8 +172,9 @@ class SentinelStage(Stage):
     # -- faults ----------------------------------------------------------------------
 
     def partition(self, seconds: float) -> None:
-        """The master is cut off from Sentinels and replica, but not from its clients, until
-        the replica has been master for so long."""
+        """Cut the master off from Sentinels and replica, but not from its clients, until the
+        replica has been master for this long.
+        """
         before = self.master
         self.lines[before].cut_off({SENTINELS, SERVERS})
         try:
@@ -184,7 +185,7 @@ class SentinelStage(Stage):
         until(self.replicates, _SWITCH_SECONDS, "the old master follows the new")
 
     def fail_over(self) -> None:
-        """The two change places, in order."""
+        """Let the two change places, in order."""
         before = self.master
 
         def asked() -> bool:

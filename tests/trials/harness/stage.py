@@ -1,4 +1,4 @@
-"""Real parts on this machine, each a process that can be killed, with proxies between them.
+"""Run real parts on this machine, each a process that can be killed, with proxies between them.
 
 Every API server is one process with a port of its own, so that an answer tells who gave it:
 promise 4 depends on whether that very process outlived Redis.
@@ -50,7 +50,7 @@ QUIET_SECONDS = 45.0
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """Which slugs may be there: what the provider made, and what a trial put there itself."""
+    """The slugs that may be there: what the provider made, and what a trial put there itself."""
 
     slugs: frozenset[str]
     prefixes: tuple[str, ...]  # of those that are too many to be named
@@ -60,7 +60,7 @@ class Made:
 
 
 class Server:
-    """One API process; its port is its name."""
+    """One API process, named by its port."""
 
     def __init__(self, process: Process, port: int) -> None:
         self.process = process
@@ -68,12 +68,12 @@ class Server:
         self.died_at: list[float] = []
 
     def kill(self) -> None:
-        """kill -9."""
+        """Kill it with SIGKILL."""
         self.died_at.append(time.time())
         self.process.stop(signal.SIGKILL)
 
     def start(self) -> None:
-        """Starts it; returns once it listens."""
+        """Start it. Return once it listens."""
         self.process.start()
 
 
@@ -142,7 +142,7 @@ class Stage:
         self.close()
 
     def close(self) -> None:
-        """Ends everything and removes the directory."""
+        """End everything and remove the directory."""
         for server in self.servers:
             server.process.stop(signal.SIGKILL)
         for process in (self.beat, self.worker, self.sandbox):
@@ -161,28 +161,28 @@ class Stage:
             shutil.rmtree(self.directory, ignore_errors=True)
 
     def start_redis(self) -> None:
-        """Starts what keeps the pools."""
+        """Start the servers that keep the pools."""
         self.redis_server.start()
 
     def stop_redis(self) -> None:
-        """Ends it."""
+        """End it."""
         self.redis_server.kill()
 
     # -- settings ------------------------------------------------------------------
 
     def redis_url(self, database: int = 0, *, proxied: bool = True) -> str:
-        """Where Redis is for the product; without `proxied`, for those who look behind it."""
+        """Return the address of Redis for the product, or past the proxy without `proxied`."""
         if proxied and self.redis_line is not None:
             return redis_url(self.redis_line.port, self.redis_server.password, database)
         return self.redis_server.url(database)
 
     @property
     def ledger(self) -> Path:
-        """The SQLite file."""
+        """Return the SQLite file."""
         return self.directory / "ledger.sqlite3"
 
     def environ(self, part: str, *, proxied: bool = True, **more: object) -> dict[str, str]:
-        """The environment of a process of linkpool."""
+        """Return the environment of a process of linkpool."""
         ours = {
             "REDIS_URL": self.redis_url(proxied=proxied),
             "BROKER_URL": self.redis_url(1, proxied=proxied),
@@ -203,11 +203,11 @@ class Stage:
         return rest | {PREFIX + name: value for name, value in ours.items()}
 
     def settings(self) -> Settings:
-        """The settings of this process, which reaches Redis past the proxy."""
+        """Return the settings of this process, which reaches Redis past the proxy."""
         return load(self.environ("trial", proxied=False))
 
     def work(self, work: Callable[[Parts], Awaitable[T]]) -> T:
-        """Runs a coroutine on the product's own parts, past the proxies."""
+        """Run a coroutine on the product's own parts, past the proxies."""
 
         async def call() -> T:
             async with compose(self.settings()) as parts:
@@ -218,7 +218,7 @@ class Stage:
     # -- parts ---------------------------------------------------------------------
 
     def start_servers(self, count: int, **settings: object) -> list[Server]:
-        """Starts API servers, all at once; those that run already stay as they are."""
+        """Start API servers, all at once; those that run already stay as they are."""
         new = []
         while len(self.servers) < count:
             port = ports.choose()
@@ -233,7 +233,7 @@ class Stage:
         return self.servers
 
     def start_worker(self) -> None:
-        """Starts a Celery worker and beat; returns once a sweep ran."""
+        """Start a Celery worker and beat. Return once a sweep ran."""
         environ = self.environ("worker")
         self.worker = Process(
             [PYTHON, "-m", "worker", "worker"], self.log("worker"), environ=environ
@@ -245,17 +245,17 @@ class Stage:
         until(lambda: self.swept_at() > started_at, 60, "a worker sweeps")
 
     def swept_at(self) -> float:
-        """When a worker last swept, in seconds since 1970."""
+        """Return the time of a worker's last sweep, in seconds since 1970."""
         return float(self.redis.get(key_names.HEARTBEAT) or 0) / 1000
 
     def kill_worker(self) -> None:
-        """kill -9 of the worker and its children; it is started again."""
+        """Kill the worker and its children with SIGKILL, and start it again."""
         assert self.worker is not None
         self.worker.stop(signal.SIGKILL)
         self.worker.start()
 
     def start_sandbox(self, *flags: str) -> None:
-        """Starts the provider's stand-in; what it made it knows again after a restart."""
+        """Start the provider's stand-in, which still knows after a restart what it made."""
         command = [PYTHON, "-m", "sandbox", "--port", str(self.sandbox_port), "--any-meeting"]
         command += ["--api-key", SANDBOX_KEY, "--webhook-secret", WEBHOOK_SECRET]
         # Its links must begin with the address that the product knows it by.
@@ -268,18 +268,18 @@ class Stage:
         self.sandbox.start()
 
     def log(self, name: str) -> Path:
-        """Where a process writes."""
+        """Return the path of a process's log."""
         return self.directory / f"{name}.log"
 
     @property
     def server_ports(self) -> list[int]:
-        """Where the API answers."""
+        """Return the ports of the API."""
         return [server.port for server in self.servers]
 
     # -- the sandbox ---------------------------------------------------------------
 
     def control(self, method: str, what: str, **request: Any) -> dict[str, Any]:
-        """One of the sandbox's own calls."""
+        """Make one of the sandbox's own calls."""
         url = f"http://127.0.0.1:{self.sandbox_port}/_control/{what}"
         answer = self._http.request(method, url, **request)
         assert answer.is_success, answer.text
@@ -287,15 +287,15 @@ class Stage:
         return found
 
     def knobs(self, **changes: Any) -> None:
-        """Turns knobs of the sandbox."""
+        """Turn knobs of the sandbox."""
         self.control("PATCH", "knobs", json=changes)
 
     def calls(self) -> list[float]:
-        """When the provider was asked for links, in seconds since 1970; the last 2,000."""
+        """Return when the provider was asked for links, in seconds since 1970; the last 2,000."""
         return [float(call["at"]) for call in self.control("GET", "calls")["calls"]]
 
     def misbehaved(self) -> dict[str, int]:
-        """How often the sandbox went wrong, by the knob that made it."""
+        """Return how often the sandbox went wrong, by the knob that made it."""
         counters: dict[str, dict[str, int]] = self.control("GET", "state")["counters"]
         return counters["misbehaved"]
 
@@ -303,18 +303,18 @@ class Stage:
 
     @property
     def redis(self) -> Any:
-        """A blocking client of Redis, past the proxy."""
+        """Return a blocking client of Redis, past the proxy."""
         if self._client is None:
             self._client = redis.Redis.from_url(self.redis_server.url(), socket_timeout=60)
         return self._client
 
     @property
     def broker(self) -> Any:
-        """A blocking client of the broker's database, past the proxy."""
+        """Return a blocking client of the broker's database, past the proxy."""
         return redis.Redis.from_url(self.redis_server.url(1), socket_timeout=60)
 
     def kill_redis(self, *, down_seconds: float = 0.0, forget_seconds: float = 0.0) -> Outage:
-        """kill -9, and up again from what it had written so long before."""
+        """Kill Redis with SIGKILL, and start it from what it had written this long before."""
         died_at = time.time()
         self.redis_server.kill()
         if forget_seconds:
@@ -328,11 +328,11 @@ class Stage:
         return outage
 
     def level(self, meeting: str) -> int:
-        """How many links are in a pool."""
+        """Return the number of links in a pool."""
         return int(self.redis.zcard(key_names.fresh(meeting)))
 
     def saw_stock(self, meeting: str, bound: int) -> int:
-        """Looks at a level for the checker: at most `bound` (target + calls in flight) now."""
+        """Look at a level for the checker: at most `bound` (target + calls under way) now."""
         fresh = self.level(meeting)
         self.stock_seen.append(Stock(meeting, fresh, bound))
         return fresh
@@ -340,7 +340,7 @@ class Stage:
     # -- meetings and stock --------------------------------------------------------
 
     def open(self, meeting: Meeting, links: int = 0) -> str:
-        """Puts a meeting into the ledger, opens its pool, and stocks it; its SID."""
+        """Put a meeting into the ledger, open its pool, and stock it. Return its SID."""
 
         async def put(parts: Parts) -> None:
             await parts.ledger.meetings.put(meeting)
@@ -353,7 +353,7 @@ class Stage:
         return meeting.sid
 
     def stock(self, sid: str, count: int) -> None:
-        """Puts links that no provider made into a pool: rows first, by the product's own way."""
+        """Put links that no provider made into a pool: rows first, by the product's own way."""
 
         async def fill(parts: Parts) -> None:
             epoch = (await parts.store.look([sid]))[0].epoch
@@ -375,12 +375,12 @@ class Stage:
     # -- the end -------------------------------------------------------------------
 
     def rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
-        """What a query finds in the ledger's file."""
+        """Return the rows that a query finds in the ledger's file."""
         with closing(sqlite3.connect(f"file:{self.ledger}?mode=ro", uri=True, timeout=30)) as at:
             return at.execute(sql, values).fetchall()
 
     def quiet(self, *sids: str, seconds: float = QUIET_SECONDS) -> None:
-        """Waits until every fence stands and every claim and webhook is worked on."""
+        """Wait until every fence stands and every claim and webhook is worked on."""
 
         found: list[str] = ["nothing was seen yet"]
 
@@ -419,7 +419,7 @@ class Stage:
         until(quiet, seconds, lambda: f"all is worked on; left: {'; '.join(found)}")
 
     def evidence(self, tape: Tape, *sids: str, budget: Budget | None = None) -> Evidence:
-        """What there is to judge, once all is quiet."""
+        """Return what there is to judge, once all is quiet."""
         self.quiet(*sids)
         # In this order: top-up may be at work, and gives each link a row before it is pooled.
         pools = {
@@ -455,6 +455,6 @@ async def _record_all(parts: Parts, sids: tuple[str, ...]) -> None:
 
 
 def signal_all(pids: list[int], sign: signal.Signals) -> None:
-    """Sends a signal to every one of these processes."""
+    """Send a signal to every one of these processes."""
     for pid in pids:
         os.kill(pid, sign)

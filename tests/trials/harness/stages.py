@@ -1,4 +1,4 @@
-"""The stage that most trials share."""
+"""Set up the stage that most trials share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.trials.harness.stage import Stage
 
 @contextmanager
 def ordinary(seed: int, *, servers: int = 2) -> Iterator[Stage]:
-    """Redis and the provider behind proxies, some API servers, a provider, a worker, a beat."""
+    """Set up Redis and the provider behind proxies, some API servers, a worker and a beat."""
     with Stage(seed=seed) as stage:
         stage.start_servers(servers)
         stage.start_sandbox()

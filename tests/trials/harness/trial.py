@@ -1,4 +1,4 @@
-"""What a trial is, and what comes of one."""
+"""Define a trial, and its outcome."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Outcome:
 
     @property
     def passed(self) -> bool:
-        """Whether every promise was kept."""
+        """Return True if every promise was kept."""
         return not self.violations and not self.wrong
 
     def line(self) -> str:
-        """The outcome in one line."""
+        """Return the outcome in one line."""
         found = len(self.violations) + len(self.wrong)
         verdict = "pass" if self.passed else "FAIL"
         return (
@@ -44,7 +44,7 @@ class Outcome:
         )
 
     def complaints(self) -> str:
-        """Everything that was found, kind by kind, each with its first cases."""
+        """Return everything that was found, kind by kind, each with its first cases."""
         lines = [f"- {text}" for text in self.wrong[:10]]
         kinds = Counter(violation.kind for violation in self.violations)
         for kind, count in kinds.items():
@@ -70,7 +70,7 @@ class Trial:
     stage: Callable[[int], AbstractContextManager[Any]] = ordinary
 
     def on(self, stage: Any, seed: int, size: int) -> Outcome:
-        """One run, timed. What goes wrong in the trial itself is an outcome, too."""
+        """Run once and time it. What goes wrong in the trial itself is an outcome, too."""
         started = time.monotonic()
         try:
             outcome = self.run(stage, seed, size)
@@ -82,7 +82,7 @@ class Trial:
 
 
 def table(outcomes: list[Outcome], titles: Mapping[str, str]) -> str:
-    """The outcomes as a Markdown table."""
+    """Return the outcomes as a Markdown table."""
     rows = [
         "| trial | what | seed | operations | faults | violations | verdict | notes |",
         "|---|---|---|---|---|---|---|---|",

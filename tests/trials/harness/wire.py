@@ -1,4 +1,4 @@
-"""HTTP by hand: requests that no client library would send."""
+"""Speak HTTP by hand: requests that no client library would send."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SECONDS = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back; status 0 if the connection ended without a word."""
+    """A reply; status 0 if the connection ended without a word."""
 
     status: int
     headers: dict[str, str]
@@ -21,7 +21,7 @@ class Reply:
 
     @property
     def problem(self) -> str:
-        """The problem's name, or nothing."""
+        """Return the problem's name, or nothing."""
         if self.headers.get("content-type") != "application/problem+json":
             return ""
         found: dict[str, Any] = msgspec.json.decode(self.body)
@@ -31,7 +31,7 @@ class Reply:
 def request(
     method: bytes, path: bytes, *headers: tuple[bytes, bytes], body: bytes | None = None
 ) -> bytes:
-    """The bytes of a request; nothing is escaped or checked."""
+    """Return the bytes of a request; nothing is escaped or checked."""
     lines = [method + b" " + path + b" HTTP/1.1", b"Host: linkpool"]
     lines += [name + b": " + value for name, value in headers]
     if body is not None:
@@ -40,7 +40,7 @@ def request(
 
 
 def exchange(port: int, sent: bytes, *, then: bytes = b"", times: int = 0) -> Reply:
-    """Sends bytes, then `then` so many times or until the server has had enough."""
+    """Send bytes, then `then` this many times or until the server has had enough."""
     with socket.create_connection(("127.0.0.1", port), timeout=SECONDS) as connection:
         try:
             connection.sendall(sent)
@@ -52,7 +52,7 @@ def exchange(port: int, sent: bytes, *, then: bytes = b"", times: int = 0) -> Re
 
 
 def read(connection: socket.socket) -> Reply:
-    """The next answer."""
+    """Return the next answer."""
     said = b""
     while True:
         head, ended, body = said.partition(b"\r\n\r\n")
