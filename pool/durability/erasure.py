@@ -59,6 +59,7 @@ class Erasure:
         then finish what was begun, and so does a repeated call.
         """
         await self._recorder.record(sid)
+        await self._store.set_aside.blank(sid, customer_id)
         name = self._store.names.name(sid, customer_id)
         await self._ledger.links.forget(sid, customer_id, name, self._marks, self._events.own_marks)
         open_ends = await self._ledger.erased.of_customer(sid, name)

@@ -45,6 +45,16 @@ class SetAsides:
         with store_errors():
             await self._redis.hset(key_names.SET_ASIDE, f"{sid} {name}", kept)
 
+    async def blank(self, sid: str, text: str) -> None:
+        """Overwrite a text wherever a meeting's entries hold it, and leave the rest to be read."""
+        secret = text.encode()
+        with store_errors():
+            async for name, kept in self._redis.hscan_iter(key_names.SET_ASIDE, match=f"{sid} *"):
+                if secret in kept:
+                    # As long as it was, so that what stands around it keeps its form.
+                    blanked = kept.replace(secret, b"x" * len(secret))
+                    await self._redis.hset(key_names.SET_ASIDE, name, blanked)
+
     async def counts(self) -> dict[str, int]:
         """Return how many entries were set aside, for each meeting that has any."""
         with store_errors():

@@ -99,3 +99,17 @@ async def test_who_is_unknown_is_erased_from_nowhere(product: InProcess) -> None
     await product.parts.recorder.record("intro")
     assert await product.parts.erasure.forget("intro", "benjamin") == 0
     assert "walburga@mail.example" in everything(product)
+
+
+async def test_an_entry_set_aside_loses_the_customers_id_and_keeps_the_rest(
+    product: InProcess,
+) -> None:
+    """Those who share the entry with them are still there for a person to read."""
+    await product.meeting("intro")
+    fields = {b"s": b"a-1 a-2", b"c": b"broken walburga, benjamin"}
+    for sid in ("intro", "other"):
+        await product.store.set_aside.keep(sid, "1-1", fields, "it cannot be read")
+    await product.parts.erasure.forget("intro", "walburga")
+    intro, other = await product.store.set_aside.all()
+    assert intro.fields == {b"s": b"a-1 a-2", b"c": b"broken xxxxxxxx, benjamin"}
+    assert other.fields == fields
