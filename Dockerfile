@@ -2,7 +2,7 @@
 
 # Wheels of linkpool and of all it needs. The full image, not the slim one: on processors for
 # which a dependency has no wheel, it is compiled here.
-# Tags move: `deploy/pin-images.sh` puts the digest of today behind each.
+# Tags move: `deploy/pin-images.sh` adds today's digest to each.
 FROM python:3.12-bookworm AS wheels
 WORKDIR /source
 # Each file of each package has the hash that the lock names: deploy/lock.sh renews it.
@@ -26,7 +26,7 @@ RUN groupadd --gid 10001 linkpool \
     && install --directory --owner linkpool --group linkpool --mode 0700 /data \
     && install --directory /etc/linkpool
 
-# pip goes at the end: nothing is installed into a running container.
+# pip is removed at the end: nothing is installed into a running container.
 RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
     pip install --no-cache-dir --no-index --find-links=/wheels linkpool \
     && pip uninstall --yes --root-user-action=ignore pip
@@ -39,7 +39,7 @@ ENV PYTHONDONTWRITEBYTECODE=1 \
     LINKPOOL_DATA_DIR=/data \
     LINKPOOL_HOST=0.0.0.0
 
-# Where a linkpool.toml is looked for.
+# linkpool.toml is read from here.
 WORKDIR /etc/linkpool
 USER 10001:10001
 EXPOSE 8000

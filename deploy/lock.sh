@@ -1,5 +1,5 @@
 #!/bin/sh
-# Renews the locks that the Dockerfile installs from: every package that linkpool needs, and what
+# Renew the locks that the Dockerfile installs from: every package that linkpool needs, and what
 # builds its wheel, at the newest version that pyproject.toml allows, with the hashes of its files.
 # For Python 3.12 on Linux, as in the image. Look at the difference before it is committed.
 #
@@ -14,7 +14,7 @@ trap 'rm -rf "$tools"' EXIT
 renew() { # FILE OPTIONS...
     file=$1
     shift
-    # No address of an index: the lock says what is installed, not where it is from.
+    # Without the address of an index: the lock says what is installed, not where it comes from.
     "$tools/bin/pip-compile" --quiet --upgrade --generate-hashes --strip-extras --allow-unsafe \
         --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
         --output-file "$tools/$file" "$@" pyproject.toml

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Puts the digest that each image has now behind its tag, in Dockerfile and docker-compose.yml: a
+# Add the digest that each image has now to its tag, in Dockerfile and docker-compose.yml: a
 # tag can be moved to another image, a digest cannot. Run it again for newer ones. Needs Docker.
 set -eu
 cd "$(dirname "$0")/.."

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes the secrets that docker-compose.yml reads and that can be made up. Safe to run again:
-# what is there stays. Ends with 1 while a secret is missing that only you have.
+# Make the secrets that docker-compose.yml reads and that can be generated. Safe to run again:
+# existing secrets stay. Exits with 1 while a secret is missing that only you have.
 #
 #   deploy/secrets.sh [DIRECTORY]        (deploy/secrets, where docker-compose.yml looks)
 set -eu
@@ -8,8 +8,8 @@ set -eu
 directory=${1:-$(dirname "$0")/secrets}
 
 # Containers see a secret as a file with the owner and mode it has here, and each container
-# runs as a user of its own: so the files are readable by all, and the directory keeps
-# everybody else on this machine out.
+# runs as a user of its own: so all may read the files, and the directory keeps other users
+# of this machine out.
 mkdir -p "$directory"
 chmod 700 "$directory"
 
@@ -28,7 +28,7 @@ keep redis_url "redis://:$(sed -n 's/^requirepass //p' "$directory/redis_config"
 keep admin_key "$(random)"
 keep metrics_key "$(random)"
 keep secret_key "$(random)"
-# An empty one is allowed: webhooks are then refused, as linkpool never believes unsigned ones.
+# It may be empty: webhooks are then refused, because linkpool accepts no unsigned ones.
 [ -e "$directory/neetocal_webhook_secret" ] || : >"$directory/neetocal_webhook_secret"
 chmod 444 "$directory"/*
 
@@ -37,5 +37,5 @@ if [ ! -s "$directory/neetocal_api_key" ]; then
     exit 1
 fi
 if [ ! -s "$directory/neetocal_webhook_secret" ]; then
-    echo "no bookings will be seen by webhook: $directory/neetocal_webhook_secret is empty" >&2
+    echo "webhooks will be refused, because $directory/neetocal_webhook_secret is empty" >&2
 fi
