@@ -123,7 +123,7 @@ def acts(product: Product) -> int:
 
 def address(path: str, names: dict[str, str]) -> str:
     """Return an action's address, about things that exist."""
-    return path.format(**names)
+    return path.format(slug=names["slug-seen"], **names)
 
 
 def test_there_are_actions() -> None:
