@@ -66,9 +66,12 @@ def problem(name: str, status: int, retry_after: str | None = None, **more: Any)
 
 
 class ScriptedLinkpool:
-    """Answer each request by the next of `script`, the last one again and again."""
+    """Answer each request by the next of `script`, the last one again and again.
 
-    def __init__(self) -> None:
+    Nobody listens until it is entered.
+    """
+
+    def __init__(self, port: int = 0) -> None:
         self.script: list[Answer | Callable[[Asked], Answer]] = [Answer(201, CLAIMED)]
         self.asked: list[Asked] = []
         self._over = threading.Event()
@@ -85,11 +88,14 @@ class ScriptedLinkpool:
             def log_message(self, *_: object) -> None:
                 """Say nothing."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler, bind_and_activate=False)
         self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self.url = f"http://127.0.0.1:{port}"
 
     def __enter__(self) -> Self:
+        self._server.server_bind()
+        self._server.server_activate()
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 

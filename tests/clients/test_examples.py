@@ -207,7 +207,7 @@ def test_no_value_in_an_example_ends_its_script(
     site: Site, between: ScriptedLinkpool, product: Product
 ) -> None:
     """The frame's arguments arrive as they were, and nothing else runs."""
-    hostile = "</script><script>alert(1)//\u2028'&<!--"
+    hostile = "</script><script>alert(1)//\u2028'&</script x><!--<script "
     embed = CLAIMED["embed"] | {"queryParams": {"name": hostile}}
     between.script = [Answer(201, CLAIMED | {"embed": embed})]
     page = site.visit(httpx.Cookies()).text

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import inspect
 import pickle
+import socket
+import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
+import httpx
 import linkpool_client as lp
 import pytest
 
@@ -136,6 +140,50 @@ def test_retry_after_is_waited_for(scripted: ScriptedLinkpool, new_client: NewCl
     assert 1.0 <= second.at - first.at < 3.0
 
 
+@pytest.mark.parametrize("zone", ["GMT", ""])
+def test_retry_after_may_be_a_date(
+    zone: str, scripted: ScriptedLinkpool, new_client: NewClient
+) -> None:
+    """A proxy's date in an hour is as far away as 3,600 seconds; one gone by is no wait."""
+    for minutes, least, most in ((60, 3590, 3600), (-60, 0, 0)):
+        at = datetime.now(UTC) + timedelta(minutes=minutes)
+        said = f"{at:%a, %d %b %Y %H:%M:%S} {zone}".strip()
+        scripted.script = [problem("pool-paused", 503, said)]
+        with pytest.raises(lp.PoolPaused) as raised:
+            new_client(scripted, retries=lp.Retries(times=1)).claim("demo", "order-1")
+        assert least <= (raised.value.retry_after_seconds or 0) <= most
+    assert len(scripted.asked) == 1 + 2
+
+
+def test_a_replacement_that_was_never_sent_is_asked_for_again(new_client: NewClient) -> None:
+    """Where nobody listens, nothing can have been done."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    server = ScriptedLinkpool(port)
+    client = new_client(server, retries=lp.Retries(times=20, total_seconds=20))
+    server.script = [Answer(200, {"claim": CLAIM})]
+    opening = threading.Timer(0.3, server.__enter__)
+    opening.start()
+    try:
+        assert client.replace("demo", "order-1", "why").slug == "one-off-1"
+    finally:
+        opening.join()
+        server.__exit__()
+    assert len(server.asked) == 1
+
+
+def test_connections_that_were_given_stay_open(scripted: ScriptedLinkpool) -> None:
+    """Who made them closes them; the client closes its own."""
+    with httpx.Client() as http:
+        with lp.Client(scripted.url, KEY, http=http) as client:
+            client.claim("demo", "order-1")
+        assert not http.is_closed
+    with lp.Client(scripted.url, KEY) as client:
+        client.claim("demo", "order-1")
+    with pytest.raises(RuntimeError, match="closed"):
+        client.claim("demo", "order-1")
+
+
 def test_retries_end_by_their_number(scripted: ScriptedLinkpool, new_client: NewClient) -> None:
     """Two retries are three requests."""
     scripted.script = [problem("rate-limited", 429, "0")]
@@ -157,8 +205,8 @@ def test_retries_end_by_their_time(scripted: ScriptedLinkpool, new_client: NewCl
     scripted.script = [problem("pool-empty", 503)]  # without Retry-After: 0.1, 0.2, 0.4 s …
     started = time.monotonic()
     with pytest.raises(lp.PoolEmpty):
-        new_client(scripted, retries=lp.Retries(times=99, total_seconds=0.8)).claim("demo", "o")
-    assert time.monotonic() - started < 0.8 + 0.5
+        new_client(scripted, retries=lp.Retries(times=99, total_seconds=1.4)).claim("demo", "o")
+    assert time.monotonic() - started < 1.4 + 1.0
     assert len(scripted.asked) - 1 == 4
 
 

@@ -17,7 +17,7 @@ from tests.clients.jwt_reader import read
 from tests.clients.scripted_linkpool import CLAIMED
 
 SECRET = "a-token-secret-of-at-least-32-characters"
-HOSTILE = "</script><script>alert(1)//\u2028'\"&<!--"
+HOSTILE = "</script><script>alert(1)//\u2028'\"&</script x><!--<script "
 
 
 def test_a_token_says_no_more_than_the_contract() -> None:
