@@ -211,8 +211,8 @@ def test_no_value_in_an_example_ends_its_script(
     embed = CLAIMED["embed"] | {"queryParams": {"name": hostile}}
     between.script = [Answer(201, CLAIMED | {"embed": embed})]
     page = site.visit(httpx.Cookies()).text
-    scripts = [attrs for tag, attrs in _Tags(page).found if tag == "script"]
-    assert len(scripts) == 2
+    # Browsers end a script in more places than Python's parser does.
+    assert (page.count("<script"), page.count("</script"), page.count("<!--")) == (2, 2, 0)
     called = re.search(r"neetoCal\.embed\((\{\".*\})\);", page)
     assert called is not None
     arguments = json.loads(called[1])

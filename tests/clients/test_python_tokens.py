@@ -91,7 +91,10 @@ def test_embed_code_made_here_calls_the_providers_script(
 ) -> None:
     """The place and the call name the same element; nothing in a value ends the script."""
     body = CLAIMED | {"embed": CLAIMED["embed"] | {"queryParams": {"name": HOSTILE}}}
-    found = _Read(embed_code.html(answers.claimed(body), kind))
+    html = embed_code.html(answers.claimed(body), kind)
+    # Browsers end a script in more places than Python's parser does.
+    assert (html.count("<script"), html.count("</script"), html.count("<!--")) == (2, 2, 0)
+    found = _Read(html)
     places = [] if place is None else [place]
     assert [tag for tag, _ in found.elements] == [*places, "script", "script"]
     called = re.search(r"neetoCal\.embed\((\{\".*\})\);", found.script)
