@@ -1,4 +1,4 @@
-"""What `up` prints: the admin key once, by the run that made it; afterwards where it is kept."""
+"""Test what `up` prints: the admin key once, in the run that makes it, and then its place."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MINE = "lp_db688112_d8--f_5skzuiqK32o4Ss5JbHaRTDLdOQpxDCmIxi0OU"
 
 
 def printed(place: Path, capsys: pytest.CaptureFixture[str]) -> str:
-    """What a start on this directory prints."""
+    """Return what a start on this directory prints."""
     settings = load()
     data = DataDirectory(place / "data dir")
     announce(_running(make_plan(settings, data, ["demo"], Commands()), data, ["demo"]))
@@ -26,7 +26,7 @@ def printed(place: Path, capsys: pytest.CaptureFixture[str]) -> str:
 
 
 def header_of(text: str, place: Path) -> str:
-    """The X-API-Key header that the printed line sends, as a shell makes it."""
+    """Return the X-API-Key header that the printed line sends, as a shell makes it."""
     (line,) = re.findall(r"^  curl (.*)$", text, re.MULTILINE)
     show = f"curl() {{ printf '%s\\n' \"$@\"; }}; curl {line}"
     done = subprocess.run(["bash", "-c", show], cwd=place, capture_output=True, text=True)

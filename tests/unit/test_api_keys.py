@@ -1,4 +1,4 @@
-"""API keys: their form, what they may do, and how they are told apart."""
+"""Test API keys: their form, what they may do, and how they are told apart."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ async def test_a_key_is_known_by_its_hash() -> None:
 
 
 async def test_a_wrong_key_is_refused() -> None:
-    """Whether its id is known or not, and whatever bytes it is made of."""
+    """A wrong key is refused with a known id or an unknown one, and with any bytes."""
     clear, kept = key(CLAIM)
     keys = await ring(kept)
     for wrong in (
@@ -145,7 +145,7 @@ def test_a_scope_opens_its_own_calls(held: Scope, needed: Scope) -> None:
 
 
 def test_a_key_limited_to_meetings_opens_these_only() -> None:
-    """Not others, and no call that is about all of them, even with the scope admin."""
+    """It opens no others, and no call that is about all of them, even with the scope admin."""
     caller = Caller("id", frozenset({"admin"}), frozenset({"intro"}))
     caller.check(CLAIM, "intro")
     with pytest.raises(Forbidden, match="this meeting"):
@@ -214,7 +214,7 @@ async def test_use_is_noted_rarely_and_never_by_a_claim() -> None:
 
 
 async def test_a_stranger_costs_the_ledger_nothing() -> None:
-    """However many keys he makes up."""
+    """A stranger may make up any number of keys."""
     ledger = FakeLedger(key(CLAIM)[1])
     keys = KeyRing(ledger, None)  # type: ignore[arg-type]
     await keys.refresh()

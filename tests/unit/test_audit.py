@@ -1,4 +1,4 @@
-"""CI's look at known vulnerabilities: nothing looked up is never taken for nothing found."""
+"""Test CI's look at known vulnerabilities: nothing looked up is never taken for nothing found."""
 
 from __future__ import annotations
 

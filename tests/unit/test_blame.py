@@ -1,4 +1,4 @@
-"""Who is blamed when the provider gives no link."""
+"""Test which part is blamed when the provider gives no link."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def fail(
     troubles: Troubles, sid: str, kind: str = "failed", *, final: bool = False,
     meetings: int | None = 100, probe: bool = False,
 ) -> Blame:  # fmt: skip
-    """One failure of a meeting, of a workspace that has a hundred."""
+    """Note one failure of a meeting, of a workspace that has a hundred."""
     return troubles.failed(sid, kind, final=final, meetings=meetings, probe=probe)
 
 
@@ -28,7 +28,7 @@ def test_a_refusal_is_put_down_to_its_meeting_at_once() -> None:
 
 
 def test_a_failure_may_be_chance() -> None:
-    """So many in a row are not; a link in between begins the count anew."""
+    """Only several failures in a row are no chance; a link in between begins the count anew."""
     troubles = Troubles()
     for _ in range(FAILURES_TO_BLOCK - 1):
         assert fail(troubles, "a") is Blame.NOBODY
@@ -71,7 +71,7 @@ def test_a_small_workspace_is_judged_by_all_it_has() -> None:
 
 
 def test_a_few_that_fail_among_many_that_work_are_no_workspace() -> None:
-    """However often they are tried."""
+    """The few may be tried any number of times."""
     troubles = Troubles()
     for turn in range(50):
         for number in range(5):
@@ -112,7 +112,7 @@ def test_the_evidence_against_a_workspace_is_gathered_anew_once_it_was_blocked()
 
 
 def test_a_429_is_the_paces_fault() -> None:
-    """Also several in a row, and also while others get links now and then."""
+    """Several in a row are the pace's fault, and so is one while others get links now and then."""
     troubles = Troubles()
     for _ in range(30):
         assert troubles.throttled("a") is Blame.NOBODY
@@ -134,7 +134,7 @@ def test_a_meeting_that_gets_429s_alone_is_blamed_for_them() -> None:
 
 
 def test_a_meeting_is_suspect_until_it_gets_a_link() -> None:
-    """From the second failure in a row; one may be chance."""
+    """A meeting is suspect from the second failure in a row; one may be chance."""
     troubles = Troubles()
     fail(troubles, "a")
     assert not troubles.is_suspect("a")

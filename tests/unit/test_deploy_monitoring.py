@@ -1,4 +1,4 @@
-"""The alert rules, their tests, the dashboard, and the page that says what to do."""
+"""Test the alert rules, their tests, the dashboard, and the page that says what to do."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DASHBOARD = (ROOT / "deploy" / "grafana" / "linkpool.json").read_text("utf-8")
 
 
 def known_metrics() -> set[str]:
-    """Every name that /metrics may have."""
+    """Return every name that /metrics may have."""
     counted = {family.name for family in Metrics().registry.collect()}
     gauges = {family.name for family in exposition._Families().all()}
     suffixes = ("", "_total", "_bucket", "_sum", "_count")

@@ -1,4 +1,4 @@
-"""The desk: batches, deadlines, fairness, and who is told what."""
+"""Test the desk: batches, deadlines, fairness, and the answers each caller gets."""
 
 from __future__ import annotations
 
@@ -141,18 +141,18 @@ class FakeLedger:
 
 
 @dataclass
-class FakeLadder:
-    """Makes a link for everyone, unless told to fail."""
+class FakeOnDemandLinks:
+    """A stand-in that makes a link for everyone, unless it is set to fail."""
 
-    climbed: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
     error: Exception | None = None
     made: bool = True
 
     async def make_and_bind(
         self, meeting: Meeting, name: str, payload: bytes
     ) -> tuple[Claim, bool]:
-        self.climbed.append(msgspec.msgpack.decode(payload)[0])
-        claim = made(9_000 + len(self.climbed))
+        self.asked.append(msgspec.msgpack.decode(payload)[0])
+        claim = made(9_000 + len(self.asked))
         await asyncio.sleep(0)
         if self.error:
             raise self.error
@@ -189,17 +189,17 @@ class Stage:
 
     desk: Desk
     store: FakeStore
-    ladder: FakeLadder
+    on_demand: FakeOnDemandLinks
     heard: Heard
     recent_claims: RecentClaims
 
     async def claim(self, sid: str, who: str, *details: Any, **options: Any) -> Receipt:
-        """A claim that fails the test if it is never answered."""
+        """Claim, and fail the test if no answer ever comes."""
         async with asyncio.timeout(10):
             return await self.desk.claim(sid, who, *details, **options)
 
     async def claims(self, *who: str) -> list[Receipt | BaseException]:
-        """All at once, in this order."""
+        """Claim all at once, in this order."""
         return await asyncio.gather(
             *(self.claim(SID, each) for each in who), return_exceptions=True
         )
@@ -210,25 +210,26 @@ MakeStage = Callable[..., Stage]
 
 @pytest.fixture(params=[True, False], ids=["connection-ready", "none-ready"])
 async def make_stage(request: pytest.FixtureRequest) -> AsyncIterator[MakeStage]:
-    """Makes desks, and waits at the end for what they have under way. Claims are served the
-    same whether a connection stands ready or has to be waited for."""
+    """Make desks, and wait at the end for what they have under way. Claims are served the same
+    whether a connection stands ready or has to be waited for.
+    """
     desks: list[Desk] = []
 
     def make(timeout_seconds: float = 2.0) -> Stage:
-        store, ladder = FakeStore(ready=request.param), FakeLadder()
-        heard, redo = Heard(), RecentClaims()
+        store, on_demand = FakeStore(ready=request.param), FakeOnDemandLinks()
+        heard, recent_claims = Heard(), RecentClaims()
         ledger: Any = FakeLedger(SID, *(f"m{n}" for n in range(20)))
-        registry = KnownMeetings(store, ledger)  # type: ignore[arg-type]
+        known_meetings = KnownMeetings(store, ledger)  # type: ignore[arg-type]
         desk = Desk(
             store,  # type: ignore[arg-type]
-            registry,
-            redo,
-            ladder,
+            known_meetings,
+            recent_claims,
+            on_demand,
             heard,
             timeout_seconds=timeout_seconds,
         )
         desks.append(desk)
-        return Stage(desk, store, ladder, heard, redo)
+        return Stage(desk, store, on_demand, heard, recent_claims)
 
     yield make
     async with asyncio.timeout(5):
@@ -238,7 +239,7 @@ async def make_stage(request: pytest.FixtureRequest) -> AsyncIterator[MakeStage]
 
 @pytest.fixture
 async def stage(make_stage: MakeStage) -> Stage:
-    """A desk with a deadline of two seconds."""
+    """Return a desk with a deadline of two seconds."""
     return make_stage()
 
 
@@ -327,7 +328,7 @@ async def test_a_crowd_at_one_meeting_does_not_keep_others_waiting(stage: Stage)
 
 
 async def test_no_more_calls_than_connections_are_under_way(stage: Stage) -> None:
-    """Of all meetings together."""
+    """The bound holds over all meetings together."""
     await asyncio.gather(*(stage.claim(f"m{m}", f"c{c}") for m in range(20) for c in range(200)))
     assert stage.store.most_under_way["all"] == CALLS_AT_ONCE
 
@@ -344,7 +345,7 @@ async def test_what_the_recorder_needs_travels_with_the_claim(stage: Stage) -> N
 
 
 async def test_a_visitor_who_leaves_disturbs_nobody(stage: Stage) -> None:
-    """Neither those who wait for the same link nor the rest of the batch."""
+    """Customers who wait for the same link are served, and so is the rest of the batch."""
     stage.store.gate = asyncio.Event()
     tasks = [asyncio.create_task(stage.claim(SID, who)) for who in ("ann", "ann", "bob")]
     await asyncio.sleep(0.01)
@@ -355,7 +356,7 @@ async def test_a_visitor_who_leaves_disturbs_nobody(stage: Stage) -> None:
     assert isinstance(left, asyncio.CancelledError)
     assert slug_of(again) == "a-0"
     assert slug_of(bob) == "a-1"
-    assert [redo.customer_id for redo in stage.recent_claims.lately(SID)] == ["ann", "bob"]
+    assert [answered.customer_id for answered in stage.recent_claims.lately(SID)] == ["ann", "bob"]
 
 
 async def test_a_visitor_who_leaves_before_the_call_disturbs_nobody(stage: Stage) -> None:
@@ -394,7 +395,7 @@ LOST = StoreUnavailable("Redis: connection lost", connection_lost=True)
 
 
 async def test_the_deadline_is_kept_when_redis_hangs(make_stage: MakeStage) -> None:
-    """Everyone is told within the time promised, also those who came later."""
+    """Every customer is answered within the time promised, also those who came later."""
     stage = make_stage(timeout_seconds=0.2)
     stage.store.script = [hang, hang, hang]
     started = time.monotonic()
@@ -508,7 +509,7 @@ async def test_a_fallen_fence_is_told(stage: Stage) -> None:
 
 
 async def test_a_meeting_redis_has_lost_is_published_again(stage: Stage) -> None:
-    """Once; the claims are then served by the same call."""
+    """It is published once; the claims are then served by the same call."""
     stage.store.published.lost = True
     assert slug_of((await stage.claims("ann"))[0]) == "a-0"
     assert stage.store.published.put_again == [SID]
@@ -525,14 +526,14 @@ async def test_an_unknown_meeting_is_refused_without_asking_redis(stage: Stage) 
     assert stage.store.calls == []
 
 
-async def test_an_empty_pool_leads_to_the_ladder(stage: Stage) -> None:
+async def test_an_empty_pool_leads_to_a_link_on_demand(stage: Stage) -> None:
     """Once for each customer, however many requests wait for the answer."""
     stage.store.stock = 1
     answers = await stage.claims("ann", "bob", "bob", "cyd")
-    assert stage.ladder.climbed == ["bob", "cyd"]
+    assert stage.on_demand.asked == ["bob", "cyd"]
     assert [slug_of(each) for each in answers] == ["a-0", "a-9001", "a-9001", "a-9002"]
     assert stage.heard.outcomes == {"new": 1, "direct": 2, "reused": 1}
-    assert {redo.claim.slug for redo in stage.recent_claims.lately(SID)} == {
+    assert {answered.claim.slug for answered in stage.recent_claims.lately(SID)} == {
         "a-0",
         "a-9001",
         "a-9002",
@@ -544,7 +545,7 @@ async def test_a_link_bound_by_somebody_else_meanwhile_is_not_ours_to_assert(
 ) -> None:
     """It is answered as one they held before."""
     stage.store.stock = 0
-    stage.ladder.made = False
+    stage.on_demand.made = False
     receipt = await stage.claim(SID, "ann")
     assert receipt.reused
     assert stage.recent_claims.lately(SID) == []
@@ -563,22 +564,22 @@ async def test_a_link_bound_by_somebody_else_meanwhile_is_not_ours_to_assert(
     ],
     ids=lambda value: value.__class__.__name__ if isinstance(value, Exception) else "",
 )
-async def test_what_the_ladder_says_is_answered(
+async def test_what_asking_on_demand_comes_to_is_answered(
     stage: Stage, error: Exception, expected: type[Exception], outcome: str
 ) -> None:
     """Typed and counted; a mistake of ours is an empty pool to the visitor."""
     stage.store.stock = 0
-    stage.ladder.error = error
+    stage.on_demand.error = error
     [answer] = await stage.claims("ann")
     assert type(answer) is expected
     assert stage.heard.outcomes == {outcome: 1}
     assert (("fenced", SID) in stage.heard.told) is isinstance(error, Fenced)
 
 
-async def test_a_slow_ladder_does_not_hold_up_the_desk(stage: Stage) -> None:
+async def test_a_slow_link_on_demand_does_not_hold_up_the_desk(stage: Stage) -> None:
     """Those who hold a link are answered while links are made for others."""
     gate = asyncio.Event()
-    make_and_bind = stage.ladder.make_and_bind
+    make_and_bind = stage.on_demand.make_and_bind
 
     async def slow(*args: Any) -> tuple[Claim, bool]:
         await gate.wait()
@@ -586,7 +587,7 @@ async def test_a_slow_ladder_does_not_hold_up_the_desk(stage: Stage) -> None:
 
     await stage.claims("ann")
     stage.store.stock = 0
-    stage.ladder.make_and_bind = slow  # type: ignore[method-assign]
+    stage.on_demand.make_and_bind = slow  # type: ignore[method-assign]
     bob = asyncio.create_task(stage.claim(SID, "bob"))
     await asyncio.sleep(0.01)
     assert (await stage.claim(SID, "ann")).reused
@@ -596,7 +597,7 @@ async def test_a_slow_ladder_does_not_hold_up_the_desk(stage: Stage) -> None:
 
 
 async def test_a_paused_meeting_says_why(stage: Stage) -> None:
-    """Who holds a link gets it; who does not is told to come back later."""
+    """A customer who holds a link gets it; others are asked to come back later."""
     await stage.claims("ann")
     stage.store.paused = True
     ann, bob = await stage.claims("ann", "bob")
@@ -632,7 +633,7 @@ async def test_new_links_are_announced_and_remembered(stage: Stage) -> None:
     """The recorder is nudged once a call; links held before are no news."""
     await stage.claims("ann", "bob")
     assert stage.heard.told == [("claimed", SID)]
-    kept = {redo.customer_id: redo for redo in stage.recent_claims.lately(SID)}
+    kept = {answered.customer_id: answered for answered in stage.recent_claims.lately(SID)}
     assert set(kept) == {"ann", "bob"}
     assert kept["ann"].claim.slug == "a-0"
     assert kept["ann"].ttl_ms == Meeting(SID).claim_ttl_seconds * 1_000
@@ -667,7 +668,7 @@ async def test_a_low_pool_is_announced(stage: Stage) -> None:
 
 
 async def test_closing_waits_for_calls_and_links_under_way(stage: Stage) -> None:
-    """Who was accepted is answered."""
+    """Every accepted claim is answered."""
     stage.store.stock = 1
     tasks = [asyncio.create_task(stage.claim(SID, who)) for who in ("ann", "bob")]
     await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""What a log says of an error: its kind and its place, and none of the values it was about."""
+"""Test that a log names an error's kind and place, and none of the values it was about."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ SLUG = "one-off-c5530bc7c9ab"
     ],
 )  # fmt: skip
 def test_messages_lose_their_values_and_keep_their_words(message: str, said: str) -> None:
-    """Whatever quotes they use."""
+    """Values are removed with any quotes around them."""
     assert discreet_message(message) == said
 
 
@@ -46,7 +46,7 @@ def failing() -> None:
 
 
 def test_a_traceback_says_where_and_what_kind_for_the_whole_chain() -> None:
-    """Also of errors behind the error, and in groups."""
+    """The chain includes errors behind the error, and errors in groups."""
     for work in (failing, lambda: {}[SLUG]):
         try:
             work()
@@ -68,7 +68,7 @@ def test_our_own_errors_keep_their_words() -> None:
 
 @pytest.fixture
 def logging_as_it_was() -> Iterator[None]:
-    """Puts the settings of logging back."""
+    """Put the settings of logging back."""
     root = logging.getLogger()
     before: list[Any] = [root.handlers[:], root.level]
     yield

@@ -1,4 +1,6 @@
-"""Who fails to get in: limited by address, counted, and logged without filling the disk."""
+"""Test callers who fail to get in: limited by address, counted, and logged without filling the
+disk.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,7 @@ def refused(hall: Hall, door: str, address: str) -> bool:
     ("door", "allowed"), [("webhook", WRONG_SIGNATURES), ("sign-in", SIGN_INS)]
 )
 def test_an_address_that_fails_too_often_is_refused_for_a_while(door: str, allowed: int) -> None:
-    """And no other address, nor another door; the allowance comes back."""
+    """Other addresses and other doors are not refused; the allowance comes back."""
     hall = Hall()
     for _ in range(allowed):
         assert not refused(hall, door, "203.0.113.7")
@@ -57,7 +59,7 @@ def test_an_address_that_fails_too_often_is_refused_for_a_while(door: str, allow
 
 
 def test_a_network_of_addresses_is_one_guesser() -> None:
-    """Whoever has one address of an IPv6 /64 has them all."""
+    """An attacker with one address of an IPv6 /64 has them all."""
     hall = Hall()
     for number in range(SIGN_INS):
         hall.failed("sign-in", f"2001:db8::{number:x}")

@@ -1,4 +1,4 @@
-"""The argument of NeetoCal's embed call."""
+"""Test the argument of NeetoCal's embed call."""
 
 from __future__ import annotations
 

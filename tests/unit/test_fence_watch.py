@@ -1,4 +1,4 @@
-"""What an API process does when a fence has fallen."""
+"""Test what an API process does when a fence has fallen."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class _Store:
         self.recovery = SimpleNamespace(fences=self.fences)
 
     async def assert_again(self, _sid: str, claims: Sequence[AnsweredClaim]) -> int:
-        """Counts them; raises StoreUnavailable while Redis is away."""
+        """Count the claims. Raise StoreUnavailable while Redis is away."""
         await asyncio.sleep(0)
         self.calls.append(len(claims))
         if self.away:
@@ -59,7 +59,7 @@ async def _turns() -> None:
 
 
 async def test_many_claims_that_meet_a_fallen_fence_assert_again_once() -> None:
-    """And once more after a while, in case Redis forgot again."""
+    """They do so again after a while, in case Redis forgot again."""
     store, now = _Store(), [100.0]
     watch = _watch(store, now)
     for _ in range(50):
@@ -96,7 +96,7 @@ async def test_what_could_not_be_asserted_is_at_the_next_claim() -> None:
     ],
 )
 async def test_a_look_finds_what_fell_since_the_last(seen: list[PoolFence], asserted: int) -> None:
-    """Also where no claim comes that would notice."""
+    """A fallen fence is found at a meeting without claims, too."""
     store = _Store()
     watch = _watch(store, [100.0])
     for standing in seen:

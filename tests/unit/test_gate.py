@@ -1,4 +1,4 @@
-"""What is refused before a body is read, so that nobody without a key can ask for work."""
+"""Test what is refused before a body is read, so that nobody without a key can ask for work."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class House:
         self, path: str, *headers: tuple[bytes, bytes], method: str = "POST",
         peer: str = "203.0.113.7", query: bytes = b"",
     ) -> tuple[int, str]:  # fmt: skip
-        """The status and the problem; notes whether the body was read."""
+        """Return the status and the problem, and note whether the body was read."""
         sent: list[Message] = []
 
         async def receive() -> Message:
@@ -114,7 +114,7 @@ async def test_without_a_key_no_body_is_read(path: str, headers: list[tuple[byte
 
 
 async def test_with_a_key_everything_goes_on() -> None:
-    """Whatever it asks for: what the key is good for is the route's to say."""
+    """With a key any request goes on: its scope is the route's to check."""
     clear, kept = make_key(frozenset({"claim"}), None, "")
     house = House(kept)
     await house.keys.refresh()
@@ -144,7 +144,7 @@ async def test_what_needs_no_key_goes_on_without(path: str) -> None:
 async def test_a_webhook_that_cannot_be_genuine_is_not_read(
     path: str, signatures: list[bytes], answer: tuple[int, str]
 ) -> None:
-    """An unknown workspace costs the same whatever is sent to it."""
+    """An unknown workspace costs the same for any body."""
     house = House()
     headers = [(SIGNATURE_HEADER.encode(), each) for each in signatures]
     assert await house.ask(f"/v1/webhooks/{path}", *headers) == answer
@@ -153,7 +153,7 @@ async def test_a_webhook_that_cannot_be_genuine_is_not_read(
 
 
 async def test_an_address_of_many_wrong_signatures_is_not_read_any_more() -> None:
-    """Whatever it sends; others are, also those behind the same proxy."""
+    """Nothing of that address is read; others are, also those behind the same proxy."""
     house = House()
     form = (SIGNATURE_HEADER.encode(), FORM)
     for _ in range(WRONG_SIGNATURES):

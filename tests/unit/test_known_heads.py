@@ -1,4 +1,4 @@
-"""Heads that were read before: only what would be read the same again is known again."""
+"""Test heads that were read before: only what would be read the same again is known again."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ HEADERS = [(b"content-length", b"2")]
 
 @pytest.fixture
 def heads() -> KnownHeads:
-    """One head is known, with a body of two bytes."""
+    """Return a cache that knows one head, with a body of two bytes."""
     known = KnownHeads()
     known.learn(HEAD + b"{}", "demo", HEADERS, b"{}", "key")
     return known
 
 
 def test_a_known_head_is_found_whatever_its_body(heads: KnownHeads) -> None:
-    """With all that was read from it."""
+    """The head is found with all that was read from it."""
     found = heads.find(HEAD + b"ab")
     assert found is not None
     assert (found.sid, list(found.headers), found.size_bytes) == ("demo", HEADERS, len(HEAD))
@@ -63,7 +63,7 @@ def test_what_is_not_a_head_and_its_body_is_not_learnt(data: bytes, body: bytes)
 
 
 def learnt(heads: KnownHeads, key_id: str, count: int) -> list[bytes]:
-    """So many heads of a key, all of which were learnt one after another."""
+    """Return a cache after this many heads of a key were learnt one after another."""
     every = [b"X: %b %d\r\n\r\n" % (key_id.encode(), number) for number in range(count)]
     for head in every:
         heads.learn(head, "demo", [], b"", key_id)
@@ -80,7 +80,7 @@ def test_a_key_pushes_out_only_its_own_heads() -> None:
 
 
 def test_no_more_heads_are_kept_than_fit() -> None:
-    """However many keys there are: then the key with most heads gives way."""
+    """With any number of keys, the key with most heads gives way."""
     heads = KnownHeads()
     steady = learnt(heads, "steady", 3)
     every = [learnt(heads, f"key{number}", HEADS_OF_KEY // 2) for number in range(10)]

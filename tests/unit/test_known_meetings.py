@@ -1,4 +1,4 @@
-"""The registry: which meetings a process knows, and whom it asks for others."""
+"""Test known meetings: which ones a process knows, and where it looks for others."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Clock:
 
 
 class FakePublished:
-    """What Redis has been told; `away` makes it fail."""
+    """The meetings published in Redis; `away` makes it fail."""
 
     def __init__(self) -> None:
         self.meetings: list[Meeting] = []
@@ -42,7 +42,7 @@ class FakePublished:
 
 
 class FakeMeetings:
-    """What the ledger has; `away` makes it fail."""
+    """The meetings in the ledger; `away` makes it fail."""
 
     def __init__(self) -> None:
         self.meetings: dict[str, Meeting] = {}
@@ -62,13 +62,13 @@ class FakeMeetings:
 
 
 class Stage:
-    """A registry between a Redis and a ledger."""
+    """Known meetings between a Redis and a ledger."""
 
     def __init__(self) -> None:
         self.published, self.ledger, self.clock = FakePublished(), FakeMeetings(), Clock()
         store: Any = type("Store", (), {"published": self.published})
         ledger: Any = type("Ledger", (), {"meetings": self.ledger})
-        self.registry = KnownMeetings(store, ledger, self.clock)
+        self.known_meetings = KnownMeetings(store, ledger, self.clock)
 
 
 @pytest.fixture
@@ -79,10 +79,10 @@ def stage() -> Stage:
 async def test_published_meetings_are_known_by_heart(stage: Stage) -> None:
     """Nobody is asked on the way of a claim."""
     stage.published.put(Meeting("b"), Meeting("a"))
-    await stage.registry.refresh()
-    assert stage.registry.get("a") == Meeting("a")
-    assert stage.registry.all() == [Meeting("a"), Meeting("b")]
-    assert await stage.registry.find("a") == Meeting("a")
+    await stage.known_meetings.refresh()
+    assert stage.known_meetings.get("a") == Meeting("a")
+    assert stage.known_meetings.all() == [Meeting("a"), Meeting("b")]
+    assert await stage.known_meetings.find("a") == Meeting("a")
     assert stage.ledger.asked == 0
 
 
@@ -90,19 +90,19 @@ async def test_meetings_are_read_again_only_when_they_changed(stage: Stage) -> N
     """The version tells."""
     stage.published.put(Meeting("a"))
     for _ in range(3):
-        await stage.registry.refresh()
+        await stage.known_meetings.refresh()
     assert stage.published.reads == 1
     stage.published.put(Meeting("a", paused=True))
-    await stage.registry.refresh()
-    assert stage.registry.get("a") == Meeting("a", paused=True)
+    await stage.known_meetings.refresh()
+    assert stage.known_meetings.get("a") == Meeting("a", paused=True)
 
 
 async def test_a_meeting_that_redis_lacks_is_asked_of_the_ledger(stage: Stage) -> None:
-    """Once; then it is known."""
+    """The ledger is asked once; then the meeting is known."""
     stage.ledger.meetings["a"] = Meeting("a")
-    assert stage.registry.get("a") is None
+    assert stage.known_meetings.get("a") is None
     for _ in range(3):
-        assert await stage.registry.find("a") == Meeting("a")
+        assert await stage.known_meetings.find("a") == Meeting("a")
     assert stage.ledger.asked == 1
 
 
@@ -110,73 +110,73 @@ async def test_an_unknown_meeting_is_asked_for_once_a_second(stage: Stage) -> No
     """A crowd that asks for what is not there does not become the ledger's load."""
     for _ in range(50):
         with pytest.raises(UnknownMeeting, match="PUT /v1/meetings/a"):
-            await stage.registry.find("a")
+            await stage.known_meetings.find("a")
     assert stage.ledger.asked == 1
     stage.clock.now += 1.1
     stage.ledger.meetings["a"] = Meeting("a")
-    assert await stage.registry.find("a") == Meeting("a")
+    assert await stage.known_meetings.find("a") == Meeting("a")
 
 
 async def test_what_was_known_stays_known_while_both_are_away(stage: Stage) -> None:
     """A refresh never raises, and never forgets."""
     stage.published.put(Meeting("a"))
-    await stage.registry.refresh()
+    await stage.known_meetings.refresh()
     stage.published.away = stage.ledger.away = True
-    await stage.registry.refresh()
-    assert stage.registry.get("a") == Meeting("a")
+    await stage.known_meetings.refresh()
+    assert stage.known_meetings.get("a") == Meeting("a")
 
 
 async def test_without_redis_the_ledger_is_read(stage: Stage) -> None:
-    """At the first start of all, and when Redis has not been told yet."""
+    """The ledger is read at the first start of all, and before Redis has the meetings."""
     stage.published.away = True
     stage.ledger.meetings["a"] = Meeting("a")
-    await stage.registry.refresh()
-    assert stage.registry.get("a") == Meeting("a")
+    await stage.known_meetings.refresh()
+    assert stage.known_meetings.get("a") == Meeting("a")
 
 
 async def test_nobody_is_told_unknown_while_nobody_can_know(stage: Stage) -> None:
     """With the ledger away and Redis never read, the error says so."""
     stage.ledger.away = stage.published.away = True
-    await stage.registry.refresh()
+    await stage.known_meetings.refresh()
     with pytest.raises(LedgerUnavailable):
-        await stage.registry.find("a")
+        await stage.known_meetings.find("a")
 
 
 async def test_redis_is_believed_while_the_ledger_is_away(stage: Stage) -> None:
     """It has a copy of all meetings: what is not among them is unknown."""
     stage.published.put(Meeting("a"))
-    await stage.registry.refresh()
+    await stage.known_meetings.refresh()
     stage.ledger.away = True
     with pytest.raises(UnknownMeeting):
-        await stage.registry.find("b")
+        await stage.known_meetings.find("b")
 
 
 async def test_a_change_made_here_counts_at_once(stage: Stage) -> None:
-    """Without waiting for the next refresh."""
-    stage.registry.put(Meeting("a", paused=True))
-    assert stage.registry.get("a") == Meeting("a", paused=True)
+    """The change does not wait for the next refresh."""
+    stage.known_meetings.put(Meeting("a", paused=True))
+    assert stage.known_meetings.get("a") == Meeting("a", paused=True)
 
 
 async def test_the_latest_is_what_another_process_has_just_published(stage: Stage) -> None:
     """Without waiting for the next refresh; while Redis is away, what is known."""
     stage.published.put(Meeting("m1", min_fresh=1))
-    await stage.registry.refresh()
+    await stage.known_meetings.refresh()
     stage.published.meetings[0] = Meeting("m1", min_fresh=2)
     stage.published.put()
-    assert (await stage.registry.find("m1")).min_fresh == 1
-    assert (await stage.registry.latest("m1")).min_fresh == 2
+    assert (await stage.known_meetings.find("m1")).min_fresh == 1
+    assert (await stage.known_meetings.latest("m1")).min_fresh == 2
     stage.published.away = True
-    assert (await stage.registry.latest("m1")).min_fresh == 2
+    assert (await stage.known_meetings.latest("m1")).min_fresh == 2
     with pytest.raises(UnknownMeeting):
-        await stage.registry.latest("m2")
+        await stage.known_meetings.latest("m2")
 
 
 async def test_names_of_unknown_meetings_do_not_fill_the_memory(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many are tried."""
+    """Any number of unknown names may be tried."""
     monkeypatch.setattr("pool.claims.known_meetings._UNKNOWN_KEPT", 10)
     for number in range(100):
         with pytest.raises(UnknownMeeting):
-            await stage.registry.find(f"m{number}")
-    assert len(stage.registry._unknown) <= 10
+            await stage.known_meetings.find(f"m{number}")
+    assert len(stage.known_meetings._unknown) <= 10

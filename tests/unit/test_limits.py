@@ -1,4 +1,4 @@
-"""Limits on new links: bursts, refills, and callers who do not share."""
+"""Test limits on new links: bursts, refills, and callers who do not share."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def clock() -> Clock:
 
 
 def taken(limit: MinuteLimit, caller: str, wanted: int) -> int:
-    """How many new links this caller gets of those wanted, now."""
+    """Return how many new links this caller gets of those wanted, now."""
     for number in range(wanted):
         if limit.reached(caller):
             return number
@@ -32,7 +32,7 @@ def taken(limit: MinuteLimit, caller: str, wanted: int) -> int:
 
 @pytest.mark.parametrize("per_minute", [1, 7, 60, 6_000])
 def test_a_burst_of_a_minutes_worth_is_allowed(clock: Clock, per_minute: int) -> None:
-    """And not one more."""
+    """One more than that is refused."""
     limit = MinuteLimit(per_minute, clock)
     assert taken(limit, "ann", per_minute + 10) == per_minute
 
@@ -58,7 +58,7 @@ def test_callers_do_not_share(clock: Clock) -> None:
 
 
 def test_looking_uses_nothing_up(clock: Clock) -> None:
-    """Whether a claim asks for a new link is known only afterwards."""
+    """Only afterwards is it known if a claim asks for a new link."""
     limit = MinuteLimit(2, clock)
     assert not any(limit.reached("ann") for _ in range(100))
     assert taken(limit, "ann", 5) == 2
@@ -99,7 +99,7 @@ def test_callers_who_are_whole_again_are_let_go(
     ],
 )
 def test_an_ipv6_network_is_one_caller(address: str, caller: str) -> None:
-    """Whoever has one of its addresses can use them all."""
+    """A caller with one of its addresses can use them all."""
     assert network_of(address) == caller
 
 

@@ -1,4 +1,4 @@
-"""Counts of processes that ended, after those that come next have started."""
+"""Test the counts of processes that ended, after those that come next have started."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ metrics.fences.inc()
 
 
 def process(directory: Path) -> int:
-    """A process that counts and ends; its id."""
+    """Run a process that counts and ends. Return its id."""
     environ = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(directory)}
     started = subprocess.Popen([sys.executable, "-c", COUNTS], env=environ)
     assert started.wait(60) == 0
@@ -29,7 +29,7 @@ def process(directory: Path) -> int:
 
 
 def totals(directory: Path) -> dict[str, float]:
-    """Every sample over all files, as /metrics would say it."""
+    """Return every sample over all files, as /metrics would show it."""
     files = [str(path) for path in directory.glob("*.db")]
     return {
         sample.name + str(sorted(sample.labels.items())): sample.value

@@ -1,4 +1,4 @@
-"""The mutants: which changes are made to the code, and where."""
+"""Test the mutants: which changes are made to the code, and where."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def step(lock, slugs, log):
 
 @pytest.fixture
 def changed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The bodies that the changes make of CODE."""
+    """Return the bodies that the changes make of CODE."""
     monkeypatch.setattr(file_mutation, "mutation_operators", operators.ours())
     _, mutations, *_ = file_mutation.create_mutations("step.py", CODE)
     module = libcst.parse_module(CODE)
@@ -59,7 +59,7 @@ def test_what_is_said_to_people_is_not_changed(changed: list[str]) -> None:
 
 
 def test_the_operators_are_mutmuts_and_ours() -> None:
-    """However often they are put in place."""
+    """They may be put in place any number of times."""
     assert len(operators.ours()) == len(operators.THEIRS) + 2
     assert {kind for kind, _ in operators.THEIRS} <= {kind for kind, _ in operators.ours()}
     assert len(mutators.mutation_operators) in (len(operators.THEIRS), len(operators.ours()))
@@ -105,7 +105,7 @@ def test_reasons_are_read_from_the_list(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_score_counts_what_was_tried() -> None:
-    """What is explained was not noticed all the same."""
+    """A survivor with a reason counts as not noticed."""
     score = results.Score(noticed=9, explained=1, missed=0, untried=5)
     assert (score.tried, score.percent) == (10, 90.0)
     assert results.Score(untried=5).percent == 0.0

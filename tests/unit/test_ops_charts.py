@@ -1,4 +1,4 @@
-"""What the charts of a meeting's past show."""
+"""Test what the charts of a meeting's past show."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BEGIN = 1_795_000_000 // 3600 * 3600  # a full hour
 
 
 def sample(at: int, **fields: int) -> Sample:
-    """A sample `at` seconds into the window."""
+    """Return a sample `at` seconds into the window."""
     values = {"level": 50, "target": 60, "claims": 0, "top_ups": 0, "bookings": 0} | fields
     values = {"lowest": values["level"], "covers_seconds": 10, "after_gap": False} | values
     return Sample((BEGIN + at) * 1000, **values)  # type: ignore[arg-type]

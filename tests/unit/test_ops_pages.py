@@ -1,4 +1,4 @@
-"""What the overview shows: which pools, in which order, and how the rest of the service is."""
+"""Test what the overview shows: which pools, in which order, and how the rest of the service is."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NOW_MS = round(NOW.timestamp() * 1000)
 
 
 def status(sid: str, state: str = "ok", **more: Any) -> MeetingStatus:
-    """A pool of 50 fresh links that nobody claims, unless said otherwise."""
+    """Return a pool of 50 fresh links that nobody claims, but for these fields."""
     wellness: dict[str, Any] = {
         "meeting": Meeting(sid), "fresh": 50, "target": 50, "counts": {},
         "claims_per_second": 0.0, "runway_seconds": None, "oldest_fresh_seconds": None,
@@ -31,7 +31,7 @@ def status(sid: str, state: str = "ok", **more: Any) -> MeetingStatus:
 
 
 def snapshot(**more: Any) -> Snapshot:
-    """A service in which all is well, unless said otherwise."""
+    """Return a service in which all is well, but for these fields."""
     well = Snapshot(
         at=NOW,
         every_seconds=2.0,
@@ -46,7 +46,7 @@ def snapshot(**more: Any) -> Snapshot:
 
 
 def test_the_most_urgent_pools_come_first() -> None:
-    """Where visitors are turned away or will be soon; a calm pool comes last."""
+    """Pools that turn visitors away or will soon come first; a calm pool comes last."""
     pools = [
         status("a-ok"),
         status("b-low", "low", runway_seconds=200.0),
@@ -64,7 +64,7 @@ def test_the_most_urgent_pools_come_first() -> None:
 
 
 def test_a_search_finds_parts_of_sids_in_any_case() -> None:
-    """And says how many there are of each state among what it found."""
+    """The page says how many pools of each state the search found."""
     pools = [status("Demo-1"), status("demo-2", "low"), status("other", "empty")]
     found = select(Selection(text="DEMO"), pools)
     assert [each.meeting.sid for each in found.rows] == ["Demo-1", "demo-2"]
@@ -81,7 +81,7 @@ def test_attention_leaves_out_what_is_well_or_somebodys_wish() -> None:
 
 
 def test_pages_cover_everything_once() -> None:
-    """And a page beyond the last is the last."""
+    """A page beyond the last is the last."""
     pools = [status(f"m{number:03}") for number in range(2 * PAGE_ROWS + 7)]
     shown = [select(Selection(page=page), pools) for page in (1, 2, 3, 99)]
     sids = [each.meeting.sid for one in shown[:3] for each in one.rows]
@@ -107,7 +107,7 @@ def test_an_address_that_makes_no_sense_shows_all(query: dict[str, str]) -> None
 
 
 def test_an_address_leads_back_to_its_selection() -> None:
-    """Whatever the search holds."""
+    """An address leads back to its selection, with any search text."""
     for selection in (Selection(), Selection("a&b=c #%", "low", 3), Selection("ä", "", 1)):
         address = selection.address()
         query = dict(pair for pair in _query(address))
@@ -124,7 +124,7 @@ def _query(address: str) -> list[tuple[str, str]]:
 
 
 def told(reading: Snapshot, lag_claims: int = 0, *, everywhere: bool = True) -> dict[str, Any]:
-    """The tiles by name."""
+    """Return the tiles by name."""
     return {each.name: each for each in tiles(reading, lag_claims, 5.0, everywhere=everywhere)}
 
 
@@ -164,7 +164,7 @@ def test_what_is_wrong_is_said_with_its_reason(
 
 
 def test_nothing_is_claimed_to_be_known_while_redis_is_away() -> None:
-    """Neither of pools, nor of workers, nor of the provider."""
+    """Nothing is claimed of pools, workers or the provider."""
     away = snapshot(store_problem="Redis: refused", heartbeat_at_ms=None, workspaces=())
     found = told(away)
     assert found["Redis"].detail == "Redis: refused"
@@ -191,7 +191,7 @@ def test_a_key_of_some_meetings_is_told_of_no_others_bookings() -> None:
 
 
 def test_one_sentence_sums_the_pools_up() -> None:
-    """The worst first; what is well is not listed."""
+    """The worst comes first; healthy pools are not listed."""
     assert lead(snapshot(), [status("a"), status("b")]) == ("ok", "All pools have enough links")
     level, words = lead(
         snapshot(),

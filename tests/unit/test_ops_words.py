@@ -1,4 +1,4 @@
-"""How the page says numbers and times, and the geometry of its small pictures."""
+"""Test how the page writes numbers and times, and the geometry of its small pictures."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_rate_is_said_in_the_unit_people_can_picture(per_second: float, words:
 def test_a_range_is_said_as_short_as_it_can_be(
     low: float | None, high: float | None, words: str
 ) -> None:
-    """What is longer than can be foreseen is left open."""
+    """A bound beyond what can be foreseen is left open."""
     assert range_words(low, high) == words
 
 
@@ -74,7 +74,7 @@ def test_a_bar_shows_level_against_target(
 
 
 def test_a_gap_in_a_sparkline_stays_a_gap() -> None:
-    """Where there is no value, nothing is drawn."""
+    """Nothing is drawn where there is no value."""
     drawn = sparkline([1, 2, None, 3], "claims")
     assert len(drawn.lines) == 2
     assert sparkline([None], "claims").lines == ()
@@ -82,7 +82,7 @@ def test_a_gap_in_a_sparkline_stays_a_gap() -> None:
 
 
 def test_a_sparkline_stays_within_its_frame() -> None:
-    """The highest value at the top, zero at the bottom, whatever the scale."""
+    """The highest value is at the top and zero at the bottom, at any scale."""
     for values in ([0, 0], [0, 1e9], [1e-9, 0]):
         (line,) = sparkline(values, "claims").lines
         heights = [float(point.split(" ")[1]) for point in line[1:].split("L")]
@@ -90,7 +90,7 @@ def test_a_sparkline_stays_within_its_frame() -> None:
 
 
 def test_commands_in_a_message_look_like_commands() -> None:
-    """And nothing in a message becomes markup of its own."""
+    """Nothing in a message becomes markup of its own."""
     assert ticked("is `linkpool worker` up?") == "is <code>linkpool worker</code> up?"
     assert ticked("`<b>` & a lone ` tick") == "<code>&lt;b&gt;</code> &amp; a lone ` tick"
     assert ticked("") == ""

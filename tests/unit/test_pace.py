@@ -1,4 +1,4 @@
-"""How fast strangers are served: a few at once, then evenly, each address for itself."""
+"""Test how fast strangers are served: a few at once, then evenly, each address for itself."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Clock:
 
 
 def test_a_few_are_served_at_once_and_the_rest_evenly() -> None:
-    """However many connections one address opens."""
+    """One address may open any number of connections."""
     pace = Pace(Clock())
     waits = [pace.turn("a") for _ in range(int(AT_ONCE) + 20)]
     assert waits[: int(AT_ONCE)] == [0.0] * int(AT_ONCE)
@@ -33,7 +33,7 @@ def test_nobody_waits_for_ever() -> None:
 
 
 def test_whoever_pauses_is_served_at_once_again() -> None:
-    """As if they had never asked."""
+    """They are served as if they had never asked."""
     clock = Clock()
     pace = Pace(clock)
     for _ in range(200):

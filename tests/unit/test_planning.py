@@ -1,4 +1,4 @@
-"""Whom the next links are made for, and that nobody waits for ever."""
+"""Test which meetings the next links are made for, and that none waits for ever."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pool.supply.planning import FAIR_EVERY, PROBE_EVERY, Need, Plan, plan
 
 
 def test_a_pool_nobody_claims_from_gets_its_first_links_beside_a_busy_one() -> None:
-    """Though the busy one could take all there is."""
+    """The busy pool could take all the links there are."""
     needs = [Need("busy", "e", 0, 100_000, 500.0)]
     needs += [Need(f"idle-{n}", "e", 0, 20, 0.0) for n in range(10)]
     planned = [need.sid for need in plan(needs, 40)]
@@ -22,7 +22,9 @@ def test_among_equals_nobody_is_always_first() -> None:
 
 
 def test_probes_take_few_of_the_turns() -> None:
-    """However many are due: one at once, then one in so many; all when nothing else is wanted."""
+    """Of any number of due probes one is made at once, then one in PROBE_EVERY turns; all when
+    nothing else is wanted.
+    """
     links = [Need("a", "e", 0, 30, 0.0)] * 30
     probes = [Need(f"bad-{n}", "e", 0, 5, 0.0, probe=True) for n in range(50)]
     planned = Plan(links, probes)

@@ -1,4 +1,4 @@
-"""The recent_claims buffer: what was answered lately, and no more than that."""
+"""Test recent claims: a process keeps what it answered lately, and nothing older."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def answered(number: int) -> AnsweredClaim:
 
 
 def test_what_was_answered_is_kept_by_meeting(buffer: RecentClaims) -> None:
-    """In the order of the answers."""
+    """Claims are kept in the order of the answers."""
     for number in range(4):
         buffer.remember("intro" if number % 2 else "demo", [answered(number)])
     assert buffer.lately("intro") == [answered(1), answered(3)]
@@ -72,7 +72,7 @@ def test_with_sentinels_answers_are_kept_for_longer(clock: Clock) -> None:
 
 
 def test_what_is_old_takes_no_memory(buffer: RecentClaims, clock: Clock) -> None:
-    """Also of meetings at which nobody claims any more."""
+    """Claims of meetings at which nobody claims any more are dropped, too."""
     for number in range(100):
         buffer.remember(f"m{number}", [answered(number)])
     clock.now += KEPT_SECONDS + 1

@@ -1,4 +1,4 @@
-"""The recorder: one claim that the database cannot take holds up no other."""
+"""Test that one claim which the database cannot take holds up no other."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def recorder(stream: Stream, links: Links) -> Recorder:
 
 
 async def test_a_claim_that_cannot_be_written_is_written_bare() -> None:
-    """Whose it is and which link stays true; what was told along with it is given up."""
+    """The customer and the link stay true; the rest of the claim's data is given up."""
     stream, links = Stream(claims()), Links(RecursionError("too deep"))
     assert await recorder(stream, links).record(SID) == 3
     assert stream.trimmed == ["2-0"]

@@ -1,4 +1,4 @@
-"""The embedded Redis: which server, which configuration, and the one that tests run."""
+"""Test the embedded Redis: which server, which configuration, and the one that tests run."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_the_url_names_server_and_database() -> None:
 
 @pytest.mark.parametrize("server", redis_servers().values(), ids=redis_servers().keys())
 def test_it_remembers_over_stop_and_kill(server: Path, tmp_path: Path) -> None:
-    """What was written a while ago is there after a stop and after a kill, on the same port."""
+    """Data written a while ago is there after a stop and after a kill, on the same port."""
     instance = RedisServer(tmp_path / "an \"odd\" 'place'", server=server)
     instance.start()
     try:

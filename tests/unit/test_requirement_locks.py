@@ -1,4 +1,4 @@
-"""The locks that the image is built from, and the lowest versions that CI runs on."""
+"""Test the locks that the image is built from, and the lowest versions that CI runs on."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ LOCKS = {
 
 
 def pins(name: str) -> dict[str, Version]:
-    """The version of each package that a lock names."""
+    """Return the version of each package that a lock names."""
     lines = (ROOT / name).read_text("utf-8").splitlines()
     found = [re.fullmatch(r"([\w.-]+)==(\S+)(?: ; .*)? \\", line) for line in lines]
     return {canonicalize_name(each[1]): Version(each[2]) for each in found if each}
 
 
 def unmet(texts: list[str], held: dict[str, Version], extras: frozenset[str]) -> list[str]:
-    """What of these requirements the pins do not meet."""
+    """Return those of the requirements that the pins do not meet."""
     missing = []
     for text in texts:
         needed = Requirement(text)
@@ -52,7 +52,7 @@ def test_a_lock_meets_what_the_project_asks_for(name: str) -> None:
 
 @pytest.mark.parametrize("name", LOCKS)
 def test_a_lock_is_whole(name: str) -> None:
-    """What a locked package needs itself is locked too, as far as it is installed here."""
+    """Whatever a locked package needs is locked too, as far as it is installed here."""
     held = pins(name)
     asked = {canonicalize_name(Requirement(each).name): Requirement(each) for each in LOCKS[name]}
     seen = 0

@@ -1,4 +1,4 @@
-"""What `linkpool status --watch` shows, by what was read and by the size of the terminal."""
+"""Test what `linkpool status --watch` shows, by what was read and by the size of the terminal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NOW_MS = int(NOW.timestamp() * 1000)
 
 
 def status(sid: str, state: PoolState = "ok", fresh: int = 50, **more: object) -> MeetingStatus:
-    """A pool of a target of 50."""
+    """Return a pool with a target of 50."""
     one = MeetingStatus(
         Meeting(sid), fresh, 50, {}, claims_per_second=2.5, runway_seconds=240.0,
         oldest_fresh_seconds=None, unrecorded=0, state=state, reason="",
@@ -30,7 +30,7 @@ def status(sid: str, state: PoolState = "ok", fresh: int = 50, **more: object) -
 
 
 def view(*found: MeetingStatus, **more: object) -> View:
-    """A reading in which all else is well."""
+    """Return a reading in which all else is well."""
     snapshot = Snapshot(
         NOW, 1.0, LedgerHealth(unmatched=0), found=found, heartbeat_at_ms=NOW_MS - 2000,
         workspaces=(WorkspaceHealth("default", 9.5, None),),
@@ -40,7 +40,7 @@ def view(*found: MeetingStatus, **more: object) -> View:
 
 
 def drawn(view: View, columns: int = 80, lines: int = 24) -> str:
-    """The picture as text."""
+    """Return the picture as text."""
     console = Console(width=columns, height=lines, color_system=None)
     with console.capture() as captured:
         console.print(screen(view, columns, lines))
@@ -98,14 +98,14 @@ def test_what_is_wrong_is_said_with_its_reason() -> None:
 
 
 def test_a_reading_that_grows_old_says_so() -> None:
-    """Once a newer one should have come."""
+    """The screen says so once a newer reading should have come."""
     fresh = view(status("m"))
     assert "no newer reading" not in drawn(replace(fresh, now=NOW + timedelta(seconds=2)))
     assert "9 s ago: no newer reading" in drawn(replace(fresh, now=NOW + timedelta(seconds=9)))
 
 
 def test_a_bar_is_never_empty_with_a_link_left() -> None:
-    """And is full at the target, and above it."""
+    """The bar is full at the target, and above it."""
     assert bar(0, 500, 8, "").plain == "·" * 8
     assert bar(1, 500, 8, "").plain == "▏" + "·" * 7
     assert bar(250, 500, 8, "").plain == "████····"

@@ -1,4 +1,4 @@
-"""Which secrets are taken, and what is said of those that are not."""
+"""Test which secrets are accepted, and the message for each that is not."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_weak_secret_stops_the_start(name: str, kind: str) -> None:
 
 
 def test_random_secrets_are_taken() -> None:
-    """In every usual form."""
+    """Random secrets are accepted in every usual form."""
     for _ in range(500):
         for secret in (
             secrets.token_urlsafe(32),

@@ -1,4 +1,4 @@
-"""SECURITY.md names tests that exist, and is found from the README."""
+"""Test that SECURITY.md names tests that exist, and is found from the README."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ TEXT = (ROOT / "SECURITY.md").read_text("utf-8")
 
 
 def test_each_row_of_the_threat_model_names_tests_that_exist() -> None:
-    """What stops somebody is held by a file that is there, with tests in it."""
+    """Every defence is held by a test file that exists, with tests in it."""
     table = TEXT.partition("## Threat model")[2].partition("\n\nNot stopped")[0]
     rows = [line for line in table.splitlines() if line.startswith("| ")][1:]
     assert len(rows) >= 10

@@ -1,4 +1,4 @@
-"""Addresses that name Sentinels."""
+"""Test addresses that name Sentinels."""
 
 from __future__ import annotations
 

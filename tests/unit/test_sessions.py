@@ -1,4 +1,4 @@
-"""Sessions of the page: bound to one key, ended on the server, safe in browsers."""
+"""Test sessions of the page: bound to one key, ended on the server, safe in browsers."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ async def test_a_session_ends_with_the_very_key_that_opened_it() -> None:
 
 
 async def test_a_key_that_runs_out_ends_its_sessions() -> None:
-    """As a revoked one does."""
+    """They end as with a revoked key."""
     soon = datetime.now(UTC) + timedelta(seconds=60)
     clear, kept = make_key(frozenset({"read"}), None, "", expires_at=soon)
     ledger = FakeLedger(kept)
@@ -119,7 +119,7 @@ async def test_signing_out_ends_the_session_on_the_server() -> None:
 
 
 async def test_signing_out_everywhere_ends_all_that_the_key_opened() -> None:
-    """Until then; whoever has the key may sign in again. Other keys' sessions stay."""
+    """Sessions end; a person with the key may sign in again. Other keys' sessions stay."""
     clear, kept = make_key(frozenset({"read"}), None, "")
     ledger = FakeLedger(kept)
     process = await Process(ledger).refresh()

@@ -1,4 +1,4 @@
-"""What the log says of claims."""
+"""Test what the log reports of claims."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Clock:
 
 
 def test_claims_that_went_well_leave_no_line() -> None:
-    """Nor do those of a meeting that somebody paused."""
+    """Claims of a paused meeting leave none either."""
     with structlog.testing.capture_logs() as lines:
         ClaimLog(Clock()).note({("m", "new"): 5, ("m", "reused"): 2, ("m", "paused"): 9}, 0)
     assert lines == []

@@ -1,4 +1,4 @@
-"""What a worker imports comes from what was installed, not from where it was started."""
+"""Test that a worker imports what was installed, not what lies in its directory."""
 
 from __future__ import annotations
 

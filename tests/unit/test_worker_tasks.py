@@ -1,4 +1,4 @@
-"""Tasks that fail: the worker goes on, and the failure is told."""
+"""Test tasks that fail: the worker goes on, and the failure is reported."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class FailingLoop:
         raise self._error
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
 
 @pytest.fixture
 def told() -> Iterator[list[BaseException]]:
-    """The failures that whoever listens is told of, as spans do."""
+    """Collect the failures that a listener, such as tracing, is notified of."""
     errors: list[BaseException] = []
 
     def fail(exception: BaseException, **_: Any) -> None:
