@@ -1,4 +1,4 @@
-"""Where things are when the settings leave it open."""
+"""Test where things are when the settings leave it open."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def test_the_secret_key_is_kept_private(tmp_path: Path) -> None:
 
 
 def test_an_empty_key_file_is_no_key(tmp_path: Path) -> None:
-    """What a crash left behind is made anew."""
+    """A key file that a crash left empty is made anew."""
     (tmp_path / "secret.key").touch()
     assert len(_key_of(str(tmp_path))) >= 43
 
 
 def test_the_broker_is_the_next_database_of_the_same_redis(tmp_path: Path) -> None:
-    """Unless it is set."""
+    """The broker's address is the next database, unless it is set."""
     settings = load({"LINKPOOL_REDIS_URL": "redis://:p@h:6379/3"})
     assert broker_url(settings) == "redis://:p@h:6379/4"
     assert broker_url(load({"LINKPOOL_REDIS_URL": "redis://h"})) == "redis://h/1"
@@ -54,7 +54,7 @@ def test_the_broker_is_the_next_database_of_the_same_redis(tmp_path: Path) -> No
 
 
 def test_the_ledger_is_in_the_data_directory(tmp_path: Path) -> None:
-    """And nothing says where Redis is."""
+    """Nothing in the settings names Redis."""
     settings = load({}, data_dir=tmp_path)
     assert database_url(settings) == f"sqlite:///{tmp_path}/ledger.sqlite3"
     with pytest.raises(SettingsError, match="LINKPOOL_REDIS_URL"):

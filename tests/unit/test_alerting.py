@@ -1,4 +1,6 @@
-"""Notices: one when a trouble starts, one when it has ended, whoever looks and how often."""
+"""Test notices: one when a trouble starts and one when it has ended, however many processes look
+and how often.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,7 @@ def reading(sign: Sign, kind: Kind = Kind.LOW) -> Reading:
 
 
 def told(kind: Kind, *signs: tuple[float, Sign]) -> list[tuple[float, bool]]:
-    """When readings at these seconds lead to notices, and whether of a start."""
+    """Make readings at these seconds. Return each notice's time, and True for a start."""
     standing, notices = None, []
     for seconds, sign in signs:
         standing, notice = step(standing, reading(sign, kind), round(seconds * 1000))
@@ -56,7 +58,7 @@ def test_each_trouble_is_told_once_when_it_starts_and_once_when_it_ends(kind: Ki
 
 
 def test_what_comes_and_goes_is_not_told() -> None:
-    """Neither a start that does not last, nor an end that does not."""
+    """A start that does not last is not reported, nor is an end that does not last."""
     assert told(Kind.LOW, (0, "there"), (10, "over"), (14, "there"), (20, "between")) == []
     lasting: list[tuple[float, Sign]] = [(0, "there"), (15, "there")]
     flicker: list[tuple[float, Sign]] = [
@@ -87,7 +89,7 @@ LEVEL = Level("demo", 50, "stands", "", 0, 0.0, None, None, "", 50, 0, Totals())
 
 
 def signs(level: Level, meeting: Meeting = MEETING) -> dict[Kind, Sign]:
-    """What is read off one pool, whose troubles all stood until now."""
+    """Return the readings of one pool whose troubles all stood until now."""
     standing = [f"{kind}:demo" for kind in Kind]
     found = rules.pool_readings({"demo": meeting}, [level], {"demo": 50}, standing)
     return {each.kind: each.sign for each in found}
@@ -159,13 +161,15 @@ async def observe(redis: AnyRedis, sign: Sign, now_ms: int, kind: Kind = Kind.BL
 
 
 async def waiting(redis: AnyRedis) -> list[bool]:
-    """Of the notices that wait, whether each is of a start."""
+    """Return for each waiting notice True if it is of a start."""
     texts = await redis.bare.lrange(key_names.NOTICES, 0, -1)
     return [json.loads(text)["started"] for text in texts]
 
 
 async def test_several_observers_tell_once(fake_redis: AnyRedis) -> None:
-    """Also those that looked at the same moment; what stands outlives every process."""
+    """Observers that looked at the same moment send one notice; a standing trouble outlives every
+    process.
+    """
     assert sum(await asyncio.gather(*(observe(fake_redis, "there", 1) for _ in range(8)))) == 1
     assert await observe(fake_redis, "there", 1_000) == 0
     assert await waiting(fake_redis) == [True]
@@ -177,7 +181,7 @@ async def test_several_observers_tell_once(fake_redis: AnyRedis) -> None:
 
 
 async def test_an_observer_that_looked_too_early_changes_nothing(fake_redis: AnyRedis) -> None:
-    """Between its look and its word another told of it."""
+    """Another observer reported the trouble between its look and its report."""
     store = fake_redis.store
     stale = await store.alerts.look(1)
     assert await observe(fake_redis, "there", 1) == 1
@@ -230,7 +234,7 @@ def fails(status: int) -> Callable[[], httpx.Response]:
 
 
 async def put_off(redis: AnyRedis) -> None:
-    """The time of the next attempt has come."""
+    """Let the time of the next attempt come."""
     await redis.bare.hset(key_names.NOTICES_RETRY, "not_before", 0)
 
 
@@ -262,7 +266,7 @@ def test_a_notice_is_as_slack_takes_it() -> None:
     ],
 )
 def test_the_providers_words_ping_nobody_and_link_nowhere(words: str) -> None:
-    """Whoever writes the provider's error texts cannot speak to a whole channel through us."""
+    """The author of the provider's error texts cannot speak to a whole channel through us."""
     reading = rules.blocked("demo", "meeting demo", Block(words, 0, 0))
     notice = Notice(reading.kind, words, True, reading.text, 1)
     text = json.dumps(notice.body(), ensure_ascii=False)
@@ -273,7 +277,7 @@ def test_the_providers_words_ping_nobody_and_link_nowhere(words: str) -> None:
 
 
 async def test_notices_arrive_in_order_and_once(fake_redis: AnyRedis) -> None:
-    """However many send at the same time."""
+    """Notices arrive in order and once, however many processes send at the same time."""
     receiver = Receiver(lambda: httpx.Response(200))
     await observe(fake_redis, "there", 1)
     await observe(fake_redis, "over", 2)
@@ -309,7 +313,7 @@ async def test_a_receiver_that_is_down_is_tried_a_bounded_number_of_times(
 
 
 async def test_a_receiver_that_comes_back_gets_what_waited(fake_redis: AnyRedis) -> None:
-    """In order; the attempts of one notice do not count for the next."""
+    """Notices arrive in order; the attempts of one do not count for the next."""
     receiver = Receiver(fails(503))
     for kind in (Kind.BLOCKED, Kind.WORKER):
         await observe(fake_redis, "there", 1, kind)
@@ -344,7 +348,7 @@ async def test_what_the_receiver_refuses_for_good_is_not_repeated(
 async def test_failures_never_tell_the_address(
     fake_redis: AnyRedis, answer: Callable[[], httpx.Response]
 ) -> None:
-    """It is a secret: whoever has it may write there."""
+    """The address is a secret: anyone who has it may write there."""
     sender = notifier(fake_redis, Receiver(answer))
     with pytest.raises(NotifyFailed) as failed:
         await sender.send(NOTICE)
@@ -354,7 +358,7 @@ async def test_failures_never_tell_the_address(
 
 
 def test_standing_is_kept_as_it_was() -> None:
-    """What is compared in Redis is text: it must not depend on who wrote it."""
+    """Redis compares text, which must not depend on the process that wrote it."""
     import msgspec
 
     text = msgspec.json.encode(Standing(True, None))

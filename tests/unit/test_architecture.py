@@ -1,4 +1,4 @@
-"""The picture of the rooms, the dictionary and the walks tell of the code as it is."""
+"""Compare the picture of the rooms, the dictionary and the walks with the code as it is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A booking that names no link of ours is given to one by a person's word."""
+"""Assign a booking that names no link of ours to one, as an operator does."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Desk:
     ledger: Ledger
 
     async def unmatched(self, event_id: str = "e1", **fields: Any) -> str:
-        """An event that no link fits, as the worker leaves it."""
+        """Return an event that no link fits, as the worker leaves it."""
         booking = {"event": "booking_created", "booking": {"sid": "bk-1", "email": "z@x.test"}}
         values: dict[str, Any] = {
             "workspace": "default",
@@ -95,7 +95,7 @@ async def test_an_assigned_booking_consumes_the_link(desk: Desk) -> None:
 
 
 async def test_assigning_again_changes_nothing(desk: Desk) -> None:
-    """The answer is the same, also once the body is erased; the audit does not tell it twice."""
+    """The answer is the same, also once the body is erased; the audit has no second entry."""
     await desk.stage.claim("zoe")
     await desk.stage.recorder.record(SID)
     await desk.unmatched()
@@ -107,7 +107,7 @@ async def test_assigning_again_changes_nothing(desk: Desk) -> None:
 
 
 async def test_a_fresh_link_leaves_the_pool_when_a_booking_is_assigned_to_it(desk: Desk) -> None:
-    """Somebody used it, so nobody else may be shown it."""
+    """The link was used, so no other customer may be shown it."""
     await desk.unmatched()
     await desk.bookings.assign("e1", "a-2", "ops")
     assert await desk.stage.pooled() == ["a-1", "a-3"]

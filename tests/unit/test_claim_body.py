@@ -1,4 +1,4 @@
-"""The body of a claim: whatever it is, it is understood or refused in a documented way."""
+"""Test the body of a claim: any bytes are understood, or refused in a documented way."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ bodies = st.fixed_dictionaries(
 
 
 def understood(body: bytes) -> bool:
-    """Whether the body was taken; fails unless the claim can be written down and read again."""
+    """Return True if the body was taken. Fail unless the claim can be written and read again."""
     try:
         claim = parse_claim(body)
     except (MalformedJson, InvalidRequest, InvalidCustomerId) as refused:
@@ -57,7 +57,7 @@ def understood(body: bytes) -> bool:
 @settings(max_examples=300, deadline=None)
 @given(bodies)
 def test_any_claim_is_taken_or_refused(body: Any) -> None:
-    """What is taken can be recorded; everything else is one of three errors."""
+    """An accepted claim can be recorded; everything else is one of three errors."""
     understood(json.dumps(body).encode())
 
 
@@ -71,7 +71,7 @@ def test_any_bytes_are_taken_or_refused(body: bytes) -> None:
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_a_broken_claim_is_taken_or_refused(data: st.DataObject) -> None:
-    """Nor when a good claim is cut, or has bytes changed."""
+    """A good claim that is cut, or has bytes changed, is one of the documented cases, too."""
     body = bytearray(b'{"customer_id":"Zo\\u00eb","email":"a@b.test","metadata":{"a":[1,{"b":2}]}}')
     for _ in range(data.draw(st.integers(1, 4))):
         body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))

@@ -1,4 +1,6 @@
-"""One bad meeting stops nobody's recording, recovery or expiry; what cannot be read is kept."""
+"""Test that one bad meeting stops no other's recording, recovery or expiry, and that what cannot be
+read is kept.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,7 @@ async def test_an_entry_that_cannot_be_read_is_kept_and_the_stream_goes_on(
 
 
 async def test_a_stream_of_nothing_but_unreadable_entries_runs_empty(product: InProcess) -> None:
-    """However many there are."""
+    """The stream may hold any number of them."""
     await product.meeting("bad")
     for _ in range(150):
         await product.redis.bare.xadd(key_names.claims("bad"), {b"x": b"1"})
@@ -87,7 +89,7 @@ async def test_a_claim_that_the_ledger_takes_in_no_form_is_kept(
 async def fail_for(
     product: InProcess, monkeypatch: pytest.MonkeyPatch, sid: str, error: Exception
 ) -> None:
-    """Recording one meeting's stream fails from now on."""
+    """Make recording of one meeting's stream fail from now on."""
     recorder, real = product.parts.recorder, product.parts.recorder.record
 
     async def failing(each_sid: str) -> int:

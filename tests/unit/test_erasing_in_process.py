@@ -1,4 +1,4 @@
-"""Erasing a customer: nothing of them is left in the ledger, and their neighbours stay."""
+"""Test erasing a customer: nothing of them is left in the ledger, and their neighbours stay."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.in_process import InProcess
 
 
 def everything(product: InProcess) -> str:
-    """All that stands in the ledger's tables, in small letters."""
+    """Return all that stands in the ledger's tables, in small letters."""
     url = product.parts.settings.database_url
     assert url is not None
     with closing(sqlite3.connect(Path(url.removeprefix("sqlite:///")))) as file:
@@ -48,7 +48,7 @@ async def test_nothing_of_an_erased_customer_is_left_in_the_ledger(product: InPr
 
 
 async def test_a_claim_on_its_way_is_erased_too(product: InProcess) -> None:
-    """What Redis still holds for the recorder is recorded first."""
+    """The claim that Redis still holds for the recorder is recorded first."""
     await product.meeting("intro")
     await product.stock("intro", "a-1")
     await claim(product, "intro", "walburga")
@@ -58,7 +58,7 @@ async def test_a_claim_on_its_way_is_erased_too(product: InProcess) -> None:
 
 
 async def test_only_the_claims_of_this_meeting_are_erased(product: InProcess) -> None:
-    """The same id at another meeting may be somebody else's."""
+    """The same id at another meeting may be another person's."""
     for sid in ("intro", "demo"):
         await product.meeting(sid)
         await product.stock(sid, f"{sid}-1")
@@ -71,7 +71,7 @@ async def test_only_the_claims_of_this_meeting_are_erased(product: InProcess) ->
 
 
 async def test_a_booked_link_stays_booked(product: InProcess) -> None:
-    """It was used, whoever it was."""
+    """A booked link was used, whether its customer is erased or not."""
     await product.meeting("intro")
     await product.stock("intro", "a-1")
     await claim(product, "intro", "walburga")
@@ -82,7 +82,7 @@ async def test_a_booked_link_stays_booked(product: InProcess) -> None:
 
 
 async def test_an_erased_link_is_given_to_nobody(product: InProcess) -> None:
-    """It has been seen; whoever comes back gets another."""
+    """The link has been seen; a customer who comes back gets another."""
     await product.meeting("intro")
     await product.stock("intro", "a-1", "a-2")
     await claim(product, "intro", "walburga")
@@ -92,7 +92,7 @@ async def test_an_erased_link_is_given_to_nobody(product: InProcess) -> None:
 
 
 async def test_who_is_unknown_is_erased_from_nowhere(product: InProcess) -> None:
-    """And nobody else is."""
+    """Nobody else is erased, either."""
     await product.meeting("intro")
     await product.stock("intro", "a-1")
     await claim(product, "intro", "walburga")

@@ -1,4 +1,6 @@
-"""Files and directories that other users could read or change are refused, with what mends it."""
+"""Test that files and directories which others could read or change are refused, with advice on how
+to mend it.
+"""
 
 from __future__ import annotations
 
@@ -39,13 +41,13 @@ def secret(home: Path) -> Path:
 
 
 def read(path: Path) -> str | None:
-    """The secret as a setting reads it."""
+    """Read the secret as a setting does."""
     key = load({"LINKPOOL_ADMIN_KEY_FILE": str(path)}).admin_key
     return key.get_secret_value() if key else None
 
 
 def refusal(path: Path) -> str:
-    """The one line with which a setting refuses this file."""
+    """Return the one line with which a setting refuses this file."""
     with pytest.raises(SettingsError) as refused:
         read(path)
     line = str(refused.value)
@@ -66,7 +68,7 @@ def mend(line: str) -> None:
 
 
 def as_nobody_special(monkeypatch: pytest.MonkeyPatch, *paths: Path) -> None:
-    """As a user who is not root, who owns these paths."""
+    """Act as a user who is not root, and who owns these paths."""
     user = os.geteuid() or 12_345
     for path in paths:
         if os.geteuid() == 0:
@@ -102,7 +104,7 @@ def test_a_private_directory_hides_what_is_in_it(
 
 @pytest.mark.parametrize("mode", [0o777, 0o775])
 def test_a_secret_that_others_may_replace_is_refused(home: Path, secret: Path, mode: int) -> None:
-    """Whoever writes the directory writes the secret; in one like /tmp they cannot."""
+    """A user who may write to the directory may replace it; in one like /tmp they cannot."""
     home.chmod(mode)
     line = refusal(secret)
     home.chmod(0o1777)
@@ -180,7 +182,9 @@ def test_a_data_directory_that_is_open_is_refused(home: Path, mode: int) -> None
 
 @as_root
 def test_a_data_directory_of_somebody_else_is_refused(home: Path) -> None:
-    """Also through a link; a link of our own to a directory of our own is fine."""
+    """A link to such a directory is refused, too; a link of our own to a directory of our own is
+    fine.
+    """
     data, link = home / "data", home / "link"
     DataDirectory(data)
     link.symlink_to(data)
@@ -197,7 +201,7 @@ def test_a_data_directory_of_somebody_else_is_refused(home: Path) -> None:
 
 @pytest.mark.parametrize("name", ["admin_key", "secret_key", "sandbox_keys"])
 def test_a_key_file_that_others_read_or_that_is_a_link_is_refused(home: Path, name: str) -> None:
-    """A key that somebody may know is not used any further without a person's word."""
+    """A key that others may know is not used any further until a person says so."""
     data = DataDirectory(home / "data")
     key = getattr(data, name)()
     (path,) = [each for each in data.path.iterdir() if each.suffix in (".key", ".keys")]

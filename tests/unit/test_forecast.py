@@ -1,4 +1,4 @@
-"""The forecast: what it expects, how sure it is, and what it asks for."""
+"""Test the forecast: what it expects, how sure it is, and what it asks for."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ AUTO = Meeting("intro", min_fresh=10, max_fresh=1_000, cover_seconds=595, target
 
 
 def same_each_day(claims: dict[int, float], days: int = 14) -> Outlook:
-    """An outlook from days on which hours ahead of now brought this many claims."""
+    """Return an outlook from days on which hours ahead of now brought this many claims."""
     past = [
         (HOUR + ahead - HOURS * day, claims.get(ahead, 0.0))
         for day in range(1, days + 1)
@@ -105,7 +105,7 @@ def test_a_meeting_nobody_claimed_has_no_outlook() -> None:
 
 
 def test_only_an_automatic_target_follows_the_forecast() -> None:
-    """And stays within what the operator allows."""
+    """The target stays within what the operator allows."""
     seen = same_each_day({1: 3_600.0})
     fixed = Meeting("intro", min_fresh=10, max_fresh=1_000, cover_seconds=595)
     assert target(fixed, 0.0, NOW + 1_800, seen) == 10

@@ -1,4 +1,4 @@
-"""The automatic target against the fixed one, over synthetic weeks with daily peaks."""
+"""Compare the automatic target with the fixed one, over synthetic weeks with daily peaks."""
 
 from __future__ import annotations
 

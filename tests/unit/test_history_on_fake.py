@@ -1,4 +1,4 @@
-"""The history's contract on a fake Redis."""
+"""Hold a fake Redis to the history's contract."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ from tests.unit.history_contract import *  # noqa: F403 - the contract's tests
 
 @pytest.fixture
 def any_redis(fake_redis: AnyRedis) -> AnyRedis:
-    """The contract is about this Redis."""
+    """Return the Redis that the contract is about."""
     return fake_redis

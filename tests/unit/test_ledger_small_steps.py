@@ -1,4 +1,4 @@
-"""The ledger's small print: bounds, orders, and whose rows are meant."""
+"""Test the ledger's small print: bounds, orders, and which rows are meant."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def state(ledger: Ledger, slug: str) -> State:
 
 
 def raw(sqlite_url: str, statement: str) -> list[tuple[Any, ...]]:
-    """What really stands in the file."""
+    """Return what really stands in the file."""
     with closing(sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))) as file:
         return file.execute(statement).fetchall()
 
@@ -54,7 +54,7 @@ def raw(sqlite_url: str, statement: str) -> list[tuple[Any, ...]]:
 
 
 async def test_of_a_slug_given_twice_the_first_is_written(sqlite_ledger: Ledger) -> None:
-    """With all its fields."""
+    """The first is written with all its fields."""
     first, second = fresh("a-1", source="direct"), fresh("a-1", sid="demo", epoch="e2")
     assert await sqlite_ledger.links.insert_fresh([first, second]) == {"a-1"}
     assert await sqlite_ledger.links.get("a-1") == first
@@ -93,7 +93,7 @@ async def test_fresh_links_before_a_moment_oldest_first(sqlite_ledger: Ledger) -
 
 
 async def test_counts_are_by_meeting_and_state(sqlite_ledger: Ledger) -> None:
-    """And a meeting without links has none."""
+    """A meeting without links has no counts."""
     await sqlite_ledger.links.insert_fresh(
         [fresh("a-1"), fresh("a-2"), fresh("a-3"), fresh("b-1", sid="demo")]
     )
@@ -128,7 +128,7 @@ async def test_what_is_set_aside_is_so_since_a_time(sqlite_ledger: Ledger, sqlit
 
 
 async def test_a_customer_claim_is_the_latest_that_holds(sqlite_ledger: Ledger) -> None:
-    """Of this meeting; neither a cancelled nor a lapsed one."""
+    """The claim is of this meeting; neither a cancelled nor a lapsed one counts."""
     await sqlite_ledger.links.record(
         [
             claim("a-1", "ann", claimed_at=NOW + 1 * SECOND),
@@ -149,7 +149,7 @@ async def test_a_customer_claim_is_the_latest_that_holds(sqlite_ledger: Ledger) 
 
 
 async def test_a_link_is_its_first_customers(sqlite_ledger: Ledger) -> None:
-    """Within a batch and over batches; the second is reported, whichever way it comes."""
+    """The second customer is reported, within a batch and over batches, in either order."""
     await sqlite_ledger.links.insert_fresh([fresh("a-1"), fresh("a-2")])
     done = await sqlite_ledger.links.record(
         [claim("a-1", "ann"), claim("a-1", "ben"), claim("a-1", "ann"), claim("new", "ann")]
@@ -164,7 +164,9 @@ async def test_a_link_is_its_first_customers(sqlite_ledger: Ledger) -> None:
 
 
 async def test_a_claim_that_comes_late_is_the_truth(sqlite_ledger: Ledger) -> None:
-    """Of a link that was set aside or retired; a booking before it stays and is told."""
+    """A late claim counts for a link that was set aside or retired; a booking before it stays and
+    is reported.
+    """
     await sqlite_ledger.links.insert_fresh([fresh("a-1"), fresh("a-2"), fresh("a-3")])
     await sqlite_ledger.links.move(["a-1"], State.QUARANTINED, at=NOW)
     await sqlite_ledger.links.move(["a-2"], State.RETIRED, at=NOW)
@@ -198,7 +200,7 @@ async def test_a_seal_is_its_meetings_and_spent_with_its_links(sqlite_ledger: Le
 
 
 async def test_facts_are_found_by_how_they_begin(sqlite_ledger: Ledger) -> None:
-    """To the letter; the first to keep one decides, and put changes it."""
+    """Facts are found to the letter; the first to keep one decides, and put changes it."""
     facts = sqlite_ledger.facts
     for name, value in (("opened:a", "1"), ("opened:b", "2"), ("openedXa", "3"), ("o%", "4")):
         await facts.put(name, value)
@@ -249,7 +251,7 @@ async def test_what_people_did_to_events_is_found_by_event(sqlite_ledger: Ledger
 
 
 async def test_a_key_is_issued_and_revoked_with_a_note(sqlite_ledger: Ledger) -> None:
-    """Who did, and to what; the key itself stands nowhere. One is revoked once."""
+    """The note names actor and key; the key itself stands nowhere. A key is revoked once."""
     clear, kept = await issue_key(
         sqlite_ledger, frozenset({Scope.READ.value, Scope.CLAIM.value}), frozenset({"b", "a"}),
         "the shop", "ann",

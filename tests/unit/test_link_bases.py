@@ -1,4 +1,4 @@
-"""What links begin with is learned from the provider's first answer, and watched from then on."""
+"""Learn from the provider's first answer what links begin with, and watch it from then on."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def workspace(**fields: str) -> Workspace:
 
 
 def read(url: str, slug: str = "one-off-c5530bc7c9ab", **fields: str) -> str:
-    """The link that an answer with this URL gives."""
+    """Return the link that an answer with this URL gives."""
     body = json.dumps({"slug": slug, "url": f"{url}/{slug}"}).encode()
     return new_link(workspace(**fields), 200, body).url
 
@@ -69,7 +69,7 @@ def test_what_is_set_wins() -> None:
 
 @pytest.fixture
 def own_domain(product: InProcess, monkeypatch: pytest.MonkeyPatch) -> InProcess:
-    """The workspace's links begin otherwise than its API's address."""
+    """Make the workspace's links begin otherwise than its API's address."""
     monkeypatch.setattr("pool.supply.link_bases.PUBLISHED_SECONDS", 0.0)
     product.provider.link_url = OWN
     return product
@@ -122,7 +122,7 @@ async def test_a_change_later_is_an_alarm(own_domain: InProcess) -> None:
 
 
 async def test_two_who_learn_at_once_learn_the_same(product: InProcess) -> None:
-    """Whoever writes first says it."""
+    """The first to write decides."""
     one = LinkBases(product.store, product.ledger, product.parts.settings)
     two = LinkBases(product.store, product.ledger, product.parts.settings)
     api = "https://acme.neetocal.com"

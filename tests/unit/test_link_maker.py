@@ -1,4 +1,4 @@
-"""Making one link: what the provider says is heeded by all who ask it."""
+"""Test making one link: what the provider answers is heeded by all who ask it."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def maker(product: InProcess) -> LinkMaker:
 
 
 async def pause_seconds(product: InProcess) -> float | None:
-    """How long the budget would have the next request wait; None: over ten minutes."""
+    """Return how long the budget makes the next request wait, or None if over ten minutes."""
     return await product.store.budget.take("default", first_rate=UNPACED, within_seconds=700)
 
 
 async def test_a_link_is_made_as_the_provider_gave_it(product: InProcess) -> None:
-    """And a request that succeeds is told to the budget."""
+    """A request that succeeds is reported to the budget."""
     new = await maker(product).make_now("intro")
     assert [new] == product.provider.made
     assert await product.budget("good") > 0
@@ -68,7 +68,9 @@ async def test_a_turn_is_waited_for(product: InProcess) -> None:
 async def test_retry_after_is_kept_to_the_second(
     product: InProcess, asked_for: float | None, at_least: float, at_most: float
 ) -> None:
-    """By everybody who shares the budget; within ten minutes, whatever the provider says."""
+    """Every process that shares the budget keeps it, up to ten minutes, for any value of the
+    provider.
+    """
     product.provider.will("intro", Throttled("429", retry_after_seconds=asked_for))
     with pytest.raises(Throttled):
         await maker(product).make_now("intro")
@@ -119,13 +121,13 @@ async def test_a_refused_meeting_blocks_itself_alone(product: InProcess) -> None
 
 
 async def anything_blocked(product: InProcess, sid: str) -> bool:
-    """Whether the provider is left alone with this meeting, for its own or its workspace's sake."""
+    """Return True if the meeting or its workspace is blocked."""
     workspace = await product.store.blocks.of_workspace("default")
     return workspace is not None or (await product.level(sid)).block is not None
 
 
 async def test_failures_in_a_row_lead_to_a_block(product: InProcess) -> None:
-    """Not one fewer; from then on the provider is probed."""
+    """One failure fewer leads to no block; from then on the provider is probed."""
     await product.meeting("intro")
     product.provider.always(FAILED)
     for number in range(FAILURES_TO_BLOCK):
@@ -162,7 +164,7 @@ async def test_failures_are_told_to_the_budget(product: InProcess) -> None:
 
 
 async def test_every_refusal_is_counted_by_its_kind(product: InProcess) -> None:
-    """And a link that may have been made all the same is counted as lost."""
+    """A link that may have been made all the same is counted as lost."""
     steps = [FAILED, LOST, THROTTLED, MEETING_REFUSED, WORKSPACE_REFUSED, BadAnswer("?")]
     product.provider.will("intro", *steps)
     for step in steps:
@@ -195,7 +197,7 @@ async def test_repeated_links_in_a_row_block_the_meeting(product: InProcess) -> 
 
 
 async def test_a_request_is_made_once(product: InProcess) -> None:
-    """The provider's call is not idempotent: whatever it comes to, nobody repeats it here."""
+    """The provider's call is not idempotent: after any outcome, nobody repeats it here."""
     for step in (FAILED, LOST, THROTTLED):
         product.provider.will("intro", step)
         with pytest.raises(type(step)):

@@ -1,4 +1,4 @@
-"""Links: their states, which only move right, and the names they carry."""
+"""Test links: their states, which only move right, and the names they carry."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_the_states_before_are_those_that_may_move(new: State) -> None:
 
 @given(st.lists(st.sampled_from(State)))
 def test_no_order_of_events_brings_a_link_back(events: list[State]) -> None:
-    """Whatever comes, a link that left the pool is never fresh again."""
+    """In any order of events, a link that left the pool is never fresh again."""
     state, left = FRESH, False
     for event in events:
         if may_move(state, event):
@@ -86,7 +86,7 @@ def test_an_unusable_customer_id_is_refused(customer_id: str, problem: str) -> N
 
 @given(st.text(min_size=1, max_size=256))
 def test_whatever_is_accepted_can_be_written_as_utf8(customer_id: str) -> None:
-    """So that every later step can take it as it is."""
+    """Every later step can take it as it is."""
     try:
         check_customer_id(customer_id)
     except InvalidCustomerId:
@@ -97,7 +97,7 @@ def test_whatever_is_accepted_can_be_written_as_utf8(customer_id: str) -> None:
 
 @pytest.mark.parametrize("sid", ["a", "A-z_9", "x" * 64, "-", "_"])
 def test_a_sid_is_letters_digits_and_dashes(sid: str) -> None:
-    """As the provider writes them."""
+    """The letters, digits and dashes are those that the provider writes."""
     assert is_sid(sid)
 
 

@@ -1,4 +1,4 @@
-"""Which link a booking is about: a table of what events say, and what that is taken for."""
+"""Match bookings to links: a table of what events say, and the link each is matched to."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ CLAIMS = [
 
 @dataclass(frozen=True)
 class Case:
-    """What an event says, and the link it is taken for: how, or why for none."""
+    """One event, and the link it is matched to: by which rule, or why to none."""
 
     says: dict[str, Any]
     slug: str | None
@@ -178,7 +178,7 @@ async def claimed(product: InProcess) -> None:
 
 @pytest.mark.parametrize("case", CASES)
 async def test_an_event_is_matched_by_its_best_sign(product: InProcess, case: str) -> None:
-    """Or not at all, with the reason."""
+    """An event that fits none is left unmatched, with the reason."""
     await claimed(product)
     bookings: Bookings = product.parts.bookings
     known = replace(EVENT, booking_sid="known", provider_id="id-of-known", ref="link-bob", **MADE)
@@ -259,7 +259,9 @@ async def test_without_a_time_the_event_was_made_when_it_was_heard(product: InPr
 async def test_a_booking_by_another_route_never_takes_a_later_claim(
     product: InProcess, sqlite_ledger: Ledger
 ) -> None:
-    """It stays unmatched, tried again and again; whoever claims later gets a link to use."""
+    """It stays unmatched and is tried again and again; a customer who claims later gets a usable
+    link.
+    """
     del sqlite_ledger
     await product.meeting("intro")
     body = (

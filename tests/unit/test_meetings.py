@@ -1,4 +1,4 @@
-"""What a meeting's settings ask of its pool."""
+"""Test what a meeting's settings ask of its pool."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_storm_does_not_exceed_the_maximum() -> None:
 def test_the_target_is_in_its_bounds_and_grows_with_demand(
     low: int, more: int, cover: int, rate: float, added: float
 ) -> None:
-    """For all settings that go together."""
+    """The target is in its bounds for all settings that go together."""
     meeting = Meeting("intro", min_fresh=low, max_fresh=low + more, cover_seconds=cover)
     assert low <= meeting.target(rate) <= meeting.target(rate + added) <= low + more
 

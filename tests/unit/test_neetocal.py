@@ -1,4 +1,4 @@
-"""NeetoCal behind the seam: every answer it may give, and what becomes of it."""
+"""Test NeetoCal behind the seam: every answer it may give, and what becomes of it."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ async def test_the_request_is_the_documented_one() -> None:
 
 @pytest.mark.parametrize("sid", ["", "a/b", "..", "{}", "a" * 65, "a b", "a\n", "ä"])
 async def test_a_sid_of_another_form_never_gets_into_a_path(sid: str) -> None:
-    """What is no SID is refused without a request."""
+    """A SID of another form is refused without a request."""
 
     def handler(_: httpx.Request) -> httpx.Response:
         raise AssertionError("a request was made")
@@ -176,7 +176,7 @@ async def test_urls_that_mean_the_same_place_are_accepted(url: str, fields: dict
     ],
 )
 async def test_an_answer_that_is_no_link_never_becomes_one(body: Any) -> None:
-    """Whatever else comes with 200 is a bad answer, and a link that may have been made."""
+    """Any other answer with 200 is a bad answer, and a link that may have been made."""
     error = await refusal(answering(200, body))
     assert isinstance(error, BadAnswer)
     assert error.maybe_made
@@ -507,7 +507,7 @@ def paged(key: str, pages: list[list[Any]], *, count: bool = True) -> tuple[Hand
 
 @pytest.mark.parametrize("count", [True, False])
 async def test_meetings_are_read_page_by_page(count: bool) -> None:
-    """All pages are read, with or without a page count; what has no SID is left out."""
+    """All pages are read, with or without a page count; meetings without a SID are left out."""
     handler, asked = paged(
         "meetings",
         [
@@ -584,7 +584,7 @@ async def test_bookings_come_as_webhooks_would_tell_them() -> None:
 
 
 async def test_bookings_are_asked_for_a_page_at_a_time() -> None:
-    """Those made last first; the last page says so."""
+    """Those made last come first; the last page says that it is the last."""
     pages = [[booking("a", 5)], [booking("b", 1), booking("c", -1)]]
     handler, asked = paged("bookings", pages)
     neetocal = provider(handler)
@@ -620,7 +620,7 @@ async def test_one_unreadable_booking_does_not_hold_up_the_others() -> None:
 
 
 async def test_a_throttled_list_raises() -> None:
-    """As any other call does."""
+    """The list raises as any other call does."""
     with pytest.raises(Throttled):
         await provider(answering(429)).bookings(1, cancelled=False)
 

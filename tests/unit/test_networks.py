@@ -1,4 +1,4 @@
-"""Who stands behind a proxy, and whose word counts for it."""
+"""Test who stands behind a proxy, and whose word counts for it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def forwarded(*values: bytes) -> list[tuple[bytes, bytes]]:
 def test_the_last_address_that_no_trusted_proxy_has_is_the_visitors(
     setting: str, peer: str, values: list[bytes], address: str
 ) -> None:
-    """And nothing that stands before it, which the visitor may have written."""
+    """Nothing that stands before it counts, since the visitor may have written it."""
     assert TrustedProxies(setting).address(forwarded(*values), peer) == address
 
 
@@ -62,7 +62,7 @@ def test_only_a_trusted_proxy_makes_a_visit_secure() -> None:
 
 @given(st.binary(max_size=200), st.sampled_from(["127.0.0.1", "::1", "8.8.8.8", "", "x" * 300]))
 def test_no_header_breaks_anything(value: bytes, peer: str) -> None:
-    """Whatever bytes it holds."""
+    """A header of any bytes breaks nothing."""
     proxies = TrustedProxies(LOOPBACK)
     assert len(proxies.address(forwarded(value), peer)) <= 64
     proxies.secure([(b"x-forwarded-proto", value)], peer)
@@ -70,13 +70,13 @@ def test_no_header_breaks_anything(value: bytes, peer: str) -> None:
 
 @pytest.mark.parametrize("text", ["10.0.0.1/8", "proxy.example", "10.0.0.0/33", "1.2.3"])
 def test_what_is_no_network_is_named(text: str) -> None:
-    """A mistake here would trust nobody, or somebody else."""
+    """A mistake here would trust nobody, or a stranger."""
     with pytest.raises(ValueError, match="neither an address nor a network"):
         networks_of(f"127.0.0.1, {text}")
 
 
 def test_an_address_lies_in_its_networks() -> None:
-    """In whatever form it is written."""
+    """An address is found in its networks in any form it is written."""
     networks = networks_of("10.0.0.0/8, 2001:db8::/32")
     for inside in ("10.9.9.9", "::ffff:10.1.1.1", "2001:DB8::7", "10.1.1.1:80"):
         assert holds(networks, inside)

@@ -1,4 +1,4 @@
-"""Links made on the spot: the crowd at an empty pool, and what it leaves to others."""
+"""Test links made on demand: the crowd at an empty pool, and what it leaves to others."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class Provider:
         return NewLink(slug, f"https://acme.neetocal.com/{slug}")
 
 
-def ladder_of(redis: AnyRedis, ledger: Ledger, provider: Provider) -> OnDemandLinks:
-    """The ladder of one workspace, whose budget is RATE."""
+def on_demand_of(redis: AnyRedis, ledger: Ledger, provider: Provider) -> OnDemandLinks:
+    """Return the on-demand links of one workspace, whose budget is RATE."""
     anything: Any = provider
     maker = LinkMaker(
         "default", anything, redis.store,
@@ -47,17 +47,19 @@ def ladder_of(redis: AnyRedis, ledger: Ledger, provider: Provider) -> OnDemandLi
 
 @pytest.fixture
 async def meeting(fake_redis: AnyRedis, sqlite_ledger: Ledger) -> Meeting:
-    """Its pool is empty."""
+    """Return a meeting whose pool is empty."""
     meeting = Meeting(SID)
     await sqlite_ledger.meetings.put(meeting)
     await open_pool(fake_redis)
     return meeting
 
 
-async def make_and_bind(ladder: OnDemandLinks, redis: AnyRedis, meeting: Meeting, who: str) -> bool:
-    """Whether this customer got a link."""
+async def make_and_bind(
+    on_demand: OnDemandLinks, redis: AnyRedis, meeting: Meeting, who: str
+) -> bool:
+    """Return True if this customer got a link."""
     try:
-        await ladder.make_and_bind(meeting, redis.store.names.name(SID, who), payload(who))
+        await on_demand.make_and_bind(meeting, redis.store.names.name(SID, who), payload(who))
     except PoolEmpty:
         return False
     return True
@@ -67,8 +69,8 @@ async def test_a_link_is_made_for_who_comes_alone(
     fake_redis: AnyRedis, sqlite_ledger: Ledger, meeting: Meeting
 ) -> None:
     """It is in the ledger, and bound."""
-    ladder = ladder_of(fake_redis, sqlite_ledger, Provider(0.01))
-    claim, made = await ladder.make_and_bind(
+    on_demand = on_demand_of(fake_redis, sqlite_ledger, Provider(0.01))
+    claim, made = await on_demand.make_and_bind(
         meeting, fake_redis.store.names.name(SID, "ann"), payload("ann")
     )
     assert (claim.source, made) == ("direct", True)
@@ -94,9 +96,9 @@ async def test_a_crowd_reserves_no_turn_that_nobody_can_use(
 
     monkeypatch.setattr(fake_redis.store.budget, "take", counted)
     provider = Provider(0.05)
-    ladder = ladder_of(fake_redis, sqlite_ledger, provider)
+    on_demand = on_demand_of(fake_redis, sqlite_ledger, provider)
     came = [
-        asyncio.create_task(make_and_bind(ladder, fake_redis, meeting, f"visitor-{number}"))
+        asyncio.create_task(make_and_bind(on_demand, fake_redis, meeting, f"visitor-{number}"))
         for number in range(60)
     ]
     await asyncio.sleep(0.9 * TIMEOUT_SECONDS)

@@ -1,4 +1,4 @@
-"""From a link just made to its pool, and what each pool should hold."""
+"""Test the way from a link just made to its pool, and what each pool should hold."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def new(slug: str) -> NewLink:
     return NewLink(slug, f"https://acme.neetocal.com/{slug}")
 
 
-def pooling(product: InProcess) -> PoolWriter:
+def pool_writer(product: InProcess) -> PoolWriter:
     return PoolWriter(product.store, product.ledger)
 
 
@@ -41,7 +41,7 @@ async def test_a_link_is_written_down_before_it_enters(
 
     monkeypatch.setattr(product.store, "add", watched)
     at = await epoch(product, "intro")
-    assert await pooling(product).put("intro", at, new("a-1")) == "added"
+    assert await pool_writer(product).put("intro", at, new("a-1")) == "added"
     [row] = rows
     assert (row.slug, row.url, row.meeting_sid, row.state, row.source, row.epoch) == (
         "a-1", "https://acme.neetocal.com/a-1", "intro", State.FRESH, "pool", at,
@@ -56,7 +56,7 @@ async def test_links_of_several_pools_share_a_write_and_keep_apart(product: InPr
     """Each enters its own pool; one whose fence fell takes none of the others with it."""
     await product.meeting("intro")
     await product.meeting("demo")
-    put = pooling(product).put
+    put = pool_writer(product).put
     intro, demo = await epoch(product, "intro"), await epoch(product, "demo")
     outcomes = await asyncio.gather(
         put("intro", intro, new("i-1")),
@@ -74,10 +74,10 @@ async def test_links_of_several_pools_share_a_write_and_keep_apart(product: InPr
 async def test_more_links_than_a_batch_all_enter(
     product: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each is told its own outcome."""
+    """Each link has its own outcome."""
     monkeypatch.setattr("pool.supply.pool_writer.LINKS_PER_CALL", 3)
     await product.meeting("intro")
-    put, at = pooling(product).put, await epoch(product, "intro")
+    put, at = pool_writer(product).put, await epoch(product, "intro")
     slugs = [f"a-{number}" for number in range(10)]
     outcomes = await asyncio.gather(*(put("intro", at, new(slug)) for slug in [*slugs, "a-3"]))
     assert outcomes == ["added"] * 10 + ["duplicate"]
@@ -87,7 +87,7 @@ async def test_more_links_than_a_batch_all_enter(
 async def test_who_stops_waiting_disturbs_nobody(product: InProcess) -> None:
     """The link enters all the same, and so do those after it."""
     await product.meeting("intro")
-    put, at = pooling(product).put, await epoch(product, "intro")
+    put, at = pool_writer(product).put, await epoch(product, "intro")
     first = asyncio.create_task(put("intro", at, new("a-1")))
     second = asyncio.create_task(put("intro", at, new("a-2")))
     await asyncio.sleep(0)
@@ -99,9 +99,9 @@ async def test_who_stops_waiting_disturbs_nobody(product: InProcess) -> None:
 async def test_a_ledger_that_comes_back_is_written_to_again(
     product: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Everybody in the batch that failed is told so, and nothing of it enters later."""
+    """Every link of the failed batch is reported as failed, and none of it enters later."""
     await product.meeting("intro")
-    pools, at = pooling(product), await epoch(product, "intro")
+    pools, at = pool_writer(product), await epoch(product, "intro")
 
     async def away(_links: list[Link]) -> set[str]:
         raise LedgerUnavailable("away")
@@ -133,10 +133,10 @@ async def test_links_whose_entry_is_in_doubt_are_set_aside_and_taken_out(
 
     monkeypatch.setattr(product.store, "add", lost)
     at = await epoch(product, "intro")
-    assert await pooling(product).put("intro", at, new("a-1")) == "quarantined"
+    assert await pool_writer(product).put("intro", at, new("a-1")) == "quarantined"
     assert await product.pooled("intro") == []
     monkeypatch.setattr(product.store.stock, "withdraw", gone)
-    assert await pooling(product).put("intro", at, new("a-2")) == "quarantined"
+    assert await pool_writer(product).put("intro", at, new("a-2")) == "quarantined"
     assert await product.states("intro") == {State.QUARANTINED: 2}
 
 
@@ -154,7 +154,7 @@ async def test_one_link_can_be_made_out_of_turn(product: InProcess) -> None:
 async def test_no_link_is_burnt_where_it_could_not_enter(
     product: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither behind a fallen fence nor without the ledger."""
+    """No link is burnt behind a fallen fence or without the ledger."""
     await product.meeting("intro")
     maker = product.parts.makers["default"]
 
@@ -176,7 +176,7 @@ async def test_no_link_is_burnt_where_it_could_not_enter(
 
 
 async def test_a_target_follows_the_forecast_where_it_is_asked_to(product: InProcess) -> None:
-    """And nowhere else; each meeting has its own."""
+    """Only a meeting that asks for it follows the forecast; each meeting has its own."""
     fixed = await product.meeting("fixed", min_fresh=5, max_fresh=1_000)
     auto = await product.meeting("auto", min_fresh=5, max_fresh=1_000, target_mode="auto")
     other = await product.meeting("other", min_fresh=7, max_fresh=1_000, target_mode="auto")

@@ -1,4 +1,4 @@
-"""Asking the provider for what its webhooks did not say, in process, with a scripted provider."""
+"""Ask a scripted provider, in process, for what its webhooks did not report."""
 
 from __future__ import annotations
 
@@ -59,7 +59,9 @@ class Stage:
         )  # fmt: skip
 
     def booking(self, slug: str, ago: timedelta, **fields: Any) -> None:
-        """A booking of this link that was made so long ago; the provider lists it from now on."""
+        """Return a booking of this link that was made this long ago; the provider lists it from now
+        on.
+        """
         made = (self.now - ago).isoformat()
         told = {
             "sid": f"b-{slug}",
@@ -95,7 +97,7 @@ class Stage:
         return await self.product.state(slug)
 
     def asked(self) -> Sequence[tuple[int, bool]]:
-        """Which pages were asked for since the last look, and of which list."""
+        """Return which pages were asked for since the last look, and of which list."""
         asked = [(page, cancelled) for page, cancelled, _ in self.product.provider.bookings_asked]
         self.product.provider.bookings_asked.clear()
         return asked
@@ -124,7 +126,7 @@ async def stage(product: InProcess, monkeypatch: pytest.MonkeyPatch) -> Stage:
 
 
 async def test_a_booking_whose_webhook_was_lost_is_found(stage: Stage) -> None:
-    """And told to Redis; asked again it is no news."""
+    """Redis learns of it, too; asked again it is no news."""
     await stage.claims("link-a")
     stage.booking("link-a", MINUTE)
     reconciler = stage.reconciler()
@@ -157,7 +159,7 @@ async def test_a_listed_bookings_status_is_read(stage: Stage, status: str, expec
 
 
 async def test_a_lost_cancellation_of_an_old_booking_is_found(stage: Stage) -> None:
-    """However long ago the booking was made: the round goes back to the oldest that may change."""
+    """A booking made any time ago is found: the round goes back to the oldest that may change."""
     await stage.claims("link-a", "link-b", ago=40 * DAY)
     stage.booking("link-a", 39 * DAY)
     stage.booking("link-b", 38 * DAY)
@@ -196,7 +198,7 @@ async def test_other_changes_of_old_bookings_are_found(stage: Stage) -> None:
 
 
 async def test_news_are_asked_for_back_to_the_last_time_and_an_hour(stage: Stage) -> None:
-    """Not further, and not from the future."""
+    """A round goes no further back, and takes no last time from the future."""
     await stage.run()
     stage.asked()
     for number in range(3 * PAGE):
@@ -252,7 +254,7 @@ async def test_it_goes_on_where_it_stopped(stage: Stage) -> None:
 
 
 async def test_a_pass_that_fails_is_gone_on_with(stage: Stage) -> None:
-    """At the page that failed."""
+    """The next pass begins at the page that failed."""
     slugs = [f"link-{number}" for number in range(2 * PAGE)]
     await stage.claims(*slugs)
     for number, slug in enumerate(slugs):
@@ -269,7 +271,7 @@ async def test_a_pass_that_fails_is_gone_on_with(stage: Stage) -> None:
 
 
 async def test_it_leaves_four_fifths_of_the_budget_to_others(stage: Stage) -> None:
-    """By the rate that the budget allows now."""
+    """Four fifths are left of the rate that the budget allows now."""
     slugs = [f"link-{number}" for number in range(5 * PAGE)]
     await stage.claims(*slugs)
     for number, slug in enumerate(slugs):
@@ -292,7 +294,7 @@ async def test_a_server_that_knows_no_pages_is_asked_twice(stage: Stage) -> None
 
 
 async def test_bookings_that_are_over_are_not_asked_for(stage: Stage) -> None:
-    """A round asks from thirty days ago on; the news ask for all."""
+    """A round asks from thirty days ago on; a round for the news asks for all."""
     await stage.claims("link-a")
     await stage.run()
     after = {starts_after for *_, starts_after in stage.product.provider.bookings_asked}
@@ -309,7 +311,7 @@ async def test_bookings_that_nothing_of_ours_fits_cost_no_event(stage: Stage) ->
 
 
 async def test_unmatched_events_are_tried_again_ever_more_seldom(stage: Stage) -> None:
-    """And a hundred that match nothing do not keep the others from being looked at."""
+    """A hundred events that match nothing do not keep the others from being looked at."""
     from tests.bookings_machine import _sign
 
     parts = stage.product.parts

@@ -1,4 +1,4 @@
-"""The recorder: what the ledger says of a claim, Redis is told, and people are."""
+"""Test that Redis and the operators learn what the ledger knows of a recorded claim."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_what_redis_holds_of_a_booked_link() -> None:
 
 
 def test_what_redis_holds_of_a_booking() -> None:
-    """When it is, in whose time zone, and where it is managed; what is not known is left out."""
+    """Redis holds its time, its time zone, and where it is managed; unknown values are left out."""
     hour = timedelta(hours=1)
     whole = report(
         "a-1", "pending", sid="b-1", starts_at=NOW, ends_at=NOW + hour,
@@ -67,7 +67,9 @@ def test_what_redis_holds_of_a_booking() -> None:
 
 
 async def test_one_link_with_two_customers_is_told_to_people(product: InProcess) -> None:
-    """Counted, and in the audit with the slug; the first keeps it."""
+    """The conflict is counted, and stands in the audit with the slug; the first customer keeps the
+    link.
+    """
     await product.meeting("intro")
     await product.stock("intro", "a-1")
     await product.ledger.links.record(
@@ -85,7 +87,7 @@ async def test_one_link_with_two_customers_is_told_to_people(product: InProcess)
 
 
 async def test_a_booking_that_came_first_is_told_to_redis(product: InProcess) -> None:
-    """The customer who comes back is told that they are booked."""
+    """A customer who comes back is answered that they are booked."""
     await product.meeting("intro")
     await product.stock("intro", "a-1")
     await product.claim("intro", "ann")
@@ -126,7 +128,7 @@ async def test_an_erased_customer_who_turns_up_again_is_dropped(product: InProce
 
 
 async def test_a_claim_of_a_meeting_the_ledger_lost_is_recorded(product: InProcess) -> None:
-    """Whose link it is counts for more than what the meeting asked for."""
+    """The customer of the link counts for more than what the meeting asked for."""
     await product.meeting("intro")
     await product.stock("intro", "a-1")
     await product.claim("intro", "ann")

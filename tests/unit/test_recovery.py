@@ -1,4 +1,4 @@
-"""Recovery on a fake Redis."""
+"""Test recovery on a fake Redis."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ from tests.unit.recovery_contract import *  # noqa: F403 - the contract's tests
 
 @pytest.fixture
 def any_redis(fake_redis: AnyRedis) -> AnyRedis:
-    """The contract is about this Redis."""
+    """Return the Redis that the contract is about."""
     return fake_redis

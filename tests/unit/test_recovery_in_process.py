@@ -1,4 +1,4 @@
-"""Sealing and recovering pools: what is believed, what is set aside, and who is told."""
+"""Test sealing and recovering pools: what is believed, what is set aside, and what is reported."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def binding(state: State, **fields: Any) -> Binding:
 
 
 def test_a_claim_is_bound_for_as_long_as_it_holds() -> None:
-    """And one that lapsed, or has no end, is not bound again."""
+    """A claim that lapsed, or has no end, is not bound again."""
     rebind = as_rebind(binding(State.CLAIMED), 11_000)
     assert rebind is not None
     assert (rebind.customer_id, rebind.what, rebind.ttl_ms) == ("ann", "bind", 50_000)
@@ -40,7 +40,7 @@ def test_a_claim_is_bound_for_as_long_as_it_holds() -> None:
 
 
 def test_a_booked_link_is_bound_for_good_and_a_cancelled_one_dropped() -> None:
-    """Whatever time it is."""
+    """A booked link is bound for good, at any time."""
     booked = as_rebind(binding(State.CONSUMED, consumed_at_ms=5_000, booking_sid="b-1"), 10**12)
     assert booked is not None
     assert (booked.what, booked.ttl_ms) == ("bind", 0)
@@ -64,7 +64,7 @@ async def test_a_new_pool_is_opened_without_a_word(product: InProcess) -> None:
 
 
 async def test_a_pool_that_stands_is_left_alone(product: InProcess) -> None:
-    """However often it is looked at."""
+    """The pool may be looked at any number of times."""
     await product.meeting("intro")
     await product.stock("intro", "a-1")
     before = await product.level("intro")
@@ -74,13 +74,13 @@ async def test_a_pool_that_stands_is_left_alone(product: InProcess) -> None:
 
 
 async def test_a_meeting_that_the_ledger_does_not_know_is_not_opened(product: InProcess) -> None:
-    """Somebody who can reach Redis makes no pools."""
+    """A stranger who can reach Redis makes no pools."""
     assert await product.parts.recovery.recover("ghost", grace_seconds=0) is Recovered.UNKNOWN
     assert await product.redis.bare.get(key_names.epoch("ghost")) is None
 
 
 async def test_a_fall_is_told_and_noted(product: InProcess) -> None:
-    """How many links were set aside stands in the audit and the metrics."""
+    """The number of links set aside stands in the audit and the metrics."""
     await product.meeting("intro")
     await product.stock("intro", "a-1", "a-2", "a-3")
     await product.claim("intro", "ann")
@@ -154,7 +154,7 @@ async def test_a_planned_stop_costs_nothing_once(product: InProcess) -> None:
 
 
 async def test_a_seal_is_taken_back_on_the_same_server(product: InProcess) -> None:
-    """Only of pools that are sealed."""
+    """Only seals of sealed pools are taken back."""
     await product.meeting("intro")
     await product.meeting("demo")
     await product.stock("intro", "a-1")

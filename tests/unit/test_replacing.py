@@ -1,4 +1,4 @@
-"""A link that the provider burnt is replaced: one customer, one live link, whoever dies."""
+"""Replace a link that the provider burnt: one customer, one live link, whichever process dies."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ WHY = "It says that it has expired"
 async def replace(
     product: InProcess, customer: str = "ann", *, slug: str | None = None, reason: str = WHY
 ) -> Replacement:
-    """As an operator does."""
+    """Replace a link as an operator does."""
     meeting = await product.ledger.meetings.get("intro")
     assert meeting is not None
     replacer = Replacer(
@@ -48,7 +48,7 @@ async def held(product: InProcess, customer: str = "ann") -> str | None:
 
 
 async def recovered(product: InProcess) -> None:
-    """Redis lost all it had, and recovery loaded what the ledger knows."""
+    """Lose all that Redis had, and recover from what the ledger knows."""
     await product.redis.bare.flushall()
     await product.redis.restart()
     await product.parts.recovery.recover("intro", grace_seconds=0.0)
@@ -56,7 +56,7 @@ async def recovered(product: InProcess) -> None:
 
 @pytest.fixture
 async def claimed(product: InProcess) -> InProcess:
-    """Ann holds burnt-1; two links more stand in the pool."""
+    """Return a pool in which ann holds burnt-1 and two more links are fresh."""
     await product.meeting("intro")
     await product.stock("intro", "burnt-1", "fresh-1", "fresh-2")
     name = product.store.names.name("intro", "ann")
@@ -66,7 +66,7 @@ async def claimed(product: InProcess) -> InProcess:
 
 
 async def test_the_customer_gets_the_oldest_fresh_link(claimed: InProcess) -> None:
-    """From then on, whoever asks; the pool has one less, and the old one is retired."""
+    """From then on every claim gets it; the pool has one less, and the old one is retired."""
     replacement = await replace(claimed)
     assert replacement.is_new
     assert replacement.claim.slug == "fresh-1"
@@ -87,7 +87,7 @@ async def test_the_new_claim_keeps_what_the_old_one_was_given(claimed: InProcess
 
 
 async def test_the_reason_stands_in_the_old_links_history(claimed: InProcess) -> None:
-    """And in the audit log, with who it was."""
+    """The audit log has the reason and the actor."""
     await replace(claimed)
     found = await claimed.ledger.search.link("burnt-1")
     assert found is not None
@@ -102,7 +102,7 @@ async def test_the_reason_stands_in_the_old_links_history(claimed: InProcess) ->
 
 
 async def test_recovery_brings_the_new_link_back_and_not_the_old(claimed: InProcess) -> None:
-    """Also once the new one's booking is cancelled: then the customer holds nothing."""
+    """After a cancellation of the new link's booking the customer holds nothing."""
     await replace(claimed)
     await recovered(claimed)
     assert await held(claimed) == "fresh-1"
@@ -211,7 +211,7 @@ async def test_a_paused_meeting_replaces_nothing(claimed: InProcess) -> None:
 
 
 async def test_a_fallen_fence_replaces_nothing(claimed: InProcess) -> None:
-    """Neither from the pool nor with a link made on the spot."""
+    """Nothing is replaced from the pool or with a link made on demand."""
     await claimed.parts.recorder.record("intro")
     await claimed.redis.restart()
     with pytest.raises(Fenced):
@@ -252,7 +252,7 @@ async def test_an_empty_pool_has_one_made_on_the_spot(claimed: InProcess) -> Non
 
 
 async def test_a_link_that_the_provider_repeats_replaces_nothing(claimed: InProcess) -> None:
-    """It is somebody's."""
+    """The repeated link is another customer's."""
     await claimed.claim("intro", "ben")
     await empty_pool(claimed)
     claimed.provider.will("intro", "fresh-1")

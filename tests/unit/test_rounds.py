@@ -1,4 +1,4 @@
-"""The workers' rounds: record, recover, lapse, settle and sweep, each on all meetings."""
+"""Test the workers' rounds: record, recover, lapse, settle and sweep, each on all meetings."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NO_GRACE = "worker.recover.GRACE_SECONDS"
 
 
 async def claims(product: InProcess, sid: str, count: int) -> None:
-    """So many customers of a meeting get a link each."""
+    """Claim a link for each of this many customers of a meeting."""
     slugs = [f"{sid}-{number:05d}" for number in range(count)]
     level = await product.level(sid)
     for start in range(0, count, 500):
@@ -54,7 +54,7 @@ async def test_every_claim_is_recorded_however_many_there_are(product: InProcess
 async def test_a_batch_that_is_written_leaves_the_stream_though_the_next_one_fails(
     product: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And nothing more than that: what was not written is written by the next run."""
+    """Claims that were not written stay, and are written by the next run."""
     monkeypatch.setattr("pool.durability.recorder.CLAIMS_PER_WRITE", 100)
     await product.meeting("intro")
     await claims(product, "intro", 250)
@@ -93,7 +93,7 @@ async def test_what_is_recorded_of_a_claim_is_what_was_answered(product: InProce
 
 
 async def test_all_meetings_with_claims_are_recorded(product: InProcess) -> None:
-    """And only those are looked into."""
+    """Only meetings with claims are looked into."""
     for sid in ("busy", "idle", "other"):
         await product.meeting(sid)
     await claims(product, "busy", 3)
@@ -154,7 +154,7 @@ async def test_one_recovery_at_a_time(product: InProcess, monkeypatch: pytest.Mo
 async def test_who_answered_is_waited_for_once(
     product: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For all fallen pools together; where none fell nobody waits."""
+    """The wait is for all fallen pools together; where none fell there is no wait."""
     waits: list[float] = []
 
     async def wait(seconds: float) -> None:
@@ -175,7 +175,7 @@ async def test_who_answered_is_waited_for_once(
 
 
 def clock(at: datetime) -> Any:
-    """A `datetime` whose now is this."""
+    """Return a `datetime` whose now is this."""
     return SimpleNamespace(now=lambda _zone: at)
 
 
@@ -235,7 +235,7 @@ async def test_old_links_are_retired_and_no_others(product: InProcess) -> None:
 
 
 async def test_each_meetings_own_age_counts(product: InProcess) -> None:
-    """And a pool without old links is left as it is."""
+    """A pool without old links is left as it is."""
     await product.meeting("strict", max_fresh_age_seconds=HOUR)
     await product.meeting("patient", max_fresh_age_seconds=3 * HOUR)
     for sid in ("strict", "patient"):
@@ -248,7 +248,7 @@ async def test_each_meetings_own_age_counts(product: InProcess) -> None:
 async def test_more_old_links_than_a_batch_are_all_retired(
     product: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In one run."""
+    """One run retires them all."""
     monkeypatch.setattr("worker.expire._LINKS_PER_STEP", 2)
     await product.meeting("intro", max_fresh_age_seconds=HOUR)
     slugs = [f"old-{number}" for number in range(5)]
@@ -258,13 +258,13 @@ async def test_more_old_links_than_a_batch_are_all_retired(
 
 
 async def astray(product: InProcess, *slugs: str, seconds: int) -> None:
-    """Links that are fresh in the ledger, and nowhere."""
+    """Write links that are fresh in the ledger, and in no pool."""
     await product.stock("intro", *slugs, made_at_ms=await ago_ms(product, seconds))
     await product.store.stock.withdraw("intro", slugs)
 
 
 async def test_links_that_went_astray_are_set_aside(product: InProcess) -> None:
-    """They may be in somebody's page. Those in the pool stay, and so do those just made."""
+    """A visitor's page may show them. Those in the pool stay, and so do those just made."""
     await product.meeting("intro")
     await product.stock("intro", "pooled-1", made_at_ms=await ago_ms(product, 300))
     await astray(product, "lost-1", "lost-2", seconds=90)
@@ -280,7 +280,7 @@ async def test_links_that_went_astray_are_set_aside(product: InProcess) -> None:
 async def test_more_astray_links_than_a_batch_are_all_found(
     product: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those in the pool among them are told apart."""
+    """Links that are in the pool are not among them."""
     monkeypatch.setattr("worker.expire._LINKS_PER_STEP", 2)
     await product.meeting("intro")
     await product.stock("intro", "p-1", "p-2", "p-3", made_at_ms=await ago_ms(product, 200))
@@ -322,7 +322,7 @@ async def test_a_claimed_link_did_not_go_astray(product: InProcess) -> None:
 
 
 async def test_what_the_ledger_does_not_call_fresh_leaves_the_pool(product: InProcess) -> None:
-    """Whether it was set aside or was never known; fresh ones stay."""
+    """A link that was set aside or never known leaves the pool; fresh ones stay."""
     await product.meeting("intro")
     await product.stock("intro", "a-1", "a-2", "a-3")
     await product.ledger.links.move(["a-2"], State.QUARANTINED, at=datetime.now(UTC))
@@ -345,7 +345,7 @@ async def test_a_pool_whose_fence_fell_is_left_to_recovery(product: InProcess) -
 
 
 async def due(product: InProcess) -> dict[str, list[dict[str, Any]]]:
-    """The tasks that a sweep calls for, with their arguments."""
+    """Return the tasks that a sweep calls for, with their arguments."""
     tasks: dict[str, list[dict[str, Any]]] = {}
     for name, arguments in await sweep(product.parts):
         tasks.setdefault(name, []).append(arguments)
@@ -363,7 +363,7 @@ async def test_where_all_is_well_nothing_is_due(product: InProcess) -> None:
 
 
 async def test_each_low_workspace_is_topped_up_once(fake_redis: Any, sqlite_url: str) -> None:
-    """However many of its pools are low; paused, full and fallen ones do not count."""
+    """One hint is sent for any number of low pools; paused, full and fallen ones do not count."""
     async with in_process(fake_redis, sqlite_url, "default", "other", "full", "idle") as product:
         await product.meeting("one", min_fresh=2)
         await product.meeting("two", min_fresh=2)
@@ -392,7 +392,7 @@ async def test_claims_in_a_stream_are_to_be_recorded(product: InProcess) -> None
 
 
 async def test_what_redis_forgot_of_the_meetings_is_told_again(product: InProcess) -> None:
-    """Also what was changed in the ledger alone."""
+    """Meetings that were changed in the ledger alone are published again, too."""
     meeting = await product.meeting("intro", min_fresh=3)
     await product.redis.bare.delete(key_names.meeting("intro"), key_names.MEETINGS)
     await sweep(product.parts)
@@ -405,7 +405,7 @@ async def test_what_redis_forgot_of_the_meetings_is_told_again(product: InProces
 
 
 async def test_a_booking_that_waits_is_to_be_settled(product: InProcess) -> None:
-    """Until it is."""
+    """A booking calls for settling until it is settled."""
     await product.meeting("intro", min_fresh=0, max_fresh=1)
     event = NewEvent("e-1", "default", "webhook", "booked", b"{}", datetime.now(UTC))
     await product.ledger.inbox.add(event)

@@ -1,4 +1,4 @@
-"""The sandbox's external API: what a client of NeetoCal gets from it."""
+"""Test the sandbox's external API: what a client of NeetoCal gets from it."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ async def test_any_meeting_will_do_when_none_is_named() -> None:
 async def test_the_limit_lets_a_burst_through_and_then_answers_429(
     client: httpx.AsyncClient, sandbox: Sandbox
 ) -> None:
-    """With a burst of 3 the fourth call is told to wait, with the Retry-After asked for."""
+    """With a burst of 3 the fourth call is refused, with the Retry-After asked for."""
     sandbox.set_knobs({"limit_per_second": 0.001, "limit_burst": 3, "limit_retry_after": "-1"})
     answers = [await client.post(LINKS) for _ in range(5)]
     assert [each.status_code for each in answers] == [200, 200, 200, 429, 429]
@@ -258,7 +258,7 @@ async def test_bookings_can_be_filtered_and_sorted(client: httpx.AsyncClient) ->
 
 
 async def test_one_booking_by_its_sid(client: httpx.AsyncClient, sandbox: Sandbox) -> None:
-    """A booking shows the documented fields; whether it carries the slug is a knob."""
+    """A booking shows the documented fields; a knob decides if it carries the slug."""
     slug = await _slug(client)
     booking = await _book(client, slug=slug, name="Zoë <&>", answers={"ref_code": "r-1"})
     path = f"/api/external/v2/bookings/{booking['sid']}"
@@ -310,4 +310,4 @@ async def test_a_caller_who_hangs_up_is_counted_as_closed(sandbox: Sandbox) -> N
 
 class _Transport:
     def abort(self) -> None:
-        """Nothing to close."""
+        """Do nothing: there is nothing to close."""

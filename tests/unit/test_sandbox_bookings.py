@@ -1,4 +1,4 @@
-"""Bookings at the sandbox: series, approval, payment, and both ways of rescheduling."""
+"""Test bookings at the sandbox: series, approval, payment, and both ways of rescheduling."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Stage:
         return found
 
     async def told(self) -> list[tuple[str, str]]:
-        """Event and status of every webhook since the last look."""
+        """Return event and status of every webhook since the last look."""
         async with asyncio.timeout(5):
             while self.sandbox.webhooks.pending:  # noqa: ASYNC110 - it offers no event
                 await asyncio.sleep(0.005)
@@ -104,7 +104,7 @@ async def test_one_form_makes_a_series(stage: Stage, knob: str, name: Any) -> No
 
 
 async def test_one_of_a_series_is_cancelled_and_then_the_rest(stage: Stage) -> None:
-    """Cancelling one leaves the others; cancelling the series tells of each that still stood."""
+    """Cancelling one leaves the others; cancelling the series reports each that still stood."""
     stage.sandbox.set_knobs({"meeting_kinds": "demo=series"})
     made = (await stage.act("book", 201, slug=await stage.slug()))["bookings"]
     await stage.told()
@@ -171,7 +171,7 @@ async def test_an_unpaid_booking_holds_nothing(stage: Stage) -> None:
 
 
 async def test_an_unpaid_booking_can_close_the_link(stage: Stage) -> None:
-    """What the provider does is not known, so both can be had."""
+    """The provider's behaviour is not known, so both can be had."""
     stage.sandbox.set_knobs(
         {
             "meeting_kinds": "demo=payment",
@@ -294,7 +294,7 @@ async def test_there_is_no_filter_by_change(stage: Stage) -> None:
 
 
 async def test_a_list_is_never_older_than_a_change(stage: Stage) -> None:
-    """What a search found is kept between pages, and forgotten with the next change."""
+    """A search result is kept between pages, and forgotten with the next change."""
     booking = await stage.book(meeting_sid="demo")
     assert len(await stage.listed(type="upcoming")) == 1
     await stage.act("cancel", booking_sid=booking["sid"])

@@ -1,4 +1,4 @@
-"""Knobs and control calls of the sandbox, as tests use them from outside."""
+"""Test knobs and control calls of the sandbox, as tests use them from outside."""
 
 from __future__ import annotations
 

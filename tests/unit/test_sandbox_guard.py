@@ -1,4 +1,4 @@
-"""The sandbox's control calls need no key, so no web page may make a browser send them."""
+"""Test that no web page can make a browser send the sandbox's control calls, which need no key."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def test_a_foreign_page_changes_nothing(
 async def test_a_name_that_points_here_is_not_ours(
     client: httpx.AsyncClient, sandbox: Sandbox, host: str, method: str
 ) -> None:
-    """Under a name of somebody else (DNS rebinding) nothing is shown and nothing is changed."""
+    """Under a foreign name (DNS rebinding) nothing is shown and nothing is changed."""
     answer = await client.request(method, "/_control/knobs", json=TURN, headers={"Host": host})
     assert answer.status_code == 403
     assert "--public-url" in answer.json()["error"]
@@ -89,7 +89,7 @@ async def test_curl_and_pages_of_the_sandbox_itself_are_served(
 
 
 async def test_links_are_served_under_any_name(client: httpx.AsyncClient) -> None:
-    """What has a key of its own, or is for visitors, does not look at the name."""
+    """Routes with a key of their own, and those for visitors, do not look at the name."""
     answer = await client.post(
         "/api/external/v2/meetings/demo/one-off-links",
         headers={"Host": "acme.example", "Origin": "https://acme.example", "X-API-KEY": "k"},

@@ -1,4 +1,4 @@
-"""Single meetings of the sandbox: disabled, deleted, refused; and a custom domain."""
+"""Test single meetings of the sandbox: disabled, deleted, refused; and a custom domain."""
 
 from __future__ import annotations
 

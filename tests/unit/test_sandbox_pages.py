@@ -1,4 +1,4 @@
-"""What a person sees and clicks in the sandbox."""
+"""Test what a person sees and clicks in the sandbox."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ async def test_prefilled_answers_cannot_break_out(
 async def test_an_incomplete_form_comes_back(
     client: httpx.AsyncClient, sandbox: Sandbox, changes: dict[str, str]
 ) -> None:
-    """What is missing is said, what was typed is kept, and nothing is booked."""
+    """Missing fields are named, typed values are kept, and nothing is booked."""
     slug = _slug(sandbox)
     data = {"name": "A", "email": "a@b", "starts_at": slots(utc_now())[0], "answer.ref": "r"}
     answer = await client.post(f"/{slug}", data={**data, **changes})

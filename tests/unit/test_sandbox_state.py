@@ -1,4 +1,4 @@
-"""The sandbox's rate limit, its state file and the bounds of its memory."""
+"""Test the sandbox's rate limit, its state file and the bounds of its memory."""
 
 from __future__ import annotations
 

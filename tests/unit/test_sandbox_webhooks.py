@@ -1,4 +1,4 @@
-"""The sandbox's webhooks: signed, repeated, shuffled, and sent again after failures."""
+"""Test the sandbox's webhooks: signed, repeated, shuffled, and sent again after failures."""
 
 from __future__ import annotations
 
@@ -223,7 +223,7 @@ async def test_delay_and_the_end(sandbox: Sandbox, receiver: Receiver) -> None:
 
 
 async def test_an_event_can_be_switched_off(sandbox: Sandbox, receiver: Receiver) -> None:
-    """What the owner switched off is not sent; the other events are."""
+    """An event that the owner switched off is not sent; the other events are."""
     sandbox.set_knobs({"webhook_off": "booking_created, booking_rescheduled"})
     booking = _book(sandbox)
     sandbox.reschedule(booking.sid)
@@ -234,7 +234,7 @@ async def test_an_event_can_be_switched_off(sandbox: Sandbox, receiver: Receiver
 
 
 async def test_redelivery_sends_the_same_body_later(sandbox: Sandbox, receiver: Receiver) -> None:
-    """Redelivered hours later, an event says what it said, whatever has happened since."""
+    """An event that is redelivered hours later has the same body, after any other changes."""
     booking = _book(sandbox)
     sandbox.set_knobs({"webhook_times": 0})
     sandbox.reschedule(booking.sid)

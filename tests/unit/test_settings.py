@@ -1,4 +1,4 @@
-"""Settings: where they come from, and one clear line for each that is wrong."""
+"""Test settings: where they come from, and one clear line for each that is wrong."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ WORKSPACE = {"LINKPOOL_NEETOCAL_SUBDOMAIN": "acme", "LINKPOOL_NEETOCAL_API_KEY":
 
 @pytest.fixture(autouse=True)
 def in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """So that no linkpool.toml of somebody else is read."""
+    """Run in an empty directory, so that no foreign linkpool.toml is read."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 def problem(environ: dict[str, str], **overrides: Any) -> tuple[str, str]:
-    """The setting that is named, and the line that the operator reads."""
+    """Return the setting that is named, and the line that the operator reads."""
     with pytest.raises(SettingsError) as wrong:
         load(environ, **overrides)
     line = str(wrong.value)
@@ -43,7 +43,7 @@ def test_without_any_setting_it_starts() -> None:
 
 
 def test_the_neetocal_settings_make_the_default_workspace() -> None:
-    """With the addresses that follow from the subdomain."""
+    """The workspace has the addresses that follow from the subdomain."""
     workspace = load(WORKSPACE).workspace("default")
     assert workspace is not None
     assert workspace.api_key.get_secret_value() == "key"
@@ -94,7 +94,7 @@ WRONG = {
     ("name", "value"), [(name, value) for name, values in WRONG.items() for value in values]
 )
 def test_a_wrong_setting_is_named(name: str, value: str) -> None:
-    """As its user wrote it."""
+    """The setting is named as its user wrote it."""
     assert problem({f"LINKPOOL_{name}": value})[0] == f"LINKPOOL_{name}"
 
 
@@ -142,13 +142,13 @@ def test_a_misspelt_setting_is_named(name: str) -> None:
 
 
 def test_other_programs_settings_are_not_ours() -> None:
-    """Nor are empty ones, as compose files write them."""
+    """Empty ones, as compose files write them, are not ours, either."""
     assert load({"REDIS_URL": "x", "LINKPOOL_PORT": "", "PATH": "/bin"}) == load({})
 
 
 @pytest.mark.parametrize("name", SECRETS)
 def test_a_secret_may_come_from_a_file(tmp_path: Path, name: str) -> None:
-    """Without the newline that editors put at its end."""
+    """The newline that editors put at its end is left out."""
     file = tmp_path / "secret"
     value_of_it = "https://value-of-it.test/T0kq9-Zw4"  # an address where one is asked for
     file.write_text(f"{value_of_it}\n")
@@ -162,7 +162,7 @@ def test_a_secret_may_come_from_a_file(tmp_path: Path, name: str) -> None:
 
 
 def test_a_secret_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    """By the variable and by the path."""
+    """The message names the variable and the path."""
     named, line = problem({"LINKPOOL_ADMIN_KEY_FILE": str(tmp_path / "nothing")})
     assert named == "LINKPOOL_ADMIN_KEY_FILE"
     assert str(tmp_path / "nothing") in line
@@ -187,7 +187,7 @@ def test_no_secret_is_printed() -> None:
 
 
 def test_the_command_line_wins() -> None:
-    """And what it does not give is not touched."""
+    """Settings that it does not give are not touched."""
     settings = load({"LINKPOOL_PORT": "9000", "LINKPOOL_HOST": "::"}, port=9_001, host=None)
     assert (settings.port, settings.host) == (9_001, "::")
     assert problem({}, port=0)[0] == "LINKPOOL_PORT"
@@ -272,7 +272,7 @@ def test_the_file_may_be_elsewhere(tmp_path: Path) -> None:
     ],
 )
 def test_a_mistake_in_the_file_is_named(tmp_path: Path, text: str, named: str) -> None:
-    """By its place in the file."""
+    """The message names the place in the file."""
     write(tmp_path, text)
     assert problem({})[0] == named
 

@@ -1,4 +1,4 @@
-"""The store's contract on a fake Redis, and what needs a clock that stands still."""
+"""Hold a fake Redis to the store's contract, and test what needs a clock that stands still."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from tests.unit.store_contract import *  # noqa: F403 - the contract's tests
 
 @pytest.fixture
 def any_redis(fake_redis: AnyRedis) -> AnyRedis:
-    """The contract is about this Redis."""
+    """Return the Redis that the contract is about."""
     return fake_redis
 
 
 @pytest.fixture
 def clock() -> Iterator[FakeClock]:
-    """Redis's clock."""
+    """Return Redis's clock."""
     with FakeClock().stopped() as clock:
         yield clock
 
 
 class LimitedProvider:
-    """A provider that takes so many requests a second, and 429s what is more."""
+    """A provider that takes this many requests a second, and answers 429 to the rest."""
 
     def __init__(self, clock: FakeClock, per_second: float) -> None:
         self.clock = clock
@@ -42,7 +42,7 @@ class LimitedProvider:
         self._at = clock.now
 
     def takes(self) -> bool:
-        """Whether a request now is answered with a link."""
+        """Return True if a request now is answered with a link."""
         self._tokens += (self.clock.now - self._at) * self.per_second
         self._tokens, self._at = min(self._tokens, self.per_second), self.clock.now
         if self._tokens < 1:
@@ -54,7 +54,7 @@ class LimitedProvider:
 async def drive(
     budget: Budget, provider: LimitedProvider, seconds: float, first_rate: float
 ) -> tuple[int, int]:
-    """Asks as often as the budget allows; how many were answered, and how many refused."""
+    """Ask as often as the budget allows. Return how many were answered, and how many refused."""
     answered = refused = 0
     end = provider.clock.now + seconds
     while provider.clock.now < end:
@@ -172,7 +172,7 @@ def test_customers_have_names_that_only_the_key_tells() -> None:
 async def test_a_clock_set_back_does_not_silence_a_workspace(
     fake_redis: AnyRedis, clock: FakeClock
 ) -> None:
-    """What was left to wait is left to wait, and no more."""
+    """A pause lasts as long as was left of it, and no longer."""
     budget = fake_redis.store.budget
     for _ in range(5):
         await budget.take("w", first_rate=1, within_seconds=60)
@@ -192,7 +192,7 @@ async def test_all_processes_agree_on_the_time(fake_redis: AnyRedis, clock: Fake
     [(0, False), (59, False), (60, True), (3_600, True), (-1, True), (-3_600, True)],
 )
 def test_a_probe_is_due_once_its_time_has_come(after_seconds: int, due: bool) -> None:
-    """And when the clock was set back, which would put it off for as long."""
+    """A probe is due, too, when the clock was set back, which would put it off for as long."""
     set_at_ms = 10_000_000
     block = Block("gone", set_at_ms, set_at_ms).put_off(set_at_ms, 60.0)
     assert block.is_probe_due(set_at_ms + after_seconds * 1000, 60.0) is due

@@ -1,4 +1,4 @@
-"""A meeting that is disabled or deleted at the provider hands out no dead links."""
+"""Test that a meeting which is disabled or deleted at the provider hands out no dead links."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from worker.survey import survey
 
 
 def listed(product: InProcess, *sids: str, disabled: str = "") -> None:
-    """What the provider lists from now on."""
+    """Set what the provider lists from now on."""
     product.provider.listed = [
         ProviderMeeting(sid=sid, name=sid, disabled=sid == disabled) for sid in sids
     ]
 
 
 async def outcome(product: InProcess, sid: str, who: str) -> Outcome:
-    """What a claim comes to."""
+    """Return the outcome of a claim."""
     customer = (product.store.names.name(sid, who), payload(who))
     return (await product.store.claim(sid, [customer])).answers[0].outcome
 
@@ -36,7 +36,7 @@ async def state(product: InProcess, sid: str) -> tuple[str, str]:
 
 @pytest.fixture
 async def stocked(product: InProcess) -> InProcess:
-    """Two meetings with stock that the provider lists, and ann with a link of each."""
+    """Return two meetings with stock that the provider lists, and ann with a link of each."""
     for sid in ("intro", "demo"):
         await product.meeting(sid, min_fresh=2)
         await product.stock(sid, f"{sid}-1", f"{sid}-2", f"{sid}-3")
@@ -47,7 +47,7 @@ async def stocked(product: InProcess) -> InProcess:
 
 
 async def test_a_disabled_meeting_hands_out_no_more_links(stocked: InProcess) -> None:
-    """It is blocked with a reason; who holds a link still gets it; its neighbour goes on."""
+    """It is blocked with a reason; customers keep the links they hold; its neighbour goes on."""
     listed(stocked, "intro", "demo", disabled="intro")
     await survey(stocked.parts)
     assert await outcome(stocked, "intro", "ben") is Outcome.PAUSED
@@ -60,7 +60,7 @@ async def test_a_disabled_meeting_hands_out_no_more_links(stocked: InProcess) ->
 
 
 async def test_no_links_are_made_for_a_closed_meeting(stocked: InProcess) -> None:
-    """However low its pool is."""
+    """No link is made at any level of its pool."""
     listed(stocked, "intro", "demo", disabled="intro")
     await survey(stocked.parts)
     await stocked.store.stock.take_out("intro", up_to_ms=None)
@@ -69,7 +69,7 @@ async def test_no_links_are_made_for_a_closed_meeting(stocked: InProcess) -> Non
 
 
 async def test_a_meeting_that_is_enabled_again_gets_new_stock(stocked: InProcess) -> None:
-    """What was made before may be dead: it is retired, not handed out."""
+    """Links made before may be dead: they are retired, not handed out."""
     listed(stocked, "intro", "demo", disabled="intro")
     await survey(stocked.parts)
     listed(stocked, "intro", "demo")
@@ -119,7 +119,7 @@ async def test_an_empty_list_closes_nothing(stocked: InProcess) -> None:
 
 
 async def test_what_an_operator_changes_leaves_a_closed_meeting_closed(stocked: InProcess) -> None:
-    """Settings are theirs; whether it is disabled is the provider's word."""
+    """Its settings are the operator's to change; only the provider enables it again."""
     listed(stocked, "intro", "demo", disabled="intro")
     meeting = await stocked.ledger.meetings.get("intro")
     assert meeting is not None
@@ -133,7 +133,7 @@ async def test_what_an_operator_changes_leaves_a_closed_meeting_closed(stocked: 
 async def test_a_provider_that_does_not_answer_keeps_no_other_workspace_waiting(
     fake_redis: Any, sqlite_url: str
 ) -> None:
-    """And what was known stays."""
+    """The last known state stays."""
     async with in_process(fake_redis, sqlite_url, "a-broken", "default") as product:
         await product.meeting("broken", workspace="a-broken")
         await product.meeting("intro")
@@ -154,7 +154,7 @@ async def test_a_provider_that_does_not_answer_keeps_no_other_workspace_waiting(
 async def test_a_survey_takes_its_turn_in_the_budget(
     product: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where there is none within its patience, the next one asks."""
+    """If its turn does not come within its patience, the next survey asks."""
     monkeypatch.setattr("worker.survey.TURN_SECONDS", 0.01)
     await product.meeting("intro")
     await product.stock("intro", "intro-1")

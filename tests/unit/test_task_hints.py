@@ -1,4 +1,4 @@
-"""What tasks ask of other tasks, and what a forecast is made of."""
+"""Test what tasks ask of other tasks, and what a forecast is made of."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class AnsweringLoop:
         return self.answer
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: nothing is open."""
 
 
 class Sent:
@@ -51,7 +51,7 @@ class Sent:
         monkeypatch.setattr(self.app, "send_task", send)
 
     def run(self, name: str, answer: Any, **arguments: Any) -> list[tuple[str, dict[str, Any]]]:
-        """What the task hints at when its work comes to this."""
+        """Return what the task hints at when its work comes to this."""
         self.loop.answer = answer
         self.hints.clear()
         done = self.app.tasks[name].apply(kwargs=arguments)
@@ -72,7 +72,7 @@ def test_a_sweep_sends_what_is_due(sent: Sent) -> None:
 
 
 def test_a_top_up_that_is_not_done_goes_on(sent: Sent) -> None:
-    """With the same workspace; one that is done asks for nothing."""
+    """The same workspace is topped up again; a top-up that is done asks for nothing."""
     again = [(TOP_UP, {"workspace": "acme"})]
     assert sent.run(TOP_UP, True, workspace="acme") == again
     assert sent.run(TOP_UP, False, workspace="acme") == []
@@ -87,14 +87,14 @@ def test_a_recovered_pool_is_topped_up(sent: Sent) -> None:
 
 
 def test_reconciling_that_is_not_done_goes_on(sent: Sent) -> None:
-    """At once; when all has been asked for it rests until it is due again."""
+    """The next run is asked for at once; when all is done it rests until it is due again."""
     assert sent.run(tasks.RECONCILE, True) == [(tasks.RECONCILE, {})]
     assert sent.run(tasks.RECONCILE, False) == []
 
 
 @pytest.mark.parametrize("name", [RECORD, SETTLE, tasks.LAPSE, tasks.EXPIRE, tasks.FORESEE])
 def test_the_other_tasks_do_their_work_and_ask_for_nothing(sent: Sent, name: str) -> None:
-    """Once each."""
+    """Each does its work once."""
     assert sent.run(name, 1) == []
     assert len(sent.loop.ran) == 1
 
@@ -103,7 +103,7 @@ def test_the_other_tasks_do_their_work_and_ask_for_nothing(sent: Sent, name: str
 
 
 async def test_an_outlook_is_renewed_once_an_hour(product: InProcess) -> None:
-    """For every meeting that is published; one of this hour is left as it is."""
+    """Every published meeting has its outlook renewed; one of this hour is left as it is."""
     for sid in ("one", "two"):
         await product.meeting(sid)
     assert await forecast.foresee(product.parts) == 2
@@ -138,7 +138,7 @@ async def test_one_process_foresees_at_a_time(product: InProcess) -> None:
 
 
 def test_a_sample_counts_for_the_hour_before_it() -> None:
-    """Neither the first of all nor one that covers something else counts."""
+    """Neither the first sample nor one that covers another time counts."""
     from pool.store.records import Sample, Series
 
     def sample(hour: int, claims: int, covers: int = HOUR_SECONDS) -> Sample:

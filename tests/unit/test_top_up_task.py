@@ -1,4 +1,4 @@
-"""Top-up: which links are made, for whom, and when it stops."""
+"""Test top-up: which links are made, for which meetings, and when it stops."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def test_an_empty_pool_is_filled_to_its_target(product: InProcess) -> None
 
 
 async def test_a_full_pool_costs_no_request(product: InProcess) -> None:
-    """However often it is looked at."""
+    """The pool may be looked at any number of times."""
     await product.meeting("intro", min_fresh=2)
     await product.top_up()
     await product.top_up()
@@ -48,7 +48,7 @@ async def test_a_full_pool_costs_no_request(product: InProcess) -> None:
 
 
 async def test_only_what_is_missing_is_made(product: InProcess) -> None:
-    """Also where links were claimed since."""
+    """Links that were claimed since are made, too."""
     await product.meeting("intro", min_fresh=5, max_fresh=5)
     await product.top_up()
     assert all(await product.claim("intro", "ann", "ben"))
@@ -75,7 +75,7 @@ async def test_no_link_is_made_for_a_pool_whose_fence_fell(product: InProcess) -
 
 
 async def test_a_workspace_tops_up_its_own_meetings_only(fake_redis: Any, sqlite_url: str) -> None:
-    """With its own key at its own provider."""
+    """Its links are made with its own key at its own provider."""
     async with in_process(fake_redis, sqlite_url, "default", "other") as product:
         await product.meeting("intro", min_fresh=2)
         await product.meeting("demo", min_fresh=3, workspace="other")
@@ -151,7 +151,7 @@ async def test_it_ends_when_redis_goes(product: InProcess, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("product", [{"provider_concurrency": 3}], indirect=True)
 async def test_no_more_requests_are_under_way_than_allowed(product: InProcess) -> None:
-    """But as many as are allowed."""
+    """As many requests are under way as are allowed."""
     product.provider.seconds = 0.005
     await product.meeting("intro", min_fresh=12)
     await product.top_up()
@@ -163,7 +163,7 @@ async def test_no_more_requests_are_under_way_than_allowed(product: InProcess) -
 async def test_a_top_up_whose_lock_is_lost_ends(
     product: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Somebody else is at it by then: two loops would spend the budget twice."""
+    """Another top-up runs by then: two loops would spend the budget twice."""
     monkeypatch.setattr("pool.supply.top_up.LOOK_SECONDS", 0.0)
     await product.meeting("intro", min_fresh=500)
 
@@ -246,7 +246,7 @@ async def test_a_refused_meeting_is_asked_for_no_further_link(product: InProcess
 
 
 async def test_a_refused_workspace_is_asked_for_no_further_link(product: InProcess) -> None:
-    """Not in this run, nor in the next before the probe is due."""
+    """It is not asked in this run, nor in the next before the probe is due."""
     await product.meeting("intro", min_fresh=200)
     product.provider.always(WORKSPACE_REFUSED)
     await product.top_up()
@@ -272,7 +272,7 @@ async def block_meeting(product: InProcess, sid: str, probe_in_ms: int) -> None:
 
 
 async def test_a_blocked_workspace_is_probed_with_one_request(product: InProcess) -> None:
-    """And, while it refuses, with no second one before the next probe is due."""
+    """While it refuses, there is no second request before the next probe is due."""
     await product.meeting("intro", min_fresh=50)
     await block_workspace(product, -1)
     product.provider.always(WORKSPACE_REFUSED)
@@ -283,7 +283,7 @@ async def test_a_blocked_workspace_is_probed_with_one_request(product: InProcess
 
 
 async def test_a_probe_that_succeeds_lifts_the_workspaces_block(product: InProcess) -> None:
-    """And its pools are filled."""
+    """Its pools are filled."""
     await product.meeting("intro", min_fresh=20)
     await block_workspace(product, -1)
     await product.top_up()
@@ -309,7 +309,7 @@ async def test_a_blocked_meeting_is_probed_with_one_request(product: InProcess) 
 
 
 async def test_a_block_stands_while_it_is_probed(product: InProcess) -> None:
-    """With its next probe put off: visitors and other workers ask the provider nothing."""
+    """The next probe is put off: visitors and other workers ask the provider nothing."""
     await product.meeting("bad", min_fresh=50)
     await block_meeting(product, "bad", -1)
     seen = []
@@ -327,7 +327,7 @@ async def test_a_block_stands_while_it_is_probed(product: InProcess) -> None:
 
 
 async def test_a_probe_that_succeeds_lifts_the_meetings_block(product: InProcess) -> None:
-    """And the pool is filled."""
+    """Its pool is filled."""
     await product.meeting("bad", min_fresh=20)
     await block_meeting(product, "bad", -1)
     await product.top_up()
@@ -337,7 +337,7 @@ async def test_a_probe_that_succeeds_lifts_the_meetings_block(product: InProcess
 
 
 async def test_a_provider_that_repeats_a_link_adds_nothing(product: InProcess) -> None:
-    """The link was somebody's: it enters no pool again, and its customer keeps it."""
+    """The link has a customer already: it enters no pool again, and its customer keeps it."""
     await product.meeting("intro", min_fresh=3, max_fresh=3)
     await product.stock("intro", "one-off-old")
     assert await product.claim("intro", "ann") == ["one-off-old"]
@@ -449,7 +449,7 @@ def test_a_plan_shares_links_by_runway() -> None:
 
 
 def test_a_probe_is_planned_once() -> None:
-    """However empty its pool is."""
+    """A probe is planned once for an empty pool, too."""
     needs = [Need("blocked", "e", 0, 100, 9.0, probe=True), Need("a", "e", 0, 3, 0.0)]
     assert sorted(need.sid for need in plan(needs, 50)) == ["a", "a", "a", "blocked"]
 

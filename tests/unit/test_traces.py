@@ -1,4 +1,4 @@
-"""The spans that claims leave, as an exporter gets them; and who is asked for any."""
+"""Test the spans that claims leave, as an exporter gets them, and which claims leave any."""
 
 from __future__ import annotations
 
@@ -70,18 +70,19 @@ class Stage:
         self.heard = Heard(traced)
         self.exporter = exporter
         nobody: Any = NoLedger()
-        self.registry = KnownMeetings(store, nobody)
-        ladder = TracedOnDemandLinks(store, nobody, {}, timeout_seconds=1, tracing=traced)
+        self.known_meetings = KnownMeetings(store, nobody)
+        on_demand = TracedOnDemandLinks(store, nobody, {}, timeout_seconds=1, tracing=traced)
         self.desk = Desk(
-            store, self.registry, RecentClaims(), ladder, self.heard, timeout_seconds=2
+            store, self.known_meetings, RecentClaims(), on_demand, self.heard, timeout_seconds=2
         )
         self.lane = TracedLane(
-            None, self.desk, self.registry, KeyRing(nobody, "admin"), SETTINGS, Tally(Metrics()),
-            Doors(TrustedProxies(""), lambda _door: None), tracing=traced, names=store.names,
+            None, self.desk, self.known_meetings, KeyRing(nobody, "admin"), SETTINGS,
+            Tally(Metrics()), Doors(TrustedProxies(""), lambda _door: None),
+            tracing=traced, names=store.names,
         )  # fmt: skip
 
     async def claim(self, who: str, headers: Any = HEADERS) -> Receipt:
-        """As the server does it."""
+        """Claim as the server does."""
         admitted = self.lane.admit(SID, headers, "127.0.0.1")
         admitted.read(b'{"customer_id": "%b"}' % who.encode())
         answered: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
@@ -90,7 +91,7 @@ class Stage:
             return await answered
 
     def spans(self, name: str) -> list[Any]:
-        """Those of this name that have ended."""
+        """Return the spans of this name that have ended."""
         return [span for span in self.exporter.get_finished_spans() if span.name == name]
 
 
@@ -98,7 +99,7 @@ class Stage:
 async def stage(
     fake_server: FakeRedisServer, fake_redis: AnyRedis
 ) -> AsyncIterator[Callable[..., Any]]:
-    """Makes a stage of so many links."""
+    """Make a stage with this many links."""
     exporter = InMemorySpanExporter()
     traced = Tracing("api", [SimpleSpanProcessor(exporter)])
     store = TracedStore(fake_server.client(), CustomerNames(SECRET_KEY), tracing=traced)
@@ -107,7 +108,7 @@ async def stage(
     async def make(*slugs: str, **settings: Any) -> Stage:
         await open_pool(fake_redis, *slugs, **settings)
         made.append(Stage(store, traced, exporter))
-        await made[0].registry.refresh()
+        await made[0].known_meetings.refresh()
         return made[0]
 
     yield make
@@ -146,7 +147,7 @@ async def test_claims_served_together_are_linked(stage: Callable[..., Any]) -> N
 
 
 async def test_the_next_batch_is_in_its_own_trace(stage: Callable[..., Any]) -> None:
-    """Though it leaves when the one before it has landed."""
+    """The next batch leaves when the one before it is back."""
     on = await stage("one-off-1", "one-off-2")
     await on.claim("visitor-1", HEADERS[:1])
     await on.claim("visitor-2", HEADERS)
@@ -155,7 +156,7 @@ async def test_the_next_batch_is_in_its_own_trace(stage: Callable[..., Any]) -> 
 
 
 async def test_no_span_says_who_or_which_link(stage: Callable[..., Any]) -> None:
-    """No customer id, slug, key or address, whatever became of the claim."""
+    """No span of any claim has a customer id, a slug, a key or an address."""
     on = await stage("one-off-1")
     await on.claim("visitor-42")
     with pytest.raises(PoolEmpty):
@@ -186,7 +187,7 @@ async def test_what_fails_says_how(stage: Callable[..., Any]) -> None:
 
 
 async def test_a_provider_that_fails_is_seen() -> None:
-    """With its workspace and meeting; what asks nobody is passed on."""
+    """The span has its workspace and meeting; a call that asks nobody leaves none."""
     exporter = InMemorySpanExporter()
     traced = Tracing("worker", [SimpleSpanProcessor(exporter)])
 

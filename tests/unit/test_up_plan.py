@@ -1,4 +1,4 @@
-"""What `linkpool up` starts, and the environment that its parts get."""
+"""Test what `linkpool up` starts, and the environment that its parts get."""
 
 from __future__ import annotations
 
