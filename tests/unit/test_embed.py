@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pool.embed import embed
+from pool.api.claim_path.answers import embed
 
 SLUG = "one-off-c5530bc7c9ab"
 
