@@ -269,6 +269,7 @@ class Product:
             if state != "Z" and (mine in environ + b"\0" or place == str(self.data / "redis")):
                 # Where setproctitle is installed, Celery writes a title over its command.
                 command = command.replace("[celeryd: linkpool@", f"{MARKS['worker']} [")
+                command = command.replace("[celery beat]", MARKS["beat"])
                 found[int(entry.name)] = (int(parent), command)
         return found
 

@@ -372,7 +372,7 @@ class Alone:
 
     def call(self, method: str, path: str, **request: Any) -> httpx.Response:
         """Call the API by the admin key."""
-        headers = {"X-API-Key": "for-tests-only"}
+        headers = {"X-API-Key": self.environ["LINKPOOL_ADMIN_KEY"]}
         return httpx.request(
             method, self.url + path, headers=headers, trust_env=False, timeout=10, **request
         )

@@ -90,7 +90,7 @@ def test_the_rules_load_and_nothing_fires_while_all_is_well(
 ) -> None:
     """Each rule is evaluated without an error, and the alerts know the metrics they read."""
     rules = [rule for group in server.get("rules")["groups"] for rule in group["rules"]]
-    assert len(rules) == 20
+    assert len(rules) == 21
     wait_until(
         lambda: all(
             rule["health"] == "ok"

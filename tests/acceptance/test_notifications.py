@@ -79,7 +79,7 @@ def test_an_empty_pool_is_told_once_and_once_more_when_it_is_full(
 ) -> None:
     """Every sweep sees the trouble; the receiver's address is not logged."""
     watched.put("dry", min_fresh=5, cover_seconds=0, on_empty="fail")
-    with watched.turned(disabled_meetings="dry"):
+    with watched.turned(refuse_meetings="dry=403"):
         for number in range(5):
             watched.slug("dry", f"c{number}")
         wait_until(lambda: receiver.about("dry is empty"), 40, what="the pool is told to be empty")

@@ -33,7 +33,7 @@ def test_nobody_gets_in_without_a_good_key(tab: Tab) -> None:
     page = tab.open("/ops?state=low")
     page.get_by_label("API key").fill("lp_00000000_wrong")
     page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("alert")).to_contain_text("this API key is wrong")
+    expect(page.get_by_role("alert")).to_contain_text("this API key is unknown, revoked or expired")
     # That the browser notes the refusal is not the page's doing.
     assert all("401" in said for said in tab.console)
     tab.console.clear()

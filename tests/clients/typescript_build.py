@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -26,7 +27,8 @@ def build(cache: pytest.Cache) -> Path:
     """
     debian("node")
     lock = hashlib.sha256((SOURCE / "package-lock.json").read_bytes()).hexdigest()[:16]
-    place = cache.mkdir(f"typescript-{lock}")
+    # Files of tests that run beside each other would take the build away under the other's feet.
+    place = cache.mkdir(f"typescript-{lock}-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}")
     for name in ("build", *COPIED):
         kept = place / name
         shutil.rmtree(kept) if kept.is_dir() else kept.unlink(missing_ok=True)
