@@ -20,6 +20,7 @@ from pydantic import (
     PrivateAttr,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -34,6 +35,8 @@ from pool.model.links import SID_PATTERN, SUBDOMAIN_PATTERN
 PREFIX = "LINKPOOL_"
 TOML_FILE = "linkpool.toml"
 DEFAULT_WORKSPACE = "default"
+VENDOR_HOST = "neetocal.com"
+_EMBED_SCRIPT = "/javascript/embed.js"
 # Settings that may come from a file named by X_FILE, as container secrets do.
 SECRETS = (
     "NEETOCAL_API_KEY",
@@ -65,6 +68,8 @@ class Workspace(_Frozen):
     base_url: str = ""  # where its API answers; empty: https://{subdomain}.neetocal.com
     link_base_url: str = ""  # what every link's URL begins with; empty: base_url
     ref_field: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+    # The provider's embed script; left out, the vendor's own, or where base_url serves it.
+    embed_script_url: str = Field(default="", validate_default=True)
 
     @field_validator("api_key")
     @classmethod
@@ -76,9 +81,22 @@ class Workspace(_Frozen):
     @field_validator("base_url", "link_base_url")
     @classmethod
     def _absolute(cls, url: str) -> str:
-        if url and not re.match(r"^https?://[A-Za-z0-9.\-\[\]:]+(/[A-Za-z0-9_./-]*)?$", url):
+        if url and not re.fullmatch(r"https?://[A-Za-z0-9.\-\[\]:]+(/[A-Za-z0-9_./-]*)?", url):
             raise ValueError("must be an http:// or https:// address without query or fragment")
         return url.rstrip("/")
+
+    @field_validator("embed_script_url")
+    @classmethod
+    def _script(cls, url: str, info: ValidationInfo) -> str:
+        if url:
+            if not re.fullmatch(r"https?://[A-Za-z0-9.\-\[\]:]+/[A-Za-z0-9_./-]+", url):
+                raise ValueError("must be an http:// or https:// address of a script")
+            return url
+        base: str = info.data.get("base_url", "")
+        host = base.partition("://")[2].partition("/")[0].partition(":")[0] or VENDOR_HOST
+        if f".{host}".endswith(f".{VENDOR_HOST}"):
+            return f"https://cdn.{VENDOR_HOST}{_EMBED_SCRIPT}"
+        return f"{base}{_EMBED_SCRIPT}"  # the sandbox's, or another stand-in's
 
     @property
     def api_url(self) -> str:
@@ -136,6 +154,7 @@ class Settings(BaseSettings):
     neetocal_base_url: str = ""
     neetocal_link_base_url: str = ""
     neetocal_ref_field: str | None = None
+    neetocal_embed_script_url: str = ""
 
     redis_url: str | None = None  # None: the embedded Redis of `linkpool up`
     broker_url: str | None = None  # None: the same Redis, another database
@@ -315,6 +334,7 @@ def _default_workspace(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         "base_url": values.get("neetocal_base_url"),
         "link_base_url": values.get("neetocal_link_base_url"),
         "ref_field": values.get("neetocal_ref_field"),
+        "embed_script_url": values.get("neetocal_embed_script_url"),
     }
     given = {name: value for name, value in parts.items() if value}
     if not given:

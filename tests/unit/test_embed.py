@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pool.api.claim_path.answers import embed
+from pool.embeds import arguments
 
 SLUG = "one-off-c5530bc7c9ab"
 
 
 def test_the_argument_is_the_documented_one() -> None:
     """Only organization and slug change from visitor to visitor."""
-    assert embed("acme", SLUG) == {
+    assert arguments("acme", SLUG) == {
         "type": "inline",
         "organization": "acme",
         "slug": SLUG,
@@ -19,4 +19,4 @@ def test_the_argument_is_the_documented_one() -> None:
 
 def test_the_slug_travels_in_the_ref_field() -> None:
     """With a ref field, the booking form carries the slug back to us."""
-    assert embed("acme", SLUG, "ref")["queryParams"] == {"dynamicHeight": True, "ref": SLUG}
+    assert arguments("acme", SLUG, "ref")["queryParams"] == {"dynamicHeight": True, "ref": SLUG}

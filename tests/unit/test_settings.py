@@ -70,6 +70,32 @@ def test_addresses_may_be_elsewhere() -> None:
     assert workspace.webhook_secret.get_secret_value() == "s3"
 
 
+VENDORS_SCRIPT = "https://cdn.neetocal.com/javascript/embed.js"
+
+
+@pytest.mark.parametrize(
+    ("base_url", "set_to", "script"),
+    [
+        (None, None, VENDORS_SCRIPT),
+        ("https://acme.neetocal.com", None, VENDORS_SCRIPT),
+        ("http://127.0.0.1:9000/", None, "http://127.0.0.1:9000/javascript/embed.js"),
+        ("https://notneetocal.com", None, "https://notneetocal.com/javascript/embed.js"),
+        ("http://[::1]:9000", None, "http://[::1]:9000/javascript/embed.js"),
+        ("http://127.0.0.1:9000", "https://s.example/e.js", "https://s.example/e.js"),
+    ],
+)
+def test_the_embed_script_is_served_where_the_pages_are(
+    base_url: str | None, set_to: str | None, script: str
+) -> None:
+    """The vendor's own by default, the stand-in's where one answers instead, or the setting."""
+    given = {"NEETOCAL_BASE_URL": base_url, "NEETOCAL_EMBED_SCRIPT_URL": set_to}
+    workspace = load(
+        WORKSPACE | {f"LINKPOOL_{name}": value for name, value in given.items() if value}
+    ).workspace("default")
+    assert workspace is not None
+    assert workspace.embed_script_url == script
+
+
 WRONG = {
     "PORT": ["0", "65536", "http", "1.5"],
     "API_WORKERS": ["0", "65", "many"],
@@ -110,6 +136,10 @@ def test_a_wrong_setting_is_named(name: str, value: str) -> None:
         ("BASE_URL", "https://acme.neetocal.com/?x=1"),
         ("LINK_BASE_URL", "https://a.example#b"),
         ("REF_FIELD", "a b"),
+        ("EMBED_SCRIPT_URL", "javascript:alert(1)"),
+        ("EMBED_SCRIPT_URL", 'https://s.example/"><script>'),
+        ("EMBED_SCRIPT_URL", "https://s.example/e.js\n"),
+        ("BASE_URL", "https://acme.neetocal.com\n"),
     ],
 )
 def test_a_wrong_workspace_setting_is_named(name: str, value: str) -> None:

@@ -11,6 +11,7 @@ import msgspec
 
 from pool.claims.queue import Receipt
 from pool.config.settings import Workspace
+from pool.embeds import arguments
 from pool.model.bookings import CARRIED, Booking, named_sid
 from pool.model.links import Booked, Claim, Link, Source, State
 from pool.model.times import to_ms
@@ -82,7 +83,7 @@ def _answer(
             _booking(claim.booked) if claim.booked else msgspec.UNSET,
         ),
         reused,
-        embed(workspace.subdomain, claim.slug, workspace.ref_field),
+        arguments(workspace.subdomain, claim.slug, workspace.ref_field),
     )
 
 
@@ -176,19 +177,3 @@ def link_answer(
 def iso(at: datetime | None) -> str | None:
     """Return an RFC 3339 time in UTC, or None for None."""
     return None if at is None else iso_ms(to_ms(at))
-
-
-def embed(organization: str, slug: str, ref_field: str | None = None) -> dict[str, Any]:
-    """Return the argument of `neetoCal.embed()`, to which the page adds its `elementSelector`.
-
-    With `ref_field`, the slug comes back in the booking as the answer to that question.
-    """
-    parameters: dict[str, Any] = {"dynamicHeight": True}
-    if ref_field is not None:
-        parameters[ref_field] = slug
-    return {
-        "type": "inline",
-        "organization": organization,
-        "slug": slug,
-        "queryParams": parameters,
-    }
