@@ -6,18 +6,17 @@ sent are dropped.
 
 from __future__ import annotations
 
-import heapq
-import itertools
-import queue
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
 from pool.config.sentinel import is_sentinel, parse_sentinel
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 log = structlog.get_logger()
 
@@ -30,17 +29,13 @@ NOTIFY = "linkpool.notify"
 
 QUEUE = "linkpool"
 EXPIRES_SECONDS = 30  # by then, sweeps have done what an older hint asks for
-_SPACING_SECONDS = 0.5  # between two equal hints
+_SPACING_SECONDS = 0.5  # between two rounds of sending, and so between two equal hints
 _WAITING_LIMIT = 1000
-# Tasks that do without arguments for all meetings what they do for one. In each spacing, at most
+# Tasks that do without arguments for all meetings what they do for one. In each round, at most
 # _APART hints for single meetings are sent. A hint takes longer to send than a claim to serve:
 # with thousands of busy meetings, one hint for all of them is what a process can afford.
 _FOR_ALL = {RECORD}
 _APART = 16
-
-# when it is due, its number, its key, the hint
-_Hint = tuple[float, int, tuple[str, str], "Nudge"]
-_order = itertools.count()
 
 # kombu's Redis transport has no time-outs by default: a half-open connection would hang a
 # worker for ever (celery #8030, #10205).
@@ -80,12 +75,10 @@ class Nudges:
     def __init__(self, broker_url: str, headers: Callable[[], dict[str, str]] = dict) -> None:
         self._broker_url, self._options = broker(broker_url)
         self._headers = headers
-        self._waiting: queue.Queue[_Hint | None] = queue.Queue(_WAITING_LIMIT)
-        self._lock = threading.Lock()
-        self._pending: set[tuple[str, str]] = set()  # keys of the hints not sent yet
-        self._apart: Counter[str] = Counter()  # hints for single meetings in this spacing, by task
-        self._apart_until = 0.0
-        self._last: dict[tuple[str, str], float] = {}
+        self._pending: dict[tuple[str, str], Nudge] = {}  # to be sent in the next round
+        self._apart: Counter[str] = Counter()  # of these, hints for single meetings, by task
+        self._some_pending = threading.Condition()  # guards both
+        self._ending = threading.Event()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -96,10 +89,9 @@ class Nudges:
     def stop(self) -> None:
         """Send what waits, for at most a second, and end the thread."""
         if self._thread is not None:
-            try:
-                self._waiting.put_nowait(None)
-            except queue.Full:
-                return
+            self._ending.set()
+            with self._some_pending:
+                self._some_pending.notify()
             self._thread.join(timeout=1.0)
 
     def send(self, task: str, **arguments: Any) -> None:
@@ -109,53 +101,29 @@ class Nudges:
         have come after the task looked. Very many hints for one task become one for all meetings.
         """
         key = (task, repr(arguments))
-        now = time.monotonic()
-        with self._lock:
+        with self._some_pending:
             if key in self._pending:
                 return
-            if task in _FOR_ALL and not self._may_stand_apart(task, now):
-                arguments, key = {}, (task, "{}")
-                if key in self._pending:
-                    return
-            if len(self._last) > 10 * _WAITING_LIMIT:
-                self._last.clear()
-            due = max(now, self._last.get(key, -_SPACING_SECONDS) + _SPACING_SECONDS)
-            try:
-                nudge = Nudge(task, arguments, self._headers())
-                self._waiting.put_nowait((due, next(_order), key, nudge))
-            except queue.Full:
+            if task in _FOR_ALL:
+                if self._apart[task] == _APART:
+                    arguments, key = {}, (task, "{}")
+                    if key in self._pending:
+                        return
+                else:
+                    self._apart[task] += 1
+            if len(self._pending) >= _WAITING_LIMIT:
                 log.warning("hint dropped: the broker does not keep up", task=task)
                 return
-            self._pending.add(key)
+            self._pending[key] = Nudge(task, arguments, self._headers())
+            self._some_pending.notify()
 
-    def _may_stand_apart(self, task: str, now: float) -> bool:
-        if now >= self._apart_until:
-            self._apart_until = now + _SPACING_SECONDS
+    def _round(self) -> list[Nudge]:
+        """Wait until a hint is pending or the thread is to end. Return the pending hints."""
+        with self._some_pending:
+            self._some_pending.wait_for(lambda: self._pending or self._ending.is_set())
+            pending, self._pending = self._pending, {}
             self._apart.clear()
-        self._apart[task] += 1
-        return self._apart[task] <= _APART
-
-    def _due(self) -> Iterator[Nudge]:
-        """Yield each hint when it is due, and all of them at once when the thread ends."""
-        later: list[_Hint] = []
-        ending = False
-        while later or not ending:
-            wait = max(0.0, later[0][0] - time.monotonic()) if later else None
-            if not ending:
-                try:
-                    item = self._waiting.get(timeout=wait)
-                except queue.Empty:
-                    pass
-                else:
-                    ending = item is None
-                    if item is not None:
-                        heapq.heappush(later, item)
-            if later and (ending or later[0][0] <= time.monotonic()):
-                _, _, key, nudge = heapq.heappop(later)
-                with self._lock:
-                    self._pending.discard(key)
-                    self._last[key] = time.monotonic()
-                yield nudge
+        return list(pending.values())
 
     def _send_all(self) -> None:
         # Imported here, in the thread: it takes a second, for which no claim has to wait.
@@ -168,17 +136,25 @@ class Nudges:
             broker_pool_limit=1,
             task_ignore_result=True,
         )
-        for task, arguments, headers in self._due():
-            try:
-                app.send_task(
-                    task,
-                    kwargs=arguments,
-                    headers=headers,
-                    queue=QUEUE,
-                    expires=EXPIRES_SECONDS,
-                    retry=False,
-                    ignore_result=True,
-                )
-            except Exception as error:  # noqa: BLE001 - a lost hint is not worth a dead thread
-                log.warning("hint not sent", task=task, reason=type(error).__name__)
+        ending = False
+        while not ending:
+            ending = self._ending.is_set()
+            for nudge in self._round():
+                self._send(app, nudge)
+            # Not the condition: claims would wake the thread for nothing.
+            self._ending.wait(_SPACING_SECONDS)
         app.close()
+
+    def _send(self, app: Celery, nudge: Nudge) -> None:
+        try:
+            app.send_task(
+                nudge.task,
+                kwargs=nudge.arguments,
+                headers=nudge.headers,
+                queue=QUEUE,
+                expires=EXPIRES_SECONDS,
+                retry=False,
+                ignore_result=True,
+            )
+        except Exception as error:  # noqa: BLE001 - a lost hint is not worth a dead thread
+            log.warning("hint not sent", task=nudge.task, reason=type(error).__name__)

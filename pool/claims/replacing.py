@@ -8,6 +8,7 @@ entry to the ledger, and recovery loads from there.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,19 +16,11 @@ from datetime import UTC, datetime
 
 import structlog
 
-from pool.claims.on_demand import empty
+from pool.claims.spot_links import SpotLinks, empty
 from pool.durability.recorder import Recorder
-from pool.errors import (
-    Fenced,
-    LinkpoolError,
-    NotReplaceable,
-    PoolEmpty,
-    PoolPaused,
-    ProviderError,
-    UnknownClaim,
-)
+from pool.errors import LinkpoolError, NotReplaceable, PoolEmpty, PoolPaused, UnknownClaim
 from pool.ledger import Ledger
-from pool.model.links import Claim, Link, State
+from pool.model.links import Claim, State
 from pool.model.meetings import Meeting
 from pool.store import Store
 from pool.store.records import Replaced, payload
@@ -60,7 +53,7 @@ class Replacer:
         self._store = store
         self._ledger = ledger
         self._recorder = recorder
-        self._makers = makers
+        self._links = SpotLinks(store, ledger, makers)
         self._timeout = timeout_seconds
 
     async def replace(
@@ -91,7 +84,10 @@ class Replacer:
         name = self._store.names.name(sid, customer_id)
         answer = await self._store.replace(sid, name, held.slug, kept, reason)
         if answer.outcome is Replaced.EMPTY:
-            made = await self._make(meeting)
+            if meeting.on_empty == "fail":
+                raise empty(meeting, "the pool is empty")
+            link = await self._links.make(meeting, ends=time.monotonic() + self._timeout)
+            made = link.slug
             answer = await self._store.replace(sid, name, held.slug, kept, reason, made=made)
             if answer.outcome is not Replaced.NEW:
                 # Nobody has seen the new link, but it is in no pool: it is set aside.
@@ -106,38 +102,6 @@ class Replacer:
                 detail: dict[str, object] = {"slug": held.slug, "by": answer.claim.slug}
                 await self._ledger.audit.add(actor, "replace", sid, reason, detail)
         return Replacement(answer.claim, kept, is_new=is_new)
-
-    async def _make(self, meeting: Meeting) -> str:
-        """Make one link on the spot and write its row to the ledger. Return its slug."""
-        maker = self._makers.get(meeting.workspace)
-        level = (await self._store.look([meeting.sid]))[0]
-        if level.fence != "stands":
-            raise Fenced(meeting.sid)
-        if maker is None or meeting.on_empty == "fail":
-            raise empty(meeting, "the pool is empty")
-        if level.block or await self._store.blocks.of_workspace(meeting.workspace):
-            raise empty(meeting, "the pool is empty and the provider refuses links", seconds=30)
-        await self._ledger.ping()
-        try:
-            new = await maker.make(meeting.sid, within_seconds=self._timeout)
-        except ProviderError:
-            raise empty(meeting, "the pool is empty and the provider gave no link") from None
-        if new is None:
-            raise empty(meeting, "the pool is empty and the provider's budget is used up")
-        link = Link(
-            slug=new.slug,
-            url=new.url,
-            meeting_sid=meeting.sid,
-            state=State.FRESH,
-            source="direct",
-            epoch=level.epoch,
-            created_at=datetime.now(UTC),
-        )
-        is_new = bool(await self._ledger.links.insert_fresh([link]))
-        await maker.received(meeting.sid, is_new=is_new)
-        if not is_new:
-            raise empty(meeting, "the provider repeated a link")
-        return new.slug
 
 
 def _refusal(outcome: Replaced, meeting: Meeting) -> LinkpoolError:
