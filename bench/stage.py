@@ -31,7 +31,7 @@ SANDBOX_KEY = "sandbox-key"
 class Stage:
     """A set of parts on this machine, in a directory that is removed at the end.
 
-    Redis has the product's own configuration; the ledger is SQLite unless told otherwise.
+    Redis has the product's own configuration; the ledger is SQLite unless set otherwise.
     """
 
     def __init__(self, *, database_url: str | None = None, **settings: str) -> None:

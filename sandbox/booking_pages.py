@@ -65,7 +65,7 @@ def booking_form(
         f"Book {meeting_name}",
         f'<div class="card"><h1>{escape(meeting_name)}</h1>'
         f'<p class="soft">{escape(about)} Times are UTC.</p>'
-        + (f'<p class="told" role="alert">{escape(problem)}</p>' if problem else "")
+        + (f'<p class="notice" role="alert">{escape(problem)}</p>' if problem else "")
         + f'<form method="post" action="/{escape(slug)}">'
         '<label class="text" for="name">Name</label>'
         f'<input type="text" id="name" name="name" value="{escape(name)}" required '
@@ -100,7 +100,7 @@ def booking_page(
     return page(
         head,
         f'<div class="card"><h1>{escape(head)}</h1><p class="soft">{escape(meeting_name)}</p>'
-        + (f'<p class="told">{escape(note)}</p>' if note else "")
+        + (f'<p class="notice">{escape(note)}</p>' if note else "")
         + "<dl>"
         + "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in rows)
         + f"<dt>Booking</dt><dd><code>{escape(booking.sid)}</code></dd></dl>"

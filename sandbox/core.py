@@ -23,7 +23,7 @@ from sandbox.webhooks import Webhooks
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """What is fixed at the start. `meetings` maps SID to name; if empty, any SID is accepted."""
+    """The settings fixed at the start. `meetings` maps SID to name; empty, any SID is accepted."""
 
     public_url: str
     api_key: str

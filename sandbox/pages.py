@@ -39,7 +39,7 @@ button{font:inherit;font-weight:600;border-radius:8px;border:1px solid var(--tin
 padding:.6rem 1.25rem;cursor:pointer;background:var(--tint);color:var(--on-tint)}
 button.plain{background:transparent;color:var(--tint)}
 .row{display:flex;flex-wrap:wrap;gap:.75rem}.row form{margin:0}
-.told{background:var(--wash);border-radius:8px;padding:.6rem .75rem}
+.notice{background:var(--wash);border-radius:8px;padding:.6rem .75rem}
 a{color:var(--tint)}dl{display:grid;grid-template-columns:auto 1fr;gap:.25rem 1rem;margin:0 0 1rem}
 dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
 .scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:.9rem}

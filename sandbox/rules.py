@@ -10,7 +10,7 @@ from sandbox.records import MeetingKind
 
 
 class MeetingRules:
-    """What the knobs disabled_, deleted_, refuse_meetings and meeting_kinds say of a meeting."""
+    """Answer for a meeting by the knobs disabled_, deleted_, refuse_meetings and meeting_kinds."""
 
     def __init__(self, knobs: Knobs) -> None:
         self._knobs = knobs

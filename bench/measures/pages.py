@@ -91,4 +91,4 @@ def open_pages(url: str, key: str) -> Iterator[None]:
             threading.Thread(target=listen, daemon=True).start()
         yield
         if not all(heard):
-            raise BadLoad(f"overviews were told nothing meanwhile: {heard}")
+            raise BadLoad(f"overviews received nothing meanwhile: {heard}")

@@ -1,4 +1,4 @@
-"""What a page shows for a claim: the provider's embed, with only the slug varying."""
+"""Write what a page shows for a claim: the provider's embed, in which only the slug varies."""
 
 from pool.embeds.arguments import arguments
 

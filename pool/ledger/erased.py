@@ -85,7 +85,7 @@ class Erased:
             slug for (slug,) in await self._database.rows(select(forgotten.c.slug).where(chosen))
         }
 
-    async def keep(self, slug: str, marks: Marks, told: set[str]) -> bool:
+    async def keep(self, slug: str, marks: Marks, kept: set[str]) -> bool:
         """Keep marks as those of a forgotten link. Return True if any is new.
 
         In that case there may be more to erase, and the link is unfinished again. Also replace
@@ -94,7 +94,7 @@ class Erased:
 
         def work(connection: Connection) -> bool:
             rename_booking(self._database, connection, slug, marks)
-            if not keep_marks(self._database, connection, slug, told):
+            if not keep_marks(self._database, connection, slug, kept):
                 return False
             row = update(forgotten).where(forgotten.c.slug == slug)
             connection.execute(row.values(stage=ERASING))

@@ -23,7 +23,7 @@ _SETTLED = (State.CONSUMED, State.CANCELLED)
 
 
 class Kept(NamedTuple):
-    """What the ledger holds of a link that is about to be claimed."""
+    """The ledger's row of a link that is about to be claimed."""
 
     state: State
     customer_id: str | None
@@ -31,7 +31,7 @@ class Kept(NamedTuple):
 
 
 class Verdict(Enum):
-    """What a claim does to the ledger."""
+    """The changes that a claim makes to the ledger."""
 
     INSERT = auto()  # the link is not known: its row was lost
     BIND = auto()  # no customer holds the link yet: bind it to this one

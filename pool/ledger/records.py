@@ -31,7 +31,7 @@ class RecordedClaim(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What became of a batch of claims."""
+    """The result of recording a batch of claims."""
 
     written: int  # rows that changed; claims that were recorded before are not among them
     conflicts: tuple[RecordedClaim, ...]  # their slugs belong to other customers
@@ -136,7 +136,7 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """Who did what to which meeting, when and why."""
+    """An entry of the audit log: who did what to which meeting, when and why."""
 
     id: int
     at: datetime

@@ -18,7 +18,7 @@ _DONE = (EventState.SETTLED, EventState.IGNORED)
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """What was deleted. `more` is True if there was more to delete."""
+    """The numbers of deleted rows. `more` is True if there was more to delete."""
 
     events: int
     bodies: int

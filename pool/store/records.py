@@ -99,7 +99,7 @@ class Totals:
 
 
 class Block(msgspec.Struct, frozen=True):
-    """Why the provider is not asked, and when to probe it with one request, by Redis's clock."""
+    """The reason why the provider is not asked, and the time of its next probe by Redis's clock."""
 
     reason: str
     since_ms: int
@@ -147,7 +147,7 @@ class AnsweredClaim(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
 
 class Span(Enum):
-    """How far back a history reaches, and in what steps."""
+    """The reach of a history into the past, and its steps."""
 
     HOUR = (10, 3_600)
     DAY = (60, 86_400)

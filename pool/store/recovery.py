@@ -27,7 +27,7 @@ class RecoveryLost(StoreError):
 
 
 class Rebind(NamedTuple):
-    """How one binding should be: bound for `ttl_ms` (0: without end), or dropped."""
+    """The right state of one binding: bound for `ttl_ms` (0: without end), or dropped."""
 
     customer_id: str
     claim: Claim

@@ -147,11 +147,11 @@ class Store:
         self,
         sid: str,
         customers: Sequence[tuple[str, bytes]],
-        told: Callable[[Batch | Exception | None], None],
+        on_result: Callable[[Batch | Exception | None], None],
     ) -> Abandon | None:
         """Claim as `claim` does, but without waiting.
 
-        Return None, with nothing done, if no connection is ready. Otherwise `told`, which must
+        Return None, with nothing done, if no connection is ready. Otherwise `on_result`, which must
         not raise, is called once with what `claim` returns or raises, unless the call is
         abandoned first. It is called with None where asking again by `claim` may help: the
         connection was lost, or this Redis does not know the script or the meeting.
@@ -172,7 +172,7 @@ class Store:
                 result = None if again else error
             except Exception as error:  # noqa: BLE001 - passed on, like every other
                 result = error
-            told(result)
+            on_result(result)
 
         command = ("EVALSHA", scripts.sha1("claim"), len(names), *names, *args)
         return self._wire.call_at_once(command, replied)

@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse, ReadOnlyError, RedisError
 
-Told = Callable[[Any], None]  # takes a reply, or the error instead of it; must not raise
+OnReply = Callable[[Any], None]  # takes a reply, or the error instead of it; must not raise
 Abandon = Callable[[], None]  # gives up waiting for the reply
 
 
@@ -45,11 +45,11 @@ class Wire:
         line = self._take() or await self._open()
         answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
-        def told(reply: Any) -> None:
+        def on_reply(reply: Any) -> None:
             if not answered.done():
                 answered.set_result(reply)
 
-        self._send(line, command, told)
+        self._send(line, command, on_reply)
         try:
             reply = await answered
         except BaseException:
@@ -59,25 +59,25 @@ class Wire:
             raise reply
         return reply
 
-    def call_at_once(self, command: tuple[Any, ...], told: Told) -> Abandon | None:
+    def call_at_once(self, command: tuple[Any, ...], on_reply: OnReply) -> Abandon | None:
         """Send a command without waiting, or return None if no connection is ready.
 
-        `told` is called once with the reply, or the error instead of it, unless the call is
+        `on_reply` is called once with the reply, or the error instead of it, unless the call is
         abandoned first by the function that is returned.
         """
         line = self._take()
         if line is None:
             return None
         try:
-            self._send(line, command, told)
+            self._send(line, command, on_reply)
         except RedisConnectionError:
             return None
         return line.close
 
-    def _send(self, line: _Line, command: tuple[Any, ...], told: Told) -> None:
+    def _send(self, line: _Line, command: tuple[Any, ...], on_reply: OnReply) -> None:
         self._busy.add(line)
         try:
-            line.ask(command, told)
+            line.ask(command, on_reply)
         except BaseException:
             line.close()
             raise
@@ -141,14 +141,14 @@ class _Line(asyncio.Protocol):
             protocolError=InvalidResponse, replyError=connection._parser.parse_error
         )
         self._freed = freed
-        self._told: Told | None = None
+        self._on_reply: OnReply | None = None
         self.lost = False
         self._transport.set_protocol(self)
 
-    def ask(self, command: tuple[Any, ...], told: Told) -> None:
-        """Send the command, whose reply `told` will get. If this raises, nothing was sent."""
+    def ask(self, command: tuple[Any, ...], on_reply: OnReply) -> None:
+        """Send the command, whose reply `on_reply` will get. If this raises, nothing was sent."""
         packed = hiredis.pack_command(command)
-        self._told = told
+        self._on_reply = on_reply
         try:
             self._transport.write(packed)
         except RuntimeError as error:
@@ -156,17 +156,17 @@ class _Line(asyncio.Protocol):
 
     def close(self) -> None:
         """Close the connection, and drop the reply that is still to come."""
-        self.lost, self._told = True, None
+        self.lost, self._on_reply = True, None
         self._freed(self)
         self._transport.abort()
         self._connection._close()
 
     def end(self, error: Exception) -> None:
         """Close the connection, and pass the error to the caller that waits for a reply."""
-        told, self._told = self._told, None
+        on_reply, self._on_reply = self._on_reply, None
         self.close()
-        if told is not None:
-            told(error)
+        if on_reply is not None:
+            on_reply(error)
 
     # -- the transport's side
 
@@ -180,15 +180,15 @@ class _Line(asyncio.Protocol):
             return
         if reply is False:
             return
-        if self._told is None:  # no command was sent, so no later reply can be trusted
+        if self._on_reply is None:  # no command was sent, so no later reply can be trusted
             self.close()
         elif isinstance(reply, ReadOnlyError):
             # The master has become a replica: a new connection finds the new master.
             self.end(RedisConnectionError(str(reply)))
         else:
-            told, self._told = self._told, None
+            on_reply, self._on_reply = self._on_reply, None
             self._freed(self)
-            told(reply)
+            on_reply(reply)
 
     def connection_lost(self, error: Exception | None) -> None:
         """End the call under way. The transport calls this once, when the connection is gone."""

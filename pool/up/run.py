@@ -27,7 +27,7 @@ _LOG_LINES = 20
 
 @dataclass(frozen=True)
 class Running:
-    """What a started `linkpool up` serves, and where."""
+    """The addresses of a started `linkpool up`."""
 
     api_url: str
     ops_url: str

@@ -73,7 +73,7 @@ class Unreachable(LinkpoolError):
 
 @dataclass(frozen=True)
 class ProcessState:
-    """What supervisord knows about one part."""
+    """The state of one part, as supervisord reports it."""
 
     name: str
     state: str  # supervisord's word: RUNNING, STARTING, BACKOFF, STOPPING, EXITED, STOPPED, FATAL

@@ -1,4 +1,4 @@
-"""How each example in docs/examples is started, and what it needs before."""
+"""Start each example in docs/examples, with what it needs before."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def test_each_problem_has_a_class_of_its_own(
 def test_a_problem_of_an_unknown_name_is_a_problem_still(
     scripted: ScriptedLinkpool, new_client: NewClient
 ) -> None:
-    """What a later linkpool names is raised as the base class, under its name."""
+    """A problem type of a later linkpool is raised as the base class, under its name."""
     scripted.script = [problem("too-early", 425)]
     with pytest.raises(lp.Problem) as raised:
         new_client(scripted).claim("demo", "order-1")
@@ -156,7 +156,7 @@ def test_retry_after_may_be_a_date(
 
 
 def test_a_replacement_that_was_never_sent_is_asked_for_again(new_client: NewClient) -> None:
-    """Where nobody listens, nothing can have been done."""
+    """A refused connection is repeated: nothing can have been done."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     server = ScriptedLinkpool(port)
@@ -173,7 +173,7 @@ def test_a_replacement_that_was_never_sent_is_asked_for_again(new_client: NewCli
 
 
 def test_connections_that_were_given_stay_open(scripted: ScriptedLinkpool) -> None:
-    """Who made them closes them; the client closes its own."""
+    """The client closes the connections it made, and no others."""
     with httpx.Client() as http:
         with lp.Client(scripted.url, KEY, http=http) as client:
             client.claim("demo", "order-1")
@@ -401,7 +401,7 @@ def test_linkpools_embed_code_is_taken_as_it_is(
 
 
 def test_both_clients_have_the_same_methods() -> None:
-    """What one learns, the other has."""
+    """The synchronous and the asynchronous client have the same methods."""
 
     def methods(kind: type) -> dict[str, inspect.Signature]:
         return {

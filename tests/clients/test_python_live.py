@@ -67,7 +67,7 @@ def test_an_id_of_dots_is_an_id(client: lp.Client) -> None:
 def test_a_booking_is_in_the_claim(
     client: lp.Client, product: Product, new_customer: NewCustomer
 ) -> None:
-    """Who has booked is told when, and the embed code says so."""
+    """The claim of a customer who has booked says when, and so does the embed code."""
     customer = new_customer()
     slug = client.claim("demo", customer).claim.slug
     product.control("book", slug=slug)
@@ -82,7 +82,7 @@ def test_a_booking_is_in_the_claim(
 
 
 def test_refusals_of_a_real_linkpool(client: lp.Client, product: Product) -> None:
-    """What linkpool says is what is raised."""
+    """linkpool's problems are raised under their types."""
     with pytest.raises(lp.UnknownMeeting):
         client.claim("nowhere", "order-1")
     with pytest.raises(lp.InvalidCustomerId):
@@ -149,7 +149,7 @@ def test_embed_code_comes_with_the_claim_and_later(
 
 
 def test_the_examples_of_the_readme_run(product: Product, tmp_path: Path) -> None:
-    """What the README shows is what happens."""
+    """The README's example does what it shows."""
     examples = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert len(examples) == 3
     lines = [line for line in examples[0].splitlines() if line and "import" not in line]

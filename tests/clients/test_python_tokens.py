@@ -62,7 +62,7 @@ def test_a_token_that_could_not_work_is_not_made(wrong: dict[str, Any], said: st
 
 
 class _Read(HTMLParser):
-    """What a browser's parser makes of a text: its elements, and what stands in scripts."""
+    """A browser's reading of a text: its elements, and the content of its scripts."""
 
     def __init__(self, html: str) -> None:
         super().__init__()

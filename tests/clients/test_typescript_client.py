@@ -26,7 +26,7 @@ def built(request: pytest.FixtureRequest) -> Path:
 
 
 def environment(product: Product) -> dict[str, str]:
-    """Where linkpool is, for a program in another language."""
+    """Return linkpool's address and keys for a program in another language."""
     return os.environ | {
         "LINKPOOL_URL": product.url,
         "LINKPOOL_KEY": product.key,
@@ -36,7 +36,7 @@ def environment(product: Product) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def report(built: Path, product: Product) -> str:
-    """What Node's test runner says of the client's own tests; it fails if one of them does."""
+    """The client's own tests pass in Node's test runner."""
     tests = sorted(str(each) for each in (built / "build" / "test").glob("*.test.js"))
     command = [debian("node"), "--test", "--test-reporter=tap", *tests]
     return typescript_build.run(command, built, environment(product))
@@ -76,7 +76,7 @@ def test_its_types_are_those_of_the_document(built: Path) -> None:
 
 
 def test_linkpool_still_answers_what_the_types_say(product: Product) -> None:
-    """Whatever the client's types name is in the running linkpool's document; more may be."""
+    """Everything that the client's types name is in the running linkpool's document."""
     kept = json.loads((typescript_build.SOURCE / "openapi.json").read_text("utf-8"))
     now = product.api("GET", "/openapi.json", key="").json()
     for name in ("ClaimRequest", "ClaimAnswer", "ClaimBody", "BookingBody", "LinkAnswer"):

@@ -207,7 +207,7 @@ async def test_a_sweep_notes_a_fallen_fence_and_its_end(
 async def test_unmatched_bookings_are_told_of(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When a minute did not match them."""
+    """The gauges of a minute that did not match are given up."""
     receiver = Receiver()
     parts = listened(parts, receiver)
     clock = [1_900_000_000.0]

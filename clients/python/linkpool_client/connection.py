@@ -1,4 +1,4 @@
-"""What the synchronous and the asynchronous client have in common."""
+"""Hold what the synchronous and the asynchronous client share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _KEY = re.compile(r"[!-~]+")
 
 
 class Address:
-    """Where linkpool is, and the key that opens it. Its text never shows the key."""
+    """The address of linkpool and the key that opens it. Its text never shows the key."""
 
     def __init__(self, url: str, key: str) -> None:
         if not _ADDRESS.fullmatch(url):

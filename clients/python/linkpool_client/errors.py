@@ -96,7 +96,7 @@ class Forbidden(Problem):
 
 
 class Unknown(Problem):
-    """What the call names does not exist."""
+    """The thing that the call names does not exist."""
 
     problem_name = "not-found"
 

@@ -1,4 +1,4 @@
-"""What linkpool answers, as frozen values. Fields that linkpool adds later are ignored."""
+"""Hold linkpool's answers as frozen values. Fields that linkpool adds later are ignored."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Customer:
 
 @dataclass(frozen=True, slots=True)
 class Booking:
-    """What is known of the booking that used a link. `manage_url` is the customer's own page."""
+    """The booking that used a link. `manage_url` is the customer's own page."""
 
     sid: str
     state: str  # pending or confirmed

@@ -1,4 +1,4 @@
-"""When a call is made again, and when it is given up."""
+"""Decide when a call is made again and when it is given up."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _JITTER = 0.1  # of a wait, added to it, so that many clients do not come back a
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """How often a call is repeated, and how long it may take with all its waits.
+    """The number of repetitions of a call, and the seconds it may take with all its waits.
 
     A wait that would not fit into what is left of `total_seconds` is not begun: the error is
     raised at once, with its `retry_after_seconds`.

@@ -1,4 +1,4 @@
-"""How a meeting's target is decided: by its present claim rate, or by the forecast.
+"""Add the way in which a meeting's target is set: by its present claim rate or by the forecast.
 
 The default lets an older linkpool go on working while this one is being brought in.
 """

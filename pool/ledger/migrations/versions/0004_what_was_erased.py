@@ -1,4 +1,4 @@
-"""What was erased, so that it is recognised when it comes again, and how far erasing has come.
+"""Keep what was erased, to recognise it when it comes again, and how far erasing has come.
 
 Columns and tables are only added, and no default is wrong for an older linkpool: it goes on
 working while this one is being brought in. Events it takes in meanwhile have no marks yet;

@@ -1,4 +1,4 @@
-"""Why a link was taken back: its provider had burnt it, and its customer got another.
+"""Keep the reason why a link was replaced: the provider had burnt it.
 
 And why a meeting is closed: its provider says that it is disabled or gone.
 """
