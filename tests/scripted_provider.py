@@ -10,6 +10,7 @@ from datetime import datetime
 
 from pool.errors import MeetingRefused, ProviderFailed, Throttled, WorkspaceRefused
 from pool.providers import BookingEvent, BookingPage, NewLink, ProviderMeeting, webhooks
+from pool.providers.signatures import verify
 
 # What one request for a link comes to: an error to raise, the slug it gives, None for a new
 # one, or a function that is awaited while the request is under way and says which of these.
@@ -115,7 +116,7 @@ class ScriptedProvider:
         )
 
     def verify(self, body: bytes, signatures: Sequence[str]) -> None:
-        webhooks.verify(self._secret, body, signatures)
+        verify(self._secret, body, signatures)
 
     def parse_event(self, body: bytes) -> BookingEvent:
         return webhooks.parse(body, self._ref_field)

@@ -64,7 +64,7 @@ class Bookings:
         """Take a signed webhook into the inbox. Return its event id, the same for a repeat.
 
         A webhook that cannot be read is kept, too: a sender that is refused stops sending, and
-        what it meant can be looked up. Raise UnknownWorkspace, BadSignature, RateLimited or
+        what it meant can be looked up. Raise UnknownWorkspace, BadSignature or
         LedgerUnavailable.
         """
         provider = self._providers.get(workspace)

@@ -36,7 +36,7 @@ from pool.errors import (
     StoreError,
 )
 from pool.model.troubles import Notice
-from pool.providers.webhooks import SIGNATURE_HEADER
+from pool.providers.signatures import SIGNATURE_HEADER
 from pool.up.ports import reachable
 
 OLDEST_REDIS = (6, 2)

@@ -21,6 +21,7 @@ from pool.errors import BadAnswer, BadSignature, MeetingRefused, ProviderFailed
 from pool.model.links import is_sid
 from pool.providers import answers, redaction, refusals, webhooks
 from pool.providers.base import BookingEvent, BookingPage, NewLink, Observe, ProviderMeeting
+from pool.providers.signatures import verify
 
 CONNECT_TIMEOUT_SECONDS = 3.0
 # The most bytes of an answer that are read; a link is about 120, a booking a few thousand.
@@ -132,7 +133,7 @@ class NeetoCal:
             name = refusals.setting(self._workspace, "webhook_secret")
             raise BadSignature(f"webhooks cannot be verified; set {name}")
         previous = self._workspace.webhook_secret_previous
-        webhooks.verify(
+        verify(
             secret,
             body,
             signatures,

@@ -1,51 +1,29 @@
-"""Verify and read NeetoCal's webhooks.
+"""Read NeetoCal's webhooks.
 
-Signature (https://help.neetocal.com/articles/securing-webhook-requests): the header
-`x-neeto-webhook-signature: sha256=<hex>` carries the HMAC-SHA256 of the payload with the
-webhook's secret. Accepted and refused, exactly:
-
-| header                                     | body                              |        |
-|--------------------------------------------|-----------------------------------|--------|
-| none, or more than one                     | any                               | refuse |
-| not `sha256=` and 64 hex digits, no spaces | any                               | refuse |
-| HMAC of the bytes that arrived             | any bytes                         | accept |
-| the same, hex in upper or mixed case       | any bytes                         | accept |
-| HMAC of an escaped form of those bytes     | UTF-8                             | accept |
-| HMAC of the same JSON written otherwise    | other spaces, key order, escapes  | refuse |
-
-There are two escaped forms. One follows the documentation of another product of the vendor:
-`<`, `>`, `&` and all that is not ASCII written as \\uXXXX before hashing. The other is how Rails
-writes JSON: `<`, `>`, `&`, U+2028 and U+2029 as \\uXXXX, and other letters as they are.
-
-Payload: the webhook's shape is known only from other people's code, and sister products wrap
-theirs in `{"webhook": …}`; so it is read tolerantly, and the raw body is kept.
+The webhook's shape is known only from other people's code, and sister products wrap theirs in
+`{"webhook": …}`; so it is read tolerantly, and the raw body is kept.
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from json.encoder import encode_basestring_ascii
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from pool.errors import BadSignature, MalformedJson
+from pool.errors import MalformedJson
 from pool.model.bookings import CANCELLED, CONFIRMED, INCOMPLETE, PENDING, REJECTED
 from pool.model.links import is_sid, is_slug
 from pool.providers.base import BookingEvent, EventKind
 
-SIGNATURE_HEADER = "x-neeto-webhook-signature"
 TOKENS_MAX = 500
 # Real payloads are about five levels deep. A fixed limit far below the interpreter's ensures
 # that a body accepted in one process is not refused in another with a deeper stack.
 DEPTH_MAX = 64
 
-_signature = re.compile(r"sha256=([0-9a-fA-F]{64})")
 _run = re.compile(r"[A-Za-z0-9_-]+")
 _TOKEN_MIN_CHARACTERS, _TOKEN_MAX_CHARACTERS = 4, 128
 _not_in_addresses = re.compile(r"[\s\x00-\x20\x7f-\x9f\ud800-\udfff\"<>\\^`{|}]")
@@ -67,103 +45,6 @@ _STATES = {
     "incomplete": INCOMPLETE,
     "rejected": REJECTED,
 }
-
-
-def verify(
-    secret: str, body: bytes, signatures: Sequence[str], *, previous: str | None = None
-) -> None:
-    """Raise BadSignature unless the body was signed with one of the two secrets.
-
-    `signatures` are the values of all headers of that name. The body is hashed once per reading
-    and secret, whatever it holds; in a thread, other threads may run after every few thousand
-    characters.
-    """
-    given = signature_of(signatures)
-    secrets = [each.encode() for each in (secret, previous) if each is not None]
-    macs = [hmac.new(each, digestmod=hashlib.sha256) for each in secrets for _ in range(_READINGS)]
-    for chunk in _chunks(body):
-        for number, mac in enumerate(macs):
-            mac.update(chunk[number % _READINGS])
-    # All of them are compared, so that the time does not reveal which reading or secret fits.
-    if not sum(hmac.compare_digest(given, mac.digest()) for mac in macs):
-        raise BadSignature(
-            f"{SIGNATURE_HEADER} does not match the body; check that the webhook secret is the "
-            "one set at NeetoCal"
-        )
-
-
-def signature_of(signatures: Sequence[str]) -> bytes:
-    """Return the digest in the signature header.
-
-    Raise BadSignature if there is no such header, several, or one of another form.
-    """
-    if not signatures:
-        raise BadSignature(f"the webhook carries no {SIGNATURE_HEADER} header")
-    if len(signatures) > 1:
-        raise BadSignature(f"the webhook carries {len(signatures)} {SIGNATURE_HEADER} headers")
-    form = _signature.fullmatch(signatures[0])
-    if form is None:
-        raise BadSignature(f"{SIGNATURE_HEADER} is not sha256= and 64 hex digits")
-    return bytes.fromhex(form[1])
-
-
-def _chunks(body: bytes) -> Iterator[tuple[bytes, ...]]:
-    """Cut a body into pieces, each in all its readings."""
-    try:
-        text = body.decode("utf-8")
-    except UnicodeDecodeError:
-        text = ""
-    if not text or body.translate(None, _NEVER_IN_JSON) != body:
-        # This is not JSON text, so only its bytes can have been signed.
-        yield (body,) * _READINGS
-        return
-    for start in range(0, len(text), _CHUNK_CHARACTERS):
-        piece = text[start : start + _CHUNK_CHARACTERS]
-        raw = piece.encode()
-        html = _for_html(raw)
-        yield raw, html, html if piece.isascii() else _for_ascii(piece)
-
-
-def _for_html(raw: bytes) -> bytes:
-    """Write what HTML and old JavaScript would misread as \\uXXXX, and leave all other letters."""
-    # In JSON these occur only inside strings, so replacing them in the text changes nothing else.
-    for plain, escape in _HTML:
-        raw = raw.replace(plain, escape)
-    return raw
-
-
-def _for_ascii(text: str) -> bytes:
-    """Write <, >, & and all that is not ASCII as \\uXXXX."""
-    # The library writes the form wanted here in one pass: lower-case hex, and surrogate pairs
-    # beyond the BMP. The ASCII characters that it escapes are put back. Every escape begins with
-    # a backslash, and only that of the backslash ends with one, so replacing from the left meets
-    # whole escapes.
-    escaped = encode_basestring_ascii(text)[1:-1].encode("ascii")
-    for plain, escape in _ESCAPED_TOO:
-        if plain in text:
-            escaped = escaped.replace(escape, b"\xff" if plain == "\\" else plain.encode())
-    return _for_html(escaped).replace(b"\xff", b"\\")
-
-
-_READINGS = 3
-_HTML = [
-    (b"<", b"\\u003c"),
-    (b">", b"\\u003e"),
-    (b"&", b"\\u0026"),
-    ("\u2028".encode(), b"\\u2028"),
-    ("\u2029".encode(), b"\\u2029"),
-]
-_ESCAPED_TOO = [
-    ("\\", b"\\\\"),  # first
-    ('"', b'\\"'),
-    ("\n", b"\\n"),
-    ("\r", b"\\r"),
-    ("\t", b"\\t"),
-    ("\x7f", b"\\u007f"),
-]
-# JSON has no control characters except these three, as white space.
-_NEVER_IN_JSON = bytes(set(range(0x20)) - set(b"\t\n\r"))
-_CHUNK_CHARACTERS = 8 * 1024
 
 
 def decode(body: bytes) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from pool.api.server.edge import Edge
 from pool.api.server.gate import Gate
 from pool.config.networks import TrustedProxies
 from pool.ledger.records import ApiKey
-from pool.providers.webhooks import SIGNATURE_HEADER
+from pool.providers.signatures import SIGNATURE_HEADER
 
 UNKNOWN = b"lp_00000000_" + b"x" * 43
 FORM = b"sha256=" + b"0" * 64

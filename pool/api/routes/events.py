@@ -22,7 +22,7 @@ from pool.api.routes.bodies import (
 from pool.errors import BadSignature
 from pool.ledger.records import InboxEvent
 from pool.nudges import SETTLE
-from pool.providers.webhooks import SIGNATURE_HEADER
+from pool.providers.signatures import SIGNATURE_HEADER
 
 router = APIRouter(prefix="/v1", tags=["events"])
 

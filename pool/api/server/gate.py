@@ -14,7 +14,7 @@ from starlette.types import Scope
 from pool.api.http.messages import api_key
 from pool.api.service import Service
 from pool.errors import BadSignature, Forbidden, LinkpoolError, Unauthorized, UnknownWorkspace
-from pool.providers.webhooks import SIGNATURE_HEADER, signature_of
+from pool.providers.signatures import SIGNATURE_HEADER, signature_of
 
 WEBHOOKS = "/v1/webhooks/"
 _KEYED = "/v1/"
