@@ -277,3 +277,13 @@ class UnknownKey(Unknown):
 
 class UnknownWorkspace(Unknown):
     """There is no workspace with this name."""
+
+
+def is_away(error: Exception) -> bool:
+    """Return True if Redis or the ledger is away, which concerns every meeting.
+
+    What Redis refuses of a single command concerns the meeting whose keys it names.
+    """
+    if isinstance(error, StoreUnavailable):
+        return error.is_outage
+    return isinstance(error, LedgerUnavailable)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 import structlog
 
 from pool.compose import Parts
-from pool.errors import LedgerUnavailable, LinkpoolError, StoreUnavailable
+from pool.errors import LinkpoolError, is_away
 
 log = structlog.get_logger()
 
@@ -28,16 +28,12 @@ async def each(
     for sid in sids:
         try:
             await work(sid)
-        except (StoreUnavailable, LedgerUnavailable) as error:
+        except Exception as error:
             report(parts, task, sid, error)
             failed.append(sid)
-            away += 1
+            away = away + 1 if is_away(error) else 0
             if away >= AWAY:
                 raise
-        except Exception as error:  # noqa: BLE001 - it concerns this meeting only
-            report(parts, task, sid, error)
-            failed.append(sid)
-            away = 0
         else:
             away = 0
     return failed

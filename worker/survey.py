@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from pool.compose import Parts
-from pool.errors import LedgerUnavailable, ProviderError, StoreUnavailable
+from pool.errors import ProviderError, is_away
 from pool.model.links import State
 from pool.model.meetings import Meeting
 from pool.providers import ProviderMeeting
@@ -70,9 +70,9 @@ async def _survey_one(parts: Parts, workspace: str, ours: Mapping[str, Meeting])
                 await close(parts, meeting, reason)
             elif meeting.closed_reason and sid in listed:
                 await reopen(parts, meeting)
-        except (StoreUnavailable, LedgerUnavailable):
-            raise
-        except Exception as error:  # noqa: BLE001 - it concerns this meeting only
+        except Exception as error:
+            if is_away(error):
+                raise
             report(parts, "survey", sid, error)
     now = sorted(sid for sid in ours if sid in listed)
     if set(now) != before:

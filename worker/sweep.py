@@ -6,11 +6,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pool.compose import Parts
+from pool.errors import StoreUnavailable
 from pool.model.times import to_ms
 from pool.nudges import NOTIFY, RECORD, RECOVER, SETTLE, TOP_UP
 from pool.store.published import digest
 from pool.supply.targets import targets
 from worker import notify
+from worker.each import report
 
 
 async def sweep(parts: Parts) -> list[tuple[str, dict[str, Any]]]:
@@ -22,12 +24,16 @@ async def sweep(parts: Parts) -> list[tuple[str, dict[str, Any]]]:
     await parts.store.heartbeat(to_ms(now))
     meetings = {meeting.sid: meeting for meeting in await parts.ledger.meetings.all()}
     levels = await parts.store.look(sorted(meetings))
+    for level in levels:
+        if level.fence == "unreadable":
+            report(parts, "sweep", level.sid, StoreUnavailable(level.problem))
     listed = set(await parts.store.published.sids())
     await parts.store.published.put(
         [
             meetings[level.sid]
             for level in levels
-            if level.published != digest(meetings[level.sid]) or level.sid not in listed
+            if level.fence != "unreadable"
+            and (level.published != digest(meetings[level.sid]) or level.sid not in listed)
         ]
     )
     await parts.bases.publish()

@@ -33,17 +33,21 @@ def pool_readings(
         for reading in (
             _empty(meeting, level, target),
             _low(meeting, level, target),
-            blocked(level.sid, f"meeting {level.sid}", _block_of(meeting, level)),
+            _blocked(meeting, level),
         ):
             if reading.sign == "there" or reading.name in standing:
                 yield reading
 
 
-def _block_of(meeting: Meeting, level: Level) -> Block | None:
-    """Return why the provider makes no links or takes no bookings for the meeting, if so."""
+def _blocked(meeting: Meeting, level: Level) -> Reading:
+    """Return whether the meeting gets no links until somebody looks, as a reading."""
+    if level.fence == "unreadable":
+        text = f"the keys of {level.sid} in Redis cannot be read: {level.problem}"
+        return Reading(Kind.BLOCKED, level.sid, "there", text)
+    block = level.block
     if meeting.closed_reason:
-        return Block(meeting.closed_reason, level.now_ms, level.now_ms)
-    return level.block
+        block = Block(meeting.closed_reason, level.now_ms, level.now_ms)
+    return blocked(level.sid, f"meeting {level.sid}", block)
 
 
 def _empty(meeting: Meeting, level: Level, target: int) -> Reading:

@@ -18,7 +18,7 @@ from enum import StrEnum
 import structlog
 
 from pool.durability.recorder import Recorder
-from pool.errors import LedgerUnavailable, StoreUnavailable
+from pool.errors import LinkpoolError, is_away
 from pool.ledger import Ledger
 from pool.ledger.records import Binding
 from pool.model.claims import claim_in_state
@@ -75,10 +75,15 @@ class PoolRecovery:
         sealed = []
         for sid in sids:
             token = secrets.token_hex(16)
-            if await self._store.recovery.seal(sid, token):
-                await self._recorder.record(sid)
-                await self._ledger.meetings.seal(sid, token)
-                sealed.append(sid)
+            try:
+                if await self._store.recovery.seal(sid, token):
+                    await self._recorder.record(sid)
+                    await self._ledger.meetings.seal(sid, token)
+                    sealed.append(sid)
+            except LinkpoolError as error:
+                if is_away(error):
+                    raise
+                log.warning("not sealed", meeting=sid, reason=str(error))
         return sealed
 
     async def unseal(self, sids: Iterable[str]) -> list[str]:
@@ -131,13 +136,10 @@ class PoolRecovery:
             async with slots:
                 try:
                     recovered = await self.recover(sid, grace_seconds=grace_seconds)
-                except (StoreUnavailable, LedgerUnavailable) as error:
-                    away += 1
+                except Exception as error:
+                    away = away + 1 if is_away(error) else away
                     if away > AT_ONCE:
                         raise
-                    report(sid, error)
-                    return Recovered.FAILED
-                except Exception as error:  # noqa: BLE001 - it concerns this pool only
                     report(sid, error)
                     return Recovered.FAILED
                 away = 0
@@ -154,6 +156,9 @@ class PoolRecovery:
         level = (await self._store.look([sid]))[0]
         if level.fence == "stands" and not await self.fallen([level]):
             return Recovered.STANDS
+        if level.fence == "unreadable":
+            log.error("not recovered", meeting=sid, reason=level.problem)
+            return Recovered.FAILED
         if level.fence == "sealed" and not unseal:
             return Recovered.SEALED
         meeting = await self._ledger.meetings.get(sid)

@@ -130,6 +130,8 @@ def _status(
 def _judge(
     meeting: Meeting, level: Level, block: Block | None, target: int, runway: float | None
 ) -> tuple[PoolState, str]:
+    if level.fence == "unreadable":
+        return "blocked", f"its keys in Redis cannot be read: {level.problem}"
     if level.fence == "sealed":
         return "recovering", "sealed for a restart of Redis; `linkpool seal --undo` reverts this"
     if level.fence == "fallen":

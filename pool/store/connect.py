@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.client import Pipeline
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
@@ -107,6 +108,21 @@ _OUTAGES = (
 )
 # The same in words: errors that come through a script, or have no class in the library.
 _outage = re.compile(r"(?:^|[ -])(?:OOM|MISCONF|READONLY|NOREPLICAS|BUSY|UNKILLABLE|MASTERDOWN)\b")
+
+
+async def run_each(pipe: Pipeline) -> list[Any]:
+    """Run a pipeline whose commands concern a meeting each. Return the replies.
+
+    A key of another type than linkpool writes concerns its meeting only: its reply is None, and
+    `Store.look` says what is wrong. Raise any other error.
+    """
+    replies: list[Any] = await pipe.execute(raise_on_error=False)
+    for place, reply in enumerate(replies):
+        if isinstance(reply, Exception):
+            if "WRONGTYPE" not in str(reply):
+                raise reply
+            replies[place] = None
+    return replies
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 
 from pool.store import chunks, key_names
 from pool.store.chunks import STEPS, Entry
-from pool.store.connect import store_errors
+from pool.store.connect import run_each, store_errors
 from pool.store.locks import Locks
 from pool.store.records import Level, Sample, Series, Span, Spark
 
@@ -131,7 +131,7 @@ class History:
                     minid=str(slot - span.seconds // span.step_seconds),
                     approximate=True,
                 )
-        await pipe.execute()
+        await run_each(pipe)
         return True
 
     # -- reading -------------------------------------------------------------------

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from pool.model.meetings import Meeting
 from pool.store import key_names
-from pool.store.connect import store_errors
+from pool.store.connect import run_each, store_errors
 
 
 class Published:
@@ -41,7 +41,7 @@ class Published:
                 pipe.hsetnx(key_names.meeting(meeting.sid), "target", str(meeting.min_fresh))
                 pipe.sadd(key_names.MEETINGS, meeting.sid)
             pipe.incr(key_names.VERSION)
-            await pipe.execute()
+            await run_each(pipe)
 
     async def set_targets(self, targets: dict[str, int]) -> None:
         """Set the level below which the claim script asks for a top-up, per SID."""
@@ -51,7 +51,7 @@ class Published:
             pipe = self._redis.pipeline(transaction=False)
             for sid, target in targets.items():
                 pipe.hset(key_names.meeting(sid), "target", str(target))
-            await pipe.execute()
+            await run_each(pipe)
 
     async def link_bases(self) -> dict[str, str]:
         """Return what the URLs of each workspace's links were seen to begin with."""
@@ -83,7 +83,7 @@ class Published:
             pipe = self._redis.pipeline(transaction=False)
             for sid in sids:
                 pipe.hget(key_names.meeting(sid), "json")
-            documents = await pipe.execute() if sids else []
+            documents = await run_each(pipe) if sids else []
         return [msgspec.json.decode(text, type=Meeting) for text in documents if text]
 
 

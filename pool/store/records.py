@@ -55,7 +55,8 @@ class Batch:
     nudge: bool  # a top-up should be requested
 
 
-Fence = Literal["stands", "fallen", "sealed"]  # sealed: by this server since its start
+# sealed: by this server since its start; unreadable: a key of the pool is of another type
+Fence = Literal["stands", "fallen", "sealed", "unreadable"]
 
 
 class PoolFence(NamedTuple):
@@ -84,6 +85,7 @@ class Level(msgspec.Struct, frozen=True, gc=False):
     target: int | None  # the level below which claims ask for a top-up
     now_ms: int
     totals: Totals
+    problem: str = ""  # why the pool's keys cannot be read
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from pool.errors import Fenced, StoreUnavailable, UnknownMeeting
 from pool.store.bindings import unpack
 from pool.store.blocks import as_block
@@ -76,6 +78,15 @@ def fence_of(epoch: str, identity: str) -> Fence:
 
 def as_level(sid: str, now_ms: int, identity: str, reply: list[Any]) -> Level:
     """Return one pool's level from a reply, whose order lua/look.lua documents."""
+    if len(reply) == 1:
+        return _unreadable(sid, now_ms, reply[0].decode())
+    try:
+        return _level(sid, now_ms, identity, reply)
+    except (ValueError, msgspec.MsgspecError) as error:
+        return _unreadable(sid, now_ms, str(error))
+
+
+def _level(sid: str, now_ms: int, identity: str, reply: list[Any]) -> Level:
     epoch, fresh, backlog, heat, heat_at, oldest, block, digest, target, *totals = reply
     idle_seconds = max(0.0, (now_ms - float(heat_at)) / 1000)
     return Level(
@@ -91,6 +102,25 @@ def as_level(sid: str, now_ms: int, identity: str, reply: list[Any]) -> Level:
         target=int(target) if target else None,
         now_ms=now_ms,
         totals=Totals(*totals),
+    )
+
+
+def _unreadable(sid: str, now_ms: int, problem: str) -> Level:
+    """Return the level of a pool whose keys cannot be read: nothing may be done with it."""
+    return Level(
+        sid=sid,
+        fresh=0,
+        fence="unreadable",
+        epoch="",
+        backlog=0,
+        claims_per_second=0.0,
+        oldest_fresh_seconds=None,
+        block=None,
+        published="",
+        target=None,
+        now_ms=now_ms,
+        totals=Totals(),
+        problem=problem,
     )
 
 

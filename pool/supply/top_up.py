@@ -141,7 +141,11 @@ class TopUp:
         )
         needs = [need for need in found if need is not None]
         await self._store.published.set_targets(
-            {level.sid: wanted[level.sid] for level in levels if level.target != wanted[level.sid]}
+            {
+                level.sid: wanted[level.sid]
+                for level in levels
+                if level.target != wanted[level.sid] and level.fence != "unreadable"
+            }
         )
         if self._block is not None:
             return Plan(workspace_probe(needs, self._block))

@@ -918,6 +918,50 @@ async def test_a_look_at_very_many_pools_mixes_none_up(any_redis: AnyRedis) -> N
     assert {level.fresh for level in levels if level.fence == "fallen"} == {0}
 
 
+@pytest.mark.parametrize("name", ["epoch", "fresh", "claims", "demand", "block", "meeting"])
+async def test_a_key_of_another_type_concerns_its_meeting_alone(
+    any_redis: AnyRedis, name: str
+) -> None:
+    """It is unreadable, with the problem; the meetings before and after it are read."""
+    for sid in ("a", "bad", "c"):
+        await open_pool(any_redis, f"{sid}-1", sid=sid)
+    key = getattr(key_names, name)("bad")
+    await any_redis.bare.delete(key)
+    await any_redis.bare.sadd(key, "of another type")
+    levels = await any_redis.store.look(["a", "bad", "c"])
+    assert [(level.sid, level.fence, level.fresh) for level in levels] == [
+        ("a", "stands", 1),
+        ("bad", "unreadable", 0),
+        ("c", "stands", 1),
+    ]
+    assert "WRONGTYPE" in levels[1].problem
+    await any_redis.store.published.set_targets({"a": 3, "bad": 3, "c": 3})
+    await any_redis.store.published.put([Meeting(sid) for sid in ("a", "bad", "c")])
+    published = {meeting.sid for meeting in await any_redis.store.published.all()}
+    assert published >= {"a", "c"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("block", "no JSON"), ("demand", {"heat": "hot"}), ("meeting", {"target": "x"})],
+)
+async def test_a_value_that_cannot_be_read_concerns_its_meeting_alone(
+    any_redis: AnyRedis, name: str, value: str | dict[str, str]
+) -> None:
+    """As a key of another type does."""
+    for sid in ("a", "bad"):
+        await open_pool(any_redis, f"{sid}-1", sid=sid)
+    key = getattr(key_names, name)("bad")
+    if isinstance(value, str):
+        await any_redis.bare.set(key, value)
+    else:
+        anything: Any = value
+        await any_redis.bare.hset(key, mapping=anything)
+    levels = await any_redis.store.look(["bad", "a"])
+    assert [level.fence for level in levels] == ["unreadable", "stands"]
+    assert levels[0].problem
+
+
 async def test_demand_is_counted_by_those_who_asked_for_a_new_link(any_redis: AnyRedis) -> None:
     """Customers who got no link are counted, too; a customer who holds a link asks for nothing."""
     await open_pool(any_redis, "a-1")

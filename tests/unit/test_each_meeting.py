@@ -8,9 +8,13 @@ from typing import Any
 
 import pytest
 
+from pool.alerting.rules import pool_readings
 from pool.errors import LedgerUnavailable, StoreUnavailable
 from pool.model.links import State
+from pool.model.troubles import Kind
+from pool.nudges import RECORD, RECOVER, TOP_UP
 from pool.operations.administration import Administration
+from pool.operations.status import statuses
 from pool.store import key_names
 from pool.store.set_aside import SetAside
 from tests.in_process import InProcess
@@ -18,6 +22,7 @@ from worker.each import AWAY, each
 from worker.expire import expire
 from worker.record import record
 from worker.recover import recover
+from worker.sweep import sweep
 
 UNREADABLE: dict[str, dict[bytes, bytes]] = {
     "no fields that are known": {b"x": b"1"},
@@ -154,7 +159,9 @@ async def test_a_meeting_that_cannot_be_expired_is_reported_and_passed_by(
     assert failures == 1
 
 
-@pytest.mark.parametrize("error", [StoreUnavailable("Redis: away"), LedgerUnavailable("away")])
+@pytest.mark.parametrize(
+    "error", [StoreUnavailable("Redis: away", is_outage=True), LedgerUnavailable("away")]
+)
 async def test_what_is_away_for_meeting_after_meeting_is_not_waited_for_each_time(
     product: InProcess, error: Exception
 ) -> None:
@@ -175,10 +182,58 @@ async def test_what_is_away_now_and_then_ends_nothing(product: InProcess) -> Non
 
     async def work(sid: str) -> None:
         if int(sid) % 2:
-            raise StoreUnavailable("Redis: away")
+            raise StoreUnavailable("Redis: away", is_outage=True)
 
     failed = await each(product.parts, "record", [str(n) for n in range(10)], work)
     assert failed == ["1", "3", "5", "7", "9"]
+
+
+async def test_what_redis_refuses_of_one_meeting_after_the_other_ends_nothing(
+    product: InProcess,
+) -> None:
+    """Their keys are at fault; Redis is there."""
+
+    async def work(sid: str) -> None:
+        if int(sid) < 9:
+            raise StoreUnavailable("Redis: WRONGTYPE")
+
+    failed = await each(product.parts, "record", [str(n) for n in range(10)], work)
+    assert failed == [str(n) for n in range(9)]
+
+
+@pytest.mark.parametrize("name", ["epoch", "fresh", "claims", "demand", "block", "meeting"])
+async def test_a_meeting_whose_keys_cannot_be_read_stops_no_other(
+    product: InProcess, name: str
+) -> None:
+    """Every task goes on with the others; the meeting is reported to operators."""
+    for sid in ("bad", "good", "fallen"):
+        await product.meeting(sid, min_fresh=2, max_fresh=2)
+    await product.stock("good", "good-1")
+    await product.claim("good", "ann")
+    await product.redis.bare.delete(key_names.epoch("fallen"))
+    key = getattr(key_names, name)("bad")
+    await product.redis.bare.delete(key)
+    await product.redis.bare.sadd(key, "of another type")
+    due = {task for task, _ in await sweep(product.parts)}
+    assert {RECORD, RECOVER, TOP_UP} <= due
+    failures = product.metric("linkpool_meeting_failures_total", task="sweep", meeting="bad")
+    assert failures == 1
+    assert await record(product.parts, None) == 1
+    await recover(product.parts)
+    assert (await product.level("fallen")).fence == "stands"
+    await product.top_up()
+    assert len(await product.pooled("good")) == 2
+    assert "bad" not in product.provider.asked
+    await expire(product.parts)
+    meetings = await product.ledger.meetings.all()
+    found = {each.meeting.sid: each for each in await statuses(product.store, None, meetings)}
+    assert (found["bad"].state, "WRONGTYPE" in found["bad"].reason) == ("blocked", True)
+    assert found["good"].state == "ok"
+    levels = await product.store.look(["bad"])
+    [bad] = [each for each in meetings if each.sid == "bad"]
+    readings = [*pool_readings({"bad": bad}, levels, {"bad": 2}, set())]
+    assert [(each.kind, each.sign) for each in readings] == [(Kind.BLOCKED, "there")]
+    assert "good" in await product.parts.recovery.seal(["bad", "good"])
 
 
 async def test_a_drain_is_bound_by_no_clock_of_ours(product: InProcess) -> None:
