@@ -17,11 +17,17 @@ AWAY = 3
 
 
 async def each(
-    parts: Parts, task: str, sids: Iterable[str], work: Callable[[str], Awaitable[object]]
+    parts: Parts,
+    task: str,
+    sids: Iterable[str],
+    work: Callable[[str], Awaitable[object]],
+    *,
+    prefix: str = "",
 ) -> list[str]:
     """Do the work for every meeting. Return the SIDs of those it failed for.
 
-    Raise StoreUnavailable or LedgerUnavailable if meeting after meeting fails with it.
+    Where the work is done by workspace, pass their names, and the prefix `workspace ` for the
+    reports. Raise StoreUnavailable or LedgerUnavailable if meeting after meeting fails with it.
     """
     failed: list[str] = []
     away = 0
@@ -29,7 +35,7 @@ async def each(
         try:
             await work(sid)
         except Exception as error:
-            report(parts, task, sid, error)
+            report(parts, task, f"{prefix}{sid}", error)
             failed.append(sid)
             away = away + 1 if is_away(error) else 0
             if away >= AWAY:

@@ -9,8 +9,9 @@ import structlog
 
 from pool.bookings.reconcile import PASS_SECONDS, Reconciler
 from pool.compose import Parts
-from pool.errors import LinkpoolError
+from pool.errors import ProviderError
 from pool.store import key_names
+from worker.each import each
 
 log = structlog.get_logger()
 
@@ -25,20 +26,26 @@ async def reconcile(parts: Parts) -> bool:
     """
     unfinished = False
     seconds = PASS_SECONDS / max(1, len(parts.providers))
-    for workspace, provider in parts.providers.items():
+
+    async def one(workspace: str) -> None:
+        nonlocal unfinished
         async with parts.store.locks.held(key_names.task_lock(f"reconcile:{workspace}")) as lock:
             if lock is None or await parts.store.blocks.of_workspace(workspace) is not None:
-                continue
-            maker = parts.makers[workspace]
+                return
+            provider, maker = parts.providers[workspace], parts.makers[workspace]
             reconciler = Reconciler(
                 workspace, provider, maker, parts.store, parts.ledger, parts.bookings
             )
             try:
                 done = await reconciler.run(seconds)
-                # If the budget allowed no request, the next pass is early enough.
-                unfinished |= not done and reconciler.pages > 0
-            except LinkpoolError as error:
+            except ProviderError as error:  # its own trouble, which top-up reports
                 log.warning("not reconciled", workspace=workspace, reason=str(error))
+                return
+            # If the budget allowed no request, the next pass is early enough.
+            unfinished |= not done and reconciler.pages > 0
+
+    # By workspace, not by meeting: the provider lists the bookings of all its meetings.
+    await each(parts, "reconcile", parts.providers, one, prefix="workspace ")
     await settle_again(parts)
     return unfinished
 

@@ -143,6 +143,16 @@ class Bookings:
         await self._note("replay", event, event.meeting_sid, by, reason)
         return await self._settle_now(await self._ledger.inbox.retry(event_id))
 
+    async def replay_dead(self, by: str, reason: str = "") -> int:
+        """Have every dead event settled again, and note in the audit who asked for it.
+
+        Return the number of events. The workers settle them; there may be very many.
+        """
+        events = await self._ledger.inbox.retry_dead()
+        if events:
+            await self._ledger.audit.add(by, "replay", None, reason, {"dead events": events})
+        return events
+
     async def assign(self, event_id: str, slug: str, by: str, reason: str = "") -> InboxEvent:
         """Assign an event that matched no link to this one, as an operator decided.
 

@@ -48,15 +48,29 @@ def list_events(
 
 
 @app.command()
-def replay(event_id: EventId, reason: ReasonOption = "", data_dir: DataDir = None) -> None:
-    """Settle an event again now."""
+def replay(
+    event_id: Annotated[str | None, typer.Argument(metavar="[ID]")] = None,
+    dead: Annotated[bool, typer.Option("--dead", help="All dead events.")] = False,
+    reason: ReasonOption = "",
+    data_dir: DataDir = None,
+) -> None:
+    """Settle an event again now, or have the workers settle all dead events again."""
+    if dead == (event_id is not None):
+        raise typer.BadParameter("give the id of an event, or --dead for all dead events")
     settings = settings_for(data_dir)
 
-    async def work() -> InboxEvent:
+    async def one(event_id: str) -> InboxEvent:
         async with compose(settings) as parts:
             return await parts.bookings.replay(event_id, ACTOR, reason)
 
-    _say(run(work))
+    async def every() -> int:
+        async with compose(settings) as parts:
+            return await parts.bookings.replay_dead(ACTOR, reason)
+
+    if event_id is not None:
+        _say(run(lambda: one(event_id)))
+    else:
+        sys.stdout.write(f"dead events to be settled again: {run(every)}\n")
 
 
 @app.command()

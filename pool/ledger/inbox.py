@@ -187,6 +187,17 @@ class Inbox:
             raise UnknownEvent(f"there is no event {event_id}")
         return event_of(rows[0])
 
+    async def retry_dead(self) -> int:
+        """Make every dead event pending again, due at once. Return how many.
+
+        Those whose body was erased stay dead: there is nothing in them to settle.
+        """
+        return await self._database.change(
+            _reopen(
+                update(inbox).where(inbox.c.state == EventState.DEAD, func.length(inbox.c.body) > 0)
+            )
+        )
+
     async def assign(self, event_id: str, slug: str) -> InboxEvent:
         """Make an event pending again, due at once, as assigned to this link by a person.
 

@@ -244,6 +244,9 @@ def test_events_are_listed_and_replayed(product: Product, sid: str) -> None:
     assert event["id"] in [each["id"] for each in listed]
     assert event["id"] in ok(product, "events", "list")
     assert "unmatched" in ok(product, "events", "replay", event["id"])
+    assert ok(product, "events", "replay", "--dead") == "dead events to be settled again: 0\n"
+    fails(product, WRONG_USAGE, "events", "replay")
+    fails(product, WRONG_USAGE, "events", "replay", event["id"], "--dead")
 
 
 def test_seal_and_undo(product: Product, sid: str) -> None:

@@ -65,6 +65,7 @@ ROUTES = {
     ("POST", "/v1/webhooks/{workspace}/"): Row(OPEN, answered=(401,)),
     ("GET", "/v1/events"): Row(ADMIN_OF_ALL),
     ("POST", "/v1/events/{event_id}/replay"): Row(ADMIN_OF_ALL),
+    ("POST", "/v1/events/replay"): Row(ADMIN_OF_ALL, {"state": "dead"}, answered=(202,)),
     ("POST", "/v1/events/{event_id}/assign"): Row(
         ADMIN_OF_ALL, {"slug": "one-off-of-nobody"}, answered=(404, 409)
     ),

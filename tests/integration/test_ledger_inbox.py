@@ -167,3 +167,26 @@ async def test_events_are_listed_newest_first(ledger: Ledger) -> None:
     assert await listed("pending") == ["e2", "e1"]
     assert await listed("unmatched", meeting_sid="intro") == ["e3"]
     assert await listed(None, meeting_sid="intro", limit=1) == ["e3"]
+
+
+async def test_all_dead_events_come_back_at_once(ledger: Ledger) -> None:
+    """No others do, nor those whose body was erased; asked again there are none."""
+    for event_id, body in (("dead-1", b"1"), ("dead-2", b"2"), ("erased", b""), ("waits", b"4")):
+        await ledger.inbox.add(event(event_id, body=body))
+        later = NOW + timedelta(days=1)
+        for attempt in range(1 if event_id == "waits" else 2):
+            await ledger.inbox.failed(
+                event_id, f"failure {attempt}", not_before=later, max_attempts=2
+            )
+    await ledger.inbox.add(event("done"))
+    await ledger.inbox.finish("done", EventState.SETTLED)
+    assert await ledger.inbox.retry_dead() == 2
+    again = await _get(ledger, "dead-1")
+    assert (again.state, again.attempts, again.last_error, again.not_before) == (
+        EventState.PENDING, 0, None, None,
+    )  # fmt: skip
+    assert [each.id for each in await ledger.inbox.due(NOW)] == ["dead-1", "dead-2"]
+    assert (await _get(ledger, "erased")).state is EventState.DEAD
+    assert (await _get(ledger, "done")).state is EventState.SETTLED
+    assert (await _get(ledger, "waits")).attempts == 1
+    assert await ledger.inbox.retry_dead() == 0

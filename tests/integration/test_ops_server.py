@@ -28,7 +28,7 @@ from pool.api.service import Service
 from pool.claims.known_meetings import KnownMeetings
 from pool.config.settings import Settings
 from pool.errors import InvalidRequest, Unauthorized
-from pool.ledger import Ledger
+from pool.ledger import EventState, Ledger, NewEvent
 from pool.model.meetings import Meeting
 from pool.operations.reader import Reader
 from pool.operations.selection import Selection
@@ -385,6 +385,40 @@ async def test_a_bad_field_is_refused_with_its_name(
     assert answer.status_code == 422
     assert says in answer.text
     assert answer.headers["content-type"].startswith("text/html")
+
+
+async def test_all_dead_events_are_replayed_with_one_click(browser: Browser) -> None:
+    """The button is there while there are any, for who may act; the API has the same."""
+    token = await browser.sign_in()
+    assert "Replay all dead events" not in (await browser.get("/ops/inbox")).text
+    kept, now = browser.ledger.inbox, datetime.now(UTC)
+    for event_id in ("e1", "e2"):
+        await kept.add(NewEvent(event_id, "default", "webhook", "booking_created", b"{}", now))
+        await kept.failed(event_id, "a defect", not_before=now, max_attempts=1)
+    assert "linkpool_dead_events 2.0" in (await browser.get("/metrics")).text
+    for path in ("/ops/inbox", "/ops/inbox?state=dead"):
+        assert "Replay 2 dead events" in (await browser.get(path)).text
+    answer = await browser.post("/ops/inbox/replay-dead", {"csrf": token, "reason": "mended"})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/ops/inbox")
+    page = (await browser.get("/ops/inbox")).text
+    assert "Replaying 2 dead events." in page
+    assert "Replay all dead events" not in page
+    assert {(await kept.get(each)).state for each in ("e1", "e2")} == {EventState.PENDING}  # type: ignore[union-attr]
+    await kept.failed("e2", "a defect", not_before=now, max_attempts=1)
+    for body, status in (({"state": "dead"}, 202), ({"state": "settled"}, 422), ({}, 422)):
+        said = await browser.http.post(
+            "/v1/events/replay", json=body, headers={"x-api-key": ADMIN_KEY}
+        )
+        assert said.status_code == status, body
+        if status == 202:
+            assert said.json() == {"replayed": 1}
+    await kept.failed("e1", "a defect", not_before=now, max_attempts=1)
+    limited = await browser.new_key("admin", meetings=frozenset({"shown"}))
+    token = await browser.sign_in(limited)
+    assert "Replay all dead events" not in (await browser.get("/ops/inbox?state=dead")).text
+    answer = await browser.post("/ops/inbox/replay-dead", {"csrf": token})
+    assert answer.status_code == 403
+    assert (await kept.get("e1")).state is EventState.DEAD  # type: ignore[union-attr]
 
 
 async def test_a_notice_that_others_made_is_not_shown(browser: Browser) -> None:

@@ -105,3 +105,15 @@ async def test_what_an_orderly_stop_leaves_is_all_there(any_redis: AnyRedis) -> 
     assert await any_redis.everything() == before
     assert (await any_redis.store.look([SID]))[0].fence == "fallen"
     assert await any_redis.bare.exists(key_names.fresh(SID))
+
+
+async def test_a_redis_says_how_many_replicas_it_must_reach(any_redis: AnyRedis) -> None:
+    """As it is configured now."""
+    try:
+        await any_redis.bare.config_set("min-replicas-max-lag", 7)
+        await any_redis.bare.config_set("min-replicas-to-write", 2)
+        assert await any_redis.store.replicas_to_write() == (2, 7)
+    finally:
+        await any_redis.bare.config_set("min-replicas-to-write", 0)
+        await any_redis.bare.config_set("min-replicas-max-lag", 10)
+    assert await any_redis.store.replicas_to_write() == (0, 10)

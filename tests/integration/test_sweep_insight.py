@@ -222,6 +222,28 @@ async def test_unmatched_bookings_are_told_of(
     assert [text for text in receiver.got if "1 bookings match no link" in text]
 
 
+async def test_dead_events_are_told_of_at_once_and_once_they_came_back(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person has to replay them, and hears that none is left."""
+    receiver = Receiver()
+    parts = listened(parts, receiver)
+    clock = [1_900_000_000.0]
+    monkeypatch.setattr("worker.notify.to_ms", lambda _: round(clock[0] * 1000))
+    monkeypatch.setattr("pool.alerting.webhook.to_ms", lambda _: round(clock[0] * 1000))
+    now = datetime.now(UTC)
+    await parts.ledger.inbox.add(NewEvent("e1", "default", "webhook", "booked", b"{}", now))
+    await parts.ledger.inbox.failed("e1", "a defect", not_before=now, max_attempts=1)
+    await sweep(parts)
+    await deliver(parts)
+    assert [text for text in receiver.got if "1 events could not be settled" in text]
+    assert await parts.bookings.replay_dead("ops") == 1
+    clock[0] += 1
+    await sweep(parts)
+    await deliver(parts)
+    assert [text for text in receiver.got if "there are no dead events" in text]
+
+
 async def test_an_api_process_notices_that_no_worker_sweeps(parts: Parts) -> None:
     """It sends the notice itself; of several such processes one does."""
     receiver = Receiver()

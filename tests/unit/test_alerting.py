@@ -128,6 +128,7 @@ def test_blocks_lag_unmatched_bookings_fences_and_workers_are_read() -> None:
     lags: list[Sign] = [rules.lag(claims).sign for claims in (1_000, 999, 101, 100, 0)]
     assert lags == ["there", "between", "between", "over", "over"]
     assert [rules.unmatched(events).sign for events in (1, 0)] == ["there", "over"]
+    assert [rules.dead(events).sign for events in (1, 0)] == ["there", "over"]
     silent = [rules.worker(seconds, 5.0).sign for seconds in (31, 30, 10, 9)]
     assert silent == ["there", "between", "between", "over"]
     assert rules.worker(100, 60).sign == "over", "whoever sweeps seldom is not stuck"

@@ -129,6 +129,27 @@ async def test_an_event_that_always_fails_rests_with_its_error(
     assert (await stage.bookings.replay(poison, "ops")).state is EventState.SETTLED
 
 
+async def test_every_dead_event_comes_back_with_one_call(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The audit says who asked for it, and only if there was any."""
+    assert await stage.bookings.replay_dead("ops", "nothing to do") == 0
+    _failing(stage, monkeypatch, ValueError("poison"))
+    poison = await stage.receive("one-off-1")
+    for _ in range(MAX_ATTEMPTS):
+        await stage.bookings.settle_due()
+        await stage.hurry(poison)
+    monkeypatch.undo()
+    assert await stage.bookings.settle_due() == 0
+    assert await stage.bookings.replay_dead("ops", "mended") == 1
+    assert await stage.bookings.settle_due() == 1
+    assert await stage.state("one-off-1") is State.CONSUMED
+    [act] = await stage.ledger.audit.list()
+    assert (act.actor, act.action, act.meeting_sid, act.reason, act.detail) == (
+        "ops", "replay", None, "mended", {"dead events": 1},
+    )  # fmt: skip
+
+
 async def test_an_outage_is_not_the_events_fault(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

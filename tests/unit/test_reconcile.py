@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,8 @@ from pool.errors import ProviderFailed
 from pool.ledger import EventState
 from pool.model.links import State
 from pool.store import key_names
-from tests.in_process import InProcess
+from tests.any_redis import AnyRedis
+from tests.in_process import InProcess, in_process
 from tests.lost_webhooks import catch_up
 from worker.reconcile import reconcile as task
 
@@ -336,6 +338,35 @@ async def test_unmatched_events_are_tried_again_ever_more_seldom(stage: Stage) -
     parts.bookings._settler.settle = counted  # type: ignore[method-assign]
     await task(parts)
     assert len(set(looked_at)) == len(looked_at) == 250
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("a defect"), ProviderFailed("500", status=500)],
+    ids=["defect", "provider"],
+)
+async def test_a_workspace_that_cannot_be_asked_does_not_hold_up_the_others(
+    fake_redis: AnyRedis, tmp_path: Path, error: Exception
+) -> None:
+    """Their bookings are found and settled; a defect is reported."""
+    url = f"sqlite:///{tmp_path}/ledger.sqlite3"
+    async with in_process(fake_redis, url, "bad", "default") as product:
+        await product.ledger.upgrade()
+        await product.meeting(SID)
+        stage = Stage(product)
+        await stage.claims("link-a")
+        stage.booking("link-a", MINUTE)
+
+        async def failing(_page: int, **_how: Any) -> Any:
+            raise error
+
+        product.providers["bad"].bookings = failing  # type: ignore[method-assign]
+        assert await task(product.parts) is False
+        assert await stage.state("link-a") is State.CONSUMED
+        counted = product.metric(
+            "linkpool_meeting_failures_total", task="reconcile", meeting="workspace bad"
+        )
+        assert counted == isinstance(error, RuntimeError)
 
 
 async def test_every_webhook_is_lost_and_every_link_is_right(

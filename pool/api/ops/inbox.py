@@ -19,7 +19,9 @@ from pool.errors import Forbidden, MalformedJson, UnknownEvent
 from pool.ledger.records import EventState, InboxEvent
 from pool.ledger.search import Found
 from pool.model.links import State
+from pool.nudges import SETTLE
 from pool.operations.timelines import how_matched
+from pool.operations.words import count_words
 from pool.providers import BookingEvent
 
 router = views()
@@ -53,6 +55,7 @@ async def inbox(
         state=state,
         states=list(EventState),
         counts={each: await kept.count(each) for each in _COUNTED} if everywhere else {},
+        may_replay=_may_act(session),
         page=page,
         more=len(events) > PAGE,
         how_matched=how_matched,
@@ -110,6 +113,20 @@ async def assign(event_id: str, request: Request, action: Posted, service: TheSe
         return f"Assigned. The event is {_what_became(after)}."
 
     return await outcome(request, f"/ops/inbox/{event_id}", work())
+
+
+@router.post("/ops/inbox/replay-dead")
+async def replay_dead(request: Request, action: Posted, service: TheService) -> Response:
+    """Have the workers process every dead event again."""
+    action.caller.check_everywhere(Scope.ADMIN)
+
+    async def work() -> str:
+        reason = action.form.text("reason", label="Reason")
+        events = await service.parts.bookings.replay_dead(action.caller.key_id, reason)
+        service.nudges.send(SETTLE)
+        return f"Replaying {count_words(events, 'dead event')}."
+
+    return await outcome(request, "/ops/inbox", work())
 
 
 def _may_act(session: Session) -> bool:

@@ -41,6 +41,12 @@ class Assignment(Reason):
     slug: Annotated[str, StringConstraints(pattern=SLUG_PATTERN)]
 
 
+class Replay(Reason):
+    """The state whose events are to be processed again."""
+
+    state: Literal["dead"]
+
+
 class MeetingChange(BaseModel):
     """The settings of a meeting; those left out keep their value, or take their default."""
 
@@ -200,6 +206,12 @@ class ReceivedAnswer(BaseModel):
     """The id of a received webhook event; a repeat gets the same id."""
 
     event_id: str
+
+
+class ReplayAnswer(BaseModel):
+    """How many events will be processed again."""
+
+    replayed: int
 
 
 class ProblemBody(BaseModel):

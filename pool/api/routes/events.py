@@ -17,6 +17,8 @@ from pool.api.routes.bodies import (
     EventsAnswer,
     EventView,
     ReceivedAnswer,
+    Replay,
+    ReplayAnswer,
     problem_answers,
 )
 from pool.errors import BadSignature
@@ -89,6 +91,17 @@ async def replay(event_id: str, caller: TheCaller, service: TheService) -> Event
     caller.check_everywhere(Scope.ADMIN)
     event = await service.parts.bookings.replay(event_id, caller.key_id)
     return EventAnswer(event=event_view(event))
+
+
+@router.post(
+    "/events/replay", status_code=202, responses=problem_answers(400, 401, 403, 413, 422, 503)
+)
+async def replay_all(body: Replay, caller: TheCaller, service: TheService) -> ReplayAnswer:
+    """Have all events of a state processed again by the workers; repeating the call is harmless."""
+    caller.check_everywhere(Scope.ADMIN)
+    events = await service.parts.bookings.replay_dead(caller.key_id, body.reason)
+    service.nudges.send(SETTLE)
+    return ReplayAnswer(replayed=events)
 
 
 @router.post(
