@@ -1,0 +1,318 @@
+// <linkpool-embed> shows each visitor a booking link of their own, claimed when it comes near.
+// Works as <script async src data-meeting data-token>, and by import: docs/embeds.md, "One tag".
+// It is served without these comments and without indentation: see tag.py.
+(() => {
+  const NAME = "linkpool-embed";
+  // No other script is ever loaded, whatever an answer names. The server writes its own in here.
+  const SCRIPTS = ["https://cdn.neetocal.com/javascript/embed.js"];
+  const WAITS = 3, PATIENCE_MS = 10_000, DWELL_MS = 150, LOOKS = 5;
+  const TYPES = { "element-click": "elementClick", "floating-popup": "floatingPopup" };
+  const TEXTS = {
+    loading: "Loading the calendar…",
+    waiting: "One moment, please…",
+    frame: "Calendar",
+  };
+
+  const own = document.currentScript;
+  // A module has no currentScript, and import.meta would be an error in a classic script.
+  const ADDRESS = /https?:[^\s()]+?(?=\/embed(\/\w+)?\.js)/;
+  const API = (own?.src || Error().stack).match(ADDRESS)?.[0] || "";
+
+  const make = (tag, properties) => Object.assign(document.createElement(tag), properties);
+  const moment = ({ starts_at, ends_at } = {}) => ({ starts_at, ends_at });
+  const attempt = (act) => {
+    try {
+      return act();
+    } catch {}
+  };
+  const web = (url) =>
+    attempt(() => url && new URL(url, document.baseURI).href.match(/^https?:.*/)[0]) || "";
+
+  // Each once for the page, however many embeds.
+  const scripts = {};
+  const provider = (src, nonce) =>
+    scripts[src] ||= new Promise((onload, reject) => {
+      if (!SCRIPTS.includes(src)) reject();
+      else if (window.neetoCal) onload();
+      else document.head.append(make("script", { src, nonce, onload, onerror: reject }));
+    }).catch((error) => {
+      // A later embed tries again.
+      delete scripts[src];
+      throw error;
+    });
+
+  const asking = {};
+  const ask = (api, who) => {
+    // As text/plain it needs no preflight. The same question at the same time is one request.
+    const body = JSON.stringify(who), key = api + body, signal = AbortSignal.timeout(PATIENCE_MS);
+    return asking[key] ||= (async () => {
+      try {
+        const options = { method: "POST", credentials: "omit", body, signal };
+        const reply = await fetch(api + "/v1/embed/claims", options), { ok, status } = reply;
+        const again = status > 499 || status === 429;
+        const wait = again && (+reply.headers.get("Retry-After") || 2);
+        return { ...(await reply.json()), ok, status, wait };
+      } catch {
+        return { wait: 2 };
+      } finally {
+        delete asking[key];
+      }
+    })();
+  };
+
+  // Where the site may not store anything.
+  const kept = {};
+  const askAsVisitor = (api, public_key) => {
+    const name = "linkpool:" + public_key;
+    const recall = () => attempt(() => localStorage[name]) || kept[name];
+    const once = async () => {
+      const answer = await ask(api, { public_key, visitor: recall() });
+      if (answer.visitor) {
+        kept[name] = answer.visitor;
+        attempt(() => (localStorage[name] = answer.visitor));
+      }
+      return answer;
+    };
+    // Tabs that open together, without a visitor yet, ask one after the other.
+    return recall() || !navigator.locks ? once() : navigator.locks.request(name, once);
+  };
+
+  const sheet = new CSSStyleSheet();
+  sheet.replaceSync(`
+    :host, [part=base] { display: grid }
+    [hidden] { display: none !important }
+    :host > *, [part=base] > *, ::slotted([slot=frame]) { grid-area: 1/1; min-width: 0 }
+    [part=skeleton] { background: var(--linkpool-skeleton, #8882); border-radius: 12px }
+    [part=button] { place-self: center }
+    [part=status] { align-self: center; text-align: center }
+    button { font: inherit }`);
+  const SHADOW = `
+    <div part=base>
+    <div part=skeleton></div>
+    <slot name=frame></slot>
+    <button part=button>Choose a time</button></div>
+    <div part=status role=status>
+    <div part=note></div>
+    <div part=booked tabindex=-1><slot name=booked>You are booked.</slot>
+    <p part=time></p><a part=manage target=_blank>Change or cancel</a></div>
+    <div part=unavailable tabindex=-1>
+    <slot name=unavailable>The calendar cannot be shown right now.</slot>
+    <p><slot></slot> <a part=link target=_blank>Open the booking page</a></p>
+    <button part=retry>Try again</button></div></div>`;
+
+  let count = 0;
+
+  class LinkpoolEmbed extends HTMLElement {
+    static observedAttributes = ["api", "meeting", "token", "public-key", "load", "type", "height"];
+    #parts = {}; #run; #due; #asked; #focus; #place; #strays = [];
+
+    constructor() {
+      super();
+      const root = this.attachShadow({ mode: "open" }), parts = this.#parts;
+      root.adoptedStyleSheets = [sheet];
+      root.innerHTML = SHADOW;
+      for (const each of root.querySelectorAll("[part]")) parts[each.part] = each;
+      parts.button.onclick = parts.retry.onclick = () => {
+        this.#focus = true;
+        this.load();
+      };
+    }
+
+    connectedCallback() {
+      this.#restart();
+    }
+    disconnectedCallback() {
+      this.#restart();
+    }
+    attributeChangedCallback() {
+      this.#restart();
+    }
+    // element.load() claims and shows now. Frameworks assign the attribute to it: take both.
+    get load() {
+      return () => {
+        this.#asked = true;
+        this.#restart();
+      };
+    }
+    set load(when) {
+      this.setAttribute("load", when);
+    }
+
+    #given(name) {
+      return this.getAttribute(name) || "";
+    }
+
+    #say(name, detail) {
+      detail = { meeting: this.#given("meeting"), ...detail };
+      const options = { bubbles: true, composed: true, detail };
+      this.dispatchEvent(new CustomEvent("linkpool:" + name, options));
+    }
+
+    #show(state) {
+      const parts = this.#parts, busy = /ing$/.test(state), frame = this.#place?.firstElementChild;
+      const text = (name) => this.#given("text-" + name) || TEXTS[name];
+      this.dataset.state = state;
+      parts.base.ariaBusy = busy;
+      parts.skeleton.hidden = /^(r|boo|un)/.test(state);
+      for (const name of ["button", "booked", "unavailable"]) parts[name].hidden = name !== state;
+      for (const name in parts)
+        if (text(name)) (parts[name].firstElementChild || parts[name]).textContent = text(name);
+      parts.note.textContent = busy ? text(state) : "";
+      if (frame) frame.title ||= text("frame");
+      if (this.#focus && !busy) (parts[state] || frame)?.focus();
+      this.#focus &&= busy;
+    }
+
+    // Moving, setting several attributes and mounting twice, in one task, is one start.
+    #restart() {
+      this.#run?.abort();
+      this.#run = null;
+      this.#due ||= queueMicrotask(() => this.#start()) || 1;
+    }
+
+    #start() {
+      this.#due = 0;
+      const { signal } = (this.#run = new AbortController());
+      this.#focus ||= this.querySelector(":focus");
+      for (const each of [this.#place, ...this.#strays]) each?.remove();
+      if (!this.isConnected) return;
+      // Out of the back/forward cache comes an old DOM.
+      addEventListener("pageshow", (event) => {
+        if (event.persisted && this.#asked) this.#restart();
+      }, { signal });
+      const height = this.#given("height") || "var(--linkpool-height, 44rem)";
+      this.#parts.base.style.minHeight = TYPES[this.#given("type")] ? 0 : height;
+      const load = this.#asked ? "now" : this.#given("load") || "visible";
+      const token = this.#given("token"), key = this.#given("public-key");
+      const api = this.#given("api") || API;
+      const go = () => this.#go(signal, () => token ? ask(api, { token }) : askAsVisitor(api, key));
+      this.#show(load === "click" ? "button" : "idle");
+      if (!token && !key) return;
+      if (load === "now") go();
+      if (load !== "visible") return;
+      let timer, first = true;
+      const observer = new IntersectionObserver((entries) => {
+        clearTimeout(timer);
+        // What is there from the start is shown at once; what is only scrolled past, never.
+        if (entries.at(-1).isIntersecting) timer = first ? near() : setTimeout(near, DWELL_MS);
+        first = false;
+      }, { rootMargin: "250px" });
+      const end = () => observer.disconnect(clearTimeout(timer));
+      const near = () => go(end());
+      observer.observe(this);
+      signal.onabort = end;
+    }
+
+    async #go(signal, claim) {
+      this.#asked = true;
+      this.#show("loading");
+      const nonce = this.nonce || own?.nonce;
+      // Beside the claim, not after it.
+      provider(SCRIPTS[0], nonce).catch(() => {});
+      let answer = await claim();
+      for (let waits = 0; !answer.ok && !signal.aborted; waits++) {
+        if (!answer.wait || waits === WAITS)
+          return this.#unavailable(answer.type?.match(/[\w-]*$/)[0] || "unreachable", answer);
+        this.#show("waiting");
+        // Not everybody at once.
+        await new Promise((done) => setTimeout(done, answer.wait * (1e3 + Math.random() * 200)));
+        if (!signal.aborted) answer = await claim();
+      }
+      if (signal.aborted) return;
+      const { state, booking, script } = answer;
+      this.#say("claimed", { state });
+      if (state === "consumed") return this.#booked(booking);
+      try {
+        await provider(script || SCRIPTS[0], nonce);
+        if (!signal.aborted) this.#frame(signal, claim, answer);
+      } catch {
+        if (!signal.aborted) this.#unavailable("script-blocked", answer);
+      }
+    }
+
+    #frame(signal, claim, answer) {
+      const id = NAME + ++count, type = TYPES[this.#given("type")], queryParams = {};
+      for (const { name, value } of this.attributes)
+        if (name.startsWith("prefill-")) queryParams[name.slice(8)] = value;
+      // In the page, not in the shadow: the provider's script finds it by a selector.
+      const place = (this.#place = make(type === "elementClick" ? "button" : "div", { id }));
+      place.slot = "frame";
+      if (type === "elementClick") place.textContent = this.#parts.button.textContent;
+      this.append(place);
+      const observer = new MutationObserver(() => {
+        const frame = place.querySelector("iframe");
+        if (!frame) return;
+        end();
+        this.#say("ready");
+        frame.addEventListener("load", () => this.#show("ready"), { once: true });
+        this.#watch(signal, claim, answer, frame);
+      });
+      const late = setTimeout(() => this.#unavailable("no-frame", answer), PATIENCE_MS);
+      const end = () => observer.disconnect(clearTimeout(late));
+      signal.addEventListener("abort", end);
+      observer.observe(place, { childList: true, subtree: true });
+      const before = [...document.body.children], { embed } = answer;
+      Object.assign(queryParams, embed.queryParams);
+      const given = { ...embed, elementSelector: "#" + id, queryParams };
+      window.neetoCal.embed(type ? { ...given, type } : given);
+      this.#strays = [...document.body.children].filter((each) => !before.includes(each));
+      if (!type) return;
+      end();
+      this.#show("ready");
+      this.#say("ready");
+    }
+
+    // The provider does not say that it booked. When its frame stirs, ask; its page stays shown.
+    #watch(signal, claim, { url }, frame) {
+      let timer, looks, loads = 0;
+      const look = async () => {
+        const { ok, state, url: now, booking } = await claim();
+        if (signal.aborted || !loads) return;
+        if (ok && (state === "consumed" || now !== url)) {
+          loads = 0;
+          this.#say("booked", moment(booking));
+        } else if (looks++ < LOOKS) timer = setTimeout(look, 1e3 * 2 ** looks);
+      };
+      frame.addEventListener("load", () => {
+        if (!loads++) return;
+        clearTimeout(timer);
+        timer = setTimeout(look, 1e3, looks = 0);
+      });
+    }
+
+    #booked(booking = {}) {
+      const { time, manage } = this.#parts, { starts_at, time_zone: timeZone } = booking;
+      manage.hidden = !(manage.href = web(booking.manage_url));
+      const options = { dateStyle: "full", timeStyle: "short", timeZone };
+      const format = (lang) => new Date(starts_at).toLocaleString(lang, options);
+      const lang = this.closest("[lang]")?.lang || [];
+      time.textContent = (starts_at && attempt(() => format(lang))) || "";
+      this.#show("booked");
+      this.#say("booked", moment(booking));
+    }
+
+    #unavailable(reason, { url, fallback_url, status }) {
+      const { link, retry } = this.#parts;
+      const href = web(url) || web(fallback_url) || web(this.#given("fallback-url"));
+      retry.hidden = href;
+      link.hidden = !(link.href = href);
+      this.#place?.remove();
+      this.#show("unavailable");
+      this.#say("unavailable", { reason, status });
+    }
+  }
+
+  if (!customElements.get(NAME)) customElements.define(NAME, LinkpoolEmbed);
+
+  const { token, publicKey, template } = own?.dataset || {};
+  if (token || publicKey) {
+    // Space that the page reserved by the tag's own class or style stays reserved.
+    const element = make(NAME, { className: own.className, nonce: own.nonce });
+    element.style.cssText = own.style.cssText;
+    for (const { name, value } of own.attributes)
+      if (name.startsWith("data-")) element.setAttribute(name.slice(5), value);
+    const texts = document.getElementById(template)?.content;
+    if (texts) element.append(texts.cloneNode(true));
+    own.replaceWith(element);
+  }
+})();
