@@ -81,6 +81,8 @@ def path_kind(method: str, path: str) -> str:
         return "get_booking" if rest.startswith("/bookings/") else "other"
     if path in ("/", "/_elsewhere"):
         return "index" if path == "/" else "elsewhere"
+    if path == "/javascript/embed.js":
+        return "embed_script"
     if path.startswith("/bookings/"):
         return "booking_page"
     if "/" not in path[1:]:

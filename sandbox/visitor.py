@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from itertools import islice
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from sandbox import booking_pages, forms, pages
+from sandbox import booking_pages, forms, framed
 from sandbox.clock import slots, utc_now
 from sandbox.core import Sandbox
 from sandbox.index_page import index_page
@@ -29,6 +29,7 @@ class VisitorPages:
         """Return the routes, the page of a slug last, since it takes any path of one segment."""
         return [
             Route("/", self.index),
+            *framed.routes(),
             Route("/_elsewhere", self.elsewhere, methods=["GET", "POST"]),
             Route("/bookings/{sid}", self.booking),
             Route("/bookings/{sid}/{act}", self.act, methods=["POST"]),
@@ -36,12 +37,13 @@ class VisitorPages:
             Route("/{slug}", self.book, methods=["POST"]),
         ]
 
-    async def index(self, _request: Request) -> Response:
+    async def index(self, request: Request) -> Response:
         """Answer with all that exists, for a person who opens the sandbox's address."""
         sandbox = self._sandbox
         made = sandbox.counters.links_by_meeting
         knobs, facts = sandbox.knobs.as_dict(), knob_facts()
-        return _html(
+        return framed.html(
+            request,
             index_page(
                 subdomain=sandbox.config.subdomain,
                 webhook_url=sandbox.config.webhook_url or "nobody (no --webhook-url was given)",
@@ -62,7 +64,7 @@ class VisitorPages:
                     for d in islice(reversed(sandbox.webhooks.log), RECENT)
                 ],
                 knobs=[(n, str(value), value != facts[n][0]) for n, value in knobs.items()],
-            )
+            ),
         )
 
     async def elsewhere(self, _request: Request) -> Response:
@@ -72,17 +74,18 @@ class VisitorPages:
     async def link(self, request: Request) -> Response:
         """Answer with the page of a slug: a form while it is unused, then "link expired"."""
         link = self._link(request)
-        if (closed := self._closed(link)) is not None:
+        if (closed := self._closed(request, link)) is not None:
             return closed
         given = forms.answers(request.query_params.multi_items())
         name, email = given.pop("name", ""), given.pop("email", "")
-        return self._form(link, name=name, email=email, answers=given)
+        given.pop(framed.DYNAMIC_HEIGHT, None)
+        return self._form(request, link, name=name, email=email, answers=given)
 
     async def book(self, request: Request) -> Response:
         """Handle the Book button. Every hidden field comes back as an answer to its field code."""
         link = self._link(request)
         pairs = await forms.form_pairs(request)
-        if (closed := self._closed(link)) is not None:
+        if (closed := self._closed(request, link)) is not None:
             return closed
         form = dict(pairs)
         name = forms.text(form.get("name"), "name", "").strip()
@@ -95,7 +98,9 @@ class VisitorPages:
         elif starts_at not in slots(utc_now()):
             problem = "Please pick one of these times."
         if problem or starts_at is None:
-            return self._form(link, name=name, email=email, answers=answers, problem=problem)
+            return self._form(
+                request, link, name=name, email=email, answers=answers, problem=problem
+            )
         booking = self._sandbox.book(
             slug=link.slug,
             meeting_sid=None,
@@ -111,13 +116,14 @@ class VisitorPages:
         state = self._sandbox.state
         booking = state.booking(request.path_params["sid"])
         series = state.series_of(booking)
-        return _html(
+        return framed.html(
+            request,
             booking_pages.booking_page(
                 booking,
                 state.meeting_name(booking.meeting_sid),
                 series=series,
                 others=any(each.stands for each in series if each.sid != booking.sid),
-            )
+            ),
         )
 
     async def act(self, request: Request) -> Response:
@@ -146,17 +152,24 @@ class VisitorPages:
             raise Refused(404, "there is no link of this slug")
         return link
 
-    def _closed(self, link: Link) -> Response | None:
+    def _closed(self, request: Request, link: Link) -> Response | None:
         # 200, because it is a page for a person, not an error of the site that embeds it.
         name = self._sandbox.state.meeting_name(link.meeting_sid)
         if link.booking_sid is not None:
-            return _html(booking_pages.expired(name))
+            return framed.html(request, booking_pages.expired(name))
         if not self._sandbox.rules.is_available(link.meeting_sid):
-            return _html(booking_pages.not_available(name))
+            return framed.html(request, booking_pages.not_available(name))
         return None
 
     def _form(
-        self, link: Link, *, name: str, email: str, answers: dict[str, str], problem: str = ""
+        self,
+        request: Request,
+        link: Link,
+        *,
+        name: str,
+        email: str,
+        answers: dict[str, str],
+        problem: str = "",
     ) -> Response:
         sandbox, sid = self._sandbox, link.meeting_sid
         page = booking_pages.booking_form(
@@ -170,7 +183,7 @@ class VisitorPages:
             series_length=sandbox.knobs.series_length,
             problem=problem,
         )
-        return _html(page, status=422 if problem else 200)
+        return framed.html(request, page, 422 if problem else 200)
 
     def _what(self, sid: str) -> str:
         """Return what calls for a link of this meeting, and its form, make."""
@@ -190,16 +203,3 @@ def _answers(pairs: Iterable[tuple[str, str]]) -> Iterable[tuple[str, str]]:
 def _see(booking_sid: str) -> Response:
     """Redirect to the booking's page, so that a reload does not send the form again."""
     return RedirectResponse(f"/bookings/{booking_sid}", status_code=303)
-
-
-def _html(page: str, status: int = 200) -> Response:
-    return HTMLResponse(
-        page,
-        status_code=status,
-        headers={
-            "content-security-policy": pages.CONTENT_SECURITY_POLICY,
-            "cache-control": "no-store",
-            "referrer-policy": "no-referrer",
-            "x-content-type-options": "nosniff",
-        },
-    )

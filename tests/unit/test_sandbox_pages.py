@@ -156,3 +156,28 @@ async def test_the_index_shows_what_there_is(client: httpx.AsyncClient, sandbox:
         assert shown in page.text
     assert "script" not in page.tags
     assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+
+async def test_a_page_in_a_frame_tells_its_height(
+    client: httpx.AsyncClient, sandbox: Sandbox
+) -> None:
+    """Only there it has a script, which its policy names by its hash."""
+    slug = _slug(sandbox)
+    address = f"/{slug}?dynamicHeight=true&ref=x"
+    alone = await client.get(address)
+    framed = await client.get(address, headers={"sec-fetch-dest": "iframe"})
+    assert "script" not in _Page(alone).tags
+    assert "script-src" not in alone.headers["content-security-policy"]
+    assert "sandboxHeight" in framed.text
+    assert "script-src 'sha256-" in framed.headers["content-security-policy"]
+    inputs = _Page(framed).inputs
+    assert "answer.ref" in inputs
+    assert "answer.dynamicHeight" not in inputs  # no question of the form
+
+
+async def test_the_embed_script_is_served(client: httpx.AsyncClient, sandbox: Sandbox) -> None:
+    """It has the vendor's call, and is counted under a name of its own."""
+    answer = await client.get("/javascript/embed.js")
+    assert answer.headers["content-type"].startswith("text/javascript")
+    assert "window.neetoCal = { embed }" in answer.text
+    assert sandbox.counters.requests["embed_script"]["200"] == 1

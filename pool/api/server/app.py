@@ -18,7 +18,7 @@ from pool.api.http.messages import response_of
 from pool.api.ops.routes import router as ops_router
 from pool.api.ops.sessions import signed_in
 from pool.api.ops.state import open_ops
-from pool.api.routes import claims, docs, events, meetings, system
+from pool.api.routes import claims, docs, events, meetings, system, tag
 from pool.api.routes.exposition import Exposition
 from pool.api.server.edge import Edge
 from pool.api.server.gate import Gate
@@ -108,6 +108,7 @@ def _framework(lifespan: Any) -> FastAPI:
         events,
         system,
         docs,
+        tag,
     ):
         app.include_router(module.router)
     app.include_router(ops_router)

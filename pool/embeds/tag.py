@@ -1,0 +1,67 @@
+"""Compose the script that a page loads: our own tag, which knows the provider's scripts."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.resources import files
+
+from pool.config.settings import Workspace
+
+_SOURCE = "tag.js"
+_LIST_OF_SCRIPTS = 'SCRIPTS = ["https://cdn.neetocal.com/javascript/embed.js"];'
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """The script as it is served; its address and `integrity` change with its content."""
+
+    content: bytes = field(repr=False)
+    gzipped: bytes = field(repr=False)
+    digest: str
+    integrity: str
+
+    @property
+    def path(self) -> str:
+        """Return the address of exactly this content, which never changes."""
+        return f"/embed/{self.digest}.js"
+
+
+def tag_of(workspaces: Mapping[str, Workspace]) -> Tag:
+    """Return the tag for these workspaces; it loads the embed scripts of these and no others."""
+    return _composed(tuple(dict.fromkeys(each.embed_script_url for each in workspaces.values())))
+
+
+@lru_cache(maxsize=4)
+def _composed(scripts: tuple[str, ...]) -> Tag:
+    source = (files(__package__) / _SOURCE).read_text("utf-8")
+    text = "\n".join(_code(source.splitlines())) + "\n"
+    if scripts:
+        # As JSON, and with no "<", so that it could even stand in a page.
+        listed = json.dumps(scripts).replace("<", "\\u003c")
+        text = text.replace(_LIST_OF_SCRIPTS, f"SCRIPTS = {listed};")
+    content = text.encode()
+    sha384 = base64.b64encode(hashlib.sha384(content).digest()).decode()
+    return Tag(
+        content=content,
+        gzipped=gzip.compress(content, 9, mtime=0),
+        digest=hashlib.sha256(content).hexdigest()[:16],
+        integrity=f"sha384-{sha384}",
+    )
+
+
+def _code(lines: Iterable[str]) -> Iterable[str]:
+    """Yield the lines without indentation, comments and blank lines, which visitors need not load.
+
+    This changes no statement: in the source, a comment has a line of its own, and no string goes
+    over several lines where spaces matter.
+    """
+    for line in lines:
+        code = line.strip()
+        if code and not code.startswith("//"):
+            yield code
