@@ -134,6 +134,9 @@ class Transport:
     def write_eof(self) -> None:
         self.ended = True
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
     def close(self) -> None:
         if not self._closing:
             self._closing = self.ended = True

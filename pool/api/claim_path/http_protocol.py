@@ -174,7 +174,7 @@ class ClaimProtocol(StrictProtocol):
     def answered(self, keep_alive: bool) -> None:
         """Go on with the connection after a claim's answer was written."""
         if not keep_alive:
-            self.transport.close()
+            self.leave()
         if self.pipeline:
             self.on_response_complete()
         else:

@@ -22,6 +22,8 @@ from httptools import (
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from pool.api.http.leaving import Leaving, WayOut
+
 log = structlog.get_logger()
 
 # llhttp also knows the methods of WebDAV, which get 405, and of RTSP and ICE.
@@ -42,6 +44,7 @@ class StrictProtocol(HttpToolsProtocol):
 
     flaw: str = ""  # why a callback of the parser refused a request
     _past_head: bool = False
+    way_out: WayOut | None = None  # made with the first request that takes the server's way
 
     def data_received(self, data: bytes) -> None:
         """Parse what was read from the socket; answer 400 if it cannot be parsed."""
@@ -80,6 +83,11 @@ class StrictProtocol(HttpToolsProtocol):
 
     def _should_upgrade(self) -> bool:
         return False
+
+    def leave(self) -> None:
+        """End the connection after the answer that was just written."""
+        if not self.transport.is_closing():
+            Leaving(self, self.way_out).leave()
 
     # -- the parser's side ---------------------------------------------------------
 
@@ -127,14 +135,17 @@ class StrictProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Begin to serve the request, once its head was read and is good."""
-        if not self.expect_100_continue:
+        if self.expect_100_continue:
+            app, self.app = self.app, _closing_unless_body_is_asked_for(self.app)
+            try:
+                super().on_headers_complete()
+            finally:
+                self.app = app
+        else:
             super().on_headers_complete()
-            return
-        app, self.app = self.app, _closing_unless_body_is_asked_for(self.app)
-        try:
-            super().on_headers_complete()
-        finally:
-            self.app = app
+        if self.way_out is None:
+            self.way_out = WayOut(self.transport, self.leave)
+        self.cycle.transport = self.way_out  # type: ignore[assignment]
 
     def on_message_complete(self) -> None:
         """Finish a request that is whole; close the connection if it asked for that."""
@@ -144,7 +155,7 @@ class StrictProtocol(HttpToolsProtocol):
             # A field after the body said "close", and the parser reads no more.
             cycle.keep_alive = False
             if cycle.response_complete:
-                self.transport.close()
+                self.leave()
 
 
 def _new_parser(protocol: HttpToolsProtocol) -> HttpRequestParser:

@@ -18,6 +18,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from pool.api.claim_path.http_protocol import ClaimProtocol
 from pool.api.http import problems
+from pool.api.http.leaving import UNREAD_SECONDS, Leaving
 from pool.api.http.messages import BODY_SECONDS, WEBHOOK_BODY_BYTES, Answer, request_id
 
 HEAD_LIMIT_BYTES = 32 * 1024
@@ -29,8 +30,6 @@ _KEPT_DESCRIPTORS = 80  # for Redis, the ledger, the provider and files
 
 SWEEP_SECONDS = 1.0
 HEAD_SECONDS = 10.0
-UNREAD_SECONDS = 30.0
-LAST_ANSWER_SECONDS = 2.0
 IDLE_SECONDS = 40.0  # longer than the server's own keep-alive, for clients that evade it
 CROWDED_IDLE_SECONDS = 1.0  # once nine tenths of the connections are taken
 
@@ -144,7 +143,7 @@ class GuardedProtocol(ClaimProtocol):
             if self.pipeline:
                 self.pipeline[0] = (refusal, self.app)  # type: ignore[assignment]
             elif cycle.response_started:  # the request already has its answer
-                refusal.say(b"")
+                refusal.leave()
             else:
                 refusal.say()
             cycle.disconnected = True
@@ -208,52 +207,20 @@ class GuardedProtocol(ClaimProtocol):
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
 
-class _Refusal(asyncio.Protocol):
-    """The protocol of a connection from its refusal on: it writes the refusal and ignores input.
-
-    Closing a socket with unread data could take earlier answers back from the client. So all
-    input is read and dropped until the client closes, for LAST_ANSWER_SECONDS at most.
-    """
+class _Refusal(Leaving):
+    """The protocol of a connection from its refusal on: it writes the refusal in its turn."""
 
     def __init__(self, protocol: GuardedProtocol, answer: Answer) -> None:
-        self._protocol = protocol
+        super().__init__(protocol, protocol.way_out)
         self._answer = answer
-        self._left_bytes = REQUEST_BYTES
-        self._end: asyncio.TimerHandle | None = None
-        protocol.transport.set_protocol(self)
 
     async def run_asgi(self, _app: Any) -> None:
         """Write the refusal in its turn; the server calls this for a pipelined request."""
         self.say()
 
-    def say(self, said: bytes | None = None) -> None:
-        """Write the refusal, or the given bytes instead, and end the connection."""
-        transport = self._protocol.transport
-        if transport.is_closing():
-            return
-        transport.write(_bytes_of(self._answer) if said is None else said)
-        transport.write_eof()
-        self._end = self._protocol.loop.call_later(LAST_ANSWER_SECONDS, transport.abort)
-
-    def data_received(self, data: bytes) -> None:
-        """Drop what the client still sends; end the connection if it is too much."""
-        self._left_bytes -= len(data)
-        if self._left_bytes < 0:
-            self._protocol.transport.abort()
-
-    def pause_writing(self) -> None:
-        """Pass on that the client does not read its earlier answers."""
-        self._protocol.pause_writing()
-
-    def resume_writing(self) -> None:
-        """Pass on that the client reads again."""
-        self._protocol.resume_writing()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the timer and pass on that the connection is closed."""
-        if self._end is not None:
-            self._end.cancel()
-        self._protocol.connection_lost(exc)
+    def say(self) -> None:
+        """Write the refusal and end the connection."""
+        self.leave(_bytes_of(self._answer))
 
 
 def _bytes_of(answer: Answer) -> bytes:
