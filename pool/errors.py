@@ -24,6 +24,7 @@ LinkpoolError
 │   ├── InvalidCustomerId
 │   ├── TooLarge
 │   ├── Unauthorized
+│   ├── InvalidToken
 │   ├── Forbidden
 │   ├── NotAssignable
 │   ├── NotReplaceable
@@ -226,6 +227,10 @@ class Unauthorized(RequestRefused):
     """There is no API key, or it is wrong or revoked."""
 
     wait_seconds = 0.0  # before the answer is sent, to a caller who tries often
+
+
+class InvalidToken(RequestRefused):
+    """The browser token is malformed, expired, or not signed with a secret of its key."""
 
 
 class Forbidden(RequestRefused):

@@ -227,6 +227,10 @@ class KeyRing:
         known = self._keys.get(key_id)
         return known[1] if known else None
 
+    def note_use(self, key_id: str) -> None:
+        """Note that a token was used in the name of this key."""
+        self._used.add(key_id)
+
     def authenticate(self, key: bytes | None) -> Caller:
         """Return the caller whose key this is.
 

@@ -1,7 +1,7 @@
 """Count failed authentication, log it with the address, and slow those addresses down.
 
 A door is a place that asks for proof: an API key, a webhook's signature, a key at the
-page's sign-in, the metrics key. The counts are kept in memory, per API process.
+page's sign-in, the metrics key, a browser's token. The counts are kept in memory, per API process.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pool.errors import RateLimited
 
 log = structlog.get_logger()
 
-Door = Literal["api", "webhook", "sign-in", "metrics"]
+Door = Literal["api", "webhook", "sign-in", "metrics", "token"]
 Headers = Iterable[tuple[bytes, bytes]]
 
 # Failures a minute; successful attempts are not counted.

@@ -20,6 +20,7 @@ from pool.ledger.meetings import Meetings
 from pool.ledger.retention import Retention
 from pool.ledger.search import Search
 from pool.ledger.tables import facts, links
+from pool.ledger.token_secrets import TokenSecrets
 
 
 class Ledger:
@@ -37,6 +38,7 @@ class Ledger:
         self.bookings = Bookings(database)
         self.inbox = Inbox(database)
         self.keys = Keys(database)
+        self.token_secrets = TokenSecrets(database)
         self.ended_sessions = EndedSessions(database)
         self.audit = Audit(database)
         self.facts = Facts(database)

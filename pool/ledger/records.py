@@ -135,6 +135,16 @@ class ApiKey:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenSecret:
+    """A secret with which a site signs browser tokens; its text is derived, never kept."""
+
+    id: str
+    key_id: str  # of the API key in whose name it signs
+    created_at: datetime
+    revoked_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AuditEntry:
     """An entry of the audit log: who did what to which meeting, when and why."""
 

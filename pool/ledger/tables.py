@@ -246,6 +246,17 @@ api_keys = Table(
     UniqueConstraint("digest"),
 )
 
+# Which secrets a key signs browser tokens with. Their texts follow from the secret key and these
+# ids (pool/access/token_secrets.py), so that the ledger holds nothing to sign with.
+token_secrets = Table(
+    "token_secrets",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("key_id", Text, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("revoked_at", UtcTime),
+)
+
 ended_sessions = Table(
     "ended_sessions",
     metadata,

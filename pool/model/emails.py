@@ -1,11 +1,23 @@
-"""Compare e-mail addresses."""
+"""Check and compare e-mail addresses."""
 
 from __future__ import annotations
 
 import string
 import unicodedata
 
+from pool.errors import InvalidRequest
+
+EMAIL_CHARACTERS = 254  # RFC 5321's limit on a path
+
 _ASCII_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+
+
+def check_email(email: str) -> None:
+    """Raise InvalidRequest unless the text could be an e-mail address."""
+    name, at, domain = email.rpartition("@")
+    plain = email.isprintable() and " " not in email
+    if not (name and at and domain and plain and len(email) <= EMAIL_CHARACTERS):
+        raise InvalidRequest("invalid email", ["email: not an e-mail address - `$.email`"])
 
 
 def same_email(email: str) -> str:

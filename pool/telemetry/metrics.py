@@ -85,7 +85,7 @@ class Metrics:
         )
         self.authentication_failures = Counter(
             "linkpool_authentication_failures",
-            "Requests without a valid key or signature, by door: api, webhook, sign-in or metrics",
+            "Requests without a valid key or signature, by door: api, webhook, sign-in, metrics or token",
             ["door"],
             registry=registry,
         )

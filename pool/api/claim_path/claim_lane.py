@@ -40,13 +40,13 @@ from pool.claims.known_meetings import KnownMeetings
 from pool.claims.queue import Receipt, Waiter
 from pool.config.settings import Settings
 from pool.errors import InvalidRequest, LinkpoolError, MalformedJson, Unauthorized, UnknownMeeting
+from pool.model.emails import check_email
 from pool.model.links import check_customer_id, is_sid
 
 log = structlog.get_logger()
 
 METADATA_BYTES = 2 * 1024
 METADATA_LEVELS = 32  # the JSON parsers of the workers and the database have limits too
-EMAIL_CHARACTERS = 254  # RFC 5321's limit on a path
 
 _PREFIX = "/v1/meetings/"
 _SUFFIX = "/claims"
@@ -265,14 +265,6 @@ def parse_claim(body: bytes) -> ClaimRequest:
     if request.metadata is not None:
         check_metadata(request.metadata)
     return request
-
-
-def check_email(email: str) -> None:
-    """Raise InvalidRequest unless the text could be an e-mail address."""
-    name, at, domain = email.rpartition("@")
-    plain = email.isprintable() and " " not in email
-    if not (name and at and domain and plain and len(email) <= EMAIL_CHARACTERS):
-        raise InvalidRequest("invalid email", ["email: not an e-mail address - `$.email`"])
 
 
 def check_metadata(metadata: dict[str, Any]) -> None:

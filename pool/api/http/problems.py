@@ -27,6 +27,8 @@ _ROWS: list[tuple[type[errors.LinkpoolError] | None, Problem]] = [
         "Send one JSON object in UTF-8. Check for a truncated body, single quotes or a wrong character encoding.")),
     (errors.Unauthorized, Problem(401, "unauthorized", "Missing or invalid API key",
         "Send a key as X-API-Key, or as Authorization: Bearer. `linkpool keys create` makes one. A revoked key never works again.")),
+    (errors.InvalidToken, Problem(401, "invalid-token", "Missing or invalid browser token",
+        "Sign a JWT with HS256, `kid` = the id of an API key that may claim, `exp` at most 24 hours ahead, and a secret of `linkpool tokens create-secret`; or ask for a token with POST /v1/tokens. A page that is cached for longer than its token needs a new one.")),
     (errors.BadSignature, Problem(401, "bad-signature", "Missing or wrong webhook signature",
         "Set LINKPOOL_NEETOCAL_WEBHOOK_SECRET to the secret of the webhook at the provider. A proxy that rewrites bodies breaks signatures.")),
     (errors.Forbidden, Problem(403, "forbidden", "This API key does not allow the call",
