@@ -11,6 +11,8 @@ import structlog
 
 from pool.access.api_keys import KeyRing
 from pool.access.doors import Doors
+from pool.access.token_secrets import SecretRing, SecretSource
+from pool.access.tokens import Tokens
 from pool.alerting.worker_watch import WATCH_SECONDS as WORKER_WATCH_SECONDS
 from pool.alerting.worker_watch import WorkerWatch
 from pool.api.claim_path.tally import FLUSH_SECONDS, Tally
@@ -19,7 +21,7 @@ from pool.claims.known_meetings import KnownMeetings
 from pool.claims.on_demand import OnDemandLinks
 from pool.claims.replacing import Replacement, Replacer
 from pool.compose import Parts, compose
-from pool.config.addresses import broker_url, redis_url
+from pool.config.addresses import broker_url, redis_url, secret_key
 from pool.config.networks import TrustedProxies
 from pool.config.sentinel import is_sentinel
 from pool.config.settings import Settings
@@ -46,6 +48,7 @@ class Service:
     parts: Parts
     known_meetings: KnownMeetings
     keys: KeyRing
+    tokens: Tokens
     desk: Desk
     nudges: Nudges
     tally: Tally
@@ -89,6 +92,7 @@ async def open_service(
         known_meetings = KnownMeetings(parts.store, parts.ledger)
         admin_key = settings.admin_key.get_secret_value() if settings.admin_key else None
         keys = KeyRing(parts.ledger, admin_key)
+        secrets = SecretRing(parts.ledger, SecretSource(secret_key(settings)))
         recent_claims = RecentClaims(seconds=kept_seconds(settings))
         watch = FenceWatch(parts.store, recent_claims)
         worker_watch = WorkerWatch(parts.notifier, parts.store, settings.sweep_seconds)
@@ -107,6 +111,7 @@ async def open_service(
             parts=parts,
             known_meetings=known_meetings,
             keys=keys,
+            tokens=Tokens(keys, secrets),
             desk=desk,
             nudges=nudges,
             tally=tally,
@@ -124,6 +129,7 @@ async def open_service(
         )
         with suppress(LinkpoolError):
             await keys.refresh()
+            await secrets.refresh()
         await known_meetings.refresh()
         await refreshed(parts.bases)
         nudges.start()
@@ -131,6 +137,7 @@ async def open_service(
             asyncio.create_task(repeat("known_meetings", REFRESH_SECONDS, known_meetings.refresh)),
             asyncio.create_task(repeat("link bases", REFRESH_SECONDS, parts.bases.refresh)),
             asyncio.create_task(repeat("keys", 2 * REFRESH_SECONDS, keys.refresh)),
+            asyncio.create_task(repeat("token secrets", 2 * REFRESH_SECONDS, secrets.refresh)),
             asyncio.create_task(repeat("metrics", FLUSH_SECONDS, tally.flush)),
             asyncio.create_task(repeat("worker watch", WORKER_WATCH_SECONDS, worker_watch.look)),
             asyncio.create_task(repeat("fence watch", WATCH_SECONDS, watch.look)),

@@ -85,7 +85,8 @@ class Metrics:
         )
         self.authentication_failures = Counter(
             "linkpool_authentication_failures",
-            "Requests without a valid key or signature, by door: api, webhook, sign-in, metrics or token",
+            "Requests without a valid key, signature or token, by door: "
+            "api, webhook, sign-in, metrics or token",
             ["door"],
             registry=registry,
         )

@@ -67,9 +67,9 @@ def test_every_operation_answers_as_documented(document: schemathesis.BaseSchema
         except (Failure, FailureGroup) as failed:
             lies.append(f"{operation.label}: {failed}")
     assert tried >= 17
-    # No webhook here is signed, no event there to be replayed or assigned, no slug guessed, and no
-    # customer who holds a link, so that there is none to replace.
-    assert len(served) >= tried - 5, served
+    # No webhook and no browser's token here is signed, no event there to be replayed or assigned,
+    # no slug guessed, and no customer who holds a link, so that there is none to replace.
+    assert len(served) >= tried - 6, served
     assert not lies, "\n\n".join(lies)
 
 
@@ -89,6 +89,8 @@ def _try(operation: Any, served: set[str]) -> None:
         if turn % 4:
             known = {name: value for name, value in KNOWN.items() if name in case.path_parameters}
             case.path_parameters.update(known)
+            if isinstance(case.body, dict) and "meeting_sid" in case.body:
+                case.body["meeting_sid"] = KNOWN["sid"]
         headers = {"X-API-Key": ADMIN_KEY} if turn % 8 else {}
         answer = case.call_and_validate(checks=CHECKS, headers=headers, timeout=10)
         if answer.status_code < 400:

@@ -47,6 +47,11 @@ class Row:
 
 ROUTES = {
     ("POST", "/v1/meetings/{sid}/claims"): Row(CLAIM, {"customer_id": "held"}),
+    ("POST", "/v1/tokens"): Row(
+        CLAIM, {"meeting_sid": "scoped", "customer_id": "held"}, answered=(201,)
+    ),
+    # Its key is the token, and this is none.
+    ("POST", "/v1/embed/claims"): Row(OPEN, {"token": "none"}, answered=(401,)),
     ("GET", "/v1/meetings/{sid}/claims/{customer_id}"): Row(READ),
     ("DELETE", "/v1/meetings/{sid}/claims/{customer_id}"): Row(ADMIN, answered=(204, 404)),
     ("POST", "/v1/meetings/{sid}/claims/{customer_id}/replace"): Row(

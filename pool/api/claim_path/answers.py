@@ -80,14 +80,15 @@ def _answer(
             iso_ms(claim.claimed_at_ms),
             iso_ms(claim.consumed_at_ms) if claim.consumed_at_ms else None,
             claim.booking_sid,
-            _booking(claim.booked) if claim.booked else msgspec.UNSET,
+            booking_body(claim.booked) if claim.booked else msgspec.UNSET,
         ),
         reused,
         arguments(workspace.subdomain, claim.slug, workspace.ref_field),
     )
 
 
-def _booking(booked: Booked) -> BookingBody:
+def booking_body(booked: Booked) -> BookingBody:
+    """Return a booking as callers see it."""
     return BookingBody(
         booked.sid,
         booked.state,

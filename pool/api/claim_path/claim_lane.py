@@ -109,11 +109,11 @@ class ClaimLane:
         self._doors = doors
         self.observe = tally.claim_seconds
         self.heads = KnownHeads()
-        self._has_limits = bool(
+        self.has_limits = bool(
             settings.new_claims_per_minute_per_key or settings.new_claims_per_minute_per_address
         )
-        self._per_key = MinuteLimit(settings.new_claims_per_minute_per_key)
-        self._per_address = MinuteLimit(settings.new_claims_per_minute_per_address)
+        self.per_key = MinuteLimit(settings.new_claims_per_minute_per_key)
+        self.per_address = MinuteLimit(settings.new_claims_per_minute_per_address)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one ASGI call. Return the coroutine itself: each frame around it costs time."""
@@ -186,9 +186,9 @@ class ClaimLane:
         caller.check(KeyScope.CLAIM, sid)
         if not self.knows(sid) and not is_sid(sid):
             raise UnknownMeeting("a SID has 1 to 64 letters, digits, hyphens and underscores")
-        if self._per_address.on:
+        if self.per_address.on:
             address = network_of(self._doors.proxies.address(headers, address))
-        limited = self._per_key.reached(caller.key_id) or self._per_address.reached(address)
+        limited = self.per_key.reached(caller.key_id) or self.per_address.reached(address)
         return Admitted(sid, caller, address, limited)
 
     def join(self, admitted: Admitted, waiter: Waiter) -> None:
@@ -197,10 +197,10 @@ class ClaimLane:
         A claim that may turn out to be new counts as new from here on: even if the client
         hangs up before its answer, a link is spent.
         """
-        if self._has_limits and not admitted.limited:
+        if self.has_limits and not admitted.limited:
             admitted.counted = True
-            self._per_key.count(admitted.caller.key_id)
-            self._per_address.count(admitted.address)
+            self.per_key.count(admitted.caller.key_id)
+            self.per_address.count(admitted.address)
         request = admitted.request
         self._desk.join(
             waiter,
@@ -233,8 +233,8 @@ class ClaimLane:
         """Take back the count of a new claim, if one was counted."""
         if admitted.counted:
             admitted.counted = False
-            self._per_key.give_back(admitted.caller.key_id)
-            self._per_address.give_back(admitted.address)
+            self.per_key.give_back(admitted.caller.key_id)
+            self.per_address.give_back(admitted.address)
 
     def refusal(self, sid: str, error: BaseException) -> Answer:
         """Return the answer for a claim that cannot be served."""

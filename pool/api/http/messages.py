@@ -15,6 +15,7 @@ from pool.errors import TooLarge
 
 CLAIM_BODY_BYTES = 16 * 1024
 WEBHOOK_BODY_BYTES = 256 * 1024
+EMBED_BODY_BYTES = 8 * 1024  # claims of browsers
 BODY_SECONDS = 10.0
 
 Headers = Iterable[tuple[bytes, bytes]]

@@ -18,10 +18,10 @@ from pool.api.http.messages import response_of
 from pool.api.ops.routes import router as ops_router
 from pool.api.ops.sessions import signed_in
 from pool.api.ops.state import open_ops
-from pool.api.routes import claims, docs, events, meetings, system, tag
+from pool.api.routes import claims, docs, embed_claims, events, meetings, system, tag, tokens
 from pool.api.routes.exposition import Exposition
 from pool.api.server.edge import Edge
-from pool.api.server.gate import Gate
+from pool.api.server.gate import KEYLESS, Gate
 from pool.api.service import Service, open_service
 from pool.config.networks import TrustedProxies
 from pool.config.settings import Settings
@@ -104,6 +104,8 @@ def _framework(lifespan: Any) -> FastAPI:
     )
     for module in (
         claims,
+        tokens,
+        embed_claims,
         meetings,
         events,
         system,
@@ -132,7 +134,9 @@ def _describe(app: FastAPI) -> None:
         if app.openapi_schema is None:
             document = generate()
             components = document.setdefault("components", {})
-            components.setdefault("schemas", {}).update(claims.OPENAPI_COMPONENTS)
+            components.setdefault("schemas", {}).update(
+                claims.OPENAPI_COMPONENTS | embed_claims.OPENAPI_COMPONENTS
+            )
             components["securitySchemes"] = {
                 "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
                 "bearer": {"type": "http", "scheme": "bearer"},
@@ -141,7 +145,7 @@ def _describe(app: FastAPI) -> None:
                 components["schemas"].pop(unused, None)
             for path, operations in document["paths"].items():
                 _describe_problems(operations)
-                if path.startswith("/v1/") and not path.startswith("/v1/webhooks/"):
+                if path.startswith("/v1/") and not path.startswith(KEYLESS):
                     for operation in operations.values():
                         operation["security"] = [{"key": []}, {"bearer": []}]
             app.openapi_schema = document

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from pool.api.http import problems
+from pool.api.http import cors, problems
 from pool.api.http.access_log import Access
 from pool.api.http.messages import (
     CLAIM_BODY_BYTES,
+    EMBED_BODY_BYTES,
     NOSNIFF,
     WEBHOOK_BODY_BYTES,
     Answer,
@@ -66,6 +67,7 @@ class Edge:
         scope = access.scope
         started = False
         head_only = scope["method"] == "HEAD"
+        cross_origin = cors.headers(scope)
 
         async def stamped(message: Message) -> None:
             nonlocal started
@@ -74,7 +76,7 @@ class Edge:
             access.note(message)
             if message["type"] == "http.response.start":
                 started = True
-                headers = [*message["headers"], (b"x-request-id", identity)]
+                headers = [*message["headers"], (b"x-request-id", identity), *cross_origin]
                 if not any(name == NOSNIFF[0] for name, _ in headers):
                     headers.append(NOSNIFF)
                 message["headers"] = headers
@@ -84,11 +86,10 @@ class Edge:
                 await send({"type": "http.response.body", "body": b""})
 
         path = scope["path"]
-        limit = WEBHOOK_BODY_BYTES if path.startswith("/v1/webhooks/") else CLAIM_BODY_BYTES
         try:
             if self.gate is not None:
                 await self.gate.check(scope)
-            body = await read_body(scope, receive, limit)
+            body = await read_body(scope, receive, _body_limit(path))
         except Disconnected:
             return
         except LinkpoolError as error:
@@ -97,6 +98,9 @@ class Edge:
         except TimeoutError:
             problem = problems.BY_NAME["request-timeout"]
             await _send(stamped, problems.render(problem, "the body arrived too slowly", path))
+            return
+        if cors.is_preflight(scope):
+            await _send(stamped, cors.PREFLIGHT)
             return
         if path.startswith("/v1/"):
             # Bodies are JSON whatever their Content-Type: `curl -d` sends "form" by default.
@@ -113,6 +117,12 @@ class Edge:
             if not started:
                 problem = problems.BY_NAME["internal-error"]
                 await _send(stamped, problems.render(problem, "the request failed", path))
+
+
+def _body_limit(path: str) -> int:
+    if path.startswith("/v1/webhooks/"):
+        return WEBHOOK_BODY_BYTES
+    return EMBED_BODY_BYTES if path.startswith("/v1/embed/") else CLAIM_BODY_BYTES
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

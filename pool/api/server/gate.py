@@ -18,7 +18,7 @@ from pool.providers.signatures import SIGNATURE_HEADER, signature_of
 
 WEBHOOKS = "/v1/webhooks/"
 _KEYED = "/v1/"
-_KEYLESS = (WEBHOOKS, "/v1/embed/")  # these have a proof of another kind
+KEYLESS = (WEBHOOKS, "/v1/embed/")  # these have a proof of another kind
 _SIGNATURE = SIGNATURE_HEADER.encode()
 
 
@@ -56,7 +56,7 @@ class Gate:
         path: str = scope["path"]
         if path.startswith(WEBHOOKS):
             self._check_webhook(scope, path[len(WEBHOOKS) :].rstrip("/"), address)
-        elif path.startswith(_KEYED) and not path.startswith(_KEYLESS):
+        elif path.startswith(_KEYED) and not path.startswith(KEYLESS):
             self._check_key(scope, address)
             return True
         elif path.startswith("/ops"):

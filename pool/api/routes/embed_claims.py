@@ -1,0 +1,136 @@
+"""Serve claims that browsers make by themselves, from pages of any origin.
+
+The answer holds what the page shows, and neither the customer's id nor their e-mail address.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any, Literal
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict
+
+from pool.access.api_keys import Caller, Scope
+from pool.access.limits import network_of
+from pool.access.tokens import TokenClaims
+from pool.api.claim_path.answers import BookingBody, booking_body
+from pool.api.claim_path.claim_lane import ClaimLane
+from pool.api.routes.access import TheService
+from pool.api.routes.bodies import problem_answers
+from pool.api.service import Service
+from pool.claims.queue import Receipt
+from pool.embeds import arguments
+from pool.errors import Forbidden, InvalidToken, UnknownMeeting
+
+router = APIRouter(prefix="/v1/embed", tags=["browsers"])
+
+
+class EmbedClaim(BaseModel):
+    """A browser's claim."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    token: str
+
+
+class EmbedAnswer(msgspec.Struct, frozen=True):
+    """What the page shows: `embed` goes to `neetoCal.embed()`, which the script at `script` has."""
+
+    state: Literal["claimed", "consumed"]
+    url: str
+    embed: dict[str, Any]
+    script: str
+    booking: BookingBody | msgspec.UnsetType = msgspec.UNSET  # set once the booking is known
+    fallback_url: str | msgspec.UnsetType = msgspec.UNSET  # set if the meeting has one
+
+
+_SCHEMAS, OPENAPI_COMPONENTS = msgspec.json.schema_components(
+    [EmbedAnswer], ref_template="#/components/schemas/{name}"
+)
+_ANSWER: dict[str, Any] = {"content": {"application/json": {"schema": _SCHEMAS[0]}}}
+
+
+@router.post(
+    "/claims",
+    status_code=201,
+    response_class=Response,
+    responses={
+        **problem_answers(400, 401, 403, 404, 408, 413, 422, 429, 503),
+        200: _ANSWER | {"description": "The customer's existing link"},
+        201: _ANSWER | {"description": "A link claimed now"},
+    },
+)
+async def claim_from_browser(body: EmbedClaim, request: Request, service: TheService) -> Response:
+    """Claim for the meeting and the customer that a token names."""
+    address = request.client.host if request.client else ""
+    caller, claims = _admitted(service, body.token, address)
+    started = time.perf_counter()
+    lane: ClaimLane = request.app.state.lane
+    receipt = await _claimed(service, lane, caller, claims, address)
+    lane.observe(time.perf_counter() - started)
+    return Response(
+        _answer(service, receipt),
+        200 if receipt.reused else 201,
+        {"cache-control": "no-store"},
+        media_type="application/json",
+    )
+
+
+def _admitted(service: Service, token: str, address: str) -> tuple[Caller, TokenClaims]:
+    """Return in whose name to claim, and for whom. Raise what `verify` raises, or Forbidden.
+
+    The networks that a key is bound to are those of the site's backend, which signs; browsers
+    are anywhere.
+    """
+    try:
+        caller, claims = service.tokens.verify(token)
+        caller.check(Scope.CLAIM, claims.meeting)
+    except (InvalidToken, Forbidden):
+        service.doors.failed("token", address)
+        raise
+    service.doors.proved(address)
+    return caller, claims
+
+
+async def _claimed(
+    service: Service, lane: ClaimLane, caller: Caller, claims: TokenClaims, address: str
+) -> Receipt:
+    """Claim within the limits on new claims that the key has, shared with its other claims."""
+    who = network_of(address)
+    limited = lane.per_key.reached(caller.key_id) or lane.per_address.reached(who)
+    if not limited:
+        lane.per_key.count(caller.key_id)
+        lane.per_address.count(who)
+    receipt: Receipt | None = None
+    try:
+        receipt = await service.desk.claim(
+            claims.meeting, claims.customer_id, claims.email, limited=limited
+        )
+    except asyncio.CancelledError:
+        limited = True  # the client has gone, but a link may be spent: it stays counted
+        raise
+    finally:
+        if not limited and (receipt is None or receipt.reused):
+            lane.per_key.give_back(caller.key_id)
+            lane.per_address.give_back(who)
+    return receipt
+
+
+def _answer(service: Service, receipt: Receipt) -> bytes:
+    meeting, claim = receipt.meeting, receipt.claim
+    workspace = service.settings.workspace(meeting.workspace)
+    if workspace is None:
+        raise UnknownMeeting(f"the workspace of meeting {meeting.sid} is no longer configured")
+    return msgspec.json.encode(
+        EmbedAnswer(
+            claim.state,
+            f"{workspace.link_url}/{claim.slug}",
+            arguments(workspace.subdomain, claim.slug, workspace.ref_field),
+            workspace.embed_script_url,
+            booking_body(claim.booked) if claim.booked else msgspec.UNSET,
+            meeting.fallback_url or msgspec.UNSET,
+        )
+    )
