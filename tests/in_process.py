@@ -141,8 +141,8 @@ class InProcess:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Let others run until this holds. Fail after five seconds."""
-    async with asyncio.timeout(5):
+    """Let others run until this holds. Fail after half a minute."""
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - a condition is no event
             await asyncio.sleep(0.001)
 

