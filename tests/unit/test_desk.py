@@ -195,7 +195,7 @@ class Stage:
 
     async def claim(self, sid: str, who: str, *details: Any, **options: Any) -> Receipt:
         """Claim, and fail the test if no answer ever comes."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(90):
             return await self.desk.claim(sid, who, *details, **options)
 
     async def claims(self, *who: str) -> list[Receipt | BaseException]:
@@ -215,7 +215,7 @@ async def make_stage(request: pytest.FixtureRequest) -> AsyncIterator[MakeStage]
     """
     desks: list[Desk] = []
 
-    def make(timeout_seconds: float = 2.0) -> Stage:
+    def make(timeout_seconds: float = 60.0) -> Stage:
         store, on_demand = FakeStore(ready=request.param), FakeOnDemandLinks()
         heard, recent_claims = Heard(), RecentClaims()
         ledger: Any = FakeLedger(SID, *(f"m{n}" for n in range(20)))

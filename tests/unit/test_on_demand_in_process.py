@@ -157,9 +157,16 @@ async def test_a_link_bound_meanwhile_is_the_customers(product: InProcess) -> No
 async def test_no_more_links_than_a_few_are_made_at_once(product: InProcess) -> None:
     """A crowd must not storm the provider."""
     meeting = await product.meeting("intro")
-    product.provider.seconds = 0.02
-    on_demand = product.on_demand(timeout_seconds=5)
-    await asyncio.gather(*(make_and_bind(product, meeting, f"c-{n}", on_demand) for n in range(12)))
+    product.provider.gate = asyncio.Event()
+    on_demand = product.on_demand(timeout_seconds=60)
+    asked = [
+        asyncio.create_task(make_and_bind(product, meeting, f"c-{n}", on_demand)) for n in range(12)
+    ]
+    await until(lambda: product.provider.under_way == AT_ONCE)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    product.provider.gate.set()
+    await asyncio.gather(*asked)
     assert product.provider.most_under_way == AT_ONCE
 
 
