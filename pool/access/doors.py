@@ -22,10 +22,14 @@ log = structlog.get_logger()
 Door = Literal["api", "webhook", "sign-in", "metrics", "token"]
 Headers = Iterable[tuple[bytes, bytes]]
 
-# Failures a minute; successful attempts are not counted.
-WRONG_SIGNATURES = 60  # per address
+# Failed sign-ins a minute; successful ones are not counted.
 SIGN_INS = 10  # per address
 SIGN_INS_IN_ALL = 120
+# Per address, once all addresses together have failed that often. An address that has not failed
+# is never refused, so strangers at other addresses cannot lock out somebody with a good key.
+SIGN_INS_WHILE_MANY_FAIL = 3
+SENDER_SECONDS = 24 * 3600.0  # since its last genuine webhook
+_SENDERS = 10_000
 _WINDOW_SECONDS = 60.0
 _ADDRESSES = 10_000  # whose failures are counted in one window, for the log
 _EVERYBODY = "everybody"
@@ -43,33 +47,34 @@ class Doors:
         self.proxies = proxies
         self._counted = counted
         self._clock = clock
-        self._limits: dict[Door, list[tuple[MinuteLimit, bool]]] = {
-            "webhook": [(MinuteLimit(WRONG_SIGNATURES, clock), True)],
-            "sign-in": [
-                (MinuteLimit(SIGN_INS, clock), True),
-                (MinuteLimit(SIGN_INS_IN_ALL, clock), False),
-            ],
-        }
+        self._sign_ins = MinuteLimit(SIGN_INS, clock)
+        self._few_sign_ins = MinuteLimit(SIGN_INS_WHILE_MANY_FAIL, clock)
+        self._sign_ins_in_all = MinuteLimit(SIGN_INS_IN_ALL, clock)
         self._pace = Pace(clock)
         self._window_ends = 0.0
         self._failures: dict[tuple[Door, str], int] = {}
+        self._senders: dict[str, float] = {}  # of genuine webhooks, and when the last one came
 
-    def check(self, door: Door, address: str) -> None:
-        """Raise RateLimited if this address, or all addresses together, failed too often."""
+    def check_sign_in(self, address: str) -> None:
+        """Raise RateLimited if this address failed too often to sign in."""
         who = network_of(address)
-        for limit, by_address in self._limits.get(door, ()):
-            if limit.reached(who if by_address else _EVERYBODY):
-                wait = limit.seconds_until_free(who if by_address else _EVERYBODY)
-                raise RateLimited(
-                    "too many failed attempts; try again after Retry-After seconds",
-                    retry_after_seconds=max(1, round(wait + 0.5)),
-                )
+        limits = [self._sign_ins]
+        if self._sign_ins_in_all.reached(_EVERYBODY):
+            limits.append(self._few_sign_ins)
+        waits = [each.seconds_until_free(who) for each in limits if each.reached(who)]
+        if waits:
+            raise RateLimited(
+                "too many failed attempts; try again after Retry-After seconds",
+                retry_after_seconds=max(1, round(max(waits) + 0.5)),
+            )
 
     def failed(self, door: Door, address: str) -> None:
         """Count and log one failure."""
         who = network_of(address)
-        for limit, by_address in self._limits.get(door, ()):
-            limit.count(who if by_address else _EVERYBODY)
+        if door == "sign-in":
+            self._sign_ins.count(who)
+            self._few_sign_ins.count(who)
+            self._sign_ins_in_all.count(_EVERYBODY)
         self._counted(door)
         self._note(door, address, who)
 
@@ -83,9 +88,24 @@ class Doors:
             return 0.0
         return self._pace.turn(network_of(address))
 
-    def proved(self, address: str) -> None:
-        """Give its turn back to a caller that has authenticated after all."""
-        self._pace.give_back(network_of(address))
+    def sends_webhooks(self, address: str) -> bool:
+        """Return True if a genuine webhook came from this address within SENDER_SECONDS.
+
+        All customers of a provider get their webhooks from the same few addresses. So the wrong
+        signatures of some must not delay the genuine ones of others.
+        """
+        last = self._senders.get(network_of(address))
+        return last is not None and self._clock() - last < SENDER_SECONDS
+
+    def genuine(self, address: str) -> None:
+        """Note that a genuine webhook came from this address, and give its turn back."""
+        who = network_of(address)
+        if not self.sends_webhooks(address):
+            self._pace.give_back(who)
+        self._senders.pop(who, None)  # so that the first ones in the dict are the oldest
+        self._senders[who] = self._clock()
+        if len(self._senders) > _SENDERS:
+            del self._senders[next(iter(self._senders))]
 
     def _note(self, door: Door, address: str, who: str) -> None:
         """Log the first failure of an address in a minute, the tenth, the hundredth…

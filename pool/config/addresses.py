@@ -7,6 +7,7 @@ import secrets
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+from pool.config.secret_strength import check_kept_secret
 from pool.config.sentinel import is_sentinel, parse_sentinel
 from pool.config.settings import Settings
 from pool.errors import SettingsError
@@ -51,7 +52,7 @@ def secret_key(settings: Settings) -> bytes:
     """Return the secret key: as set, else the one in the data directory, made if there is none.
 
     Processes that start at the same time all get the same key. Raise SettingsError if the data
-    directory cannot be used.
+    directory cannot be used, or the key in it is weak.
     """
     if settings.secret_key is not None:
         return settings.secret_key.get_secret_value().encode()
@@ -60,9 +61,11 @@ def secret_key(settings: Settings) -> bytes:
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not (path.exists() and path.stat().st_size):
             _make_once(path, secrets.token_urlsafe(32))
-        return path.read_text("utf-8").strip().encode()
-    except OSError as error:
+        secret = path.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
         raise SettingsError("LINKPOOL_DATA_DIR", f"cannot keep {path}: {error}") from None
+    check_kept_secret(path, secret)
+    return secret.encode()
 
 
 def _make_once(path: Path, text: str) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import re
+from pathlib import Path
+
+from pool.errors import SettingsError
 
 CHARACTERS = 32
 _DISTINCT = 8  # 32 random hex digits have about 14 different ones
@@ -36,3 +39,14 @@ def check_secret(secret: str) -> None:
     """Raise ValueError, with a command that makes a good secret, if this one is weak."""
     if (weak := weakness(secret)) is not None:
         raise ValueError(f"{weak}; make one with {MAKE_ONE}")
+
+
+def check_kept_secret(path: Path, secret: str) -> None:
+    """Raise SettingsError if the secret that was read from the data directory is weak.
+
+    linkpool makes good ones, so somebody else put this one there.
+    """
+    if (weak := weakness(secret)) is not None:
+        raise SettingsError(
+            "LINKPOOL_DATA_DIR", f"the secret in {path} {weak}; make one with {MAKE_ONE}"
+        )

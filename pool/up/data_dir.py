@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from pool.config.file_trust import distrust_of_directory, distrust_of_own_file
+from pool.config.secret_strength import check_kept_secret
 from pool.errors import LinkpoolError, SettingsError
 
 UP_LOCK = "up.lock"  # held by `linkpool up`, with its process id inside
@@ -161,14 +162,21 @@ class DataDirectory:
         new.replace(path)
 
     def admin_key(self) -> str:
-        """Return the admin key of this directory."""
-        return self.secret(
+        """Return the admin key of this directory. Raises SettingsError when it is weak."""
+        key = self.secret(
             ADMIN_KEY, lambda: f"lp_{secrets.token_hex(4)}_{secrets.token_urlsafe(32)}"
         )
+        check_kept_secret(self.path / ADMIN_KEY, key)
+        return key
 
     def secret_key(self) -> str:
-        """Return the secret that hashes customer ids; a new one would forget every binding."""
-        return self.secret(SECRET_KEY, lambda: secrets.token_urlsafe(32))
+        """Return the secret that hashes customer ids; a new one would forget every binding.
+
+        Raises SettingsError when it is weak: it signs sessions too.
+        """
+        key = self.secret(SECRET_KEY, lambda: secrets.token_urlsafe(32))
+        check_kept_secret(self.path / SECRET_KEY, key)
+        return key
 
     def sandbox_keys(self) -> tuple[str, str]:
         """Return the sandbox's API key and webhook secret."""

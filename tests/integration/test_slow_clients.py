@@ -7,6 +7,7 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
 
 import pytest
 import uvicorn
@@ -282,3 +283,35 @@ async def test_more_connections_than_there_is_room_for(port: int) -> None:
     async with connected(port) as (reader, writer):
         writer.write(REQUEST)
         assert (await answered(reader))[0] == 200
+
+
+async def test_a_crowd_of_one_address_makes_room_for_those_with_a_key(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 20 connections in all, strangers of one address keep two once there are more than ten."""
+    lane = SimpleNamespace(
+        knows_key=lambda headers: (b"x-api-key", b"good") in headers,
+        trusts=lambda address: False,
+        heads=SimpleNamespace(find=lambda data: None),
+        knows=lambda sid: False,
+    )
+    monkeypatch.setattr(slow_clients.GuardedProtocol, "lane_of", lambda self: lane)
+    monkeypatch.setattr(slow_clients, "HEAD_SECONDS", 60.0)
+    monkeypatch.setattr(slow_clients, "IDLE_SECONDS", 60.0)
+    keyed = [await asyncio.open_connection("127.0.0.1", port) for _ in range(8)]
+    for reader, writer in keyed:
+        writer.write(REQUEST.replace(b"\r\n\r\n", b"\r\nX-API-Key: good\r\n\r\n"))
+        assert (await answered(reader))[0] == 200
+    strangers = [await asyncio.open_connection("127.0.0.1", port) for _ in range(10)]
+    async with asyncio.timeout(5):
+        ends = [asyncio.create_task(reader.read()) for reader, _ in strangers]
+        while sum(each.done() for each in ends) < 8:
+            await asyncio.wait(ends, return_when="FIRST_COMPLETED", timeout=0.05)
+    for each in ends:
+        each.cancel()
+    await asyncio.gather(*ends, return_exceptions=True)
+    for reader, writer in keyed:
+        writer.write(REQUEST)
+        assert (await answered(reader))[0] == 200
+    for _, writer in [*keyed, *strangers]:
+        writer.close()

@@ -9,7 +9,13 @@ from collections import Counter
 import pytest
 from structlog.testing import capture_logs
 
-from pool.access.doors import SIGN_INS, SIGN_INS_IN_ALL, WRONG_SIGNATURES, Doors
+from pool.access.doors import (
+    SENDER_SECONDS,
+    SIGN_INS,
+    SIGN_INS_IN_ALL,
+    SIGN_INS_WHILE_MANY_FAIL,
+    Doors,
+)
 from pool.config.networks import TrustedProxies
 from pool.errors import RateLimited
 
@@ -33,29 +39,28 @@ class Hall(Doors):
         )
 
 
-def refused(hall: Hall, door: str, address: str) -> bool:
+def refused(hall: Hall, address: str) -> bool:
     try:
-        hall.check(door, address)  # type: ignore[arg-type]
+        hall.check_sign_in(address)
     except RateLimited as error:
         return error.retry_after_seconds >= 1
     return False
 
 
-@pytest.mark.parametrize(
-    ("door", "allowed"), [("webhook", WRONG_SIGNATURES), ("sign-in", SIGN_INS)]
-)
-def test_an_address_that_fails_too_often_is_refused_for_a_while(door: str, allowed: int) -> None:
-    """Other addresses and other doors are not refused; the allowance comes back."""
+def test_an_address_that_fails_too_often_to_sign_in_is_refused_for_a_while() -> None:
+    """Other addresses are not, nor does failing elsewhere count; the allowance comes back."""
     hall = Hall()
-    for _ in range(allowed):
-        assert not refused(hall, door, "203.0.113.7")
-        hall.failed(door, "203.0.113.7")  # type: ignore[arg-type]
-    assert refused(hall, door, "203.0.113.7")
-    assert not refused(hall, door, "203.0.113.8")
-    assert not refused(hall, "api", "203.0.113.7")
-    hall.clock.now += 60 / allowed + 0.01
-    assert not refused(hall, door, "203.0.113.7")
-    assert hall.counts == {door: allowed}
+    for _ in range(1_000):
+        hall.failed("api", "203.0.113.7")
+        hall.failed("webhook", "203.0.113.7")
+    for _ in range(SIGN_INS):
+        assert not refused(hall, "203.0.113.7")
+        hall.failed("sign-in", "203.0.113.7")
+    assert refused(hall, "203.0.113.7")
+    assert not refused(hall, "203.0.113.8")
+    hall.clock.now += 60 / SIGN_INS + 0.01
+    assert not refused(hall, "203.0.113.7")
+    assert hall.counts == {"api": 1_000, "webhook": 1_000, "sign-in": SIGN_INS}
 
 
 def test_a_network_of_addresses_is_one_guesser() -> None:
@@ -63,16 +68,46 @@ def test_a_network_of_addresses_is_one_guesser() -> None:
     hall = Hall()
     for number in range(SIGN_INS):
         hall.failed("sign-in", f"2001:db8::{number:x}")
-    assert refused(hall, "sign-in", "2001:db8::ffff")
+    assert refused(hall, "2001:db8::ffff")
 
 
-def test_many_addresses_together_guess_no_faster() -> None:
-    """There is a limit for all of them."""
+def test_many_addresses_together_lock_nobody_out() -> None:
+    """Once many fail, each of them may guess less often; who has not failed may sign in."""
     hall = Hall()
     for number in range(SIGN_INS_IN_ALL):
-        assert not refused(hall, "sign-in", f"198.51.{number // 250}.{number % 250}")
-        hall.failed("sign-in", f"198.51.{number // 250}.{number % 250}")
-    assert refused(hall, "sign-in", "203.0.113.7")
+        address = f"198.51.{number // 250}.{number % 250}"
+        assert not refused(hall, address)
+        hall.failed("sign-in", address)
+    assert not refused(hall, "203.0.113.7")
+    for _ in range(SIGN_INS_WHILE_MANY_FAIL):
+        assert not refused(hall, "203.0.113.7")
+        hall.failed("sign-in", "203.0.113.7")
+    assert refused(hall, "203.0.113.7")
+    assert not refused(hall, "203.0.113.8")
+    hall.clock.now += 61
+    assert not refused(hall, "203.0.113.7")
+
+
+def test_a_sender_of_genuine_webhooks_is_known_for_a_day() -> None:
+    """It is known by its network; what fails there does not change it."""
+    hall = Hall()
+    assert not hall.sends_webhooks("2001:db8::1")
+    hall.genuine("2001:db8::1")
+    for _ in range(1_000):
+        hall.failed("webhook", "2001:db8::2")
+    assert hall.sends_webhooks("2001:db8::3")
+    assert not hall.sends_webhooks("2001:db8:0:1::1")
+    hall.clock.now += SENDER_SECONDS
+    assert not hall.sends_webhooks("2001:db8::1")
+
+
+def test_the_senders_that_are_kept_are_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that was silent for longest is dropped."""
+    monkeypatch.setattr("pool.access.doors._SENDERS", 3)
+    hall = Hall()
+    for address in ("a", "b", "c", "a", "d"):
+        hall.genuine(address)
+    assert [each for each in "abcd" if hall.sends_webhooks(each)] == ["a", "c", "d"]
 
 
 def test_failures_are_logged_with_their_address_and_fill_no_disk() -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import secrets
 import uuid
+from pathlib import Path
 
 import pytest
 
+from pool.config.addresses import secret_key
 from pool.config.secret_strength import weakness
 from pool.config.settings import load
 from pool.errors import SettingsError
+from pool.up.data_dir import DataDirectory
 
 WEAK = {
     "short": "Vq8Zk2Lw0sXy7Rt4Gh9Jd3Fb6Nm1pQe"[:31],
@@ -35,6 +38,26 @@ def test_a_weak_secret_stops_the_start(name: str, kind: str) -> None:
     assert "secrets.token_urlsafe(32)" in line
     assert "\n" not in line
     assert WEAK[kind] not in line
+
+
+@pytest.mark.parametrize("name", ["admin.key", "secret.key"])
+@pytest.mark.parametrize("kind", [each for each in WEAK if WEAK[each].strip()])
+def test_a_weak_secret_in_the_data_directory_stops_the_start(
+    tmp_path: Path, name: str, kind: str
+) -> None:
+    """It is as good for forging a session as one from the environment."""
+    directory = DataDirectory(tmp_path / "data")
+    directory.write(name, WEAK[kind] + "\n")
+    ways = [directory.admin_key] if name == "admin.key" else [directory.secret_key]
+    if name == "secret.key":
+        ways.append(lambda: secret_key(load({}, data_dir=directory.path)).decode())
+    for way in ways:
+        with pytest.raises(SettingsError) as refused:
+            way()
+        line = str(refused.value)
+        assert str(directory.path / name) in line
+        assert "secrets.token_urlsafe(32)" in line
+        assert WEAK[kind] not in line
 
 
 def test_random_secrets_are_taken() -> None:

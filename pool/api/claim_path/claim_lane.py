@@ -169,6 +169,17 @@ class ClaimLane:
         """Return True if the meeting is in memory, so that `join` may be called at once."""
         return self._known_meetings.get(sid) is not None
 
+    def knows_key(self, headers: Headers) -> bool:
+        """Return True if the request carries a good key."""
+        try:
+            return bool(self._keys.authenticate(api_key(headers)))
+        except LinkpoolError:
+            return False
+
+    def trusts(self, address: str) -> bool:
+        """Return True if the address is a trusted proxy's."""
+        return self._doors.proxies.trusts(address)
+
     def admit(self, sid: str, headers: Headers, address: str) -> Admitted:
         """Authenticate a claim; `address` is the peer of its connection.
 

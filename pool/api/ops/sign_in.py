@@ -40,7 +40,7 @@ async def sign_in(request: Request, service: TheService) -> Response:
     address = address_of(request)
     try:
         check_same_site(request)
-        service.doors.check("sign-in", address)
+        service.doors.check_sign_in(address)
         _, cookie = sessions_of(request).open(form.fields.get("key", ""), address)
     except LinkpoolError as error:
         if isinstance(error, Unauthorized | Forbidden):

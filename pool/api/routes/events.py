@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
@@ -59,12 +60,15 @@ async def receive(
         )
     body = await request.body()
     signatures = request.headers.getlist(SIGNATURE_HEADER)
+    address = request.client.host if request.client else ""
     try:
         event_id = await service.parts.bookings.receive(workspace, body, signatures)
     except BadSignature:
-        service.doors.failed("webhook", request.client.host if request.client else "")
+        service.doors.failed("webhook", address)
+        if service.doors.sends_webhooks(address):  # so it has not waited before
+            await asyncio.sleep(service.doors.turn(address))
         raise
-    service.doors.proved(request.client.host if request.client else "")
+    service.doors.genuine(address)
     service.nudges.send(SETTLE)
     return ReceivedAnswer(event_id=event_id)
 

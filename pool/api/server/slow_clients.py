@@ -11,15 +11,20 @@ from __future__ import annotations
 import asyncio
 import resource
 from collections.abc import Collection
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
+from pool.access.limits import network_of
 from pool.api.claim_path.http_protocol import ClaimProtocol
 from pool.api.http import problems
 from pool.api.http.leaving import UNREAD_SECONDS, Leaving
 from pool.api.http.messages import BODY_SECONDS, WEBHOOK_BODY_BYTES, Answer, request_id
+from pool.api.server.crowd import Crowd
+
+if TYPE_CHECKING:
+    from pool.api.claim_path.claim_lane import ClaimLane
 
 HEAD_LIMIT_BYTES = 32 * 1024
 HEADERS = 100
@@ -45,10 +50,11 @@ class SlowClients:
         self.connections = connections
         self._loop = loop
         self._most = most
+        self._crowd = Crowd(most)
         self._timer: asyncio.TimerHandle | None = None
 
     def arrived(self, protocol: GuardedProtocol) -> None:
-        """Watch a new connection; refuse it if there are too many."""
+        """Watch a new connection; refuse it if there are too many, in all or of its address."""
         if self._timer is None:
             self._timer = self._loop.call_later(SWEEP_SECONDS, self.sweep)
         excess = len(self.connections) - self._most
@@ -56,16 +62,19 @@ class SlowClients:
             protocol.transport.abort()  # no descriptors left even for an answer
         elif excess > 0:
             protocol.app = _too_many
+        elif not self._crowd.admits(protocol):
+            protocol.transport.abort()
 
     def sweep(self) -> None:
         """Look at every connection once; run again in SWEEP_SECONDS if there are any."""
         now = self._loop.time()
         crowded = len(self.connections) > 0.9 * self._most
         idle_seconds = CROWDED_IDLE_SECONDS if crowded else IDLE_SECONDS
-        for protocol in list(self.connections):
-            # Websocket protocols would be in the list too; linkpool has none.
-            if isinstance(protocol, GuardedProtocol):
-                protocol.look(now, idle_seconds)
+        # Websocket protocols would be in the list too; linkpool has none.
+        ours = [each for each in self.connections if isinstance(each, GuardedProtocol)]
+        for protocol in ours:
+            protocol.look(now, idle_seconds)
+        self._crowd.look(self.connections, ours)
         self._timer = self._loop.call_later(SWEEP_SECONDS, self.sweep) if self.connections else None
 
 
@@ -86,6 +95,9 @@ class GuardedProtocol(ClaimProtocol):
     _maybe_large: bool = False  # heads may be too large here, so they are measured
     _refused_as: str = "malformed-request"
     _refused: bool = False
+    # Whether a good key was seen, as of the last look at it, and in which request that was.
+    _keyed: bool = False
+    _keyed_of: Any = None
 
     def connection_made(self, transport: Any) -> None:
         """Start to watch this connection."""
@@ -170,6 +182,29 @@ class GuardedProtocol(ClaimProtocol):
             self.transport.close()
         elif phase == "unread" and waited >= UNREAD_SECONDS:
             self.transport.abort()
+
+    def stranger(self) -> str | None:
+        """Return the network of a client that has shown no good key, or None for all others.
+
+        None, too, for what a trusted proxy sends.
+        """
+        lane = self.lane_of()
+        if lane is None or self._keyed or self.client is None:
+            return None
+        address = self.client[0]
+        if self._whole is not self._keyed_of:
+            self._keyed_of = self._whole
+            self._keyed = lane.knows_key(self._whole)
+        return None if self._keyed or lane.trusts(address) else network_of(address)
+
+    def lane_of(self) -> ClaimLane | None:
+        """Return the claim lane, which knows keys and proxies, or None before there is one."""
+        lane: ClaimLane | None = getattr(self.app, "lane", None)
+        return lane
+
+    def waits_since(self) -> float:
+        """Return since when the connection waits for the same thing, as of the last sweep."""
+        return self.loop.time() if self._phase_since is None else self._phase_since
 
     def _waits_for(self) -> Phase:
         if self.transport.is_closing() or self.flow.write_paused:
