@@ -88,6 +88,10 @@ class Doors:
             return 0.0
         return self._pace.turn(network_of(address))
 
+    def proved(self, address: str) -> None:
+        """Give its turn back to a caller that has authenticated after all."""
+        self._pace.give_back(network_of(address))
+
     def sends_webhooks(self, address: str) -> bool:
         """Return True if a genuine webhook came from this address within SENDER_SECONDS.
 
@@ -99,9 +103,9 @@ class Doors:
 
     def genuine(self, address: str) -> None:
         """Note that a genuine webhook came from this address, and give its turn back."""
-        who = network_of(address)
         if not self.sends_webhooks(address):
-            self._pace.give_back(who)
+            self.proved(address)
+        who = network_of(address)
         self._senders.pop(who, None)  # so that the first ones in the dict are the oldest
         self._senders[who] = self._clock()
         if len(self._senders) > _SENDERS:
