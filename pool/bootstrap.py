@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 from pool.compose import check_secret_key, compose
-from pool.config.addresses import database_url, secret_key
+from pool.config.addresses import broker_url, database_url, redis_url, secret_key
+from pool.config.redis_address import is_redis
 from pool.config.settings import DEFAULT_WORKSPACE, Settings
-from pool.errors import LedgerError, UnknownWorkspace
+from pool.errors import LedgerError, StoreUnavailable, UnknownWorkspace
 from pool.ledger import Ledger
 from pool.model.meetings import Meeting
 from pool.operations.administration import check_meeting
 from pool.store.bindings import CustomerNames
+from pool.store.capabilities import check_broker, check_redis
 
 
 async def prepare(settings: Settings, sids: list[str]) -> None:
@@ -56,10 +59,13 @@ async def migrate(ledger: Ledger, settings: Settings, sids: list[str]) -> None:
 
 
 async def check_before_serving(settings: Settings) -> None:
-    """Raise SettingsError if the ledger was filled under another secret key than this process's.
+    """Raise SettingsError if Redis refuses what is needed, or the ledger has another secret key.
 
-    If the ledger is away, serve nevertheless: claims do not need it.
+    If either is away, serve nevertheless: it may come back, and claims do not need the ledger.
     """
+    with suppress(StoreUnavailable):
+        await check_redis(redis_url(settings))
+    await check_before_sending(settings)
     ledger = Ledger.open(database_url(settings))
     try:
         await check_secret_key(ledger, CustomerNames(secret_key(settings)).fingerprint)
@@ -67,3 +73,11 @@ async def check_before_serving(settings: Settings) -> None:
         return
     finally:
         await ledger.close()
+
+
+async def check_before_sending(settings: Settings) -> None:
+    """Raise SettingsError if a broker of its own refuses this process's address for good."""
+    url = broker_url(settings)
+    if is_redis(url) and url != redis_url(settings):
+        with suppress(StoreUnavailable):
+            await check_broker(url)

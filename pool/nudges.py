@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
-from pool.config.sentinel import is_sentinel, parse_sentinel
+from pool.config.redis_address import is_redis, parse_redis
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -51,11 +51,15 @@ TRANSPORT_OPTIONS: dict[str, Any] = {
 
 
 def broker(url: str) -> tuple[str, dict[str, Any]]:
-    """Return Celery's URL and transport options for a broker at `url`. Raise SettingsError."""
-    if not is_sentinel(url):
-        return url, TRANSPORT_OPTIONS
-    celery_url, options = parse_sentinel(url, "LINKPOOL_BROKER_URL").broker()
-    return celery_url, TRANSPORT_OPTIONS | options
+    """Return Celery's URL and its broker settings for a broker at `url`. Raise SettingsError."""
+    if not is_redis(url):
+        return url, {"broker_transport_options": {}}
+    address = parse_redis(url, "LINKPOOL_BROKER_URL")
+    celery_url, options = address.broker()
+    return celery_url, {
+        "broker_transport_options": TRANSPORT_OPTIONS | options,
+        "broker_use_ssl": address.tls,
+    }
 
 
 class Nudge(NamedTuple):
@@ -73,7 +77,9 @@ class Nudges:
     """
 
     def __init__(self, broker_url: str, headers: Callable[[], dict[str, str]] = dict) -> None:
-        self._broker_url, self._options = broker(broker_url)
+        self._broker_url, self._settings = broker(broker_url)
+        if self._settings["broker_transport_options"]:
+            self._settings["broker_transport_options"]["socket_timeout"] = 2
         self._headers = headers
         self._pending: dict[tuple[str, str], Nudge] = {}  # to be sent in the next round
         self._apart: Counter[str] = Counter()  # of these, hints for single meetings, by task
@@ -131,7 +137,7 @@ class Nudges:
 
         app = Celery("linkpool-nudges", broker=self._broker_url, set_as_current=False)
         app.conf.update(
-            broker_transport_options=self._options | {"socket_timeout": 2},
+            self._settings,
             broker_connection_timeout=2,
             broker_pool_limit=1,
             task_ignore_result=True,

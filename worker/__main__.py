@@ -20,9 +20,11 @@ def main(role: str) -> int:
         log_strays()
         if role == "worker":
             share_metrics(settings.data_dir, "worker")
-            from pool.bootstrap import check_before_serving
+        # Imported here because the metrics library needs its directory when it is imported.
+        from pool.bootstrap import check_before_sending, check_before_serving
 
-            asyncio.run(check_before_serving(settings))
+        check = check_before_serving if role == "worker" else check_before_sending
+        asyncio.run(check(settings))
         from celery.signals import setup_logging
 
         from worker.app import make_app

@@ -34,9 +34,12 @@ def _steady_now() -> datetime:
 
 def make_app(settings: Settings) -> Celery:
     """Return a Celery application with all tasks. Nothing is connected yet."""
-    url, options = broker(broker_url(settings))
+    url, connecting = broker(broker_url(settings))
     app = Celery("linkpool", broker=url, amqp=BrokerAMQP, set_as_current=True)
+    if connecting["broker_transport_options"]:
+        connecting["broker_transport_options"]["unacked_restore_throttle"] = 1
     app.conf.update(
+        connecting,
         task_default_queue=QUEUE,
         # No results are kept: nobody reads them.
         task_ignore_result=True,
@@ -56,7 +59,6 @@ def make_app(settings: Settings) -> Celery:
         worker_send_task_events=False,
         worker_hijack_root_logger=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,
-        broker_transport_options=options | {"unacked_restore_throttle": 1},
         # None: never give up (the default gives up after 100 tries).
         broker_connection_max_retries=None,
         broker_connection_retry=True,

@@ -23,7 +23,7 @@ from pool.claims.replacing import Replacement, Replacer
 from pool.compose import Parts, compose
 from pool.config.addresses import broker_url, redis_url, secret_key
 from pool.config.networks import TrustedProxies
-from pool.config.sentinel import is_sentinel
+from pool.config.redis_address import parse_redis
 from pool.config.settings import Settings
 from pool.durability.fence_watch import FenceWatch
 from pool.durability.recent_claims import FAILOVER_KEPT_SECONDS, KEPT_SECONDS, RecentClaims
@@ -79,7 +79,7 @@ async def replace_link(
 
 def kept_seconds(settings: Settings) -> float:
     """Return how long an answered claim is kept, to be asserted again after data loss."""
-    return FAILOVER_KEPT_SECONDS if is_sentinel(redis_url(settings)) else KEPT_SECONDS
+    return FAILOVER_KEPT_SECONDS if parse_redis(redis_url(settings)).has_sentinels else KEPT_SECONDS
 
 
 @asynccontextmanager

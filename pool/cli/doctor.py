@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import http.client
+import sys
 import time
 from collections.abc import AsyncIterator
 from typing import Annotated
@@ -25,6 +26,7 @@ from pool.cli.doctor_provider import link_base
 from pool.cli.doctor_redis import replicas, set_aside
 from pool.cli.findings import Finding, Verdict
 from pool.compose import Parts, check_secret_key, compose
+from pool.config.addresses import redis_url
 from pool.config.proxy_warnings import proxy_warnings
 from pool.config.settings import Settings, Workspace
 from pool.errors import (
@@ -34,9 +36,12 @@ from pool.errors import (
     ProviderError,
     SettingsError,
     StoreError,
+    StoreUnavailable,
 )
 from pool.model.troubles import Notice
 from pool.providers.signatures import SIGNATURE_HEADER
+from pool.store.capabilities import acl as acl_rules
+from pool.store.capabilities import check_redis, evicts
 from pool.up.ports import reachable
 
 OLDEST_REDIS = (6, 2)
@@ -51,6 +56,10 @@ def doctor(
     notify: Annotated[
         bool, typer.Option("--notify", help="Also send a test notice to LINKPOOL_NOTIFY_URL.")
     ] = False,
+    acl: Annotated[
+        bool,
+        typer.Option("--acl", help="Only print the ACL rules that linkpool needs in Redis."),
+    ] = False,
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
@@ -59,6 +68,9 @@ def doctor(
     Exit code 0 when all is well (warnings included), 1 when something failed, 3 when Redis or
     the database is not reachable.
     """
+    if acl:
+        sys.stdout.writelines(f"{rule}\n" for rule in acl_rules())
+        raise typer.Exit(DONE)
     settings = settings_for(data_dir)
 
     async def work() -> list[Finding]:
@@ -110,9 +122,18 @@ async def examine(parts: Parts, *, make_link: bool) -> AsyncIterator[Finding]:
 
 async def _redis(parts: Parts) -> AsyncIterator[Finding]:
     try:
+        await check_redis(redis_url(parts.settings))
         info = await parts.store.info()
-    except StoreError as error:
-        yield Finding("redis", "unreachable", str(error), "Is it running? See LINKPOOL_REDIS_URL.")
+    except SettingsError as error:
+        yield Finding("redis", "failed", str(error), "Run `linkpool doctor --acl`.")
+        return
+    except StoreUnavailable as error:
+        to_do = (
+            "Is it running? See LINKPOOL_REDIS_URL."
+            if error.connection_lost
+            else "It answers and refuses: see its own log."
+        )
+        yield Finding("redis", "unreachable", str(error), to_do)
         return
     text = str(info.get("redis_version", "0"))
     kind = "Valkey" if "valkey_version" in info else "Redis"
@@ -120,16 +141,15 @@ async def _redis(parts: Parts) -> AsyncIterator[Finding]:
         yield Finding("redis", "failed", f"{kind} {text} is too old", "Use 6.2 or newer.")
     else:
         yield Finding("redis", "ok", f"{kind} {text} answers")
-    policy = info.get("maxmemory_policy", "noeviction")
-    if policy == "noeviction":
-        yield Finding("redis memory", "ok", "never evicts keys")
-    else:
+    if reason := evicts(info):
         yield Finding(
             "redis memory",
             "failed",
-            f"maxmemory-policy is {policy}: claims would be lost",
+            reason,
             "CONFIG SET maxmemory-policy noeviction, and in its configuration file.",
         )
+    else:
+        yield Finding("redis memory", "ok", "never evicts keys")
     if info.get("aof_enabled"):
         yield Finding("redis persistence", "ok", "append-only file is on")
     else:

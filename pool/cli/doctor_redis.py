@@ -8,7 +8,7 @@ from typing import Any
 from pool.cli.findings import Finding
 from pool.compose import Parts
 from pool.config.addresses import redis_url
-from pool.config.sentinel import is_sentinel
+from pool.config.redis_address import parse_redis
 from pool.durability.recent_claims import FAILOVER_KEPT_SECONDS, KEPT_SECONDS
 
 
@@ -19,7 +19,7 @@ async def replicas(parts: Parts, info: Mapping[str, Any]) -> AsyncIterator[Findi
     (pool/durability/recent_claims.py). A master that refuses writes once its replicas are out of
     reach for no longer than that loses nothing.
     """
-    with_sentinels = is_sentinel(redis_url(parts.settings))
+    with_sentinels = parse_redis(redis_url(parts.settings)).has_sentinels
     if not with_sentinels and not int(info.get("connected_slaves", 0)):
         return
     least, lag = await parts.store.replicas_to_write()

@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 from pool.config.secret_strength import check_kept_secret
-from pool.config.sentinel import is_sentinel, parse_sentinel
 from pool.config.settings import Settings
 from pool.errors import SettingsError
 
@@ -25,22 +23,11 @@ def redis_url(settings: Settings) -> str:
 
 
 def broker_url(settings: Settings) -> str:
-    """Return the address of Celery's broker: as set, else the next database of the same Redis."""
-    if settings.broker_url:
-        return settings.broker_url
-    url = redis_url(settings)
-    if is_sentinel(url):
-        address = parse_sentinel(url)
-        head, query, tail = url.partition("?")
-        base = head.rstrip("/").removesuffix(f"/{address.database}")
-        return f"{base}/{address.database + 1}{query}{tail}"
-    parts = urlsplit(url)
-    database = parts.path.strip("/") or "0"
-    if not database.isdigit():
-        raise SettingsError(
-            "LINKPOOL_BROKER_URL", "must be set, since LINKPOOL_REDIS_URL does not end in a number"
-        )
-    return urlunsplit(parts._replace(path=f"/{int(database) + 1}"))
+    """Return the address of Celery's broker: as set, else that of Redis.
+
+    The broker's keys have a prefix of their own, so one database serves both.
+    """
+    return settings.broker_url or redis_url(settings)
 
 
 def database_url(settings: Settings) -> str:

@@ -28,6 +28,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from pool.config.file_trust import distrust_of_secret_file
 from pool.config.networks import TrustedProxies
+from pool.config.redis_address import is_amqp, parse_redis
 from pool.config.secret_strength import check_secret
 from pool.errors import SettingsError
 from pool.model.links import SID_PATTERN, SUBDOMAIN_PATTERN
@@ -49,6 +50,13 @@ SECRETS = (
     "SECRET_KEY",
     "METRICS_KEY",
     "NOTIFY_URL",
+)
+
+# LINKPOOL_PORT is the address of a Service named linkpool, too, but then it is no number.
+_SERVICE_ADDRESS = re.compile(r"(?:tcp|udp|sctp)://")
+_SERVICE_VARIABLE = re.compile(
+    r"LINKPOOL_(?:[A-Z0-9_]+_)?"
+    r"(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT(?:_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)"
 )
 
 
@@ -157,7 +165,7 @@ class Settings(BaseSettings):
     neetocal_embed_script_url: str = ""
 
     redis_url: str | None = None  # None: the embedded Redis of `linkpool up`
-    broker_url: str | None = None  # None: the same Redis, another database
+    broker_url: str | None = None  # None: the same Redis; or RabbitMQ by amqp://
     database_url: str | None = None  # None: SQLite in data_dir
     data_dir: Path = Path(".linkpool")
     host: str = "127.0.0.1"
@@ -213,6 +221,13 @@ class Settings(BaseSettings):
         if secret is not None:
             check_secret(secret.get_secret_value())
         return secret
+
+    @field_validator("redis_url", "broker_url")
+    @classmethod
+    def _address(cls, url: str | None, info: ValidationInfo) -> str | None:
+        if url is not None and (info.field_name == "redis_url" or not is_amqp(url)):
+            parse_redis(url, f"{PREFIX}{info.field_name}".upper())
+        return url
 
     @field_validator("trusted_proxies")
     @classmethod
@@ -271,6 +286,8 @@ def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
     for field in plain:
         name = field.upper()
         value = env.get(PREFIX + name)
+        if value and field == "port" and _SERVICE_ADDRESS.match(value):
+            value = None
         file = env.get(f"{PREFIX}{name}_FILE") if name in SECRETS else None
         if value and file:
             raise SettingsError(f"{PREFIX}{name}", f"is set twice; unset it or {PREFIX}{name}_FILE")
@@ -281,9 +298,17 @@ def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
     known = {PREFIX + name.upper() for name in plain}
     known |= {f"{PREFIX}{name}_FILE" for name in SECRETS} | {f"{PREFIX}CONFIG"}
     for name in env:
-        if name.startswith(PREFIX) and name not in known:
+        if name.startswith(PREFIX) and name not in known and not _of_kubernetes(name):
             raise SettingsError(name, "is not a setting of linkpool; docs/reference.md lists them")
     return values
+
+
+def _of_kubernetes(name: str) -> bool:
+    """Return True for a variable that Kubernetes sets for a Service named linkpool or linkpool-….
+
+    Its documentation on service discovery lists them.
+    """
+    return _SERVICE_VARIABLE.fullmatch(name) is not None
 
 
 def _from_toml(path: Path, env: Mapping[str, str]) -> dict[str, Any]:

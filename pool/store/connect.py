@@ -7,8 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import (
+    BlockingConnectionPool,
+    Connection,
+    Redis,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
 from redis.asyncio.client import Pipeline
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
@@ -25,14 +32,13 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from pool.config.sentinel import is_sentinel, parse_sentinel
-from pool.errors import SettingsError, StoreUnavailable
+from pool.config.redis_address import RedisAddress, parse_redis
+from pool.errors import StoreUnavailable
 
 SENTINEL_SECONDS = 0.5  # for each Sentinel to say where the master is
 
 
 _LINE: dict[str, Any] = {
-    "socket_keepalive": True,
     # With RESP3 redis-py 8 listens for maintenance notifications, and then no longer looks
     # whether a pooled connection has been closed by the server, or holds an old reply,
     # before it uses it.
@@ -46,21 +52,28 @@ def open_redis(url: str, *, timeout_seconds: float, max_connections: int) -> Red
 
     Raise SettingsError if the address is malformed.
     """
+    address = parse_redis(url)
     options: dict[str, Any] = {
         "max_connections": max_connections,
         "timeout": timeout_seconds,
         "socket_timeout": timeout_seconds,
         "socket_connect_timeout": min(1.0, timeout_seconds),
-        "client_name": "linkpool",
+        "db": address.database,
+        "username": address.username,
+        "password": address.password,
         **_LINE,
+        **(address.tls or {}),
     }
-    if is_sentinel(url):
-        return Redis(connection_pool=_master_pool(url, options))
-    try:
-        pool = BlockingConnectionPool.from_url(url, **options)
-    except ValueError as error:
-        raise SettingsError("LINKPOOL_REDIS_URL", f"is not a Redis address: {error}") from None
-    return Redis(connection_pool=pool)
+    if address.has_sentinels:
+        return Redis(connection_pool=_master_pool(address, options))
+    if address.path:
+        kind: type[AbstractConnection] = UnixDomainSocketConnection
+        options["path"] = address.path
+    else:
+        kind = Connection if address.tls is None else SSLConnection
+        [(options["host"], options["port"])] = address.hosts
+        options["socket_keepalive"] = True
+    return Redis(connection_pool=BlockingConnectionPool(connection_class=kind, **options))
 
 
 class _MasterPool(SentinelConnectionPool, BlockingConnectionPool):
@@ -72,25 +85,22 @@ class _MasterPool(SentinelConnectionPool, BlockingConnectionPool):
         await self.sentinel_manager.aclose()
 
 
-def _master_pool(url: str, options: dict[str, Any]) -> _MasterPool:
-    address = parse_sentinel(url)
+def _master_pool(address: RedisAddress, options: dict[str, Any]) -> _MasterPool:
     sentinel = Sentinel(  # type: ignore[no-untyped-call]
-        address.sentinels,
+        address.hosts,
         sentinel_kwargs={
             "socket_timeout": SENTINEL_SECONDS,
             "socket_connect_timeout": SENTINEL_SECONDS,
-            "password": address.sentinel_password,
-            "ssl": address.tls,
+            "socket_keepalive": True,
             **_LINE,
+            **address.sentinel_options(),
         },
     )
     return _MasterPool(  # type: ignore[no-untyped-call]
         address.service,
         sentinel,
-        ssl=address.tls,
-        db=address.database,
-        username=address.username,
-        password=address.password,
+        ssl=address.tls is not None,
+        socket_keepalive=True,
         **options,
     )
 

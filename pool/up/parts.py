@@ -81,7 +81,7 @@ def make_plan(settings: Settings, data: DataDirectory, sids: list[str], commands
     parts: list[Part] = []
     redis_port, password, sandbox_port = None, "", None
     if settings.redis_url is None:
-        redis_port, password = _embed_redis(settings, data, environ, parts)
+        redis_port, password = _embed_redis(data, environ, parts)
     if not settings.workspaces:
         webhook = f"http://{api_host}:{settings.port}/v1/webhooks/default"
         sandbox_port = data.port(SANDBOX, lambda kept: ports.choose(kept, settings.port + 1))
@@ -107,7 +107,7 @@ def make_plan(settings: Settings, data: DataDirectory, sids: list[str], commands
 
 
 def _embed_redis(
-    settings: Settings, data: DataDirectory, environ: dict[str, str], parts: list[Part]
+    data: DataDirectory, environ: dict[str, str], parts: list[Part]
 ) -> tuple[int, str]:
     port = data.port(REDIS, ports.choose)
     password = data.secret(REDIS_PASSWORD, lambda: secrets.token_urlsafe(32))
@@ -116,10 +116,7 @@ def _embed_redis(
     command = (str(find_redis_server()), str(config))
     lock = str(directory / "server.lock")
     parts.append(Part(REDIS, command, stop_seconds=15, order=10, first=True, alone=lock))
-    url = redis_url(port, password)
-    environ[f"{PREFIX}REDIS_URL"] = url
-    if settings.broker_url is None:
-        environ[f"{PREFIX}BROKER_URL"] = redis_url(port, password, 1)
+    environ[f"{PREFIX}REDIS_URL"] = redis_url(port, password)
     return port, password
 
 

@@ -42,15 +42,11 @@ def test_an_empty_key_file_is_no_key(tmp_path: Path) -> None:
     assert len(_key_of(str(tmp_path))) >= 43
 
 
-def test_the_broker_is_the_next_database_of_the_same_redis(tmp_path: Path) -> None:
-    """The broker's address is the next database, unless it is set."""
-    settings = load({"LINKPOOL_REDIS_URL": "redis://:p@h:6379/3"})
-    assert broker_url(settings) == "redis://:p@h:6379/4"
-    assert broker_url(load({"LINKPOOL_REDIS_URL": "redis://h"})) == "redis://h/1"
+def test_the_broker_is_the_same_redis_unless_it_is_set() -> None:
+    """Its keys have a prefix, so it needs no database of its own."""
+    assert broker_url(load({"LINKPOOL_REDIS_URL": "redis://:p@h:6379/3"})) == "redis://:p@h:6379/3"
     own = load({"LINKPOOL_REDIS_URL": "redis://h", "LINKPOOL_BROKER_URL": "redis://b/0"})
     assert broker_url(own) == "redis://b/0"
-    with pytest.raises(SettingsError, match="LINKPOOL_BROKER_URL"):
-        broker_url(load({"LINKPOOL_REDIS_URL": "unix:///run/redis.sock"}))
 
 
 def test_the_ledger_is_in_the_data_directory(tmp_path: Path) -> None:

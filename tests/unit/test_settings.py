@@ -165,6 +165,22 @@ def test_a_webhook_secret_alone_is_half_a_workspace() -> None:
     assert problem({"LINKPOOL_NEETOCAL_WEBHOOK_SECRET": "s"})[0] == "LINKPOOL_NEETOCAL_SUBDOMAIN"
 
 
+@pytest.mark.parametrize("service", ["", "API_", "REDIS_MASTER_0_"])
+def test_what_kubernetes_sets_for_a_service_is_ignored(service: str) -> None:
+    """In a namespace with a Service named linkpool, or linkpool-api, every container gets these."""
+    names = ["SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT", "PORT_8000_TCP"]
+    names += ["PORT_8000_TCP_PROTO", "PORT_8000_TCP_PORT", "PORT_8000_TCP_ADDR", "PORT_53_UDP"]
+    injected = {f"LINKPOOL_{service}{name}": "tcp://10.0.0.1:8000" for name in names}
+    assert load(injected) == load({})
+    assert load(injected | {"LINKPOOL_HOST": "0.0.0.0"}).port == 8000
+
+
+@pytest.mark.parametrize("value", ["tcp:/10.0.0.1", "http://10.0.0.1:8000", "0", "65536", "8000x"])
+def test_a_port_that_is_none_is_still_refused(value: str) -> None:
+    """Only the address of a Service is left to Kubernetes."""
+    assert problem({"LINKPOOL_PORT": value})[0] == "LINKPOOL_PORT"
+
+
 @pytest.mark.parametrize("name", ["LINKPOOL_REDIS_ULR", "LINKPOOL_PORT_FILE", "LINKPOOL_"])
 def test_a_misspelt_setting_is_named(name: str) -> None:
     """A typo must not pass for a default."""
@@ -180,7 +196,10 @@ def test_other_programs_settings_are_not_ours() -> None:
 def test_a_secret_may_come_from_a_file(tmp_path: Path, name: str) -> None:
     """The newline that editors put at its end is left out."""
     file = tmp_path / "secret"
-    value_of_it = "https://value-of-it.test/T0kq9-Zw4"  # an address where one is asked for
+    schemes = {"REDIS_URL": "redis", "BROKER_URL": "redis"}  # an address where one is asked for
+    value_of_it = (
+        f"{schemes.get(name, 'https')}://value-of-it.test:1/{'T0kq9-Zw4' * (name not in schemes)}"
+    )
     file.write_text(f"{value_of_it}\n")
     settings = (
         load(WORKSPACE | {f"LINKPOOL_{name}_FILE": str(file)})

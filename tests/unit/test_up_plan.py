@@ -34,7 +34,7 @@ def test_by_default_everything_is_started_here(tmp_path: Path) -> None:
     settings = made.settings
     kept = json.loads((tmp_path / "data" / "up.json").read_text())
     assert settings.redis_url == kept["LINKPOOL_REDIS_URL"]
-    assert settings.broker_url == str(settings.redis_url)[:-1] + "1"
+    assert settings.broker_url is None
     workspace = settings.workspaces["default"]
     assert workspace.subdomain == "sandbox"
     assert workspace.api_url == f"http://127.0.0.1:{made.sandbox_port}"

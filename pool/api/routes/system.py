@@ -14,6 +14,7 @@ from pool.api.http.pages import page
 from pool.api.routes.access import TheService
 from pool.api.routes.exposition import Exposition
 from pool.errors import LedgerUnavailable, StoreUnavailable, Unauthorized, Unknown
+from pool.store.capabilities import evicts
 
 router = APIRouter()
 
@@ -33,15 +34,12 @@ async def readyz(service: TheService) -> JSONResponse:
     """
     lacking = [] if service.keys.loaded else ["the API keys have not been read from the ledger yet"]
     try:
-        policy = (await service.parts.store.info()).get("maxmemory_policy", "noeviction")
+        reason = evicts(await service.parts.store.info())
     except StoreUnavailable as error:
         lacking.insert(0, str(error))
         raise StoreUnavailable("; ".join(lacking)) from error
-    if policy != "noeviction":
-        raise StoreUnavailable(
-            f"Redis evicts keys (maxmemory-policy {policy}), which would lose claims; "
-            "set maxmemory-policy to noeviction"
-        )
+    if reason:
+        raise StoreUnavailable(reason)
     if lacking:
         raise LedgerUnavailable(lacking[0])
     return JSONResponse({"status": "ready"})

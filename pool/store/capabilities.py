@@ -1,0 +1,176 @@
+"""Find out what a Redis does not let linkpool do, before it is needed.
+
+Managed servers rename commands and give users a part of them. A command that is refused only
+when it is needed looks like a fallen fence or an outage, for ever.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from redis.exceptions import NoPermissionError, ResponseError
+
+from pool.errors import SettingsError, StoreUnavailable
+from pool.store import scripts
+from pool.store.connect import open_redis, store_errors
+
+# What each command is for, where its name does not say it.
+_PURPOSES = {
+    "INFO": "INFO shows that Redis lost data, without which a link could reach two customers",
+    "EVAL": "all claims are scripts",
+    "EVALSHA": "all claims are scripts",
+    "SCRIPT|LOAD": "all claims are scripts",
+}
+_SIMPLE = ("PING", "TIME", "INFO", "SCRIPT|LOAD", "EVALSHA", "EVAL")
+_DATA = """
+    SET GET MGET EXISTS PEXPIRE EXPIREAT INCRBY APPEND UNLINK DEL
+    HSET HSETNX HINCRBY HGET HMGET HGETALL HKEYS HSCAN HDEL SADD SMEMBERS SREM
+    RPUSH LPUSH LLEN LINDEX LREM LTRIM RPOP
+    ZADD ZCARD ZCOUNT ZMSCORE ZRANGE ZRANGEBYSCORE ZREVRANGEBYSCORE ZREM
+    XADD XLEN XRANGE XREVRANGE XTRIM XDEL
+"""
+# What Celery's transport adds, of which a part that only sends hints needs less.
+_BROKER = "BRPOP MULTI EXEC DISCARD WATCH UNWATCH PUBLISH"
+_SENDING = """
+    PING LPUSH SADD SMEMBERS SREM LLEN EXISTS MULTI EXEC DISCARD WATCH UNWATCH PUBLISH
+    ZADD ZREM HSET HGET HDEL
+"""
+# Used where they are allowed: a database other than 0, doctor's look at replicas, and erasing
+# from the append-only file at once.
+_OPTIONAL = "SELECT CONFIG|GET BGREWRITEAOF"
+_CLUSTER = "is a Redis Cluster, which linkpool does not support; use Sentinels"
+# What a server says to a connection that will never work, in parts of its words or of the
+# library's, and what to do about it.
+_HOPELESS = {
+    "authentication required": "has no password, and this Redis wants one",
+    "invalid username-password": "has a user or password that this Redis refuses",
+    "invalid password": "has a password that this Redis refuses",
+    "without any password configured": "has a password, and this Redis knows none",
+    "certificate verify failed": (
+        "leads to a server whose certificate is not trusted; "
+        "name the file of its authority by ?ssl_ca_certs="
+    ),
+    "certificate_verify_failed": (
+        "leads to a server whose certificate is not trusted; "
+        "name the file of its authority by ?ssl_ca_certs="
+    ),
+    "db index is out of range": "names a database that this Redis does not have; 0 always exists",
+    "hash slot not served": _CLUSTER,
+    "the cluster is down": _CLUSTER,
+    "run the 'select' command": "names a database, and its user may not SELECT; grant +select",
+}
+_KEYS = [f"lp:{{probe}}:{kind}" for kind in ("s", "h", "m", "l", "z", "x")]
+_refusal = re.compile(r"NOPERM|permission|can't run this command|unknown.*command", re.IGNORECASE)
+
+
+async def check_redis(url: str) -> None:
+    """Raise SettingsError if the Redis at `url` cannot hold the pools.
+
+    It refuses the connection for good, is a Cluster, evicts keys, or refuses a command that
+    linkpool needs. Raise StoreUnavailable if it does not answer.
+    """
+    setting = "LINKPOOL_REDIS_URL"
+    probe = scripts.source("probe")
+    replies = await _ask(
+        url,
+        setting,
+        ("PING",),
+        ("TIME",),
+        ("INFO",),
+        ("SCRIPT LOAD", probe),
+        ("EVALSHA", scripts.sha1("probe"), len(_KEYS), *_KEYS),
+        ("EVAL", probe, len(_KEYS), *_KEYS),
+    )
+    refused = [name for name, reply in zip(_SIMPLE, replies, strict=True) if _refuses(reply)]
+    probed = next((each for each in replies[4:] if isinstance(each, list)), [])
+    texts = [part.decode(errors="replace") for part in probed]
+    for name, text in zip(texts[::2], texts[1::2], strict=True):
+        if name not in refused and _refusal.search(text):
+            refused.append(name)
+    if refused:
+        raise SettingsError(setting, _problem(refused))
+    if isinstance(replies[2], Mapping):
+        _check_kind(replies[2], setting)
+
+
+async def check_broker(url: str) -> None:
+    """Raise SettingsError if the Redis at `url` refuses the connection of a broker for good.
+
+    Raise StoreUnavailable if it does not answer.
+    """
+    await _ask(url, "LINKPOOL_BROKER_URL", ("PING",))
+
+
+async def _ask(url: str, setting: str, *commands: tuple[Any, ...]) -> list[Any]:
+    """Return the replies, among them refusals as errors."""
+    redis = open_redis(url, timeout_seconds=5.0, max_connections=1)
+    try:
+        with store_errors():
+            pipe = redis.pipeline(transaction=False)
+            for command in commands:
+                pipe.execute_command(*command)
+            replies: list[Any] = await pipe.execute(raise_on_error=False)
+            for reply in replies:
+                if isinstance(reply, Exception) and not _refuses(reply):
+                    raise reply
+    except StoreUnavailable as error:
+        for text, problem in _HOPELESS.items():
+            if text in str(error).lower():
+                raise SettingsError(setting, problem) from None
+        raise
+    finally:
+        await redis.aclose(close_connection_pool=True)
+    return replies
+
+
+def acl(prefix: str = "lp:*") -> list[str]:
+    """Return an ACL rule for each part of linkpool, with PASSWORD where its password belongs."""
+    whole = sorted({*_SIMPLE, *f"{_DATA} {_BROKER} {_OPTIONAL}".split()})
+    keys = f"~{prefix} &lp:broker:*"
+    return [
+        f"ACL SETUSER linkpool-{role} on >PASSWORD {keys} -@all {_grants(commands)}"
+        for role, commands in (
+            ("api", whole),
+            ("worker", whole),
+            ("beat", sorted([*_SENDING.split(), "SELECT"])),
+        )
+    ]
+
+
+def _grants(commands: Sequence[str]) -> str:
+    return " ".join(f"+{name.lower()}" for name in commands)
+
+
+def _refuses(reply: object) -> bool:
+    return isinstance(reply, NoPermissionError) or (
+        isinstance(reply, ResponseError) and _refusal.search(str(reply)) is not None
+    )
+
+
+def _problem(refused: Sequence[str]) -> str:
+    purposes = [_PURPOSES[name] for name in refused if name in _PURPOSES][:1]
+    because = f" ({purposes[0]})" if purposes else ""
+    return (
+        f"its user may not run {', '.join(refused)}, or this server does not know it{because}; "
+        f"grant {_grants(refused)} on the keys lp:*; `linkpool doctor --acl` prints whole rules"
+    )
+
+
+def _check_kind(info: Mapping[str, Any], setting: str) -> None:
+    if info.get("redis_mode") == "cluster":
+        raise SettingsError(setting, _CLUSTER)
+    if reason := evicts(info):
+        raise SettingsError(setting, reason)
+
+
+def evicts(info: Mapping[str, Any]) -> str:
+    """Return why claims could be lost to a full Redis, by its INFO, or nothing if they cannot."""
+    policy = info.get("maxmemory_policy", "noeviction")
+    if policy == "noeviction" or info.get("maxmemory") == 0:
+        return ""
+    return (
+        f"Redis evicts keys (maxmemory-policy {policy}), which would lose claims; "
+        "set maxmemory-policy to noeviction"
+    )

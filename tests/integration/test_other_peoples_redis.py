@@ -1,0 +1,284 @@
+"""Try Redis as other people run it: one database, users with few rights, sockets, TLS, no INFO."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import redis as blocking_redis
+from celery import Celery
+from kombu.exceptions import OperationalError
+
+from pool.errors import Fenced, SettingsError, StoreUnavailable
+from pool.model.meetings import Meeting
+from pool.nudges import broker
+from pool.store import Store
+from pool.store.capabilities import acl, check_broker, check_redis
+from pool.store.records import payload
+from pool.up import ports
+from tests.any_redis import SECRET_KEY
+
+SERVER = shutil.which("redis-server")
+OPENSSL = shutil.which("openssl")
+
+pytestmark = pytest.mark.skipif(
+    SERVER is None or OPENSSL is None, reason="needs redis-server and openssl of the system"
+)
+
+
+@contextmanager
+def running(directory: Path, *options: str, port: int) -> Iterator[blocking_redis.Redis]:
+    """Run a server with these options, and yield a client of its default user."""
+    directory.mkdir(exist_ok=True)
+    command = [str(SERVER), "--port", str(port), "--dir", str(directory), "--save", "", *options]
+    with (directory / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    client = blocking_redis.Redis(port=port)
+    try:
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                client.ping()
+                break
+            except blocking_redis.AuthenticationError:
+                break
+            except blocking_redis.ConnectionError:
+                assert time.monotonic() < deadline, (directory / "log").read_text()
+                time.sleep(0.02)
+        yield client
+    finally:
+        client.close()
+        process.kill()
+        process.wait()
+
+
+def certificates(directory: Path) -> Path:
+    """Make an authority and a certificate for localhost. Return their folder."""
+    made = directory / "tls"
+    made.mkdir()
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run([str(OPENSSL), *arguments], cwd=made, check=True, capture_output=True)
+
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-days", "2",
+            "-subj", "/CN=authority")  # fmt: skip
+    openssl("req", *key, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=localhost")
+    (made / "names").write_text("subjectAltName=DNS:localhost")
+    openssl("x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key",
+            "-CAcreateserial", "-out", "server.pem", "-days", "2", "-extfile", "names")  # fmt: skip
+    return made
+
+
+class Theirs:
+    """A managed Redis: one database, a password, TLS, a socket, and users by ACL."""
+
+    def __init__(
+        self, client: blocking_redis.Redis, port: int, tls_port: int, folder: Path
+    ) -> None:
+        self.client = client
+        self.port = port
+        self.tls_port = tls_port
+        self.folder = folder
+        self.plain = f"redis://linkpool-api:PASSWORD@127.0.0.1:{port}/0"
+        self.socket = f"unix://linkpool-api:PASSWORD@{folder}/redis.sock"
+        self.tls = f"rediss://linkpool-api:PASSWORD@localhost:{tls_port}/0"
+        self.authority = f"ssl_ca_certs={folder}/tls/ca.pem"
+
+
+@pytest.fixture(scope="module")
+def theirs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Theirs]:
+    folder = tmp_path_factory.mktemp("theirs")
+    tls = certificates(folder)
+    port, tls_port = ports.choose(), ports.choose()
+    options = ["--databases", "1", "--unixsocket", f"{folder}/redis.sock"]
+    options += ["--tls-port", str(tls_port), "--tls-auth-clients", "no"]
+    for name in ("ca-cert-file ca.pem", "cert-file server.pem", "key-file server.key"):
+        option, file = name.split()
+        options += [f"--tls-{option}", str(tls / file)]
+    with running(folder, *options, port=port) as client:
+        for rule in acl():
+            client.execute_command(*rule.split())
+        yield Theirs(client, port, tls_port, folder)
+
+
+@pytest.fixture
+async def nothing_refused(theirs: Theirs) -> AsyncIterator[None]:
+    """Fail the test if the server refused one of linkpool's users anything meanwhile."""
+    theirs.client.execute_command("ACL", "LOG", "RESET")
+    yield
+    assert theirs.client.acl_log() == []
+
+
+@pytest.mark.usefixtures("nothing_refused")
+@pytest.mark.parametrize("kind", ["plain", "socket", "tls"])
+async def test_pool_and_broker_share_one_database_with_few_rights(
+    theirs: Theirs, kind: str
+) -> None:
+    """The rules that doctor prints are enough, by TCP, by a socket and by TLS."""
+    url = getattr(theirs, kind) + (f"?{theirs.authority}" if kind == "tls" else "")
+    await check_redis(url)
+    await check_broker(url)
+    store = Store.open(url, SECRET_KEY)
+    try:
+        await store.published.put([Meeting(kind)])
+        assert (await store.look([kind]))[0].fence == "fallen"
+        with pytest.raises(Fenced):
+            await store.claim(kind, [("name", payload("ann"))])
+        with pytest.raises(Fenced):
+            await store.add(kind, "epoch", ["one-off-1"], 1)
+    finally:
+        await store.close()
+    send_and_receive(url, kind)
+
+
+def send_and_receive(url: str, text: str) -> None:
+    """Send a message through the broker as Celery connects, and take it out again."""
+    celery_url, settings = broker(url)
+    app = Celery(broker=celery_url, set_as_current=False)
+    app.conf.update(settings)
+    with app.connection_for_write() as connection:
+        connection.ensure_connection(max_retries=1, timeout=5)
+        queue = connection.SimpleQueue(f"test-{text}")
+        queue.put({"text": text})
+        message = queue.get(timeout=5)
+        assert message.payload == {"text": text}
+        message.ack()
+        queue.close()
+    app.close()
+
+
+@pytest.mark.usefixtures("nothing_refused")
+def test_beats_own_user_may_send(theirs: Theirs) -> None:
+    url = theirs.plain.replace("linkpool-api", "linkpool-beat")
+    celery_url, settings = broker(url)
+    app = Celery(broker=celery_url, set_as_current=False)
+    app.conf.update(settings)
+    app.send_task("linkpool.sweep", queue="test-beat", retry=False, ignore_result=True)
+    app.close()
+    assert theirs.client.llen("lp:broker:test-beat") == 1
+
+
+async def test_an_unknown_authority_is_refused_by_pool_and_broker_alike(theirs: Theirs) -> None:
+    """Neither falls back to a connection that anybody could listen to."""
+    with pytest.raises(SettingsError, match="not trusted"):
+        await check_redis(theirs.tls)
+    with pytest.raises(SettingsError, match="not trusted"):
+        await check_broker(theirs.tls)
+    with pytest.raises(
+        (OperationalError, blocking_redis.ConnectionError), match=r"(?i)certificate"
+    ):
+        send_and_receive(theirs.tls, "never")
+    elsewhere = theirs.tls.replace("localhost", "127.0.0.1") + f"?{theirs.authority}"
+    with pytest.raises(SettingsError, match="not trusted"):
+        await check_redis(elsewhere)
+    for weaker in ("ssl_cert_reqs=none", f"{theirs.authority}&ssl_check_hostname=false"):
+        await check_redis(f"{theirs.tls.replace('localhost', '127.0.0.1')}?{weaker}")
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"PASSWORD": "wrong"}, "user or password that this Redis refuses"),
+        ({"linkpool-api": "nobody"}, "user or password that this Redis refuses"),
+        ({"/0": "/1"}, "names a database that this Redis does not have"),
+    ],
+)
+async def test_a_connection_that_never_will_work_is_named(
+    theirs: Theirs, change: dict[str, str], problem: str
+) -> None:
+    """In one line, which names the setting and shows no secret."""
+    url = theirs.plain
+    for old, new in change.items():
+        url = url.replace(old, new)
+    with pytest.raises(SettingsError, match=f"LINKPOOL_REDIS_URL: .*{problem}") as raised:
+        await check_redis(url)
+    assert "PASSWORD" not in str(raised.value)
+    with pytest.raises(SettingsError, match=f"LINKPOOL_BROKER_URL: .*{problem}"):
+        await check_broker(url)
+
+
+@pytest.mark.parametrize(
+    ("command", "rest"),
+    [
+        ("info", "shows that Redis lost data"),
+        ("evalsha", "all claims are scripts"),
+        ("script|load", "all claims are scripts"),
+        ("time", ""),
+        ("zadd", ""),
+        ("xadd", ""),
+        ("hscan", ""),
+        ("unlink", ""),
+    ],
+)
+async def test_a_command_that_is_refused_is_named_at_the_start(
+    theirs: Theirs, command: str, rest: str
+) -> None:
+    """With the rule that grants it, before a claim needs it."""
+    rule = acl()[0].replace("linkpool-api", f"without-{command}").replace(f" +{command} ", " ")
+    theirs.client.execute_command(*rule.split())
+    url = theirs.plain.replace("linkpool-api", f"without-{command}")
+    name = command.upper().replace("|", r"\|")
+    with pytest.raises(SettingsError, match=rf"may not run .*{name}.*{rest}.*grant .*\+"):
+        await check_redis(url)
+
+
+async def test_without_client_and_config_everything_works(theirs: Theirs) -> None:
+    """They are never needed."""
+    rule = acl()[0].replace("linkpool-api", "plain").replace("+config|get ", "")
+    theirs.client.execute_command(*rule.split(), "-client", "-hello", "-config", "-bgrewriteaof")
+    await check_redis(theirs.plain.replace("linkpool-api", "plain"))
+    send_and_receive(theirs.plain.replace("linkpool-api", "plain"), "plain")
+
+
+async def test_a_password_that_is_missing_or_not_wanted_is_named(
+    theirs: Theirs, tmp_path: Path
+) -> None:
+    port = ports.choose()
+    with running(tmp_path / "own", "--requirepass", "p", port=port):
+        with pytest.raises(SettingsError, match="has no password"):
+            await check_redis(f"redis://127.0.0.1:{port}")
+        with pytest.raises(SettingsError, match="refuses"):
+            await check_redis(f"redis://:q@127.0.0.1:{port}")
+        await check_redis(f"redis://:p@127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--rename-command", "INFO", ""], "INFO"),
+        (["--cluster-enabled", "yes"], "is a Redis Cluster"),
+        (["--maxmemory", "50mb", "--maxmemory-policy", "volatile-lru"], "evicts keys"),
+    ],
+)
+async def test_a_server_that_cannot_hold_claims_is_refused(
+    tmp_path: Path, options: list[str], problem: str
+) -> None:
+    port = ports.choose()
+    with (
+        running(tmp_path / "own", *options, port=port),
+        pytest.raises(SettingsError, match=problem),
+    ):
+        await check_redis(f"redis://127.0.0.1:{port}")
+
+
+async def test_a_policy_of_eviction_without_a_limit_evicts_nothing(tmp_path: Path) -> None:
+    port = ports.choose()
+    with running(tmp_path / "own", "--maxmemory-policy", "volatile-lru", port=port):
+        await check_redis(f"redis://127.0.0.1:{port}")
+
+
+async def test_a_server_that_is_away_is_no_wrong_setting(theirs: Theirs) -> None:
+    """It may come back: claims are answered 503 until then."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with pytest.raises(StoreUnavailable):
+        await check_redis(f"redis://127.0.0.1:{port}")
+    with pytest.raises(StoreUnavailable):
+        await check_redis(f"unix://{theirs.folder}/none.sock")
