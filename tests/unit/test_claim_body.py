@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pool.api.claim_path.claim_lane import METADATA_BYTES, METADATA_LEVELS, parse_claim
+from pool.api.claim_path.claim_body import METADATA_BYTES, METADATA_LEVELS, parse_claim
 from pool.api.http.messages import CLAIM_BODY_BYTES
 from pool.errors import InvalidCustomerId, InvalidRequest, MalformedJson
 from pool.model.links import check_customer_id

@@ -11,7 +11,7 @@ import msgspec
 
 from pool.claims.queue import Receipt
 from pool.config.settings import Workspace
-from pool.embeds import arguments
+from pool.embeds import Options, arguments, html
 from pool.model.bookings import CARRIED, Booking, named_sid
 from pool.model.links import Booked, Claim, Link, Source, State
 from pool.model.times import to_ms
@@ -43,12 +43,20 @@ class ClaimBody(msgspec.Struct, frozen=True):
     booking: BookingBody | msgspec.UnsetType = msgspec.UNSET  # set once the booking is known
 
 
-class ClaimAnswer(msgspec.Struct, frozen=True):
-    """The answer to a claim; `embed` holds the arguments for NeetoCal's script."""
-
+class _PlainAnswer(msgspec.Struct, frozen=True):
     claim: ClaimBody
     reused: bool
     embed: dict[str, Any]
+
+
+class ClaimAnswer(_PlainAnswer, frozen=True):
+    """The answer to a claim; `embed` holds the argument for NeetoCal's script.
+
+    `embed_html` is the code for a page, or a block for a customer who has booked. It is there if
+    the request asked for a type of embed.
+    """
+
+    embed_html: str | msgspec.UnsetType = msgspec.UNSET
 
 
 _encode = msgspec.json.Encoder().encode
@@ -61,15 +69,39 @@ def claim_answer(receipt: Receipt, customer_id: str, workspace: Workspace) -> by
     )
 
 
-def kept_claim_answer(sid: str, claim: Claim, customer_id: str, workspace: Workspace) -> bytes:
-    """Return the body that shows an existing claim."""
-    return _encode(_answer(sid, claim, True, customer_id, workspace))
+def claim_body(receipt: Receipt, customer_id: str, workspace: Workspace) -> ClaimBody:
+    """Return a claim as a batch shows it among others."""
+    meeting, claim = receipt.meeting, receipt.claim
+    return _answer(meeting.sid, claim, receipt.reused, customer_id, workspace).claim
+
+
+def embedded_claim_answer(
+    receipt: Receipt, customer_id: str, workspace: Workspace, options: Options
+) -> bytes:
+    """Return the body that answers a claim and brings the code for a page."""
+    sid, claim = receipt.meeting.sid, receipt.claim
+    return _encode(_embedded(sid, claim, receipt.reused, customer_id, workspace, options))
+
+
+def kept_claim_answer(
+    sid: str,
+    claim: Claim,
+    customer_id: str,
+    workspace: Workspace,
+    options: Options | None = None,
+    *,
+    reused: bool = True,
+) -> bytes:
+    """Return the body that shows an existing claim, with the code for a page if options ask."""
+    if options is None:
+        return _encode(_answer(sid, claim, reused, customer_id, workspace))
+    return _encode(_embedded(sid, claim, reused, customer_id, workspace, options))
 
 
 def _answer(
     sid: str, claim: Claim, reused: bool, customer_id: str, workspace: Workspace
-) -> ClaimAnswer:
-    return ClaimAnswer(
+) -> _PlainAnswer:
+    return _PlainAnswer(
         ClaimBody(
             sid,
             customer_id,
@@ -87,6 +119,23 @@ def _answer(
     )
 
 
+def _embedded(
+    sid: str,
+    claim: Claim,
+    reused: bool,
+    customer_id: str,
+    workspace: Workspace,
+    options: Options,
+) -> ClaimAnswer:
+    plain = _answer(sid, claim, reused, customer_id, workspace)
+    return ClaimAnswer(
+        plain.claim,
+        reused,
+        arguments(workspace.subdomain, claim.slug, workspace.ref_field, options),
+        html(workspace, claim, options),
+    )
+
+
 def booking_body(booked: Booked) -> BookingBody:
     """Return a booking as callers see it."""
     return BookingBody(
@@ -97,13 +146,6 @@ def booking_body(booked: Booked) -> BookingBody:
         booked.time_zone,
         booked.manage_url,
     )
-
-
-def replaced_claim_answer(
-    sid: str, claim: Claim, is_new: bool, customer_id: str, workspace: Workspace
-) -> bytes:
-    """Return the body that answers a replacement."""
-    return _encode(_answer(sid, claim, not is_new, customer_id, workspace))
 
 
 def iso_ms(milliseconds: int) -> str:

@@ -10,10 +10,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable
-from typing import Any
 from urllib.parse import quote
 
-import msgspec
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -21,7 +19,13 @@ from pool.access.api_keys import Caller, KeyRing
 from pool.access.api_keys import Scope as KeyScope
 from pool.access.doors import Doors
 from pool.access.limits import MinuteLimit, network_of
-from pool.api.claim_path.answers import claim_answer
+from pool.api.claim_path.answers import claim_answer, embedded_claim_answer
+from pool.api.claim_path.claim_body import (
+    ClaimRequest,
+    embed_asked_for,
+    parse_claim,
+    parse_embedded_claim,
+)
 from pool.api.claim_path.known_heads import KnownHeads
 from pool.api.claim_path.tally import Tally
 from pool.api.http import problems
@@ -38,31 +42,17 @@ from pool.api.http.messages import (
 from pool.claims.desk import Desk
 from pool.claims.known_meetings import KnownMeetings
 from pool.claims.queue import Receipt, Waiter
-from pool.config.settings import Settings
-from pool.errors import InvalidRequest, LinkpoolError, MalformedJson, Unauthorized, UnknownMeeting
-from pool.model.emails import check_email
-from pool.model.links import check_customer_id, is_sid
+from pool.config.settings import Settings, Workspace
+from pool.embeds import EmbedType, Options
+from pool.errors import LinkpoolError, Unauthorized, UnknownMeeting
+from pool.model.links import is_sid
+from pool.model.meetings import Meeting
 
 log = structlog.get_logger()
-
-METADATA_BYTES = 2 * 1024
-METADATA_LEVELS = 32  # the JSON parsers of the workers and the database have limits too
 
 _PREFIX = "/v1/meetings/"
 _SUFFIX = "/claims"
 _HEADERS = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"), NOSNIFF)
-_WHITE_SPACE = b" \t\r\n"  # as JSON defines it
-
-
-class ClaimRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a claim."""
-
-    customer_id: str
-    email: str | None = None
-    metadata: dict[str, Any] | None = None
-
-
-_decoder = msgspec.json.Decoder(ClaimRequest)
 _NOT_READ = ClaimRequest("")
 
 
@@ -82,6 +72,14 @@ class Admitted:
     def read(self, body: bytes) -> None:
         """Parse and keep the body. Raise MalformedJson, InvalidRequest or InvalidCustomerId."""
         self.request = parse_claim(body)
+
+    def read_embedded(self, body: bytes, embed: EmbedType) -> Options:
+        """Parse and keep a body that may hold options of the embed; return these.
+
+        Raise what `read` raises.
+        """
+        self.request, options = parse_embedded_claim(body, embed)
+        return options
 
 
 class ClaimLane:
@@ -146,12 +144,15 @@ class ClaimLane:
         admitted: Admitted | None = None
         try:
             admitted = self.admit(sid, scope["headers"], client[0] if client else "")
-            admitted.read(await read_body(scope, receive, CLAIM_BODY_BYTES))
-            if not self.knows(sid):
-                await self._known_meetings.find(sid)
-            answered: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
-            self.join(admitted, answered)
-            answer = self.answer(admitted, await answered)
+            if scope["query_string"] and (embed := embed_asked_for(scope["query_string"])):
+                answer = await self._embedded(admitted, embed, scope, receive)
+            else:
+                admitted.read(await read_body(scope, receive, CLAIM_BODY_BYTES))
+                if not self.knows(sid):
+                    await self._known_meetings.find(sid)
+                answered: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+                self.join(admitted, answered)
+                answer = self.answer(admitted, await answered)
         except Disconnected:
             raise
         except Exception as error:  # noqa: BLE001 - `refusal` has an answer for each
@@ -162,6 +163,23 @@ class ClaimLane:
             answer = self.refusal(sid, error)
         self.observe(time.perf_counter() - started)
         return answer
+
+    async def _embedded(
+        self, admitted: Admitted, embed: EmbedType, scope: Scope, receive: Receive
+    ) -> Answer:
+        """Serve a claim that asks for embed code; nothing is claimed if its options are wrong."""
+        options = admitted.read_embedded(await read_body(scope, receive, CLAIM_BODY_BYTES), embed)
+        meeting = await self._known_meetings.find(admitted.sid)
+        options.check_reference(self.workspace(meeting).ref_field)
+        answered: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        self.join(admitted, answered)
+        receipt = await answered
+        if receipt.reused:
+            self.give_back(admitted)
+        body = embedded_claim_answer(
+            receipt, admitted.request.customer_id, self.workspace(receipt.meeting), options
+        )
+        return (200 if receipt.reused else 201), _HEADERS, body
 
     # -- the steps -----------------------------------------------------------------
 
@@ -232,6 +250,13 @@ class ClaimLane:
         body = claim_answer(receipt, admitted.request.customer_id, workspace)
         return (200 if receipt.reused else 201), _HEADERS, body
 
+    def workspace(self, meeting: Meeting) -> Workspace:
+        """Return a meeting's workspace. Raise UnknownMeeting if it is no longer configured."""
+        workspace = self._settings.workspace(meeting.workspace)
+        if workspace is None:
+            raise UnknownMeeting(f"the workspace of meeting {meeting.sid} is no longer configured")
+        return workspace
+
     @staticmethod
     def wait_seconds(error: BaseException) -> float:
         """Return how long to wait before refusing.
@@ -258,66 +283,3 @@ class ClaimLane:
             log.error("claim failed", meeting=sid, exc_info=error)
             problem, detail = problems.BY_NAME["internal-error"], "the claim failed"
         return problems.render(problem, detail, instance)
-
-
-def parse_claim(body: bytes) -> ClaimRequest:
-    """Return the claim in a body. Raise MalformedJson, InvalidRequest or InvalidCustomerId."""
-    try:
-        request = _decoder.decode(body)
-    except msgspec.ValidationError as error:
-        if not body.lstrip(_WHITE_SPACE).startswith(b"{"):
-            raise MalformedJson("the body is JSON, but not an object") from None
-        raise InvalidRequest("invalid claim", [str(error)]) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise MalformedJson(f"the body is not JSON: {error}") from None
-    check_customer_id(request.customer_id)
-    if request.email is not None:
-        check_email(request.email)
-    if request.metadata is not None:
-        check_metadata(request.metadata)
-    return request
-
-
-def check_metadata(metadata: dict[str, Any]) -> None:
-    """Raise InvalidRequest if the metadata cannot be kept.
-
-    It may take 2 KiB as JSON and 32 levels of nesting. It may hold no whole number of over
-    64 bits, and no NUL character, which no database keeps.
-    """
-    if _deeper(metadata, METADATA_LEVELS):
-        # Checked before encoding, which recurses.
-        raise InvalidRequest(
-            "metadata is nested too deeply",
-            [f"metadata: more than {METADATA_LEVELS} levels - `$.metadata`"],
-        )
-    encoded = msgspec.json.encode(metadata)
-    try:
-        msgspec.msgpack.encode(metadata)  # the form in which it goes to the ledger
-    except OverflowError:
-        raise InvalidRequest(
-            "metadata holds a number that is out of range",
-            ["metadata: whole numbers may have at most 64 bits - `$.metadata`"],
-        ) from None
-    if len(encoded) > METADATA_BYTES:
-        raise InvalidRequest(
-            "metadata is too large",
-            [f"metadata: {len(encoded)} bytes as JSON, at most {METADATA_BYTES} - `$.metadata`"],
-        )
-    if b"\\u0000" in encoded:
-        raise InvalidRequest("metadata holds NUL", ["metadata: NUL character - `$.metadata`"])
-
-
-def _deeper(value: object, levels: int) -> bool:
-    """Return True if lists and objects are nested deeper than `levels`."""
-    layer = [value]
-    for _ in range(levels):
-        layer = [
-            inner
-            for each in layer
-            for inner in (
-                each.values() if isinstance(each, dict) else each if isinstance(each, list) else ()
-            )
-        ]
-        if not layer:
-            return False
-    return any(isinstance(each, dict | list) for each in layer)

@@ -10,6 +10,7 @@ from pool.api.claim_path.claim_lane import Admitted, ClaimLane
 from pool.api.http.messages import Headers
 from pool.api.http.traced import carried
 from pool.claims.queue import Receipt, Waiter
+from pool.embeds import EmbedType, Options
 from pool.model.links import is_sid
 from pool.store.bindings import CustomerNames
 from pool.telemetry.spans import MEETING, OUTCOME, WaitingSpans, failed
@@ -27,6 +28,14 @@ class TracedClaim(Admitted):
         """Parse and keep the body; end the span if it cannot be read."""
         try:
             super().read(body)
+        except Exception as error:
+            _end(self.span, error)
+            raise
+
+    def read_embedded(self, body: bytes, embed: EmbedType) -> Options:
+        """Do the same for a body with options of the embed."""
+        try:
+            return super().read_embedded(body, embed)
         except Exception as error:
             _end(self.span, error)
             raise

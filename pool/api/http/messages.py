@@ -16,6 +16,8 @@ from pool.errors import TooLarge
 CLAIM_BODY_BYTES = 16 * 1024
 WEBHOOK_BODY_BYTES = 256 * 1024
 EMBED_BODY_BYTES = 8 * 1024  # claims of browsers
+BATCH_BODY_BYTES = 4 * 1024 * 1024  # 1,000 claims of 4 KiB
+BATCH_SUFFIX = "/claims:batch"
 BODY_SECONDS = 10.0
 
 Headers = Iterable[tuple[bytes, bytes]]
@@ -55,6 +57,15 @@ def api_key(headers: Headers) -> bytes | None:
             return None
         found = key
     return found
+
+
+def body_limit_bytes(path: str) -> int:
+    """Return how large the body of a request to this path may be."""
+    if path.startswith("/v1/webhooks/"):
+        return WEBHOOK_BODY_BYTES
+    if path.startswith("/v1/meetings/") and path.endswith(BATCH_SUFFIX):
+        return BATCH_BODY_BYTES
+    return EMBED_BODY_BYTES if path.startswith("/v1/embed/") else CLAIM_BODY_BYTES
 
 
 def response_of(answer: Answer) -> Response:

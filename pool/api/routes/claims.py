@@ -8,17 +8,16 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 
 from pool.access.api_keys import Scope
-from pool.api.claim_path.answers import (
-    ClaimAnswer,
-    kept_claim_answer,
-    link_answer,
-    replaced_claim_answer,
-)
-from pool.api.claim_path.claim_lane import ClaimLane, ClaimRequest
+from pool.api.claim_path.answers import ClaimAnswer, kept_claim_answer, link_answer
+from pool.api.claim_path.claim_batch import BatchAnswer, BatchRequest, ClaimBatch, parse_batch
+from pool.api.claim_path.claim_body import ClaimRequest, EmbeddedClaimRequest
+from pool.api.claim_path.claim_lane import ClaimLane
 from pool.api.http.messages import response_of
 from pool.api.routes.access import Sid, TheCaller, TheService
 from pool.api.routes.bodies import LinkAnswer, Replacement, problem_answers
+from pool.api.routes.embeds import TheClaimEmbed
 from pool.api.service import replace_link
+from pool.embeds import EMBED_TYPES
 from pool.errors import StoreError, UnknownClaim, UnknownLink, UnknownMeeting
 from pool.model.claims import claim_of_link
 from pool.model.links import check_customer_id, is_slug
@@ -26,10 +25,18 @@ from pool.model.links import check_customer_id, is_slug
 router = APIRouter(prefix="/v1", tags=["claims"])
 
 _SCHEMAS, _COMPONENTS = msgspec.json.schema_components(
-    [ClaimRequest, ClaimAnswer], ref_template="#/components/schemas/{name}"
+    [ClaimRequest, EmbeddedClaimRequest, ClaimAnswer, BatchRequest, BatchAnswer],
+    ref_template="#/components/schemas/{name}",
 )
 OPENAPI_COMPONENTS: dict[str, Any] = _COMPONENTS
-_CLAIM: dict[str, Any] = {"content": {"application/json": {"schema": _SCHEMAS[1]}}}
+_CLAIM: dict[str, Any] = {"content": {"application/json": {"schema": _SCHEMAS[2]}}}
+_EMBED: dict[str, Any] = {
+    "name": "embed",
+    "in": "query",
+    "schema": {"type": "string", "enum": list(EMBED_TYPES)},
+    "description": "answer with `embed_html`, the code for a page; the body may then hold its "
+    "options, and `prefill`: values of the booking form by field code",
+}
 
 
 @router.post(
@@ -42,16 +49,51 @@ _CLAIM: dict[str, Any] = {"content": {"application/json": {"schema": _SCHEMAS[1]
         201: _CLAIM | {"description": "A link claimed now"},
     },
     openapi_extra={
+        "parameters": [_EMBED],
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": _SCHEMAS[0]}},
-        }
+            "content": {"application/json": {"schema": {"anyOf": _SCHEMAS[:2]}}},
+        },
     },
 )
 async def claim(sid: str, request: Request) -> Response:
     """Claim a link for a customer: the one they hold, or a fresh one."""
     lane: ClaimLane = request.app.state.lane
     return response_of(await lane.claim(sid, request.scope, request.receive))
+
+
+@router.post(
+    "/meetings/{sid}/claims:batch",
+    response_class=Response,
+    responses={
+        **problem_answers(400, 401, 403, 404, 408, 413, 422, 503),
+        200: {
+            "description": "A result for each claim, in order",
+            "content": {"application/json": {"schema": _SCHEMAS[4]}},
+        },
+    },
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": _SCHEMAS[3]}},
+        }
+    },
+)
+async def claim_batch(
+    sid: Sid, request: Request, caller: TheCaller, service: TheService
+) -> Response:
+    """Claim for up to 1,000 customers; each gets the answer of a claim of their own.
+
+    Repeating a batch changes nothing: who holds a link keeps it.
+    """
+    caller.check(Scope.CLAIM, sid)
+    claims = parse_batch(await request.body())
+    await service.known_meetings.find(sid)
+    lane: ClaimLane = request.app.state.lane
+    client = request.client
+    batch = ClaimBatch(lane, sid, request.scope["headers"], client.host if client else "")
+    body = await batch.claim(claims)
+    return Response(body, headers={"cache-control": "no-store"}, media_type="application/json")
 
 
 @router.get(
@@ -63,7 +105,7 @@ async def claim(sid: str, request: Request) -> Response:
     },
 )
 async def show_claim(
-    sid: Sid, customer_id: str, caller: TheCaller, service: TheService
+    sid: Sid, customer_id: str, embed: TheClaimEmbed, caller: TheCaller, service: TheService
 ) -> Response:
     """Show the link a customer holds.
 
@@ -71,6 +113,7 @@ async def show_claim(
     """
     caller.check(Scope.READ, sid)
     check_customer_id(customer_id)
+    options = embed.options()
     meeting = await service.known_meetings.find(sid)
     workspace = service.settings.workspace(meeting.workspace)
     if workspace is None:
@@ -84,7 +127,7 @@ async def show_claim(
         if link is None:
             raise UnknownClaim("this customer holds no link of this meeting")
         found = claim_of_link(link, await service.parts.ledger.bookings.foremost(link))
-    body = kept_claim_answer(sid, found, customer_id, workspace)
+    body = kept_claim_answer(sid, found, customer_id, workspace, options)
     return Response(body, headers={"cache-control": "no-store"}, media_type="application/json")
 
 
@@ -97,11 +140,17 @@ async def show_claim(
     },
 )
 async def replace_claim(
-    sid: Sid, customer_id: str, caller: TheCaller, service: TheService, body: Replacement
+    sid: Sid,
+    customer_id: str,
+    embed: TheClaimEmbed,
+    caller: TheCaller,
+    service: TheService,
+    body: Replacement,
 ) -> Response:
     """Give a customer a fresh link in place of one that no longer works, and retire that one."""
     caller.check(Scope.ADMIN, sid)
     check_customer_id(customer_id)
+    options = embed.options()
     meeting = await service.known_meetings.find(sid)
     workspace = service.settings.workspace(meeting.workspace)
     if workspace is None:
@@ -109,7 +158,9 @@ async def replace_claim(
     done = await replace_link(
         service, meeting, customer_id, body.reason, caller.key_id, slug=body.slug
     )
-    answer = replaced_claim_answer(sid, done.claim, done.is_new, customer_id, workspace)
+    answer = kept_claim_answer(
+        sid, done.claim, customer_id, workspace, options, reused=not done.is_new
+    )
     return Response(answer, headers={"cache-control": "no-store"}, media_type="application/json")
 
 

@@ -18,7 +18,17 @@ from pool.api.http.messages import response_of
 from pool.api.ops.routes import router as ops_router
 from pool.api.ops.sessions import signed_in
 from pool.api.ops.state import open_ops
-from pool.api.routes import claims, docs, embed_claims, events, meetings, system, tag, tokens
+from pool.api.routes import (
+    claims,
+    docs,
+    embed_claims,
+    embeds,
+    events,
+    meetings,
+    system,
+    tag,
+    tokens,
+)
 from pool.api.routes.exposition import Exposition
 from pool.api.server.edge import Edge
 from pool.api.server.gate import KEYLESS, Gate
@@ -106,6 +116,7 @@ def _framework(lifespan: Any) -> FastAPI:
         claims,
         tokens,
         embed_claims,
+        embeds,
         meetings,
         events,
         system,

@@ -10,12 +10,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pool.api.http import cors, problems
 from pool.api.http.access_log import Access
 from pool.api.http.messages import (
-    CLAIM_BODY_BYTES,
-    EMBED_BODY_BYTES,
     NOSNIFF,
-    WEBHOOK_BODY_BYTES,
     Answer,
     Disconnected,
+    body_limit_bytes,
     read_body,
     request_id,
 )
@@ -89,7 +87,7 @@ class Edge:
         try:
             if self.gate is not None:
                 await self.gate.check(scope)
-            body = await read_body(scope, receive, _body_limit(path))
+            body = await read_body(scope, receive, body_limit_bytes(path))
         except Disconnected:
             return
         except LinkpoolError as error:
@@ -117,12 +115,6 @@ class Edge:
             if not started:
                 problem = problems.BY_NAME["internal-error"]
                 await _send(stamped, problems.render(problem, "the request failed", path))
-
-
-def _body_limit(path: str) -> int:
-    if path.startswith("/v1/webhooks/"):
-        return WEBHOOK_BODY_BYTES
-    return EMBED_BODY_BYTES if path.startswith("/v1/embed/") else CLAIM_BODY_BYTES
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

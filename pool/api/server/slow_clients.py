@@ -20,7 +20,13 @@ from pool.access.limits import network_of
 from pool.api.claim_path.http_protocol import ClaimProtocol
 from pool.api.http import problems
 from pool.api.http.leaving import UNREAD_SECONDS, Leaving
-from pool.api.http.messages import BODY_SECONDS, WEBHOOK_BODY_BYTES, Answer, request_id
+from pool.api.http.messages import (
+    BODY_SECONDS,
+    WEBHOOK_BODY_BYTES,
+    Answer,
+    body_limit_bytes,
+    request_id,
+)
 from pool.api.server.crowd import Crowd
 
 if TYPE_CHECKING:
@@ -234,8 +240,13 @@ class GuardedProtocol(ClaimProtocol):
             self._bytes += size
         if self._bytes > HEAD_LIMIT_BYTES and not self._in_body():
             self.refuse("headers-too-large", f"the headers exceed {HEAD_LIMIT_BYTES // 1024} KiB")
-        elif self._bytes > REQUEST_BYTES:
-            self.refuse("too-large", f"the request exceeds {REQUEST_BYTES // 1024} KiB")
+        elif self._bytes > REQUEST_BYTES and self._bytes > (most := self._most_bytes()):
+            self.refuse("too-large", f"the request exceeds {most // 1024} KiB")
+
+    def _most_bytes(self) -> int:
+        """Return how many bytes the request that is arriving may take."""
+        path = self.url.partition(b"?")[0].decode("latin-1")
+        return max(REQUEST_BYTES, HEAD_LIMIT_BYTES + 4 * body_limit_bytes(path))
 
     def _head_bytes(self) -> int:
         # Each header has ": " and a line end, 4 bytes, besides name and value.
