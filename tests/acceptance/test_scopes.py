@@ -57,7 +57,9 @@ ROUTES = {
     ("POST", "/v1/meetings/{sid}/claims/{customer_id}/replace"): Row(
         ADMIN, {"reason": "burnt"}, answered=(200, 404)
     ),
+    ("POST", "/v1/meetings/{sid}/claims:batch"): Row(CLAIM, {"claims": [{"customer_id": "held"}]}),
     ("GET", "/v1/links/{slug}"): Row(READ),
+    ("GET", "/v1/links/{slug}/embed"): Row(READ, answered=(200, 404)),
     ("GET", "/v1/meetings"): Row(READ_LIMITED),
     ("GET", "/v1/meetings/{sid}"): Row(READ),
     ("PUT", "/v1/meetings/{sid}"): Row(ADMIN, {"min_fresh": 5}),

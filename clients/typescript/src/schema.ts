@@ -24,6 +24,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/meetings/{sid}/claims:batch": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Claim Batch
+         * @description Claim for up to 1,000 customers; each gets the answer of a claim of their own.
+         *
+         *     Repeating a batch changes nothing: who holds a link keeps it.
+         */
+        post: operations["claim_batch_v1_meetings__sid__claims_batch_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/meetings/{sid}/claims/{customer_id}": {
         parameters: {
             query?: never;
@@ -82,6 +104,26 @@ export interface paths {
          * @description Show a link's state and history, as the ledger knows them.
          */
         get: operations["show_link_v1_links__slug__get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/links/{slug}/embed": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show Embed
+         * @description Show the code that embeds a customer's link in a page, or says that they have booked.
+         */
+        get: operations["show_embed_v1_links__slug__embed_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -377,6 +419,25 @@ export interface components {
             slug: string;
         };
         /**
+         * EmbedAnswer
+         * @description The code that a page shows for a link; `embed` is the argument for the provider's script.
+         */
+        EmbedAnswer: {
+            /** Slug */
+            slug: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "claimed" | "consumed";
+            /** Embed */
+            embed: {
+                [key: string]: unknown;
+            };
+            /** Embed Html */
+            embed_html: string;
+        };
+        /**
          * EventAnswer
          * @description One event.
          */
@@ -645,13 +706,46 @@ export interface components {
             metadata: Record<string, unknown> | null;
         };
         /**
+         * EmbeddedClaimRequest
+         * @description The body of a claim that asks for embed code; `prefill` and the options are not stored.
+         */
+        EmbeddedClaimRequest: {
+            customer_id: string;
+            /** @default null */
+            email: string | null;
+            /** @default null */
+            metadata: Record<string, unknown> | null;
+            /** @default {} */
+            prefill: {
+                [key: string]: string;
+            };
+            /** @default null */
+            nonce: string | null;
+            /** @default null */
+            styles: {
+                [key: string]: string;
+            } | string | null;
+            /** @default null */
+            element_selector: string | null;
+            /** @default null */
+            button_text: string | null;
+            /** @default null */
+            is_sidebar_and_cover_img_hidden: boolean | null;
+            /** @default null */
+            should_forward_query_params: boolean | null;
+        };
+        /**
          * ClaimAnswer
-         * @description The answer to a claim; `embed` holds the arguments for NeetoCal's script.
+         * @description The answer to a claim; `embed` holds the argument for NeetoCal's script.
+         *
+         *         `embed_html` is the code for a page, or a block for a customer who has booked. It is there if
+         *         the request asked for a type of embed.
          */
         ClaimAnswer: {
             claim: components["schemas"]["ClaimBody"];
             reused: boolean;
             embed: Record<string, unknown>;
+            embed_html?: string;
         };
         /**
          * ClaimBody
@@ -683,6 +777,48 @@ export interface components {
             time_zone: string | null;
             manage_url: string | null;
         };
+        /**
+         * BatchRequest
+         * @description The body of a batch: one claim per customer.
+         */
+        BatchRequest: {
+            claims: components["schemas"]["ClaimRequest"][];
+        };
+        /**
+         * BatchAnswer
+         * @description The results of a batch, in the order of its claims.
+         */
+        BatchAnswer: {
+            results: components["schemas"]["BatchResult"][];
+        };
+        /**
+         * BatchResult
+         * @description One customer's result: the status of a claim of its own, with the claim or the problem.
+         *
+         *         `customer_id` is null if the request named none.
+         */
+        BatchResult: {
+            customer_id: string | null;
+            status: number;
+            /** @default null */
+            claim: components["schemas"]["ClaimBody"] | null;
+            /** @default null */
+            problem: components["schemas"]["BatchProblem"] | null;
+        };
+        /**
+         * BatchProblem
+         * @description Why one customer got no link, as a claim of its own would be answered.
+         */
+        BatchProblem: {
+            type: string;
+            title: string;
+            status: number;
+            detail: string;
+            instance: string;
+            errors?: string[];
+            fallback_url?: string;
+            retry_after_seconds?: number;
+        };
     };
     responses: never;
     parameters: never;
@@ -694,7 +830,10 @@ export type $defs = Record<string, never>;
 export interface operations {
     claim_v1_meetings__sid__claims_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description answer with `embed_html`, the code for a page; the body may then hold its options, and `prefill`: values of the booking form by field code */
+                embed?: "inline" | "element-click" | "floating-popup";
+            };
             header?: never;
             path: {
                 sid: string;
@@ -703,7 +842,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/json": components["schemas"]["ClaimRequest"];
+                "application/json": components["schemas"]["ClaimRequest"] | components["schemas"]["EmbeddedClaimRequest"];
             };
         };
         responses: {
@@ -808,9 +947,121 @@ export interface operations {
             };
         };
     };
-    show_claim_v1_meetings__sid__claims__customer_id__get: {
+    claim_batch_v1_meetings__sid__claims_batch_post: {
         parameters: {
             query?: never;
+            header?: never;
+            path: {
+                sid: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BatchRequest"];
+            };
+        };
+        responses: {
+            /** @description A result for each claim, in order */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BatchAnswer"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Request Timeout */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    show_claim_v1_meetings__sid__claims__customer_id__get: {
+        parameters: {
+            query?: {
+                /** @description of the page's Content Security Policy */
+                nonce?: string | null;
+                /** @description of the provider's frame */
+                styles?: string | null;
+                /** @description a CSS selector of the page's own container or button */
+                element_selector?: string | null;
+                /** @description of the button of element-click */
+                button_text?: string | null;
+                is_sidebar_and_cover_img_hidden?: boolean | null;
+                /** @description pass the page's own query parameters on to the form */
+                should_forward_query_params?: boolean | null;
+                /** @description answer with `embed_html`, the code for a page */
+                embed?: ("inline" | "element-click" | "floating-popup") | null;
+            };
             header?: never;
             path: {
                 customer_id: string;
@@ -944,7 +1195,21 @@ export interface operations {
     };
     replace_claim_v1_meetings__sid__claims__customer_id__replace_post: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description of the page's Content Security Policy */
+                nonce?: string | null;
+                /** @description of the provider's frame */
+                styles?: string | null;
+                /** @description a CSS selector of the page's own container or button */
+                element_selector?: string | null;
+                /** @description of the button of element-click */
+                button_text?: string | null;
+                is_sidebar_and_cover_img_hidden?: boolean | null;
+                /** @description pass the page's own query parameters on to the form */
+                should_forward_query_params?: boolean | null;
+                /** @description answer with `embed_html`, the code for a page */
+                embed?: ("inline" | "element-click" | "floating-popup") | null;
+            };
             header?: never;
             path: {
                 customer_id: string;
@@ -1071,6 +1336,88 @@ export interface operations {
                 };
             };
             /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    show_embed_v1_links__slug__embed_get: {
+        parameters: {
+            query?: {
+                /** @description of the page's Content Security Policy */
+                nonce?: string | null;
+                /** @description of the provider's frame */
+                styles?: string | null;
+                /** @description a CSS selector of the page's own container or button */
+                element_selector?: string | null;
+                /** @description of the button of element-click */
+                button_text?: string | null;
+                is_sidebar_and_cover_img_hidden?: boolean | null;
+                /** @description pass the page's own query parameters on to the form */
+                should_forward_query_params?: boolean | null;
+                type?: "inline" | "element-click" | "floating-popup";
+                format?: "html" | "json";
+            };
+            header?: never;
+            path: {
+                slug: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The code, or that the customer has booked */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/html": string;
+                    "application/json": components["schemas"]["EmbedAnswer"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Unprocessable Entity */
             422: {
                 headers: {
                     [name: string]: unknown;

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import parse_qs
 
 import msgspec
 
 from pool.embeds import EmbedType, Options, check_embed_type
+from pool.embeds.options import PREFILL_FIELDS, TEXT_CHARACTERS
 from pool.errors import InvalidRequest, MalformedJson, RequestRefused
 from pool.model.emails import EMAIL_CHARACTERS, check_email
 from pool.model.links import check_customer_id
@@ -19,22 +20,36 @@ METADATA_LEVELS = 32  # the JSON parsers of the workers and the database have li
 _WHITE_SPACE = b" \t\r\n"  # as JSON defines it
 
 
+def _documented(**schema: Any) -> msgspec.Meta:
+    """Return what the OpenAPI document says of a text that is checked after decoding."""
+    return msgspec.Meta(extra_json_schema=schema)
+
+
+_CustomerId = Annotated[
+    str, _documented(minLength=1, maxLength=256, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")
+]
+_Email = Annotated[str, _documented(maxLength=EMAIL_CHARACTERS, format="email")]
+_FieldCode = Annotated[str, _documented(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
+_Nonce = Annotated[str, _documented(pattern=r"^[A-Za-z0-9+/_-]{1,256}={0,2}$")]
+_Text = Annotated[str, _documented(minLength=1, maxLength=TEXT_CHARACTERS)]
+
+
 class ClaimRequest(msgspec.Struct, forbid_unknown_fields=True):
     """The body of a claim."""
 
-    customer_id: str
-    email: str | None = None
+    customer_id: _CustomerId
+    email: _Email | None = None
     metadata: dict[str, Any] | None = None
 
 
 class EmbeddedClaimRequest(ClaimRequest, forbid_unknown_fields=True):
     """The body of a claim that asks for embed code; `prefill` and the options are not stored."""
 
-    prefill: dict[str, str] = {}
-    nonce: str | None = None
+    prefill: Annotated[dict[_FieldCode, str], _documented(maxProperties=PREFILL_FIELDS)] = {}
+    nonce: _Nonce | None = None
     styles: dict[str, str] | str | None = None
-    element_selector: str | None = None
-    button_text: str | None = None
+    element_selector: _Text | None = None
+    button_text: _Text | None = None
     is_sidebar_and_cover_img_hidden: bool | None = None
     should_forward_query_params: bool | None = None
 
