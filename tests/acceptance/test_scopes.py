@@ -76,6 +76,8 @@ ROUTES = {
     ("POST", "/v1/events/{event_id}/assign"): Row(
         ADMIN_OF_ALL, {"slug": "one-off-of-nobody"}, answered=(404, 409)
     ),
+    ("GET", "/embed.js"): Row(OPEN),
+    ("GET", "/embed/{digest}.js"): Row(OPEN, answered=(404,)),
     ("GET", "/livez"): Row(OPEN),
     ("GET", "/readyz"): Row(OPEN),
     ("GET", "/metrics"): Row(OPEN),
@@ -125,6 +127,7 @@ def names(shared: Product) -> dict[str, str]:
         "workspace": "default",
         "event_id": answer.json()["event_id"],
         "name": "pool-empty",
+        "digest": "none",
     }
 
 

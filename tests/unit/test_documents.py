@@ -10,7 +10,17 @@ import pytest
 from fastapi.routing import APIRoute
 from typer.testing import CliRunner
 
-from pool.api.routes import claims, docs, embed_claims, events, meetings, system, tag, tokens
+from pool.api.routes import (
+    claims,
+    docs,
+    embed_claims,
+    embeds,
+    events,
+    meetings,
+    system,
+    tag,
+    tokens,
+)
 from pool.cli.main import app
 from pool.config.settings import MeetingDefaults, Settings
 
@@ -55,7 +65,7 @@ def test_the_reference_lists_every_call() -> None:
     calls = REFERENCE.partition("\n## Calls\n")[2].partition("\n## ")[0]
     paths = {
         re.sub(r":\w+}", "}", route.path)
-        for module in (claims, docs, embed_claims, events, meetings, system, tag, tokens)
+        for module in (claims, docs, embed_claims, embeds, events, meetings, system, tag, tokens)
         for route in module.router.routes
         if isinstance(route, APIRoute)
     }

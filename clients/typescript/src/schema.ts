@@ -112,6 +112,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/tokens": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Make Token
+         * @description Sign a token with which a browser claims for this meeting and customer, and nothing else.
+         */
+        post: operations["make_token_v1_tokens_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/embed/claims": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Claim From Browser
+         * @description Claim for the meeting and the customer that a token names.
+         */
+        post: operations["claim_from_browser_v1_embed_claims_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/links/{slug}/embed": {
         parameters: {
             query?: never;
@@ -318,6 +358,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/events/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Replay All
+         * @description Have all events of a state processed again by the workers; repeating the call is harmless.
+         */
+        post: operations["replay_all_v1_events_replay_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/events/{event_id}/assign": {
         parameters: {
             query?: never;
@@ -419,23 +479,12 @@ export interface components {
             slug: string;
         };
         /**
-         * EmbedAnswer
-         * @description The code that a page shows for a link; `embed` is the argument for the provider's script.
+         * EmbedClaim
+         * @description A browser's claim.
          */
-        EmbedAnswer: {
-            /** Slug */
-            slug: string;
-            /**
-             * State
-             * @enum {string}
-             */
-            state: "claimed" | "consumed";
-            /** Embed */
-            embed: {
-                [key: string]: unknown;
-            };
-            /** Embed Html */
-            embed_html: string;
+        EmbedClaim: {
+            /** Token */
+            token: string;
         };
         /**
          * EventAnswer
@@ -502,6 +551,25 @@ export interface components {
             history: {
                 [key: string]: string;
             }[];
+        };
+        /**
+         * LinkEmbedAnswer
+         * @description The code that a page shows for a link; `embed` is the argument for the provider's script.
+         */
+        LinkEmbedAnswer: {
+            /** Slug */
+            slug: string;
+            /**
+             * State
+             * @enum {string}
+             */
+            state: "claimed" | "consumed";
+            /** Embed */
+            embed: {
+                [key: string]: unknown;
+            };
+            /** Embed Html */
+            embed_html: string;
         };
         /**
          * MeetingAnswer
@@ -695,6 +763,57 @@ export interface components {
             slug?: string | null;
         };
         /**
+         * Replay
+         * @description The state whose events are to be processed again.
+         */
+        Replay: {
+            /**
+             * Reason
+             * @default
+             */
+            reason: string;
+            /**
+             * State
+             * @constant
+             */
+            state: "dead";
+        };
+        /**
+         * ReplayAnswer
+         * @description How many events will be processed again.
+         */
+        ReplayAnswer: {
+            /** Replayed */
+            replayed: number;
+        };
+        /**
+         * TokenAnswer
+         * @description A token for `POST /v1/embed/claims`, and when it expires.
+         */
+        TokenAnswer: {
+            /** Token */
+            token: string;
+            /** Expires At */
+            expires_at: string;
+        };
+        /**
+         * TokenRequest
+         * @description For whom a browser is to claim, and for how long it may.
+         */
+        TokenRequest: {
+            /** Meeting Sid */
+            meeting_sid: string;
+            /** Customer Id */
+            customer_id: string;
+            /** Email */
+            email?: string | null;
+            /**
+             * Expires In Seconds
+             * @default 3600
+             */
+            expires_in_seconds: number;
+        };
+        /**
          * ClaimRequest
          * @description The body of a claim.
          */
@@ -818,6 +937,19 @@ export interface components {
             errors?: string[];
             fallback_url?: string;
             retry_after_seconds?: number;
+        };
+        /**
+         * EmbedAnswer
+         * @description What the page shows: `embed` goes to `neetoCal.embed()`, which the script at `script` has.
+         */
+        EmbedAnswer: {
+            /** @enum {unknown} */
+            state: "claimed" | "consumed";
+            url: string;
+            embed: Record<string, unknown>;
+            script: string;
+            booking?: components["schemas"]["BookingBody"];
+            fallback_url?: string;
         };
     };
     responses: never;
@@ -1355,6 +1487,207 @@ export interface operations {
             };
         };
     };
+    make_token_v1_tokens_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TokenRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TokenAnswer"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    claim_from_browser_v1_embed_claims_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EmbedClaim"];
+            };
+        };
+        responses: {
+            /** @description The customer's existing link */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EmbedAnswer"];
+                };
+            };
+            /** @description A link claimed now */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EmbedAnswer"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Request Timeout */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
     show_embed_v1_links__slug__embed_get: {
         parameters: {
             query?: {
@@ -1387,7 +1720,7 @@ export interface operations {
                 };
                 content: {
                     "text/html": string;
-                    "application/json": components["schemas"]["EmbedAnswer"];
+                    "application/json": components["schemas"]["LinkEmbedAnswer"];
                 };
             };
             /** @description Unauthorized */
@@ -2206,6 +2539,84 @@ export interface operations {
                 };
             };
             /** @description Validation Error */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    replay_all_v1_events_replay_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Replay"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReplayAnswer"];
+                };
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Unprocessable Entity */
             422: {
                 headers: {
                     [name: string]: unknown;

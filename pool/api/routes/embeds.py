@@ -12,7 +12,7 @@ from pool.api.routes.access import TheCaller, TheService
 from pool.api.routes.bodies import problem_answers
 from pool.embeds import EmbedType, Options, arguments, html
 from pool.errors import UnknownMeeting
-from pool.operations.shown_claims import claim_of_slug
+from pool.operations.shown_claims import claim_on, link_of_slug
 
 router = APIRouter(prefix="/v1", tags=["claims"])
 
@@ -94,8 +94,9 @@ async def show_embed(
     """Show the code that embeds a customer's link in a page, or says that they have booked."""
     caller.check(Scope.READ)
     options = wanted.options_of(wanted.type)
-    link, claim = await claim_of_slug(service.parts.ledger, service.parts.store, slug)
+    link = await link_of_slug(service.parts.ledger, slug)
     caller.check(Scope.READ, link.meeting_sid)
+    claim = await claim_on(service.parts.ledger, service.parts.store, link)
     meeting = await service.known_meetings.find(link.meeting_sid)
     workspace = service.settings.workspace(meeting.workspace)
     if workspace is None:
