@@ -10,6 +10,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from pool.access.doors import (
+    AT_ONCE_IN_ALL,
+    AT_ONCE_SCRIPTS,
+    IN_ALL_PER_SECOND,
     SENDER_SECONDS,
     SIGN_INS,
     SIGN_INS_IN_ALL,
@@ -125,3 +128,73 @@ def test_failures_are_logged_with_their_address_and_fill_no_disk() -> None:
     with capture_logs() as lines:
         hall.failed("api", first)
     assert [line["failures"] for line in lines] == [1]
+
+
+def address_of(number: int) -> str:
+    return f"198.51.{number // 250}.{number % 250}"
+
+
+def test_ever_new_addresses_are_served_no_faster_than_all_of_them_may_be() -> None:
+    """Each asks once only, so none would have to wait for its own turn."""
+    hall = Hall()
+    waits = [hall.turn(address_of(number)) for number in range(1_000)]
+    assert waits[: int(AT_ONCE_IN_ALL)] == [0.0] * int(AT_ONCE_IN_ALL)
+    assert waits[-1] == pytest.approx((1_000 - AT_ONCE_IN_ALL) / IN_ALL_PER_SECOND)
+    assert hall.turn("127.0.0.1") == 0.0
+    assert hall.turn_of_visitor("203.0.113.7") == 0.0
+    assert hall.turn_of_script("203.0.113.7") == 0.0
+    hall.clock.now += waits[-1] + 1
+    assert hall.turn("203.0.113.8") == 0.0
+
+
+def test_an_address_that_asks_too_fast_delays_no_other() -> None:
+    """However many connections it has."""
+    hall = Hall()
+    for _ in range(10_000):
+        hall.turn("203.0.113.7")
+    assert hall.turn("203.0.113.8") == 0.0
+
+
+def test_many_visitors_get_their_scripts_and_claims_at_once() -> None:
+    """Those whose proof was wrong get their answers late."""
+    hall = Hall()
+    waits = [hall.turn_of_visitor(address_of(number)) for number in range(5_000)]
+    assert max(waits) == 0.0
+    waits = [hall.turn_of_script(address_of(number)) for number in range(3_000)]
+    assert waits[: int(AT_ONCE_SCRIPTS)] == [0.0] * int(AT_ONCE_SCRIPTS)
+    assert waits[-1] > 1.0
+    waits = [hall.turn_in_all(address_of(number)) for number in range(1_000)]
+    assert waits[-1] > 1.0
+
+
+def test_a_regular_probe_is_not_delayed_by_others() -> None:
+    """An orchestrator would end a process whose probes time out."""
+    hall = Hall()
+    for _ in range(10):
+        assert hall.turn_of_probe("203.0.113.7") == 0.0
+        hall.clock.now += 10
+    for number in range(1_000):
+        hall.turn_of_probe(address_of(number))
+    assert hall.turn_of_probe("203.0.113.7") == 0.0
+    assert hall.turn_of_probe("203.0.113.8") > 1.0
+    assert max(hall.turn_of_probe("203.0.113.7") for _ in range(100)) > 1.0
+
+
+def test_strangers_push_out_no_regular_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few are kept; those that stopped asking are forgotten."""
+    monkeypatch.setattr("pool.access.doors._PROBERS", 100)
+    hall = Hall()
+    for _ in range(10):
+        hall.turn_of_probe("203.0.113.7")
+        hall.clock.now += 10
+    for number in range(1_000):
+        hall.turn_of_probe(address_of(number))
+        assert len(hall._probers) <= 100
+        if number % 100 == 0:
+            assert hall.turn_of_probe("203.0.113.7") == 0.0
+            hall.clock.now += 10
+    hall.clock.now += 10_000
+    hall.turn_of_probe("203.0.113.7")
+    for number in range(1_000):
+        hall.turn_of_probe(address_of(number))
+    assert hall.turn_of_probe("203.0.113.7") > 1.0

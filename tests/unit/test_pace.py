@@ -32,6 +32,14 @@ def test_nobody_waits_for_ever() -> None:
     assert max(pace.turn("a") for _ in range(10_000)) == LONGEST_SECONDS
 
 
+def test_a_pace_has_its_own_speed() -> None:
+    """All addresses together are served at another speed than each of them."""
+    pace = Pace(Clock(), per_second=2.0, at_once=3.0, longest_seconds=4.0)
+    assert [pace.turn("all") for _ in range(13)] == pytest.approx(
+        [0.0] * 3 + [0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.0, 4.0]
+    )
+
+
 def test_whoever_pauses_is_served_at_once_again() -> None:
     """They are served as if they had never asked."""
     clock = Clock()

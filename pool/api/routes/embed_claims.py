@@ -66,7 +66,11 @@ _ANSWER: dict[str, Any] = {"content": {"application/json": {"schema": _SCHEMAS[0
 async def claim_from_browser(body: EmbedClaim, request: Request, service: TheService) -> Response:
     """Claim for the meeting and the customer that a token names."""
     address = request.client.host if request.client else ""
-    caller, claims = _admitted(service, body.token, address)
+    try:
+        caller, claims = _admitted(service, body.token, address)
+    except (InvalidToken, Forbidden):
+        await asyncio.sleep(service.doors.turn_in_all(address))
+        raise
     started = time.perf_counter()
     lane: ClaimLane = request.app.state.lane
     receipt = await _claimed(service, lane, caller, claims, address)

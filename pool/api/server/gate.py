@@ -7,6 +7,7 @@ checks a request that passes again, because it knows which scope the key needs.
 from __future__ import annotations
 
 import asyncio
+import hmac
 from collections.abc import Callable
 
 from starlette.types import Scope
@@ -18,7 +19,11 @@ from pool.providers.signatures import SIGNATURE_HEADER, signature_of
 
 WEBHOOKS = "/v1/webhooks/"
 _KEYED = "/v1/"
-KEYLESS = (WEBHOOKS, "/v1/embed/")  # these have a proof of another kind
+_EMBED = "/v1/embed/"
+KEYLESS = (WEBHOOKS, _EMBED)  # these have a proof of another kind
+_SCRIPTS = "/embed"
+_METRICS = "/metrics"
+_PROBES = frozenset((_METRICS, "/livez", "/readyz"))
 _SIGNATURE = SIGNATURE_HEADER.encode()
 
 
@@ -31,6 +36,10 @@ class Gate:
         self._providers = service.parts.providers
         self._webhooks = service.parts.metrics.webhooks
         self._signed_in = signed_in
+        metrics_key = service.settings.metrics_key
+        self._metrics_key: bytes | None = None
+        if metrics_key is not None:
+            self._metrics_key = metrics_key.get_secret_value().encode()
 
     async def check(self, scope: Scope) -> None:
         """Return once the body of the request may be read.
@@ -44,12 +53,20 @@ class Gate:
             if self._proves_something(scope, address):
                 return
         except LinkpoolError:
-            await self._wait(address)
+            await self._wait(scope["path"], address)
             raise
-        await self._wait(address)
+        await self._wait(scope["path"], address)
 
-    async def _wait(self, address: str) -> None:
-        if seconds := self._doors.turn(address):
+    async def _wait(self, path: str, address: str) -> None:
+        if path.startswith(_EMBED):
+            seconds = self._doors.turn_of_visitor(address)
+        elif path.startswith(_SCRIPTS):
+            seconds = self._doors.turn_of_script(address)
+        elif path in _PROBES:
+            seconds = self._doors.turn_of_probe(address)
+        else:
+            seconds = self._doors.turn(address)
+        if seconds:
             await asyncio.sleep(seconds)
 
     def _proves_something(self, scope: Scope, address: str) -> bool:
@@ -63,6 +80,8 @@ class Gate:
             return True
         if path.startswith("/ops"):
             return self._signed_in(scope)
+        if path == _METRICS and self._metrics_key is not None:
+            return hmac.compare_digest(api_key(scope["headers"]) or b"", self._metrics_key)
         return False
 
     def _check_key(self, scope: Scope, address: str) -> None:
