@@ -149,18 +149,19 @@
     }
 
     #show(state) {
-      const parts = this.#parts, busy = /ing$/.test(state), frame = this.#place?.firstElementChild;
+      const parts = this.#parts, frame = this.#place?.firstElementChild;
+      const busy = /ing$/.test(state), done = /^(r|boo|un)/.test(state);
       const text = (name) => this.#given("text-" + name) || TEXTS[name];
       this.dataset.state = state;
       parts.base.ariaBusy = busy;
-      parts.skeleton.hidden = /^(r|boo|un)/.test(state);
+      parts.skeleton.hidden = done;
       for (const name of ["button", "booked", "unavailable"]) parts[name].hidden = name !== state;
       for (const name in parts)
         if (text(name)) (parts[name].firstElementChild || parts[name]).textContent = text(name);
       parts.note.textContent = busy ? text(state) : "";
       if (frame) frame.title ||= text("frame");
-      if (this.#focus && !busy) (parts[state] || frame)?.focus();
-      this.#focus &&= busy;
+      if (this.#focus && done) (parts[state] || frame)?.focus();
+      this.#focus &&= !done;
     }
 
     // Moving, setting several attributes and mounting twice, in one task, is one start.

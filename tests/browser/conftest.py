@@ -17,6 +17,8 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.acceptance.product import Product, wait_until
+from tests.browser.embed_page import OpenEmbed, embed_tabs
+from tests.browser.embed_stage import Stage
 from tests.browser.tab import PHONE, WAIT_MS, WIDE, OpenTab, Tab
 
 _HERE = Path(__file__).parent
@@ -112,3 +114,25 @@ def open_tab(browser: Browser, product: Product) -> Iterator[OpenTab]:
 def tab(open_tab: OpenTab) -> Tab:
     """Open a tab as most people have it: wide and light."""
     return open_tab()
+
+
+@pytest.fixture(scope="session")
+def shared_stage() -> Iterator[Stage]:
+    """Serve a site, and a linkpool that acts as the test says."""
+    stage = Stage()
+    yield stage
+    stage.close()
+
+
+@pytest.fixture
+def stage(shared_stage: Stage) -> Stage:
+    """Return the stage, without anything of the test before."""
+    shared_stage.reset()
+    return shared_stage
+
+
+@pytest.fixture
+def open_embed(browser: Browser) -> Iterator[OpenEmbed]:
+    """Open pages with embeds: `open_embed(url)`."""
+    with embed_tabs(browser) as open_one:
+        yield open_one
