@@ -74,12 +74,14 @@
       return answer;
     };
     // Tabs that open together, without a visitor yet, ask one after the other.
-    return recall() || !navigator.locks ? once() : navigator.locks.request(name, once);
+    const inTurn = recall() ? 0 : navigator.locks?.request(name, once);
+    return inTurn ? inTurn.catch(once) : once();
   };
 
   const sheet = new CSSStyleSheet();
   sheet.replaceSync(`
     :host, [part=base] { display: grid }
+    :host(:not([type*="-"])) { min-height: var(--linkpool-height, 44rem) }
     [hidden] { display: none !important }
     :host > *, [part=base] > *, ::slotted([slot=frame]) { grid-area: 1/1; min-width: 0 }
     [part=skeleton] { background: var(--linkpool-skeleton, #8882); border-radius: 12px }
@@ -103,7 +105,7 @@
   let count = 0;
 
   class LinkpoolEmbed extends HTMLElement {
-    static observedAttributes = ["api", "meeting", "token", "public-key", "load", "type", "height"];
+    static observedAttributes = ["api", "meeting", "token", "public-key", "load", "type"];
     #parts = {}; #run; #due; #asked; #focus; #place; #strays = [];
 
     constructor() {
@@ -181,8 +183,6 @@
       addEventListener("pageshow", (event) => {
         if (event.persisted && this.#asked) this.#restart();
       }, { signal });
-      const height = this.#given("height") || "var(--linkpool-height, 44rem)";
-      this.#parts.base.style.minHeight = TYPES[this.#given("type")] ? 0 : height;
       const load = this.#asked ? "now" : this.#given("load") || "visible";
       const token = this.#given("token"), key = this.#given("public-key");
       const api = this.#given("api") || API;
@@ -213,7 +213,7 @@
       let answer = await claim();
       for (let waits = 0; !answer.ok && !signal.aborted; waits++) {
         if (!answer.wait || waits === WAITS)
-          return this.#unavailable(answer.type?.match(/[\w-]*$/)[0] || "unreachable", answer);
+          return this.#unavailable(answer.type?.split("/").pop() || "unreachable", answer);
         this.#show("waiting");
         // Not everybody at once.
         await new Promise((done) => setTimeout(done, answer.wait * (1e3 + Math.random() * 200)));
@@ -265,29 +265,27 @@
 
     // The provider does not say that it booked. When its frame stirs, ask; its page stays shown.
     #watch(signal, claim, { url }, frame) {
-      let timer, looks, loads = 0;
-      const look = async () => {
-        const { ok, state, url: now, booking } = await claim();
-        if (signal.aborted || !loads) return;
-        if (ok && (state === "consumed" || now !== url)) {
-          loads = 0;
-          this.#say("booked", moment(booking));
-        } else if (looks++ < LOOKS) timer = setTimeout(look, 1e3 * 2 ** looks);
+      let timer, booked, loads = 0;
+      const look = async (looks) => {
+        const answer = !signal.aborted && (await claim());
+        if (booked || signal.aborted) return;
+        booked = answer.state === "consumed" || (answer.ok && answer.url !== url);
+        if (booked) this.#say("booked", moment(answer.booking));
+        else if (looks < LOOKS) timer = setTimeout(look, 1e3 * 2 ** looks, looks + 1);
       };
       frame.addEventListener("load", () => {
-        if (!loads++) return;
         clearTimeout(timer);
-        timer = setTimeout(look, 1e3, looks = 0);
+        if (loads++) timer = setTimeout(look, 1e3, 1);
       });
     }
 
     #booked(booking = {}) {
       const { time, manage } = this.#parts, { starts_at, time_zone: timeZone } = booking;
       manage.hidden = !(manage.href = web(booking.manage_url));
-      const options = { dateStyle: "full", timeStyle: "short", timeZone };
-      const format = (lang) => new Date(starts_at).toLocaleString(lang, options);
       const lang = this.closest("[lang]")?.lang || [];
-      time.textContent = (starts_at && attempt(() => format(lang))) || "";
+      const options = { dateStyle: "full", timeStyle: "short", timeZone };
+      const format = () => starts_at && new Date(starts_at).toLocaleString(lang, options);
+      time.textContent = attempt(format);
       this.#show("booked");
       this.#say("booked", moment(booking));
     }
