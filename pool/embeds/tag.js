@@ -1,6 +1,6 @@
 // <linkpool-embed> shows each visitor a booking link of their own, claimed when it comes near.
 // Works as <script async src data-meeting data-token>, and by import: docs/embeds.md, "One tag".
-// It is served without these comments and without indentation: see tag.py.
+// It is served without these comments and line breaks (see tag.py): end statements by semicolons.
 (() => {
   const NAME = "linkpool-embed";
   // No other script is ever loaded, whatever an answer names. The server writes its own in here.
@@ -48,7 +48,8 @@
     return asking[key] ||= (async () => {
       try {
         const options = { method: "POST", credentials: "omit", body, signal };
-        const reply = await fetch(api + "/v1/embed/claims", options), { ok, status } = reply;
+        const reply = await fetch(api + "/v1/embed/claims", options);
+        const { ok, status } = reply;
         const again = status > 499 || status === 429;
         const wait = again && (+reply.headers.get("Retry-After") || 2);
         return { ...(await reply.json()), ok, status, wait };
@@ -80,15 +81,17 @@
 
   const sheet = new CSSStyleSheet();
   sheet.replaceSync(`
-    :host, [part=base] { display: grid }
-    :host(:not([type*="-"])) { min-height: var(--linkpool-height, 44rem) }
+    :host { display: block }
+    [part=box], [part=base], [part=status] { display: grid }
+    :host(:not([type*="-"])) [part=box] { min-height: var(--linkpool-height, 44rem) }
     [hidden] { display: none !important }
-    :host > *, [part=base] > *, ::slotted([slot=frame]) { grid-area: 1/1; min-width: 0 }
+    [part=box] > *, [part=base] > *, ::slotted([slot=frame]) { grid-area: 1/1; min-width: 0 }
     [part=skeleton] { background: var(--linkpool-skeleton, #8882); border-radius: 12px }
     [part=button] { place-self: center }
-    [part=status] { align-self: center; text-align: center }
+    [part=status] { place-content: center; text-align: center }
     button { font: inherit }`);
   const SHADOW = `
+    <div part=box>
     <div part=base>
     <div part=skeleton></div>
     <slot name=frame></slot>
@@ -100,7 +103,7 @@
     <div part=unavailable tabindex=-1>
     <slot name=unavailable>The calendar cannot be shown right now.</slot>
     <p><slot></slot> <a part=link target=_blank>Open the booking page</a></p>
-    <button part=retry>Try again</button></div></div>`;
+    <button part=retry>Try again</button></div></div></div>`;
 
   let count = 0;
 
@@ -141,7 +144,7 @@
     }
 
     #given(name) {
-      return this.getAttribute(name) || "";
+      return this.getAttribute(name);
     }
 
     #say(name, detail) {
@@ -161,6 +164,8 @@
       for (const name in parts)
         if (text(name)) (parts[name].firstElementChild || parts[name]).textContent = text(name);
       parts.note.textContent = busy ? text(state) : "";
+      // It lies over the frame and the button.
+      parts.status.inert = /^(r|bu)/.test(state);
       if (frame) frame.title ||= text("frame");
       if (this.#focus && done) (parts[state] || frame)?.focus();
       this.#focus &&= !done;
@@ -212,8 +217,7 @@
       provider(SCRIPTS[0], nonce).catch(() => {});
       let answer = await claim();
       for (let waits = 0; !answer.ok && !signal.aborted; waits++) {
-        if (!answer.wait || waits === WAITS)
-          return this.#unavailable(answer.type?.split("/").pop() || "unreachable", answer);
+        if (!answer.wait || waits === WAITS) return this.#unavailable(answer, "unreachable");
         this.#show("waiting");
         // Not everybody at once.
         await new Promise((done) => setTimeout(done, answer.wait * (1e3 + Math.random() * 200)));
@@ -227,7 +231,7 @@
         await provider(script || SCRIPTS[0], nonce);
         if (!signal.aborted) this.#frame(signal, claim, answer);
       } catch {
-        if (!signal.aborted) this.#unavailable("script-blocked", answer);
+        if (!signal.aborted) this.#unavailable(answer, "script-blocked");
       }
     }
 
@@ -248,7 +252,7 @@
         frame.addEventListener("load", () => this.#show("ready"), { once: true });
         this.#watch(signal, claim, answer, frame);
       });
-      const late = setTimeout(() => this.#unavailable("no-frame", answer), PATIENCE_MS);
+      const late = setTimeout(() => this.#unavailable(answer, "no-frame"), PATIENCE_MS);
       const end = () => observer.disconnect(clearTimeout(late));
       signal.addEventListener("abort", end);
       observer.observe(place, { childList: true, subtree: true });
@@ -290,14 +294,14 @@
       this.#say("booked", moment(booking));
     }
 
-    #unavailable(reason, { url, fallback_url, status }) {
+    #unavailable({ type, status, url, fallback_url }, reason) {
       const { link, retry } = this.#parts;
       const href = web(url) || web(fallback_url) || web(this.#given("fallback-url"));
       retry.hidden = href;
       link.hidden = !(link.href = href);
       this.#place?.remove();
       this.#show("unavailable");
-      this.#say("unavailable", { reason, status });
+      this.#say("unavailable", { reason: type?.split("/").pop() || reason, status });
     }
   }
 

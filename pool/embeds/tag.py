@@ -40,7 +40,7 @@ def tag_of(workspaces: Mapping[str, Workspace]) -> Tag:
 @lru_cache(maxsize=4)
 def _composed(scripts: tuple[str, ...]) -> Tag:
     source = (files(__package__) / _SOURCE).read_text("utf-8")
-    text = "\n".join(_code(source.splitlines())) + "\n"
+    text = "".join(_code(source.splitlines()))
     if scripts:
         # As JSON, and with no "<", so that it could even stand in a page.
         listed = json.dumps(scripts).replace("<", "\\u003c")
@@ -58,8 +58,8 @@ def _composed(scripts: tuple[str, ...]) -> Tag:
 def _code(lines: Iterable[str]) -> Iterable[str]:
     """Yield the lines without indentation, comments and blank lines, which visitors need not load.
 
-    This changes no statement: in the source, a comment has a line of its own, and no string goes
-    over several lines where spaces matter.
+    Joined, they are still the same statements: in the source, a comment has a line of its own,
+    every statement ends with a semicolon, and no line is broken between two words.
     """
     for line in lines:
         code = line.strip()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import itertools
+from importlib.resources import files
 from types import SimpleNamespace
 
 import httpx
@@ -41,11 +43,19 @@ def test_the_tag_loads_the_scripts_of_the_workspaces_and_no_other() -> None:
     assert same.content.count(VENDORS.encode()) == 1
 
 
-def test_the_tag_is_served_without_comments() -> None:
-    """Nothing else is taken out: what is left are the source's own lines."""
-    lines = tag_of({}).content.decode().splitlines()
-    assert not [line for line in lines if line.startswith("//") or line != line.strip() or not line]
-    assert any("class LinkpoolEmbed" in line for line in lines)
+def test_the_tag_is_served_as_it_is_written() -> None:
+    """But for comments and line breaks: joining lines merges no two words, and drops no code."""
+    source = (files("pool.embeds") / "tag.js").read_text("utf-8")
+    lines = [line.strip() for line in source.splitlines()]
+    code = [line for line in lines if line and not line.startswith("//")]
+    assert tag_of({}).content.decode() == "".join(code)
+    assert not [line for line in code if " // " in line], "a comment would swallow what follows"
+    for line, following in itertools.pairwise(code):
+        assert not (line[-1:].isalnum() and following[:1].isalnum()), f"{line} | {following}"
+        # Where a new line alone would end a statement, it has to be ended by a semicolon.
+        if line.startswith(("if (", "else if (", "for (")):
+            continue
+        assert line[-1:] in ";{},:(>=`&|?" or following[:1] in ".?:})]`", f"{line} | {following}"
 
 
 @pytest.fixture
