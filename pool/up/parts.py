@@ -113,7 +113,7 @@ def _embed_redis(
     password = data.secret(REDIS_PASSWORD, lambda: secrets.token_urlsafe(32))
     directory = data.file(REDIS_DIRECTORY)
     config = write_redis_config(directory, port, password)
-    command = (str(find_redis_server()), str(config))
+    command = (str(find_redis_server(directory)), str(config))
     lock = str(directory / "server.lock")
     parts.append(Part(REDIS, command, stop_seconds=15, order=10, first=True, alone=lock))
     environ[f"{PREFIX}REDIS_URL"] = redis_url(port, password)

