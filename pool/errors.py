@@ -25,6 +25,8 @@ LinkpoolError
 │   ├── TooLarge
 │   ├── Unauthorized
 │   ├── InvalidToken
+│   ├── InvalidPublicKey
+│   ├── OriginNotAllowed
 │   ├── Forbidden
 │   ├── NotAssignable
 │   ├── NotReplaceable
@@ -231,6 +233,14 @@ class Unauthorized(RequestRefused):
 
 class InvalidToken(RequestRefused):
     """The browser token is malformed, expired, or not signed with a secret of its key."""
+
+
+class InvalidPublicKey(RequestRefused):
+    """There is no such public key, or it was revoked."""
+
+
+class OriginNotAllowed(RequestRefused):
+    """The public key is not for pages of the origin that the request names, or it names none."""
 
 
 class Forbidden(RequestRefused):

@@ -1,7 +1,8 @@
 """Count failed authentication, log it with the address, and slow those addresses down.
 
 A door is a place that asks for proof: an API key, a webhook's signature, a key at the
-page's sign-in, the metrics key, a browser's token. The counts are kept in memory, per API process.
+page's sign-in, the metrics key, a browser's token or public key. The counts are kept in
+memory, per API process.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pool.errors import RateLimited
 
 log = structlog.get_logger()
 
-Door = Literal["api", "webhook", "sign-in", "metrics", "token"]
+Door = Literal["api", "webhook", "sign-in", "metrics", "token", "public-key"]
 Headers = Iterable[tuple[bytes, bytes]]
 
 # Failed sign-ins a minute; successful ones are not counted.

@@ -11,14 +11,17 @@ import structlog
 
 from pool.access.api_keys import KeyRing
 from pool.access.doors import Doors
+from pool.access.public_keys import PublicKeyRing
 from pool.access.token_secrets import SecretRing, SecretSource
 from pool.access.tokens import Tokens
+from pool.access.visitors import Visitors
 from pool.alerting.worker_watch import WATCH_SECONDS as WORKER_WATCH_SECONDS
 from pool.alerting.worker_watch import WorkerWatch
+from pool.api.claim_path.public_claims import PublicClaims
 from pool.api.claim_path.tally import FLUSH_SECONDS, Tally
 from pool.claims.desk import Desk
 from pool.claims.known_meetings import KnownMeetings
-from pool.claims.on_demand import OnDemandLinks
+from pool.claims.on_demand import NoLinksOnDemand, OnDemandLinks
 from pool.claims.replacing import Replacement, Replacer
 from pool.compose import Parts, compose
 from pool.config.addresses import broker_url, redis_url, secret_key
@@ -49,6 +52,7 @@ class Service:
     known_meetings: KnownMeetings
     keys: KeyRing
     tokens: Tokens
+    public_claims: PublicClaims
     desk: Desk
     nudges: Nudges
     tally: Tally
@@ -98,13 +102,25 @@ async def open_service(
         worker_watch = WorkerWatch(parts.notifier, parts.store, settings.sweep_seconds)
         tally = Tally(parts.metrics)
         doors = Doors(TrustedProxies(settings.trusted_proxies), tally.failed_at)
+        listener = DeskListener(nudges, tally, watch)
         desk = Desk(
             parts.store,
             known_meetings,
             recent_claims,
             _on_demand_links(parts),
-            DeskListener(nudges, tally, watch),
+            listener,
             timeout_seconds=settings.claim_timeout_seconds,
+        )
+        public_desk = Desk(
+            parts.store.above_reserve(),
+            known_meetings,
+            recent_claims,
+            NoLinksOnDemand(),
+            listener,
+            timeout_seconds=settings.claim_timeout_seconds,
+        )
+        public_claims = PublicClaims(
+            PublicKeyRing(parts.ledger), Visitors(secret_key(settings)), public_desk, settings
         )
         service = Service(
             settings=settings,
@@ -112,6 +128,7 @@ async def open_service(
             known_meetings=known_meetings,
             keys=keys,
             tokens=Tokens(keys, secrets),
+            public_claims=public_claims,
             desk=desk,
             nudges=nudges,
             tally=tally,
@@ -130,6 +147,7 @@ async def open_service(
         with suppress(LinkpoolError):
             await keys.refresh()
             await secrets.refresh()
+            await public_claims.refresh()
         await known_meetings.refresh()
         await refreshed(parts.bases)
         nudges.start()
@@ -138,6 +156,7 @@ async def open_service(
             asyncio.create_task(repeat("link bases", REFRESH_SECONDS, parts.bases.refresh)),
             asyncio.create_task(repeat("keys", 2 * REFRESH_SECONDS, keys.refresh)),
             asyncio.create_task(repeat("token secrets", 2 * REFRESH_SECONDS, secrets.refresh)),
+            asyncio.create_task(repeat("public keys", 2 * REFRESH_SECONDS, public_claims.refresh)),
             asyncio.create_task(repeat("metrics", FLUSH_SECONDS, tally.flush)),
             asyncio.create_task(repeat("worker watch", WORKER_WATCH_SECONDS, worker_watch.look)),
             asyncio.create_task(repeat("fence watch", WATCH_SECONDS, watch.look)),
@@ -149,6 +168,7 @@ async def open_service(
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
             await desk.close()
+            await public_claims.close()
             await tally.flush()
             nudges.stop()
 

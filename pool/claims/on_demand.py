@@ -79,3 +79,13 @@ class OnDemandLinks:
         if answer.claim is None:
             raise empty(meeting, "the pool is empty")
         return answer.claim, answer.outcome is Outcome.NEW
+
+
+class NoLinksOnDemand:
+    """Makes no link: what claims with a public key get once the pool has none to spare."""
+
+    async def make_and_bind(
+        self, meeting: Meeting, _name: str, _payload: bytes
+    ) -> tuple[Claim, bool]:
+        """Raise PoolEmpty."""
+        raise empty(meeting, "the pool has no link to spare for claims with a public key")

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from pool.cli import api_keys, doctor, events, meetings, status, tokens
+from pool.cli import api_keys, doctor, events, meetings, public_keys, status, tokens
 from pool.cli.common import (
     DONE,
     FAILED,
@@ -41,6 +41,7 @@ app = typer.Typer(
 app.add_typer(meetings.app, name="meetings")
 app.add_typer(api_keys.app, name="keys")
 app.add_typer(tokens.app, name="tokens")
+app.add_typer(public_keys.app, name="public-keys")
 app.add_typer(events.app, name="events")
 app.command()(tokens.token)
 app.command()(status.status)

@@ -63,6 +63,7 @@ def _options(
     target_mode: str | None,
     fallback_url: str | None,
     match_email: bool | None,
+    reserve: int | None,
 ) -> dict[str, Any]:
     return {name: value for name, value in locals().items() if value is not None}
 
@@ -92,6 +93,11 @@ MatchEmail = Annotated[
     bool | None, typer.Option(help="Whether a booking may be matched by its e-mail alone.")
 ]
 
+Reserve = Annotated[
+    int | None,
+    typer.Option(min=0, help="Fresh links that claims with a public key leave to all others."),
+]
+
 
 @app.command("add")
 def add(
@@ -107,6 +113,7 @@ def add(
     target: Target = None,
     fallback_url: Fallback = None,
     match_email: MatchEmail = None,
+    reserve: Reserve = None,
     data_dir: DataDir = None,
 ) -> None:
     """Add a meeting, or change its settings if it is there."""
@@ -124,6 +131,7 @@ def add(
         target,
         fallback_url,
         match_email,
+        reserve,
     )
 
     async def work(administration: Administration) -> str:

@@ -139,6 +139,7 @@ class MeetingDefaults(_Frozen):
     target: Literal["fixed", "auto"] | None = None
     fallback_url: str | None = None
     match_email: bool | None = None
+    reserve: int | None = Field(default=None, ge=0, le=1_000_000)
 
     def given(self) -> dict[str, Any]:
         """Return the declared values, under the names of a Meeting's fields."""
@@ -187,6 +188,8 @@ class Settings(BaseSettings):
     claim_timeout_seconds: float = Field(default=2.0, ge=0.05, le=30)
     new_claims_per_minute_per_key: int = Field(default=0, ge=0)  # 0: no limit
     new_claims_per_minute_per_address: int = Field(default=0, ge=0)
+    public_claims_per_minute_per_address: int = Field(default=20, ge=0)
+    public_claims_per_minute_per_meeting: int = Field(default=120, ge=0)
     trusted_proxies: str = "127.0.0.1,::1"  # addresses and networks; * trusts every peer
     redis_forgets: bool = True
     inbox_retention_days: int = Field(default=90, ge=1, le=3_650)

@@ -17,6 +17,7 @@ from pool.ledger.facts import Facts
 from pool.ledger.inbox import Inbox
 from pool.ledger.links import Links
 from pool.ledger.meetings import Meetings
+from pool.ledger.public_keys import PublicKeys
 from pool.ledger.retention import Retention
 from pool.ledger.search import Search
 from pool.ledger.tables import facts, links
@@ -39,6 +40,7 @@ class Ledger:
         self.inbox = Inbox(database)
         self.keys = Keys(database)
         self.token_secrets = TokenSecrets(database)
+        self.public_keys = PublicKeys(database)
         self.ended_sessions = EndedSessions(database)
         self.audit = Audit(database)
         self.facts = Facts(database)

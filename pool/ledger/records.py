@@ -145,6 +145,18 @@ class TokenSecret:
 
 
 @dataclass(frozen=True, slots=True)
+class PublicKey:
+    """A key with which pages of these origins claim for one meeting. It is no secret."""
+
+    id: str  # the whole key
+    meeting_sid: str
+    origins: tuple[str, ...]
+    label: str
+    created_at: datetime
+    revoked_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AuditEntry:
     """An entry of the audit log: who did what to which meeting, when and why."""
 

@@ -54,6 +54,7 @@ meetings = Table(
     Column("pause_reason", Text, nullable=False),
     Column("target_mode", Text, nullable=False, server_default="fixed"),
     Column("match_email", Boolean, nullable=False, server_default=true()),
+    Column("reserve", Integer, nullable=False, server_default="0"),
     Column("closed_reason", Text, nullable=False, server_default=""),
     # The token that an orderly stop left in Redis: a Redis that holds it has lost no data.
     Column("seal_token", Text),
@@ -253,6 +254,18 @@ token_secrets = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("key_id", Text, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("revoked_at", UtcTime),
+)
+
+public_keys = Table(
+    "public_keys",
+    metadata,
+    # The fields of pool.ledger.records.PublicKey, in its order.
+    Column("id", Text, primary_key=True),
+    Column("meeting_sid", Text, nullable=False),
+    Column("origins", Json, nullable=False),
+    Column("label", Text, nullable=False),
     Column("created_at", UtcTime, nullable=False),
     Column("revoked_at", UtcTime),
 )

@@ -34,6 +34,7 @@ class Meeting:
     pause_reason: str = ""
     target_mode: TargetMode = "fixed"  # by the present claim rate, or by the forecast
     match_email: bool = True  # whether a booking may be matched to a claim by its e-mail alone
+    reserve: int = 0  # fresh links that claims with a public key leave to all others
     closed_reason: str = ""  # why the provider takes no bookings for it now; empty if it does
 
     @property

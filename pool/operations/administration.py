@@ -158,6 +158,11 @@ def check_meeting(meeting: Meeting) -> None:
     problems = []
     if meeting.max_fresh < max(1, meeting.min_fresh):
         problems.append(f"max_fresh: {meeting.max_fresh} is below min_fresh ({meeting.min_fresh})")
+    if meeting.reserve and meeting.reserve >= meeting.min_fresh:
+        problems.append(
+            f"reserve: {meeting.reserve} is not below min_fresh ({meeting.min_fresh}), so that "
+            "claims with a public key might never get a link"
+        )
     if meeting.fallback_url is not None:
         url = meeting.fallback_url
         if not _is_web_address(url):

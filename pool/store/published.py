@@ -34,6 +34,7 @@ class Published:
                         "paused": int(meeting.is_stopped),
                         "ttl_ms": meeting.claim_ttl_seconds * 1000,
                         "after_booking": meeting.after_booking,
+                        "reserve": meeting.reserve,
                         "json": document,
                         "digest": _digest(document),
                     },

@@ -16,7 +16,8 @@ from pool.store.wire import Wire
 # Scripts that stand behind the fence, or read bindings, begin with lua/fence.lua; those that
 # write to the claims stream, or measure it, have lua/stream.lua after that.
 _PLAIN = {"take_out", "budget", "turn", "unlock", "extend_lock", "probe"}
-_STREAM = {"claim", "bind", "redo", "look", "replace"}
+_STREAM = {"claim", "public_claim", "bind", "redo", "look", "replace"}
+_MADE_OF = {"public_claim": ("reserve", "claim")}
 
 
 @cache
@@ -24,7 +25,7 @@ def source(name: str) -> str:
     """Return the full text of a script as Redis gets it."""
     parts = [] if name in _PLAIN else ["fence"]
     parts += ["stream"] if name in _STREAM else []
-    return "\n".join(part(each) for each in (*parts, name))
+    return "\n".join(part(each) for each in (*parts, *_MADE_OF.get(name, (name,))))
 
 
 def part(name: str) -> str:

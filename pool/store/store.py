@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import secrets
 from collections.abc import Callable, Sequence
@@ -49,6 +50,7 @@ class Store:
     def __init__(self, redis: Redis, names: CustomerNames, wire: Wire | None = None) -> None:
         self._redis = redis
         self._wire = wire
+        self._claim_script = "claim"
         self.names = names
         process = secrets.token_hex(8)
         self._echoes = (f"{process}{n:x}" for n in itertools.count())
@@ -78,6 +80,12 @@ class Store:
         """Return a store that connects when first used. A subclass's constructor gets `parts`."""
         redis = open_redis(url, timeout_seconds=timeout_seconds, max_connections=max_connections)
         return cls(redis, CustomerNames(secret_key), Wire(redis), **parts)
+
+    def above_reserve(self) -> Self:
+        """Return a store on the same connections whose claims leave each meeting's reserve."""
+        other = copy.copy(self)
+        other._claim_script = "public_claim"
+        return other
 
     async def close(self) -> None:
         """Close all connections."""
@@ -138,7 +146,7 @@ class Store:
         with store_errors():
             reply = await scripts.run(
                 self._redis if self._wire is None else self._wire,
-                "claim",
+                self._claim_script,
                 *_claim_call(sid, customers, echo),
             )
         return as_batch(reply, echo, sid)
@@ -174,7 +182,7 @@ class Store:
                 result = error
             on_result(result)
 
-        command = ("EVALSHA", scripts.sha1("claim"), len(names), *names, *args)
+        command = ("EVALSHA", scripts.sha1(self._claim_script), len(names), *names, *args)
         return self._wire.call_at_once(command, replied)
 
     async def bind(self, sid: str, epoch: str, slug: str, name: str, payload: bytes) -> Answer:

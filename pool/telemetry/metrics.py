@@ -86,7 +86,7 @@ class Metrics:
         self.authentication_failures = Counter(
             "linkpool_authentication_failures",
             "Requests without a valid key, signature or token, by door: "
-            "api, webhook, sign-in, metrics or token",
+            "api, webhook, sign-in, metrics, token or public-key",
             ["door"],
             registry=registry,
         )

@@ -50,6 +50,11 @@ ROUTES = {
     ("POST", "/v1/tokens"): Row(
         CLAIM, {"meeting_sid": "scoped", "customer_id": "held"}, answered=(201,)
     ),
+    ("GET", "/v1/meetings/{sid}/public-keys"): Row(READ),
+    ("POST", "/v1/meetings/{sid}/public-keys"): Row(
+        ADMIN, {"origins": ["https://www.example.com"]}, answered=(201,)
+    ),
+    ("DELETE", "/v1/meetings/{sid}/public-keys/{public_key}"): Row(ADMIN, answered=(404,)),
     # Its key is the token, and this is none.
     ("POST", "/v1/embed/claims"): Row(OPEN, {"token": "none"}, answered=(401,)),
     ("GET", "/v1/meetings/{sid}/claims/{customer_id}"): Row(READ),
@@ -128,6 +133,7 @@ def names(shared: Product) -> dict[str, str]:
         "event_id": answer.json()["event_id"],
         "name": "pool-empty",
         "digest": "none",
+        "public_key": "pk_of_nobody",
     }
 
 

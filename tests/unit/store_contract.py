@@ -201,6 +201,58 @@ async def test_a_limited_customer_gets_no_new_link(any_redis: AnyRedis) -> None:
     assert await store.claim_of(SID, "bob") is None
 
 
+async def public_claim(redis: AnyRedis, *customers: str) -> list[tuple[Outcome, str]]:
+    """Claim above the reserve in one batch. Return the outcome and the slug for each."""
+    store = redis.store.above_reserve()
+    batch = await store.claim(SID, [customer(store, who) for who in customers])
+    return [(each.outcome, each.claim.slug if each.claim else "") for each in batch.answers]
+
+
+async def test_public_claims_leave_the_reserve(any_redis: AnyRedis) -> None:
+    """A batch gets what stands above it, in order; those who hold a link keep it."""
+    await open_pool(any_redis, "a-1", "a-2", "a-3", "a-4", reserve=2)
+    first = await public_claim(any_redis, "ann", "bob", "cyd", "ann")
+    assert first == [(NEW, "a-1"), (NEW, "a-2"), (EMPTY, ""), (REUSED, "a-1")]
+    before = await any_redis.everything()
+    assert await public_claim(any_redis, "bob") == [(REUSED, "a-2")]
+    assert await any_redis.everything() == before
+    assert await public_claim(any_redis, "dan", "eve") == [(EMPTY, ""), (EMPTY, "")]
+    assert await fresh(any_redis) == ["a-3", "a-4"]
+    assert await claim(any_redis, "dan", "eve") == [(NEW, "a-3"), (NEW, "a-4")]
+    assert await public_claim(any_redis, "fay") == [(EMPTY, "")]
+    assert len(await any_redis.store.stream.unrecorded(SID, 10)) == 4
+
+
+@pytest.mark.parametrize("reserve", [0, 1, 3, 4])
+async def test_a_reserve_holds_at_each_level(any_redis: AnyRedis, reserve: int) -> None:
+    """No public claim takes a link while `reserve` or fewer are there; none off means all."""
+    await open_pool(any_redis, "a-1", "a-2", "a-3", reserve=reserve)
+    found = [(await public_claim(any_redis, who))[0][0] for who in ("ann", "bob", "cyd", "dan")]
+    assert found.count(NEW) == max(0, 3 - reserve)
+    assert len(await fresh(any_redis)) == min(3, reserve)
+
+
+async def test_a_pool_published_without_a_reserve_has_none(any_redis: AnyRedis) -> None:
+    """As an older release publishes it."""
+    await open_pool(any_redis, "a-1")
+    await any_redis.bare.hdel(key_names.meeting(SID), "reserve")
+    assert await public_claim(any_redis, "ann") == [(NEW, "a-1")]
+
+
+@every_fall
+async def test_public_claims_stand_behind_the_fence(any_redis: AnyRedis, fall: Fall) -> None:
+    await open_pool(any_redis, "a-1", reserve=0)
+    await fall(any_redis)
+    with pytest.raises((Fenced, UnknownMeeting)):
+        await public_claim(any_redis, "ann")
+
+
+async def test_keyed_claims_run_a_script_that_knows_no_reserve() -> None:
+    """What public claims need is another script; it ends in the very text of the first."""
+    assert "reserve" not in scripts.source("claim")
+    assert scripts.source("public_claim").endswith(scripts.part("claim"))
+
+
 async def test_an_unpublished_meeting_is_unknown(any_redis: AnyRedis) -> None:
     """A Redis without the meeting's settings hands out nothing of it."""
     await open_pool(any_redis, "a-1")

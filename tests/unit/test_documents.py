@@ -17,6 +17,7 @@ from pool.api.routes import (
     embeds,
     events,
     meetings,
+    public_keys,
     system,
     tag,
     tokens,
@@ -65,7 +66,18 @@ def test_the_reference_lists_every_call() -> None:
     calls = REFERENCE.partition("\n## Calls\n")[2].partition("\n## ")[0]
     paths = {
         re.sub(r":\w+}", "}", route.path)
-        for module in (claims, docs, embed_claims, embeds, events, meetings, system, tag, tokens)
+        for module in (
+            claims,
+            docs,
+            embed_claims,
+            embeds,
+            events,
+            meetings,
+            public_keys,
+            system,
+            tag,
+            tokens,
+        )
         for route in module.router.routes
         if isinstance(route, APIRoute)
     }

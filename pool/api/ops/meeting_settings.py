@@ -84,6 +84,12 @@ SETTINGS = (
         "Whether a booking without a link may be matched to the only claim with its e-mail.",
         choices=(("true", "if nothing else identifies the link"), ("false", "never")),
     ),
+    Setting(
+        "reserve",
+        "Reserve",
+        "Fresh links that claims with a public key leave to all others.",
+        "links",
+    ),
 )
 
 

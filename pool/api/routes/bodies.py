@@ -68,6 +68,10 @@ class MeetingChange(BaseModel):
         default=None,
         description="false: no booking is matched to a claim by its e-mail address alone",
     )
+    reserve: Annotated[int, Field(ge=0, le=1_000_000)] | None = Field(
+        default=None,
+        description="fresh links that claims with a public key leave to all others",
+    )
 
     def changes(self) -> dict[str, Any]:
         """Return the settings that were given; null removes fallback_url, else it is ignored."""
@@ -111,6 +115,7 @@ class MeetingView(BaseModel):
     target_mode: Literal["fixed", "auto"]
     fallback_url: str | None
     match_email: bool
+    reserve: int
     paused: bool
 
     @classmethod
@@ -143,6 +148,7 @@ class MeetingView(BaseModel):
             target_mode=meeting.target_mode,
             fallback_url=meeting.fallback_url,
             match_email=meeting.match_email,
+            reserve=meeting.reserve,
             paused=meeting.paused,
         )
 

@@ -7,23 +7,31 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from pool.access.api_keys import Caller, Scope
 from pool.access.limits import network_of
 from pool.access.tokens import TokenClaims
 from pool.api.claim_path.answers import BookingBody, booking_body
 from pool.api.claim_path.claim_lane import ClaimLane
+from pool.api.claim_path.public_claims import PublicReceipt
+from pool.api.http import cors
 from pool.api.routes.access import TheService
 from pool.api.routes.bodies import problem_answers
 from pool.api.service import Service
 from pool.claims.queue import Receipt
 from pool.embeds import arguments
-from pool.errors import Forbidden, InvalidToken, UnknownMeeting
+from pool.errors import (
+    Forbidden,
+    InvalidPublicKey,
+    InvalidToken,
+    OriginNotAllowed,
+    UnknownMeeting,
+)
 
 router = APIRouter(prefix="/v1/embed", tags=["browsers"])
 
@@ -33,7 +41,21 @@ class EmbedClaim(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    token: str
+    token: str | None = Field(default=None, description="signed by the site's backend")
+    public_key: Annotated[str, StringConstraints(max_length=64)] | None = Field(
+        default=None, description="instead of a token, from a page of one of the key's origins"
+    )
+    visitor: Annotated[str, StringConstraints(max_length=256)] | None = Field(
+        default=None, description="what the last answer to this public key had as `visitor`"
+    )
+
+    @model_validator(mode="after")
+    def _one_proof(self) -> EmbedClaim:
+        if (self.token is None) == (self.public_key is None):
+            raise ValueError("send either a token or a public_key")
+        if self.visitor is not None and self.public_key is None:
+            raise ValueError("visitor belongs to a public_key; a token names the customer itself")
+        return self
 
 
 class EmbedAnswer(msgspec.Struct, frozen=True):
@@ -45,6 +67,7 @@ class EmbedAnswer(msgspec.Struct, frozen=True):
     script: str
     booking: BookingBody | msgspec.UnsetType = msgspec.UNSET  # set once the booking is known
     fallback_url: str | msgspec.UnsetType = msgspec.UNSET  # set if the meeting has one
+    visitor: str | msgspec.UnsetType = msgspec.UNSET  # with a public key: to be sent next time
 
 
 _SCHEMAS, OPENAPI_COMPONENTS = msgspec.json.schema_components(
@@ -64,19 +87,24 @@ _ANSWER: dict[str, Any] = {"content": {"application/json": {"schema": _SCHEMAS[0
     },
 )
 async def claim_from_browser(body: EmbedClaim, request: Request, service: TheService) -> Response:
-    """Claim for the meeting and the customer that a token names."""
-    address = request.client.host if request.client else ""
-    try:
-        caller, claims = _admitted(service, body.token, address)
-    except (InvalidToken, Forbidden):
-        await asyncio.sleep(service.doors.turn_in_all(address))
-        raise
+    """Claim for the meeting and customer that a token names, or for a public key's visitor."""
     started = time.perf_counter()
     lane: ClaimLane = request.app.state.lane
-    receipt = await _claimed(service, lane, caller, claims, address)
+    address = request.client.host if request.client else ""
+    visitor: str | msgspec.UnsetType = msgspec.UNSET
+    try:
+        if body.token is not None:
+            caller, claims = _admitted(service, body.token, address)
+            receipt = await _claimed(service, lane, caller, claims, address)
+        else:
+            public = await _public(service, body, cors.origin_of(request.scope), address)
+            receipt, visitor = public.receipt, public.visitor
+    except (InvalidToken, InvalidPublicKey, Forbidden, OriginNotAllowed):
+        await asyncio.sleep(service.doors.turn_in_all(address))
+        raise
     lane.observe(time.perf_counter() - started)
     return Response(
-        _answer(service, receipt),
+        _answer(service, receipt, visitor),
         200 if receipt.reused else 201,
         {"cache-control": "no-store"},
         media_type="application/json",
@@ -123,7 +151,20 @@ async def _claimed(
     return receipt
 
 
-def _answer(service: Service, receipt: Receipt) -> bytes:
+async def _public(
+    service: Service, body: EmbedClaim, origin: bytes | None, address: str
+) -> PublicReceipt:
+    """Claim for an anonymous visitor. Raise what `PublicClaims.claim` raises."""
+    try:
+        return await service.public_claims.claim(
+            body.public_key or "", origin.decode() if origin else None, body.visitor, address
+        )
+    except (InvalidPublicKey, OriginNotAllowed):
+        service.doors.failed("public-key", address)
+        raise
+
+
+def _answer(service: Service, receipt: Receipt, visitor: str | msgspec.UnsetType) -> bytes:
     meeting, claim = receipt.meeting, receipt.claim
     workspace = service.settings.workspace(meeting.workspace)
     if workspace is None:
@@ -136,5 +177,6 @@ def _answer(service: Service, receipt: Receipt) -> bytes:
             workspace.embed_script_url,
             booking_body(claim.booked) if claim.booked else msgspec.UNSET,
             meeting.fallback_url or msgspec.UNSET,
+            visitor,
         )
     )

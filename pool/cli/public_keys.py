@@ -1,0 +1,106 @@
+"""Create, list and revoke the public keys of meetings: `linkpool public-keys`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from pool.access.public_keys import issue_public_key, revoke_public_key
+from pool.cli.common import (
+    ACTOR,
+    AsJson,
+    DataDir,
+    ReasonOption,
+    print_json,
+    print_table,
+    run,
+    settings_for,
+)
+from pool.config.addresses import database_url
+from pool.ledger import Ledger
+from pool.ledger.records import PublicKey
+
+app = typer.Typer(help="Keys with which pages without a backend claim.", no_args_is_help=True)
+
+
+@app.command()
+def create(
+    sid: Annotated[str, typer.Argument(help="The meeting's SID at the provider.")],
+    origin: Annotated[
+        list[str],
+        typer.Option("--origin", help="Origin of the pages, https://www.example.com; repeatable."),
+    ],
+    label: Annotated[str, typer.Option(help="A note of what the key is for.")] = "",
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Make a public key and print it. It goes into pages, and is no secret."""
+    ledger = Ledger.open(database_url(settings_for(data_dir)))
+
+    async def work() -> PublicKey:
+        try:
+            return await issue_public_key(ledger, sid, origin, label, ACTOR)
+        finally:
+            await ledger.close()
+
+    key = run(work)
+    if as_json:
+        print_json(_view(key))
+    else:
+        sys.stdout.write(f"{key.id}\n")
+
+
+@app.command("list")
+def list_public_keys(
+    sid: Annotated[str | None, typer.Argument(help="Only this meeting's.")] = None,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """List public keys with their meetings and origins."""
+    ledger = Ledger.open(database_url(settings_for(data_dir)))
+
+    async def work() -> list[PublicKey]:
+        try:
+            return await ledger.public_keys.all()
+        finally:
+            await ledger.close()
+
+    views = [_view(key) for key in run(work) if sid in (None, key.meeting_sid)]
+    if as_json:
+        print_json(views)
+    else:
+        columns = ["id", "meeting", "origins", "label", "created_at", "revoked_at"]
+        print_table("Public keys", columns, [[view[c] or "" for c in columns] for view in views])
+
+
+@app.command()
+def revoke(
+    key: Annotated[str, typer.Argument(metavar="KEY", help="The public key, pk_…")],
+    reason: ReasonOption = "",
+    data_dir: DataDir = None,
+) -> None:
+    """Revoke a public key; API processes refuse it within 5 seconds."""
+    ledger = Ledger.open(database_url(settings_for(data_dir)))
+
+    async def work() -> None:
+        try:
+            await revoke_public_key(ledger, key, ACTOR, reason)
+        finally:
+            await ledger.close()
+
+    run(work)
+    sys.stdout.write(f"revoked {key}\n")
+
+
+def _view(key: PublicKey) -> dict[str, object]:
+    revoked_at = key.revoked_at
+    return {
+        "id": key.id,
+        "meeting": key.meeting_sid,
+        "origins": " ".join(key.origins),
+        "label": key.label,
+        "created_at": key.created_at.isoformat(timespec="seconds"),
+        "revoked_at": revoked_at.isoformat(timespec="seconds") if revoked_at else None,
+    }
