@@ -23,6 +23,20 @@ from pool.up.redis_server import find_redis_server
 ROOT = Path(__file__).parents[2]
 WRONG = "WRONG PACKAGE"
 OURS = ("pool", "worker", "sandbox")
+# Celery puts the current directory at the head of the path while it imports a module by name.
+# Which of them were imported before decides whether a folder there runs, so all is caught.
+GUARD = f"""
+import os, sys
+
+class Guarded(list):
+    def insert(self, index, entry):
+        if os.path.realpath(entry) == os.path.realpath(os.getcwd()):
+            os.write(2, b"{WRONG} of the current directory, put at the head of sys.path\\n")
+            os._exit(70)
+        super().insert(index, entry)
+
+sys.path = Guarded(sys.path)
+"""
 NEW_KEY = "lp_d1346035_BhisUHHzBuEm9hUe6MPAQJ4Qgkqtds0z6iC6uxWSlqs"
 
 
@@ -43,6 +57,7 @@ def linkpool(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # names is not looked at.
     (site,) = (place / "venv/lib").glob("python*/site-packages")
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    (site / "sitecustomize.py").write_text(GUARD)
     where = [str(python), "-P", "-c", "import pool, worker; print(pool.__file__, worker.__file__)"]
     found = subprocess.run(where, capture_output=True, text=True, check=True, timeout=60).stdout
     assert found.count(f"{site}/") == 2, "the wheel's own packages are used"
