@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import multiprocessing
+import os
+import signal
+import threading
 from typing import TYPE_CHECKING
 
 import structlog
@@ -33,6 +37,7 @@ def make_application() -> Application:
     settings = load()
     configure_logging(log_format=settings.log_format, log_level=settings.log_level)
     log_strays()
+    _end_with_the_parent()
     # Imported here because the metrics library needs its directory when it is imported.
     from pool.api.server.app import Application
 
@@ -45,6 +50,23 @@ def make_application() -> Application:
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
     return application
+
+
+def _end_with_the_parent() -> None:
+    """Stop this process once the one that started it has ended, in whatever way.
+
+    Otherwise the processes of a killed `linkpool api` would serve on, and keep its port.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:  # the only process: nobody started it as one of several
+        return
+
+    def watch() -> None:
+        parent.join()
+        log.warning("the process that started this one has ended, so this one stops")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
 def serve(settings: Settings) -> None:
