@@ -37,7 +37,7 @@ def booking_json(
 ) -> dict[str, Any]:
     """Return a booking as in GET /bookings and in webhooks: the documented fields.
 
-    Whether the real one ever carries the link's slug is not documented, hence the switch.
+    The real one documents no field that carries the link's slug; a switch makes it carry it.
     """
     client_url = f"{base_url}/bookings/{booking.sid}"
     if carries_slug and booking.slug is not None:

@@ -145,7 +145,9 @@ class Knobs:
         "meeting_id only, the id that GET /meetings tells",
     )
     webhook_carries_slug: bool = _knob(
-        True, "whether client_booking_url carries the slug; else only the visitor's answers can"
+        False,
+        "whether client_booking_url carries the slug; else, as with the real one, only the "
+        "visitor's answers can",
     )
     webhook_off: str = _knob(
         "",

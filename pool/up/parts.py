@@ -125,6 +125,8 @@ def _sandbox(
 ) -> Part:
     flags = ["--port", str(port), "--webhook-url", webhook]
     flags += ["--state-file", str(data.file(SANDBOX_STATE))]
+    # A link that somebody opens by hand has no page around it that passes the slug to the form.
+    flags.append("--webhook-carries-slug")
     for sid in sids:
         flags += ["--meeting", sid]
     flags.append("--any-meeting")  # meetings may be added while it runs

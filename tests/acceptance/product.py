@@ -207,7 +207,12 @@ class Product:
         return [link["slug"] for link in answer.json()["links"]]
 
     def control(self, what: str, **body: Any) -> dict[str, Any]:
-        """Make the sandbox act: book, cancel, emit… Return its answer."""
+        """Make the sandbox act: book, cancel, emit… Return its answer.
+
+        Whoever books a link fills in a form that the page around it gave the slug.
+        """
+        if what == "book" and body.get("slug"):
+            body = {"answers": {"ref": body["slug"]}} | body
         answer = self.sandbox("POST", f"/_control/{what}", json=body)
         assert answer.is_success, answer.text
         found: dict[str, Any] = answer.json()

@@ -725,7 +725,7 @@ def test_a_link_is_pooled_claimed_booked_and_seen_consumed(
     assert claim["source"] == "pool"
     assert claim["url"].startswith(deployment.sandbox)
 
-    book = {"slug": claim["slug"], "name": "Zoë", "email": "zoe@example.com"}
+    book = {"slug": claim["slug"], "name": "Zoë", "answers": {"ref": claim["slug"]}}
     httpx.post(
         f"{deployment.sandbox}/_control/book", json=book, timeout=10, trust_env=False
     ).raise_for_status()

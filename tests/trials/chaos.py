@@ -124,7 +124,7 @@ class _Faults:
         if claims:
             slug = self.chance.choice(claims).slug
             with suppress(AssertionError):  # booked before
-                self.stage.control("POST", "book", json={"slug": slug})
+                self.stage.control("POST", "book", json={"slug": slug, "answers": {"ref": slug}})
                 self.booked.add(slug)
 
     def end(self) -> None:
