@@ -93,6 +93,28 @@ def test_a_broken_provider_fills_the_pool_all_the_same(stage: Product) -> None:
     assert set(given) <= set(stage.sandbox_links("broken"))
 
 
+def test_a_meeting_that_is_disabled_at_the_provider_hands_out_nothing(stage: Product) -> None:
+    """Until it is enabled again: then with new links, as the old ones may be dead."""
+    stage.put("surveyed", min_fresh=5, cover_seconds=0)
+    slug = stage.slug("surveyed", "holds")
+    old = set(stage.sandbox_links("surveyed"))
+    stage.control("meeting", meeting_sid="surveyed", disabled=True)
+    try:
+        # Making a link may be refused before the provider's list is read.
+        listed = "the provider says that this meeting is disabled"
+        wait_until(lambda: listed in stage.meeting("surveyed")["reason"], 30)
+        assert stage.meeting("surveyed")["state"] == "blocked"
+        refused = stage.claim("surveyed", "new")
+        assert (refused.status_code, refused.json()["type"]) == (503, "/problems/pool-paused")
+        assert "retry-after" in refused.headers
+        assert stage.slug("surveyed", "holds") == slug
+    finally:
+        stage.control("meeting", meeting_sid="surveyed", disabled=False)
+    wait_until(lambda: stage.meeting("surveyed")["state"] == "ok", 30)
+    assert stage.slug("surveyed", "new") not in old
+    assert stage.slug("surveyed", "holds") == slug
+
+
 def test_a_refused_key_is_probed_and_not_hammered(stage: Product) -> None:
     """401: the pool is blocked with a reason, claims go on, and it recovers by itself."""
     stage.put("refused", min_fresh=20, cover_seconds=0)

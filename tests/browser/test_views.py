@@ -145,6 +145,24 @@ def test_an_unmatched_booking_is_replayed_and_assigned(tab: Tab, sid: str) -> No
     expect(page.get_by_role("button", name="Assign")).to_have_count(0)
 
 
+def test_a_burnt_link_is_replaced(tab: Tab, sid: str) -> None:
+    """It asks for a reason, says what it did, and is offered no more for that link."""
+    burnt = tab.product.slug(sid, "order-burnt")
+    wait_until(lambda: tab.product.link(burnt).get("customer_id"), 10, what="it is recorded")
+    tab.sign_in()
+    page = tab.open(f"/ops/links/{burnt}")
+    page.get_by_text("Replace…").click()
+    page.get_by_role("button", name="Replace").click()  # the browser itself wants the reason
+    expect(page.locator("input:invalid:visible")).to_be_focused()
+    page.get_by_label("Reason").locator("visible=true").fill("expired at the provider")
+    page.get_by_role("button", name="Replace").click()
+    expect(page.locator(".flash")).to_contain_text("Replaced")
+    expect(page.locator(".timeline")).to_contain_text("expired at the provider")
+    expect(page.get_by_text("Replace…")).to_have_count(0)
+    assert tab.product.slug(sid, "order-burnt") != burnt
+    assert tab.product.link(burnt)["state"] == "retired"
+
+
 def test_a_read_only_key_is_offered_nothing_to_do(tab: Tab, sid: str) -> None:
     """It sees the same, and no action anywhere."""
     event_id = unmatched(tab.product, "bk-read-only")

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from redis.exceptions import ResponseError
 
 from pool.errors import Fenced, StoreUnavailable, UnknownMeeting
@@ -20,7 +21,7 @@ from pool.model.meetings import Meeting
 from pool.store import Store, key_names, scripts
 from pool.store.bindings import pack
 from pool.store.published import digest
-from pool.store.records import AnsweredClaim, Block, Outcome, payload
+from pool.store.records import AnsweredClaim, Block, Outcome, Replaced, Replacing, payload
 from pool.store.recovery import Rebind, RecoveryLost
 from tests.any_redis import AnyRedis
 
@@ -642,6 +643,105 @@ async def test_of_two_links_the_one_claimed_last_counts(
     assert held is not None
     assert held.slug == bound
     assert await fresh(any_redis) == ["a-1"]
+
+
+# -- replace -----------------------------------------------------------------------
+
+
+async def replaced(redis: AnyRedis, old: str, **how: Any) -> Replacing:
+    """Replace ann's link."""
+    name, data = customer(redis.store, "ann")
+    return await redis.store.replace(SID, name, old, data, "it is burnt", **how)
+
+
+@pytest.mark.parametrize("made", ["", "one-off-made"], ids=["of the pool", "made for it"])
+async def test_a_burnt_link_is_replaced_once(any_redis: AnyRedis, made: str) -> None:
+    """The stream's entry names both links; a repeat changes nothing."""
+    await open_pool(any_redis, "a-1", "a-2", "a-3")
+    await claim(any_redis, "ann")
+    first = await replaced(any_redis, "a-1", made=made)
+    slug = made or "a-2"
+    assert first.outcome is Replaced.NEW
+    assert first.claim is not None
+    assert (first.claim.slug, first.claim.state) == (slug, "claimed")
+    assert first.claim.source == ("direct" if made else "pool")
+    assert await any_redis.store.claim_of(SID, "ann") == first.claim
+    left = ["a-2", "a-3"] if made else ["a-3"]
+    assert await fresh(any_redis) == left
+    before = await any_redis.everything()
+    again = await replaced(any_redis, "a-1", made=made)
+    assert (again.outcome, again.claim) == (Replaced.BEFORE, first.claim)
+    assert await any_redis.everything() == before
+    *_, entry = await any_redis.store.stream.unrecorded(SID, 10)
+    assert (entry.slug, entry.customer_id, entry.replaces, entry.reason) == (
+        slug, "ann", "a-1", "it is burnt",
+    )  # fmt: skip
+    assert (entry.source, entry.claimed_at_ms) == (first.claim.source, first.claim.claimed_at_ms)
+    assert (await any_redis.store.look([SID]))[0].backlog == 2
+    left_ms = await any_redis.bare.pttl(binding_key(any_redis, "ann"))
+    assert TTL_SECONDS * 1000 - 5_000 < left_ms <= TTL_SECONDS * 1000
+
+
+async def test_what_cannot_be_replaced_changes_nothing(any_redis: AnyRedis) -> None:
+    """A customer without a link, an empty pool, a pause, and a link that is booked."""
+    await open_pool(any_redis, "a-1")
+
+    async def refused(old: str, outcome: Replaced, slug: str | None) -> None:
+        before = await any_redis.everything()
+        found = await replaced(any_redis, old)
+        assert (found.outcome, found.claim and found.claim.slug) == (outcome, slug)
+        assert await any_redis.everything() == before
+
+    await refused("a-1", Replaced.NONE, None)
+    await claim(any_redis, "ann")
+    await refused("a-1", Replaced.EMPTY, None)
+    epoch = (await any_redis.store.look([SID]))[0].epoch
+    await any_redis.store.add(SID, epoch, ["a-2"], 1_000)
+    await any_redis.store.published.put([Meeting(SID, paused=True)])
+    await refused("a-1", Replaced.PAUSED, None)
+    await any_redis.store.published.put([Meeting(SID)])
+    held = await any_redis.store.claim_of(SID, "ann")
+    assert held is not None
+    booked = replace(held, state="consumed", consumed_at_ms=5)
+    await any_redis.store.mark(SID, "a-1", "ann", booked)
+    await refused("a-1", Replaced.BOOKED, "a-1")
+
+
+@every_fall
+async def test_nothing_is_replaced_behind_a_fallen_fence(any_redis: AnyRedis, fall: Fall) -> None:
+    """Neither link may be given out there."""
+    await open_pool(any_redis, "a-1", "a-2")
+    await claim(any_redis, "ann")
+    await fall(any_redis)
+    with pytest.raises(Fenced):
+        await replaced(any_redis, "a-1")
+
+
+# -- set aside ---------------------------------------------------------------------
+
+
+async def test_an_unreadable_entry_is_set_aside_and_can_be_blanked(any_redis: AnyRedis) -> None:
+    """Byte for byte, once however often; blanking overwrites the text in that meeting alone."""
+    fields = {b"c": b"\xc1 of ann\xff", b"x": b""}
+    anything: Any = fields
+    kept = any_redis.store.set_aside
+    for sid in (SID, "demo"):
+        entry_id = (await any_redis.bare.xadd(key_names.claims(sid), anything)).decode()
+        for _ in range(2):
+            await kept.put(sid, entry_id, fields, "no MessagePack")
+        assert await any_redis.bare.xlen(key_names.claims(sid)) == 0
+    await kept.keep(SID, "0-1", {b"s": b"a-1"}, "not this one")
+    assert await kept.counts() == {SID: 2, "demo": 1}
+    await kept.blank(SID, "ann")
+    found = {(each.sid, each.reason): each.fields for each in await kept.all()}
+    assert found == {
+        ("demo", "no MessagePack"): fields,
+        (SID, "no MessagePack"): {b"c": b"\xc1 of xxx\xff", b"x": b""},
+        (SID, "not this one"): {b"s": b"a-1"},
+    }
+    assert [(each.sid, each.entry_id == "0-1") for each in await kept.all()] == [
+        ("demo", False), (SID, True), (SID, False),
+    ]  # fmt: skip
 
 
 # -- the stream --------------------------------------------------------------------
