@@ -4,6 +4,7 @@ VENV ?= .venv
 PYTHON ?= $(VENV)/bin/python
 BASE ?= main
 ROOMS ?=
+SAMPLE ?=
 ONLY ?=
 SEED ?= 1
 
@@ -52,8 +53,8 @@ picture: ## Draw the rooms and their imports anew (needs Graphviz)
 framing: ## Split every row of the framing table at every byte, fuzz for ten minutes, send 100,000 requests through each proxy
 	LINKPOOL_SECURITY=long nice -n 10 $(PYTHON) -m pytest -n 0 -s tests/security
 
-mutants: ## Make one small change after the other to the core, and say which no test notices (ROOMS="supply ledger")
-	nice -n 15 $(PYTHON) -m tests.mutants run $(ROOMS)
+mutants: ## Make one small change after the other to the core, and say which no test notices (ROOMS="supply ledger"; SAMPLE=60 SEED=1 for some of each room)
+	nice -n 15 $(PYTHON) -m tests.mutants run $(ROOMS) $(if $(SAMPLE),--sample $(SAMPLE) --seed $(SEED))
 
 mutants-changed: ## Do the same in the functions that differ from a revision (BASE=main), in a bounded time
 	nice -n 15 $(PYTHON) -m tests.mutants run --since $(BASE) --limit 100

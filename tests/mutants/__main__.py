@@ -1,6 +1,6 @@
 """Make one small change after the other to the core, and report those that no test notices.
 
-    python -m tests.mutants run [ROOM...] [--since REVISION] [--again]
+    python -m tests.mutants run [ROOM...] [--since REVISION] [--again] [--sample N --seed S]
     python -m tests.mutants scores
     python -m tests.mutants list
 
@@ -13,12 +13,13 @@ import argparse
 import ast
 import contextlib
 import os
+import random
 import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import mutmut.__main__ as mutmut
@@ -39,6 +40,8 @@ def main() -> int:
     run.add_argument("--since", metavar="REVISION", help="only functions changed since then")
     run.add_argument("--again", action="store_true", help="also those that were noticed before")
     run.add_argument("--limit", type=int, metavar="N", help="at most so many, spread evenly")
+    run.add_argument("--sample", type=int, metavar="N", help="of each room at most so many")
+    run.add_argument("--seed", type=int, default=1, metavar="S", help="which ones a sample takes")
     commands.add_parser("scores", help="print what is known by now")
     commands.add_parser("list", help=f"write {results.SURVIVORS.name}")
     args = parser.parse_args()
@@ -49,13 +52,21 @@ def main() -> int:
         wanted = set(args.rooms or results.rooms())
         if unknown := wanted - set(results.rooms()):
             parser.error(f"no such room: {', '.join(sorted(unknown))}")
-        _try(wanted, args.since, again=args.again, limit=args.limit)
+        sample = (args.sample, args.seed) if args.sample else None
+        _try(wanted, args.since, again=args.again, limit=args.limit, sample=sample)
         if args.since:
             return _tell(changed_functions(args.since))
     return _print_scores()
 
 
-def _try(wanted: set[str], since: str | None, *, again: bool, limit: int | None) -> None:
+def _try(
+    wanted: set[str],
+    since: str | None,
+    *,
+    again: bool,
+    limit: int | None,
+    sample: tuple[int, int] | None,
+) -> None:
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     operators.install()
     mutmut.config().only_mutate = [
@@ -63,13 +74,14 @@ def _try(wanted: set[str], since: str | None, *, again: bool, limit: int | None)
     ]
     _prepare()
     functions = changed_functions(since) if since else None
-    names = [
-        each.name
+    chosen = [
+        each
         for each in results.mutants()
         if each.room in wanted
         and (again or since or not each.noticed)
         and (functions is None or (each.path, each.function) in functions)
     ]
+    names = [each.name for each in (sampled(chosen, *sample) if sample else chosen)]
     if limit and len(names) > limit:
         names = names[:: -(-len(names) // limit)]
     print(f"{len(names)} mutants to try")
@@ -77,6 +89,21 @@ def _try(wanted: set[str], since: str | None, *, again: bool, limit: int | None)
         began = time.monotonic()
         _run_all(names)
         print(f"{(time.monotonic() - began) / len(names):.2f} s for each, all told")
+
+
+def sampled(
+    mutants: Sequence[results.Mutant], of_each_room: int, seed: int
+) -> list[results.Mutant]:
+    """Return that many of each room by chance; the same seed gives the same ones."""
+    chance = random.Random(seed)
+    by_room: dict[str, list[results.Mutant]] = {}
+    for each in mutants:
+        by_room.setdefault(each.room, []).append(each)
+    return [
+        each
+        for some in by_room.values()
+        for each in chance.sample(some, min(of_each_room, len(some)))
+    ]
 
 
 def _run_all(names: list[str]) -> None:

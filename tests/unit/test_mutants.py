@@ -104,6 +104,22 @@ def test_reasons_are_read_from_the_list(tmp_path: Path, monkeypatch: pytest.Monk
     }
 
 
+def test_a_sample_takes_some_of_each_room_by_its_seed() -> None:
+    """Another seed takes others."""
+    from tests.mutants.__main__ import sampled
+
+    made = [
+        results.Mutant(f"{room}-{n}", Path("a.py"), room, "not checked")
+        for room in ("supply", "ledger")
+        for n in range(100)
+    ]
+    some = sampled(made, 10, 1)
+    assert [sum(each.room == room for each in some) for room in ("supply", "ledger")] == [10, 10]
+    assert len(set(some)) == 20
+    assert some == sampled(made, 10, 1) != sampled(made, 10, 2)
+    assert len(sampled(made[:105], 10, 1)) == 15
+
+
 def test_a_score_counts_what_was_tried() -> None:
     """A survivor with a reason counts as not noticed."""
     score = results.Score(noticed=9, explained=1, missed=0, untried=5)
