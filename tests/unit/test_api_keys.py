@@ -9,8 +9,18 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pool.access.api_keys import Caller, KeyRing, Scope, digest, make_key
-from pool.errors import Forbidden, LedgerUnavailable, Unauthorized
+from pool.access.api_keys import (
+    Caller,
+    KeyRing,
+    Scope,
+    digest,
+    issue_key,
+    make_key,
+    revoke_key,
+    rotate_key,
+)
+from pool.errors import Forbidden, LedgerUnavailable, Unauthorized, UnknownKey
+from pool.ledger import Ledger
 from pool.ledger.records import ApiKey
 
 ADMIN_KEY = "an admin key from the environment"
@@ -223,3 +233,118 @@ async def test_a_stranger_costs_the_ledger_nothing() -> None:
         with pytest.raises(Unauthorized):
             keys.authenticate(key(CLAIM)[0].encode())
     assert ledger.asked == asked
+
+
+# -- in the ledger ----------------------------------------------------------------------
+
+
+async def acts(ledger: Ledger) -> list[tuple[str, str, str, dict[str, object]]]:
+    """Return what the audit says, the oldest first."""
+    found = await ledger.audit.list()
+    return [(each.actor, each.action, each.reason, each.detail) for each in reversed(found)]
+
+
+async def test_the_audit_says_who_made_a_key_and_what_it_may_do(sqlite_ledger: Ledger) -> None:
+    """Never the key itself; what a key has no limit of is not mentioned."""
+    ends = datetime(2031, 1, 2, 3, 4, 5, 600_000, tzinfo=UTC)
+    clear, plain = await issue_key(sqlite_ledger, frozenset({"read", "claim"}), None, "shop", "ann")
+    _, narrow = await issue_key(
+        sqlite_ledger, frozenset({"admin"}), frozenset({"b", "a"}), "one", "ben",
+        expires_at=ends, networks=("10.0.0.0/8",),
+    )  # fmt: skip
+    kept = [replace(each, created_at=plain.created_at) for each in await sqlite_ledger.keys.all()]
+    assert kept == [plain, replace(narrow, created_at=plain.created_at)]
+    assert (narrow.expires_at, narrow.networks) == (ends, ("10.0.0.0/8",))
+    assert await acts(sqlite_ledger) == [
+        ("ann", "key-create", "shop", {"id": plain.id, "scopes": ["claim", "read"]}),
+        ("ben", "key-create", "one", {
+            "id": narrow.id, "scopes": ["admin"], "meetings": ["a", "b"],
+            "networks": ["10.0.0.0/8"], "expires_at": "2031-01-02T03:04:05+00:00",
+        }),
+    ]  # fmt: skip
+    assert clear not in str(await acts(sqlite_ledger))
+
+
+async def test_a_rotated_key_has_the_same_rights_and_life(sqlite_ledger: Ledger) -> None:
+    """The old one works until the overlap is over, or until it would have ended anyway."""
+    now = datetime.now(UTC)
+    made = (frozenset({"read"}), frozenset({"intro"}), "shop", "ann")
+    _, old = await issue_key(
+        sqlite_ledger, *made, expires_at=now + timedelta(days=30), networks=("10.0.0.0/8",)
+    )
+    clear, new = await rotate_key(sqlite_ledger, old.id, 3_600, "ben", "yearly")
+    assert new.id != old.id
+    assert (new.scopes, new.meetings, new.label, new.networks) == (
+        old.scopes, old.meetings, old.label, old.networks,
+    )  # fmt: skip
+    assert new.expires_at is not None
+    assert abs(new.expires_at - (now + timedelta(days=30))) < timedelta(minutes=1)
+    kept = {each.id: each for each in await sqlite_ledger.keys.all()}
+    ends = kept[old.id].expires_at
+    assert ends is not None
+    assert abs(ends - (now + timedelta(hours=1))) < timedelta(minutes=1)
+    keys = KeyRing(sqlite_ledger, None)
+    await keys.refresh()
+    assert keys.authenticate(clear.encode()).key_id == new.id
+    assert keys.caller(old.id) is not None
+    await rotate_key(sqlite_ledger, old.id, 7 * 86_400, "ben")
+    kept = {each.id: each for each in await sqlite_ledger.keys.all()}
+    assert kept[old.id].expires_at == ends
+    said = await acts(sqlite_ledger)
+    assert said[1][:3] == ("ben", "key-rotate", "yearly")
+    assert said[1][3] == {
+        "id": old.id, "new_id": new.id, "ends_at": ends.isoformat(timespec="seconds"),
+    }  # fmt: skip
+    assert said[2][2] == "shop"
+    assert not kept[old.id].good_at(ends)
+    _, endless = await issue_key(sqlite_ledger, *made)
+    _, again = await rotate_key(sqlite_ledger, endless.id, 0, "ben")
+    assert again.expires_at is None
+
+
+async def test_a_revoked_key_is_dead(sqlite_ledger: Ledger) -> None:
+    """At once, for good, and with its reason; it is neither revoked twice nor rotated."""
+    _, kept = await issue_key(sqlite_ledger, frozenset({"read"}), None, "shop", "ann")
+    await revoke_key(sqlite_ledger, kept.id, "ben", "lost")
+    [dead] = await sqlite_ledger.keys.all()
+    assert dead.revoked_at is not None
+    assert not dead.good_at(datetime.now(UTC))
+    assert (await acts(sqlite_ledger))[-1] == ("ben", "key-revoke", "lost", {"id": kept.id})
+    with pytest.raises(UnknownKey, match=kept.id):
+        await revoke_key(sqlite_ledger, kept.id, "ben")
+    with pytest.raises(UnknownKey, match=kept.id):
+        await rotate_key(sqlite_ledger, kept.id, 60, "ben")
+    with pytest.raises(UnknownKey, match="00000000"):
+        await rotate_key(sqlite_ledger, "00000000", 60, "ben")
+    assert len(await acts(sqlite_ledger)) == 2
+
+
+async def test_use_is_noted_again_after_a_while(
+    sqlite_ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For the key that was used, and no other; keys that are gone are forgotten."""
+    clock = [1_000.0]
+    monkeypatch.setattr("pool.access.api_keys.time.monotonic", lambda: clock[0])
+    clear, used = await issue_key(sqlite_ledger, frozenset({"read"}), None, "a", "ann")
+    _, unused = await issue_key(sqlite_ledger, frozenset({"read"}), None, "b", "ann")
+    keys = KeyRing(sqlite_ledger, ADMIN_KEY)
+    assert not keys.loaded
+    await keys.refresh()
+    assert keys.loaded
+    seen: list[datetime | None] = []
+    for passed in (0.0, 299.0, 1.0):
+        clock[0] += passed
+        keys.authenticate(clear.encode())
+        await keys.refresh()
+        kept = {each.id: each.last_used_at for each in await sqlite_ledger.keys.all()}
+        assert kept[unused.id] is None
+        seen.append(kept[used.id])
+    assert seen[0] is not None
+    assert seen[0] == seen[1] != seen[2]
+    await revoke_key(sqlite_ledger, used.id, "ann")
+    await keys.refresh()
+    clock[0] += 301
+    await keys.refresh()
+    assert keys.digest("admin") == digest(ADMIN_KEY.encode())
+    assert KeyRing(sqlite_ledger, None).digest("admin") == ""
+    assert (keys.digest(unused.id), keys.digest(used.id)) == (unused.digest, "")

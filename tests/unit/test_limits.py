@@ -114,3 +114,36 @@ def test_what_came_to_nothing_is_given_back(clock: Clock) -> None:
     limit.count("ann")
     limit.count("ann")
     assert limit.reached("ann")
+
+
+def test_who_is_refused_learns_when_one_more_is_allowed(clock: Clock) -> None:
+    """To the second; at once for who has an allowance left, and for who never came."""
+    limit = MinuteLimit(6, clock)
+    assert limit.on
+    assert not MinuteLimit(0, clock).on
+    assert limit.seconds_until_free("ann") == 0.0
+    taken(limit, "ann", 5)
+    assert limit.seconds_until_free("ann") == 0.0
+    limit.count("ann")
+    assert limit.seconds_until_free("ann") == pytest.approx(10.0)
+    clock.now += 4
+    assert limit.seconds_until_free("ann") == pytest.approx(6.0)
+    clock.now += 7
+    assert limit.seconds_until_free("ann") == 0.0
+    assert not limit.reached("ann")
+
+
+def test_many_callers_are_not_looked_through_at_every_event(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a look that let few of them go, the next is due at twice their number."""
+    monkeypatch.setattr(pool.access.limits, "_KEPT", 100)
+    limit = MinuteLimit(1, clock)
+    limit._tidy_at = 100
+    for number in range(101):
+        limit.count(number)
+    assert limit._tidy_at == 200
+    clock.now += 61
+    for number in range(300, 400):
+        limit.count(number)
+    assert len(limit._whole_at) == 100
