@@ -682,3 +682,103 @@ def test_a_receipt_says_whether_the_link_was_held_before() -> None:
     receipt = Receipt(Meeting(SID), made(1), "direct")
     assert not receipt.reused
     assert msgspec.structs.replace(receipt, outcome="reused").reused
+
+
+async def test_an_unlimited_request_stays_so_when_a_limited_one_joins(stage: Stage) -> None:
+    """In whichever order they come."""
+    free, limited = await asyncio.gather(
+        stage.claim(SID, "ann", "a@x.test"), stage.claim(SID, "ann", limited=True)
+    )
+    assert free.claim == limited.claim
+    [(_, [(_, payload)])] = stage.store.calls
+    assert msgspec.msgpack.decode(payload) == ["ann", "a@x.test"]
+
+
+async def test_a_link_made_on_the_spot_is_announced_to_the_recorder(stage: Stage) -> None:
+    """As one from the pool is; it is asserted again with all it needs."""
+    stage.store.stock = 0
+    assert (await stage.claim(SID, "ann", "a@x.test")).outcome == "direct"
+    assert stage.heard.told == [("claimed", SID)]
+    [kept] = stage.recent_claims.lately(SID)
+    assert kept.ttl_ms == Meeting(SID).claim_ttl_seconds * 1_000
+    assert msgspec.msgpack.decode(kept.payload) == ["ann", "a@x.test"]
+
+
+async def test_a_link_that_another_process_has_just_bound_is_remembered(stage: Stage) -> None:
+    """That process may have lost the reply."""
+    stage.store.stock = 0
+    stage.on_demand.made = False
+    now_ms = round(time.time() * 1000)
+    just_bound = msgspec.structs.replace(made(7), claimed_at_ms=now_ms - 3_000)
+
+    async def elsewhere(*_: Any) -> tuple[Claim, bool]:
+        return just_bound, False
+
+    stage.on_demand.make_and_bind = elsewhere  # type: ignore[method-assign]
+    assert (await stage.claim(SID, "ann")).reused
+    assert [each.claim for each in stage.recent_claims.lately(SID)] == [just_bound]
+    assert stage.heard.told == []
+
+
+async def test_a_claim_of_another_part_can_be_asserted_again(stage: Stage) -> None:
+    """Replacing a link answers one, too."""
+    meeting = Meeting("m3", claim_ttl_seconds=7)
+    stage.desk.remember(meeting, "ann", made(5), b"all of it")
+    [kept] = stage.recent_claims.lately("m3")
+    assert (kept.customer_id, kept.claim, kept.ttl_ms, kept.payload) == (
+        "ann", made(5), 7_000, b"all of it",
+    )  # fmt: skip
+
+
+async def test_who_is_refused_for_now_is_told_for_how_long(stage: Stage) -> None:
+    """A limit is over sooner than a pause; a closed meeting says what the provider says."""
+    with pytest.raises(RateLimited) as limited:
+        await stage.claim(SID, "bob", limited=True)
+    assert limited.value.retry_after_seconds == 10
+    stage.store.paused = True
+    meetings = {
+        "m1": Meeting("m1", closed_reason="it is disabled there"),
+        "m2": Meeting("m2", closed_reason="it is disabled there", paused=True, pause_reason="fair"),
+        "m3": Meeting("m3", paused=True),
+    }
+    said = {}
+    for sid, meeting in meetings.items():
+        stage.desk._known_meetings.put(meeting)
+        with pytest.raises(PoolPaused) as refused:
+            await stage.claim(sid, "bob")
+        assert refused.value.retry_after_seconds == 30
+        said[sid] = str(refused.value)
+    assert said == {
+        "m1": "claims of this meeting are closed: it is disabled there",
+        "m2": "claims of this meeting are paused: fair",
+        "m3": "claims of this meeting are paused",
+    }
+
+
+async def test_nothing_is_kept_of_meetings_that_nobody_claims_from(stage: Stage) -> None:
+    """Neither lines nor calls, also after errors."""
+    stage.store.script = [ValueError("oh"), LOST]
+    for number in range(5):
+        await asyncio.gather(
+            *(stage.claim(f"m{m}", f"c{number}") for m in range(20)), return_exceptions=True
+        )
+    await stage.desk.close()
+    assert stage.desk._lines == {}
+    assert len(stage.desk._calls) == 0
+    assert stage.desk._waiting == 0
+
+
+async def test_a_call_that_is_given_up_is_ended(make_stage: MakeStage) -> None:
+    """Its late reply would answer nobody, and hold a connection."""
+    stage = make_stage(timeout_seconds=0.1)
+    stage.store.gate = asyncio.Event()
+    [answer] = await stage.claims("ann")
+    assert isinstance(answer, StoreUnavailable)
+    assert "in time" in str(answer)
+    async with asyncio.timeout(5):
+        while stage.store.under_way["all"]:  # noqa: ASYNC110 - a condition is no event
+            await asyncio.sleep(0.001)
+    stage.store.gate.set()
+    await asyncio.sleep(0)
+    assert stage.heard.outcomes == {"error": 1}
+    assert stage.heard.batches == [1]

@@ -294,3 +294,96 @@ async def test_without_the_ledger_no_link_is_bound(
     monkeypatch.setattr(product.ledger.links, "insert_fresh", away)
     assert "ledger" in str(await refused(product, meeting))
     assert await product.store.claim_of("intro", "ann") is None
+
+
+@pytest.mark.parametrize("spread", [0, 1])
+async def test_a_visitor_is_told_when_to_return(
+    product: InProcess, monkeypatch: pytest.MonkeyPatch, spread: int
+) -> None:
+    """In two seconds, or thirty while the provider refuses; some a second later than others."""
+    bounds: list[int] = []
+
+    def randbelow(bound: int) -> int:
+        bounds.append(bound)
+        return spread
+
+    monkeypatch.setattr("pool.claims.spot_links.secrets.randbelow", randbelow)
+    meeting = await product.meeting("intro")
+    product.provider.will("intro", FAILED)
+    assert (await refused(product, meeting)).retry_after_seconds == 2 + spread
+    now_ms = await product.store.now_ms()
+    await product.store.blocks.put("intro", Block("404", now_ms, now_ms + 60_000))
+    assert (await refused(product, meeting)).retry_after_seconds == 30 + spread
+    assert bounds == [2, 2]
+
+
+async def test_a_ledger_that_has_just_written_is_not_asked_whether_it_can(
+    product: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second later it is, and at once after it failed; if it cannot, nothing is asked for."""
+    meeting = await product.meeting("intro")
+    on_demand = product.on_demand()
+    pings, clock = [], [1_000.0]
+    monkeypatch.setattr(
+        "pool.claims.spot_links.time", type("Time", (), {"monotonic": lambda: clock[0]})
+    )
+    monkeypatch.setattr(
+        "pool.claims.on_demand.time", type("Time", (), {"monotonic": lambda: clock[0]})
+    )
+
+    async def ping() -> None:
+        pings.append(clock[0])
+        if clock[0] > 2_000:
+            raise LedgerUnavailable("away")
+
+    monkeypatch.setattr(product.ledger, "ping", ping)
+    for number, passed in enumerate((0.0, 0.9, 0.9, 1.0)):
+        clock[0] += passed
+        await make_and_bind(product, meeting, f"c{number}", on_demand)
+    assert pings == [1_000.0, 1_002.8]
+    insert = product.ledger.links.insert_fresh
+
+    async def away(_links: object) -> set[str]:
+        raise LedgerUnavailable("away")
+
+    monkeypatch.setattr(product.ledger.links, "insert_fresh", away)
+    with pytest.raises(PoolEmpty):
+        await make_and_bind(product, meeting, "lost", on_demand)
+    monkeypatch.setattr(product.ledger.links, "insert_fresh", insert)
+    clock[0] += 0.1
+    await make_and_bind(product, meeting, "back", on_demand)
+    assert pings == [1_000.0, 1_002.8, clock[0]]
+    clock[0] = 2_001.0
+    asked = len(product.provider.asked)
+    with pytest.raises(PoolEmpty, match="ledger"):
+        await make_and_bind(product, meeting, "late", on_demand)
+    assert len(product.provider.asked) == asked
+
+
+async def test_a_provider_that_only_repeats_itself_is_blocked(product: InProcess) -> None:
+    """Visitors' links count as those of top-up do."""
+    meeting = await product.meeting("intro")
+    first, _ = await make_and_bind(product, meeting, "ann")
+    product.provider.always(first.slug)
+    for number in range(8):
+        assert (await product.level("intro")).block is None
+        with pytest.raises(PoolEmpty, match="repeated"):
+            await make_and_bind(product, meeting, f"c{number}")
+    assert (await product.level("intro")).block is not None
+
+
+async def test_half_of_the_time_that_is_left_is_for_the_turn(
+    product: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other half is for the provider's answer."""
+    meeting = await product.meeting("intro")
+    maker, waits = product.parts.makers["default"], []
+    make = maker.make
+
+    async def noted(sid: str, *, within_seconds: float) -> Any:
+        waits.append(within_seconds)
+        return await make(sid, within_seconds=within_seconds)
+
+    monkeypatch.setattr(maker, "make", noted)
+    await make_and_bind(product, meeting, "ann", product.on_demand(timeout_seconds=50))
+    assert 20 < waits[0] <= 25
