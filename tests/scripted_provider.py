@@ -9,7 +9,14 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 
 from pool.errors import MeetingRefused, ProviderFailed, Throttled, WorkspaceRefused
-from pool.providers import BookingEvent, BookingPage, NewLink, ProviderMeeting, webhooks
+from pool.providers import (
+    BookingEvent,
+    BookingPage,
+    NewLink,
+    ProviderMeeting,
+    redaction,
+    webhooks,
+)
 from pool.providers.signatures import verify
 
 # What one request for a link comes to: an error to raise, the slug it gives, None for a new
@@ -120,6 +127,9 @@ class ScriptedProvider:
 
     def parse_event(self, body: bytes) -> BookingEvent:
         return webhooks.parse(body, self._ref_field)
+
+    def redact(self, body: bytes, *, slugs: Sequence[str], rename: Callable[[str], str]) -> bytes:
+        return redaction.redacted(body, ref_field=self._ref_field, slugs=slugs, rename=rename)
 
     async def close(self) -> None:
         self.closed = True

@@ -50,14 +50,14 @@ class ErasedEvents:
 
         found = await asyncio.to_thread(work) if len(event.body) > _LARGE_BYTES else work()
         parsed = self._parse(event)
-        bookings, e_mail = self._own_marks(event, parsed)
-        own = dict.fromkeys(bookings, "") | {e_mail: (parsed.email or "") if parsed else ""}
-        return {mark: text for mark, text in (own | found).items() if mark}
+        own = dict.fromkeys(self._booking_marks(event, parsed), "")
+        if parsed is not None and parsed.email:
+            own |= dict.fromkeys(self._email_marks(parsed), parsed.email)
+        return own | found
 
     def own_marks(self, event: InboxEvent) -> set[str]:
-        """Return the marks of the bookings and the e-mail that an event is about."""
-        bookings, e_mail = self._own_marks(event, self._parse(event))
-        return {*bookings, e_mail} - {""}
+        """Return the marks to keep of the bookings and the e-mail that an event is about."""
+        return self._kept_marks(event, self._parse(event))
 
     async def judge(
         self, event: NewEvent | InboxEvent, marks: Mapping[str, str], *, slug: str | None
@@ -75,18 +75,20 @@ class ErasedEvents:
         links = await self._named(parsed)
         slugs = tuple(link.slug for link in links)
         theirs, by_email = next(iter(matched), None), False
-        bookings, e_mail = self._own_marks(event, parsed)
         if theirs is None and slug is None:
             named = await self._ledger.erased.slugs_among(slugs)
+            bookings, e_mails = self._booking_marks(event, parsed), self._email_marks(parsed)
             if booked := next((mark for mark in bookings if mark in hits), None):
                 theirs = min(hits[booked])
             elif named == set(slugs) and len(named) == 1:
                 theirs = slugs[0]
-            elif e_mail in hits and not any(link.customer_id for link in links):
+            elif not any(link.customer_id for link in links) and (
+                e_mail := next((mark for mark in e_mails if mark in hits), None)
+            ):
                 by_email = not await self._held([marks[e_mail]])
                 theirs = min(hits[e_mail]) if by_email else None
         if theirs is not None:
-            own = frozenset((*bookings, e_mail)) - {""}
+            own = frozenset(self._kept_marks(event, parsed))
             return Verdict(slugs, theirs, own, by_email)
         mentioned = {marks[mark] for mark in hits} - set(slugs)
         if mentioned <= await self._held(mentioned):
@@ -112,12 +114,12 @@ class ErasedEvents:
             None if parent_sid is None else rename(parent_sid),
         )
 
-    def _own_marks(
+    def _booking_marks(
         self, event: NewEvent | InboxEvent, parsed: BookingEvent | None
-    ) -> tuple[list[str], str]:
-        """Return the marks of the event's booking and its parent, and of its e-mail.
+    ) -> list[str]:
+        """Return the marks of the event's booking and its parent.
 
-        A SID that is a pseudonym already has no mark. The last is empty without an e-mail.
+        A SID that is a pseudonym already has no mark.
         """
         sids: tuple[str | None, ...] = (event.booking_sid, event.parent_sid)
         if parsed is not None:
@@ -126,13 +128,23 @@ class ErasedEvents:
                 parsed.parent_sid or event.parent_sid,
                 parsed.provider_id,
             )
-        bookings = [
+        return [
             self._marks.of_booking(event.workspace, sid)
             for sid in sids
             if sid is not None and not sid.startswith(PSEUDONYM)
         ]
-        email = parsed.email if parsed else None
-        return bookings, self._marks.of_email(email) if email else ""
+
+    def _email_marks(self, parsed: BookingEvent | None) -> list[str]:
+        """Return the marks by which the event's e-mail may be known."""
+        if parsed is None or not parsed.email:
+            return []
+        return [self._marks.of_email(parsed.email), self._marks.of_email_before(parsed.email)]
+
+    def _kept_marks(self, event: NewEvent | InboxEvent, parsed: BookingEvent | None) -> set[str]:
+        kept = set(self._booking_marks(event, parsed))
+        if parsed is not None and parsed.email:
+            kept |= self._marks.kept_of_email(parsed.email)
+        return kept
 
     async def _named(self, parsed: BookingEvent | None) -> list[Link]:
         """Return the links of ours that an event names, in the order in which it names them."""

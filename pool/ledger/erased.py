@@ -14,7 +14,7 @@ from pool.ledger.forget import ERASING, UNHEARD, keep_marks, rename_booking
 from pool.ledger.inbox import event_of
 from pool.ledger.records import InboxEvent
 from pool.ledger.tables import UNMARKED, erased_marks, forgotten, inbox, links
-from pool.model.emails import kept_forms
+from pool.model.emails import kept_forms, same_email
 from pool.model.marks import Marks
 
 _SCAN = 5_000  # events that one statement scans, in tens of milliseconds
@@ -106,12 +106,11 @@ class Erased:
         """Return those of these ids and addresses with which a customer holds a link."""
         if not texts:
             return set()
-        by_key: dict[str, list[str]] = {}
-        for text in texts:
-            for form in kept_forms(text):
-                by_key.setdefault(form, []).append(text)
-        keys = select(links.c.email_key).where(self._database.among(links.c.email_key, by_key))
-        held = {text for (key,) in await self._database.rows(keys) for text in by_key[key]}
+        forms = {form for text in texts for form in kept_forms(text)}
+        emails = select(links.c.email).where(self._database.among(links.c.email_key, forms))
+        # A key that an earlier release wrote may be that of another mailbox.
+        addresses = {same_email(email) for (email,) in await self._database.rows(emails) if email}
+        held = {text for text in texts if same_email(text) in addresses}
         ids = select(links.c.customer_id).where(self._database.among(links.c.customer_id, texts))
         return held | {text for (text,) in await self._database.rows(ids)}
 

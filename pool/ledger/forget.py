@@ -88,7 +88,7 @@ async def forget(
         for link in before:
             own = {marks.of_text(link.slug), *marks.of_customer(customer_id)}
             if link.email is not None:
-                own.add(marks.of_email(link.email))
+                own |= marks.kept_of_email(link.email)
             own |= _blank_settled(connection, link.slug, marks, own_marks)
             keep_marks(database, connection, link.slug, own)
             rename_booking(database, connection, link.slug, marks)

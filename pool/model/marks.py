@@ -13,9 +13,13 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from urllib.parse import unquote
 
+from pool.model.emails import same_email
+
 MARK_BYTES = 8  # with ten million events and as many erased customers, one in a million is wrong
 PSEUDONYM = "erased-"
 MARKS_MAX = 4_096  # per body
+# Before a kept mark: it is only searched for. bytes.fromhex() passes over it.
+SOUGHT = " "
 
 # A short id, or one that is a word, occurs in too many unrelated bodies.
 _TELLING_CHARACTERS = 8
@@ -31,8 +35,23 @@ class Marks:
         self._key = hashlib.sha256(b"linkpool marks\0" + secret_key).digest()
 
     def of_email(self, address: str) -> str:
-        """Return the mark of an e-mail address, ignoring case."""
+        """Return the mark of an e-mail address, in the form in which addresses are compared."""
+        return self._mark(b"address", same_email(address))
+
+    def of_email_before(self, address: str) -> str:
+        """Return the mark that earlier releases made of an address.
+
+        They folded its case, so that `ß` and `ss` had one mark. Customers erased then, and
+        events kept then, have no other.
+        """
         return self._mark(b"e-mail", _plain(address).casefold())
+
+    def kept_of_email(self, address: str) -> set[str]:
+        """Return the marks to keep of an erased customer's address.
+
+        The earlier one is only searched for in events: alone it is no sign that they are theirs.
+        """
+        return {self.of_email(address), SOUGHT + self.of_email_before(address)}
 
     def of_booking(self, workspace: str, sid: str) -> str:
         """Return the mark of a booking at the provider."""
@@ -43,12 +62,12 @@ class Marks:
         return self._mark(b"text", _plain(text))
 
     def of_customer(self, customer_id: str) -> Iterator[str]:
-        """Yield the marks that find a customer id in other texts.
+        """Yield the marks to keep of an erased customer's id, which find it in other texts.
 
         An id that is short or has only letters gets no mark: it would be found everywhere.
         """
         if "@" in customer_id:
-            yield self.of_email(customer_id)
+            yield from self.kept_of_email(customer_id)
         if len(customer_id) >= _TELLING_CHARACTERS and not customer_id.isalpha():
             yield self.of_text(customer_id)
 
@@ -74,7 +93,8 @@ class Marks:
             # In a URL an address is written zoe%40example.com.
             for reading in dict.fromkeys((text, unquote(text, errors="ignore"))):
                 for address in _address.findall(reading):
-                    found.setdefault(self.of_email(address.strip(".")), address.strip("."))
+                    for mark in (self.of_email, self.of_email_before):
+                        found.setdefault(mark(address.strip(".")), address.strip("."))
                 for each in (reading.strip(), *_run.findall(reading)):
                     if len(each) in _ID_CHARACTERS and not each.isalpha():
                         found.setdefault(self.of_text(each), each)
