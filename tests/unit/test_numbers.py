@@ -25,12 +25,6 @@ NUMBERS: dict[str, dict[str, Any]] = {
     "pool.claims.spot_links": {"LEDGER_TRUST_SECONDS": 1.0},
     "pool.access.api_keys": {"LAST_USED_SECONDS": 300.0},
     "pool.access.limits": {"_KEPT": 50_000, "_ROUNDING": 1e-6},
-    "pool.access.doors": {
-        "WRONG_SIGNATURES": 60,
-        "SIGN_INS": 10,
-        "SIGN_INS_IN_ALL": 120,
-        "_WINDOW_SECONDS": 60.0,
-    },
     "pool.supply.blame": {
         "FAILURES_TO_BLOCK": 8,
         "OWN_FAILURES_TO_BLOCK": 3,
