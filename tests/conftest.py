@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import shutil
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -26,6 +27,10 @@ from pool.up.redis_server import (
 from tests.any_redis import SECRET_KEY, AnyRedis
 from tests.fake_redis import FakeRedisServer
 from tests.in_process import InProcess, in_process
+
+# Each of some hundred processes would compile the whole source anew where this is set.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 pytest.register_assert_rewrite(
     "tests.unit.store_contract", "tests.unit.history_contract", "tests.unit.recovery_contract"

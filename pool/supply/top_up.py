@@ -30,6 +30,7 @@ log = structlog.get_logger()
 
 RUN_SECONDS = 40.0  # under Celery's soft limit; the next sweep goes on
 LOOK_SECONDS = 1.0
+MOMENT_SECONDS = 0.05  # the shortest rest between two looks that find nothing to begin
 PLAN_LINKS = 1_000  # at most, per look
 TURN_SECONDS = 2.0  # a provider that wants more patience than this gets it from the sweep
 SHARE = 2  # while others wait, a meeting takes at most one of this many slots
@@ -98,7 +99,7 @@ class TopUp:
                 if need is None:
                     if not self._under_way:
                         break
-                    await self._wait_for_one()
+                    await self._wait_for_one(until=looked_at + interval)
                 elif not await self._maker.wait_turn(within_seconds=TURN_SECONDS):
                     break
                 elif not need.probe or await self._take_probe(need):
@@ -227,8 +228,10 @@ class TopUp:
 
         task.add_done_callback(done)
 
-    async def _wait_for_one(self) -> None:
-        await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
+    async def _wait_for_one(self, until: float) -> None:
+        """Wait for a link to be made, or for the next look: those that hang hold up no other."""
+        seconds = max(MOMENT_SECONDS, until - time.monotonic())
+        await asyncio.wait(self._under_way, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
 
     async def _make(self, need: Need) -> None:
         """Make one link: at the provider, then in the ledger, then in the pool."""

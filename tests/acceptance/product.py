@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import hmac
 import json
@@ -20,6 +21,7 @@ from typing import Any, TypeVar
 import httpx
 
 from pool.up import ports
+from tests.warm_commands import WarmCommands
 
 T = TypeVar("T")
 
@@ -63,6 +65,11 @@ def clean_environment(**settings: str) -> dict[str, str]:
     # Processes are known by their environment, over which titles would be written.
     kept |= {"SPT_NOENV": "1"}
     return kept | {f"LINKPOOL_{name}": value for name, value in settings.items()}
+
+
+@functools.cache
+def _commands() -> WarmCommands:
+    return WarmCommands(clean_environment())
 
 
 class Product:
@@ -221,12 +228,24 @@ class Product:
     # -- the command line, the ledger, the processes
 
     def command(
-        self, *words: str, seconds: float = 60.0, said: str | None = None, **environ: str
+        self,
+        *words: str,
+        seconds: float = 60.0,
+        said: str | None = None,
+        warm: bool = True,
+        **environ: str,
     ) -> subprocess.CompletedProcess[str]:
-        """Run `linkpool words…` on this data directory."""
+        """Run `linkpool words…` on this data directory; by an interpreter of its own unless
+        `warm`.
+        """
+        environ = self.environ | {"LINKPOOL_DATA_DIR": str(self.data)} | environ
+        if warm:
+            return _commands().run(
+                words, environ=environ, directory=self.directory, seconds=seconds, said=said
+            )
         return subprocess.run(
             [*LINKPOOL, *words],
-            env=self.environ | {"LINKPOOL_DATA_DIR": str(self.data)} | environ,
+            env=environ,
             cwd=self.directory,
             capture_output=True,
             text=True,

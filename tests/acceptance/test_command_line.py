@@ -71,11 +71,11 @@ def fails(product: Product, code: int, *words: str, **more: Any) -> str:
 
 def test_linkpool_has_help(product: Product) -> None:
     """`linkpool --help` and the sandbox's own, as they are really started."""
-    whole = ok(product, "--help")
+    whole = ok(product, "--help", warm=False)
     assert "Exit codes" in whole
     for words in COMMANDS:
         assert words.partition(" ")[0] in whole
-    assert "--webhook-url" in ok(product, "sandbox", "--help")
+    assert "--webhook-url" in ok(product, "sandbox", "--help", warm=False)
 
 
 @pytest.mark.parametrize("words", COMMANDS)
@@ -104,7 +104,7 @@ def test_status_shows_every_pool(product: Product, sid: str) -> None:
 def test_meetings_from_adding_to_draining(product: Product) -> None:
     """Each action says what it did, and the API knows of it."""
     sid = "by-hand"
-    assert "added" in ok(product, "meetings", "add", sid, "--min-fresh", "4")
+    assert "added" in ok(product, "meetings", "add", sid, "--min-fresh", "4", warm=False)
     wait_until(lambda: product.meeting(sid)["fresh"] >= 4, 15)
     assert "changed" in ok(product, "meetings", "set", sid, "--max-fresh", "9")
     wait_until(lambda: product.meeting(sid)["max_fresh"] == 9, 5)
@@ -314,7 +314,7 @@ def test_without_settings_or_up_commands_say_what_is_missing(tmp_path: Path) -> 
 def test_db_upgrade_may_run_again(tmp_path: Path) -> None:
     """On nothing, and on what is there already."""
     product = Product(tmp_path)
-    first = ok(product, "db", "upgrade")
+    first = ok(product, "db", "upgrade", warm=False)
     assert ok(product, "db", "upgrade") == first
     assert product.rows("SELECT count(*) FROM links") == [(0,)]
     product.close()

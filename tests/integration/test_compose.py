@@ -36,6 +36,7 @@ from packaging.utils import canonicalize_name
 from pool.config.settings import PREFIX, load
 from pool.up import ports
 from pool.up.redis_server import bundled_redis_server, find_redis_server
+from tests.warm_commands import WarmCommands
 
 if TYPE_CHECKING:  # pytest itself imports it, below, to rewrite its asserts
     from ledger_fixtures import PostgresServer
@@ -448,6 +449,7 @@ class Deployment:
         here = self._here(url.read_text())
         url.unlink()
         url.write_text(here)
+        self._commands = WarmCommands(self._outside)
         self._wrap("pg_isready", postgres.binaries / "pg_isready", "-h", str(postgres.directory))
         self._wrap("valkey-cli", _redis_cli(), "-p", str(self.redis_port), first=True)
 
@@ -544,7 +546,7 @@ class Deployment:
             cwd=self.directory,
             capture_output=True,
             text=True,
-            timeout=seconds(SERVICES[name]["healthcheck"]["timeout"]),
+            timeout=SECONDS,  # this machine may be slow; how long it should take is declared
             check=False,
         )
 
@@ -556,14 +558,11 @@ class Deployment:
 
     def exec(self, name: str, *command: str) -> str:
         """Run a command as `docker compose exec` does in the container. Return what it prints."""
-        done = subprocess.run(
-            [*_entrypoint(), *command],
-            env=self._outside | self.environment(name),
-            cwd=self.directory,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
+        done = self._commands.run(
+            command,
+            environ=self._outside | self.environment(name),
+            directory=self.directory,
+            seconds=SECONDS,
         )
         assert done.returncode == 0, done.stderr
         assert "Traceback" not in done.stderr
@@ -575,6 +574,7 @@ class Deployment:
 
     def end(self) -> None:
         """End what still runs, with all it started."""
+        self._commands.close()
         for process in self.processes.values():
             process.terminate()
         for process in self.processes.values():

@@ -15,7 +15,7 @@ from pool.errors import (
     Throttled,
 )
 from pool.store.records import Block, payload
-from tests.in_process import InProcess
+from tests.in_process import InProcess, until
 from tests.scripted_provider import FAILED, MEETING_REFUSED, WORKSPACE_REFUSED
 
 WAYS = {
@@ -61,6 +61,7 @@ async def test_meetings_that_hang_leave_slots_to_the_others(product: InProcess) 
                 sid, "failed", final=False, meetings=None
             )
     filled, hanging = asyncio.Event(), []
+    asyncio.get_running_loop().call_later(60, filled.set)  # the test then fails, and ends
 
     async def hang() -> Exception:
         await filled.wait()
@@ -74,10 +75,33 @@ async def test_meetings_that_hang_leave_slots_to_the_others(product: InProcess) 
     product.provider.always(hang, *bad)
     product.provider.always(made, "good")
     await product.meeting("good", min_fresh=100)
-    async with asyncio.timeout(60):
-        await product.top_up()
+    await product.top_up()
     assert len(await product.pooled("good")) == 100
     assert 1 <= hanging[0] <= product.parts.settings.provider_concurrency // 4
+
+
+async def test_a_request_that_hangs_keeps_nobody_from_looking(
+    product: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is wanted meanwhile is made before it comes back."""
+    monkeypatch.setattr("pool.supply.top_up.LOOK_SECONDS", 0.05)
+    over = asyncio.Event()
+
+    async def hang() -> Exception:
+        await over.wait()
+        return FAILED
+
+    product.provider.always(hang, "bad")
+    await product.meeting("bad", min_fresh=1)
+    topping_up = asyncio.create_task(product.top_up())
+    await until(lambda: product.provider.requests()["bad"] == 1)
+    await product.meeting("late", min_fresh=2)
+    try:
+        await until(lambda: product.provider.requests()["late"] == 2)
+    finally:
+        over.set()
+        await topping_up
+    assert len(await product.pooled("late")) == 2
 
 
 async def test_failures_of_one_meeting_do_not_rest_the_budget_of_the_others(
