@@ -1,7 +1,7 @@
 """Run a real product, and a real browser that looks at its page.
 
-`linkpool up` and the browser are started once for all tests here. Every tab reports what it
-may not do: errors on its console, requests to another host.
+`linkpool up` is started once for all tests here, the browser once for each module. Every tab
+reports what it may not do: errors on its console, requests to another host.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,17 +20,7 @@ from tests.browser.embed_page import OpenEmbed, embed_tabs
 from tests.browser.embed_stage import Stage
 from tests.browser.tab import PHONE, WAIT_MS, WIDE, OpenTab, Tab
 
-_HERE = Path(__file__).parent
 _CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests of this directory last.
-
-    Playwright's event loop runs in this thread from the first of them until the end, and no
-    asynchronous test can have one of its own beside it.
-    """
-    items.sort(key=lambda item: item.path.is_relative_to(_HERE))
 
 
 @pytest.fixture(scope="session")
@@ -54,9 +43,13 @@ def product(shared_product: Product) -> Product:
     return shared_product
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Start Debian's Chromium. Without one the tests are skipped, but fail where CI is set."""
+    """Start Debian's Chromium. Without one the tests are skipped, but fail where CI is set.
+
+    Playwright's event loop runs in this thread until the end of the module, and no asynchronous
+    test could have one of its own beside it.
+    """
     found = next(filter(None, map(shutil.which, _CHROMIUM)), None)
     if found is None:
         message = "no Chromium on PATH: apt-get install chromium"
