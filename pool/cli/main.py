@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from pool.cli import api_keys, doctor, events, meetings, public_keys, status, tokens
+from pool.cli import api_keys, claim, doctor, embed, events, meetings, public_keys, status, tokens
 from pool.cli.common import (
     DONE,
     FAILED,
@@ -44,6 +44,8 @@ app.add_typer(tokens.app, name="tokens")
 app.add_typer(public_keys.app, name="public-keys")
 app.add_typer(events.app, name="events")
 app.command()(tokens.token)
+app.command()(claim.claim)
+app.command()(embed.embed)
 app.command()(status.status)
 app.command()(doctor.doctor)
 db = typer.Typer(help="The database.", no_args_is_help=True)

@@ -35,6 +35,9 @@ from pool.model.links import SID_PATTERN, SUBDOMAIN_PATTERN
 
 PREFIX = "LINKPOOL_"
 TOML_FILE = "linkpool.toml"
+# Not settings of linkpool, but of those who call it: where it answers, and by which key.
+URL_VARIABLE = f"{PREFIX}URL"
+KEY_VARIABLE = f"{PREFIX}KEY"
 DEFAULT_WORKSPACE = "default"
 VENDOR_HOST = "neetocal.com"
 _EMBED_SCRIPT = "/javascript/embed.js"
@@ -300,6 +303,7 @@ def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
             values[field] = value
     known = {PREFIX + name.upper() for name in plain}
     known |= {f"{PREFIX}{name}_FILE" for name in SECRETS} | {f"{PREFIX}CONFIG"}
+    known |= {URL_VARIABLE, KEY_VARIABLE}
     for name in env:
         if name.startswith(PREFIX) and name not in known and not _of_kubernetes(name):
             raise SettingsError(name, "is not a setting of linkpool; docs/reference.md lists them")

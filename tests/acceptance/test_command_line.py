@@ -32,6 +32,8 @@ COMMANDS = [
     "status",
     "doctor",
     "seal",
+    "embed",
+    "claim",
     "meetings",
     "meetings list",
     "meetings add",

@@ -150,6 +150,23 @@ def test_who_has_booked_is_shown_that(product: Product, new_meeting: NewMeeting)
     assert old not in replaced["embed_html"]
 
 
+def test_the_command_prints_the_same_code(product: Product, sid: str) -> None:
+    """As text for a page, or with the argument as JSON; prefill is possible here."""
+    slug = product.slug(sid, "zoe")
+    link = product.api("GET", f"/v1/links/{slug}/embed?type=element-click").text
+    assert product.command("embed", slug, "--type", "element-click").stdout == f"{link}\n"
+    said = product.command("embed", slug, "--prefill", "name=Zoë=<b>", "--json").stdout
+    found = json.loads(said)
+    assert (found["slug"], found["state"]) == (slug, "claimed")
+    assert found["embed"]["queryParams"]["name"] == "Zoë=<b>"
+    wrong = product.command("embed", slug, "--type", "popup")
+    assert wrong.returncode == 2
+    assert "inline, element-click, floating-popup" in wrong.stderr
+    unknown = product.command("embed", "one-off-unknown")
+    assert (unknown.returncode, unknown.stdout) == (2, "")
+    assert "no link with this slug" in unknown.stderr
+
+
 # -- batches
 
 
