@@ -143,7 +143,7 @@ export interface paths {
         put?: never;
         /**
          * Claim From Browser
-         * @description Claim for the meeting and the customer that a token names.
+         * @description Claim for the meeting and customer that a token names, or for a public key's visitor.
          */
         post: operations["claim_from_browser_v1_embed_claims_post"];
         delete?: never;
@@ -167,6 +167,50 @@ export interface paths {
         put?: never;
         post?: never;
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/meetings/{sid}/public-keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Public Keys
+         * @description List the public keys of a meeting, revoked ones too.
+         */
+        get: operations["list_public_keys_v1_meetings__sid__public_keys_get"];
+        put?: never;
+        /**
+         * Make Public Key
+         * @description Make a key with which pages of these origins claim for anonymous visitors.
+         */
+        post: operations["make_public_key_v1_meetings__sid__public_keys_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/meetings/{sid}/public-keys/{public_key}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * End Public Key
+         * @description Revoke a public key; every process refuses it within 5 seconds.
+         */
+        delete: operations["end_public_key_v1_meetings__sid__public_keys__public_key__delete"];
         options?: never;
         head?: never;
         patch?: never;
@@ -483,8 +527,21 @@ export interface components {
          * @description A browser's claim.
          */
         EmbedClaim: {
-            /** Token */
-            token: string;
+            /**
+             * Token
+             * @description signed by the site's backend
+             */
+            token?: string | null;
+            /**
+             * Public Key
+             * @description instead of a token, from a page of one of the key's origins
+             */
+            public_key?: string | null;
+            /**
+             * Visitor
+             * @description what the last answer to this public key had as `visitor`
+             */
+            visitor?: string | null;
         };
         /**
          * EventAnswer
@@ -616,6 +673,11 @@ export interface components {
              * @description false: no booking is matched to a claim by its e-mail address alone
              */
             match_email?: boolean | null;
+            /**
+             * Reserve
+             * @description fresh links that claims with a public key leave to all others
+             */
+            reserve?: number | null;
         };
         /**
          * MeetingView
@@ -699,6 +761,8 @@ export interface components {
             fallback_url: string | null;
             /** Match Email */
             match_email: boolean;
+            /** Reserve */
+            reserve: number;
             /** Paused */
             paused: boolean;
         };
@@ -709,6 +773,19 @@ export interface components {
         MeetingsAnswer: {
             /** Meetings */
             meetings: components["schemas"]["MeetingView"][];
+        };
+        /**
+         * NewPublicKey
+         * @description The origins of the pages that may claim with a new public key.
+         */
+        NewPublicKey: {
+            /** Origins */
+            origins: string[];
+            /**
+             * Label
+             * @default
+             */
+            label: string;
         };
         /**
          * ProblemBody
@@ -729,6 +806,39 @@ export interface components {
             errors?: string[] | null;
             /** Fallback Url */
             fallback_url?: string | null;
+        };
+        /**
+         * PublicKeyAnswer
+         * @description One public key.
+         */
+        PublicKeyAnswer: {
+            public_key: components["schemas"]["PublicKeyView"];
+        };
+        /**
+         * PublicKeyView
+         * @description A public key; its id is the whole key, which is no secret.
+         */
+        PublicKeyView: {
+            /** Id */
+            id: string;
+            /** Meeting Sid */
+            meeting_sid: string;
+            /** Origins */
+            origins: string[];
+            /** Label */
+            label: string;
+            /** Created At */
+            created_at: string | null;
+            /** Revoked At */
+            revoked_at: string | null;
+        };
+        /**
+         * PublicKeysAnswer
+         * @description All public keys of a meeting, the oldest first.
+         */
+        PublicKeysAnswer: {
+            /** Public Keys */
+            public_keys: components["schemas"]["PublicKeyView"][];
         };
         /**
          * Reason
@@ -950,6 +1060,7 @@ export interface components {
             script: string;
             booking?: components["schemas"]["BookingBody"];
             fallback_url?: string;
+            visitor?: string;
         };
     };
     responses: never;
@@ -1743,6 +1854,237 @@ export interface operations {
             };
             /** @description Not Found */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    list_public_keys_v1_meetings__sid__public_keys_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                sid: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PublicKeysAnswer"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    make_public_key_v1_meetings__sid__public_keys_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                sid: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewPublicKey"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["PublicKeyAnswer"];
+                };
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Unprocessable Entity */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+        };
+    };
+    end_public_key_v1_meetings__sid__public_keys__public_key__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                public_key: string;
+                sid: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["ProblemBody"];
+                };
+            };
+            /** @description Request Entity Too Large */
+            413: {
                 headers: {
                     [name: string]: unknown;
                 };
