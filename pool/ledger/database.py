@@ -24,7 +24,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from pool.errors import SettingsError
 from pool.ledger.columns import json_text
 from pool.ledger.failures import translated
-from pool.ledger.postgresql import MIGRATION_SECONDS, Postgresql, postgresql_dsn
+from pool.ledger.postgresql import MIGRATION_SECONDS, Postgresql
+from pool.ledger.postgresql_url import parse_postgresql
 from pool.ledger.sqlite import Sqlite, sqlite_path
 
 SETTING = "LINKPOOL_DATABASE_URL"
@@ -59,7 +60,7 @@ class Database:
             self.sqlite_path = sqlite_path(database_url, SETTING)
             self._kind = Sqlite(self.sqlite_path, **_OPTIONS)
         elif scheme in ("postgresql", "postgres"):
-            self._kind = Postgresql(postgresql_dsn(database_url, SETTING), **_OPTIONS)
+            self._kind = Postgresql(parse_postgresql(database_url, SETTING), **_OPTIONS)
         else:
             raise SettingsError(SETTING, "must be sqlite:///path, postgresql://… or postgres://…")
 

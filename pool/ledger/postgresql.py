@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import asyncpg
-from sqlalchemy import Connection, NullPool, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy import Connection, NullPool
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from pool.errors import SettingsError
+from pool.ledger.postgresql_url import PostgresqlAddress
 
 T = TypeVar("T")
 CONNECT_SECONDS = 3
@@ -20,75 +21,135 @@ STATEMENT_SECONDS = 15
 MIGRATION_SECONDS = 600
 # A client that vanished during a transaction must not keep its row locks.
 IDLE_IN_TRANSACTION_SECONDS = 30
+_AUTOCOMMIT: Any = {"isolation_level": "AUTOCOMMIT"}
+_POOLING: dict[str, Any] = {
+    "pool_size": 5,
+    "max_overflow": 5,
+    "pool_timeout": POOL_SECONDS,
+    "pool_pre_ping": True,
+    "pool_use_lifo": True,
+    "pool_recycle": 1800,
+}
 
 
 class Postgresql:
-    """One PostgreSQL database."""
+    """One PostgreSQL database, also behind a pooler in transaction mode.
 
-    def __init__(self, dsn: str, **options: Any) -> None:
-        self._writer = _engine(dsn, STATEMENT_SECONDS, pool=True, options=options)
-        self._reader = self._writer.execution_options(isolation_level="AUTOCOMMIT")
-        self._migrator = _engine(dsn, MIGRATION_SECONDS, pool=False, options=options)
+    Such a pooler (PgBouncer, and what hosting services call the pooled address) gives each
+    transaction another connection to the server. So nothing may outlive a transaction: no
+    setting, and no prepared statement but the unnamed one. Whether there is one is found out
+    at the first use.
+    """
+
+    def __init__(self, address: PostgresqlAddress, **options: Any) -> None:
+        self._address = address
+        self._options = options
+        self._opening = asyncio.Lock()
+        self._engines: _Engines | None = None
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work`, each of whose statements sees what is committed by then."""
-        async with self._reader.connect() as connection:
+        engines = self._engines or await self._open()
+        async with engines.reader.connect() as connection:
             return await connection.run_sync(work)
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in one transaction."""
-        async with self._writer.begin() as connection:
+        engines = self._engines or await self._open()
+        async with engines.writer.begin() as connection:
             return await connection.run_sync(work)
 
     async def migrate(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in one long transaction, as creating an index on a large table needs."""
-        async with self._migrator.begin() as connection:
+        engines = self._engines or await self._open()
+        async with engines.migrator.begin() as connection:
             return await connection.run_sync(work)
 
     async def close(self) -> None:
         """Close all connections."""
-        await asyncio.gather(self._writer.dispose(), self._migrator.dispose())
+        if self._engines is not None:
+            await asyncio.gather(self._engines.writer.dispose(), self._engines.migrator.dispose())
+
+    async def _open(self) -> _Engines:
+        async with self._opening:
+            if self._engines is None:
+                pooled = self._address.pooled or await _is_pooled(self._address.dsn)
+                connect = partial(_connect, self._address.dsn, pooled=pooled)
+                writer = _engine(partial(connect, STATEMENT_SECONDS), pooled, self._options)
+                self._engines = _Engines(
+                    writer=writer,
+                    # In a transaction, a pooler keeps a statement's steps together.
+                    reader=writer if pooled else writer.execution_options(**_AUTOCOMMIT),
+                    migrator=_engine(
+                        partial(connect, MIGRATION_SECONDS),
+                        pooled,
+                        self._options,
+                        poolclass=NullPool,
+                    ),
+                )
+            return self._engines
 
 
-def postgresql_dsn(database_url: str, setting: str) -> str:
-    """Return the address as the driver wants it. Raise SettingsError, naming the setting."""
+@dataclass(frozen=True, slots=True)
+class _Engines:
+    writer: AsyncEngine
+    reader: AsyncEngine
+    migrator: AsyncEngine
+
+
+class _PooledConnection(asyncpg.Connection):  # type: ignore[misc]
+    async def set_type_codec(self, *args: Any, **options: Any) -> None:
+        # It looks the type up by a statement that is prepared first and run then.
+        async with self.transaction():
+            await super().set_type_codec(*args, **options)
+
+
+async def _is_pooled(dsn: str) -> bool:
+    """Return True if a pooler drops what a connection sets for itself, or refuses it."""
     try:
-        url = make_url(database_url).set(drivername="postgresql")
-    except (ArgumentError, ValueError):
-        raise SettingsError(
-            setting, "is not a URL; write postgresql://user:password@host/database"
-        ) from None
-    # Hosting services append it for libpq; asyncpg would pass it to the server, which refuses it.
-    url = url.difference_update_query(["channel_binding"])
-    return url.render_as_string(hide_password=False)
+        connection = await _connect(dsn, STATEMENT_SECONDS, pooled=False, statement_cache_size=0)
+    except asyncpg.ProtocolViolationError as error:
+        if "startup parameter" in str(error):
+            return True
+        raise
+    try:
+        async with connection.transaction():
+            found = await connection.fetchval(
+                "SELECT setting FROM pg_settings WHERE name = 'statement_timeout'"
+            )
+        return bool(found != str(STATEMENT_SECONDS * 1000))
+    finally:
+        await connection.close(timeout=CONNECT_SECONDS)
+
+
+async def _connect(dsn: str, statement_seconds: int, *, pooled: bool, **options: Any) -> Any:
+    """Return a connection of asyncpg, with time-outs."""
+    if pooled:
+        options |= {"statement_cache_size": 0, "connection_class": _PooledConnection}
+    else:
+        options["server_settings"] = {
+            "application_name": "linkpool",
+            "statement_timeout": str(statement_seconds * 1000),
+            "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_SECONDS * 1000),
+        }
+    # asyncpg reads the URL itself, so that all it documents (sslmode, several hosts,
+    # target_session_attrs, socket directories) works.
+    return await asyncpg.connect(
+        dsn,
+        timeout=CONNECT_SECONDS,
+        # Longer than the server's own limit, for a server that no longer answers.
+        command_timeout=statement_seconds + 1,
+        **options,
+    )
 
 
 def _engine(
-    dsn: str, statement_seconds: int, *, pool: bool, options: dict[str, Any]
+    connect: Callable[[], Any], pooled: bool, options: dict[str, Any], **pooling: Any
 ) -> AsyncEngine:
-    async def connect() -> Any:
-        # asyncpg reads the URL itself, so that all it documents (sslmode, several hosts,
-        # target_session_attrs, socket directories) works.
-        return await asyncpg.connect(
-            dsn,
-            timeout=CONNECT_SECONDS,
-            # Longer than the server's own limit, for a server that no longer answers.
-            command_timeout=statement_seconds + 1,
-            server_settings={
-                "application_name": "linkpool",
-                "statement_timeout": str(statement_seconds * 1000),
-                "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_SECONDS * 1000),
-            },
-        )
-
-    pooling: dict[str, Any] = {"poolclass": NullPool}
-    if pool:
-        pooling = {
-            "pool_size": 5,
-            "max_overflow": 5,
-            "pool_timeout": POOL_SECONDS,
-            "pool_pre_ping": True,
-            "pool_use_lifo": True,
-            "pool_recycle": 1800,
-        }
-    return create_async_engine("postgresql+asyncpg://", async_creator=connect, **pooling, **options)
+    connecting: dict[str, Any] = {"async_creator_fn": connect}
+    if pooled:
+        connecting["prepared_statement_cache_size"] = 0
+        connecting["prepared_statement_name_func"] = lambda: ""
+    return create_async_engine(
+        "postgresql+asyncpg://", connect_args=connecting, **(pooling or _POOLING), **options
+    )

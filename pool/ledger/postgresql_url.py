@@ -1,0 +1,87 @@
+"""Read the address of a PostgreSQL server as hosting services hand it out.
+
+Their addresses are written for libpq, Prisma, node-postgres and others. What is known is kept,
+translated or dropped; every other option is refused by its name, because the server would take
+it for one of its own settings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from pool.errors import SettingsError
+
+# What asyncpg reads itself (its documentation of `connect`), and settings of the server.
+_KEPT = """
+    host port user password passfile database dbname sslmode sslcert sslkey sslrootcert sslcrl
+    sslpassword sslnegotiation ssl_min_protocol_version ssl_max_protocol_version
+    target_session_attrs krbsrvname gsslib application_name options
+"""
+# What tunes connections in other libraries. linkpool has bounds of its own for all of it.
+_DROPPED = """
+    channel_binding client_encoding connect_timeout connection_limit fallback_application_name
+    gssencmode keepalives keepalives_count keepalives_idle keepalives_interval pool_timeout
+    socket_timeout sslcompression statement_cache_size tcp_user_timeout
+"""
+_SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+_FILES = ("sslcert", "sslkey", "sslrootcert", "sslcrl", "passfile")
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresqlAddress:
+    """Where a server is, in the driver's words; `pooled` behind PgBouncer or the like."""
+
+    dsn: str
+    pooled: bool = False
+
+
+def parse_postgresql(database_url: str, setting: str) -> PostgresqlAddress:
+    """Return the address as the driver wants it. Raise SettingsError, naming the setting.
+
+    No error shows user, password or the value of an option.
+    """
+    if "#" in database_url:
+        raise SettingsError(setting, "has a # in it, which must be percent-encoded: %23")
+    try:
+        url = make_url(database_url).set(drivername="postgresql")
+    except (ArgumentError, ValueError):
+        raise SettingsError(
+            setting,
+            "is not a URL; write postgresql://user:password@host/database, "
+            "with user and password percent-encoded",
+        ) from None
+    pooled = False
+    for name, value in dict(url.query).items():
+        text = value if isinstance(value, str) else value[-1]
+        if name in _DROPPED.split():
+            url = url.difference_update_query([name])
+        elif name == "pgbouncer":
+            pooled = text.lower() not in ("false", "0", "no")
+            url = url.difference_update_query([name])
+        elif name == "schema":
+            url = _searching(url.difference_update_query([name]), text, setting)
+        elif name == "sslmode":
+            # What node-postgres calls encrypted and not verified is libpq's `require`.
+            text = {"no-verify": "require"}.get(text, text)
+            if text not in _SSL_MODES:
+                raise SettingsError(setting, f"must have one of {', '.join(_SSL_MODES)} as sslmode")
+            url = url.update_query_dict({name: text})
+        elif name in _FILES and not Path(text).is_file():
+            raise SettingsError(setting, f"names a file as {name} that does not exist")
+        elif name not in _KEPT.split():
+            shown = name if name.replace("_", "").isalnum() and len(name) <= 40 else "unreadable"
+            raise SettingsError(setting, f"has an unknown option, {shown}; leave it out")
+    return PostgresqlAddress(url.render_as_string(hide_password=False), pooled)
+
+
+def _searching(url: URL, schema: str, setting: str) -> URL:
+    """Return an address whose connections use this schema, as Prisma's option means."""
+    if schema == "public":
+        return url
+    if not schema.isidentifier():
+        raise SettingsError(setting, "has a schema that is not a plain name")
+    return url.update_query_dict({"options": f"-csearch_path={schema}"})

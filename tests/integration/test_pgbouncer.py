@@ -1,0 +1,113 @@
+"""Try the ledger behind PgBouncer in transaction mode, with fewer connections than are in use."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import asyncpg
+import pytest
+from ledger_samples import claim, fresh
+
+from pool.ledger import Ledger
+from pool.model.meetings import Meeting
+from pool.up import ports
+
+if TYPE_CHECKING:  # the plugin is pytest's to import
+    from ledger_fixtures import PostgresServer
+
+pytest_plugins = ("ledger_fixtures",)
+
+PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+IGNORING = "ignore_startup_parameters = statement_timeout, idle_in_transaction_session_timeout"
+
+pytestmark = pytest.mark.skipif(PGBOUNCER is None, reason="needs Debian's pgbouncer")
+
+
+@contextmanager
+def pgbouncer(server: PostgresServer, more: str) -> Iterator[int]:
+    """Run PgBouncer in front of the server. Yield its port."""
+    port = ports.choose()
+    folder = Path(tempfile.mkdtemp(prefix="pgbouncer-"))
+    (folder / "users").write_text('"postgres" ""\n')
+    (folder / "ini").write_text(
+        f"[databases]\n* = host={server.directory} user=postgres\n"
+        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+        f"auth_type = any\nauth_file = {folder}/users\npool_mode = transaction\n"
+        f"default_pool_size = 2\nserver_round_robin = 1\n{more}\n"
+    )
+    account: dict[str, Any] = {}
+    if os.geteuid() == 0:  # as which it refuses to run
+        nobody = pwd.getpwnam("nobody")
+        account = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+        for each in (folder, folder / "users", folder / "ini"):
+            os.chown(each, nobody.pw_uid, nobody.pw_gid)
+    process = subprocess.Popen(
+        [str(PGBOUNCER), "-q", str(folder / "ini")], **account, stderr=subprocess.DEVNULL
+    )
+    try:
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                assert time.monotonic() < deadline, "PgBouncer does not listen"
+                time.sleep(0.05)
+        yield port
+    finally:
+        process.kill()
+        process.wait()
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(params=["", IGNORING], ids=["strict", "ignoring"])
+async def pooled_url(
+    request: pytest.FixtureRequest, postgres: PostgresServer
+) -> AsyncIterator[str]:
+    """Return an address through PgBouncer, which refuses or drops what connections set."""
+    name = f"p{os.getpid()}{time.monotonic_ns()}"
+    admin = await asyncpg.connect(postgres.url("postgres"))
+    await admin.execute(f"CREATE DATABASE {name}")
+    with pgbouncer(postgres, request.param) as port:
+        yield f"postgresql://postgres@127.0.0.1:{port}/{name}"
+    await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await admin.close()
+
+
+@pytest.mark.parametrize("given", ["", "?pgbouncer=true"])
+async def test_the_ledger_works_behind_a_pooler(pooled_url: str, given: str) -> None:
+    """Migrations, rows with JSON, and twenty writers and readers at once over two connections."""
+    ledger = Ledger.open(pooled_url + given)
+    try:
+        await ledger.upgrade()
+        await ledger.meetings.put(Meeting("m"))
+        slugs = [f"one-off-{number}" for number in range(200)]
+
+        async def work(number: int) -> None:
+            some = slugs[number * 10 : number * 10 + 10]
+            assert set(await ledger.links.insert_fresh([fresh(slug) for slug in some])) == set(some)
+            for slug in some[:3]:
+                await ledger.links.record([claim(slug, customer_id=f"customer of {slug}")])
+            for slug in some[:3]:
+                found = await ledger.links.get(slug)
+                assert found is not None
+                assert found.customer_id == f"customer of {slug}"
+            await ledger.ping()
+
+        await asyncio.gather(*(work(number) for number in range(20)))
+        await ledger.audit.add("ops", "pause", "m", "why", {"slug": "one-off-1"})
+        [entry] = await ledger.audit.list()
+        assert entry.detail == {"slug": "one-off-1"}
+    finally:
+        await ledger.close()

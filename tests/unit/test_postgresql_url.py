@@ -1,0 +1,70 @@
+"""Test that addresses of PostgreSQL work as hosting services hand them out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pool.errors import SettingsError
+from pool.ledger.postgresql_url import PostgresqlAddress, parse_postgresql
+
+SETTING = "LINKPOOL_DATABASE_URL"
+PLAIN = "postgresql://u:p%2Fq@h:5432/db"
+
+
+@pytest.mark.parametrize(
+    ("url", "dsn", "pooled"),
+    [
+        (PLAIN, PLAIN, False),
+        (PLAIN.replace("%2F", "/"), PLAIN, False),
+        (f"{PLAIN}?sslmode=require&channel_binding=require", f"{PLAIN}?sslmode=require", False),
+        (f"{PLAIN}?sslmode=no-verify", f"{PLAIN}?sslmode=require", False),
+        (f"{PLAIN}?connect_timeout=10&keepalives=1&keepalives_idle=30", PLAIN, False),
+        (f"{PLAIN}?gssencmode=disable&tcp_user_timeout=1", PLAIN, False),
+        (f"{PLAIN}?pgbouncer=true&connection_limit=1&pool_timeout=0", PLAIN, True),
+        (f"{PLAIN}?pgbouncer=false", PLAIN, False),
+        (f"{PLAIN}?schema=public", PLAIN, False),
+        (f"{PLAIN}?schema=links", f"{PLAIN}?options=-csearch_path%3Dlinks", False),
+        (
+            f"{PLAIN}?target_session_attrs=read-write&application_name=x",
+            f"{PLAIN}?application_name=x&target_session_attrs=read-write",
+            False,
+        ),
+        ("postgresql://u@/db?host=/run", "postgresql://u@/db?host=%2Frun", False),
+    ],
+)
+def test_options_of_other_libraries_are_kept_translated_or_dropped(
+    url: str, dsn: str, pooled: bool
+) -> None:
+    assert parse_postgresql(url, SETTING) == PostgresqlAddress(dsn, pooled)
+    assert parse_postgresql(url.replace("postgresql:", "postgres:"), SETTING).dsn == dsn
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        (f"{PLAIN}?sslmode=s3cr3t", "sslmode"),
+        (f"{PLAIN}?sslrootcert=/s3cr3t.pem", "sslrootcert"),
+        (f"{PLAIN}?sslcert=/s3cr3t.pem", "sslcert"),
+        (f"{PLAIN}?unheard_of=s3cr3t", "unknown option, unheard_of"),
+        (f"{PLAIN}?s3cr3t%20=1", "unknown option"),
+        (f"{PLAIN}?schema=s3cr3t'--", "plain name"),
+        ("postgresql://u:s3cr3t#more@h/db", "percent-encoded"),
+        ("postgresql://u:s3cr3t@h:port/db", "not a URL"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_in_one_line(url: str, problem: str) -> None:
+    """The line names the setting, and shows no secret and no value."""
+    with pytest.raises(SettingsError, match=f"{SETTING}: .*{problem}") as raised:
+        parse_postgresql(url, SETTING)
+    assert "s3cr3t" not in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_file_that_exists_is_kept(tmp_path: Path) -> None:
+    authority = tmp_path / "ca.pem"
+    authority.write_text("")
+    found = parse_postgresql(f"{PLAIN}?sslmode=verify-full&sslrootcert={authority}", SETTING)
+    assert "sslmode=verify-full" in found.dsn
+    assert "sslrootcert=" in found.dsn
