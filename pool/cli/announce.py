@@ -18,6 +18,7 @@ def announce(running: Running) -> None:
     lines = [
         "linkpool is up.",
         f"  API      {running.api_url}",
+        *([f"  Demo     {running.demo_url}"] if running.demo_url else []),
         f"  Page     {running.ops_url}",
         f"  Docs     {running.api_url}/docs",
         f"  Key      {key}",

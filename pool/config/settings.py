@@ -195,6 +195,7 @@ class Settings(BaseSettings):
     public_claims_per_minute_per_meeting: int = Field(default=120, ge=0)
     trusted_proxies: str = "127.0.0.1,::1"  # addresses and networks; * trusts every peer
     redis_forgets: bool = True
+    demo_meeting: str | None = Field(default=None, pattern=SID_PATTERN)  # shown at /demo
     inbox_retention_days: int = Field(default=90, ge=1, le=3_650)
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"

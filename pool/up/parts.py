@@ -62,6 +62,7 @@ class Plan:
     settings: Settings = field(repr=False)  # as a part reads them from `environ`
     api_url: str
     sandbox_port: int | None
+    has_demo: bool  # the API has the demo page
     redis_port: int | None
     redis_password: str = field(repr=False)
     keeps_admin_key: bool  # in the data directory; False: it is the user's own
@@ -87,6 +88,8 @@ def make_plan(settings: Settings, data: DataDirectory, sids: list[str], commands
         sandbox_port = data.port(SANDBOX, lambda kept: ports.choose(kept, settings.port + 1))
         parts.append(_sandbox(commands, data, sids, sandbox_port, webhook))
         _use_sandbox(data, environ, sandbox_port)
+        if shown := [*sids, *settings.meetings][:1]:
+            environ[f"{PREFIX}DEMO_MEETING"] = shown[0]
     parts += [
         Part(API, commands.api, stop_seconds=5, order=90),
         Part(WORKER, commands.worker, stop_seconds=8, order=50),
@@ -100,6 +103,7 @@ def make_plan(settings: Settings, data: DataDirectory, sids: list[str], commands
         settings=load_settings(environ),
         api_url=f"http://{api_host}:{settings.port}",
         sandbox_port=sandbox_port,
+        has_demo=sandbox_port is not None and f"{PREFIX}DEMO_MEETING" in environ,
         redis_port=redis_port,
         redis_password=password,
         keeps_admin_key=settings.admin_key is None,

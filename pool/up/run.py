@@ -35,6 +35,7 @@ class Running:
     admin_key_place: str  # where it is kept: a file, or the setting it came from
     admin_key_word: str  # what a shell expands to the key, between double quotes
     sandbox_url: str | None
+    demo_url: str | None
     data_dir: Path
     sids: tuple[str, ...]
     parts: tuple[str, ...]
@@ -106,6 +107,7 @@ def _running(plan: Plan, data: DataDirectory, sids: list[str]) -> Running:
         admin_key_place=place,
         admin_key_word=word,
         sandbox_url=sandbox,
+        demo_url=f"{plan.api_url}/demo" if plan.has_demo else None,
         data_dir=data.path,
         sids=tuple(sids),
         parts=tuple(part.name for part in plan.parts),

@@ -13,11 +13,12 @@ from tests.browser.tab import WAIT_MS, WIDE
 
 # Events as they come, every shift of the layout, and what a hostile text would set if it ran.
 WATCH = """
-window.events = []; window.shift = 0; window.ran = [];
+window.events = []; window.shifts = []; window.ran = [];
 for (const name of ["claimed", "ready", "booked", "unavailable"])
   addEventListener("linkpool:" + name, ({ detail }) => events.push({ name, detail }));
 new PerformanceObserver((list) => {
-  for (const each of list.getEntries()) if (!each.hadRecentInput) shift += each.value;
+  for (const each of list.getEntries()) if (!each.hadRecentInput)
+    shifts.push([each.value, ...each.sources.map(({ node }) => node?.cloneNode().outerHTML)]);
 }).observe({ type: "layout-shift", buffered: true });
 """
 
@@ -64,8 +65,9 @@ class EmbedPage:
 
     def calm(self) -> None:
         """Assert that nothing moved and nothing was complained about."""
-        assert self.page.evaluate("shift") == 0
-        assert self.console == []
+        moved = self.page.evaluate("shifts")
+        assert moved == [], moved
+        assert self.console == [], self.console
 
 
 OpenEmbed = Callable[..., EmbedPage]

@@ -188,7 +188,7 @@ def test_what_waiting_does_not_mend_is_not_waited_for(
     assert tab.details("unavailable")[0]["reason"] == reason
     assert len(stage.linkpool.asked) == 1
     assert grave_findings(tab.page) == []
-    assert tab.page.evaluate("shift") == 0
+    assert tab.page.evaluate("shifts") == []
 
 
 @pytest.mark.parametrize("name", ["pool-empty", "pool-paused", "recovering", "rate-limited"])
@@ -208,7 +208,7 @@ def test_it_waits_as_it_is_asked_to(stage: Stage, open_embed: OpenEmbed, name: s
         tab.page.wait_for_function("true")
     tab.state("ready")
     assert "unavailable" not in tab.events()
-    assert tab.page.evaluate("shift") == 0
+    assert tab.page.evaluate("shifts") == []
 
 
 def test_it_waits_three_times_at_most(stage: Stage, open_embed: OpenEmbed) -> None:

@@ -78,3 +78,15 @@ def test_a_key_from_a_file_is_never_shown(
     text = printed(place, capsys)
     assert MINE not in text
     assert header_of(text, place / "data dir") == MINE
+
+
+def test_the_demo_comes_right_after_the_api(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only with the sandbox: with a real workspace there is none."""
+    lines = printed(place, capsys).splitlines()
+    assert [line.split()[0] for line in lines[1:3]] == ["API", "Demo"]
+    assert lines[2].split()[1] == lines[1].split()[1] + "/demo"
+    monkeypatch.setenv("LINKPOOL_NEETOCAL_SUBDOMAIN", "acme")
+    monkeypatch.setenv("LINKPOOL_NEETOCAL_API_KEY", "a-key")
+    assert "Demo" not in printed(place, capsys)

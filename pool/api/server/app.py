@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pool.api.claim_path.claim_lane import ClaimLane
+from pool.api.demo.routes import router as demo_router
 from pool.api.http import problems
 from pool.api.http.messages import response_of
 from pool.api.ops.routes import router as ops_router
@@ -127,6 +128,7 @@ def _framework(lifespan: Any) -> FastAPI:
     ):
         app.include_router(module.router)
     app.include_router(ops_router)
+    app.include_router(demo_router)
     app.add_exception_handler(LinkpoolError, _linkpool_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
