@@ -74,6 +74,7 @@ class Linkpool:
     """What the scripted linkpool knows, and what it was asked."""
 
     failures: list[tuple[int, dict[str, str], dict[str, Any]]] = field(default_factory=list)
+    by_token: dict[str, tuple[int, dict[str, str], dict[str, Any]]] = field(default_factory=dict)
     links: dict[str, str] = field(default_factory=dict)  # customer to slug
     consumed: set[str] = field(default_factory=set)
     asked: list[dict[str, Any]] = field(default_factory=list)
@@ -169,9 +170,12 @@ class Stage:
         with self._lock:
             state, asked = self.linkpool, json.loads(body)
             state.asked.append(asked)
-            status, more, answer = (
-                state.failures.pop(0) if state.failures else (200, {}, self._claimed(asked))
-            )
+            if state.failures:
+                status, more, answer = state.failures.pop(0)
+            elif asked.get("token") in state.by_token:
+                status, more, answer = state.by_token[asked["token"]]
+            else:
+                status, more, answer = 200, {}, self._claimed(asked)
         cors = {"access-control-allow-origin": headers.get("origin", "*")}
         cors["access-control-expose-headers"] = "Retry-After"
         return (

@@ -170,6 +170,42 @@ def test_a_static_file_elsewhere_claims_by_token(
     tab.calm()
 
 
+def test_a_static_file_without_a_backend_claims_by_public_key(
+    product: Product, stage: Stage, open_embed: OpenEmbed, meeting: str
+) -> None:
+    """Two tabs at once, and every later visit, are one visitor with one link."""
+    path = f"/v1/meetings/{meeting}/public-keys"
+    answer = product.api("POST", path, json={"origins": [stage.site]})
+    assert answer.status_code == 201, answer.text
+    key = str(answer.json()["public_key"]["id"])
+    url = stage.page(static(product, meeting=meeting, public_key=key))
+
+    def known() -> bool:  # to the API, which learns of new keys in a moment
+        body, headers = {"public_key": key}, {"Origin": stage.site}
+        return product.api(
+            "POST", "/v1/embed/claims", key="", json=body, headers=headers
+        ).is_success
+
+    wait_until(known, 10)
+    first = open_embed()
+    second = open_embed(beside=first)
+    for tab in (first, second):
+        tab.page.goto(url, wait_until="commit")
+    shown = set()
+    for tab in (first, second):
+        tab.page.bring_to_front()
+        shown.add(slug(tab))
+    assert len(shown) == 1
+    first.page.reload()
+    assert slug(first) in shown
+    # The same file on a page that the key does not name gets nothing.
+    elsewhere = url.replace("//localhost:", "//127.0.0.1:")
+    other = open_embed(elsewhere)
+    other.state("unavailable")
+    assert other.details("unavailable")[0]["status"] == 403
+    first.calm()
+
+
 def test_a_paused_pool_and_a_token_for_something_else(
     product: Product, stage: Stage, open_embed: OpenEmbed, meeting: str
 ) -> None:
