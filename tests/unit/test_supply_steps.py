@@ -9,9 +9,11 @@ import pytest
 
 from pool.errors import (
     BadAnswer,
+    LedgerUnavailable,
     MeetingRefused,
     ProviderError,
     ProviderFailed,
+    StoreUnavailable,
     Throttled,
     WorkspaceRefused,
 )
@@ -386,3 +388,161 @@ async def test_a_target_is_asked_for_with_the_time_of_redis_in_seconds(
     ]
     assert asked[1][3] is NO_PAST
     assert abs(asked[0][2] - datetime.now(UTC).timestamp()) < 60
+
+
+# -- top-up ---------------------------------------------------------------------------------
+
+
+async def away(_links: object) -> set[str]:
+    raise LedgerUnavailable("away")
+
+
+@pytest.mark.parametrize("product", [{"provider_concurrency": 6}], indirect=True)
+async def test_a_ledger_that_lost_links_is_tried_with_one(
+    product: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many lost at once are one failure: two seconds of rest, then one link, then all again."""
+    clock = [100.0]
+    patience = maker(product).patience = Patience(lambda: clock[0])
+    await product.meeting("intro", min_fresh=30, max_fresh=30)
+    product.provider.seconds = 0.01
+    insert = product.ledger.links.insert_fresh
+    monkeypatch.setattr(product.ledger.links, "insert_fresh", away)
+    await product.top_up()
+    burnt = len(product.provider.asked)
+    assert 2 <= burnt <= 6
+    assert product.counted("intro", "lost") == burnt
+    clock[0] += 1.99
+    await product.top_up()
+    assert len(product.provider.asked) == burnt, "it rests"
+    clock[0] += 0.01
+    product.provider.most_under_way = 0
+    await product.top_up()
+    assert len(product.provider.asked) == burnt + 1
+    assert product.provider.most_under_way == 1
+    clock[0] += 3.99
+    assert patience.rests
+    clock[0] += 0.01
+    monkeypatch.setattr(product.ledger.links, "insert_fresh", insert)
+    await product.top_up()
+    assert len(await product.pooled("intro")) == 30
+    assert product.provider.most_under_way > 1
+    assert not patience.is_careful
+
+
+async def test_of_several_probes_the_one_due_first_is_made_first(product: InProcess) -> None:
+    """One that is not due is not made."""
+    now_ms = await product.store.now_ms()
+    for sid, due_ms in (("a", 3_000), ("b", 1_000), ("c", 2_000), ("d", -30_000)):
+        await product.meeting(sid, min_fresh=1, max_fresh=1)
+        await product.store.blocks.put(sid, Block("404", 0, now_ms - due_ms, "refused-404"))
+    product.provider.always(MeetingRefused("404", status=404))
+    await product.top_up()
+    assert product.provider.asked == ["b", "c", "a"] or product.provider.asked == ["a", "c", "b"]
+    due = {sid: -due_ms for sid, due_ms in (("a", 3_000), ("b", 1_000), ("c", 2_000))}
+    assert product.provider.asked == sorted(due, key=lambda sid: due[sid])
+
+
+async def test_a_probe_that_another_worker_took_is_not_made(
+    product: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is the time of the next one put off again; of a block that was lifted it is made."""
+    await product.meeting("a", min_fresh=1, max_fresh=1)
+    now_ms = await product.store.now_ms()
+    block = Block("404", 0, now_ms - 1_000, "refused-404", 3)
+    await product.store.blocks.put("a", block)
+    theirs, of = block.probed(now_ms, 30.0), product.store.blocks.of
+
+    async def taken(sid: str) -> Block | None:
+        await product.store.blocks.put(sid, theirs)
+        return await of(sid)
+
+    async def lifted(sid: str) -> Block | None:
+        await product.store.blocks.put(sid, None)
+        return await of(sid)
+
+    monkeypatch.setattr(product.store.blocks, "of", taken)
+    await product.top_up()
+    assert product.provider.asked == []
+    assert await of("a") == theirs
+    await product.store.blocks.put("a", block)
+    monkeypatch.setattr(product.store.blocks, "of", lifted)
+    await product.top_up()
+    assert product.provider.asked == ["a"]
+    assert await of("a") is None
+    assert len(await product.pooled("a")) == 1
+
+
+async def test_a_probe_is_counted_and_put_off_before_it_is_made(product: InProcess) -> None:
+    """For a meeting and for a workspace; a worker that dies has made it."""
+    await product.meeting("a", min_fresh=1, max_fresh=1)
+    now_ms = await product.store.now_ms()
+    probe_seconds = product.parts.settings.probe_seconds
+    seen: list[Block | None] = []
+
+    async def look() -> ProviderError:
+        seen.append(await product.store.blocks.of("a"))
+        seen.append(await product.store.blocks.of_workspace("default"))
+        return FAILED
+
+    await product.store.blocks.put("a", Block("404", 0, now_ms - 1_000, "refused-404", 3))
+    product.provider.will("a", look)
+    await product.top_up()
+    block, workspace = seen
+    assert workspace is None
+    assert block is not None
+    assert block.probes == 4
+    assert abs(block.probe_at_ms - now_ms - probe_seconds * 1000) < 30_000
+    await product.store.blocks.put("a", None)
+    seen.clear()
+    await product.store.blocks.put_workspace("default", Block("401", 0, now_ms - 1_000, "key", 7))
+    product.provider.will("a", look)
+    await product.top_up()
+    block, workspace = seen
+    assert workspace is not None
+    assert (workspace.probes, workspace.reason) == (8, "401")
+    assert workspace.probe_at_ms > now_ms
+
+
+async def test_targets_are_published_where_they_changed(
+    product: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nowhere else."""
+    for sid, links in (("same", 0), ("changed", 0)):
+        await product.meeting(sid, min_fresh=links)
+    await product.ledger.meetings.put(Meeting("changed", min_fresh=2, max_fresh=2))
+    published: list[dict[str, int]] = []
+    set_targets = product.store.published.set_targets
+
+    async def noted(given: dict[str, int]) -> None:
+        published.append(dict(given))
+        await set_targets(given)
+
+    monkeypatch.setattr(product.store.published, "set_targets", noted)
+    await product.top_up()
+    assert published[0] == {"changed": 2}
+    assert all(each == {} for each in published[1:])
+    assert (await product.level("changed")).target == 2
+
+
+@pytest.mark.parametrize(("meetings", "stops"), [(1, True), (3, False)])
+async def test_a_pool_that_takes_no_links_is_left_out(
+    product: InProcess, monkeypatch: pytest.MonkeyPatch, meetings: int, stops: bool
+) -> None:
+    """The run ends if it is the only one; the others are filled."""
+    for number in range(meetings):
+        await product.meeting(f"m{number}", min_fresh=20, max_fresh=20)
+    add = product.store.add
+
+    async def refused(sid: str, *args: Any) -> int:
+        if sid == "m0":
+            raise StoreUnavailable("Redis: WRONGTYPE")
+        return await add(sid, *args)
+
+    monkeypatch.setattr(product.store, "add", refused)
+    await product.top_up()
+    asked = product.provider.requests()
+    assert 1 <= asked["m0"] < 20
+    for number in range(1, meetings):
+        assert asked[f"m{number}"] == 20
+    assert stops or len(await product.pooled("m1")) == 20
