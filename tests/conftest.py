@@ -7,9 +7,9 @@ import os
 import re
 import shutil
 import sys
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis as blocking_redis
@@ -25,8 +25,10 @@ from pool.up.redis_server import (
     RedisServer,
 )
 from tests.any_redis import SECRET_KEY, AnyRedis
+from tests.aside import in_thread, migrated
 from tests.fake_redis import FakeRedisServer
 from tests.in_process import InProcess, in_process
+from tests.shares import ByShare, share_of
 
 # Each of some hundred processes would compile the whole source anew where this is set.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -35,6 +37,17 @@ sys.dont_write_bytecode = False
 pytest.register_assert_rewrite(
     "tests.unit.store_contract", "tests.unit.history_contract", "tests.unit.recovery_contract"
 )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Share the tests out as tests/shares.py says."""
+    return ByShare(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of a share together, and those that take long first."""
+    items.sort(key=lambda item: share_of(item.nodeid)[0])
 
 
 _BROUGHT_BY = re.compile(r"apt-get install ([\w.+ -]+)")
@@ -156,16 +169,7 @@ async def real_redis(redis_server: RedisServer) -> AsyncIterator[AnyRedis]:
 def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a SQLite file with all tables and nothing in them, to be copied."""
     path = tmp_path_factory.mktemp("ledger") / "template.sqlite3"
-
-    async def migrate() -> None:
-        ledger = Ledger.open(f"sqlite:///{path}")
-        await ledger.upgrade()
-        await ledger.close()
-
-    # In a thread: a test's own loop may be running here.
-    thread = threading.Thread(target=lambda: asyncio.run(migrate()))
-    thread.start()
-    thread.join()
+    in_thread(migrated(f"sqlite:///{path}"))
     return path
 
 

@@ -21,6 +21,7 @@ import asyncpg
 import pytest
 
 from pool.ledger import Ledger
+from tests.aside import in_thread, migrated
 
 
 @dataclass(frozen=True)
@@ -103,16 +104,36 @@ def postgres() -> Iterator[PostgresServer]:
     shutil.rmtree(server.directory, ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres: PostgresServer) -> str:
+    """Return the name of a database with all tables and nothing in them, to be copied."""
+    name = "migrated"
+
+    async def make() -> None:
+        admin = await asyncpg.connect(postgres.url("postgres"))
+        await admin.execute(f"CREATE DATABASE {name}")
+        await admin.close()
+
+    in_thread(make())
+    in_thread(migrated(postgres.url(name)))
+    return name
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 async def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
-    """Return the address of an empty database."""
+    """Return the address of a database: empty, or with all tables for a test of the ledger."""
+    with_tables = "ledger" in request.fixturenames
     if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/ledger.sqlite3"
+        path = tmp_path / "ledger.sqlite3"
+        if with_tables:
+            shutil.copy(request.getfixturevalue("migrated_sqlite"), path)
+        yield f"sqlite:///{path}"
         return
     server: PostgresServer = request.getfixturevalue("postgres")
+    template = request.getfixturevalue("migrated_postgres") if with_tables else "template1"
     name = f"t{uuid.uuid4().hex}"
     admin = await asyncpg.connect(server.url("postgres"))
-    await admin.execute(f"CREATE DATABASE {name}")
+    await admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
     yield server.url(name)
     await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
     await admin.close()
@@ -122,7 +143,6 @@ async def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncI
 async def ledger(database_url: str) -> AsyncIterator[Ledger]:
     """Return a ledger with tables and nothing in them."""
     opened = Ledger.open(database_url)
-    await opened.upgrade()
     yield opened
     await opened.close()
 

@@ -18,7 +18,7 @@ from pool.up.redis_server import RedisServer
 from tests.any_redis import AnyRedis
 from tests.integration.erasure_stage import Customer, Stage
 
-pytest_plugins = ("tests.integration.ledger_fixtures",)
+pytest_plugins = ("ledger_fixtures",)
 
 ORDERS = 6
 

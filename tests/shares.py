@@ -1,0 +1,67 @@
+"""Share the tests out among processes: those that use one running product go to one of them.
+
+Shares that take long begin first, so that none is left alone at the end.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+# Each line is one share: the files, or the folders, that use one running product or one build.
+# All other files are shares of their own and follow in the order of collection.
+SHARES = (
+    ("trials/test_trials.py",),
+    (
+        "acceptance/test_claim_lane.py",
+        "acceptance/test_command_line.py",
+        "acceptance/test_errors.py",
+        "acceptance/test_ops_views.py",
+        "acceptance/test_round_trip.py",
+        "acceptance/test_scopes.py",
+    ),
+    ("browser/",),
+    (
+        "clients/test_examples.py",
+        "clients/test_python_live.py",
+        "clients/test_typescript_client.py",
+    ),
+    ("acceptance/test_supervision.py",),
+    ("integration/test_compose.py",),
+    ("integration/test_up_supervision.py",),
+    ("integration/test_erasure.py",),
+    ("integration/test_ledger_settling.py",),
+    ("acceptance/test_wheel.py",),
+    ("acceptance/test_monitoring.py",),
+    ("security/test_behind_proxies.py", "security/test_on_sockets.py"),
+    ("acceptance/test_notifications.py",),
+    ("acceptance/test_top_up.py",),
+    ("integration/test_bench_quick.py",),
+    ("integration/test_bookings_machine.py",),
+    ("acceptance/test_load.py",),
+    ("acceptance/test_secrecy.py",),
+    ("security/test_fuzz.py",),
+    ("trials/test_promises.py",),
+    ("security/test_every_split.py",),
+)
+_NUMBERS = {f"tests/{name}": number for number, names in enumerate(SHARES) for name in names}
+
+
+def share_of(nodeid: str) -> tuple[int, str]:
+    """Return the number of a test's share, smaller for those that begin sooner, and its name."""
+    file = nodeid.partition("::")[0]
+    number = _NUMBERS.get(file, _NUMBERS.get(file.rpartition("/")[0] + "/"))
+    return (len(SHARES), file) if number is None else (number, SHARES[number][0])
+
+
+class ByShare(LoadScopeScheduling):
+    """Hand a share of tests to each process that has nothing left to do, in their order."""
+
+    def __init__(self, config: pytest.Config, log: Any) -> None:
+        config.option.loadscopereorder = False
+        super().__init__(config, log)
+
+    def _split_scope(self, nodeid: str) -> str:
+        return share_of(nodeid)[1]
