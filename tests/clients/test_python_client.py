@@ -400,6 +400,31 @@ def test_linkpools_embed_code_is_taken_as_it_is(
     ]
 
 
+def test_what_is_prefilled_goes_into_the_body(
+    scripted: ScriptedLinkpool, new_client: NewClient
+) -> None:
+    """With the other options of the code; without a type of embed they are a mistake."""
+    scripted.script = [Answer(201, CLAIMED | {"embed_html": "<p>"})]
+    client = new_client(scripted)
+    options = {"nonce": "bm9uY2U="}
+    client.claim("demo", "order-1", embed="inline", prefill={"name": "Zoe"}, options=options)
+    assert scripted.asked[0].body == {
+        "customer_id": "order-1",
+        "prefill": {"name": "Zoe"},
+        "nonce": "bm9uY2U=",
+    }
+    with pytest.raises(ValueError, match="embed="):
+        client.claim("demo", "order-1", prefill={"name": "Zoe"})
+
+
+def test_an_answer_without_the_code_that_was_asked_for_is_none(
+    scripted: ScriptedLinkpool, new_client: NewClient
+) -> None:
+    """A page is never shown without its booking frame for no reason."""
+    with pytest.raises(lp.UnusableAnswer, match="embed_html"):
+        new_client(scripted).claim("demo", "order-1", embed="inline")
+
+
 def test_both_clients_have_the_same_methods() -> None:
     """The synchronous and the asynchronous client have the same methods."""
 

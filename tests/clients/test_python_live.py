@@ -13,7 +13,6 @@ import linkpool_client as lp
 import pytest
 
 from tests.acceptance.product import Product, wait_until
-from tests.clients import routes
 from tests.clients.either_client import KINDS
 
 CLIENT = Path(__file__).parents[2] / "clients" / "python"
@@ -108,7 +107,6 @@ def test_replace_gives_a_fresh_link(
     client: lp.Client, product: Product, new_customer: NewCustomer
 ) -> None:
     """The old link is not the customer's any more."""
-    routes.need(product, "POST", "/v1/meetings/{sid}/claims/{customer_id}/replace")
     customer = new_customer()
     old = client.claim("demo", customer).claim
     new = client.replace("demo", customer, "it showed an expired page", slug=old.slug)
@@ -121,7 +119,6 @@ def test_a_batch_claims_for_each(
     client: lp.Client, product: Product, new_customer: NewCustomer
 ) -> None:
     """Results in order; repeated, they are the same."""
-    routes.need(product, "POST", "/v1/meetings/{sid}/claims:batch")
     customers = [new_customer() for _ in range(5)]
     first = client.claim_batch("demo", customers)
     again = client.claim_batch("demo", customers)
@@ -140,9 +137,11 @@ def test_embed_code_comes_with_the_claim_and_later(
     kind: lp.EmbedType, client: lp.Client, product: Product, new_customer: NewCustomer
 ) -> None:
     """The code is for this customer's link, of the kind that was asked for."""
-    routes.need(product, "POST", "/v1/meetings/{sid}/claims", parameter="embed")
-    routes.need(product, "GET", "/v1/links/{slug}/embed")
-    claimed = client.claim("demo", new_customer(), embed=kind)
+    prefill = {"name": "Zoe"}
+    options = {"nonce": "bm9uY2U="}
+    claimed = client.claim("demo", new_customer(), embed=kind, prefill=prefill, options=options)
+    assert claimed.embed["queryParams"]["name"] == "Zoe"
+    assert 'nonce="bm9uY2U="' in (claimed.embed_html or "")
     assert claimed.claim.slug in (claimed.embed_html or "")
     wait_until(lambda: client.link(claimed.claim.slug).state == "claimed")
     assert claimed.claim.slug in client.embed_html(claimed.claim.slug, kind)

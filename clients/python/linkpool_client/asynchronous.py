@@ -47,12 +47,17 @@ class AsyncClient:
         email: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         embed: EmbedType | None = None,
+        prefill: Mapping[str, str] | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> Claimed:
         """Claim a link for a customer: the one they hold, or a fresh one.
 
-        With `embed` the answer has the code to paste into the page, as `embed_html`.
+        With `embed` the answer has the code to paste into the page, as `embed_html`. `prefill`
+        fills in the booking form by field code and is not kept; `options` are `nonce` and the
+        others of docs/embeds.md.
         """
-        return await self._send(calls.claim(meeting, Customer(customer_id, email, metadata), embed))
+        customer = Customer(customer_id, email, metadata)
+        return await self._send(calls.claim(meeting, customer, embed, prefill, options))
 
     async def get(self, meeting: str, customer_id: str) -> Claim:
         """Return the link that a customer holds; raise UnknownClaim if there is none."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
 import httpx
 
-from linkpool_client import answers, embed_code
+from linkpool_client import answers
 from linkpool_client.errors import UnusableAnswer
 from linkpool_client.models import BatchResult, Claim, Claimed, Customer, EmbedType, Link
 
@@ -45,22 +45,24 @@ def claim(
     meeting: str,
     customer: Customer,
     embed: EmbedType | None,
+    prefill: Mapping[str, str] | None,
+    options: Mapping[str, Any] | None,
 ) -> Call[Claimed]:
     """Claim a link. Repeated, it answers the same link."""
+    if embed is None and (prefill or options):
+        raise ValueError("prefill and options belong to embed code; name a type with embed=")
 
     def interpret(response: httpx.Response) -> Claimed:
         found = answers.claimed(response.json())
         if embed is not None and found.embed_html is None:
-            return replace(found, embed_html=embed_code.html(found, embed))
+            raise ValueError("it has no embed_html")
         return found
 
-    return Call(
-        "POST",
-        f"{_meeting(meeting)}/claims",
-        interpret,
-        body=_customer(customer),
-        query=None if embed is None else {"embed": embed},
+    body = (
+        _customer(customer) | dict(options or {}) | ({"prefill": dict(prefill)} if prefill else {})
     )
+    query = None if embed is None else {"embed": embed}
+    return Call("POST", f"{_meeting(meeting)}/claims", interpret, body=body, query=query)
 
 
 def get(meeting: str, customer_id: str) -> Call[Claim]:

@@ -2,8 +2,15 @@
 
 import * as answers from "./answers.js";
 import type { Answer } from "./answers.js";
-import { embedCode } from "./embed-code.js";
-import type { BatchResult, Claim, Claimed, EmbedType, LinkWithHistory, ProblemBody } from "./models.js";
+import type {
+  BatchResult,
+  Claim,
+  Claimed,
+  EmbedOptions,
+  EmbedType,
+  LinkWithHistory,
+  ProblemBody,
+} from "./models.js";
 import { Attempts, DEFAULT_RETRIES } from "./retries.js";
 import type { Retries } from "./retries.js";
 
@@ -55,22 +62,22 @@ export class Linkpool {
 
   /**
    * Claim a link for a customer: the one they hold, or a fresh one. With `embed` the answer has the
-   * code to paste into the page, as `embed_html`.
+   * code to paste into the page, as `embed_html`; `prefill` fills in the booking form by field code
+   * and is not kept, `nonce` and the other options are those of docs/embeds.md.
    */
   async claim(
     meeting: string,
     customerId: string,
-    { embed, ...more }: Customer & { embed?: EmbedType } = {},
+    { embed, ...more }: Customer & ({ embed?: undefined } | ({ embed: EmbedType } & EmbedOptions)) = {},
   ): Promise<Claimed> {
-    const claimed = await this.#send<Claimed>({
+    const fields: (keyof Claimed)[] = ["claim", "reused", "embed"];
+    if (embed) fields.push("embed_html");
+    return this.#send<Claimed>({
       method: "POST",
       path: `${ofMeeting(meeting)}/claims${embed ? `?embed=${embed}` : ""}`,
       body: { customer_id: customerId, ...more },
-      read: (answer) => answers.object<Claimed>(answer, "claim", "reused", "embed"),
+      read: (answer) => answers.object<Claimed>(answer, ...fields),
     });
-    if (embed && claimed.embed_html === undefined)
-      return { ...claimed, embed_html: embedCode(claimed, embed) };
-    return claimed;
   }
 
   /** Return the link that a customer holds; throw UnknownClaim if there is none. */

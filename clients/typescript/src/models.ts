@@ -12,13 +12,18 @@ export type Claim = Schemas["ClaimBody"];
 export type Booking = Schemas["BookingBody"];
 
 /** The answer to a claim; `embed_html` is there if the claim asked for it. */
-export type Claimed = Schemas["ClaimAnswer"] & { embed_html?: string };
+export type Claimed = Schemas["ClaimAnswer"];
 
 /** A link as linkpool's ledger knows it, and its history, oldest first. */
 export type LinkWithHistory = Schemas["LinkAnswer"];
 
 /** The three ways in which a page shows a link. */
 export type EmbedType = "inline" | "element-click" | "floating-popup";
+
+/** What embed code may be given besides its type; docs/embeds.md says what each does. */
+export type EmbedOptions = Partial<
+  Omit<Schemas["EmbeddedClaimRequest"], "customer_id" | "email" | "metadata">
+>;
 
 /** One customer's result in a batch: a claim, or the problem that stood in its way. */
 export interface BatchResult {

@@ -13,8 +13,8 @@ $_SESSION['visitor'] ??= bin2hex(random_bytes(16));
 
 header('Cache-Control: no-store'); // nobody else may see this visitor's link
 echo '<!doctype html><meta charset="utf-8"><title>Book a call</title><h1>Book a call</h1>';
-if (($status === 200 || $status === 201) && isset($answer['claim'])) {
-    echo embed_html($answer);
+if (($status === 200 || $status === 201) && isset($answer['embed_html'])) {
+    echo $answer['embed_html'];
 } elseif (isset($answer['fallback_url'])) {
     printf('<a href="%s">Book a time</a>', htmlspecialchars($answer['fallback_url']));
 } else {
@@ -38,20 +38,4 @@ function claim(string $meeting, string $customer_id): array
     preg_match('~^HTTP/\S+ (\d+)~', $http_response_header[0] ?? '', $found);
     $answer = json_decode((string) $body, true);
     return is_array($answer) ? [(int) ($found[1] ?? 0), $answer] : [0, []];
-}
-
-/** Return linkpool's embed code, or make it for a linkpool that does not answer it yet. */
-function embed_html(array $answer): string
-{
-    if (isset($answer['embed_html'])) {
-        return $answer['embed_html'];
-    }
-    if ($answer['claim']['state'] === 'consumed') {
-        return '<p>You are booked.</p>';
-    }
-    $call = json_encode(['elementSelector' => '#booking'] + $answer['embed'], JSON_HEX_TAG | JSON_HEX_AMP);
-    return '<div id="booking"></div>'
-        . '<script>window.neetoCal=window.neetoCal||{embed:function(){(neetoCal.q=neetoCal.q||[]).push(arguments)}};'
-        . "neetoCal.embed($call);</script>"
-        . '<script async src="https://cdn.neetocal.com/javascript/embed.js"></script>';
 }

@@ -40,26 +40,11 @@ end
 
 # Return what the page shows in the place of the booking.
 def shown(status, answer)
-  return embed_html(answer) if [200, 201].include?(status) && answer["claim"]
+  return answer["embed_html"] if [200, 201].include?(status) && answer["embed_html"]
 
   plain = answer["fallback_url"]
   return %(<a href="#{CGI.escapeHTML(plain)}">Book a time</a>) if plain
 
   logger.error "no link for a visitor: #{status} #{answer["detail"]}"
   "<p>Booking is not available right now. Please try again in a few minutes.</p>"
-end
-
-# Return linkpool's embed code, or make it for a linkpool that does not answer it yet.
-def embed_html(answer)
-  return answer["embed_html"] if answer["embed_html"]
-  return "<p>You are booked.</p>" if answer["claim"]["state"] == "consumed"
-
-  call = JSON.generate(answer["embed"].merge("elementSelector" => "#booking"))
-  call = call.gsub(/[<>&\u2028\u2029]/) { |letter| format('\u%04x', letter.ord) }
-  <<~HTML
-    <div id="booking"></div>
-    <script>window.neetoCal=window.neetoCal||{embed:function(){(neetoCal.q=neetoCal.q||[]).push(arguments)}};
-    neetoCal.embed(#{call});</script>
-    <script async src="https://cdn.neetocal.com/javascript/embed.js"></script>
-  HTML
 end

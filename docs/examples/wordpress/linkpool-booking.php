@@ -63,29 +63,12 @@ function linkpool_shortcode($attributes): string
     ]);
     $status = $response === null || is_wp_error($response) ? 0 : wp_remote_retrieve_response_code($response);
     $answer = $status === 0 ? null : json_decode(wp_remote_retrieve_body($response), true);
-    if (($status === 200 || $status === 201) && isset($answer['claim'])) {
-        return linkpool_embed_html($answer);
+    if (($status === 200 || $status === 201) && isset($answer['embed_html'])) {
+        return $answer['embed_html'];
     }
     if (isset($answer['fallback_url'])) {
         return sprintf('<a href="%s">Book a time</a>', esc_url($answer['fallback_url']));
     }
     error_log("no link for a visitor: $status " . ($answer['detail'] ?? ''));
     return '<p>Booking is not available right now. Please try again in a few minutes.</p>';
-}
-
-/** Return linkpool's embed code, or make it for a linkpool that does not answer it yet. */
-function linkpool_embed_html(array $answer): string
-{
-    if (isset($answer['embed_html'])) {
-        return $answer['embed_html'];
-    }
-    if ($answer['claim']['state'] === 'consumed') {
-        return '<p>You are booked.</p>';
-    }
-    $id = wp_unique_id('linkpool-');
-    $call = wp_json_encode(['elementSelector' => "#$id"] + $answer['embed'], JSON_HEX_TAG | JSON_HEX_AMP);
-    return "<div id=\"$id\"></div>"
-        . '<script>window.neetoCal=window.neetoCal||{embed:function(){(neetoCal.q=neetoCal.q||[]).push(arguments)}};'
-        . "neetoCal.embed($call);</script>"
-        . '<script async src="https://cdn.neetocal.com/javascript/embed.js"></script>';
 }
