@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from bench.measures import (
+    batch,
     batches,
     claims,
     history,
@@ -44,6 +45,7 @@ MEASURES: dict[str, Measure] = {
     "claims": Measure("Claims at saturation", claims.measure),
     "latency": Measure("Latency by connections", latency.measure),
     "repeated": Measure("Repeated claims", repeated.measure),
+    "batch": Measure("A thousand customers at once", batch.measure),
     "batches": Measure("Batches", batches.measure, in_quick=False),
     "open_loop": Measure("Constant arrival rate", open_loop.measure),
     "no_pool": Measure("Without a pool", no_pool.measure),

@@ -98,6 +98,7 @@ class ClaimBatch:
         self._sid = sid
         self._headers = headers
         self._address = address
+        self._first: Admitted | None = None
         self._results: list[bytes] = []
         self._in_line = 0
         self._changed: asyncio.Future[None] | None = None
@@ -124,7 +125,11 @@ class ClaimBatch:
     def _begin(self, at: int, raw: bytes) -> None:
         admitted: Admitted | None = None
         try:
-            admitted = self._lane.admit(self._sid, self._headers, self._address)
+            if self._first is None:
+                admitted = self._lane.admit(self._sid, self._headers, self._address)
+                self._first = admitted
+            else:
+                admitted = self._lane.another(self._first, self._headers)
             admitted.read(raw)
             if self._outage is not None:
                 raise self._outage

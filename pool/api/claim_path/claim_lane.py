@@ -220,6 +220,12 @@ class ClaimLane:
         limited = self.per_key.reached(caller.key_id) or self.per_address.reached(address)
         return Admitted(sid, caller, address, limited)
 
+    def another(self, first: Admitted, headers: Headers) -> Admitted:  # noqa: ARG002 - for spans
+        """Return one more claim of a request whose first claim was admitted."""
+        address, key_id = first.address, first.caller.key_id
+        limited = self.per_key.reached(key_id) or self.per_address.reached(address)
+        return Admitted(first.sid, first.caller, address, limited)
+
     def join(self, admitted: Admitted, waiter: Waiter) -> None:
         """Put the customer in line; the waiter gets the receipt, or the error.
 

@@ -66,6 +66,10 @@ class TracedLane(ClaimLane):
         claim.span = span
         return claim
 
+    def another(self, first: Admitted, headers: Headers) -> Admitted:
+        """Return one more claim of a request, with a span of its own."""
+        return self.admit(first.sid, headers, first.address)
+
     def join(self, admitted: Admitted, waiter: Waiter) -> None:
         """Put the customer in line, where the script call that serves the claim finds its span."""
         span, sid = cast(TracedClaim, admitted).span, admitted.sid
