@@ -220,7 +220,7 @@ def strict_policy(stage: Stage) -> dict[str, str]:
     """Return a Content-Security-Policy that runs nothing but what carries the nonce."""
     return {
         "content-security-policy": f"default-src 'none'; base-uri 'none'; img-src data:; "
-        f"script-src 'nonce-{NONCE}'; style-src 'nonce-{NONCE}'; connect-src {stage.api}; "
+        f"script-src 'nonce-{NONCE}'; style-src 'nonce-{NONCE}'; connect-src 'self' {stage.api}; "
         f"frame-src {stage.api}"
     }
 
