@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from importlib.metadata import version
 from typing import Any
 
+import structlog
+
+from pool.config.production import check_production, where
 from pool.config.settings import load
 from pool.errors import SettingsError
 from pool.telemetry.logs import configure_logging, log_strays
@@ -18,6 +22,7 @@ def main(role: str) -> int:
         settings = load()
         configure_logging(log_format=settings.log_format, log_level=settings.log_level)
         log_strays()
+        check_production(settings, only_sends=role == "beat")
         if role == "worker":
             share_metrics(settings.data_dir, "worker")
         # Imported here because the metrics library needs its directory when it is imported.
@@ -35,6 +40,9 @@ def main(role: str) -> int:
         # With a receiver on this signal, Celery leaves logging as it is.
         setup_logging.connect(_logging_is_set_up)
         app = make_app(settings)
+        structlog.get_logger().info(
+            f"linkpool {role} starts", version=version("linkpool"), **where(settings)
+        )
     except SettingsError as error:
         sys.stderr.write(f"linkpool {role}: {error}\n")
         return 2

@@ -52,7 +52,7 @@ def doctor(
     make_link: Annotated[
         bool,
         typer.Option(help="Also make one link, check the answer, and add it to the pool."),
-    ] = True,
+    ] = False,
     notify: Annotated[
         bool, typer.Option("--notify", help="Also send a test notice to LINKPOOL_NOTIFY_URL.")
     ] = False,
@@ -169,14 +169,18 @@ async def _ledger(parts: Parts) -> AsyncIterator[Finding]:
     try:
         current, head = await parts.ledger.migration_state()
         if current != head:
+            newer = current is not None and current > head
             yield Finding(
                 "database",
-                "failed",
-                f"its schema is {current or 'empty'}, this linkpool needs {head}",
-                "Run `linkpool db upgrade`.",
+                "warning" if newer else "failed",
+                f"its schema is {current or 'empty'}, this linkpool "
+                f"{'is older and knows' if newer else 'needs'} {head}",
+                "Upgrade linkpool." if newer else "Run `linkpool db upgrade`.",
             )
-            return
-        yield Finding("database", "ok", f"answers, schema {head}")
+            if not newer:
+                return
+        else:
+            yield Finding("database", "ok", f"answers, schema {head}")
         await check_secret_key(parts.ledger, parts.store.names.fingerprint)
         meetings = await parts.ledger.meetings.all()
     except LedgerError as error:

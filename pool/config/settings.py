@@ -197,6 +197,8 @@ class Settings(BaseSettings):
     redis_forgets: bool = True
     demo_meeting: str | None = Field(default=None, pattern=SID_PATTERN)  # shown at /demo
     inbox_retention_days: int = Field(default=90, ge=1, le=3_650)
+    keep_alive_seconds: int = Field(default=75, ge=1, le=3_600)  # of an idle connection
+    env: Literal["production"] | None = None  # refuses what is only for one machine
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

@@ -6,6 +6,7 @@ whether values are shared between processes. Never put a customer id or a slug i
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -14,6 +15,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from pool.errors import SettingsError
+
 MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"
 
 
@@ -21,13 +24,22 @@ def share_metrics(data_dir: Path, part: str) -> None:
     """Let all processes of a part count into files of one directory.
 
     Counts continue from those of earlier processes. Must run once, in the part's first process,
-    before prometheus_client is first imported.
+    before prometheus_client is first imported. Raise SettingsError if the data directory cannot
+    be made or written.
     """
     # Process ids repeat from container to container, host names do not.
     directory = data_dir.absolute() / "metrics" / f"{part}-{socket.gethostname()}"
-    directory.mkdir(parents=True, exist_ok=True)
-    os.environ[MULTIPROC_DIR] = str(directory)
-    carry_over(directory)
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory.mkdir(parents=True, exist_ok=True)
+        if not os.access(directory, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        os.environ[MULTIPROC_DIR] = str(directory)
+        carry_over(directory)
+    except OSError as error:
+        raise SettingsError(
+            "LINKPOOL_DATA_DIR", f"cannot be written: {directory}: {error.strerror}"
+        ) from None
 
 
 class Metrics:

@@ -215,11 +215,11 @@ def test_doctor_warns_of_proxies_that_anybody_can_pretend_to_be(product: Product
             "share its one address",
         ),
     ):
-        done = product.command("doctor", "--no-make-link", "--json", **settings)
+        done = product.command("doctor", "--json", **settings)
         warned = [each for each in json.loads(done.stdout) if each["what"] == "proxies"]
         assert [each["verdict"] for each in warned] == ["warning"]
         assert says in warned[0]["text"]
-    done = product.command("doctor", "--no-make-link", "--json")
+    done = product.command("doctor", "--json")
     assert not any(each["what"] == "proxies" for each in json.loads(done.stdout))
 
 
@@ -341,12 +341,12 @@ def test_seal_and_undo(product: Product, sid: str) -> None:
 
 def test_doctor_finds_everything_well(product: Product) -> None:
     """With everything up it answers 0, and everything it looked at is ok."""
-    findings = json.loads(ok(product, "doctor", "--json"))
+    findings = json.loads(ok(product, "doctor", "--make-link", "--json"))
     assert {finding["verdict"] for finding in findings} <= {"ok", "warning"}
     well = {finding["what"] for finding in findings if finding["verdict"] == "ok"}
     assert {"settings", "redis", "redis memory", "redis persistence", "database"} <= well
     assert {"worker", "provider default", "links of default", "webhook default"} <= well
-    assert "ok" in ok(product, "doctor", "--no-make-link")
+    assert "ok" in ok(product, "doctor")
 
 
 def test_doctor_says_what_to_do_about_a_wrong_key(product: Product) -> None:
@@ -359,9 +359,7 @@ def test_doctor_says_what_to_do_about_a_wrong_key(product: Product) -> None:
 
 def test_doctor_finds_a_wrong_webhook_secret(product: Product) -> None:
     """Another secret than the API's is 1."""
-    done = product.command(
-        "doctor", "--no-make-link", "--json", LINKPOOL_NEETOCAL_WEBHOOK_SECRET="another"
-    )
+    done = product.command("doctor", "--json", LINKPOOL_NEETOCAL_WEBHOOK_SECRET="another")
     assert done.returncode == FAILED
     failed = [each for each in json.loads(done.stdout) if each["verdict"] == "failed"]
     assert [each["what"] for each in failed] == ["webhook default"]
@@ -519,7 +517,7 @@ def test_each_part_runs_alone(alone: Alone) -> None:
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) in (0, -signal.SIGTERM), process.args
     done = subprocess.run(
-        [*LINKPOOL, "doctor", "--no-make-link"],
+        [*LINKPOOL, "doctor"],
         env=alone.environ,
         capture_output=True,
         text=True,
@@ -545,8 +543,6 @@ def test_a_second_api_says_that_the_port_is_taken(product: Product, alone: Alone
 
 def test_an_api_of_another_secret_key_is_refused(product: Product) -> None:
     """Two secret keys would name one customer twice: the start fails and says which setting."""
-    done = product.command(
-        "doctor", "--no-make-link", LINKPOOL_SECRET_KEY="another-Wy5Tg8Hk1Lp4Zx7Cv0Bn3Mq6"
-    )
+    done = product.command("doctor", LINKPOOL_SECRET_KEY="another-Wy5Tg8Hk1Lp4Zx7Cv0Bn3Mq6")
     assert done.returncode == FAILED
     assert "same key" in done.stdout

@@ -19,6 +19,8 @@ REQUEST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
 CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 Reader, Writer = asyncio.StreamReader, asyncio.StreamWriter
 
+KEEP_ALIVE_SECONDS = 5
+
 
 async def echo(scope, receive, send) -> None:  # type: ignore[no-untyped-def]
     """Answer with the body of the request; /large with more than any buffer takes."""
@@ -38,13 +40,14 @@ async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
         ("HEAD_SECONDS", 0.4),
         ("BODY_SECONDS", 0.4),
         ("UNREAD_SECONDS", 0.4),
-        ("IDLE_SECONDS", 0.5),
+        ("IDLE_SECONDS", 0.5 - KEEP_ALIVE_SECONDS),
     ):
         monkeypatch.setattr(slow_clients, name, seconds)
     monkeypatch.setattr(slow_clients, "connections_most", lambda: 20)
     config = uvicorn.Config(
         echo,
         port=0,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         http=slow_clients.GuardedProtocol,
         lifespan="off",
         log_config=None,

@@ -8,12 +8,14 @@ import multiprocessing
 import os
 import signal
 import threading
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import structlog
 import uvicorn
 
 from pool.api.server.draining import DrainingProtocol
+from pool.config.production import check_production, where
 from pool.config.proxy_warnings import proxy_warnings
 from pool.config.settings import Settings, load
 from pool.telemetry.logs import configure_logging, log_strays
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 GRACE_SECONDS = 5  # for requests that are under way when the server stops
-KEEP_ALIVE_SECONDS = 30
 # How long a process may take to start, or to answer its parent, before it is replaced. With
 # uvicorn's default of 5 s, a busy machine replaces processes again and again before they start.
 HEALTH_SECONDS = 30
@@ -75,10 +76,19 @@ def serve(settings: Settings) -> None:
     With several processes, SIGHUP replaces them one after another, each once its successor
     serves. They share one listening socket, so no connection is refused meanwhile.
     """
+    configure_logging(log_format=settings.log_format, log_level=settings.log_level)
+    check_production(settings)
     share_metrics(settings.data_dir, "api")
     from pool.bootstrap import check_before_serving
 
     asyncio.run(check_before_serving(settings))
+    log.info(
+        "linkpool api starts",
+        version=version("linkpool"),
+        address=f"http://{settings.host}:{settings.port}",
+        processes=settings.api_workers,
+        **where(settings),
+    )
     uvicorn.run(
         "pool.api.server.serve:make_application",
         factory=True,
@@ -94,7 +104,7 @@ def serve(settings: Settings) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_keep_alive=settings.keep_alive_seconds,
         timeout_worker_healthcheck=HEALTH_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
         backlog=4096,

@@ -41,7 +41,7 @@ _KEPT_DESCRIPTORS = 80  # for Redis, the ledger, the provider and files
 
 SWEEP_SECONDS = 1.0
 HEAD_SECONDS = 10.0
-IDLE_SECONDS = 40.0  # longer than the server's own keep-alive, for clients that evade it
+IDLE_SECONDS = 10.0  # beyond the server's own keep-alive, for clients that evade it
 CROWDED_IDLE_SECONDS = 1.0  # once nine tenths of the connections are taken
 
 Phase = Literal["head", "body", "answer", "unread", "idle"]
@@ -75,11 +75,10 @@ class SlowClients:
         """Look at every connection once; run again in SWEEP_SECONDS if there are any."""
         now = self._loop.time()
         crowded = len(self.connections) > 0.9 * self._most
-        idle_seconds = CROWDED_IDLE_SECONDS if crowded else IDLE_SECONDS
         # Websocket protocols would be in the list too; linkpool has none.
         ours = [each for each in self.connections if isinstance(each, GuardedProtocol)]
         for protocol in ours:
-            protocol.look(now, idle_seconds)
+            protocol.look(now, crowded=crowded)
         self._crowd.look(self.connections, ours)
         self._timer = self._loop.call_later(SWEEP_SECONDS, self.sweep) if self.connections else None
 
@@ -171,7 +170,7 @@ class GuardedProtocol(ClaimProtocol):
         else:
             self.pipeline.appendleft((refusal, self.app))  # type: ignore[arg-type]
 
-    def look(self, now: float, idle_seconds: float) -> None:
+    def look(self, now: float, *, crowded: bool) -> None:
         """End the connection if it has waited too long for one thing."""
         phase = self._waits_for()
         if self._refused and phase != "unread":
@@ -184,7 +183,9 @@ class GuardedProtocol(ClaimProtocol):
             self.refuse("request-timeout", f"the headers took longer than {HEAD_SECONDS:g} s")
         elif phase == "body" and waited >= BODY_SECONDS:
             self.refuse("request-timeout", f"the body took longer than {BODY_SECONDS:g} s")
-        elif phase == "idle" and waited >= idle_seconds:
+        elif phase == "idle" and waited >= (
+            CROWDED_IDLE_SECONDS if crowded else self.timeout_keep_alive + IDLE_SECONDS
+        ):
             self.transport.close()
         elif phase == "unread" and waited >= UNREAD_SECONDS:
             self.transport.abort()
