@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from product import Product, wait_until
@@ -165,6 +169,23 @@ def test_the_command_prints_the_same_code(product: Product, sid: str) -> None:
     unknown = product.command("embed", "one-off-unknown")
     assert (unknown.returncode, unknown.stdout) == (2, "")
     assert "no link with this slug" in unknown.stderr
+
+
+def test_the_documented_calls_work_as_they_stand(product: Product) -> None:
+    """Pasted into a shell, with the address and the key of a running linkpool."""
+    text = (Path(__file__).parents[2] / "docs" / "embeds.md").read_text("utf-8")
+    commands = re.findall(r"^\$ (curl (?:.*\\\n)*.*)$", text, re.MULTILINE)
+    assert len(commands) == 2
+    for command, part in zip(commands, ("embed_html", "results"), strict=True):
+        done = subprocess.run(
+            ["bash", "-c", command],
+            env=os.environ | {"API": product.url, "KEY": product.key},
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=True,
+        )
+        assert part in json.loads(done.stdout), done.stdout
 
 
 # -- batches

@@ -8,6 +8,7 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import linkpool_client as lp
 import pytest
@@ -145,6 +146,26 @@ def test_embed_code_comes_with_the_claim_and_later(
     assert claimed.claim.slug in (claimed.embed_html or "")
     wait_until(lambda: client.link(claimed.claim.slug).state == "claimed")
     assert claimed.claim.slug in client.embed_html(claimed.claim.slug, kind)
+
+
+def test_the_server_example_of_the_main_readme_runs(
+    product: Product, monkeypatch: pytest.MonkeyPatch, new_customer: NewCustomer
+) -> None:
+    """Its page has the customer's own link, on each visit the same."""
+    readme = (CLIENT.parents[1] / "README.md").read_text("utf-8")
+    [example] = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+    assert len(example.splitlines()) <= 12
+    monkeypatch.setenv("LINKPOOL_URL", product.url)
+    monkeypatch.setenv("LINKPOOL_KEY", product.key)
+    names: dict[str, Any] = {}
+    exec(example, names)
+    order = new_customer()
+    page = names["booking"](order).body.decode()
+    slug = product.api("GET", f"/v1/meetings/demo/claims/order-{order}").json()["claim"]["slug"]
+    assert "neetoCal.embed({" in page
+    assert slug in page
+    assert names["booking"](order).body.decode() == page
+    names["linkpool"].close()
 
 
 def test_the_examples_of_the_readme_run(product: Product, tmp_path: Path) -> None:
