@@ -54,7 +54,7 @@ async def compose(settings: Settings, tracing: Tracing | None = None) -> AsyncIt
     async with AsyncExitStack() as stack:
         store = _store(settings, tracing)
         stack.push_async_callback(store.close)
-        ledger = Ledger.open(database_url(settings))
+        ledger = Ledger.open(database_url(settings), settings.database_connections)
         stack.push_async_callback(ledger.close)
         bases = LinkBases(store, ledger, settings)
         providers: dict[str, Provider] = {}

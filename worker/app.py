@@ -52,7 +52,7 @@ def make_app(settings: Settings) -> Celery:
         task_time_limit=HARD_LIMIT_SECONDS,
         task_soft_time_limit=SOFT_LIMIT_SECONDS,
         worker_prefetch_multiplier=1,
-        worker_concurrency=settings.worker_concurrency or max(3, len(settings.workspaces) + 2),
+        worker_concurrency=settings.worker_processes,
         worker_max_tasks_per_child=5_000,
         worker_soft_shutdown_timeout=5.0,
         worker_enable_remote_control=False,

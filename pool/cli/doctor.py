@@ -22,10 +22,11 @@ from pool.cli.common import (
     run,
     settings_for,
 )
+from pool.cli.doctor_ledger import ledger
 from pool.cli.doctor_provider import link_base
 from pool.cli.doctor_redis import replicas, set_aside
 from pool.cli.findings import Finding, Verdict
-from pool.compose import Parts, check_secret_key, compose
+from pool.compose import Parts, compose
 from pool.config.addresses import redis_url
 from pool.config.proxy_warnings import proxy_warnings
 from pool.config.settings import Settings, Workspace
@@ -103,7 +104,7 @@ async def examine(parts: Parts, *, make_link: bool) -> AsyncIterator[Finding]:
     """Yield all findings, each after those that it depends on."""
     async for finding in _redis(parts):
         yield finding
-    async for finding in _ledger(parts):
+    async for finding in ledger(parts):
         yield finding
     async for finding in _workers(parts):
         yield finding
@@ -163,46 +164,6 @@ async def _redis(parts: Parts) -> AsyncIterator[Finding]:
         yield finding
     async for finding in set_aside(parts):
         yield finding
-
-
-async def _ledger(parts: Parts) -> AsyncIterator[Finding]:
-    try:
-        current, head = await parts.ledger.migration_state()
-        if current != head:
-            newer = current is not None and current > head
-            yield Finding(
-                "database",
-                "warning" if newer else "failed",
-                f"its schema is {current or 'empty'}, this linkpool "
-                f"{'is older and knows' if newer else 'needs'} {head}",
-                "Upgrade linkpool." if newer else "Run `linkpool db upgrade`.",
-            )
-            if not newer:
-                return
-        else:
-            yield Finding("database", "ok", f"answers, schema {head}")
-        await check_secret_key(parts.ledger, parts.store.names.fingerprint)
-        meetings = await parts.ledger.meetings.all()
-    except LedgerError as error:
-        yield Finding(
-            "database", "unreachable", str(error), "Is it running? See LINKPOOL_DATABASE_URL."
-        )
-        return
-    except SettingsError as error:
-        yield Finding("secret key", "failed", str(error), "Give every process the same key.")
-        return
-    if not meetings:
-        yield Finding(
-            "meetings", "warning", "no meeting has been added", "Run `linkpool meetings add SID`."
-        )
-    for meeting in meetings:
-        if meeting.workspace not in parts.settings.workspaces:
-            yield Finding(
-                "meetings",
-                "failed",
-                f"{meeting.sid} belongs to workspace {meeting.workspace}, which is not configured",
-                "Configure it, or `linkpool meetings set SID --workspace NAME`.",
-            )
 
 
 async def _workers(parts: Parts) -> AsyncIterator[Finding]:

@@ -171,6 +171,7 @@ class Settings(BaseSettings):
     redis_url: str | None = None  # None: the embedded Redis of `linkpool up`
     broker_url: str | None = None  # None: the same Redis; or RabbitMQ by amqp://
     database_url: str | None = None  # None: SQLite in data_dir
+    database_connections: int = Field(default=5, ge=1, le=100)  # of one process, to PostgreSQL
     data_dir: Path = Path(".linkpool")
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65_535)
@@ -250,6 +251,11 @@ class Settings(BaseSettings):
         if url and not re.fullmatch(r"https?://[\x21-\x7e]+", url.get_secret_value()):
             raise ValueError("must be an http:// or https:// address")
         return url
+
+    @property
+    def worker_processes(self) -> int:
+        """Return how many processes one worker has, each with its own connections."""
+        return self.worker_concurrency or max(3, len(self.workspaces) + 2)
 
     @property
     def sqlite_path(self) -> Path:

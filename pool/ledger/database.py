@@ -29,6 +29,7 @@ from pool.ledger.postgresql_url import parse_postgresql
 from pool.ledger.sqlite import Sqlite, sqlite_path
 
 SETTING = "LINKPOOL_DATABASE_URL"
+CONNECTIONS = 5  # of one process, unless a setting says otherwise
 DEADLINE_SECONDS = 20  # for a connection, the statements and the commit together
 
 T = TypeVar("T")
@@ -51,8 +52,11 @@ class Database:
     the whole function runs in a thread.
     """
 
-    def __init__(self, database_url: str) -> None:
-        """Raise SettingsError unless the URL is sqlite:///path, postgresql://… or postgres://…."""
+    def __init__(self, database_url: str, connections: int = CONNECTIONS) -> None:
+        """Open at most so many connections at once, on PostgreSQL.
+
+        Raise SettingsError unless the URL is sqlite:///path, postgresql://… or postgres://….
+        """
         self.sqlite_path: Path | None = None
         scheme = database_url.split(":", 1)[0]
         self._kind: Sqlite | Postgresql
@@ -60,7 +64,8 @@ class Database:
             self.sqlite_path = sqlite_path(database_url, SETTING)
             self._kind = Sqlite(self.sqlite_path, **_OPTIONS)
         elif scheme in ("postgresql", "postgres"):
-            self._kind = Postgresql(parse_postgresql(database_url, SETTING), **_OPTIONS)
+            address = parse_postgresql(database_url, SETTING)
+            self._kind = Postgresql(address, connections, **_OPTIONS)
         else:
             raise SettingsError(SETTING, "must be sqlite:///path, postgresql://… or postgres://…")
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import secrets
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, func, select, update
 
 from pool.ledger import migrations
 from pool.ledger.api_keys import Keys
 from pool.ledger.audit import Audit
 from pool.ledger.bookings import Bookings
-from pool.ledger.database import Database
+from pool.ledger.database import CONNECTIONS, Database
 from pool.ledger.ended_sessions import EndedSessions
 from pool.ledger.erased import Erased
 from pool.ledger.facts import Facts
@@ -49,16 +49,28 @@ class Ledger:
         self.retention = Retention(database)
 
     @classmethod
-    def open(cls, database_url: str) -> Ledger:
+    def open(cls, database_url: str, connections: int = CONNECTIONS) -> Ledger:
         """Return the ledger at `database_url`, which connects when first used.
+
+        On PostgreSQL it opens at most so many connections at once.
 
         Raise SettingsError unless the URL is sqlite:///path, postgresql://… or postgres://….
         """
-        return cls(Database(database_url))
+        return cls(Database(database_url, connections))
 
     async def close(self) -> None:
         """Close all connections."""
         await self._database.close()
+
+    async def connections_most(self) -> int | None:
+        """Return how many connections the server takes from everybody; None for SQLite.
+
+        Behind a pooler it is the number of the server, of which the pooler takes its part.
+        """
+        if self._database.sqlite_path is not None:
+            return None
+        [(setting,)] = await self._database.rows(select(func.current_setting("max_connections")))
+        return int(setting)
 
     async def ping(self) -> None:
         """Return if the database can be written to, which is found out by writing.

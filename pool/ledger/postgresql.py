@@ -19,12 +19,11 @@ CONNECT_SECONDS = 3
 POOL_SECONDS = 5  # the longest wait for a connection of the pool
 STATEMENT_SECONDS = 15
 MIGRATION_SECONDS = 600
+KEPT_CONNECTIONS = 2  # while nothing is asked of the database
 # A client that vanished during a transaction must not keep its row locks.
 IDLE_IN_TRANSACTION_SECONDS = 30
 _AUTOCOMMIT: Any = {"isolation_level": "AUTOCOMMIT"}
 _POOLING: dict[str, Any] = {
-    "pool_size": 5,
-    "max_overflow": 5,
     "pool_timeout": POOL_SECONDS,
     "pool_pre_ping": True,
     "pool_use_lifo": True,
@@ -41,8 +40,11 @@ class Postgresql:
     at the first use.
     """
 
-    def __init__(self, address: PostgresqlAddress, **options: Any) -> None:
+    def __init__(self, address: PostgresqlAddress, connections: int, **options: Any) -> None:
+        """`connections` is the most that are open at once, besides one for a migration."""
         self._address = address
+        kept = min(connections, KEPT_CONNECTIONS)
+        self._pooling = _POOLING | {"pool_size": kept, "max_overflow": connections - kept}
         self._options = options
         self._opening = asyncio.Lock()
         self._engines: _Engines | None = None
@@ -75,7 +77,9 @@ class Postgresql:
             if self._engines is None:
                 pooled = self._address.pooled or await _is_pooled(self._address.dsn)
                 connect = partial(_connect, self._address.dsn, pooled=pooled)
-                writer = _engine(partial(connect, STATEMENT_SECONDS), pooled, self._options)
+                writer = _engine(
+                    partial(connect, STATEMENT_SECONDS), pooled, self._options, **self._pooling
+                )
                 self._engines = _Engines(
                     writer=writer,
                     # In a transaction, a pooler keeps a statement's steps together.
@@ -151,5 +155,5 @@ def _engine(
         connecting["prepared_statement_cache_size"] = 0
         connecting["prepared_statement_name_func"] = lambda: ""
     return create_async_engine(
-        "postgresql+asyncpg://", connect_args=connecting, **(pooling or _POOLING), **options
+        "postgresql+asyncpg://", connect_args=connecting, **pooling, **options
     )

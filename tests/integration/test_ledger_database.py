@@ -359,3 +359,31 @@ async def test_what_was_known_of_bookings_is_carried_over(database_url: str) -> 
     settled = await ledger.bookings.settle(report("a-1", "cancelled", sid="b-1"))
     assert settled.link.state is State.CANCELLED
     await ledger.close()
+
+
+async def test_a_process_opens_no_more_connections_than_it_may(postgres: PostgresServer) -> None:
+    """Of many readers at once, the others wait for one of them."""
+    ledger = Ledger.open(postgres.url("postgres"), connections=3)
+    most = 0
+
+    async def read() -> None:
+        nonlocal most
+
+        def count(connection: Connection) -> int:
+            connection.execute(text("SELECT pg_sleep(0.05)"))
+            asked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            return int(connection.execute(text(asked)).scalar_one())
+
+        most = max(most, await ledger._database.read(count))
+
+    before = await ledger._database.read(
+        lambda connection: int(
+            connection.execute(
+                text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
+            ).scalar_one()
+        )
+    )
+    await asyncio.gather(*(read() for _ in range(12)))
+    assert most - before < 3  # one of them was counted before
+    assert (await ledger.connections_most() or 0) > 3
+    await ledger.close()

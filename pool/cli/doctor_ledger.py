@@ -1,0 +1,68 @@
+"""Report to `linkpool doctor` on the ledger: its schema, secret key, connections and meetings."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from pool.cli.findings import Finding
+from pool.compose import Parts, check_secret_key
+from pool.errors import LedgerError, SettingsError
+
+
+async def ledger(parts: Parts) -> AsyncIterator[Finding]:
+    """Yield whether the database answers, fits this linkpool, and names known workspaces."""
+    try:
+        current, head = await parts.ledger.migration_state()
+        if current != head:
+            newer = current is not None and current > head
+            yield Finding(
+                "database",
+                "warning" if newer else "failed",
+                f"its schema is {current or 'empty'}, this linkpool "
+                f"{'is older and knows' if newer else 'needs'} {head}",
+                "Upgrade linkpool." if newer else "Run `linkpool db upgrade`.",
+            )
+            if not newer:
+                return
+        else:
+            yield Finding("database", "ok", f"answers, schema {head}")
+        async for finding in _connections(parts):
+            yield finding
+        await check_secret_key(parts.ledger, parts.store.names.fingerprint)
+        meetings = await parts.ledger.meetings.all()
+    except LedgerError as error:
+        yield Finding(
+            "database", "unreachable", str(error), "Is it running? See LINKPOOL_DATABASE_URL."
+        )
+        return
+    except SettingsError as error:
+        yield Finding("secret key", "failed", str(error), "Give every process the same key.")
+        return
+    if not meetings:
+        yield Finding(
+            "meetings", "warning", "no meeting has been added", "Run `linkpool meetings add SID`."
+        )
+    for meeting in meetings:
+        if meeting.workspace not in parts.settings.workspaces:
+            yield Finding(
+                "meetings",
+                "failed",
+                f"{meeting.sid} belongs to workspace {meeting.workspace}, which is not configured",
+                "Configure it, or `linkpool meetings set SID --workspace NAME`.",
+            )
+
+
+async def _connections(parts: Parts) -> AsyncIterator[Finding]:
+    """Yield whether one API and one worker with these settings can fill PostgreSQL."""
+    most = await parts.ledger.connections_most()
+    if most is None:
+        return
+    settings = parts.settings
+    processes = settings.api_workers + settings.worker_processes
+    total = processes * settings.database_connections
+    text = (
+        f"one API and one worker like this ({processes} processes) open at most {total} "
+        f"connections; the server takes {most} from everybody"
+    )
+    to_do = "Lower LINKPOOL_DATABASE_CONNECTIONS, or put PgBouncer in front of the server."
+    yield Finding("database connections", "ok" if total <= most / 2 else "warning", text, to_do)
