@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.acceptance.product import Product, wait_until
+from tests.bad_tokens import Forge
 from tests.clients.scripted_linkpool import ScriptedLinkpool
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "clients" / "python"))
@@ -27,6 +29,23 @@ def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
         yield product
     finally:
         product.close()
+
+
+@pytest.fixture(scope="session")
+def signer(product: Product) -> tuple[str, str]:
+    """The id of a key that may claim, and a token secret of it, once linkpool knows them."""
+    key_id = product.new_key("--scope", "claim")[3:11]
+    done = product.command("tokens", "create-secret", key_id)
+    assert done.returncode == 0, done.stderr
+    secret = done.stdout.strip()
+    token = Forge(key_id, secret, int(time.time())).good()
+
+    def is_known() -> bool:
+        answer = product.api("POST", "/v1/embed/claims", key="", json={"token": token})
+        return answer.status_code != 401
+
+    wait_until(is_known)
+    return key_id, secret
 
 
 @pytest.fixture

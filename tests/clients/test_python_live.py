@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,26 @@ def test_embed_code_comes_with_the_claim_and_later(
     assert claimed.claim.slug in (claimed.embed_html or "")
     wait_until(lambda: client.link(claimed.claim.slug).state == "claimed")
     assert claimed.claim.slug in client.embed_html(claimed.claim.slug, kind)
+
+
+def test_a_browser_claims_with_a_token(
+    client: lp.Client, product: Product, new_customer: NewCustomer, signer: tuple[str, str]
+) -> None:
+    """Whether linkpool signed it or the client did, it is for the customer's one link."""
+    customer = f"{new_customer()} zoë/👋"
+    served = client.token("demo", customer, email="zoe@example.com", expires_in=60)
+    assert 0 < (served.expires_at - datetime.now(UTC)).total_seconds() <= 60
+    made = lp.sign_token(signer[1], signer[0], "demo", customer, 60)
+    urls = set()
+    for token in (served.token, made):
+        answer = product.api("POST", "/v1/embed/claims", key="", json={"token": token})
+        assert answer.is_success, answer.text
+        urls.add(answer.json()["url"])
+    assert urls == {client.get("demo", customer).url}
+    with pytest.raises(lp.UnknownMeeting):
+        client.token("nowhere", customer)
+    with pytest.raises(lp.InvalidRequest):
+        client.token("demo", customer, expires_in=100_000)
 
 
 def test_the_server_example_of_the_main_readme_runs(

@@ -41,6 +41,7 @@ from linkpool_client.models import (
     EmbedType,
     Link,
     LinkEvent,
+    Token,
 )
 from linkpool_client.retries import Retries
 from linkpool_client.synchronous import Client
@@ -77,6 +78,7 @@ __all__ = [
     "Retries",
     "StillErasing",
     "StoreUnavailable",
+    "Token",
     "TooLarge",
     "TooManyConnections",
     "Unauthorized",

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from linkpool_client.errors import BY_NAME, LinkpoolError, Problem, UnusableAnswer
-from linkpool_client.models import BatchResult, Booking, Claim, Claimed, Link, LinkEvent
+from linkpool_client.models import BatchResult, Booking, Claim, Claimed, Link, LinkEvent, Token
 
 _PROBLEM_TYPE = "/problems/"
 _SAID_CHARACTERS = 200  # of an answer that is not linkpool's, in an error's message
@@ -36,6 +36,11 @@ def claim(body: Mapping[str, Any]) -> Claim:
 def claimed(body: Mapping[str, Any]) -> Claimed:
     """Return the answer to a claim."""
     return Claimed(claim(body["claim"]), body["reused"], body["embed"], body.get("embed_html"))
+
+
+def token(body: Mapping[str, Any]) -> Token:
+    """Return a token for a browser."""
+    return Token(body["token"], _time(body["expires_at"]))
 
 
 def link(body: Mapping[str, Any]) -> Link:

@@ -11,7 +11,7 @@ import httpx
 from linkpool_client import calls
 from linkpool_client.calls import Call
 from linkpool_client.connection import Address, customers, new_http, not_a_string
-from linkpool_client.models import BatchResult, Claim, Claimed, Customer, EmbedType, Link
+from linkpool_client.models import BatchResult, Claim, Claimed, Customer, EmbedType, Link, Token
 from linkpool_client.retries import Attempts, Retries
 
 T = TypeVar("T")
@@ -85,6 +85,15 @@ class AsyncClient:
         not_a_string(batch)
         pieces = calls.claim_batch(meeting, customers(batch))
         return [result for piece in pieces for result in await self._send(piece)]
+
+    async def token(
+        self, meeting: str, customer_id: str, *, email: str | None = None, expires_in: int = 3600
+    ) -> Token:
+        """Return a token with which a browser claims for this meeting and customer.
+
+        `expires_in` is in seconds, at most a day. `sign_token` makes one without asking.
+        """
+        return await self._send(calls.token(meeting, customer_id, email, expires_in))
 
     async def link(self, slug: str) -> Link:
         """Return a link and its history; raise UnknownLink if linkpool did not make it."""

@@ -12,7 +12,7 @@ import httpx
 
 from linkpool_client import answers
 from linkpool_client.errors import UnusableAnswer
-from linkpool_client.models import BatchResult, Claim, Claimed, Customer, EmbedType, Link
+from linkpool_client.models import BatchResult, Claim, Claimed, Customer, EmbedType, Link, Token
 
 T = TypeVar("T")
 
@@ -101,6 +101,14 @@ def _claim_piece(meeting: str, piece: list[Customer]) -> Call[list[BatchResult]]
 
     body = {"claims": [_customer(each) for each in piece]}
     return Call("POST", f"{_meeting(meeting)}/claims:batch", interpret, body=body)
+
+
+def token(meeting: str, customer_id: str, email: str | None, expires_in: int) -> Call[Token]:
+    """Ask for a token for a browser."""
+    body = {"meeting_sid": meeting, "customer_id": customer_id, "expires_in_seconds": expires_in}
+    if email is not None:
+        body["email"] = email
+    return Call("POST", "/v1/tokens", lambda response: answers.token(response.json()), body=body)
 
 
 def link(slug: str) -> Call[Link]:

@@ -79,6 +79,14 @@ class BatchResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Token:
+    """A token with which a browser claims for one meeting and one customer."""
+
+    token: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class LinkEvent:
     """One entry of a link's history."""
 

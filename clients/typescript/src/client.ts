@@ -10,6 +10,7 @@ import type {
   EmbedType,
   LinkWithHistory,
   ProblemBody,
+  Token,
 } from "./models.js";
 import { Attempts, DEFAULT_RETRIES } from "./retries.js";
 import type { Retries } from "./retries.js";
@@ -131,6 +132,28 @@ export class Linkpool {
       results.push(...piece);
     }
     return results;
+  }
+
+  /**
+   * Return a token with which a browser claims for this meeting and customer; `signToken` makes one
+   * without asking.
+   */
+  async token(
+    meeting: string,
+    customerId: string,
+    { email, expiresInSeconds }: { email?: string; expiresInSeconds?: number } = {},
+  ): Promise<Token> {
+    return this.#send({
+      method: "POST",
+      path: "/v1/tokens",
+      body: {
+        meeting_sid: meeting,
+        customer_id: customerId,
+        ...(email !== undefined && { email }),
+        ...(expiresInSeconds !== undefined && { expires_in_seconds: expiresInSeconds }),
+      },
+      read: (answer) => answers.object<Token>(answer, "token", "expires_at"),
+    });
   }
 
   /** Return a link and its history; throw UnknownLink if linkpool did not make it. */

@@ -17,6 +17,9 @@ export type Claimed = Schemas["ClaimAnswer"];
 /** A link as linkpool's ledger knows it, and its history, oldest first. */
 export type LinkWithHistory = Schemas["LinkAnswer"];
 
+/** A token with which a browser claims for one meeting and one customer. */
+export type Token = Schemas["TokenAnswer"];
+
 /** The three ways in which a page shows a link. */
 export type EmbedType = "inline" | "element-click" | "floating-popup";
 

@@ -86,6 +86,34 @@ test("a batch claims for each", { skip }, async () => {
   assert.equal(new Set(first.map((each) => each.claim?.slug)).size, 3);
 });
 
+/** Return the URL that a page is shown for a token. */
+async function shown(token: string): Promise<string> {
+  const init = { method: "POST", body: JSON.stringify({ token }) };
+  const answer = await fetch(`${LINKPOOL_URL}/v1/embed/claims`, init);
+  assert.ok(answer.ok, await answer.clone().text());
+  return ((await answer.json()) as { url: string }).url;
+}
+
+test("a browser claims with a token that linkpool signs", { skip }, async () => {
+  const customer = `zoë/👋 ${randomUUID()}`;
+  const { token, expires_at } = await client.token("demo", customer, { expiresInSeconds: 60 });
+  assert.ok(Date.parse(expires_at) > Date.now() && Date.parse(expires_at) < Date.now() + 90_000);
+  const url = await shown(token);
+  const { token: another } = await client.token("demo", customer, { email: "zoe@example.com" });
+  assert.equal(await shown(another), url);
+  assert.equal((await client.get("demo", customer)).url, url);
+  await assert.rejects(client.token("nowhere", customer), lp.UnknownMeeting);
+});
+
+const [keyId, secret] = (process.env["LINKPOOL_TOKEN_SIGNER"] ?? "").split(" ");
+const signer = secret ? false : skip || "LINKPOOL_TOKEN_SIGNER has no id of a key and its secret";
+test("a browser claims with a token that is signed here", { skip: signer }, async () => {
+  const customerId = `zoë/👋 ${randomUUID()}`;
+  const wanted = { keyId: keyId!, secret: secret!, meeting: "demo", customerId };
+  const url = await shown(await lp.signToken({ ...wanted, expiresInSeconds: 60 }));
+  assert.equal((await client.get("demo", customerId)).url, url);
+});
+
 test("embed code comes with the claim and later", { skip }, async () => {
   for (const embed of ["inline", "element-click", "floating-popup"] as const) {
     const { claim, embed_html } = await client.claim("demo", randomUUID(), { embed });
