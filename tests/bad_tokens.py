@@ -76,6 +76,8 @@ BAD_TOKENS: dict[str, tuple[Callable[[Forge], str], int]] = {
     "header is deep": (lambda f: signed(b"[" * 3_000, f.claims(), f.secret), 401),
     "header is a long number": (lambda f: signed(b"9" * 4_400, f.claims(), f.secret), 401),
     "not in base64url": (lambda f: f.good().replace(".", ".+/", 1), 401),
+    "padded": (lambda f: f.good() + "=", 401),
+    "with white space": (lambda f: f.good() + "\n", 401),
     "not in ASCII": (lambda f: f.good() + "é", 401),
     "alg none": (_unsigned, 401),
     "alg None, signed": (lambda f: f.headed(alg="None"), 401),

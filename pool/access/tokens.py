@@ -7,6 +7,7 @@ a text of bounded length.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ ALGORITHM = "HS256"
 TOKEN_CHARACTERS = 6_144
 LONGEST_SECONDS = 24 * 3600  # from now until a token's `exp`
 LEEWAY_SECONDS = 60  # clocks differ
+# Exactly, whatever the library's base64 forgives.
+_jwt = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", re.ASCII)
 _HEADERS = frozenset({"alg", "typ", "kid"})
 
 
@@ -119,10 +122,12 @@ def _key_id(token: str) -> str:
     """Return the key id in a token's header, which proves nothing yet. Raise InvalidToken."""
     if len(token) > TOKEN_CHARACTERS:
         raise InvalidToken(f"the token is longer than {TOKEN_CHARACTERS} characters")
+    if _jwt.fullmatch(token) is None:
+        raise InvalidToken("the token is not a JWT in three parts")
     try:
         header = jwt.get_unverified_header(token)
     except (jwt.PyJWTError, ValueError, RecursionError):
-        raise InvalidToken("the token is not a JWT in three parts") from None
+        raise InvalidToken("the token's header is not a JSON object") from None
     if header.get("alg") != ALGORITHM:
         raise InvalidToken("the token's `alg` is not HS256, the only one that is accepted")
     if unknown := header.keys() - _HEADERS:
