@@ -87,7 +87,7 @@ def test_firefox_shows_the_link_and_then_the_booking(
     tags = tags.replace('style="display:block;height:44rem"', "")
     firefox(stage.page(REPORT + leave + tags, headers=strict_policy(stage)))
     wait_until(lambda: stage.reports.count("ready") == 2, 60, what="two frames")
-    assert sorted(stage.reports) == ["claimed", "claimed", "new", "ready", "ready"]
+    assert stage.reports.count("claimed") == 2
     assert stage.linkpool.hits["GET /javascript/embed.js"] == 1
     assert sorted(stage.linkpool.links.values()) == ["one-off-1", "one-off-2"]
     stage.linkpool.consumed |= set(stage.linkpool.links.values())
