@@ -5,11 +5,11 @@
   const NAME = "linkpool-embed";
   // No other script is ever loaded, whatever an answer names. The server writes its own in here.
   const SCRIPTS = ["https://cdn.neetocal.com/javascript/embed.js"];
-  const WAITS = 3, PATIENCE_MS = 10_000, DWELL_MS = 150, LOOKS = 5;
+  const WAITS = 3, PATIENCE_MS = 1e4, FRAMES = 9, LOOKS = 5;
   const TYPES = { "element-click": "elementClick", "floating-popup": "floatingPopup" };
   const TEXTS = {
-    loading: "Loading the calendar…",
-    waiting: "One moment, please…",
+    loading: "Loading…",
+    waiting: "One moment…",
     frame: "Calendar",
   };
 
@@ -20,6 +20,7 @@
 
   const make = (tag, properties) => Object.assign(document.createElement(tag), properties);
   const moment = ({ starts_at, ends_at } = {}) => ({ starts_at, ends_at });
+  const pause = (ms) => new Promise((done) => setTimeout(done, ms));
   const attempt = (act) => {
     try {
       return act();
@@ -32,13 +33,11 @@
   const scripts = {};
   const provider = (src, nonce) =>
     scripts[src] ||= new Promise((onload, reject) => {
+      // After an error, a later embed tries again.
+      const onerror = () => reject(delete scripts[src]);
       if (!SCRIPTS.includes(src)) reject();
       else if (window.neetoCal) onload();
-      else document.head.append(make("script", { src, nonce, onload, onerror: reject }));
-    }).catch((error) => {
-      // A later embed tries again.
-      delete scripts[src];
-      throw error;
+      else document.head.append(make("script", { src, nonce, onload, onerror }));
     });
 
   const asking = {};
@@ -50,8 +49,7 @@
         const options = { method: "POST", credentials: "omit", body, signal };
         const reply = await fetch(api + "/v1/embed/claims", options);
         const { ok, status } = reply;
-        const again = status > 499 || status === 429;
-        const wait = again && (+reply.headers.get("Retry-After") || 2);
+        const wait = /^5|429/.test(status) && (+reply.headers.get("Retry-After") || 2);
         return { ...(await reply.json()), ok, status, wait };
       } catch {
         return { wait: 2 };
@@ -68,15 +66,16 @@
     const recall = () => attempt(() => localStorage[name]) || kept[name];
     const once = async () => {
       const answer = await ask(api, { public_key, visitor: recall() });
-      if (answer.visitor) {
-        kept[name] = answer.visitor;
-        attempt(() => (localStorage[name] = answer.visitor));
-      }
+      kept[name] = answer.visitor || kept[name];
+      if (kept[name]) attempt(() => (localStorage[name] = kept[name]));
       return answer;
     };
-    // Tabs that open together, without a visitor yet, ask one after the other.
-    const inTurn = recall() ? 0 : navigator.locks?.request(name, once);
-    return inTurn ? inTurn.catch(once) : once();
+    if (recall() || !navigator.locks) return once();
+    // Tabs that open together ask one after the other; what one stores, others see a bit later.
+    return new Promise((done) => {
+      const inTurn = async () => pause(300, done(await once()));
+      navigator.locks.request(name, inTurn).catch(() => done(once()));
+    });
   };
 
   const sheet = new CSSStyleSheet();
@@ -86,9 +85,9 @@
     :host(:not([type*="-"])) [part=box] { min-height: var(--linkpool-height, 44rem) }
     [hidden] { display: none !important }
     [part=box] > *, [part=base] > *, ::slotted([slot=frame]) { grid-area: 1/1; min-width: 0 }
-    [part=skeleton] { background: var(--linkpool-skeleton, #8882); border-radius: 12px }
+    [part=skeleton] { background: var(--linkpool-skeleton, #8882) }
     [part=button] { place-self: center }
-    [part=status] { place-content: center; text-align: center }
+    [part=status] { align-content: center; text-align: center }
     button { font: inherit }`);
   const SHADOW = `
     <div part=box>
@@ -107,7 +106,7 @@
 
   let count = 0;
 
-  class LinkpoolEmbed extends HTMLElement {
+  customElements.get(NAME) || customElements.define(NAME, class extends HTMLElement {
     static observedAttributes = ["api", "meeting", "token", "public-key", "load", "type"];
     #parts = {}; #run; #due; #asked; #focus; #place; #strays = [];
 
@@ -148,8 +147,8 @@
     }
 
     #say(name, detail) {
-      detail = { meeting: this.#given("meeting"), ...detail };
-      const options = { bubbles: true, composed: true, detail };
+      const options = { bubbles: true, composed: true };
+      options.detail = { meeting: this.#given("meeting"), ...detail };
       this.dispatchEvent(new CustomEvent("linkpool:" + name, options));
     }
 
@@ -196,14 +195,19 @@
       if (!token && !key) return;
       if (load === "now") go();
       if (load !== "visible") return;
-      let timer, first = true;
+      // What stands still in sight is shown at once; what is scrolled past fast, never.
+      const top = () => this.getBoundingClientRect().top;
+      let timer, frames, was = top();
+      const look = () => {
+        if (was === (was = top()) || !frames--) near();
+        else timer = requestAnimationFrame(look);
+      };
       const observer = new IntersectionObserver((entries) => {
-        clearTimeout(timer);
-        // What is there from the start is shown at once; what is only scrolled past, never.
-        if (entries.at(-1).isIntersecting) timer = first ? near() : setTimeout(near, DWELL_MS);
-        first = false;
+        cancelAnimationFrame(timer);
+        frames = FRAMES;
+        if (entries.at(-1).isIntersecting) look();
       }, { rootMargin: "250px" });
-      const end = () => observer.disconnect(clearTimeout(timer));
+      const end = () => observer.disconnect(cancelAnimationFrame(timer));
       const near = () => go(end());
       observer.observe(this);
       signal.onabort = end;
@@ -220,7 +224,7 @@
         if (!answer.wait || waits === WAITS) return this.#unavailable(answer, "unreachable");
         this.#show("waiting");
         // Not everybody at once.
-        await new Promise((done) => setTimeout(done, answer.wait * (1e3 + Math.random() * 200)));
+        await pause(answer.wait * (1e3 + Math.random() * 200));
         if (!signal.aborted) answer = await claim();
       }
       if (signal.aborted) return;
@@ -258,8 +262,8 @@
       observer.observe(place, { childList: true, subtree: true });
       const before = [...document.body.children], { embed } = answer;
       Object.assign(queryParams, embed.queryParams);
-      const given = { ...embed, elementSelector: "#" + id, queryParams };
-      window.neetoCal.embed(type ? { ...given, type } : given);
+      const elementSelector = "#" + id;
+      window.neetoCal.embed({ ...embed, ...(type && { type }), elementSelector, queryParams });
       this.#strays = [...document.body.children].filter((each) => !before.includes(each));
       if (!type) return;
       end();
@@ -275,7 +279,7 @@
         if (booked || signal.aborted) return;
         booked = answer.state === "consumed" || (answer.ok && answer.url !== url);
         if (booked) this.#say("booked", moment(answer.booking));
-        else if (looks < LOOKS) timer = setTimeout(look, 1e3 * 2 ** looks, looks + 1);
+        else if (looks < LOOKS) timer = setTimeout(look, 2e3, looks + 1);
       };
       frame.addEventListener("load", () => {
         clearTimeout(timer);
@@ -303,9 +307,7 @@
       this.#show("unavailable");
       this.#say("unavailable", { reason: type?.split("/").pop() || reason, status });
     }
-  }
-
-  if (!customElements.get(NAME)) customElements.define(NAME, LinkpoolEmbed);
+  });
 
   const { token, publicKey, template } = own?.dataset || {};
   if (token || publicKey) {

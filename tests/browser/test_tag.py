@@ -201,7 +201,7 @@ def test_it_waits_as_it_is_asked_to(stage: Stage, open_embed: OpenEmbed, name: s
     tab.page.goto(stage.page(stage.tag()))
     for asked in (1, 2):
         tab.state("waiting")
-        expect(tab.part("note")).to_have_text("One moment, please…")
+        expect(tab.part("note")).to_have_text("One moment…")
         tab.page.clock.run_for(29_000)
         assert len(stage.linkpool.asked) == asked
         tab.page.clock.run_for(8_000)
