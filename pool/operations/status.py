@@ -81,6 +81,10 @@ async def statuses(
         name: await store.blocks.of_workspace(name)
         for name in {meeting.workspace for meeting in meetings}
     }
+    # A pool that nobody has ever filled says so; only such a pool costs the question.
+    without_worker = (
+        any(not level.fresh for level in levels) and await store.last_heartbeat_ms() is None
+    )
     counts: dict[str, dict[State, int]] = {}
     if ledger is not None:
         if len(meetings) == 1:
@@ -94,6 +98,7 @@ async def statuses(
             blocks[meeting.workspace],
             counts.get(meeting.sid, {}),
             outlooks.get(meeting.sid, NO_PAST),
+            without_worker=without_worker,
         )
         for meeting, level in zip(meetings, levels, strict=True)
     ]
@@ -105,11 +110,15 @@ def _status(
     block: Block | None,
     counts: Mapping[State, int],
     outlook: Outlook,
+    *,
+    without_worker: bool,
 ) -> MeetingStatus:
     now_seconds = level.now_ms / 1000
     target = forecast.target(meeting, level.claims_per_second, now_seconds, outlook)
     runway = runway_seconds(level.fresh, level.claims_per_second)
     state, reason = _judge(meeting, level, level.block or block, target, runway)
+    if without_worker and not level.fresh and state in ("recovering", "empty", "blocked"):
+        reason = "no worker has ever run; start `linkpool worker` and `linkpool beat`"
     return MeetingStatus(
         meeting=meeting,
         fresh=level.fresh,
