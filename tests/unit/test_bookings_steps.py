@@ -61,6 +61,7 @@ ORDERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "the later end": ({"ends_at": NOW + SECOND}, {"ends_at": NOW}),
     "a known end": ({"ends_at": NOW}, {"ends_at": None}),
     "the later time zone by name": ({"time_zone": "UTC"}, {"time_zone": "Asia/Tokyo"}),
+    "a known time zone": ({"time_zone": "Africa/Cairo"}, {"time_zone": None}),
     "a known page": ({"manage_url": "https://a.test"}, {"manage_url": None}),
     "an end that is not timed": (
         {"state": "rejected", "changed_at": None, "made_at": None},
@@ -463,6 +464,39 @@ async def test_a_booking_is_counted_once_for_its_link(product: InProcess) -> Non
     assert await product.state("link-a") is State.CANCELLED
     assert await booked("again", "link-a", second=4) == 1
     assert await booked("b", "link-b") == 2
+
+
+async def test_redis_is_told_of_a_booking_once_if_its_customer_is_known(
+    product: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no claim is known the stream is recorded first; a leaked link is nobody's."""
+    await one_claim(product, "link-a")
+    await product.stock("intro", "link-b", "link-c")
+    told: list[tuple[str, str | None]] = []
+    mark = product.store.mark
+
+    async def noted(sid: str, slug: str, customer_id: str | None, claim: Any) -> bool:
+        told.append((slug, customer_id))
+        return await mark(sid, slug, customer_id, claim)
+
+    monkeypatch.setattr(product.store, "mark", noted)
+
+    async def marks(slug: str) -> list[str | None]:
+        told.clear()
+        await send(product, {"sid": f"of-{slug}", "notes": slug})
+        await product.parts.bookings.settle_due()
+        return [who for each, who in told if each == slug]
+
+    assert await marks("link-a") == ["link-a"]
+    assert await product.claim("intro", "ann") == ["link-b"]  # not recorded yet
+    found = await marks("link-b")
+    assert found[0] is None
+    assert found[-1] == "ann"
+    held = await product.store.claim_of("intro", "ann")
+    assert held is not None
+    assert held.state == "consumed"
+    assert await marks("link-c") == [None]
+    assert await product.pooled("intro") == []
 
 
 async def test_a_listed_booking_is_news_if_anything_that_counts_changed(product: InProcess) -> None:
