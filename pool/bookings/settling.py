@@ -204,7 +204,6 @@ class Settler:
                 moved = await self._ledger.links.move(
                     [link.slug], State.QUARANTINED, at=report.heard_at
                 )
-                was_fresh |= bool(moved)
                 await self._store.stock.withdraw(sid, [link.slug] if moved else [])
                 return
             if link.state not in (State.CONSUMED, State.CANCELLED):

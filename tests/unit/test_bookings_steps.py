@@ -325,7 +325,9 @@ async def test_an_unmatched_event_waits_for_half_its_age(
     await product.parts.bookings._settler.settle(old)
     kept = await product.ledger.inbox.get(event_id)
     assert kept is not None
-    assert kept.state is EventState.UNMATCHED
+    assert (kept.state, kept.reason) == (
+        EventState.UNMATCHED, "it names no link, and its meeting is not known",
+    )  # fmt: skip
     assert kept.not_before is not None
     assert abs((kept.not_before - datetime.now(UTC)).total_seconds() - wait) < 5
 
