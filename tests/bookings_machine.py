@@ -272,12 +272,14 @@ def machine(host: Product) -> type[RuleBasedStateMachine]:
             signature = _sign(body)
             await host.product.parts.bookings.receive("default", body, [signature])
 
-        async def _settle(self, days: int) -> None:
+        async def _settle(self, days: int) -> bool:
+            """Settle what is due after this time. Return True if there was anything."""
             product = host.product
             later = datetime.now(UTC) + timedelta(days=days)
-            await product.ledger.inbox.reopen_unmatched(later)
+            anything = bool(await product.ledger.inbox.reopen_unmatched(later))
             while await product.parts.bookings.settle_due():
-                pass
+                anything = True
+            return anything
 
         async def _end(self) -> None:
             if not hasattr(self, "slug"):
@@ -286,7 +288,8 @@ def machine(host: Product) -> type[RuleBasedStateMachine]:
             for number in reversed(self.waiting):
                 await self._receive(number)
             for _ in range(len(self.truths) + 2):
-                await self._settle(30)
+                if not await self._settle(30):
+                    break
             assert await product.ledger.inbox.count(EventState.PENDING) == 0
             assert await product.ledger.inbox.count(EventState.UNMATCHED) == 0
             kept = await product.ledger.bookings.of_link(self.slug)
