@@ -89,7 +89,7 @@ def visit(shared: Product) -> Iterator[Visit]:
 @pytest.fixture(scope="module")
 def stock(shared: Product) -> dict[str, str]:
     """Make two meetings, a claim of each, and an event of each that matched nothing."""
-    names = {"sid": "seen", "key_id": "00000000"}
+    names = {"sid": "seen", "key_id": "00000000", "public_key": "pk_of_nobody"}
     for sid in ("seen", "unseen"):
         shared.put(sid, min_fresh=3, cover_seconds=0)
         names[f"slug-{sid}"] = shared.slug(sid, f"{sid}-customer")
@@ -281,6 +281,38 @@ def test_a_key_is_shown_once_and_revoked(product: Product, visit: Visit) -> None
     assert said.startswith(f"Revoked {key_id}")
     assert "no live key" in admin.told(f"/ops/keys/{key_id}/revoke", reason="again")
     wait_until(lambda: product.api("GET", "/v1/meetings", key=key).status_code == 401, 10)
+
+
+def test_a_public_key_is_made_and_revoked_on_the_page(
+    product: Product, visit: Visit, stock: dict[str, str]
+) -> None:
+    """Its page shows it to all who see the meeting; only its admins can change it."""
+    admin, url = visit("admin"), "/ops/meetings/seen/public-keys"
+    assert "is not an origin" in admin.told(url, origins="https://www.example.com/")
+    assert "Origins: fill this in" in admin.told(url, origins=" ")
+    origins = "https://www.example.com  http://localhost:3000"
+    said = admin.told(url, origins=origins, label="<b>landing</b>")
+    key = said.removeprefix("Made ").partition(".")[0]
+    for kind in ("admin", "read"):
+        page = visit(kind).page("/ops/meetings/seen")
+        assert key in page
+        assert "http://localhost:3000" in page
+        assert "&lt;b&gt;landing&lt;/b&gt;" in page
+        assert (f"{key}/revoke" in page) == (kind == "admin")
+    headers = {"Origin": "http://localhost:3000"}
+
+    def claimed() -> int:
+        body = {"public_key": key}
+        answer = product.api("POST", "/v1/embed/claims", key="", json=body, headers=headers)
+        return answer.status_code
+
+    assert claimed() in (201, 503)
+    assert "no such public key" in admin.told(
+        f"/ops/meetings/unseen/public-keys/{key}/revoke", reason="not its meeting"
+    )
+    assert admin.told(f"{url}/{key}/revoke", reason="the page is gone").startswith("Revoked")
+    assert claimed() == 401
+    assert key not in admin.page("/ops/meetings/seen").partition("Latest actions")[0]
 
 
 def test_an_event_is_assigned_by_api_and_command_line(product: Product, visit: Visit) -> None:

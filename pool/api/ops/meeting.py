@@ -18,7 +18,7 @@ from pool.api.ops.sessions import SignedIn
 from pool.api.routes.access import Sid, TheService
 from pool.api.service import Service
 from pool.errors import InvalidRequest, LedgerError
-from pool.ledger.records import AuditEntry
+from pool.ledger.records import AuditEntry, PublicKey
 from pool.model.links import State
 from pool.model.meetings import Meeting
 from pool.nudges import TOP_UP
@@ -54,7 +54,7 @@ async def meeting(
     session.caller.check(Scope.READ, sid)
     window = next((each for each in WINDOWS if each.name == span), WINDOWS[0])
     found = await service.known_meetings.latest(sid)
-    status, acts = await _from_ledger(service, found)
+    status, acts, public_keys = await _from_ledger(service, found)
     series = await service.parts.store.history.read(sid, _SPANS[window.name])
     ages = await service.parts.store.stock.ages(sid, _AGE_EDGES_SECONDS)
     return render(
@@ -76,6 +76,7 @@ async def meeting(
         ],
         ages=_shares(zip(_AGE_WORDS, ages, strict=True)),
         settings=shown(found),
+        public_keys=public_keys,
         span_words=span_words,
         acts=acts,
     )
@@ -83,18 +84,23 @@ async def meeting(
 
 async def _from_ledger(
     service: Service, meeting: Meeting
-) -> tuple[MeetingStatus, list[AuditEntry] | None]:
-    """Return the status and the latest actions.
+) -> tuple[MeetingStatus, list[AuditEntry] | None, list[PublicKey] | None]:
+    """Return the status, the latest actions and the valid public keys.
 
-    While the ledger does not answer, the status has no counts, and the actions are None.
+    While the ledger does not answer, the status has no counts, and the others are None.
     """
     store, ledger = service.parts.store, service.parts.ledger
     try:
         [status] = await statuses(store, ledger, [meeting])
-        return status, await ledger.audit.list(_ACTS_SHOWN, meeting.sid)
+        keys = [
+            key
+            for key in await ledger.public_keys.all()
+            if key.meeting_sid == meeting.sid and key.revoked_at is None
+        ]
+        return status, await ledger.audit.list(_ACTS_SHOWN, meeting.sid), keys
     except LedgerError:
         [status] = await statuses(store, None, [meeting])
-        return status, None
+        return status, None, None
 
 
 def funnel(counts: Mapping[State, int]) -> list[Share]:

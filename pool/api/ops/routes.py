@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from pool.api.ops import api_keys, audit, find, inbox, meeting, overview, sign_in, static_files
+from pool.api.ops import (
+    api_keys,
+    audit,
+    find,
+    inbox,
+    meeting,
+    overview,
+    public_keys,
+    sign_in,
+    static_files,
+)
 from pool.api.ops.routing import views
 from pool.api.ops.sessions import SignedIn
 from pool.errors import Unknown
@@ -19,6 +29,8 @@ async def nowhere(path: str, _session: SignedIn) -> Response:
 
 
 router = APIRouter(include_in_schema=False)
-for _view in (static_files, sign_in, overview, meeting, find, inbox, audit, api_keys):
+for _view in (
+    static_files, sign_in, overview, meeting, public_keys, find, inbox, audit, api_keys,
+):  # fmt: skip
     router.include_router(_view.router)
 router.include_router(_lost)  # stays last
