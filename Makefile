@@ -18,7 +18,7 @@ install: ## Make .venv with linkpool, editable, and all that its tests need
 	python3 -m venv $(VENV)
 	$(VENV)/bin/pip install -q -e '.[test]'
 
-test: ## Run the whole test suite (about 12 minutes on two cores)
+test: ## Run the whole test suite
 	$(PYTHON) -m pytest
 
 quick: ## Run linters, types and import rules beside the unit tests (under a minute on two cores)
