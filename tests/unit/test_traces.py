@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import msgspec
 import pytest
 import structlog
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -14,6 +16,7 @@ from opentelemetry.trace import StatusCode
 
 from pool.access.api_keys import KeyRing
 from pool.access.doors import Doors
+from pool.api.claim_path.claim_batch import ClaimBatch
 from pool.api.claim_path.tally import Tally
 from pool.api.claim_path.traced import TracedLane
 from pool.claims.desk import Desk, Receipt
@@ -22,7 +25,13 @@ from pool.claims.traced import TracedOnDemandLinks
 from pool.config.networks import TrustedProxies
 from pool.config.settings import load
 from pool.durability.recent_claims import RecentClaims
-from pool.errors import LedgerUnavailable, MalformedJson, PoolEmpty, ProviderFailed
+from pool.errors import (
+    InvalidRequest,
+    LedgerUnavailable,
+    MalformedJson,
+    PoolEmpty,
+    ProviderFailed,
+)
 from pool.model.meetings import Meeting
 from pool.providers.traced import TracedProvider
 from pool.store.bindings import CustomerNames
@@ -238,3 +247,25 @@ def test_a_missing_extra_is_one_line_that_says_what_to_do(monkeypatch: pytest.Mo
     assert ["linkpool[otel]" in line["event"] for line in lines] == [True, False]
     assert lines[0]["asking"] == "OTEL_TRACES_EXPORTER"
     assert lines[1]["name"] == "zipkin"
+
+
+async def test_each_customer_of_a_batch_has_a_span(stage: Callable[..., Any]) -> None:
+    """All in the caller's trace, and all ended, also those of customers who were refused."""
+    on = await stage("one-off-1", "one-off-2", on_empty="fail")
+    claims = [b'{"customer_id": "a"}', b'{"customer_id": ""}', b'{"customer_id": "b"}', b"7"]
+    batch = ClaimBatch(on.lane, SID, HEADERS, "127.0.0.1")
+    async with asyncio.timeout(10):
+        results = json.loads(await batch.claim([msgspec.Raw(each) for each in claims]))["results"]
+    assert [each["status"] for each in results] == [201, 422, 201, 400]
+    spans = on.spans("claim")
+    assert len(spans) == len(claims)
+    assert {f"{span.context.trace_id:032x}" for span in spans} == {TRACE}
+
+
+async def test_a_claim_with_wrong_options_ends_its_span(stage: Callable[..., Any]) -> None:
+    """As one with a wrong body does."""
+    on = await stage("one-off-1")
+    admitted = on.lane.admit(SID, HEADERS, "127.0.0.1")
+    with pytest.raises(InvalidRequest):
+        admitted.read_embedded(b'{"customer_id": "a", "nonce": ""}', "inline")
+    assert len(on.spans("claim")) == 1

@@ -125,14 +125,14 @@ class ClaimBatch:
     def _begin(self, at: int, raw: bytes) -> None:
         admitted: Admitted | None = None
         try:
+            if self._outage is not None:
+                raise self._outage
             if self._first is None:
                 admitted = self._lane.admit(self._sid, self._headers, self._address)
                 self._first = admitted
             else:
                 admitted = self._lane.another(self._first, self._headers)
             admitted.read(raw)
-            if self._outage is not None:
-                raise self._outage
             # With an empty pool, only those who hold a link are still served; otherwise each of
             # the others would wait for the provider in turn.
             admitted.limited = admitted.limited or self._empty is not None

@@ -57,7 +57,7 @@ _ROWS: list[tuple[type[errors.LinkpoolError] | None, Problem]] = [
     (errors.NotReplaceable, Problem(409, "not-replaceable", "This link cannot be replaced",
         "The link is booked. Cancel the booking at the provider; the customer's next claim then gets a fresh link.")),
     (errors.TooLarge, Problem(413, "too-large", "The body is too large",
-        "Send at most 16 KiB, of which `metadata` may take 2 KiB; a claim from a browser may have 8 KiB, a webhook 256 KiB.")),
+        "Send at most 16 KiB, of which `metadata` may take 2 KiB; a claim from a browser may have 8 KiB, a webhook 256 KiB, a batch 4 MiB.")),
     (errors.InvalidCustomerId, Problem(422, "invalid-customer-id", "Invalid customer id",
         "Send your own id for the visitor: 1 to 256 characters, without control characters.")),
     (errors.InvalidRequest, Problem(422, "invalid-request", "Invalid request",
