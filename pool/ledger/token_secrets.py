@@ -8,7 +8,7 @@ from sqlalchemy import Connection, func, select, update
 
 from pool.ledger.database import Database
 from pool.ledger.records import TokenSecret
-from pool.ledger.tables import token_secrets
+from pool.ledger.tables import api_keys, token_secrets
 
 
 class TokenSecrets:
@@ -19,6 +19,8 @@ class TokenSecrets:
 
     async def add(self, secret: TokenSecret, *, at_most: int) -> bool:
         """Add a new secret. Return False if its key has `at_most` valid ones already."""
+        # Held until the end of the transaction, so that two processes do not both count one less.
+        lock = select(api_keys.c.id).where(api_keys.c.id == secret.key_id).with_for_update()
         held = select(func.count()).where(
             token_secrets.c.key_id == secret.key_id, token_secrets.c.revoked_at.is_(None)
         )
@@ -30,6 +32,7 @@ class TokenSecrets:
         )
 
         def work(connection: Connection) -> bool:
+            connection.execute(lock)
             if (connection.scalar(held) or 0) >= at_most:
                 return False
             connection.execute(new)

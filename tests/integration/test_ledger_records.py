@@ -12,6 +12,7 @@ from ledger_samples import NOW, claim, fresh, known
 from pool.access.api_keys import digest, make_key, rotate_key
 from pool.errors import UnknownKey, UnknownMeeting
 from pool.ledger import ApiKey, Ledger
+from pool.ledger.records import PublicKey, TokenSecret
 from pool.model.meetings import Meeting
 
 pytest_plugins = ("ledger_fixtures",)
@@ -158,3 +159,39 @@ async def test_the_first_to_keep_a_fact_decides_it(ledger: Ledger, other: Ledger
     await ledger.facts.put("secret", "new")
     await ledger.facts.put("other", "x")
     assert await other.facts.keep("secret", "late") == "new"
+
+
+async def test_a_key_never_has_more_token_secrets_than_it_may(
+    ledger: Ledger, other: Ledger
+) -> None:
+    """However many processes add one at once; a revoked one makes room."""
+    for key_id in ("1a2b3c4d", "5e6f7a8b"):
+        _, key = make_key(frozenset({"claim"}), None, "site")
+        await ledger.keys.add(replace(key, id=key_id))
+    added = await asyncio.gather(
+        *(
+            which.token_secrets.add(TokenSecret(f"{name}{n}", "1a2b3c4d", NOW), at_most=2)
+            for name, which in (("a", ledger), ("b", other))
+            for n in range(5)
+        )
+    )
+    assert added.count(True) == 2
+    assert await other.token_secrets.add(TokenSecret("c", "5e6f7a8b", NOW), at_most=2)
+    found = [each for each in await ledger.token_secrets.all() if each.key_id == "1a2b3c4d"]
+    assert len(found) == 2
+    assert await ledger.token_secrets.revoke(found[0].id, NOW) == "1a2b3c4d"
+    assert await ledger.token_secrets.revoke(found[0].id, NOW) is None
+    assert await ledger.token_secrets.add(TokenSecret("d", "1a2b3c4d", NOW), at_most=2)
+    revoked = next(each for each in await ledger.token_secrets.all() if each.id == found[0].id)
+    assert revoked == replace(found[0], revoked_at=NOW)
+
+
+async def test_a_public_key_comes_back_as_it_was_added(ledger: Ledger) -> None:
+    """It is revoked once, and by its own meeting only."""
+    key = PublicKey("pk_1", "intro", ("https://a.example", "http://b.example:81"), "shop", NOW)
+    await ledger.public_keys.add(key)
+    assert await ledger.public_keys.all() == [key]
+    assert await ledger.public_keys.revoke("pk_1", NOW, "other") is None
+    assert await ledger.public_keys.revoke("pk_1", NOW, "intro") == "intro"
+    assert await ledger.public_keys.revoke("pk_1", NOW) is None
+    assert await ledger.public_keys.all() == [replace(key, revoked_at=NOW)]
