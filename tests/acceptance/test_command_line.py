@@ -422,6 +422,7 @@ class Alone:
             NEETOCAL_API_KEY="a-key",
             NEETOCAL_WEBHOOK_SECRET="a-secret",
             NEETOCAL_BASE_URL=f"http://127.0.0.1:{self.sandbox_port}",
+            NEETOCAL_REF_FIELD="ref",
         )
         self.started: list[subprocess.Popen[bytes]] = []
 
@@ -492,7 +493,10 @@ def test_each_part_runs_alone(alone: Alone) -> None:
     assert claim.status_code == 201
     slug = claim.json()["claim"]["slug"]
     sandbox = f"http://127.0.0.1:{alone.sandbox_port}"
-    httpx.post(f"{sandbox}/_control/book", json={"slug": slug}, trust_env=False)
+    # The form that the page around it gave the slug carries it back.
+    book = {"slug": slug, "answers": {"ref": slug}}
+    booked = httpx.post(f"{sandbox}/_control/book", json=book, trust_env=False)
+    assert booked.status_code == 201, booked.text
 
     def state() -> str:
         shown = alone.call("GET", "/v1/meetings/m/claims/c").json()
