@@ -82,6 +82,12 @@ ROUTES = {
         ADMIN_OF_ALL, {"slug": "one-off-of-nobody"}, answered=(404, 409)
     ),
     ("GET", "/embed.js"): Row(OPEN),
+    # Only where `linkpool up` runs it on a sandbox, as here.
+    ("GET", "/demo"): Row(OPEN),
+    ("GET", "/demo/pool"): Row(OPEN),
+    ("POST", "/demo/visitor"): Row(OPEN, answered=(303,)),
+    ("POST", "/demo/link"): Row(OPEN, answered=(303,)),
+    ("GET", "/demo/static/{name}"): Row(OPEN, answered=(404,)),
     ("GET", "/embed/{digest}.js"): Row(OPEN),
     ("GET", "/livez"): Row(OPEN),
     ("GET", "/readyz"): Row(OPEN),
