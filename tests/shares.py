@@ -17,11 +17,14 @@ SHARES = (
     (
         "acceptance/test_claim_lane.py",
         "acceptance/test_command_line.py",
+        "acceptance/test_embeds.py",
         "acceptance/test_errors.py",
+        "acceptance/test_life_of_bookings.py",
         "acceptance/test_ops_views.py",
         "acceptance/test_round_trip.py",
         "acceptance/test_scopes.py",
     ),
+    ("browser/test_demo.py", "browser/test_overview.py", "browser/test_views.py"),
     ("browser/",),
     (
         "clients/test_examples.py",
@@ -29,6 +32,7 @@ SHARES = (
         "clients/test_typescript_client.py",
     ),
     ("acceptance/test_supervision.py",),
+    ("trials/test_promises.py",),
     ("integration/test_compose.py",),
     ("integration/test_up_supervision.py",),
     ("integration/test_erasure.py",),
@@ -43,7 +47,6 @@ SHARES = (
     ("acceptance/test_load.py",),
     ("acceptance/test_secrecy.py",),
     ("security/test_fuzz.py",),
-    ("trials/test_promises.py",),
     ("security/test_every_split.py",),
 )
 _NUMBERS = {f"tests/{name}": number for number, names in enumerate(SHARES) for name in names}
