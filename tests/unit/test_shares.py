@@ -21,9 +21,9 @@ def test_tests_on_one_product_are_one_share() -> None:
     """Tests of a share follow its number; those of any other file come last."""
     one = share_of("tests/acceptance/test_errors.py::test_a[x::y]")
     assert one == share_of("tests/acceptance/test_scopes.py::test_b")
-    assert share_of("tests/browser/test_views.py::test_c") == share_of(
-        "tests/browser/test_tag.py::d"
-    )
-    other = share_of("tests/unit/test_desk.py::test_d")
+    browser = share_of("tests/browser/test_tag.py::test_c")
+    assert browser == share_of("tests/browser/test_tag_life.py::test_d")
+    assert browser != share_of("tests/browser/test_views.py::test_e")
+    other = share_of("tests/unit/test_desk.py::test_f")
     assert other == (len(SHARES), "tests/unit/test_desk.py")
     assert one < other
