@@ -43,7 +43,7 @@ _PROBERS = 10_000
 SENDER_SECONDS = 24 * 3600.0  # since its last genuine webhook
 _SENDERS = 10_000
 _WINDOW_SECONDS = 60.0
-_ADDRESSES = 10_000  # whose failures are counted in one window, for the log
+_ADDRESSES = 1_000  # whose failures are logged in one window
 _EVERYBODY = "everybody"
 
 
@@ -75,6 +75,7 @@ class Doors:
         self._probers: dict[str, tuple[float, float]] = {}  # their first probe and their last
         self._window_ends = 0.0
         self._failures: dict[tuple[Door, str], int] = {}
+        self._more = False  # addresses failed in this window than are logged
         self._senders: dict[str, float] = {}  # of genuine webhooks, and when the last one came
 
     def check_sign_in(self, address: str) -> None:
@@ -183,7 +184,11 @@ class Doors:
         if now >= self._window_ends:
             self._window_ends = now + _WINDOW_SECONDS
             self._failures.clear()
+            self._more = False
         if (door, who) not in self._failures and len(self._failures) >= _ADDRESSES:
+            if not self._more:
+                log.warning("authentication failed at more addresses than are logged", door=door)
+            self._more = True
             return
         failures = self._failures[door, who] = self._failures.get((door, who), 0) + 1
         if failures == 10 ** (len(str(failures)) - 1):

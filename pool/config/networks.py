@@ -15,6 +15,7 @@ Networks = tuple[IPv4Network | IPv6Network, ...]
 
 ANYBODY = "*"
 _FORWARDED_FOR, _FORWARDED_PROTO = b"x-forwarded-for", b"x-forwarded-proto"
+_HOPS = 32  # that are looked at; a visitor may write thousands into the header
 _ADDRESS_CHARACTERS = 64  # the longest address has 45 characters, and a zone
 
 
@@ -61,13 +62,19 @@ class TrustedProxies:
         if not self.trusts(peer):
             return _bare(peer)
         said = b",".join(value for name, value in headers if name == _FORWARDED_FOR)
-        hops = [_bare(hop.strip()) for hop in said.decode("latin-1").split(",") if hop.strip()]
+        words = said.decode("latin-1")
+        if self.anybody:
+            parts = words.split(",", _HOPS)[:_HOPS]
+        else:
+            parts = words.rsplit(",", _HOPS)[-_HOPS:]
+        hops = [hop.strip() for hop in parts if hop.strip()]
         if not hops:
             return _bare(peer)
         if self.anybody:
-            return hops[0]
+            return _bare(hops[0])
         # Each proxy appends to the list, so what precedes an untrusted hop is only that hop's word.
-        return next((hop for hop in reversed(hops) if not self.trusts(hop)), hops[0])
+        visitors = (hop for each in reversed(hops) if not self.trusts(hop := _bare(each)))
+        return next(visitors, _bare(hops[0]))
 
     def secure(self, headers: Iterable[tuple[bytes, bytes]], peer: str) -> bool:
         """Return True if a trusted proxy says that the visitor came over HTTPS."""
@@ -75,7 +82,7 @@ class TrustedProxies:
             return False
         # Where one proxy is behind another, the outer one terminates TLS.
         said = b",".join(value for name, value in headers if name == _FORWARDED_PROTO)
-        return b"https" in [hop.strip().lower() for hop in said.split(b",")]
+        return b"https" in [hop.strip().lower() for hop in said.rsplit(b",", _HOPS)[-_HOPS:]]
 
     def _holds(self, peer: str) -> bool:
         return holds(self._networks, peer)

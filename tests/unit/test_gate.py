@@ -16,7 +16,7 @@ from pool.access.api_keys import KeyRing, make_key
 from pool.access.doors import Doors
 from pool.api.routes.events import receive
 from pool.api.server.edge import Edge
-from pool.api.server.gate import Gate
+from pool.api.server.gate import QUERY_FIELDS, Gate
 from pool.config.networks import TrustedProxies
 from pool.errors import BadSignature
 from pool.ledger.records import ApiKey
@@ -141,6 +141,15 @@ async def test_what_needs_no_key_goes_on_without(path: str) -> None:
     house = House()
     await house.keys.refresh()
     assert await house.ask(path) == (204, "")
+
+
+async def test_a_query_has_few_fields() -> None:
+    """Every route decodes all of them, also those that use none."""
+    house = House()
+    fields = b"a&" * (QUERY_FIELDS - 1)
+    assert await house.ask("/livez", query=fields) == (204, "")
+    assert await house.ask("/livez", query=fields + b"a&") == (422, "invalid-request")
+    assert await house.ask("/ops/sign-in", query=b"a=%61&" * 1_000) == (422, "invalid-request")
 
 
 @pytest.mark.parametrize(

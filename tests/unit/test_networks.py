@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pool.config import networks
 from pool.config.networks import TrustedProxies, holds, networks_of
 
 LOOPBACK = "127.0.0.1,::1"
@@ -43,6 +44,24 @@ def test_the_last_address_that_no_trusted_proxy_has_is_the_visitors(
 ) -> None:
     """Nothing that stands before it counts, since the visitor may have written it."""
     assert TrustedProxies(setting).address(forwarded(*values), peer) == address
+
+
+@pytest.mark.parametrize("word", [b"127.0.0.1", b"10.9.8.7", b"x"])
+def test_a_visitor_may_write_any_number_of_addresses(
+    word: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Few are looked at: the proxies' own, and the one that is not."""
+    parsed: list[str] = []
+    monkeypatch.setattr(networks, "_parsed", lambda text: parsed.append(text) or text)
+    many = b",".join([word] * 5_000)
+    for setting in (LOOPBACK, "*"):
+        proxies = TrustedProxies(setting)
+        assert proxies.address(forwarded(many, b"203.0.113.7, 127.0.0.1"), "127.0.0.1") == (
+            "203.0.113.7" if setting == LOOPBACK else word.decode()
+        )
+        proxies.address(forwarded(many), "127.0.0.1")
+        assert not proxies.secure([(b"x-forwarded-proto", many)], "127.0.0.1")
+    assert len(parsed) < 300
 
 
 def test_only_a_trusted_proxy_makes_a_visit_secure() -> None:

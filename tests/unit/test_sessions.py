@@ -11,7 +11,14 @@ from fastapi import Request, Response
 
 from pool.access.api_keys import KeyRing, make_key
 from pool.api.ops.endings import Endings
-from pool.api.ops.sessions import COOKIE, Sessions, check_same_site, drop_cookie, keep_cookie
+from pool.api.ops.sessions import (
+    COOKIE,
+    Sessions,
+    check_same_site,
+    cookie_of,
+    drop_cookie,
+    keep_cookie,
+)
 from pool.errors import Forbidden, LedgerUnavailable, Unauthorized
 from pool.ledger.records import ApiKey
 
@@ -219,3 +226,26 @@ def test_a_form_of_another_site_is_known_by_what_browsers_say(
     else:
         with pytest.raises(Forbidden, match="another site"):
             check_same_site(request(**headers))
+
+
+@pytest.mark.parametrize(
+    ("sent", "value"),
+    [
+        (f"{COOKIE}=abc", "abc"),
+        (f"a=1;{COOKIE}=abc; b=2", "abc"),
+        (f"a=1; {COOKIE}=abc", "abc"),
+        (f'{COOKIE}="abc=="', "abc=="),
+        (f"{COOKIE}=old; {COOKIE}=new", "new"),
+        (f"x{COOKIE}=abc; {COOKIE}2=abc; a={COOKIE}=abc", ""),
+        (f"__Host-{COOKIE}=abc", ""),
+        (f"{COOKIE}", ""),
+        ("", ""),
+        ("a=1;" * 7_000 + f"{COOKIE}=abc", "abc"),
+        ('a="' + "\\001" * 7_000 + f'";{COOKIE}=abc', "abc"),
+    ],
+)
+def test_our_cookie_is_found_among_any(sent: str, value: str) -> None:
+    """No other is looked at: anybody may send thousands."""
+    headers = [(b"host", b"x"), (b"cookie", sent.encode())]
+    request = Request({"type": "http", "scheme": "http", "path": "/ops", "headers": headers})
+    assert cookie_of(request, COOKIE) == value

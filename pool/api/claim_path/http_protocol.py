@@ -160,6 +160,8 @@ class ClaimProtocol(StrictProtocol):
         super().on_message_begin()
         self.url, self.expect_100_continue, self._past_head = url, expect, True
         self.headers += headers  # in place: the scope holds this very list
+        if self.chunks_of is headers:
+            self.chunks_of = self.headers
         super().on_headers_complete()
 
     def _leave_lane(self) -> bytes:

@@ -1,13 +1,15 @@
 """Log one line per request that the framework serves. Claims are not among them: see tally.py.
 
 The line names the route by its template, never by its path, which may hold a customer id or
-a slug.
+a slug. Of requests that prove nothing only some are logged, because anybody could fill the disk
+with them, or push other lines out of a log that is rotated; the next line says how many were not.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -22,6 +24,37 @@ log = structlog.get_logger()
 _ROUTINE = frozenset({"/livez", "/readyz", "/metrics"})
 
 
+STRANGERS_LINES = 100.0  # at once, after a pause
+STRANGERS_LINES_PER_SECOND = 5.0
+
+
+class Lines:
+    """Decide which lines about strangers are logged."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._allowed = STRANGERS_LINES
+        self._allowed_at = clock()
+        self._unlogged = 0
+
+    def take(self) -> int | None:
+        """Return how many lines were left out before this one, or None if it is left out, too."""
+        now = self._clock()
+        more = (now - self._allowed_at) * STRANGERS_LINES_PER_SECOND
+        self._allowed = min(STRANGERS_LINES, self._allowed + more)
+        self._allowed_at = now
+        if self._allowed < 1:
+            self._unlogged += 1
+            return None
+        self._allowed -= 1
+        unlogged, self._unlogged = self._unlogged, 0
+        return unlogged
+
+
+# Warnings apart, so that a flood of ordinary requests does not hide that Redis is away.
+_lines = {logging.INFO: Lines(), logging.WARNING: Lines()}
+
+
 class Access:
     """The log line of one request; every line logged while it is served carries its id."""
 
@@ -30,6 +63,7 @@ class Access:
         self._method = scope["method"]
         self._request_id = request_id.decode()
         self._started = time.perf_counter()
+        self.stranger = True  # until the gate says that the request proves something
         self._status = 0  # stays 0 if the client went away before an answer
 
     def note(self, message: Message) -> None:
@@ -53,9 +87,14 @@ class Access:
         if is_sid(sid):
             about["meeting"] = sid
         seconds = round(time.perf_counter() - self._started, 4)
-        log.log(
-            _level(route, self._status), "request", **about, status=self._status, seconds=seconds
-        )
+        level = _level(route, self._status)
+        unlogged: int | None = 0
+        if self.stranger and level in _lines:
+            unlogged = _lines[level].take()
+            if unlogged:
+                about["unlogged"] = unlogged
+        if unlogged is not None:
+            log.log(level, "request", **about, status=self._status, seconds=seconds)
         structlog.contextvars.reset_contextvars(**self._tokens)
 
 

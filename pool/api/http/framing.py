@@ -31,6 +31,10 @@ _OTHER_PROTOCOLS = frozenset(
     b"DESCRIBE ANNOUNCE SETUP PLAY PAUSE TEARDOWN GET_PARAMETER SET_PARAMETER REDIRECT RECORD "
     b"FLUSH SOURCE PRI".split()
 )
+HEADERS = 100
+ADDRESS_BYTES = 8 * 1024
+CHUNKS = 2048  # of one body; each takes a microsecond or two, and one read may have ten thousand
+
 _AUTHORITY = rb"(?:\[[0-9A-Za-z:.%_~-]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(?::[0-9]{0,5})?"
 _host = re.compile(_AUTHORITY)
 _origin = re.compile(rb"/[^#]*")
@@ -43,6 +47,9 @@ class StrictProtocol(HttpToolsProtocol):
     """One connection whose requests can be read in one way only."""
 
     flaw: str = ""  # why a callback of the parser refused a request
+    flaw_name: str = "malformed-request"  # and the name of the problem
+    _chunks: int = 0
+    chunks_of: object = None  # the headers of the request whose chunks were counted
     _past_head: bool = False
     way_out: WayOut | None = None  # made with the first request that takes the server's way
 
@@ -104,6 +111,16 @@ class StrictProtocol(HttpToolsProtocol):
         if name == b"expect" and value.strip(_BLANKS).lower() == b"100-continue":
             self.expect_100_continue = True
         self.headers.append((name, value))
+        if len(self.headers) > HEADERS:
+            self.reject(f"over {HEADERS} headers", "headers-too-large")
+
+    def on_chunk_header(self) -> None:
+        """Count the chunks of a body: a client may send it byte by byte."""
+        if self.chunks_of is not self.headers:
+            self.chunks_of, self._chunks = self.headers, 0
+        self._chunks += 1
+        if self._chunks > CHUNKS:
+            self.reject(f"a body in over {CHUNKS} chunks; send larger ones")
 
     def offers_upgrade(self) -> bool:
         """Return True if this head offers an upgrade; it will be parsed again without the offer.
@@ -128,13 +145,15 @@ class StrictProtocol(HttpToolsProtocol):
         if version == "1.0":
             self.expect_100_continue = False
 
-    def reject(self, flaw: str) -> None:
+    def reject(self, flaw: str, name: str = "malformed-request") -> None:
         """Keep the reason and raise, so that the parser stops; for use in its callbacks."""
-        self.flaw = flaw
+        self.flaw, self.flaw_name = flaw, name
         raise ValueError(flaw)
 
     def on_headers_complete(self) -> None:
         """Begin to serve the request, once its head was read and is good."""
+        if len(self.url) > ADDRESS_BYTES:
+            self.reject(f"the address exceeds {ADDRESS_BYTES // 1024} KiB", "headers-too-large")
         if self.expect_100_continue:
             app, self.app = self.app, _closing_unless_body_is_asked_for(self.app)
             try:

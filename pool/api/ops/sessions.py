@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 import secrets
 import time
 from collections.abc import Callable
@@ -148,8 +149,13 @@ def address_of(request: Request) -> str:
 
 
 def cookie_of(request: Request, name: str) -> str:
-    """Return the value of one of our cookies. Over https, only a cookie set by https counts."""
-    return request.cookies.get(_named(request, name)[0], "")
+    """Return the value of one of our cookies. Over https, only a cookie set by https counts.
+
+    Others are not looked at: a head may hold thousands of them, and anybody may send it.
+    """
+    ours = re.escape(_named(request, name)[0])
+    found = re.findall(rf"(?:^|;)[ \t]*{ours}=([^;]*)", request.headers.get("cookie", ""))
+    return found[-1].strip(' \t"') if found else ""  # quoted when it was set, if it has a "="
 
 
 def keep_cookie(request: Request, response: Response, name: str, value: str, seconds: int) -> None:

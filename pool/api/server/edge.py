@@ -86,7 +86,7 @@ class Edge:
         path = scope["path"]
         try:
             if self.gate is not None:
-                await self.gate.check(scope)
+                access.stranger = not await self.gate.check(scope)
             body = await read_body(scope, receive, body_limit_bytes(path))
         except Disconnected:
             return

@@ -14,11 +14,19 @@ from starlette.types import Scope
 
 from pool.api.http.messages import api_key
 from pool.api.service import Service
-from pool.errors import BadSignature, Forbidden, LinkpoolError, Unauthorized, UnknownWorkspace
+from pool.errors import (
+    BadSignature,
+    Forbidden,
+    InvalidRequest,
+    LinkpoolError,
+    Unauthorized,
+    UnknownWorkspace,
+)
 from pool.providers.signatures import SIGNATURE_HEADER, signature_of
 
 WEBHOOKS = "/v1/webhooks/"
 _KEYED = "/v1/"
+QUERY_FIELDS = 64  # every route decodes all of them, whether it uses them or not
 _EMBED = "/v1/embed/"
 KEYLESS = (WEBHOOKS, _EMBED)  # these have a proof of another kind
 _SCRIPTS = "/embed"
@@ -41,21 +49,23 @@ class Gate:
         if metrics_key is not None:
             self._metrics_key = metrics_key.get_secret_value().encode()
 
-    async def check(self, scope: Scope) -> None:
-        """Return once the body of the request may be read.
+    async def check(self, scope: Scope) -> bool:
+        """Return once the body of the request may be read: True if it proves something.
 
-        Raise Unauthorized, Forbidden, LedgerUnavailable, UnknownWorkspace or BadSignature.
+        Raise Unauthorized, Forbidden, LedgerUnavailable, UnknownWorkspace, BadSignature or
+        InvalidRequest.
         Nothing here depends on the size of the body.
         """
         client = scope.get("client")
         address = client[0] if client else ""
         try:
             if self._proves_something(scope, address):
-                return
+                return True
         except LinkpoolError:
             await self._wait(scope["path"], address)
             raise
         await self._wait(scope["path"], address)
+        return False
 
     async def _wait(self, path: str, address: str) -> None:
         if path.startswith(_EMBED):
@@ -70,6 +80,8 @@ class Gate:
             await asyncio.sleep(seconds)
 
     def _proves_something(self, scope: Scope, address: str) -> bool:
+        if scope["query_string"].count(b"&") >= QUERY_FIELDS:
+            raise InvalidRequest("invalid request", [f"query: over {QUERY_FIELDS} fields"])
         path: str = scope["path"]
         if path.startswith(WEBHOOKS):
             self._check_webhook(scope, path[len(WEBHOOKS) :].rstrip("/"), address)

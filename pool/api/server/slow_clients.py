@@ -28,12 +28,12 @@ from pool.api.http.messages import (
     request_id,
 )
 from pool.api.server.crowd import Crowd
+from pool.api.server.holding import HELD_BYTES, Holding
 
 if TYPE_CHECKING:
     from pool.api.claim_path.claim_lane import ClaimLane
 
 HEAD_LIMIT_BYTES = 32 * 1024
-HEADERS = 100
 # A body in chunks of a few bytes is several times as long on the wire.
 REQUEST_BYTES = HEAD_LIMIT_BYTES + 4 * WEBHOOK_BODY_BYTES
 CONNECTIONS = 10_000  # per process, if there are as many file descriptors
@@ -83,7 +83,7 @@ class SlowClients:
         self._timer = self._loop.call_later(SWEEP_SECONDS, self.sweep) if self.connections else None
 
 
-class GuardedProtocol(ClaimProtocol):
+class GuardedProtocol(Holding, ClaimProtocol):
     """The protocol of claims, with bounds on the time and the bytes a client may take."""
 
     slow_clients: ClassVar[SlowClients | None] = None
@@ -98,7 +98,6 @@ class GuardedProtocol(ClaimProtocol):
     _bytes: int = 0
     _bytes_of: Any = None
     _maybe_large: bool = False  # heads may be too large here, so they are measured
-    _refused_as: str = "malformed-request"
     _refused: bool = False
     # Whether a good key was seen, as of the last look at it, and in which request that was.
     _keyed: bool = False
@@ -115,19 +114,17 @@ class GuardedProtocol(ClaimProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Serve the bytes that arrived, nearly always one whole request, and count the others."""
-        if len(data) > HEAD_LIMIT_BYTES:
-            self._maybe_large = True
+        if len(data) > self.slice_bytes:
+            self.hold(data)
+            return
         super().data_received(data)
         if self.headers is not self._whole:
             self._arrives_in_pieces(len(data))
 
     def on_headers_complete(self) -> None:
         """Refuse a whole head if it is too large, else go on with it."""
-        if len(self.headers) > HEADERS or (
-            self._maybe_large and self._head_bytes() > HEAD_LIMIT_BYTES
-        ):
-            self._refused_as = "headers-too-large"
-            self.reject(f"over {HEADERS} headers, or over {HEAD_LIMIT_BYTES // 1024} KiB of them")
+        if self._maybe_large and self._head_bytes() > HEAD_LIMIT_BYTES:
+            self.reject(f"over {HEAD_LIMIT_BYTES // 1024} KiB of headers", "headers-too-large")
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -142,7 +139,7 @@ class GuardedProtocol(ClaimProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is not HTTP, or what a callback of the parser rejected."""
-        self.refuse(self._refused_as, msg)
+        self.refuse(self.flaw_name, msg)
 
     def refuse(self, name: str, detail: str) -> None:
         """Answer with the problem of this name, in its turn, and end the connection.
@@ -169,6 +166,14 @@ class GuardedProtocol(ClaimProtocol):
             refusal.say()
         else:
             self.pipeline.appendleft((refusal, self.app))  # type: ignore[arg-type]
+
+    def still_read(self) -> bool:
+        """Return True unless the connection was refused or is closing."""
+        return not self._refused and super().still_read()
+
+    def held_too_much(self) -> None:
+        """Refuse a client that sends on while its requests wait."""
+        self.refuse("too-large", f"over {HELD_BYTES // 1024} KiB of requests wait for answers")
 
     def look(self, now: float, *, crowded: bool) -> None:
         """End the connection if it has waited too long for one thing."""
