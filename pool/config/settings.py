@@ -125,7 +125,10 @@ class Workspace(_Frozen):
     @property
     def link_url(self) -> str:
         """Return what every link's URL begins with, without a trailing slash."""
-        return self.link_base_url or self._learned_link_base or self.api_url
+        # Every claim's answer asks, and the library's way to a private attribute takes longer than
+        # all the rest of the answer.
+        private = self.__pydantic_private__ or {}
+        return self.link_base_url or private.get("_learned_link_base") or self.api_url
 
 
 class MeetingDefaults(_Frozen):
