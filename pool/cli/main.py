@@ -11,7 +11,18 @@ from typing import Annotated
 
 import typer
 
-from pool.cli import api_keys, claim, doctor, embed, events, meetings, public_keys, status, tokens
+from pool.cli import (
+    api_keys,
+    claim,
+    doctor,
+    embed,
+    events,
+    meetings,
+    public_keys,
+    status,
+    tag,
+    tokens,
+)
 from pool.cli.common import (
     DONE,
     FAILED,
@@ -44,6 +55,7 @@ app.add_typer(tokens.app, name="tokens")
 app.add_typer(public_keys.app, name="public-keys")
 app.add_typer(events.app, name="events")
 app.command()(tokens.token)
+app.command()(tag.tag)
 app.command()(claim.claim)
 app.command()(embed.embed)
 app.command()(status.status)

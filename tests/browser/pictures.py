@@ -37,6 +37,7 @@ PICTURES = (
     Picture("overview", "/ops"),
     Picture("overview-phone", "/ops", width=390, height=844, dark=True, scale=2),
     Picture("meeting", "/ops/meetings/intro-call?span=day", height=1010),
+    Picture("demo", "/demo", height=940),
     Picture("inbox", "/ops/inbox/{event_id}", height=860),
 )
 

@@ -7,14 +7,17 @@ import gzip
 import hashlib
 import itertools
 from importlib.resources import files
+from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
 import pytest
 from fastapi import FastAPI
 from pydantic import SecretStr
+from typer.testing import CliRunner
 
 from pool.api.routes import tag as routes
+from pool.cli.main import app
 from pool.config.settings import Workspace
 from pool.embeds.tag import tag_of
 
@@ -61,13 +64,13 @@ def test_the_tag_is_served_as_it_is_written() -> None:
 @pytest.fixture
 def client() -> httpx.AsyncClient:
     """Return a client of an application that has nothing but these routes."""
-    app = FastAPI()
-    app.include_router(routes.router)
-    app.state.service = SimpleNamespace(
+    api = FastAPI()
+    api.include_router(routes.router)
+    api.state.service = SimpleNamespace(
         settings=SimpleNamespace(workspaces={"default": workspace()})
     )
     return httpx.AsyncClient(
-        transport=httpx.ASGITransport(app=app), base_url="http://linkpool",
+        transport=httpx.ASGITransport(app=api), base_url="http://linkpool",
         headers={"accept-encoding": "identity"},
     )  # fmt: skip
 
@@ -110,3 +113,19 @@ async def test_the_pinned_address_never_changes(client: httpx.AsyncClient) -> No
     outdated = await client.get("/embed/0123456789abcdef.js")
     assert (outdated.status_code, outdated.content) == (200, tag.content)
     assert outdated.headers["cache-control"] == "no-cache"
+
+
+def test_the_command_line_prints_the_tag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plain, or pinned with the `integrity` of exactly what is served; what is given is escaped."""
+    monkeypatch.chdir(tmp_path)
+    plain = CliRunner().invoke(app, ["tag", "--meeting", "demo", "--public-key", 'pk"x'])
+    assert plain.stdout == (
+        '<script async src="https://links.example.com/embed.js" data-meeting="demo" '
+        'data-public-key="pk&quot;x"></script>\n'
+    )
+    pinned = CliRunner().invoke(
+        app, ["tag", "--meeting", "demo", "--pinned", "--url", "https://l/"]
+    )
+    tag = tag_of({})
+    assert f'src="https://l{tag.path}" integrity="{tag.integrity}"' in pinned.stdout
+    assert CliRunner().invoke(app, ["tag", "--meeting", "no sid"]).exit_code == 2

@@ -14,6 +14,7 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import HTMLResponse
 
 from pool.api.http.pages import page
+from pool.embeds.tag import Tag, tag_of
 
 router = APIRouter(include_in_schema=False)
 
@@ -45,10 +46,12 @@ async def _made(request: Request) -> tuple[bytes, HTMLResponse]:
 
 def _make(app: FastAPI) -> tuple[bytes, HTMLResponse]:
     document = app.openapi()
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode(), _page(document)
+    tag = tag_of(app.state.service.settings.workspaces)
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    return text, _page(document, tag)
 
 
-def _page(document: dict[str, Any]) -> HTMLResponse:
+def _page(document: dict[str, Any], tag: Tag) -> HTMLResponse:
     calls = "".join(
         _call(method, path, operation)
         for path, operations in document["paths"].items()
@@ -64,7 +67,19 @@ def _page(document: dict[str, Any]) -> HTMLResponse:
         f"<p>Version {escape(document['info']['version'])}. Send an API key as "
         "<code>X-API-Key</code> or <code>Authorization: Bearer</code>. Errors are "
         '<a href="/problems">problem documents</a>. For tools: '
-        f'<a href="/openapi.json">openapi.json</a>.</p>{calls}<h2>Schemas</h2>{schemas}',
+        f'<a href="/openapi.json">openapi.json</a>.</p>{calls}<h2>Schemas</h2>{schemas}{_tag(tag)}',
+    )
+
+
+def _tag(tag: Tag) -> str:
+    pinned = (
+        f'<script async src="https://links.example.com{tag.path}" integrity="{tag.integrity}" '
+        'crossorigin="anonymous" data-meeting="SID" data-token="TOKEN"></script>'
+    )
+    return (
+        '<h2 id="tag">The tag</h2><p>For static and cached pages: <code>/embed.js</code>. Under '
+        f"<code>{escape(tag.path)}</code> it never changes; a page may name it with its "
+        f"<code>integrity</code>:</p><pre><code>{escape(pinned)}</code></pre>"
     )
 
 

@@ -1,0 +1,45 @@
+"""Print the tag for a page: `linkpool tag`."""
+
+from __future__ import annotations
+
+import sys
+from html import escape
+from typing import Annotated
+
+import typer
+
+from pool.cli.common import WRONG_USAGE, AsJson, DataDir, fail, print_json, settings_for
+from pool.embeds.tag import tag_of
+from pool.model.links import is_sid
+
+
+def tag(
+    meeting: Annotated[str, typer.Option(metavar="SID", help="The meeting.")],
+    public_key: Annotated[
+        str | None, typer.Option(help="A public key of the meeting, instead of a token.")
+    ] = None,
+    url: Annotated[
+        str, typer.Option(metavar="URL", help="Where browsers reach linkpool.")
+    ] = "https://links.example.com",
+    pinned: Annotated[
+        bool,
+        typer.Option(help="Name the script by its content, with `integrity`."),
+    ] = False,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Print the tag that shows a meeting's links in a static or cached page."""
+    if not is_sid(meeting):
+        fail(f"--meeting {meeting!r}: a SID has 1 to 64 letters, digits, - and _", WRONG_USAGE)
+    found = tag_of(settings_for(data_dir).workspaces)
+    src = url.rstrip("/") + (found.path if pinned else "/embed.js")
+    if as_json:
+        print_json({"src": src, "path": found.path, "integrity": found.integrity})
+        return
+    attributes = {"src": src}
+    if pinned:
+        attributes |= {"integrity": found.integrity, "crossorigin": "anonymous"}
+    attributes["data-meeting"] = meeting
+    attributes |= {"data-public-key": public_key} if public_key else {"data-token": "TOKEN"}
+    listed = " ".join(f'{name}="{escape(value)}"' for name, value in attributes.items())
+    sys.stdout.write(f"<script async {listed}></script>\n")
