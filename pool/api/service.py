@@ -34,6 +34,7 @@ from pool.errors import LinkpoolError
 from pool.model.meetings import Meeting
 from pool.nudges import RECORD, RECOVER, TOP_UP, Nudges
 from pool.operations.administration import Administration
+from pool.store.ending import end_tasks
 from pool.supply.link_bases import refreshed
 from pool.telemetry.tracing import Tracing
 
@@ -164,9 +165,7 @@ async def open_service(
         try:
             yield service
         finally:
-            for task in background:
-                task.cancel()
-            await asyncio.gather(*background, return_exceptions=True)
+            await end_tasks(background)
             await desk.close()
             await public_claims.close()
             await tally.flush()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
 from datetime import UTC, datetime
 
 import structlog
@@ -18,6 +17,7 @@ from pool.model.meetings import Meeting
 from pool.operations.snapshot import LedgerHealth, Snapshot, WorkspaceHealth
 from pool.operations.status import MeetingStatus, statuses, urgency
 from pool.store import Store
+from pool.store.ending import end_tasks
 
 log = structlog.get_logger()
 
@@ -91,11 +91,7 @@ class Reader:
     async def close(self) -> None:
         """Stop, and wait for readings under way."""
         self.stop()
-        for task in (self._loop, self._ledger.task):
-            if task is not None:
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+        await end_tasks(task for task in (self._loop, self._ledger.task) if task is not None)
 
     async def _go_on(self) -> None:
         while self._followers and not self._closed:

@@ -18,6 +18,7 @@ from pool.config.addresses import secret_key
 from pool.errors import LinkpoolError
 from pool.operations.reader import Reader
 from pool.operations.trends import Trends
+from pool.store.ending import end_tasks
 
 ENDINGS_SECONDS = 2.0
 _STOPS = (signal.SIGINT, signal.SIGTERM)
@@ -50,8 +51,7 @@ async def open_ops(service: Service) -> AsyncIterator[Ops]:
         with _on_stop_signal(reader.stop):
             yield ops
     finally:
-        refreshing.cancel()
-        await asyncio.gather(refreshing, return_exceptions=True)
+        await end_tasks([refreshing])
         await reader.close()
 
 

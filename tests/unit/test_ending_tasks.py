@@ -1,0 +1,41 @@
+"""Test that tasks end which lose a cancellation, as redis-py's may."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from pool.store.ending import end_tasks
+
+
+async def test_a_task_that_loses_its_cancellation_is_cancelled_again() -> None:
+    """Once or more often; others end at once, in whatever way."""
+    lost = 0
+
+    async def loses() -> None:
+        nonlocal lost
+        while True:
+            if lost == 2:
+                await asyncio.sleep(3600)
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(3600)
+            lost += 1
+
+    async def fails() -> None:
+        raise ValueError
+
+    async def waits() -> None:
+        await asyncio.sleep(3600)
+
+    tasks = [asyncio.create_task(each()) for each in (loses, fails, waits)]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(30):
+        await end_tasks(tasks)
+    assert all(each.done() for each in tasks)
+    assert lost == 2
+    assert isinstance(tasks[1].exception(), ValueError)
+
+
+async def test_nothing_to_end_is_fine() -> None:
+    """An orderly stop may come before any task was started."""
+    await end_tasks([])
