@@ -184,12 +184,15 @@ def _on_demand_links(parts: Parts) -> OnDemandLinks:
 
 
 async def repeat(what: str, seconds: float, step: Callable[[], Awaitable[None]]) -> None:
-    """Run a step every `seconds`, for ever.
+    """Run a step every `seconds` until it is cancelled.
 
     A LinkpoolError is logged at the first failure in a row only.
     """
     failing = False
-    while True:
+    task = asyncio.current_task()
+    # A library that loses the cancellation of a step, as it may while it connects, must not keep
+    # the process from stopping.
+    while task is None or not task.cancelling():
         await asyncio.sleep(seconds)
         try:
             await step()
