@@ -16,7 +16,7 @@ from product import SLOW, Product, wait_until
 CLAIMS = 3_000 if SLOW else 10_000
 CLIENTS = 200
 REPEATED = CLAIMS // 10  # of the claims, 10 %: by a customer who claimed before
-RECORDED_SECONDS = 15.0 if SLOW else 5.0
+RECORDED_SECONDS = 60.0 if SLOW else 5.0
 
 Answer = tuple[str, int, str]  # customer, status, slug
 

@@ -14,9 +14,9 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from product import Product, wait_until
+from product import SLOW, Product, wait_until
 
-NEWS_SECONDS = 2.0  # from a booking to a claim that says so
+NEWS_SECONDS = 15.0 if SLOW else 2.0  # from a booking to a claim that says so
 
 NewMeeting = Callable[..., str]
 

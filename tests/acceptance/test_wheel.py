@@ -108,7 +108,7 @@ def running(command: list[str], output: Path, **how: object) -> Iterator[subproc
 
 def until(condition: object, *processes: tuple[subprocess.Popen[bytes], Path]) -> None:
     """Wait until it holds; a process that ends before fails at once with what it said."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not condition():  # type: ignore[operator]
         for process, output in processes:
             assert process.poll() is None, output.read_text()
