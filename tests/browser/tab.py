@@ -9,7 +9,7 @@ from playwright.sync_api import Page, ViewportSize
 
 from tests.acceptance.product import Product
 
-WAIT_MS = 15_000  # how long a test waits for what must come, not what is promised
+WAIT_MS = 60_000  # how long a test waits for what must come, not what is promised
 WIDE: ViewportSize = {"width": 1280, "height": 900}
 PHONE: ViewportSize = {"width": 390, "height": 844}
 
