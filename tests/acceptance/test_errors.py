@@ -429,7 +429,7 @@ def test_without_a_secret_webhooks_are_not_taken(product: Product, strict_api: s
 
 def test_an_empty_pool_says_when_to_come_back(product: Product, new_meeting: NewMeeting) -> None:
     """No link and a provider that gives none: 503 with Retry-After and the fallback's URL."""
-    with product.turned(disabled_meetings="dry"):
+    with product.turned(fail_status=422, fail_meeting="dry"):
         product.put("dry", fill=False, min_fresh=1)
         problem = check(product, product.claim("dry", "x"), 503, "pool-empty", retry=True)
         assert "fallback_url" not in problem

@@ -84,7 +84,7 @@ def test_a_broken_provider_fills_the_pool_all_the_same(stage: Product) -> None:
     fresh = stage.meeting("broken")["fresh"]
     stage.put("broken", fill=False, min_fresh=0, max_fresh=1)
     # Paused, nobody gets a link; so unpause without letting top-up add to what there is.
-    with stage.turned(disabled_meetings="broken"):
+    with stage.turned(fail_status=422, fail_meeting="broken"):
         stage.api("POST", "/v1/meetings/broken/resume")
         given = [stage.slug("broken", f"c{number}") for number in range(fresh)]
         assert stage.claim("broken", "one-more").status_code == 503

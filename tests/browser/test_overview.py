@@ -59,7 +59,7 @@ def test_a_level_is_seen_to_fall_and_to_recover(tab: Tab, sid: str) -> None:
     level, bar = row.locator(".level strong"), row.locator(".bar .fill")
     expect(level).to_have_text("10")
     expect(bar).to_have_attribute("width", "100.0")
-    with tab.product.turned(disabled_meetings=sid):
+    with tab.product.turned(fail_status=422, fail_meeting=sid):
         for number in range(10):
             tab.product.claim(sid, f"visitor-{number}")
         expect(level).to_have_text("0")
