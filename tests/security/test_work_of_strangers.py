@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
+import weakref
+from types import SimpleNamespace
+
 import pytest
 
 from pool.api.http.framing import ADDRESS_BYTES, CHUNKS, HEADERS
 from pool.api.server.holding import HELD_BYTES, SLICE_BYTES, WAITING_REQUESTS
 from pool.api.server.slow_clients import GuardedProtocol
+from pool.config.networks import TrustedProxies
 from tests.security.client import answers_in
 from tests.security.in_process import Server, Transport
 from tests.security.table import CLAIMS, KEY, NOWHERE, claim, request
@@ -75,6 +81,27 @@ async def test_a_client_that_sends_on_without_end_is_refused() -> None:
     assert protocol._refused
     found = await settled(server, connection)
     assert found[-1] == "413"
+
+
+@pytest.mark.parametrize("path", [CLAIMS, CLAIMS + b"?embed=inline"])
+async def test_who_waits_and_goes_leaves_nothing_behind(path: bytes) -> None:
+    """A refusal that waits for its turn is dropped with its connection, on either way."""
+    server = Server()
+    server.application.lane._doors = SimpleNamespace(  # type: ignore[assignment]
+        turn=lambda address: 60.0,
+        failed=lambda door, address: None,
+        proxies=TrustedProxies("192.0.2.1"),
+    )
+    connection = server.connect()
+    gone = weakref.ref(connection.protocol)
+    connection.arrive(request(b"POST", path, body=b"{}"))
+    await server.settle()
+    assert not connection.said
+    connection.abort()
+    del connection
+    async with asyncio.timeout(30):
+        while gc.collect() >= 0 and gone() is not None:  # noqa: ASYNC110 - nothing tells it
+            await asyncio.sleep(0.05)
 
 
 REFUSED = {

@@ -244,7 +244,10 @@ async def test_wrong_signatures_of_a_known_sender_are_answered_late() -> None:
 
     async def send(body: bytes) -> None:
         request: Any = SimpleNamespace(
-            headers=Headers(), client=SimpleNamespace(host="203.0.113.7"), body=lambda: sent(body)
+            scope={},
+            headers=Headers(),
+            client=SimpleNamespace(host="203.0.113.7"),
+            body=lambda: sent(body),
         )
         await receive("default", request, service)
 

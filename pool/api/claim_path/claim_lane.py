@@ -38,6 +38,7 @@ from pool.api.http.messages import (
     api_key,
     read_body,
     request_id,
+    wait_for_turn,
 )
 from pool.claims.desk import Desk
 from pool.claims.known_meetings import KnownMeetings
@@ -159,7 +160,7 @@ class ClaimLane:
             if admitted is not None:
                 self.give_back(admitted)
             if wait := self.wait_seconds(error):
-                await asyncio.sleep(wait)
+                await wait_for_turn(scope, wait)
             answer = self.refusal(sid, error)
         self.observe(time.perf_counter() - started)
         return answer

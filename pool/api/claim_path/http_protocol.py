@@ -21,6 +21,8 @@ from pool.api.http.framing import StrictProtocol
 from pool.api.http.messages import CLAIM_BODY_BYTES, Answer, request_id
 
 if TYPE_CHECKING:
+    from asyncio import TimerHandle
+
     from uvicorn.server import ServerState
 
     from pool.api.claim_path.claim_lane import Admitted, ClaimLane
@@ -211,7 +213,7 @@ class ClaimInFlight:
         self.response_complete = False
         self.keep_alive = True
         self.disconnected = False
-        self.message_event = _NOBODY_WAITS
+        self.message_event: _NobodyWaits | _Alarm = _NOBODY_WAITS
 
     @property
     def key_id(self) -> str | None:
@@ -229,7 +231,8 @@ class ClaimInFlight:
             self._lane.join(admitted, self)
         except Exception as error:  # noqa: BLE001 - the lane has an answer for each
             if wait := self._lane.wait_seconds(error):
-                self._protocol.loop.call_later(wait, self.set_exception, error)
+                alarm = self._protocol.loop.call_later(wait, self.set_exception, error)
+                self.message_event = _Alarm(alarm)
             else:
                 self.set_exception(error)
 
@@ -278,6 +281,17 @@ class ClaimInFlight:
         except Exception:
             log.exception("claim not answered", meeting=self._sid)
             transport.abort()
+
+
+class _Alarm:
+    """A stand-in for that event where a refusal waits: it is dropped with the connection."""
+
+    def __init__(self, alarm: TimerHandle) -> None:
+        self._alarm = alarm
+
+    def set(self) -> None:
+        """Drop the refusal; the server calls this when the connection is lost."""
+        self._alarm.cancel()
 
 
 class _NobodyWaits:

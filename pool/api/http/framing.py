@@ -23,6 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from pool.api.http.leaving import Leaving, WayOut
+from pool.api.http.messages import CONNECTION
 
 log = structlog.get_logger()
 
@@ -90,6 +91,12 @@ class StrictProtocol(HttpToolsProtocol):
 
     def _should_upgrade(self) -> bool:
         return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let go of all that belongs to the connection, without waiting for the collector."""
+        super().connection_lost(exc)
+        if self.way_out is not None:
+            self.way_out.forget()
 
     def leave(self) -> None:
         """End the connection after the answer that was just written."""
@@ -165,6 +172,7 @@ class StrictProtocol(HttpToolsProtocol):
         if self.way_out is None:
             self.way_out = WayOut(self.transport, self.leave)
         self.cycle.transport = self.way_out  # type: ignore[assignment]
+        self.scope[CONNECTION] = self.way_out  # type: ignore[literal-required]
 
     def on_message_complete(self) -> None:
         """Finish a request that is whole; close the connection if it asked for that."""

@@ -37,6 +37,11 @@ class WayOut:
         self.write = _drop
         self.is_closing = _yes
 
+    def forget(self) -> None:
+        """Hold nothing of a connection that is lost."""
+        self.shut()
+        self.close = _nothing
+
 
 class Left:
     """Stand in for the transport of a connection that had its last answer: it is closing."""
@@ -112,6 +117,10 @@ class Leaving(asyncio.Protocol):
 
 def _drop(_data: bytes) -> None:
     """Write nothing."""
+
+
+def _nothing() -> None:
+    """Do nothing: the connection is closed already."""
 
 
 def _yes() -> bool:

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import re
 import secrets
+import time
 from collections.abc import Iterable, Sequence
 
 from starlette.responses import Response
@@ -19,6 +20,8 @@ EMBED_BODY_BYTES = 8 * 1024  # claims of browsers
 BATCH_BODY_BYTES = 4 * 1024 * 1024  # 1,000 claims of 4 KiB
 BATCH_SUFFIX = "/claims:batch"
 BODY_SECONDS = 10.0
+LOOK_SECONDS = 0.5  # between two looks whether a client that waits for its turn is still there
+CONNECTION = "linkpool.connection"  # what tells in a request's scope whether it is closing
 
 Headers = Iterable[tuple[bytes, bytes]]
 Answer = tuple[int, Sequence[tuple[bytes, bytes]], bytes]
@@ -74,6 +77,16 @@ def response_of(answer: Answer) -> Response:
     response = Response(body, status)
     response.raw_headers = [*headers, (b"content-length", str(len(body)).encode())]
     return response
+
+
+async def wait_for_turn(scope: Scope, seconds: float) -> None:
+    """Wait so long, or until the client has gone: who only sends must not be kept in memory."""
+    connection = scope.get(CONNECTION)
+    ends_at = time.monotonic() + seconds
+    while (left := ends_at - time.monotonic()) > 0:
+        await asyncio.sleep(min(left, LOOK_SECONDS))
+        if connection is not None and connection.is_closing():
+            return
 
 
 async def read_body(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:

@@ -20,6 +20,7 @@ from pool.api.claim_path.answers import BookingBody, booking_body
 from pool.api.claim_path.claim_lane import ClaimLane
 from pool.api.claim_path.public_claims import PublicReceipt
 from pool.api.http import cors
+from pool.api.http.messages import wait_for_turn
 from pool.api.routes.access import TheService
 from pool.api.routes.bodies import problem_answers
 from pool.api.service import Service
@@ -100,7 +101,7 @@ async def claim_from_browser(body: EmbedClaim, request: Request, service: TheSer
             public = await _public(service, body, cors.origin_of(request.scope), address)
             receipt, visitor = public.receipt, public.visitor
     except (InvalidToken, InvalidPublicKey, Forbidden, OriginNotAllowed):
-        await asyncio.sleep(service.doors.turn_in_all(address))
+        await wait_for_turn(request.scope, service.doors.turn_in_all(address))
         raise
     lane.observe(time.perf_counter() - started)
     return Response(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
@@ -10,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pool.access.api_keys import Scope
 from pool.api.claim_path.answers import iso
 from pool.api.http import problems
-from pool.api.http.messages import response_of
+from pool.api.http.messages import response_of, wait_for_turn
 from pool.api.routes.access import TheCaller, TheService
 from pool.api.routes.bodies import (
     Assignment,
@@ -66,7 +65,7 @@ async def receive(
     except BadSignature:
         service.doors.failed("webhook", address)
         if service.doors.sends_webhooks(address):  # so it has not waited before
-            await asyncio.sleep(service.doors.turn(address))
+            await wait_for_turn(request.scope, service.doors.turn(address))
         raise
     service.doors.genuine(address)
     service.nudges.send(SETTLE)

@@ -6,13 +6,12 @@ checks a request that passes again, because it knows which scope the key needs.
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 from collections.abc import Callable
 
 from starlette.types import Scope
 
-from pool.api.http.messages import api_key
+from pool.api.http.messages import api_key, wait_for_turn
 from pool.api.service import Service
 from pool.errors import (
     BadSignature,
@@ -62,12 +61,13 @@ class Gate:
             if self._proves_something(scope, address):
                 return True
         except LinkpoolError:
-            await self._wait(scope["path"], address)
+            await self._wait(scope, address)
             raise
-        await self._wait(scope["path"], address)
+        await self._wait(scope, address)
         return False
 
-    async def _wait(self, path: str, address: str) -> None:
+    async def _wait(self, scope: Scope, address: str) -> None:
+        path: str = scope["path"]
         if path.startswith(_EMBED):
             seconds = self._doors.turn_of_visitor(address)
         elif path.startswith(_SCRIPTS):
@@ -77,7 +77,7 @@ class Gate:
         else:
             seconds = self._doors.turn(address)
         if seconds:
-            await asyncio.sleep(seconds)
+            await wait_for_turn(scope, seconds)
 
     def _proves_something(self, scope: Scope, address: str) -> bool:
         if scope["query_string"].count(b"&") >= QUERY_FIELDS:
