@@ -129,6 +129,14 @@ class Stage:
         )
         return self.site + path
 
+    def file(self, content: str, changes: dict[str, str]) -> str:
+        """Serve a page of a file, with its placeholders replaced. Return its address."""
+        for placeholder, value in changes.items():
+            assert placeholder in content, placeholder
+            content = content.replace(placeholder, value)
+        self.pages["/file"] = content, {}
+        return f"{self.site}/file"
+
     def tag(self, **attributes: str) -> str:
         """Return the script tag, with these attributes and else a token and a reserved height."""
         given = {"data-meeting": "demo", "style": "display:block;height:44rem"}

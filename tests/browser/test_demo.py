@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -15,6 +16,8 @@ from tests.browser.embed_stage import Stage
 from tests.browser.tab import PHONE, WAIT_MS
 
 expect.set_options(timeout=WAIT_MS)
+
+STATIC = Path(__file__).parents[2] / "docs" / "examples" / "static" / "index.html"
 
 
 def book(tab: EmbedPage) -> None:
@@ -154,8 +157,12 @@ def static(product: Product, **attributes: str) -> str:
 def test_a_static_file_elsewhere_claims_by_token(
     product: Product, stage: Stage, open_embed: OpenEmbed, meeting: str
 ) -> None:
-    """Without a preflight; it is the customer's link by any other way, too."""
-    url = stage.page(static(product, meeting=meeting, token=token(product, meeting, "ada")))
+    """The file is the documented example. It needs no preflight, and gets the customer's link."""
+    url = stage.file(STATIC.read_text("utf-8"), {
+        "https://links.example.com": product.url,
+        'data-meeting="SID"': f'data-meeting="{meeting}"',
+        "TOKEN": token(product, meeting, "ada"),
+    })  # fmt: skip
     tab = open_embed()
     methods: list[str] = []
     tab.page.on("request", lambda each: "/v1/" in each.url and methods.append(each.method))
