@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import redis as blocking_redis
 import structlog
+from hypothesis import HealthCheck, settings
 from redis.asyncio import Redis
 
 from pool.ledger import Ledger
@@ -33,6 +34,15 @@ from tests.shares import ByShare, share_of
 # Each of some hundred processes would compile the whole source anew where this is set.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# How long an example takes says something about the machine alone.
+settings.register_profile(
+    "unhurried",
+    parent=settings(),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("unhurried")
 
 pytest.register_assert_rewrite(
     "tests.unit.store_contract", "tests.unit.history_contract", "tests.unit.recovery_contract"
