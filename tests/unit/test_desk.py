@@ -782,3 +782,19 @@ async def test_a_call_that_is_given_up_is_ended(make_stage: MakeStage) -> None:
     await asyncio.sleep(0)
     assert stage.heard.outcomes == {"error": 1}
     assert stage.heard.batches == [1]
+
+
+async def test_a_call_that_cannot_even_begin_is_answered(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits for ever, and the next claim is served."""
+    with monkeypatch.context() as broken:
+
+        def fail(*_: Any) -> None:
+            raise ValueError("oh")
+
+        broken.setattr(stage.store, "claim_at_once", fail)
+        [answer] = await stage.claims("ann")
+    assert isinstance(answer, StoreUnavailable)
+    assert "ValueError" in str(answer)
+    assert slug_of((await stage.claims("bob"))[0]) == "a-0"

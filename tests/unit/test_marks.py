@@ -65,6 +65,7 @@ def test_what_a_text_says_is_found_in_it() -> None:
     found = set(MARKS.told_by([text]).values())
     assert {"order-4711", "zoe@example.com", "ann@x.test", "ab12"} <= found
     assert not {"abc", "a-1", "see", "https", "Or"} & found
+    assert MARKS.of_email("Xavier@x.test") in MARKS.told_by(["to Xavier@x.test"])
     told = MARKS.told_by(["ann@x.test."])
     assert told[MARKS.of_email("ann@x.test")] == told[MARKS.of_email_before("ann@x.test")]
     assert MARKS.told_by([]) == {}

@@ -26,11 +26,11 @@ from pool.model.links import Booked, Claim
 from pool.model.meetings import Meeting
 from pool.store import key_names
 from pool.store.bindings import CustomerNames, pack, unpack
-from pool.store.claims_stream import Unreadable, streamed
+from pool.store.claims_stream import ClaimsStream, Unreadable, streamed
 from pool.store.connect import run_each, store_error, store_errors
 from pool.store.published import digest
-from pool.store.records import Block, payload
-from pool.store.replies import as_batch, as_level, expect, fence_of
+from pool.store.records import Block, Level, Totals, payload
+from pool.store.replies import as_batch, as_level, as_replacing, expect, fence_of
 from tests.any_redis import AnyRedis
 from tests.in_process import InProcess
 from tests.unit.store_contract import SID, open_pool
@@ -169,6 +169,62 @@ def test_a_level_is_read_field_by_field() -> None:
     assert (level.block, level.published, level.target) == (None, "", None)
     reply[5] = b""
     assert as_level("a", 1_000, "run:repl", reply).oldest_fresh_seconds is None
+
+
+@pytest.mark.parametrize("garbage", [False, True])
+def test_nothing_is_read_of_a_pool_that_is_unreadable(garbage: bool) -> None:
+    """Neither links nor claims nor a time; only why, and when it was looked at."""
+    reply: list[Any] = [b"WRONGTYPE a key"]
+    if garbage:
+        reply = [b"run:repl:n", 3, 4, b"hot", b"1000", b"", b"", b"d", b"7", 1, 2, 3]
+    level = as_level("a", 1_234, "run:repl", reply)
+    problem = level.problem
+    assert problem == "WRONGTYPE a key" or (garbage and "hot" in problem)
+    assert level == Level(
+        "a", 0, "unreadable", "", 0, 0.0, None, None, "", None, 1_234, Totals(0, 0, 0), problem
+    )
+
+
+@pytest.mark.parametrize(
+    ("part", "outcome", "slug"),
+    [
+        (b"ncp5:a-1", "new", "a-1"),
+        (b"ocd5:a-2", "before", "a-2"),
+        (b"g", "none", None),
+        (b"xxp5:a-1:7:b", "booked", "a-1"),
+        (b"e", "empty", None),
+        (b"p", "paused", None),
+    ],
+)
+def test_a_replacement_says_what_became_of_it(part: bytes, outcome: str, slug: str | None) -> None:
+    """And which link the customer holds then."""
+    found = as_replacing(part)
+    assert (found.outcome.value, found.claim and found.claim.slug) == (outcome, slug)
+
+
+async def test_a_stream_is_read_in_steps_that_grow() -> None:
+    """From behind the last entry; where entries hold few claims, more of them each time."""
+    asked: list[tuple[str, int]] = []
+
+    class Stream:
+        async def xrange(self, _name: str, *, min: str, count: int) -> list[Any]:  # noqa: A002
+            asked.append((min, count))
+            first = 1 if min == "-" else int(min[1:].split("-")[0]) + 1
+            return [
+                (f"{n}-1".encode(), entry(payload(f"c{n}"), s=b"a-%d" % n))
+                for n in range(first, first + count)
+            ]
+
+    anything: Any = Stream()
+    stream = ClaimsStream(anything, anything)
+    assert len(await stream.unrecorded("a", 1)) == 1
+    claims = await stream.unrecorded("a", 20)
+    assert [claim.slug for claim in claims] == [f"a-{n}" for n in range(1, 21)]
+    await stream.unrecorded("a", 640, after="7-1")
+    assert asked == [
+        ("-", 1), ("-", 1), ("(1-1", 4), ("(5-1", 16),
+        ("(7-1", 10), ("(17-1", 40), ("(57-1", 160), ("(217-1", 640),
+    ]  # fmt: skip
 
 
 def test_a_reply_that_is_not_the_answer_raises() -> None:
