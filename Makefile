@@ -21,7 +21,7 @@ install: ## Make .venv with linkpool, editable, and all that its tests need
 test: ## Run the whole test suite
 	$(PYTHON) -m pytest
 
-quick: ## Run linters, types and import rules beside the unit tests (under a minute on two cores)
+quick: ## Run linters, types and import rules beside the unit tests
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target unit types lint imports
 
 unit: ## Run the unit tests, which need no service
