@@ -28,7 +28,8 @@ SERVER = shutil.which("redis-server")
 OPENSSL = shutil.which("openssl")
 
 pytestmark = pytest.mark.skipif(
-    SERVER is None or OPENSSL is None, reason="needs redis-server and openssl of the system"
+    SERVER is None or OPENSSL is None,
+    reason="no server or certificates of the system: apt-get install redis-server openssl",
 )
 
 

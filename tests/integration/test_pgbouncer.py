@@ -31,7 +31,7 @@ pytest_plugins = ("ledger_fixtures",)
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 IGNORING = "ignore_startup_parameters = statement_timeout, idle_in_transaction_session_timeout"
 
-pytestmark = pytest.mark.skipif(PGBOUNCER is None, reason="needs Debian's pgbouncer")
+pytestmark = pytest.mark.skipif(PGBOUNCER is None, reason="no PgBouncer: apt-get install pgbouncer")
 
 
 @contextmanager
