@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from pool.alerting.rules import pool_readings
 from pool.errors import LedgerUnavailable, StoreUnavailable
@@ -214,7 +215,11 @@ async def test_a_meeting_whose_keys_cannot_be_read_stops_no_other(
     key = getattr(key_names, name)("bad")
     await product.redis.bare.delete(key)
     await product.redis.bare.sadd(key, "of another type")
-    due = {task for task, _ in await sweep(product.parts)}
+    with capture_logs() as logs:
+        due = {task for task, _ in await sweep(product.parts)}
+    said = [log["reason"] for log in logs if log.get("meeting") == "bad" and "reason" in log]
+    assert len(said) == 1
+    assert "WRONGTYPE" in said[0]
     assert {RECORD, RECOVER, TOP_UP} <= due
     failures = product.metric("linkpool_meeting_failures_total", task="sweep", meeting="bad")
     assert failures == 1

@@ -410,6 +410,18 @@ async def test_events_are_deleted_so_many_at_a_time_the_oldest_first(sqlite_ledg
     assert (done.events, done.bodies, done.more) == (0, 1, True)
 
 
+async def test_the_oldest_bodies_are_blanked_first(sqlite_ledger: Ledger) -> None:
+    """Of each state so many at a time."""
+    for event_id, seconds in (("b", 2), ("c", 1), ("a", 3)):
+        await add(sqlite_ledger, event_id, EventState.SETTLED, NOW + seconds * SECOND)
+    for left in ({"a", "b"}, {"a"}, set()):
+        done = await sqlite_ledger.retention.prune(
+            events_before=NOW, bodies_before=NOW + 9 * SECOND, limit=1
+        )
+        assert (done.events, done.bodies, done.more) == (0, 1, True)
+        assert {name for name, body in (await kept_events(sqlite_ledger)).items() if body} == left
+
+
 @pytest.mark.parametrize(("seconds", "batches"), [(0.0, 1), (60.0, 3)])
 async def test_pruning_ends_in_time(
     sqlite_ledger: Ledger, monkeypatch: pytest.MonkeyPatch, seconds: float, batches: int
@@ -532,6 +544,7 @@ async def test_events_tied_to_an_erased_link_are_found_page_by_page(
     found = [each.id for page in pages for each in page]
     assert sorted(found) == sorted(expected | {"e02"})
     assert all(1 <= len(page) <= 2 for page in pages)
+    assert max(len(page) for page in pages) == 2
 
 
 async def test_events_without_marks_are_given_them_once(sqlite_ledger: Ledger) -> None:
@@ -551,6 +564,8 @@ async def test_events_without_marks_are_given_them_once(sqlite_ledger: Ledger) -
     kept = await sqlite_ledger.inbox.get("e2")
     assert kept is not None
     assert (kept.body, kept.booking_sid, kept.last_error) == (b"less", "other", None)
+    rows = await sqlite_ledger._database.rows(select(inbox.c.marks).where(inbox.c.id == "e2"))
+    assert [marks for (marks,) in rows] == [b""]
     assert (await erased.unmarked())[0].body == b"{}"
 
 

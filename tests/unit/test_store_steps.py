@@ -169,6 +169,9 @@ def test_a_level_is_read_field_by_field() -> None:
     assert (level.block, level.published, level.target) == (None, "", None)
     reply[5] = b""
     assert as_level("a", 1_000, "run:repl", reply).oldest_fresh_seconds is None
+    reply[4] = b"1000"
+    faded = as_level("a", 31_000, "run:repl", reply).claims_per_second
+    assert faded == pytest.approx(2 / 2.718281828)
 
 
 @pytest.mark.parametrize("garbage", [False, True])
