@@ -436,7 +436,7 @@ def test_both_clients_have_the_same_methods() -> None:
         }
 
     assert methods(lp.Client) == methods(lp.AsyncClient)
-    assert len(methods(lp.Client)) == 7
+    assert len(methods(lp.Client)) == 8
 
 
 def test_the_key_is_never_in_a_text(scripted: ScriptedLinkpool, new_client: NewClient) -> None:

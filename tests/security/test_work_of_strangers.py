@@ -109,12 +109,12 @@ REFUSED = {
     "address": (b"GET /" + b"x" * ADDRESS_BYTES + b" HTTP/1.1\r\nHost: x\r\n\r\n", "431"),
     "chunks": (
         request(b"POST", NOWHERE, b"Transfer-Encoding: chunked") + b"1\r\nx\r\n" * (CHUNKS + 1),
-        "400",
+        "413",
     ),
     "chunks of a claim": (
         request(b"POST", CLAIMS, b"X-API-Key: " + KEY, b"Transfer-Encoding: chunked")
         + b"1\r\nx\r\n" * (CHUNKS + 1),
-        "400",
+        "413",
     ),
 }
 

@@ -127,7 +127,7 @@ class StrictProtocol(HttpToolsProtocol):
             self.chunks_of, self._chunks = self.headers, 0
         self._chunks += 1
         if self._chunks > CHUNKS:
-            self.reject(f"a body in over {CHUNKS} chunks; send larger ones")
+            self.reject(f"a body in over {CHUNKS} chunks; send larger ones", "too-large")
 
     def offers_upgrade(self) -> bool:
         """Return True if this head offers an upgrade; it will be parsed again without the offer.
