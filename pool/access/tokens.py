@@ -34,7 +34,7 @@ _HEADERS = frozenset({"alg", "typ", "kid"})
 
 @dataclass(frozen=True, slots=True)
 class TokenClaims:
-    """What a token claims: a meeting for a customer."""
+    """The claims in a token: one meeting, for one customer."""
 
     meeting: str
     customer_id: str

@@ -17,7 +17,7 @@ ADDRESS_SHARE = 0.1
 
 
 class Connection(Protocol):
-    """What a crowd knows of a connection."""
+    """A connection, as a crowd sees it."""
 
     transport: Any
 
