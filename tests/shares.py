@@ -15,6 +15,7 @@ from xdist.scheduler import LoadScopeScheduling
 SHARES = (
     ("trials/test_trials.py",),
     (
+        "acceptance/test_behind_a_prefix.py",
         "acceptance/test_claim_lane.py",
         "acceptance/test_command_line.py",
         "acceptance/test_embeds.py",

@@ -29,6 +29,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pool.config.file_trust import distrust_of_secret_file
 from pool.config.networks import TrustedProxies
 from pool.config.redis_address import is_amqp, parse_redis
+from pool.config.root_path import checked_root_path
 from pool.config.secret_strength import check_secret
 from pool.errors import SettingsError
 from pool.model.links import SID_PATTERN, SUBDOMAIN_PATTERN
@@ -202,6 +203,7 @@ class Settings(BaseSettings):
     demo_meeting: str | None = Field(default=None, pattern=SID_PATTERN)  # shown at /demo
     inbox_retention_days: int = Field(default=90, ge=1, le=3_650)
     keep_alive_seconds: int = Field(default=75, ge=1, le=3_600)  # of an idle connection
+    root_path: str = ""  # the prefix under which a proxy shows the API and its pages
     env: Literal["production"] | None = None  # refuses what is only for one machine
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -241,6 +243,11 @@ class Settings(BaseSettings):
         if url is not None and (info.field_name == "redis_url" or not is_amqp(url)):
             parse_redis(url, f"{PREFIX}{info.field_name}".upper())
         return url
+
+    @field_validator("root_path")
+    @classmethod
+    def _prefix(cls, path: str) -> str:
+        return checked_root_path(path)
 
     @field_validator("trusted_proxies")
     @classmethod

@@ -101,7 +101,7 @@ def make_plan(settings: Settings, data: DataDirectory, sids: list[str], commands
         parts=tuple(parts),
         environ=environ,
         settings=load_settings(environ),
-        api_url=f"http://{api_host}:{settings.port}",
+        api_url=f"http://{api_host}:{settings.port}{settings.root_path}",
         sandbox_port=sandbox_port,
         has_demo=sandbox_port is not None and f"{PREFIX}DEMO_MEETING" in environ,
         redis_port=redis_port,

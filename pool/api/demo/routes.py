@@ -14,6 +14,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from pool.access.tokens import TokenClaims
+from pool.api.http.mount import redirect_to, url
 from pool.api.routes.access import TheService
 from pool.api.service import Service
 from pool.config.settings import Workspace
@@ -86,6 +87,7 @@ async def page(request: Request, demo: TheDemo) -> Response:
     customer = _customer(request) or _new_customer()
     status = await demo.status()
     facts: dict[str, object] = {
+        "root": url(""),
         "meeting": demo.meeting.sid,
         "token": demo.token(customer),
         "customer": customer,
@@ -106,7 +108,7 @@ async def level(demo: TheDemo) -> dict[str, object]:
 @router.post("/demo/visitor")
 async def become_somebody_new(_demo: TheDemo) -> Response:
     """Make this browser another visitor."""
-    response = RedirectResponse(_PATH, 303)
+    response = redirect_to(_PATH)
     _remember(response, _new_customer())
     return response
 
@@ -150,7 +152,7 @@ def _new_customer() -> str:
 
 def _remember(response: Response, customer: str) -> None:
     response.set_cookie(
-        COOKIE, customer, max_age=_COOKIE_SECONDS, path=_PATH, httponly=True, samesite="lax"
+        COOKIE, customer, max_age=_COOKIE_SECONDS, path=url(_PATH), httponly=True, samesite="lax"
     )
 
 

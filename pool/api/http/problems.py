@@ -8,6 +8,7 @@ import msgspec
 
 from pool import errors
 from pool.api.http.messages import NOSNIFF
+from pool.api.http.mount import url
 
 CONTENT_TYPE = b"application/problem+json"
 
@@ -118,11 +119,11 @@ def render(
 ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     """Return the status, headers and body of a problem."""
     body: dict[str, object] = {
-        "type": f"/problems/{problem.name}",
+        "type": url(f"/problems/{problem.name}"),
         "title": problem.title,
         "status": problem.status,
         "detail": detail,
-        "instance": instance,
+        "instance": url(instance) if instance else "",
     }
     retry: int | None = _RETRY_SECONDS.get(problem.name)
     if isinstance(error, errors.ClaimRefused):

@@ -13,8 +13,8 @@ from typing import Literal
 
 import msgspec
 from fastapi import Request, Response
-from fastapi.responses import RedirectResponse
 
+from pool.api.http.mount import redirect_to
 from pool.api.ops.sessions import cookie_of, drop_cookie, keep_cookie, sessions_of
 
 _COOKIE = "linkpool_ops_flash"
@@ -30,14 +30,14 @@ class Flash(msgspec.Struct, frozen=True):
     text: str
 
 
-def done(request: Request, url: str, text: str) -> Response:
-    """Return a redirect to `url`, which shows that the action succeeded."""
-    return _redirect(request, url, Flash("done", text))
+def done(request: Request, place: str, text: str) -> Response:
+    """Return a redirect to `place`, which shows that the action succeeded."""
+    return _redirect(request, place, Flash("done", text))
 
 
-def failed(request: Request, url: str, text: str) -> Response:
-    """Return a redirect to `url`, which shows that the action failed, and why."""
-    return _redirect(request, url, Flash("failed", text))
+def failed(request: Request, place: str, text: str) -> Response:
+    """Return a redirect to `place`, which shows that the action failed, and why."""
+    return _redirect(request, place, Flash("failed", text))
 
 
 def flash_of(request: Request) -> Flash | None:
@@ -57,10 +57,10 @@ def forget_flash(request: Request, response: Response) -> None:
     drop_cookie(request, response, _COOKIE)
 
 
-def _redirect(request: Request, url: str, flash: Flash) -> Response:
+def _redirect(request: Request, place: str, flash: Flash) -> Response:
     short = Flash(flash.kind, flash.text[:_TEXT_MAX_CHARACTERS])
     text = base64.urlsafe_b64encode(msgspec.json.encode(short)).decode()
-    response = RedirectResponse(url, 303)
+    response = redirect_to(place)
     signature = sessions_of(request).sign("flash", text)
     keep_cookie(request, response, _COOKIE, f"{text}.{signature}", _KEPT_SECONDS)
     return response

@@ -34,7 +34,7 @@ async def overview(request: Request, session: SignedIn) -> Response:
         title="Pools",
         board=board,
         selection=selection,
-        stream_url=selection.address("/ops/stream"),
+        stream=selection.address("/ops/stream"),
     )
 
 

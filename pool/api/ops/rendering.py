@@ -11,6 +11,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from pool.api.http.mount import url
 from pool.api.ops import figures
 from pool.api.ops.flash import flash_of, forget_flash
 from pool.api.ops.forms import CSRF_FIELD
@@ -64,6 +65,7 @@ def _environment() -> Environment:
         bar_of=figures.bar,
         sparkline_of=figures.sparkline,
         static_url=static_url,
+        url=url,
         csrf_field=CSRF_FIELD,
     )
     return environment

@@ -9,11 +9,11 @@ from urllib.parse import quote
 import structlog
 from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import RedirectResponse
 from fastapi.routing import APIRoute
 
 from pool.api.http import problems
 from pool.api.http.access_log import route_of
+from pool.api.http.mount import redirect_to
 from pool.api.ops.rendering import render
 from pool.api.ops.sessions import Session, find_session
 from pool.errors import InvalidRequest, LinkpoolError, Unauthorized
@@ -65,9 +65,9 @@ def views() -> APIRouter:
 def to_sign_in(request: Request) -> Response:
     """Return a redirect to the sign-in, which leads back to the requested page."""
     if request.method != "GET":
-        return RedirectResponse(SIGN_IN, 303)
+        return redirect_to(SIGN_IN)
     here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-    return RedirectResponse(SIGN_IN if here == "/ops" else f"{SIGN_IN}?next={quote(here)}", 303)
+    return redirect_to(SIGN_IN if here == "/ops" else f"{SIGN_IN}?next={quote(here)}")
 
 
 def error_page(request: Request, error: LinkpoolError) -> Response:

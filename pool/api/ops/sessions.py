@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from fastapi import Depends, Request, Response
 
 from pool.access.api_keys import Caller, KeyRing, Scope
+from pool.api.http.mount import url
 from pool.api.ops.endings import Endings
 from pool.api.routes.access import TheService
 from pool.errors import Forbidden, Unauthorized
@@ -29,6 +30,7 @@ COOKIE = "linkpool_ops"
 PATH = "/ops"
 SESSION_SECONDS = 12 * 3600
 _HOST = "__Host-"  # browsers accept such a cookie only over https, and only from this host
+_SECURE = "__Secure-"  # only over https
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,9 +182,14 @@ def drop_cookie(request: Request, response: Response, name: str) -> None:
 
 
 def _named(request: Request, name: str) -> tuple[str, str, bool]:
-    """Return name, path and Secure of a cookie. Browsers require the path / for __Host-."""
-    secure = request.url.scheme == "https"
-    return (_HOST + name, "/", True) if secure else (name, PATH, False)
+    """Return name, path and Secure of a cookie. Browsers require the path / for __Host-.
+
+    Below a prefix the host is shared with others, whose pages should not be sent the cookie.
+    """
+    here = url(PATH)
+    if request.url.scheme != "https":
+        return name, here, False
+    return (_HOST + name, "/", True) if here == PATH else (_SECURE + name, here, True)
 
 
 def check_same_site(request: Request) -> None:

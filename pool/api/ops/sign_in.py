@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from fastapi import Request, Response
-from fastapi.responses import RedirectResponse
 
 from pool.api.http import problems
+from pool.api.http.mount import redirect_to
 from pool.api.ops.forms import check_csrf, form_of
 from pool.api.ops.rendering import render
 from pool.api.ops.routing import SIGN_IN, views
@@ -47,7 +47,7 @@ async def sign_in(request: Request, service: TheService) -> Response:
             service.doors.failed("sign-in", address)
         status = problems.problem_of(error).status
         return _form(request, place, problem=str(error), status=status)
-    response = RedirectResponse(place, 303)
+    response = redirect_to(place)
     keep_cookie(request, response, COOKIE, cookie, SESSION_SECONDS)
     return response
 
@@ -69,7 +69,7 @@ async def sign_out_everywhere(request: Request, session: SignedIn) -> Response:
 
 
 def _signed_out(request: Request) -> Response:
-    response = RedirectResponse(SIGN_IN, 303)
+    response = redirect_to(SIGN_IN)
     drop_cookie(request, response, COOKIE)
     return response
 

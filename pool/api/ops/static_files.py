@@ -8,6 +8,7 @@ from importlib.resources import files
 
 from fastapi import APIRouter, Request, Response
 
+from pool.api.http.mount import url
 from pool.errors import Unknown
 
 _KINDS = {
@@ -41,7 +42,7 @@ _FILES = {name: _read(name, kind) for name, kind in _KINDS.items()}
 
 def static_url(name: str) -> str:
     """Return the address of the current content of a file."""
-    return f"/ops/static/{_FILES[name].digest}/{name}"
+    return url(f"/ops/static/{_FILES[name].digest}/{name}")
 
 
 @router.get("/ops/static/{digest}/{name}")

@@ -13,6 +13,7 @@ from typing import Any
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import HTMLResponse
 
+from pool.api.http.mount import url
 from pool.api.http.pages import page
 from pool.embeds.tag import Tag, tag_of
 
@@ -66,19 +67,21 @@ def _page(document: dict[str, Any], tag: Tag) -> HTMLResponse:
         "API",
         f"<p>Version {escape(document['info']['version'])}. Send an API key as "
         "<code>X-API-Key</code> or <code>Authorization: Bearer</code>. Errors are "
-        '<a href="/problems">problem documents</a>. For tools: '
-        f'<a href="/openapi.json">openapi.json</a>.</p>{calls}<h2>Schemas</h2>{schemas}{_tag(tag)}',
+        f'<a href="{url("/problems")}">problem documents</a>. For tools: '
+        f'<a href="{url("/openapi.json")}">openapi.json</a>.</p>{calls}<h2>Schemas</h2>{schemas}'
+        f"{_tag(tag)}",
     )
 
 
 def _tag(tag: Tag) -> str:
     pinned = (
-        f'<script async src="https://links.example.com{tag.path}" integrity="{tag.integrity}" '
+        f'<script async src="https://links.example.com{url(tag.path)}" integrity="{tag.integrity}" '
         'crossorigin="anonymous" data-meeting="SID" data-token="TOKEN"></script>'
     )
     return (
-        '<h2 id="tag">The tag</h2><p>For static and cached pages: <code>/embed.js</code>. Under '
-        f"<code>{escape(tag.path)}</code> it never changes; a page may name it with its "
+        '<h2 id="tag">The tag</h2><p>For static and cached pages: '
+        f"<code>{escape(url('/embed.js'))}</code>. Under "
+        f"<code>{escape(url(tag.path))}</code> it never changes; a page may name it with its "
         f"<code>integrity</code>:</p><pre><code>{escape(pinned)}</code></pre>"
     )
 

@@ -10,6 +10,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 
 from pool.api.http import problems
 from pool.api.http.messages import api_key
+from pool.api.http.mount import url
 from pool.api.http.pages import page
 from pool.api.routes.access import TheService
 from pool.api.routes.exposition import Exposition
@@ -70,7 +71,7 @@ async def problem_page(name: str) -> HTMLResponse:
         problem.title,
         f"<p><code>{escape(problem.name)}</code>, HTTP status {problem.status}</p>"
         f"<p>{escape(problem.what_to_do)}</p>"
-        '<p><a href="/problems">All problem types</a></p>',
+        f'<p><a href="{url("/problems")}">All problem types</a></p>',
     )
 
 
@@ -78,7 +79,8 @@ async def problem_page(name: str) -> HTMLResponse:
 async def problem_list() -> HTMLResponse:
     """Return a page that lists every problem type."""
     rows = "".join(
-        f'<tr><td>{each.status}</td><td><a href="/problems/{each.name}">{each.name}</a></td>'
+        f'<tr><td>{each.status}</td><td><a href="{url(f"/problems/{each.name}")}">'
+        f"{each.name}</a></td>"
         f"<td>{escape(each.title)}</td></tr>"
         for each in sorted(problems.BY_NAME.values(), key=lambda each: each.status)
     )

@@ -16,6 +16,7 @@ from pool.api.claim_path.claim_lane import ClaimLane
 from pool.api.demo.routes import router as demo_router
 from pool.api.http import problems
 from pool.api.http.messages import response_of
+from pool.api.http.mount import mount, url
 from pool.api.ops.routes import router as ops_router
 from pool.api.ops.sessions import signed_in
 from pool.api.ops.state import open_ops
@@ -49,6 +50,7 @@ class Application:
     """The ASGI application; it passes claims to the lane once the service is open."""
 
     def __init__(self, settings: Settings, tracing: Tracing | None = None) -> None:
+        mount(settings.root_path)
         self._settings = settings
         self._tracing = tracing
         self.lane: ClaimLane | None = None  # set while the service is open
@@ -148,6 +150,7 @@ def _describe(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = generate()
+            document["servers"] = [{"url": url("") or "/"}]
             components = document.setdefault("components", {})
             components.setdefault("schemas", {}).update(
                 claims.OPENAPI_COMPONENTS | embed_claims.OPENAPI_COMPONENTS

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 import uvicorn
 
-from pool.api.server.draining import DrainingProtocol
+from pool.api.server.mounted import protocol_of
 from pool.config.production import check_production, where
 from pool.config.proxy_warnings import proxy_warnings
 from pool.config.settings import Settings, load
@@ -85,7 +85,7 @@ def serve(settings: Settings) -> None:
     log.info(
         "linkpool api starts",
         version=version("linkpool"),
-        address=f"http://{settings.host}:{settings.port}",
+        address=f"http://{settings.host}:{settings.port}{settings.root_path}",
         processes=settings.api_workers,
         **where(settings),
     )
@@ -96,7 +96,7 @@ def serve(settings: Settings) -> None:
         port=settings.port,
         workers=settings.api_workers,
         loop="uvloop",
-        http=DrainingProtocol,
+        http=protocol_of(settings.root_path),
         ws="none",  # nothing is upgraded
         interface="asgi3",
         proxy_headers=False,  # the edge and the claim lane apply TRUSTED_PROXIES

@@ -1,5 +1,6 @@
 // What happens behind the demo page: the pool's level, and what the tag says.
 (() => {
+  const pool = new URL("../pool", document.currentScript.src);
   const by = (id) => document.getElementById(id);
   const SAID = {
     claimed: "link claimed",
@@ -24,15 +25,15 @@
 
   const look = async () => {
     try {
-      const reply = await fetch("/demo/pool");
+      const reply = await fetch(pool);
       if (!reply.ok) return;
-      const pool = await reply.json();
+      const level = await reply.json();
       for (const name of ["fresh", "target", "claimed", "consumed", "state"])
-        by(name).textContent = pool[name];
-      const full = Math.max(1, pool.target);
+        by(name).textContent = level[name];
+      const full = Math.max(1, level.target);
       by("bar").ariaValueMax = full;
-      by("bar").ariaValueNow = pool.fresh;
-      by("bar").firstElementChild.style.width = `${Math.min(100, (100 * pool.fresh) / full)}%`;
+      by("bar").ariaValueNow = level.fresh;
+      by("bar").firstElementChild.style.width = `${Math.min(100, (100 * level.fresh) / full)}%`;
     } catch {
       by("state").textContent = "not reachable";
     }
