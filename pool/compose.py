@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pool.alerting.webhook import Notifier
 from pool.bookings.bookings import Bookings
@@ -16,7 +16,9 @@ from pool.durability.recovery import PoolRecovery
 from pool.errors import SettingsError
 from pool.ledger import Ledger
 from pool.providers import Provider, open_provider
+from pool.providers.watched import Answering, WatchedProvider
 from pool.store import Store
+from pool.store.tallies import HandOver
 from pool.supply.link_bases import LinkBases
 from pool.supply.link_maker import LinkMaker
 from pool.telemetry.metrics import Metrics
@@ -40,8 +42,10 @@ class Parts:
     bookings: Bookings
     erasure: Erasure
     metrics: Metrics
+    outcomes: HandOver  # what became of visitors and links, as this process counts it
     notifier: Notifier | None  # None: no webhook for notices is set
     tracing: Tracing | None = None  # if set, store and providers are traced
+    answering: dict[str, Answering] = field(default_factory=dict)  # providers, by workspace
 
 
 @asynccontextmanager
@@ -56,9 +60,16 @@ async def compose(settings: Settings, tracing: Tracing | None = None) -> AsyncIt
         stack.push_async_callback(store.close)
         ledger = Ledger.open(database_url(settings), settings.database_connections)
         stack.push_async_callback(ledger.close)
+        outcomes = HandOver(store.tallies)
+
+        def link_ended(sid: str, outcome: str) -> None:
+            metrics.topup_links.labels(sid, outcome).inc()
+            outcomes.count(sid, outcome)
+
         bases = LinkBases(store, ledger, settings)
         providers: dict[str, Provider] = {}
         makers: dict[str, LinkMaker] = {}
+        answering = {name: Answering() for name in settings.workspaces}
         for name, workspace in settings.workspaces.items():
 
             def observe(
@@ -71,6 +82,7 @@ async def compose(settings: Settings, tracing: Tracing | None = None) -> AsyncIt
                 workspace, timeout_seconds=settings.provider_timeout_seconds, observe=observe
             )
             stack.push_async_callback(provider.close)
+            provider = WatchedProvider(provider, answering[name])
             if tracing is not None:
                 from pool.providers.traced import TracedProvider
 
@@ -82,7 +94,7 @@ async def compose(settings: Settings, tracing: Tracing | None = None) -> AsyncIt
                 store,
                 first_rate=settings.provider_rate,
                 probe_seconds=settings.probe_seconds,
-                counted=lambda sid, outcome: metrics.topup_links.labels(sid, outcome).inc(),
+                counted=link_ended,
                 bases=bases,
             )
         notifier = Notifier(settings.notify_url, store) if settings.notify_url else None
@@ -103,6 +115,7 @@ async def compose(settings: Settings, tracing: Tracing | None = None) -> AsyncIt
                 recorder,
                 redis_forgets=settings.redis_forgets,
                 fallen=metrics.fence_fell,
+                counted=outcomes.count,
             ),
             bookings=Bookings(
                 store,
@@ -113,8 +126,10 @@ async def compose(settings: Settings, tracing: Tracing | None = None) -> AsyncIt
             ),
             erasure=Erasure(store, ledger, recorder, providers),
             metrics=metrics,
+            outcomes=outcomes,
             notifier=notifier,
             tracing=tracing,
+            answering=answering,
         )
 
 

@@ -19,6 +19,7 @@ from worker.loop import Loop
 LAPSE_SECONDS = 5.0  # often, so that there is never much to do at once
 EXPIRE_SECONDS = 60.0
 FORESEE_SECONDS = 60.0
+KEEP_SECONDS = 60.0
 SOFT_LIMIT_SECONDS = 45
 HARD_LIMIT_SECONDS = 60
 CLOCKS_DIFFER_SECONDS = 300.0  # between the hosts of beat and workers
@@ -87,6 +88,7 @@ def _schedule(settings: Settings) -> dict[str, Any]:
         "lapse": every(tasks.LAPSE, LAPSE_SECONDS),
         "expire": every(tasks.EXPIRE, EXPIRE_SECONDS),
         "foresee": every(tasks.FORESEE, FORESEE_SECONDS),
+        "keep": every(tasks.KEEP, KEEP_SECONDS),
         "survey": every(tasks.SURVEY, settings.probe_seconds),
         "reconcile": every(tasks.RECONCILE, settings.reconcile_seconds),
     }

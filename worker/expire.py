@@ -54,6 +54,7 @@ async def retire_old(parts: Parts, meeting: Meeting, level: Level, now: datetime
     ):
         await parts.ledger.links.move(slugs, State.RETIRED, at=now)
         retired += len(slugs)
+    parts.outcomes.count(meeting.sid, "retired", retired)
     log.info("old links retired", meeting=meeting.sid, links=retired)
     return retired
 
@@ -79,6 +80,7 @@ async def quarantine_astray(parts: Parts, sid: str, now: datetime) -> int:
         moved = await parts.ledger.links.move(astray, State.QUARANTINED, at=now)
         if moved:
             parts.metrics.quarantined_links.inc(len(moved))
+            parts.outcomes.count(sid, "quarantined", len(moved))
             log.warning("links went astray", meeting=sid, links=len(moved))
         return len(moved)
     return 0

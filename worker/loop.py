@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
 from contextlib import AsyncExitStack
 from typing import TypeVar
 
@@ -17,6 +18,8 @@ import structlog
 from pool.compose import Parts, compose
 from pool.config.settings import Settings
 from pool.telemetry.tracing import Tracing
+from worker import pulse
+from worker.pulse import MainProcess
 
 log = structlog.get_logger()
 
@@ -34,6 +37,7 @@ class Loop:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stack: AsyncExitStack | None = None
         self._parts: Parts | None = None
+        self._beating: Future[None] | None = None
 
     def run(self, work: Callable[[Parts], Awaitable[T]]) -> T:
         """Return the result of `work`. Cancel it if the caller is interrupted."""
@@ -49,6 +53,21 @@ class Loop:
             # At a time limit or a shutdown, the coroutine must not outlive its task.
             future.cancel()
             raise
+
+    def start_pulse(self) -> None:
+        """Begin to say every second that this process is alive, without waiting for Redis."""
+        main = MainProcess()
+
+        def start() -> None:
+            try:
+                loop, parts = self._ready()
+            except Exception as error:  # noqa: BLE001 - the first task meets it, too, and reports it
+                log.warning("no pulse", reason=type(error).__name__)
+                return
+            beating = pulse.beat_on(parts, main.is_at_work)
+            self._beating = asyncio.run_coroutine_threadsafe(beating, loop)
+
+        threading.Thread(target=start, name="pulse", daemon=True).start()
 
     def close(self) -> None:
         """Close the clients and end the loop."""

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from functools import partial
 
 from pool.compose import Parts
 from pool.durability.recovery import GRACE_SECONDS, Recovered
+from pool.model.outcomes import EVERYWHERE
 from pool.store import key_names
+from worker import incidents
 from worker.each import report
 
 
@@ -24,9 +27,15 @@ async def recover(parts: Parts) -> set[str]:
         fallen = await parts.recovery.fallen(levels)
         if not fallen:
             return set()
+        began_at, costs = datetime.now(UTC), dict[str, int]()
+        baseline = (await parts.store.tallies.totals([EVERYWHERE])).turned_away
         await asyncio.sleep(GRACE_SECONDS)
-        results = await parts.recovery.recover_all(
-            fallen, grace_seconds=0.0, failed=partial(report, parts, "recover")
-        )
+        try:
+            results = await parts.recovery.recover_all(
+                fallen, grace_seconds=0.0, failed=partial(report, parts, "recover"), costs=costs
+            )
+        finally:
+            if costs:
+                await incidents.note_fence(parts, began_at, costs, baseline)
         emptied = (Recovered.OPENED, Recovered.QUARANTINED)
         return {meetings[sid].workspace for sid, result in results.items() if result in emptied}

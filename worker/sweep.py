@@ -11,7 +11,7 @@ from pool.model.times import to_ms
 from pool.nudges import NOTIFY, RECORD, RECOVER, SETTLE, TOP_UP
 from pool.store.published import digest
 from pool.supply.targets import targets
-from worker import notify
+from worker import incidents, notify
 from worker.each import report
 
 
@@ -45,6 +45,7 @@ async def sweep(parts: Parts) -> list[tuple[str, dict[str, Any]]]:
         if level.fence == "stands" and not meeting.is_stopped and level.fresh < wanted[level.sid]:
             low.add(meeting.workspace)
     await parts.store.history.sample(levels, wanted, sweep_seconds=parts.settings.sweep_seconds)
+    await incidents.observe(parts, meetings, levels, wanted)
     if await notify.observe(parts, meetings, levels, wanted):
         due.append((NOTIFY, {}))
     if await parts.recovery.fallen(levels):

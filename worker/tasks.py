@@ -19,6 +19,7 @@ from pool.telemetry.tracing import open_tracing
 from worker import (
     expire,
     forecast,
+    hours,
     lapse,
     notify,
     reconcile,
@@ -37,6 +38,7 @@ SWEEP = "linkpool.sweep"
 LAPSE = "linkpool.lapse"
 EXPIRE = "linkpool.expire"
 FORESEE = "linkpool.foresee"
+KEEP = "linkpool.keep"
 RECONCILE = "linkpool.reconcile"
 SURVEY = "linkpool.survey"
 
@@ -105,6 +107,10 @@ def register(app: Celery, loop: Loop) -> None:
     def _foresee() -> None:
         loop.run(forecast.foresee)
 
+    @task(KEEP)
+    def _keep() -> None:
+        loop.run(hours.keep)
+
     @task(RECONCILE)
     def _reconcile() -> None:
         if loop.run(reconcile.reconcile):
@@ -124,7 +130,11 @@ def register(app: Celery, loop: Loop) -> None:
 
             TracedTasks(loop.tracing).connect()
 
+    def pulse(**_: Any) -> None:
+        loop.start_pulse()
+
     worker_process_init.connect(trace, weak=False)
+    worker_process_init.connect(pulse, weak=False)
     worker_process_shutdown.connect(close, weak=False)
     worker_process_init.connect(_quiet_interrupts, weak=False)
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -32,6 +35,7 @@ from pool.durability.fence_watch import FenceWatch
 from pool.durability.recent_claims import FAILOVER_KEPT_SECONDS, KEPT_SECONDS, RecentClaims
 from pool.errors import LinkpoolError
 from pool.model.meetings import Meeting
+from pool.model.vitals import BEAT_SECONDS, Pulse
 from pool.nudges import RECORD, RECOVER, TOP_UP, Nudges
 from pool.operations.administration import Administration
 from pool.store.ending import end_tasks
@@ -101,7 +105,7 @@ async def open_service(
         recent_claims = RecentClaims(seconds=kept_seconds(settings))
         watch = FenceWatch(parts.store, recent_claims)
         worker_watch = WorkerWatch(parts.notifier, parts.store, settings.sweep_seconds)
-        tally = Tally(parts.metrics)
+        tally = Tally(parts.metrics, parts.outcomes.count)
         doors = Doors(TrustedProxies(settings.trusted_proxies), tally.failed_at)
         listener = DeskListener(nudges, tally, watch)
         desk = Desk(
@@ -161,6 +165,8 @@ async def open_service(
             asyncio.create_task(repeat("metrics", FLUSH_SECONDS, tally.flush)),
             asyncio.create_task(repeat("worker watch", WORKER_WATCH_SECONDS, worker_watch.look)),
             asyncio.create_task(repeat("fence watch", WATCH_SECONDS, watch.look)),
+            asyncio.create_task(repeat("outcomes", BEAT_SECONDS, parts.outcomes.flush)),
+            asyncio.create_task(repeat("pulse", BEAT_SECONDS, partial(_beat, parts))),
         ]
         try:
             yield service
@@ -170,6 +176,19 @@ async def open_service(
             await public_claims.close()
             await tally.flush()
             nudges.stop()
+            with suppress(LinkpoolError):
+                await parts.outcomes.flush()
+                await parts.store.pulses.end(_process())
+
+
+def _process() -> str:
+    return f"api {socket.gethostname()}:{os.getpid()}"
+
+
+async def _beat(parts: Parts) -> None:
+    """Say that this process is alive, and whether the providers answer it."""
+    calls = {name: each.calls for name, each in parts.answering.items()}
+    await parts.store.pulses.beat(_process(), Pulse("api", socket.gethostname(), calls))
 
 
 def _on_demand_links(parts: Parts) -> OnDemandLinks:

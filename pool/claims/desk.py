@@ -357,4 +357,4 @@ def _outcome_of(error: LinkpoolError) -> str:
         return "paused"
     if isinstance(error, Fenced):
         return "recovering"
-    return "error"
+    return "limited" if isinstance(error, RateLimited) else "error"

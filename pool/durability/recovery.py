@@ -60,8 +60,10 @@ class PoolRecovery:
         *,
         redis_forgets: bool,
         fallen: Callable[[int], object],
+        counted: Callable[[str, str, int], object] = lambda _sid, _name, _links: None,
     ) -> None:
         self._fallen = fallen
+        self._counted = counted
         self._store = store
         self._ledger = ledger
         self._recorder = recorder
@@ -91,9 +93,9 @@ class PoolRecovery:
 
         Return the SIDs of the pools that serve again.
         """
-        return [
-            sid for sid in sids if await self._recover(sid, 0.0, unseal=True) is Recovered.ADOPTED
-        ]
+        results = [(sid, await self._recover(sid, 0.0, unseal=True)) for sid in sids]
+        await self._note(results)
+        return [sid for sid, (result, _) in results if result is Recovered.ADOPTED]
 
     async def fallen(self, levels: Sequence[Level]) -> list[str]:
         """Return the SIDs of the pools that must be recovered.
@@ -112,7 +114,7 @@ class PoolRecovery:
 
     async def recover(self, sid: str, *, grace_seconds: float = GRACE_SECONDS) -> Recovered:
         """Make a pool serve again if its fence has fallen. Safe to call at any time."""
-        return await self._recover(sid, grace_seconds, unseal=False)
+        return (await self.recover_all([sid], grace_seconds=grace_seconds, failed=_raise))[sid]
 
     async def recover_all(
         self,
@@ -120,8 +122,12 @@ class PoolRecovery:
         *,
         grace_seconds: float = GRACE_SECONDS,
         failed: Callable[[str, Exception], object] | None = None,
+        costs: dict[str, int] | None = None,
     ) -> dict[str, Recovered]:
         """Recover many pools, some at a time. Return the results by SID.
+
+        All of them together are one entry of the audit log. `costs`, if given, gets the number
+        of links that were quarantined, by SID of the pools that lost theirs.
 
         A pool that fails does not stop the others: it is passed to `failed`, and tried again at
         the next call. Raise StoreUnavailable or LedgerUnavailable when pool after pool fails
@@ -130,59 +136,92 @@ class PoolRecovery:
         slots = asyncio.Semaphore(AT_ONCE)
         report = failed or _log_failure
         away = 0
+        results: list[tuple[str, tuple[Recovered, int]]] = []
 
-        async def one(sid: str) -> Recovered:
+        async def one(sid: str) -> None:
             nonlocal away
             async with slots:
                 try:
-                    recovered = await self.recover(sid, grace_seconds=grace_seconds)
+                    recovered = await self._recover(sid, grace_seconds, unseal=False)
                 except Exception as error:
                     away = away + 1 if is_away(error) else away
                     if away > AT_ONCE:
                         raise
                     report(sid, error)
-                    return Recovered.FAILED
-                away = 0
-                return recovered
+                    recovered = Recovered.FAILED, 0
+                else:
+                    away = 0
+                results.append((sid, recovered))
 
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = {sid: group.create_task(one(sid)) for sid in sids}
+                for sid in sids:
+                    group.create_task(one(sid))
         except ExceptionGroup as several:
             raise several.exceptions[0] from several
-        return {sid: task.result() for sid, task in tasks.items()}
+        finally:
+            await self._note(results, costs)
+        return {sid: result for sid, (result, _) in results}
 
-    async def _recover(self, sid: str, grace_seconds: float, *, unseal: bool) -> Recovered:
+    async def _note(
+        self,
+        results: Sequence[tuple[str, tuple[Recovered, int]]],
+        costs: dict[str, int] | None = None,
+    ) -> None:
+        """Write what recoveries cost to the audit log: one entry, for however many pools."""
+        noted = {
+            sid: (result, quarantined)
+            for sid, (result, quarantined) in sorted(results)
+            if result in (Recovered.ADOPTED, Recovered.QUARANTINED)
+        }
+        if not noted:
+            return
+        quarantined = sum(links for _, links in noted.values())
+        if costs is not None:
+            costs.update(
+                (sid, links) for sid, (result, links) in noted.items()
+                if result is Recovered.QUARANTINED
+            )  # fmt: skip
+        outcome = max((result for result, _ in noted.values()), key=_gravity)
+        detail: dict[str, object] = {"quarantined": quarantined}
+        if len(noted) > 1:
+            detail = {"pools": len(noted), **detail}
+        sid = next(iter(noted)) if len(noted) == 1 else None
+        await self._ledger.audit.add("linkpool", "recover", sid, outcome.value, detail)
+
+    async def _recover(
+        self, sid: str, grace_seconds: float, *, unseal: bool
+    ) -> tuple[Recovered, int]:
+        """Recover one pool. Return the result, and how many links it cost."""
         level = (await self._store.look([sid]))[0]
         if level.fence == "stands" and not await self.fallen([level]):
-            return Recovered.STANDS
+            return Recovered.STANDS, 0
         if level.fence == "unreadable":
             log.error("not recovered", meeting=sid, reason=level.problem)
-            return Recovered.FAILED
+            return Recovered.FAILED, 0
         if level.fence == "sealed" and not unseal:
-            return Recovered.SEALED
+            return Recovered.SEALED, 0
         meeting = await self._ledger.meetings.get(sid)
         if meeting is None:
-            return Recovered.UNKNOWN
+            return Recovered.UNKNOWN, 0
         async with self._store.locks.held(key_names.recovery_lock(sid)) as lock:
             if lock is None:
-                return Recovered.BUSY
+                return Recovered.BUSY, 0
             try:
                 await self._store.published.put([meeting])
                 result, quarantined = await self._steps(sid, lock, grace_seconds)
             except RecoveryLost as lost:
                 log.warning("recovery gave way", meeting=sid, reason=str(lost))
-                return Recovered.BUSY
+                return Recovered.BUSY, 0
         log.info("recovered", meeting=sid, result=result.value, quarantined=quarantined)
         if result is Recovered.QUARANTINED:
             self._fallen(quarantined)
             await self._store.blocks.probe_now(sid, meeting.workspace)
             await self._store.alerts.fence_fell()
-        if result is not Recovered.OPENED:
-            await self._ledger.audit.add(
-                "linkpool", "recover", sid, result.value, {"quarantined": quarantined}
-            )
-        return result
+            self._counted(sid, "quarantined", quarantined)
+            # It is refilled before the next sweep sees that it was empty.
+            await self._store.history.note_dip(sid, 0)
+        return result, quarantined
 
     async def _steps(self, sid: str, lock: Held, grace_seconds: float) -> tuple[Recovered, int]:
         nonce = secrets.token_hex(4)
@@ -263,6 +302,14 @@ class PoolRecovery:
             )
             await _keep(lock, sid)
             after = page[-1].slug
+
+
+def _gravity(result: Recovered) -> bool:
+    return result is Recovered.QUARANTINED
+
+
+def _raise(_sid: str, error: Exception) -> None:
+    raise error
 
 
 def _log_failure(sid: str, error: Exception) -> None:

@@ -14,7 +14,9 @@ from pool.ledger.database import CONNECTIONS, Database
 from pool.ledger.ended_sessions import EndedSessions
 from pool.ledger.erased import Erased
 from pool.ledger.facts import Facts
+from pool.ledger.hours import Hours
 from pool.ledger.inbox import Inbox
+from pool.ledger.incidents import Incidents
 from pool.ledger.links import Links
 from pool.ledger.meetings import Meetings
 from pool.ledger.public_keys import PublicKeys
@@ -44,6 +46,8 @@ class Ledger:
         self.ended_sessions = EndedSessions(database)
         self.audit = Audit(database)
         self.facts = Facts(database)
+        self.incidents = Incidents(database)
+        self.hours = Hours(database)
         self.search = Search(database)
         self.erased = Erased(database)
         self.retention = Retention(database)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any
@@ -108,6 +109,10 @@ class Links:
 
     async def lapse(self, now: datetime, limit: int = 10_000) -> int:
         """Move up to `limit` claims whose time is over to lapsed, oldest first. Return how many."""
+        return (await self.lapse_each(now, limit)).total()
+
+    async def lapse_each(self, now: datetime, limit: int) -> Counter[str]:
+        """Do what `lapse` does. Return how many claims of each meeting lapsed."""
         over = (
             select(links.c.slug)
             .where(links.c.state == literal_state(State.CLAIMED), links.c.lapses_at < now)
@@ -118,7 +123,8 @@ class Links:
             .with_for_update(skip_locked=True)
         )
         statement = update(links).where(links.c.slug.in_(over)).values(state=State.LAPSED)
-        return await self._database.change(statement)
+        rows = await self._database.changed(statement.returning(links.c.meeting_sid))
+        return Counter(sid for (sid,) in rows)
 
     async def forget(
         self,

@@ -292,6 +292,45 @@ audit = Table(
 )
 Index(None, audit.c.meeting_sid, audit.c.id)
 
+# What went wrong or was changed. At most one of a kind and about the same stands at a time.
+incidents = Table(
+    "incidents",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), Identity(), primary_key=True),
+    Column("what", Text, nullable=False),
+    Column("about", Text, nullable=False),
+    Column("began_at", UtcTime, nullable=False),
+    Column("ended_at", UtcTime),
+    Column("text", Text, nullable=False),
+    Column("sids", Json),
+    Column("links_lost", Integer, nullable=False),
+    Column("turned_away", BigInteger, nullable=False),
+    Column("baseline", BigInteger),
+)
+OPEN = text("ended_at IS NULL")
+Index(None, incidents.c.began_at)
+Index(
+    None,
+    incidents.c.what,
+    incidents.c.about,
+    unique=True,
+    sqlite_where=OPEN,
+    postgresql_where=OPEN,
+)
+
+# What became of visitors and links, by meeting and hour.
+hours = Table(
+    "hours",
+    metadata,
+    Column("meeting_sid", Text, primary_key=True),
+    Column("began_at", UtcTime, primary_key=True),
+    Column("level", Integer, nullable=False),
+    Column("lowest", Integer, nullable=False),
+    Column("target", Integer, nullable=False),
+    Column("counts", Text, nullable=False),  # in the order of pool.model.outcomes.NAMES
+)
+Index(None, hours.c.began_at)
+
 facts = Table(
     "facts",
     metadata,

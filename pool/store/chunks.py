@@ -35,6 +35,16 @@ def chunk_of(slot: int, step_seconds: int) -> int:
     return slot // _PER_STEP[step_seconds]
 
 
+def first_of(chunk: int, step_seconds: int) -> int:
+    """Return the first slot of a chunk."""
+    return chunk * _PER_STEP[step_seconds]
+
+
+def place_of(slot: int, step_seconds: int) -> int:
+    """Return the place of a slot in its chunk, counted from 0."""
+    return slot % _PER_STEP[step_seconds]
+
+
 def kept_seconds(span: Span) -> int:
     """Return how long a chunk is kept after its latest entry: until the window has passed it."""
     return span.seconds + _CHUNK_SECONDS[span]

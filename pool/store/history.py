@@ -14,11 +14,13 @@ from typing import Any, NamedTuple, cast
 import msgspec
 from redis.asyncio import Redis
 
+from pool.model.outcomes import FLOW
 from pool.store import chunks, key_names
 from pool.store.chunks import STEPS, Entry
 from pool.store.connect import run_each, store_errors
 from pool.store.locks import Locks
 from pool.store.records import Level, Sample, Series, Span, Spark
+from pool.store.tallies import Tallies
 
 LOCK_SECONDS = 10.0
 _FINEST = Span.HOUR.step_seconds
@@ -46,8 +48,9 @@ _unpack = msgspec.msgpack.Decoder(_Lasts).decode
 class History:
     """The kept past of all meetings. Every method raises StoreUnavailable."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, tallies: Tallies | None = None) -> None:
         self._redis = redis
+        self._tallies = tallies
         self._locks = Locks(redis)
         self._taken = -1  # the last slot this process knows to be sampled
 
@@ -84,7 +87,8 @@ class History:
         for span in STEPS:
             pipe.xrevrange(key_names.history_taken(span.step_seconds), count=1)
         pipe.hgetall(key_names.HISTORY_LAST)
-        *heads, lasts = await pipe.execute()
+        pipe.hgetall(key_names.HISTORY_DIPS)
+        *heads, lasts, dips = await pipe.execute()
         slots = [now_seconds // span.step_seconds for span in STEPS]
         newest = [_newest(head) for head in heads]
         for place, span in enumerate(STEPS):
@@ -98,14 +102,18 @@ class History:
             return False
         changed: dict[Any, Any] = {}
         texts: list[tuple[str, str, Span]] = []
+        flow: list[dict[str, int]] = [dict.fromkeys(FLOW, 0) for _ in STEPS]
         for level in levels:
             packed = lasts.get(level.sid.encode())
             before = _unpack(packed) if packed else None
             after = [min(before[0], now_seconds) if before else now_seconds]
             for place, span in enumerate(STEPS):
                 last = before[place + 1] if before else None
-                now, entry = _step(level, targets[level.sid], last, due[place])
+                dip = int(dips.get(level.sid.encode(), level.fresh))
+                now, entry = _step(level, targets[level.sid], last, due[place], dip)
                 if entry is not None:
+                    for name in FLOW:
+                        flow[place][name] += getattr(entry, name)
                     step, slot = span.step_seconds, slots[place]
                     chunk = chunks.chunk_of(slot, step)
                     was = _before(last) if last and last.chunk != chunk else None
@@ -131,8 +139,17 @@ class History:
                     minid=str(slot - span.seconds // span.step_seconds),
                     approximate=True,
                 )
+        if dips:
+            pipe.hdel(key_names.HISTORY_DIPS, *dips)
         await run_each(pipe)
+        if self._tallies is not None:
+            await self._tallies.sample(now_seconds, due, flow)
         return True
+
+    async def note_dip(self, sid: str, level: int) -> None:
+        """Note a level that a pool fell to, which no sweep may see. The next sample has it."""
+        with store_errors():
+            await self._redis.hset(key_names.HISTORY_DIPS, sid, str(level))
 
     # -- reading -------------------------------------------------------------------
 
@@ -204,7 +221,9 @@ class History:
         return sparks
 
 
-def _step(level: Level, target: int, last: _Last | None, due: bool) -> tuple[_Last, Entry | None]:
+def _step(
+    level: Level, target: int, last: _Last | None, due: bool, dip: int
+) -> tuple[_Last, Entry | None]:
     """Return the new last sample, and the entry to write if a slot is due and anything changed."""
     totals = level.totals
     now = _Last(
@@ -213,7 +232,7 @@ def _step(level: Level, target: int, last: _Last | None, due: bool) -> tuple[_La
     )  # fmt: skip
     if last is None:  # what happened before the first sample is not known
         return now, None
-    lowest = min(last.lowest, now.lowest)
+    lowest = min(last.lowest, now.lowest, dip)
     if not due:
         return last._replace(lowest=lowest), None
     entry = Entry(

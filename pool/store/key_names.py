@@ -19,6 +19,10 @@ SET_ASIDE = "lp:set-aside"  # hash: SID, a space, an entry of a claims stream �
 FENCE_FELL = "lp:{alerts}:fence"  # present for a while after a pool lost its fresh links
 OUTLOOKS = "lp:outlooks"  # hash: SID → usual claims in each hour of the coming day, packed
 HISTORY_LAST = "lp:history:last"  # hash: SID → its last sample at each step, packed
+HISTORY_DIPS = "lp:history:dips"  # hash: SID → a level that a pool fell to between two sweeps
+PULSES = "lp:pulses"  # hash: process → when it last spoke and what it said; lua/pulse.lua
+TALLIES = "lp:tallies"  # hash: `tally(…)` → total since Redis began
+TALLIES_LAST = "lp:tallies:last"  # hash: SID → its totals at the last sample of each step, packed
 
 
 def epoch(sid: str) -> str:
@@ -82,6 +86,16 @@ def history(sid: str, step_seconds: int, chunk: int) -> str:
 def history_taken(step_seconds: int) -> str:
     """Stream: the slots of `step_seconds` in which a sweep took samples of all meetings."""
     return f"lp:history:taken:{step_seconds}"
+
+
+def tally(sid: str, name: str) -> str:
+    """Field of the hash `TALLIES`: how often something became of visitors or links."""
+    return f"{sid} {name}"
+
+
+def tally_past(sid: str, step_seconds: int, chunk: int) -> str:
+    """String: what was counted in the slots of `step_seconds` of one stretch of time."""
+    return f"lp:{{{sid}}}:t:{step_seconds}:{chunk}"
 
 
 def budget(workspace: str) -> str:

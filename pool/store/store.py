@@ -25,6 +25,7 @@ from pool.store.history import History
 from pool.store.locks import Locks
 from pool.store.outlooks import Outlooks
 from pool.store.published import Published
+from pool.store.pulses import Pulses
 from pool.store.records import (
     Answer,
     AnsweredClaim,
@@ -36,6 +37,7 @@ from pool.store.recovery import RecoverySteps
 from pool.store.replies import as_answer, as_batch, as_level, as_replacing, expect
 from pool.store.set_aside import SetAsides
 from pool.store.stock import Stock
+from pool.store.tallies import Tallies
 from pool.store.wire import Abandon, Wire
 
 _LOOK_AT = 25  # pools per script call
@@ -62,7 +64,9 @@ class Store:
         self.set_aside = SetAsides(redis)
         self.stock = Stock(redis)
         self.stream = ClaimsStream(redis, self.set_aside)
-        self.history = History(redis)
+        self.tallies = Tallies(redis)
+        self.pulses = Pulses(redis)
+        self.history = History(redis, self.tallies)
         self.alerts = Alerts(redis)
         self.outlooks = Outlooks(redis)
         self.erasing = Erasing(redis)

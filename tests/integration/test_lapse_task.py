@@ -23,7 +23,11 @@ def stage(ledger: Ledger, redis_now: datetime) -> Any:
     async def now_ms() -> int:
         return to_ms(redis_now)
 
-    return SimpleNamespace(ledger=ledger, store=SimpleNamespace(now_ms=now_ms))
+    return SimpleNamespace(
+        ledger=ledger,
+        store=SimpleNamespace(now_ms=now_ms),
+        outcomes=SimpleNamespace(count=lambda *_: None),
+    )
 
 
 async def test_all_that_is_due_is_marked_and_the_ledger_left_to_others_in_between(

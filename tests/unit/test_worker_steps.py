@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -116,6 +117,7 @@ def test_each_task_has_its_rhythm() -> None:
         "lapse": (tasks.LAPSE, 5.0),
         "expire": (tasks.EXPIRE, 60.0),
         "foresee": (tasks.FORESEE, 60.0),
+        "keep": (tasks.KEEP, 60.0),
         "survey": (tasks.SURVEY, 11.0),
         "reconcile": (tasks.RECONCILE, 301.0),
     }
@@ -221,16 +223,16 @@ async def test_claims_lapse_batch_after_batch_with_rests_between(
     clock, asked, rests = [100.0], list[int](), list[float]()
     left = [1_000] * 30
 
-    async def batch(_now: datetime, limit: int) -> int:
+    async def batch(_now: datetime, limit: int) -> Counter[str]:
         asked.append(limit)
         clock[0] += 1.0
-        return left.pop()
+        return Counter(intro=left.pop())
 
     async def rest(seconds: float) -> None:
         rests.append(seconds)
         clock[0] += seconds
 
-    monkeypatch.setattr(product.ledger.links, "lapse", batch)
+    monkeypatch.setattr(product.ledger.links, "lapse_each", batch)
     monkeypatch.setattr("worker.lapse.time", SimpleNamespace(monotonic=lambda: clock[0]))
     monkeypatch.setattr("worker.lapse.asyncio", SimpleNamespace(sleep=rest))
     await lapse.lapse(product.parts)

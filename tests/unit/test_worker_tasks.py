@@ -52,7 +52,7 @@ def test_nothing_that_a_task_raises_reaches_celery(
     loop: Any = FailingLoop(error)
     tasks.register(app, loop)
     names = [name for name in app.tasks if name.startswith("linkpool.")]
-    assert len(names) == 11
+    assert len(names) == 12
     with capture_logs() as lines:
         for name in names:
             arguments = {"workspace": "default"} if name == tasks.TOP_UP else {}

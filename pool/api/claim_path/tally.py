@@ -55,8 +55,11 @@ class HistogramTally:
 class Tally:
     """The counts of the claim path."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(
+        self, metrics: Metrics, handed: Callable[[str, str, int], object] | None = None
+    ) -> None:
         self._metrics = metrics
+        self._handed = handed
         self._log = ClaimLog()
         self._failures: Counter[str] = Counter()
         self._claims: Counter[tuple[str, str]] = Counter()
@@ -78,6 +81,8 @@ class Tally:
         claims, self._claims = self._claims, Counter()
         for labels, count in claims.items():
             self._metrics.claims.labels(*labels).inc(count)
+            if self._handed is not None:
+                self._handed(*labels, count)
         failures, self._failures = self._failures, Counter()
         for door, count in failures.items():
             self._metrics.authentication_failures.labels(door).inc(count)

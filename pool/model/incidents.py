@@ -1,0 +1,78 @@
+"""Define an incident: what went wrong or was changed, from when to when, and what it cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+KEPT_DAYS = 90
+# Two of a kind this close to each other are one: a part that comes and goes is one trouble.
+SAME_SECONDS = 30.0
+
+
+class What(StrEnum):
+    """A kind of incident."""
+
+    FENCE = "fence"  # Redis may have forgotten claims, and pools were recovered
+    BLOCKED = "blocked"  # the provider refuses a meeting or a workspace
+    PROVIDER = "provider"  # the provider does not answer
+    WORKER = "worker"  # no worker is at work
+    REDIS = "redis"  # Redis does not answer
+    LEDGER = "ledger"  # the ledger does not answer
+    DRY = "dry"  # a pool ran dry
+    PAUSE = "pause"  # a person paused a pool
+    SETTINGS = "settings"  # a person changed a pool's settings
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """One incident. `ended_at` is None while it lasts."""
+
+    what: What
+    about: str  # a SID, a workspace or nothing: with `what`, the name of a trouble that stands
+    began_at: datetime
+    ended_at: datetime | None
+    text: str  # why, in a few words
+    sids: tuple[str, ...] | None = None  # the meetings it is about; None: all
+    links_lost: int = 0  # quarantined
+    turned_away: int = 0  # visitors who got no link meanwhile
+    # How many visitors of these meetings had been turned away in all when it began; None: not
+    # known, or the cost is settled.
+    baseline: int | None = None
+    id: int = 0
+
+    def concerns(self, sid: str) -> bool:
+        """Return True if this meeting is among those it is about."""
+        return self.sids is None or sid in self.sids
+
+    def lasted_seconds(self, now: datetime) -> float:
+        """Return how long it lasted, or has lasted so far."""
+        return max(0.0, ((self.ended_at or now) - self.began_at).total_seconds())
+
+
+def together(found: list[Incident]) -> list[Incident]:
+    """Return the incidents, with pools that ran dry together as one entry, in the same order.
+
+    A provider that goes silent empties many pools; that is one event to a person.
+    """
+    shown: list[Incident] = []
+    for each in found:
+        last = shown[-1] if shown else None
+        if (
+            last is not None
+            and last.what is each.what is What.DRY
+            and abs(last.began_at - each.began_at) < timedelta(seconds=60)
+        ):
+            ends = [end for end in (last.ended_at, each.ended_at) if end is not None]
+            shown[-1] = replace(
+                last,
+                about="",
+                began_at=min(last.began_at, each.began_at),
+                ended_at=max(ends) if len(ends) == 2 else None,
+                sids=tuple(sorted({*(last.sids or ()), *(each.sids or ())})),
+                turned_away=last.turned_away + each.turned_away,
+            )
+        else:
+            shown.append(each)
+    return shown

@@ -1,0 +1,64 @@
+"""Define what a process says of itself every second, so that its silence is noticed."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Role = Literal["api", "worker"]
+BEAT_SECONDS = 1.0
+# A process that has said nothing for so long is frozen, dead, or cut off.
+SILENT_SECONDS = 2.5
+# A process that was silent for so long is not coming back; others may have taken its place.
+GONE_SECONDS = 60.0
+
+
+class Calls(msgspec.Struct, frozen=True):
+    """One process's calls to a provider, as far as they tell whether the provider answers."""
+
+    under_way: int
+    silent_seconds: float  # since the first call that got no answer; 0.0 while calls are answered
+    answered_seconds: float | None  # since the last answer; None before the first
+
+
+class Pulse(msgspec.Struct, frozen=True):
+    """What one process says of itself."""
+
+    role: Role
+    host: str
+    calls: dict[str, Calls] = {}  # by workspace
+
+
+class HeardPulse(msgspec.Struct, frozen=True):
+    """The last pulse of a process, and how long ago it was, by Redis's clock."""
+
+    process: str
+    pulse: Pulse
+    age_seconds: float
+
+
+class Heard(msgspec.Struct, frozen=True):
+    """All that one look at Redis tells of the processes, and of what visitors got."""
+
+    now_ms: int
+    pulses: tuple[HeardPulse, ...]
+    swept_ms: int | None  # when a worker last ran a sweep
+    totals: dict[str, int]  # of all meetings, by name: pool.model.outcomes
+    always: bool = True  # False: only older releases run, whose processes have no pulse
+
+    def silent(self, role: Role) -> list[HeardPulse]:
+        """Return the processes of this role that should speak and do not."""
+        return [
+            each
+            for each in self.pulses
+            if each.pulse.role == role and SILENT_SECONDS < each.age_seconds < GONE_SECONDS
+        ]
+
+    def speaking(self, role: Role) -> list[HeardPulse]:
+        """Return the processes of this role that speak."""
+        return [
+            each
+            for each in self.pulses
+            if each.pulse.role == role and each.age_seconds <= SILENT_SECONDS
+        ]

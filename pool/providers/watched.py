@@ -1,0 +1,90 @@
+"""Notice whether a provider answers, call by call, so that its silence is seen at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from pool.errors import ProviderError, ProviderFailed
+from pool.model.vitals import SILENT_SECONDS, Calls
+from pool.providers.base import BookingPage, NewLink, Provider, ProviderMeeting
+
+
+class Answering:
+    """Whether a provider answers this process's calls."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._under_way = 0
+        self._asked_at: float | None = None  # the first call that got no answer so far
+        self._answered_at: float | None = None
+
+    @property
+    def calls(self) -> Calls:
+        """Return how the calls stand at this moment."""
+        now = self._clock()
+        return Calls(
+            self._under_way,
+            0.0 if self._asked_at is None else round(now - self._asked_at, 2),
+            None if self._answered_at is None else round(now - self._answered_at, 2),
+        )
+
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """Note a call and whether it was answered. A refusal is an answer, too."""
+        if self._asked_at is None:
+            self._asked_at = self._clock()
+        self._under_way += 1
+        began = self._clock()
+        answered = failed = False
+        try:
+            yield
+            answered = True
+        except ProviderError as error:
+            answered = not isinstance(error, ProviderFailed) or error.status is not None
+            failed = not answered
+            raise
+        finally:
+            self._under_way -= 1
+            # A call that was soon given up says nothing about the provider.
+            given_up = not answered and not failed and self._clock() - began < SILENT_SECONDS
+            if given_up and not self._under_way:
+                self._asked_at = None
+            if answered:
+                self._answered_at = self._clock()
+                # The silence of calls still under way begins now: others were answered.
+                self._asked_at = self._answered_at if self._under_way else None
+
+
+class WatchedProvider:
+    """A provider whose calls are noted."""
+
+    def __init__(self, provider: Provider, answering: Answering) -> None:
+        self._provider = provider
+        self._answering = answering
+
+    def __getattr__(self, name: str) -> Any:
+        # Everything that makes no request: settings, signatures, parsing.
+        return getattr(self._provider, name)
+
+    async def create_link(self, meeting_sid: str) -> NewLink:
+        """Make one link."""
+        with self._answering.call():
+            return await self._provider.create_link(meeting_sid)
+
+    async def meetings(self) -> list[ProviderMeeting]:
+        """List the meetings."""
+        with self._answering.call():
+            return await self._provider.meetings()
+
+    async def bookings(
+        self, page: int, *, cancelled: bool, starts_after: datetime | None = None
+    ) -> BookingPage:
+        """List a page of the bookings."""
+        with self._answering.call():
+            return await self._provider.bookings(
+                page, cancelled=cancelled, starts_after=starts_after
+            )

@@ -1,0 +1,69 @@
+"""Keep what each process says of itself, and read all of it at a glance."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from redis.asyncio import Redis
+
+from pool.model.outcomes import EVERYWHERE, NAMES
+from pool.model.vitals import Heard, HeardPulse, Pulse
+from pool.store import key_names, scripts
+from pool.store.connect import store_errors
+
+FORGET_SECONDS = 600  # a process that was not heard for so long
+_SINCE = b"since"
+
+
+class Pulses:
+    """The pulses of all processes. Every method raises StoreUnavailable."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+
+    async def beat(self, process: str, pulse: Pulse) -> None:
+        """Note that a process is alive, and what it says."""
+        with store_errors():
+            await scripts.run(
+                self._redis,
+                "pulse",
+                [key_names.PULSES],
+                [process, msgspec.json.encode(pulse), FORGET_SECONDS * 1000],
+            )
+
+    async def end(self, process: str) -> None:
+        """Forget a process that ends in order."""
+        with store_errors():
+            await self._redis.hdel(key_names.PULSES, process)
+
+    async def hear(self) -> Heard:
+        """Return what all processes last said, in one round trip."""
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.time()
+        pipe.hgetall(key_names.PULSES)
+        pipe.get(key_names.HEARTBEAT)
+        pipe.hmget(key_names.TALLIES, [key_names.tally(EVERYWHERE, name) for name in NAMES])
+        with store_errors():
+            (seconds, microseconds), pulses, swept, totals = await pipe.execute()
+        now_ms = int(seconds) * 1000 + int(microseconds) // 1000
+        return Heard(
+            now_ms=now_ms,
+            pulses=tuple(
+                _heard(process, text, now_ms)
+                for process, text in sorted(pulses.items())
+                if process != _SINCE
+            ),
+            swept_ms=int(swept) if swept else None,
+            totals={name: int(total or 0) for name, total in zip(NAMES, totals, strict=True)},
+            always=_SINCE in pulses,
+        )
+
+
+def _heard(process: Any, text: bytes, now_ms: int) -> HeardPulse:
+    at_ms, _, said = text.partition(b" ")
+    return HeardPulse(
+        process.decode(),
+        msgspec.json.decode(said, type=Pulse),
+        max(0.0, (now_ms - int(at_ms)) / 1000),
+    )

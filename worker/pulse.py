@@ -1,0 +1,58 @@
+"""Say every second that this worker process is alive, and whether the providers answer it.
+
+A child of the worker says so only while its main process is at work: a main process that is
+frozen or gone hands out no tasks, and all its children would look well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from pool.compose import Parts
+from pool.errors import LinkpoolError
+from pool.model.vitals import BEAT_SECONDS, Pulse
+
+
+async def beat_on(parts: Parts, main_at_work: Callable[[], bool]) -> None:
+    """Beat until cancelled, and hand over what this process counted."""
+    process = f"worker {socket.gethostname()}:{os.getpid()}"
+    try:
+        while True:
+            with suppress(LinkpoolError):
+                if main_at_work():
+                    await parts.store.pulses.beat(process, pulse_of(parts))
+                await parts.outcomes.flush()
+            await asyncio.sleep(BEAT_SECONDS)
+    finally:
+        with suppress(LinkpoolError):
+            await parts.outcomes.flush()
+            await parts.store.pulses.end(process)
+
+
+def pulse_of(parts: Parts) -> Pulse:
+    """Return what this process says of itself now."""
+    calls = {name: each.calls for name, each in parts.answering.items()}
+    return Pulse("worker", socket.gethostname(), calls)
+
+
+class MainProcess:
+    """The process that started this one."""
+
+    def __init__(self) -> None:
+        self._pid = os.getppid()
+
+    def is_at_work(self) -> bool:
+        """Return False if it is gone or frozen. Where the system does not say, return True."""
+        if os.getppid() != self._pid:
+            return False
+        try:
+            # The state follows the name, which is in parentheses and may hold any character.
+            state = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()[0]
+        except (OSError, IndexError):
+            return True
+        return state not in ("T", "t")
