@@ -34,6 +34,7 @@ from pool.config.settings import Settings
 from pool.durability.fence_watch import FenceWatch
 from pool.durability.recent_claims import FAILOVER_KEPT_SECONDS, KEPT_SECONDS, RecentClaims
 from pool.errors import LinkpoolError
+from pool.ledger.deadline import within
 from pool.model.meetings import Meeting
 from pool.model.vitals import BEAT_SECONDS, Pulse
 from pool.nudges import RECORD, RECOVER, TOP_UP, Nudges
@@ -149,12 +150,13 @@ async def open_service(
                 timeout_seconds=settings.direct_timeout_seconds,
             ),
         )
-        with suppress(LinkpoolError):
-            await keys.refresh()
-            await secrets.refresh()
-            await public_claims.refresh()
-        await known_meetings.refresh()
-        await refreshed(parts.bases)
+        with within():  # a ledger that is silent must not keep claims from being served
+            with suppress(LinkpoolError):
+                await keys.refresh()
+                await secrets.refresh()
+                await public_claims.refresh()
+            await known_meetings.refresh()
+            await refreshed(parts.bases)
         nudges.start()
         background = [
             asyncio.create_task(repeat("known_meetings", REFRESH_SECONDS, known_meetings.refresh)),

@@ -9,6 +9,7 @@ import structlog
 
 from pool.errors import LedgerError, StoreError, UnknownMeeting
 from pool.ledger import Ledger
+from pool.ledger.deadline import within
 from pool.model.meetings import Meeting
 from pool.store import Store
 
@@ -53,7 +54,8 @@ class KnownMeetings:
         now = self._clock()
         if self._unknown.get(sid, 0.0) < now:
             try:
-                meeting = await self._ledger.meetings.get(sid)
+                with within():  # claims come here by a way of their own
+                    meeting = await self._ledger.meetings.get(sid)
             except LedgerError:
                 # Redis has a copy of all meetings. If we have read it, the meeting does not exist.
                 if not self._version:

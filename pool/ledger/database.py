@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from pool.errors import SettingsError
 from pool.ledger.columns import json_text
+from pool.ledger.deadline import is_bounded, left_seconds
 from pool.ledger.failures import translated
 from pool.ledger.postgresql import MIGRATION_SECONDS, Postgresql
 from pool.ledger.postgresql_url import parse_postgresql
@@ -58,6 +59,7 @@ class Database:
         Raise SettingsError unless the URL is sqlite:///path, postgresql://… or postgres://….
         """
         self.sqlite_path: Path | None = None
+        self._left_behind: set[asyncio.Task[Any]] = set()
         scheme = database_url.split(":", 1)[0]
         self._kind: Sqlite | Postgresql
         if scheme == "sqlite":
@@ -72,8 +74,7 @@ class Database:
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work`, whose statements only read, each on its own. Return its result."""
         with translated():
-            async with asyncio.timeout(DEADLINE_SECONDS):
-                return await self._kind.read(work)
+            return await self._bounded(self._kind.read(work))
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Run `work` in a transaction, commit it, and return the result.
@@ -81,8 +82,7 @@ class Database:
         On SQLite it is the only writer from the start.
         """
         with translated():
-            async with asyncio.timeout(DEADLINE_SECONDS):
-                return await self._kind.write(work)
+            return await self._bounded(self._kind.write(work))
 
     async def migrate(self, work: Callable[[Connection], T]) -> T:
         """Run `work` as `write` does, with a deadline long enough for a migration."""
@@ -127,7 +127,32 @@ class Database:
 
     async def close(self) -> None:
         """Close all connections."""
+        await asyncio.gather(*self._left_behind, return_exceptions=True)
         await self._kind.close()
+
+    async def _bounded(self, work: Coroutine[Any, Any, T]) -> T:
+        """Return the result of `work`. Raise TimeoutError if it does not end in time."""
+        if not is_bounded():
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                return await work
+        task = asyncio.create_task(work)
+        try:
+            await asyncio.wait({task}, timeout=left_seconds(DEADLINE_SECONDS))
+        finally:
+            if not task.done():
+                # A connection to a server that is silent takes seconds to close, for which the
+                # request does not wait.
+                task.cancel()
+                self._left_behind.add(task)
+                task.add_done_callback(self._forget)
+        if not task.done():
+            raise TimeoutError
+        return task.result()
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._left_behind.discard(task)
+        if not task.cancelled():
+            task.exception()  # looked at, so that nobody reports that it was not
 
     def insert(self, table: Table) -> _Insert:
         """Return an INSERT that supports ON CONFLICT."""

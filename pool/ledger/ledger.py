@@ -30,8 +30,9 @@ class Ledger:
     """The SQL database.
 
     Every coroutine here and below raises LedgerUnavailable when the database cannot be
-    reached, is locked by another writer, or does not answer within 20 seconds. The ledger works
-    again by itself once the database does. It belongs to one event loop.
+    reached, is locked by another writer, or does not answer within 20 seconds, or in the time
+    that `deadline.within` leaves. The ledger works again by itself once the database does. It
+    belongs to one event loop.
     """
 
     def __init__(self, database: Database) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from contextvars import Context
 from datetime import UTC, datetime
 
 import structlog
@@ -72,7 +73,8 @@ class Reader:
         self._followers += 1
         try:
             if self._loop is None or self._loop.done():
-                self._loop = asyncio.create_task(self._go_on())
+                # In no context: it goes on after the request that begins it.
+                self._loop = asyncio.create_task(self._go_on(), context=Context())
             snapshot = await self.latest()
             while not self._closed:
                 yield snapshot

@@ -19,6 +19,7 @@ from pool.api.http.messages import (
 )
 from pool.config.networks import TrustedProxies
 from pool.errors import LinkpoolError
+from pool.ledger.deadline import within
 
 if TYPE_CHECKING:
     from pool.api.server.gate import Gate
@@ -109,7 +110,8 @@ class Edge:
             scope = {**scope, "method": "GET"}
         access.scope = scope
         try:
-            await self._app(scope, _replay(body, receive), stamped)
+            with within():
+                await self._app(scope, _replay(body, receive), stamped)
         except Exception:
             log.exception("request failed")
             if not started:

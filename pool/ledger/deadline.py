@@ -1,0 +1,53 @@
+"""Bound all that one request asks of the ledger, however many statements it takes.
+
+A sender of webhooks waits some ten seconds for its answer. Each statement has a limit of its own,
+but several in a row would each wait as long as the first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+REQUEST_SECONDS = 6.5  # so that every answer comes within eight
+
+
+@dataclass(slots=True)
+class _Deadline:
+    ends_at: float
+    over: bool = False  # a task that outlives the request has its own time again
+
+
+_present: ContextVar[_Deadline | None] = ContextVar("deadline", default=None)
+
+
+@contextmanager
+def within(seconds: float = REQUEST_SECONDS) -> Iterator[None]:
+    """Give all work on ledgers in this block, and in the tasks it starts, so much time together.
+
+    Within another such block, the sooner end counts.
+    """
+    deadline = _Deadline(time.monotonic() + min(seconds, left_seconds(seconds)))
+    token = _present.set(deadline)
+    try:
+        yield
+    finally:
+        deadline.over = True
+        _present.reset(token)
+
+
+def is_bounded() -> bool:
+    """Return True in a block of `within`."""
+    deadline = _present.get()
+    return deadline is not None and not deadline.over
+
+
+def left_seconds(otherwise: float) -> float:
+    """Return the time that is left, at most `otherwise`, which holds where there is no bound."""
+    deadline = _present.get()
+    if deadline is None or deadline.over:
+        return otherwise
+    return min(otherwise, max(0.0, deadline.ends_at - time.monotonic()))
