@@ -71,15 +71,22 @@ class StoreUnavailable(StoreError):
     """Redis cannot be reached in time, or refuses to write.
 
     `connection_lost` means that the connection broke, so that another one may work; `is_outage`
-    means that any command would have failed, and not only this one.
+    means that any command would have failed, and not only this one; `of_one_master`, that masters
+    of other meetings on the same Redis Cluster may answer nevertheless.
     """
 
     def __init__(
-        self, message: str, *, connection_lost: bool = False, is_outage: bool = False
+        self,
+        message: str,
+        *,
+        connection_lost: bool = False,
+        is_outage: bool = False,
+        of_one_master: bool = False,
     ) -> None:
         super().__init__(message)
         self.connection_lost = connection_lost
         self.is_outage = connection_lost or is_outage
+        self.of_one_master = of_one_master
 
 
 class StillErasing(StoreError):
@@ -300,5 +307,5 @@ def is_away(error: Exception) -> bool:
     What Redis refuses of a single command concerns the meeting whose keys it names.
     """
     if isinstance(error, StoreUnavailable):
-        return error.is_outage
+        return error.is_outage and not error.of_one_master
     return isinstance(error, LedgerUnavailable)

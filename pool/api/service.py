@@ -89,7 +89,7 @@ async def replace_link(
 
 def kept_seconds(settings: Settings) -> float:
     """Return how long an answered claim is kept, to be asserted again after data loss."""
-    return FAILOVER_KEPT_SECONDS if parse_redis(redis_url(settings)).has_sentinels else KEPT_SECONDS
+    return FAILOVER_KEPT_SECONDS if parse_redis(redis_url(settings)).fails_over else KEPT_SECONDS
 
 
 @asynccontextmanager

@@ -24,7 +24,7 @@ from pool.cli.common import (
 )
 from pool.cli.doctor_ledger import ledger
 from pool.cli.doctor_provider import link_base
-from pool.cli.doctor_redis import replicas, set_aside
+from pool.cli.doctor_redis import cluster, of_server, replicas, set_aside
 from pool.cli.findings import Finding, Verdict
 from pool.compose import Parts, compose
 from pool.config.addresses import redis_url
@@ -42,10 +42,9 @@ from pool.errors import (
 from pool.model.troubles import Notice
 from pool.providers.signatures import SIGNATURE_HEADER
 from pool.store.capabilities import acl as acl_rules
-from pool.store.capabilities import check_redis, evicts
+from pool.store.capabilities import check_redis
 from pool.up.ports import reachable
 
-OLDEST_REDIS = (6, 2)
 CLOCK_SECONDS = 30.0
 
 
@@ -124,7 +123,7 @@ async def examine(parts: Parts, *, make_link: bool) -> AsyncIterator[Finding]:
 async def _redis(parts: Parts) -> AsyncIterator[Finding]:
     try:
         await check_redis(redis_url(parts.settings))
-        info = await parts.store.info()
+        infos = await parts.store.infos()
     except SettingsError as error:
         yield Finding("redis", "failed", str(error), "Run `linkpool doctor --acl`.")
         return
@@ -136,31 +135,10 @@ async def _redis(parts: Parts) -> AsyncIterator[Finding]:
         )
         yield Finding("redis", "unreachable", str(error), to_do)
         return
-    text = str(info.get("redis_version", "0"))
-    kind = "Valkey" if "valkey_version" in info else "Redis"
-    if tuple(int(part) for part in text.split(".")[:2]) < OLDEST_REDIS:
-        yield Finding("redis", "failed", f"{kind} {text} is too old", "Use 6.2 or newer.")
-    else:
-        yield Finding("redis", "ok", f"{kind} {text} answers")
-    if reason := evicts(info):
-        yield Finding(
-            "redis memory",
-            "failed",
-            reason,
-            "CONFIG SET maxmemory-policy noeviction, and in its configuration file.",
-        )
-    else:
-        yield Finding("redis memory", "ok", "never evicts keys")
-    if info.get("aof_enabled"):
-        yield Finding("redis persistence", "ok", "append-only file is on")
-    else:
-        yield Finding(
-            "redis persistence",
-            "warning",
-            "the append-only file is off: a restart loses every fresh link",
-            "Set appendonly yes, and appendfsync everysec or always.",
-        )
-    async for finding in replicas(parts, info):
+    for info in infos:
+        for finding in of_server(info, f" on port {info['tcp_port']}" if len(infos) > 1 else ""):
+            yield finding
+    async for finding in cluster(parts) if parts.store.is_cluster else replicas(parts, infos[0]):
         yield finding
     async for finding in set_aside(parts):
         yield finding

@@ -1,8 +1,8 @@
-"""Report to `linkpool doctor` on replicas of Redis, and on claims that were set aside."""
+"""Report to `linkpool doctor` on Redis and its replicas, and on claims that were set aside."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
 from pool.cli.findings import Finding
@@ -10,6 +10,75 @@ from pool.compose import Parts
 from pool.config.addresses import redis_url
 from pool.config.redis_address import parse_redis
 from pool.durability.recent_claims import FAILOVER_KEPT_SECONDS, KEPT_SECONDS
+from pool.store.capabilities import evicts
+
+OLDEST_REDIS = (6, 2)
+
+
+def of_server(info: Mapping[str, Any], where: str) -> Iterator[Finding]:
+    """Yield what INFO says of a server that holds pools. `where` tells it from others."""
+    text = str(info.get("redis_version", "0"))
+    kind = "Valkey" if "valkey_version" in info else "Redis"
+    if tuple(int(part) for part in text.split(".")[:2]) < OLDEST_REDIS:
+        yield Finding("redis", "failed", f"{kind} {text} is too old", "Use 6.2 or newer.")
+    else:
+        yield Finding("redis", "ok", f"{kind} {text} answers{where}")
+    if reason := evicts(info):
+        yield Finding(
+            "redis memory",
+            "failed",
+            reason,
+            "CONFIG SET maxmemory-policy noeviction, and in its configuration file.",
+        )
+    else:
+        yield Finding("redis memory", "ok", f"never evicts keys{where}")
+    if info.get("aof_enabled"):
+        yield Finding("redis persistence", "ok", f"append-only file is on{where}")
+    else:
+        yield Finding(
+            "redis persistence",
+            "warning",
+            f"the append-only file is off{where}: a restart loses every fresh link",
+            "Set appendonly yes, and appendfsync everysec or always.",
+        )
+
+
+async def cluster(parts: Parts) -> AsyncIterator[Finding]:
+    """Yield whether a master of a Cluster that is cut off, or is lost, does more harm than it must.
+
+    A master that is cut off stops writing after cluster-node-timeout, in which API processes must
+    still remember what they answered (pool/durability/recent_claims.py).
+    """
+    stops_seconds, all_stop = await parts.store.cluster_habits()
+    if stops_seconds is None:
+        yield Finding(
+            "redis cluster",
+            "warning",
+            "CONFIG is refused, so it is unknown when a master that is cut off stops writing",
+            f"Keep cluster-node-timeout below {FAILOVER_KEPT_SECONDS:.0f} s.",
+        )
+        return
+    if stops_seconds > FAILOVER_KEPT_SECONDS:
+        yield Finding(
+            "redis cluster",
+            "warning",
+            f"a master that is cut off answers claims for {stops_seconds:.0f} s, longer than "
+            f"linkpool remembers them ({FAILOVER_KEPT_SECONDS:.0f} s)",
+            "Set cluster-node-timeout to 15000 or less on every node.",
+        )
+    elif all_stop:
+        yield Finding(
+            "redis cluster",
+            "warning",
+            "while one master is away, all refuse claims",
+            "Set cluster-require-full-coverage no on every node.",
+        )
+    else:
+        yield Finding(
+            "redis cluster",
+            "ok",
+            f"a master that is cut off stops writing after {stops_seconds:g} s; others serve on",
+        )
 
 
 async def replicas(parts: Parts, info: Mapping[str, Any]) -> AsyncIterator[Finding]:

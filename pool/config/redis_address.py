@@ -3,12 +3,14 @@
     redis://[user:password@]host[:port][/database][?options]
     redis+socket://[user:password@]/path[?db=database]          or unix://
     redis+sentinel://[user:password@]host[:port],host[:port]…/service[/database][?options]
+    redis+cluster://[user:password@]host[:port],host[:port]…[?options]      for the pool alone
 
-`rediss` and `rediss+sentinel` mean TLS. User and password are those of Redis, percent-encoded.
-Options of TLS: ssl_cert_reqs (required, optional or none), ssl_check_hostname (true or false),
-ssl_ca_certs, ssl_certfile, ssl_keyfile. Options of Sentinels: sentinel_username,
-sentinel_password. Everything else is refused by its name: an option that only one of the two
-clients knows would make them disagree. No error shows any part of the address but names.
+`rediss`, `rediss+sentinel` and `rediss+cluster` mean TLS. User and password are those of
+Redis, percent-encoded. Options of TLS: ssl_cert_reqs (required, optional or none),
+ssl_check_hostname (true or false), ssl_ca_certs, ssl_certfile, ssl_keyfile. Options of
+Sentinels: sentinel_username, sentinel_password. Everything else is refused by its name: an option
+that only one of the two clients knows would make them disagree. No error shows any part of the
+address but names.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from pool.errors import SettingsError
 
 _PORT, _SENTINEL_PORT = 6_379, 26_379
 _PLAIN, _SOCKET, _SENTINEL = "redis", "redis+socket", "redis+sentinel"
+_CLUSTER = "redis+cluster"
 _SCHEMES = {
     "redis": (_PLAIN, False),
     "rediss": (_PLAIN, True),
@@ -30,21 +33,28 @@ _SCHEMES = {
     "redis+socket": (_SOCKET, False),
     "redis+sentinel": (_SENTINEL, False),
     "rediss+sentinel": (_SENTINEL, True),
+    "redis+cluster": (_CLUSTER, False),
+    "rediss+cluster": (_CLUSTER, True),
 }
-_CLUSTERS = ("redis+cluster", "rediss+cluster")
 _TLS_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 _TLS_OPTIONS = ("ssl_cert_reqs", "ssl_check_hostname", *_TLS_FILES)
 _SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
 _VERIFYING = ("required", "optional", "none")
+NO_BROKER = (
+    "which cannot be Celery's broker; name a single Redis, Sentinels or RabbitMQ as "
+    "LINKPOOL_BROKER_URL"
+)
 
 _Wrong = Callable[[str], SettingsError]
 
 
 @dataclass(frozen=True, slots=True)
 class RedisAddress:
-    """One Redis: where it listens, or which Sentinels know, and how to enter."""
+    """One Redis: where it listens, or which Sentinels or nodes know, and how to enter."""
 
-    hosts: tuple[tuple[str, int], ...] = ()  # of Redis, or of the Sentinels if there is a service
+    # Of Redis, of the Sentinels if there is a service, or of some nodes of a Cluster.
+    hosts: tuple[tuple[str, int], ...] = ()
+    is_cluster: bool = False
     path: str = ""  # of a Unix socket, instead of hosts
     service: str = ""  # that the Sentinels are asked for
     database: int = 0
@@ -59,6 +69,11 @@ class RedisAddress:
     def has_sentinels(self) -> bool:
         """Return True if Sentinels say where the master is."""
         return bool(self.service)
+
+    @property
+    def fails_over(self) -> bool:
+        """Return True if a replica may become master, while the old master still answers some."""
+        return self.has_sentinels or self.is_cluster
 
     def sentinel_options(self) -> dict[str, Any]:
         """Return what redis-py needs to speak with the Sentinels themselves."""
@@ -100,13 +115,15 @@ class RedisAddress:
         )
         if self.has_sentinels:
             return f"{scheme}+sentinel://{hosts}/{self.service}/{self.database}"
+        if self.is_cluster:
+            return f"{scheme}+cluster://{hosts}"
         return f"{scheme}://{hosts}/{self.database}"
 
 
 def is_redis(url: str) -> bool:
     """Return True if an address has the scheme of a Redis, well-formed or not."""
     scheme, separator, _ = url.partition("://")
-    return bool(separator) and scheme in (*_SCHEMES, *_CLUSTERS)
+    return bool(separator) and scheme in _SCHEMES
 
 
 def is_amqp(url: str) -> bool:
@@ -121,13 +138,14 @@ def parse_redis(url: str, setting: str = "LINKPOOL_REDIS_URL") -> RedisAddress:
         return SettingsError(setting, problem)
 
     scheme, separator, rest = url.partition("://")
-    if scheme in _CLUSTERS:
-        raise wrong("names a Redis Cluster, which linkpool does not support; use Sentinels")
+    is_broker = setting.endswith("BROKER_URL")
     if not separator or scheme not in _SCHEMES:
-        broker = ["amqp", "amqps"] if setting.endswith("BROKER_URL") else []
-        schemes = ", ".join(f"{each}://" for each in [*_SCHEMES, *broker])
+        known = [name for name, (kind, _) in _SCHEMES.items() if not is_broker or kind != _CLUSTER]
+        schemes = ", ".join(f"{each}://" for each in known + ["amqp", "amqps"] * is_broker)
         raise wrong(f"must begin with one of {schemes}; for example redis://127.0.0.1:6379/0")
     kind, tls = _SCHEMES[scheme]
+    if kind == _CLUSTER and is_broker:
+        raise wrong(f"names a Redis Cluster, {NO_BROKER}")
     rest, _, query = rest.partition("?")
     authority, slash, path = rest.partition("/")
     if "#" in url or "@" in path or "@" in query:
@@ -151,6 +169,11 @@ def parse_redis(url: str, setting: str = "LINKPOOL_REDIS_URL") -> RedisAddress:
                 "names no socket; three slashes begin a path: redis+socket:///run/redis.sock"
             )
         return replace(address, path=unquote(slash + path), database=_database("", options, wrong))
+    if kind == _CLUSTER:
+        if _database(path.strip("/"), options, wrong):
+            raise wrong("names a database, and a Redis Cluster has but one, 0")
+        nodes = tuple(_host(each, _PORT, wrong) for each in place.split(","))
+        return replace(address, hosts=nodes, is_cluster=True)
     if kind == _SENTINEL:
         service, _, path = path.strip("/").partition("/")
         if not service:

@@ -28,7 +28,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from pool.config.file_trust import distrust_of_secret_file
 from pool.config.networks import TrustedProxies
-from pool.config.redis_address import is_amqp, parse_redis
+from pool.config.redis_address import NO_BROKER, is_amqp, parse_redis
 from pool.config.root_path import checked_root_path
 from pool.config.secret_strength import check_secret
 from pool.errors import SettingsError
@@ -248,6 +248,12 @@ class Settings(BaseSettings):
     @classmethod
     def _prefix(cls, path: str) -> str:
         return checked_root_path(path)
+
+    @model_validator(mode="after")
+    def _broker_beside_a_cluster(self) -> Settings:
+        if self.redis_url and not self.broker_url and parse_redis(self.redis_url).is_cluster:
+            raise SettingsError(f"{PREFIX}REDIS_URL", f"names a Redis Cluster, {NO_BROKER}")
+        return self
 
     @field_validator("trusted_proxies")
     @classmethod

@@ -50,6 +50,10 @@ class FenceWatch:
         for sid, fence, epoch in await self._store.recovery.fences(
             list(self._recent_claims.sids())
         ):
+            if fence == "unreadable":  # its master is away: what was known of it is kept
+                if sid in self._epochs:
+                    known[sid] = self._epochs[sid]
+                continue
             before = self._epochs.get(sid, epoch)
             # Fallen, or fallen and recovered since the last look.
             if fence == "fallen" or (fence == "stands" and epoch != before):

@@ -6,14 +6,27 @@ when it is needed looks like a fallen fence or an outage, for ever.
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
-from redis.exceptions import NoPermissionError, ResponseError
+from redis.asyncio import Redis
+from redis.crc import key_slot
+from redis.exceptions import (
+    AskError,
+    ClusterDownError,
+    NoPermissionError,
+    RedisError,
+    ResponseError,
+)
 
+from pool.config.redis_address import NO_BROKER
 from pool.errors import SettingsError, StoreUnavailable
 from pool.store import scripts
+from pool.store.cluster.client import ClusterRedis
+from pool.store.cluster.topology import Master
 from pool.store.connect import open_redis, store_errors
 
 # What each command is for, where its name does not say it.
@@ -40,7 +53,10 @@ _SENDING = """
 # Used where they are allowed: a database other than 0, doctor's look at replicas, and erasing
 # from the append-only file at once.
 _OPTIONAL = "SELECT CONFIG|GET BGREWRITEAOF"
-_CLUSTER = "is a Redis Cluster, which linkpool does not support; use Sentinels"
+# What a Redis Cluster needs beside: where the slots are, whether all have a master, and how to
+# ask for a key that is being moved.
+_CLUSTERED = "CLUSTER|SLOTS CLUSTER|INFO ASKING"
+_CLUSTER = "is a Redis Cluster; write its address as redis+cluster://host:6379,host:6379"
 # What a server says to a connection that will never work, in parts of its words or of the
 # library's, and what to do about it.
 _HOPELESS = {
@@ -57,31 +73,58 @@ _HOPELESS = {
         "name the file of its authority by ?ssl_ca_certs="
     ),
     "db index is out of range": "names a database that this Redis does not have; 0 always exists",
-    "hash slot not served": _CLUSTER,
-    "the cluster is down": _CLUSTER,
+    "cluster support disabled": "is no Redis Cluster; write its address as redis://host:6379",
     "run the 'select' command": "names a database, and its user may not SELECT; grant +select",
 }
-_KEYS = [f"lp:{{probe}}:{kind}" for kind in ("s", "h", "m", "l", "z", "x")]
 _refusal = re.compile(r"NOPERM|permission|can't run this command|unknown.*command", re.IGNORECASE)
 
 
 async def check_redis(url: str) -> None:
     """Raise SettingsError if the Redis at `url` cannot hold the pools.
 
-    It refuses the connection for good, is a Cluster, evicts keys, or refuses a command that
-    linkpool needs. Raise StoreUnavailable if it does not answer.
+    It refuses the connection for good, is no Cluster or is one where the address says otherwise,
+    evicts keys, or refuses a command that linkpool needs. Of a Cluster every master is asked.
+    Raise StoreUnavailable if it does not answer.
     """
     setting = "LINKPOOL_REDIS_URL"
+    async with _connected(url, setting) as redis:
+        if not isinstance(redis, ClusterRedis):
+            try:
+                info = await _check_one(redis, "probe", setting)
+            except (AskError, ClusterDownError):  # of which MOVED is one
+                raise SettingsError(setting, _CLUSTER) from None
+            if info.get("redis_mode") == "cluster":
+                raise SettingsError(setting, _CLUSTER)
+            return
+        topology = redis.topology
+        try:
+            masters = await topology.masters()
+        except RedisError as error:
+            if _refuses(error):
+                raise SettingsError(setting, _problem(["CLUSTER|SLOTS"])) from None
+            raise
+        for master in masters:
+            await _check_one(master.redis, tag_on(master, topology.serving), setting)
+
+
+def tag_on(master: Master, serving: Callable[[int], Master | None]) -> str:
+    """Return a hash tag whose keys lie on this master of a Cluster."""
+    tags = (f"probe-{number}" for number in itertools.count())
+    return next(tag for tag in tags if serving(key_slot(tag.encode())) is master)
+
+
+async def _check_one(redis: Redis, tag: str, setting: str) -> Mapping[str, Any]:
+    """Return the server's INFO, once its commands and its memory were found to be as needed."""
     probe = scripts.source("probe")
+    keys = [f"lp:{{{tag}}}:{kind}" for kind in ("s", "h", "m", "l", "z", "x")]
     replies = await _ask(
-        url,
-        setting,
+        redis,
         ("PING",),
         ("TIME",),
         ("INFO",),
         ("SCRIPT LOAD", probe),
-        ("EVALSHA", scripts.sha1("probe"), len(_KEYS), *_KEYS),
-        ("EVAL", probe, len(_KEYS), *_KEYS),
+        ("EVALSHA", scripts.sha1("probe"), len(keys), *keys),
+        ("EVAL", probe, len(keys), *keys),
     )
     refused = [name for name, reply in zip(_SIMPLE, replies, strict=True) if _refuses(reply)]
     probed = next((each for each in replies[4:] if isinstance(each, list)), [])
@@ -91,30 +134,31 @@ async def check_redis(url: str) -> None:
             refused.append(name)
     if refused:
         raise SettingsError(setting, _problem(refused))
-    if isinstance(replies[2], Mapping):
-        _check_kind(replies[2], setting)
+    info: Mapping[str, Any] = replies[2]
+    if reason := evicts(info):
+        raise SettingsError(setting, reason)
+    return info
 
 
 async def check_broker(url: str) -> None:
     """Raise SettingsError if the Redis at `url` refuses the connection of a broker for good.
 
-    Raise StoreUnavailable if it does not answer.
+    A node of a Redis Cluster is none either. Raise StoreUnavailable if it does not answer.
     """
-    await _ask(url, "LINKPOOL_BROKER_URL", ("PING",))
+    setting = "LINKPOOL_BROKER_URL"
+    async with _connected(url, setting) as redis:
+        _, info = await _ask(redis, ("PING",), ("INFO",))
+    if isinstance(info, Mapping) and info.get("redis_mode") == "cluster":
+        raise SettingsError(setting, f"names a node of a Redis Cluster, {NO_BROKER}")
 
 
-async def _ask(url: str, setting: str, *commands: tuple[Any, ...]) -> list[Any]:
-    """Return the replies, among them refusals as errors."""
+@asynccontextmanager
+async def _connected(url: str, setting: str) -> AsyncIterator[Redis]:
+    """Yield a client. A failure that will last is raised as SettingsError."""
     redis = open_redis(url, timeout_seconds=5.0, max_connections=1)
     try:
         with store_errors():
-            pipe = redis.pipeline(transaction=False)
-            for command in commands:
-                pipe.execute_command(*command)
-            replies: list[Any] = await pipe.execute(raise_on_error=False)
-            for reply in replies:
-                if isinstance(reply, Exception) and not _refuses(reply):
-                    raise reply
+            yield redis
     except StoreUnavailable as error:
         for text, problem in _HOPELESS.items():
             if text in str(error).lower():
@@ -122,12 +166,23 @@ async def _ask(url: str, setting: str, *commands: tuple[Any, ...]) -> list[Any]:
         raise
     finally:
         await redis.aclose(close_connection_pool=True)
+
+
+async def _ask(redis: Redis, *commands: tuple[Any, ...]) -> list[Any]:
+    """Return the replies, among them refusals as errors."""
+    pipe = redis.pipeline(transaction=False)
+    for command in commands:
+        pipe.execute_command(*command)
+    replies: list[Any] = await pipe.execute(raise_on_error=False)
+    for reply in replies:
+        if isinstance(reply, Exception) and not _refuses(reply):
+            raise reply
     return replies
 
 
 def acl(prefix: str = "lp:*") -> list[str]:
     """Return an ACL rule for each part of linkpool, with PASSWORD where its password belongs."""
-    whole = sorted({*_SIMPLE, *f"{_DATA} {_BROKER} {_OPTIONAL}".split()})
+    whole = sorted({*_SIMPLE, *f"{_DATA} {_BROKER} {_OPTIONAL} {_CLUSTERED}".split()})
     keys = f"~{prefix} &lp:broker:*"
     return [
         f"ACL SETUSER linkpool-{role} on >PASSWORD {keys} -@all {_grants(commands)}"
@@ -156,13 +211,6 @@ def _problem(refused: Sequence[str]) -> str:
         f"its user may not run {', '.join(refused)}, or this server does not know it{because}; "
         f"grant {_grants(refused)} on the keys lp:*; `linkpool doctor --acl` prints whole rules"
     )
-
-
-def _check_kind(info: Mapping[str, Any], setting: str) -> None:
-    if info.get("redis_mode") == "cluster":
-        raise SettingsError(setting, _CLUSTER)
-    if reason := evicts(info):
-        raise SettingsError(setting, reason)
 
 
 def evicts(info: Mapping[str, Any]) -> str:

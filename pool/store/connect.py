@@ -34,6 +34,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from pool.config.redis_address import RedisAddress, parse_redis
 from pool.errors import StoreUnavailable
+from pool.store.cluster.client import ClusterRedis
+from pool.store.cluster.topology import OneMasterAway, SlotUnavailable, Topology
 
 SENTINEL_SECONDS = 0.5  # for each Sentinel to say where the master is
 
@@ -67,13 +69,27 @@ def open_redis(url: str, *, timeout_seconds: float, max_connections: int) -> Red
     if address.has_sentinels:
         return Redis(connection_pool=_master_pool(address, options))
     if address.path:
-        kind: type[AbstractConnection] = UnixDomainSocketConnection
-        options["path"] = address.path
-    else:
-        kind = Connection if address.tls is None else SSLConnection
-        [(options["host"], options["port"])] = address.hosts
-        options["socket_keepalive"] = True
+        return _one(UnixDomainSocketConnection, path=address.path, **options)
+    kind = Connection if address.tls is None else SSLConnection
+
+    def at(host: str, port: int) -> Redis:
+        return _one(kind, host=host, port=port, socket_keepalive=True, **options)
+
+    if address.is_cluster:
+        return ClusterRedis(Topology(address.hosts, at))
+    [(host, port)] = address.hosts
+    return at(host, port)
+
+
+def _one(kind: type[AbstractConnection], **options: Any) -> Redis:
     return Redis(connection_pool=BlockingConnectionPool(connection_class=kind, **options))
+
+
+async def masters_of(redis: Redis) -> list[Redis]:
+    """Return a client of each server that holds pools: of this one, or of a Cluster's masters."""
+    if isinstance(redis, ClusterRedis):
+        return [master.redis for master in await redis.topology.masters()]
+    return [redis]
 
 
 class _MasterPool(SentinelConnectionPool, BlockingConnectionPool):
@@ -149,5 +165,8 @@ def store_error(error: Exception) -> StoreUnavailable:
     reason = str(error).split("\n", 1)[0][:200] or type(error).__name__
     lost = isinstance(error, RedisConnectionError | RedisTimeoutError | OSError)
     # The library strips the code from some errors' texts and expresses it as their class.
-    known = isinstance(error, _OUTAGES) or _outage.search(reason) is not None
-    return StoreUnavailable(f"Redis: {reason}", connection_lost=lost, is_outage=known)
+    one = isinstance(error, OneMasterAway | SlotUnavailable)
+    known = one or isinstance(error, _OUTAGES) or _outage.search(reason) is not None
+    return StoreUnavailable(
+        f"Redis: {reason}", connection_lost=lost, is_outage=known, of_one_master=one
+    )

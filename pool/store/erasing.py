@@ -6,7 +6,7 @@ from redis.asyncio import Redis
 
 from pool.errors import StoreUnavailable
 from pool.store import key_names, scripts
-from pool.store.connect import store_errors
+from pool.store.connect import masters_of, store_errors
 
 
 class Erasing:
@@ -34,18 +34,26 @@ class Erasing:
         Return False if Redis keeps no such file or does not allow the command. Raise
         StoreUnavailable while a rewrite runs already, since that one may have begun too early.
         """
-        try:
-            with store_errors():
-                state = await self._redis.info("persistence")
-                if not int(state.get("aof_enabled", 0)):
-                    return False
-                busy = state.get("aof_rewrite_in_progress") or state.get("aof_rewrite_scheduled")
-                if not busy:
-                    await self._redis.bgrewriteaof()
-        except StoreUnavailable as error:
-            if error.connection_lost:
-                raise
-            return False
+        busy, kept = False, False
+        for master in await self._masters():
+            try:
+                with store_errors():
+                    state = await master.info("persistence")
+                    if not int(state.get("aof_enabled", 0)):
+                        continue
+                    if state.get("aof_rewrite_in_progress") or state.get("aof_rewrite_scheduled"):
+                        busy = True
+                    else:
+                        await master.bgrewriteaof()
+            except StoreUnavailable as error:
+                if error.connection_lost:
+                    raise
+                continue
+            kept = True
         if busy:
             raise StoreUnavailable("Redis is rewriting its append-only file already")
-        return True
+        return kept
+
+    async def _masters(self) -> list[Redis]:
+        with store_errors():
+            return await masters_of(self._redis)

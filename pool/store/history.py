@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 from pool.model.outcomes import FLOW
 from pool.store import chunks, key_names
 from pool.store.chunks import STEPS, Entry
+from pool.store.cluster.client import ClusterRedis
 from pool.store.connect import run_each, store_errors
 from pool.store.locks import Locks
 from pool.store.records import Level, Sample, Series, Span, Spark
@@ -64,6 +65,8 @@ class History:
         `sweep_seconds` is the interval at which callers mean to call this. It takes four round
         trips when a slot begins, at most one otherwise. Any number may call it at once.
         """
+        # Totals that cannot be read now are no zeros.
+        levels = [level for level in levels if level.fence != "unreadable"]
         if not levels:
             return False
         now_seconds = levels[0].now_ms // 1000
@@ -127,6 +130,9 @@ class History:
         if changed:
             # First, so that a crash in between loses a slot rather than counting it twice.
             pipe.hset(key_names.HISTORY_LAST, mapping=changed)
+            if isinstance(self._redis, ClusterRedis):  # whose masters keep no order among them
+                await run_each(pipe)
+                pipe = self._redis.pipeline(transaction=False)
         for key, text, span in texts:
             pipe.append(key, text)
             pipe.expireat(key, now_seconds + chunks.kept_seconds(span))

@@ -55,7 +55,8 @@ class Batch:
     nudge: bool  # a top-up should be requested
 
 
-# sealed: by this server since its start; unreadable: a key of the pool is of another type
+# sealed: by this server since its start; unreadable: a key of the pool is of another type, or its
+# master of a Redis Cluster is away
 Fence = Literal["stands", "fallen", "sealed", "unreadable"]
 
 

@@ -12,6 +12,8 @@ from pool.errors import StoreError
 from pool.model.links import Claim
 from pool.store import key_names, scripts
 from pool.store.bindings import CustomerNames, pack
+from pool.store.cluster.client import ClusterRedis
+from pool.store.cluster.wire import ClusterWire
 from pool.store.connect import store_errors
 from pool.store.records import PoolFence
 from pool.store.replies import fence_of
@@ -38,7 +40,9 @@ class Rebind(NamedTuple):
 class RecoverySteps:
     """Script calls that check at every step that the recovery lock is still held."""
 
-    def __init__(self, redis: Redis, names: CustomerNames, wire: Wire | None = None) -> None:
+    def __init__(
+        self, redis: Redis, names: CustomerNames, wire: Wire | ClusterWire | None = None
+    ) -> None:
         self._redis = redis
         self._wire = redis if wire is None else wire
         self._names = names
@@ -59,11 +63,15 @@ class RecoverySteps:
     async def fences(self, sids: Sequence[str]) -> list[PoolFence]:
         """Return only the fences of these pools: cheap enough to look at thousands often.
 
-        It takes a round trip for every few hundred pools, so that claims get their turns.
+        It takes a round trip for every few hundred pools, so that claims get their turns. On a
+        Redis Cluster a pool whose master is away is `unreadable`.
         """
         found: list[PoolFence] = []
         for start in range(0, len(sids), _STANDINGS):
             some = sids[start : start + _STANDINGS]
+            if isinstance(self._redis, ClusterRedis):
+                found += await self._fences_apart(some)
+                continue
             with store_errors():
                 async with asyncio.timeout(CALL_SECONDS):
                     identity, epochs = await scripts.run(
@@ -75,6 +83,30 @@ class RecoverySteps:
                 for sid, epoch in zip(some, epochs.decode().split("\n"), strict=True)
             )
         return found
+
+    async def _fences_apart(self, sids: Sequence[str]) -> list[PoolFence]:
+        """Return the fences of pools that may lie on several masters, by a call for each."""
+        with store_errors():
+            async with asyncio.timeout(CALL_SECONDS):
+                replies = await self._ask_apart(sids)
+                if any(scripts.is_unknown(reply) for reply in replies):
+                    await scripts.load(self._redis, "fences")
+                    replies = await self._ask_apart(sids)
+        found = []
+        for sid, reply in zip(sids, replies, strict=True):
+            if isinstance(reply, Exception):
+                found.append(PoolFence(sid, "unreadable", ""))
+            else:
+                server, epoch = (text.decode() for text in reply)
+                found.append(PoolFence(sid, fence_of(epoch, server), epoch))
+        return found
+
+    async def _ask_apart(self, sids: Sequence[str]) -> list[Any]:
+        pipe = self._redis.pipeline(transaction=False)
+        for sid in sids:
+            pipe.evalsha(scripts.sha1("fences"), 1, key_names.epoch(sid))
+        replies: list[Any] = await pipe.execute(raise_on_error=False)
+        return replies
 
     async def begin(self, sid: str, token: str, *, keep_fresh: bool) -> str:
         """Remove the epoch; empty the pool unless `keep_fresh`. Return the server's identity."""

@@ -79,11 +79,11 @@ def fence_of(epoch: str, identity: str) -> Fence:
 def as_level(sid: str, now_ms: int, identity: str, reply: list[Any]) -> Level:
     """Return one pool's level from a reply, whose order lua/look.lua documents."""
     if len(reply) == 1:
-        return _unreadable(sid, now_ms, reply[0].decode())
+        return unreadable(sid, now_ms, reply[0].decode())
     try:
         return _level(sid, now_ms, identity, reply)
     except (ValueError, msgspec.MsgspecError) as error:
-        return _unreadable(sid, now_ms, str(error))
+        return unreadable(sid, now_ms, str(error))
 
 
 def _level(sid: str, now_ms: int, identity: str, reply: list[Any]) -> Level:
@@ -105,7 +105,7 @@ def _level(sid: str, now_ms: int, identity: str, reply: list[Any]) -> Level:
     )
 
 
-def _unreadable(sid: str, now_ms: int, problem: str) -> Level:
+def unreadable(sid: str, now_ms: int, problem: str) -> Level:
     """Return the level of a pool whose keys cannot be read: nothing may be done with it."""
     return Level(
         sid=sid,

@@ -11,6 +11,8 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
+from pool.store.cluster.wire import ClusterWire
+from pool.store.connect import masters_of
 from pool.store.wire import Wire
 
 # Scripts that stand behind the fence, or read bindings, begin with lua/fence.lua; those that
@@ -39,7 +41,9 @@ def sha1(name: str) -> str:
     return hashlib.sha1(source(name).encode()).hexdigest()  # noqa: S324 - Redis's own naming
 
 
-async def run(redis: Redis | Wire, name: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
+async def run(
+    redis: Redis | Wire | ClusterWire, name: str, keys: Sequence[str], args: Sequence[Any]
+) -> Any:
     """Run a script and return its reply. A Redis that does not know the script gets its text.
 
     NOSCRIPT means that nothing was run, so sending the text then repeats nothing.
@@ -48,3 +52,16 @@ async def run(redis: Redis | Wire, name: str, keys: Sequence[str], args: Sequenc
         return await redis.evalsha(sha1(name), len(keys), *keys, *args)
     except NoScriptError:
         return await redis.eval(source(name), len(keys), *keys, *args)
+
+
+async def load(redis: Redis, name: str) -> None:
+    """Make every server that holds pools know a script."""
+    for master in await masters_of(redis):
+        await master.script_load(source(name))
+
+
+def is_unknown(reply: object) -> bool:
+    """Return True if a server's reply says that it does not know the script."""
+    return isinstance(reply, NoScriptError) or (
+        isinstance(reply, Exception) and "NOSCRIPT" in str(reply)
+    )

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from pool.model.links import Claim
 from pool.store import Store
 from pool.store.bindings import CustomerNames
+from pool.store.cluster.wire import ClusterWire
 from pool.store.records import Answer, Batch
 from pool.store.wire import Wire
 from pool.telemetry.spans import CUSTOMERS, MEETING, OUTCOME
@@ -22,7 +23,12 @@ class TracedStore(Store):
     """A store that records a span for each script call that hands out or adds links."""
 
     def __init__(
-        self, redis: Redis, names: CustomerNames, wire: Wire | None = None, *, tracing: Tracing
+        self,
+        redis: Redis,
+        names: CustomerNames,
+        wire: Wire | ClusterWire | None = None,
+        *,
+        tracing: Tracing,
     ) -> None:
         super().__init__(redis, names, wire)
         self._tracing = tracing

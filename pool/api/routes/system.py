@@ -35,12 +35,12 @@ async def readyz(service: TheService) -> JSONResponse:
     """
     lacking = [] if service.keys.loaded else ["the API keys have not been read from the ledger yet"]
     try:
-        reason = evicts(await service.parts.store.info())
+        reasons = [evicts(info) for info in await service.parts.store.infos()]
     except StoreUnavailable as error:
         lacking.insert(0, str(error))
         raise StoreUnavailable("; ".join(lacking)) from error
-    if reason:
-        raise StoreUnavailable(reason)
+    if any(reasons):
+        raise StoreUnavailable(max(reasons))
     if lacking:
         raise LedgerUnavailable(lacking[0])
     return JSONResponse({"status": "ready"})

@@ -1,0 +1,209 @@
+"""Run a Redis Cluster on loopback: three masters, each with a replica unless told otherwise."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import redis as blocking_redis
+from redis.crc import key_slot
+
+from pool.store import key_names
+from pool.up import ports
+
+SERVER, CLI = shutil.which("redis-server"), shutil.which("redis-cli")
+MASTERS = 3
+NODE_TIMEOUT_MS = 1_000
+PATIENCE_SECONDS = 60.0
+
+
+class Node:
+    """One server of the Cluster."""
+
+    def __init__(self, directory: Path, port: int, bus_port: int, options: tuple[str, ...]) -> None:
+        directory.mkdir(parents=True)
+        self.directory = directory
+        self.port = port
+        self._command = [
+            str(SERVER), "--port", str(port), "--dir", str(directory), "--bind", "127.0.0.1",
+            "--cluster-enabled", "yes", "--cluster-port", str(bus_port),
+            "--cluster-node-timeout", str(NODE_TIMEOUT_MS),
+            "--cluster-require-full-coverage", "no", "--cluster-allow-replica-migration", "no",
+            "--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0",
+            "--appendonly", "yes", "--save", "", *options,
+        ]  # fmt: skip
+        self.process: subprocess.Popen[bytes] | None = None
+        self.client: Any = blocking_redis.Redis(port=port, socket_timeout=30)
+
+    def start(self) -> None:
+        """Start the server. Return once it answers."""
+        with (self.directory / "log").open("ab") as log:
+            self.process = subprocess.Popen(self._command, stdout=log, stderr=log)
+        until(self._answers, lambda: (self.directory / "log").read_text()[-2000:])
+
+    def kill(self) -> None:
+        """Kill the server with SIGKILL."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+    def close(self) -> None:
+        """Kill the server, and close the client."""
+        self.kill()
+        self.client.close()
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.client.ping())
+        except blocking_redis.RedisError:
+            return False
+
+
+class RedisCluster:
+    """The nodes, and what tests do to them."""
+
+    def __init__(self, directory: Path, *options: str, replicas: int = 1) -> None:
+        self._replicas = replicas
+        chosen: list[int] = []
+        while len(chosen) < 2 * MASTERS * (1 + replicas):
+            port = ports.choose()
+            if port not in chosen:
+                chosen.append(port)
+        self.nodes = [
+            Node(directory / str(port), port, bus, options)
+            for port, bus in zip(chosen[::2], chosen[1::2], strict=True)
+        ]
+
+    @property
+    def url(self) -> str:
+        """Return the address for linkpool, which names half of the nodes."""
+        return f"redis+cluster://{','.join(f'127.0.0.1:{node.port}' for node in self.nodes[::2])}"
+
+    def start(self) -> None:
+        """Start all servers and make them a Cluster. Return once each knows all slots."""
+        for node in self.nodes:
+            node.start()
+        addresses = [f"127.0.0.1:{node.port}" for node in self.nodes]
+        create = [str(CLI), "--cluster", "create", *addresses, "--cluster-yes"]
+        create += ["--cluster-replicas", str(self._replicas)]
+        made = subprocess.run(create, capture_output=True, text=True, timeout=60, check=False)
+        assert made.returncode == 0, made.stdout + made.stderr
+        until(self.is_whole, self._state)
+
+    def close(self) -> None:
+        """End all servers."""
+        for node in self.nodes:
+            node.close()
+
+    def is_whole(self) -> bool:
+        """Return True if all nodes agree that all slots are served, and replicas follow."""
+        views = []
+        for node in self.nodes:
+            try:
+                if "cluster_state:ok" not in self._raw(node, "CLUSTER", "INFO"):
+                    return False
+                views.append(sorted(self._slots(node)))
+                info = node.client.info("replication")
+            except blocking_redis.RedisError:
+                return False
+            if info["role"] == "slave" and info["master_link_status"] != "up":
+                return False
+        covered = sum(last - first + 1 for first, last, _ in views[0])
+        replicas = sum(node.client.info("replication")["role"] == "slave" for node in self.nodes)
+        whole = covered == 16_384 and replicas == MASTERS * self._replicas
+        return whole and all(view == views[0] for view in views)
+
+    def _slots(self, node: Node) -> list[tuple[int, int, int]]:
+        rows = node.client.execute_command("CLUSTER", "SLOTS")
+        return [(first, last, master[1]) for first, last, master, *_ in rows]
+
+    def _raw(self, node: Node, *command: str) -> str:
+        return str(node.client.execute_command(*command).decode())
+
+    def _state(self) -> str:
+        return "\n".join(self._raw(node, "CLUSTER", "NODES") for node in self.nodes if node.process)
+
+    def heal(self) -> None:
+        """Start what was killed. Return once all is whole again."""
+        for node in self.nodes:
+            if node.process is None:
+                node.start()
+        until(self.is_whole, self._state)
+
+    def master_of(self, key: str) -> Node:
+        """Return the node that serves a key's slot, as the others say."""
+        slot = key_slot(key.encode())
+        for node in self.nodes:
+            if node.process is None:
+                continue
+            for first, last, port in self._slots(node):
+                if first <= slot <= last:
+                    return next(each for each in self.nodes if each.port == port)
+        raise AssertionError(f"nobody serves slot {slot}")
+
+    def masters(self) -> list[Node]:
+        """Return the nodes that serve slots."""
+        ports_of = {port for _, _, port in self._slots(self._alive())}
+        return [node for node in self.nodes if node.port in ports_of]
+
+    def _alive(self) -> Node:
+        return next(node for node in self.nodes if node.process is not None)
+
+    def fail_over(self, key: str) -> Node:
+        """Kill the master of a key, and return its successor once that serves."""
+        dead = self.master_of(key)
+        dead.kill()
+        until(lambda: self.master_of(key) is not dead, self._state)
+        heir = self.master_of(key)
+        until(lambda: "cluster_state:ok" in self._raw(heir, "CLUSTER", "INFO"), self._state)
+        return heir
+
+    def move_slot(
+        self, key: str, to: Node, *, between: Callable[[], object] = lambda: None
+    ) -> None:
+        """Move a key's slot with all its keys to another master, as `redis-cli --cluster` does.
+
+        `between` is called after each key.
+        """
+        slot, source = key_slot(key.encode()), self.master_of(key)
+        if source is to:
+            return
+        ids = {node: self._raw(node, "CLUSTER", "MYID") for node in (source, to)}
+        to.client.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source])
+        source.client.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[to])
+        while names := source.client.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 1):
+            source.client.execute_command(
+                "MIGRATE", "127.0.0.1", to.port, "", 0, 5_000, "KEYS", *names
+            )
+            between()
+        for node in (to, source, *self.masters()):
+            node.client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[to])
+
+    def flush(self) -> None:
+        """Empty all masters."""
+        for node in self.masters():
+            node.client.flushall()
+
+    def sids_apart(self, begin: str = "m") -> list[str]:
+        """Return a SID on each of the masters."""
+        found: dict[int, str] = {}
+        number = 0
+        while len(found) < MASTERS:
+            sid = f"{begin}{number}"
+            found.setdefault(self.master_of(key_names.epoch(sid)).port, sid)
+            number += 1
+        return list(found.values())
+
+
+def until(holds: Callable[[], bool], state: Callable[[], str]) -> None:
+    """Wait until a condition holds."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not holds():
+        assert time.monotonic() < deadline, state()
+        time.sleep(0.02)
