@@ -29,6 +29,7 @@ from tests.any_redis import SECRET_KEY, AnyRedis
 from tests.aside import in_thread, migrated
 from tests.fake_redis import FakeRedisServer
 from tests.in_process import InProcess, in_process
+from tests.redis_cluster import CLI, SERVER, RedisCluster
 from tests.shares import ByShare, share_of
 
 # Each of some hundred processes would compile the whole source anew where this is set.
@@ -170,6 +171,21 @@ async def real_redis(redis_server: RedisServer) -> AsyncIterator[AnyRedis]:
     real = AnyRedis(open_store(), bare, restart, fail_back, open_store)
     yield real
     await real.close()
+
+
+@pytest.fixture(scope="session")
+def masters_alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
+    """Run a Redis Cluster of three masters without replicas, for tests that lose none of them."""
+    if SERVER is None or CLI is None:
+        pytest.skip("no Redis Cluster can be had: apt-get install redis-server")
+    cluster = RedisCluster(
+        tmp_path_factory.mktemp("cluster"), "--enable-debug-command", "yes", replicas=0
+    )
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.close()
 
 
 # -- the ledger --------------------------------------------------------------------

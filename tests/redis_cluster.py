@@ -185,6 +185,16 @@ class RedisCluster:
         for node in (to, source, *self.masters()):
             node.client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[to])
 
+    def move_all(self) -> None:
+        """Move every slot that holds keys to the next master."""
+        masters = self.masters()
+        held = [
+            {key_slot(key): key for key in node.client.scan_iter(count=1_000)} for node in masters
+        ]
+        for number, keys in enumerate(held):
+            for key in keys.values():
+                self.move_slot(key.decode(), masters[(number + 1) % len(masters)])
+
     def flush(self) -> None:
         """Empty all masters."""
         for node in self.masters():

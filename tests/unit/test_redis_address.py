@@ -52,6 +52,17 @@ SECRET = "s3cr3t"
                 },
             ),
         ),
+        (
+            "redis+cluster://u:p@one:6380,two,[::1]:6381",
+            RedisAddress(
+                hosts=(("one", 6380), ("two", 6379), ("::1", 6381)),
+                is_cluster=True,
+                username="u",
+                password="p",
+            ),
+        ),
+        ("redis+cluster://h/0", RedisAddress(hosts=(("h", 6379),), is_cluster=True)),
+        ("rediss+cluster://h", RedisAddress(hosts=(("h", 6379),), is_cluster=True, tls=VERIFIED)),
         ("unix:///run/r.sock", RedisAddress(path="/run/r.sock")),
         ("unix:///run/r.sock?db=2", RedisAddress(path="/run/r.sock", database=2)),
         (
@@ -259,3 +270,34 @@ def test_the_pool_connects_through_a_socket() -> None:
 def test_an_address_is_shown_without_its_secrets(url: str, shown: str) -> None:
     assert parse_redis(url).masked() == shown
     assert "p@ss" not in repr(parse_redis(FULL))
+
+
+@pytest.mark.parametrize(
+    ("rest", "problem"),
+    [
+        ("h/1", "one, 0"),
+        ("h?db=2", "one, 0"),
+        ("h,", "no host"),
+        ("h?read_from_replicas=true", "unknown option, read_from_replicas"),
+    ],
+)
+def test_a_malformed_address_of_a_cluster_is_refused(rest: str, problem: str) -> None:
+    """In one line, as every other."""
+    with pytest.raises(SettingsError, match=f"LINKPOOL_REDIS_URL: .*{problem}"):
+        parse_redis(f"redis+cluster://{rest}")
+
+
+def test_a_cluster_keeps_the_pool_and_never_the_broker() -> None:
+    """Celery has no transport for it: the settings are refused without a broker elsewhere."""
+    url = "redis+cluster://one,two"
+    for name, settings in (
+        ("REDIS_URL", {"LINKPOOL_REDIS_URL": url}),
+        ("BROKER_URL", {"LINKPOOL_REDIS_URL": url, "LINKPOOL_BROKER_URL": url}),
+    ):
+        with pytest.raises(
+            SettingsError, match=f"LINKPOOL_{name}: .*Cluster, which cannot be Celery's broker"
+        ):
+            load(settings)
+    load({"LINKPOOL_REDIS_URL": url, "LINKPOOL_BROKER_URL": "redis://h"})
+    assert parse_redis(url).masked() == "redis+cluster://one:6379,two:6379"
+    assert is_redis(url)

@@ -1,0 +1,23 @@
+"""Hold a Redis Cluster to the contract of the store, and of recovery.
+
+A server that is started again is, on a Cluster, another master that the meeting's slot has moved
+to with all its keys: that takes milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.any_redis import AnyRedis
+from tests.cluster_stage import any_cluster
+from tests.redis_cluster import RedisCluster
+from tests.unit.store_contract import *  # noqa: F403 - the contract's tests
+
+
+@pytest.fixture
+async def any_redis(masters_alone: RedisCluster) -> AsyncIterator[AnyRedis]:
+    """Return the Redis that the contract is about."""
+    async with any_cluster(masters_alone) as redis:
+        yield redis
