@@ -9,7 +9,14 @@ from pool.compose import check_secret_key, compose
 from pool.config.addresses import broker_url, database_url, redis_url, secret_key
 from pool.config.redis_address import is_redis
 from pool.config.settings import DEFAULT_WORKSPACE, Settings
-from pool.errors import LedgerError, StoreUnavailable, UnknownWorkspace
+from pool.errors import (
+    InvalidRequest,
+    LedgerError,
+    LedgerUnavailable,
+    SettingsError,
+    StoreUnavailable,
+    UnknownWorkspace,
+)
 from pool.ledger import Ledger
 from pool.model.meetings import Meeting
 from pool.operations.administration import check_meeting
@@ -47,7 +54,11 @@ async def migrate(ledger: Ledger, settings: Settings, sids: list[str]) -> None:
     for sid, defaults in settings.meetings.items():
         declared.append(replace(known.get(sid, Meeting(sid)), **defaults.given()))
     for meeting in declared:
-        check_meeting(meeting)
+        try:
+            check_meeting(meeting)
+        except InvalidRequest as error:
+            name = f"linkpool.toml: meetings.{meeting.sid}"
+            raise SettingsError(name, "; ".join(error.errors)) from None
         if settings.workspace(meeting.workspace) is None:
             raise UnknownWorkspace(
                 f"meeting {meeting.sid} belongs to workspace {meeting.workspace}, which is not "
@@ -59,7 +70,8 @@ async def migrate(ledger: Ledger, settings: Settings, sids: list[str]) -> None:
 
 
 async def check_before_serving(settings: Settings) -> None:
-    """Raise SettingsError if Redis refuses what is needed, or the ledger has another secret key.
+    """Raise SettingsError if Redis or database refuse what is needed, or the ledger has another
+    secret key.
 
     If either is away, serve nevertheless: it may come back, and claims do not need the ledger.
     """
@@ -69,6 +81,9 @@ async def check_before_serving(settings: Settings) -> None:
     ledger = Ledger.open(database_url(settings))
     try:
         await check_secret_key(ledger, CustomerNames(secret_key(settings)).fingerprint)
+    except LedgerUnavailable as error:
+        if error.refusal:
+            raise SettingsError("LINKPOOL_DATABASE_URL", error.refusal) from None
     except LedgerError:
         return
     finally:
@@ -76,8 +91,9 @@ async def check_before_serving(settings: Settings) -> None:
 
 
 async def check_before_sending(settings: Settings) -> None:
-    """Raise SettingsError if a broker of its own refuses this process's address for good."""
+    """Raise SettingsError if the broker refuses this process's address for good."""
     url = broker_url(settings)
-    if is_redis(url) and url != redis_url(settings):
+    setting = "LINKPOOL_BROKER_URL" if settings.broker_url else "LINKPOOL_REDIS_URL"
+    if is_redis(url):
         with suppress(StoreUnavailable):
-            await check_broker(url)
+            await check_broker(url, setting)

@@ -56,7 +56,9 @@ class SettingsError(LinkpoolError):
     """A setting is missing or wrong."""
 
     def __init__(self, name: str, problem: str) -> None:
-        super().__init__(f"{name}: {problem}")
+        """Make it one line, whatever characters a name has that somebody else chose."""
+        text = f"{name}: {problem}"
+        super().__init__("".join(each if each.isprintable() else "?" for each in text))
         self.name = name
 
 
@@ -109,7 +111,15 @@ class LedgerError(LinkpoolError):
 
 
 class LedgerUnavailable(LedgerError):
-    """The database cannot be reached in time, or is locked by another writer."""
+    """The database cannot be reached in time, or is locked by another writer.
+
+    `refusal` says what is wrong with LINKPOOL_DATABASE_URL where the database answers and
+    refuses: a process that starts stops there, one that serves waits for it to be mended.
+    """
+
+    def __init__(self, message: str, *, refusal: str = "") -> None:
+        super().__init__(message)
+        self.refusal = refusal
 
 
 # -- the provider --------------------------------------------------------------

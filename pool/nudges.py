@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
+from pool.config.amqp_address import parse_amqp
 from pool.config.redis_address import is_redis, parse_redis
 
 if TYPE_CHECKING:
@@ -48,12 +49,19 @@ TRANSPORT_OPTIONS: dict[str, Any] = {
     "unacked_restore_interval": 10,
     "global_keyprefix": "lp:broker:",
 }
+# A RabbitMQ that is gone without a farewell is noticed by its missing heartbeats.
+HEARTBEAT_SECONDS = 20
 
 
 def broker(url: str) -> tuple[str, dict[str, Any]]:
     """Return Celery's URL and its broker settings for a broker at `url`. Raise SettingsError."""
     if not is_redis(url):
-        return url, {"broker_transport_options": {}}
+        celery_url, tls = parse_amqp(url)
+        return celery_url, {
+            "broker_transport_options": {"write_timeout": 5},
+            "broker_use_ssl": tls,
+            "broker_heartbeat": HEARTBEAT_SECONDS,
+        }
     address = parse_redis(url, "LINKPOOL_BROKER_URL")
     celery_url, options = address.broker()
     return celery_url, {
@@ -78,7 +86,7 @@ class Nudges:
 
     def __init__(self, broker_url: str, headers: Callable[[], dict[str, str]] = dict) -> None:
         self._broker_url, self._settings = broker(broker_url)
-        if self._settings["broker_transport_options"]:
+        if is_redis(broker_url):
             self._settings["broker_transport_options"]["socket_timeout"] = 2
         self._headers = headers
         self._pending: dict[tuple[str, str], Nudge] = {}  # to be sent in the next round

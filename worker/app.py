@@ -10,6 +10,7 @@ from celery import Celery
 from celery.schedules import schedule
 
 from pool.config.addresses import broker_url
+from pool.config.redis_address import is_redis
 from pool.config.settings import Settings
 from pool.nudges import QUEUE, broker
 from worker import tasks
@@ -37,7 +38,7 @@ def make_app(settings: Settings) -> Celery:
     """Return a Celery application with all tasks. Nothing is connected yet."""
     url, connecting = broker(broker_url(settings))
     app = Celery("linkpool", broker=url, amqp=BrokerAMQP, set_as_current=True)
-    if connecting["broker_transport_options"]:
+    if is_redis(broker_url(settings)):
         connecting["broker_transport_options"]["unacked_restore_throttle"] = 1
     app.conf.update(
         connecting,

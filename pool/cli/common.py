@@ -86,6 +86,10 @@ def run(work: Callable[[], Awaitable[T]]) -> T:
         return asyncio.run(call())
     except KeyboardInterrupt:
         raise typer.Exit(DONE) from None
+    except LedgerUnavailable as error:
+        if error.refusal:
+            fail(f"{PREFIX}DATABASE_URL: {error.refusal}", WRONG_USAGE)
+        fail(str(error), NOT_REACHABLE)
     except LinkpoolError as error:
         details = getattr(error, "errors", ())
         text = "; ".join(details) if len(details) > 1 or details[:1] != (str(error),) else ""

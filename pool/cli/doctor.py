@@ -65,8 +65,8 @@ def doctor(
 ) -> None:
     """Check settings, Redis, database, workers, provider and webhook secret.
 
-    Exit code 0 when all is well (warnings included), 1 when something failed, 3 when Redis or
-    the database is not reachable.
+    Exit code 0 when all is well (warnings included), 1 when something failed, 2 when a setting
+    stops it from looking, 3 when Redis or the database is not reachable.
     """
     if acl:
         sys.stdout.writelines(f"{rule}\n" for rule in acl_rules())
@@ -79,13 +79,10 @@ def doctor(
             Finding("proxies", "warning", text, "Set LINKPOOL_TRUSTED_PROXIES.")
             for text in proxy_warnings(settings)
         ]
-        try:
-            async with compose(settings) as parts:
-                findings += [finding async for finding in examine(parts, make_link=make_link)]
-                if notify:
-                    findings.append(await _notify(parts))
-        except SettingsError as error:
-            findings.append(Finding("settings", "failed", str(error), "Set it, and try again."))
+        async with compose(settings) as parts:
+            findings += [finding async for finding in examine(parts, make_link=make_link)]
+            if notify:
+                findings.append(await _notify(parts))
         return findings
 
     findings = run(work)

@@ -30,6 +30,7 @@ from pool.cli.common import (
     AsJson,
     DataDir,
     environment_for,
+    exit_code,
     fail,
     print_json,
     run,
@@ -38,7 +39,7 @@ from pool.cli.common import (
 from pool.config.settings import PREFIX, Settings
 from pool.errors import LinkpoolError, SettingsError
 from pool.telemetry.logs import configure_logging
-from pool.up.data_dir import check_directory
+from pool.up.data_dir import check_directory, make_directory
 from pool.up.modules import become, safe_environ
 
 app = typer.Typer(
@@ -106,12 +107,14 @@ def up(
     NeetoCal; without them, from the sandbox. Ctrl-C stops all of it in order.
     """
     from pool.cli import announce
+    from pool.config.production import check_production_of_up
     from pool.config.settings import load
     from pool.model.links import is_sid
     from pool.up.run import run as run_up
 
     try:
         settings = load(host=host, port=port, data_dir=data_dir)
+        check_production_of_up(settings)
     except SettingsError as error:
         fail(str(error), WRONG_USAGE)
     sids = list(dict.fromkeys(meeting or []))
@@ -141,7 +144,7 @@ def api(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
     try:
         ports.check(settings.host, settings.port)
     except LinkpoolError as error:
-        fail(str(error), FAILED)
+        fail(str(error), exit_code(error))
     from pool.api.server.serve import serve
 
     try:
@@ -201,7 +204,8 @@ def upgrade(data_dir: DataDir = None) -> None:
     settings = settings_for(data_dir)
 
     async def work() -> str:
-        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if settings.database_url is None:
+            make_directory(settings.data_dir)  # the ledger is in there
         ledger = Ledger.open(database_url(settings))
         try:
             await migrate(ledger, settings, [])
@@ -231,6 +235,8 @@ def prune(
     settings = settings_for(data_dir)
 
     async def work() -> tuple[int, int, bool]:
+        if settings.database_url is None:
+            make_directory(settings.data_dir)
         ledger = Ledger.open(database_url(settings))
         try:
             done = await ledger.retention.run(settings.inbox_retention_days, seconds=float("inf"))

@@ -16,8 +16,9 @@ address but names.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote
 
@@ -126,9 +127,12 @@ def is_redis(url: str) -> bool:
     return bool(separator) and scheme in _SCHEMES
 
 
-def is_amqp(url: str) -> bool:
-    """Return True if an address is that of a broker like RabbitMQ, with a host."""
-    return re.fullmatch(r"amqps?://(?:[^/?#]*@)?[A-Za-z0-9.\[\]:_-]+(?:/.*)?", url) is not None
+def check_files(options: Mapping[str, Any], setting: str) -> None:
+    """Raise SettingsError, naming the option, if a file that options of TLS name is not there."""
+    for name in _TLS_FILES:
+        file = options.get(name)
+        if file and not Path(file).is_file():
+            raise SettingsError(setting, f"names a file as {name} that does not exist: {file}")
 
 
 def parse_redis(url: str, setting: str = "LINKPOOL_REDIS_URL") -> RedisAddress:

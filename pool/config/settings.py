@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -26,9 +27,10 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from pool.config.amqp_address import is_amqp, parse_amqp
 from pool.config.file_trust import distrust_of_secret_file
 from pool.config.networks import TrustedProxies
-from pool.config.redis_address import NO_BROKER, is_amqp, parse_redis
+from pool.config.redis_address import NO_BROKER, check_files, parse_redis
 from pool.config.root_path import checked_root_path
 from pool.config.secret_strength import check_secret
 from pool.errors import SettingsError
@@ -55,6 +57,10 @@ SECRETS = (
     "METRICS_KEY",
     "NOTIFY_URL",
 )
+
+# Those of them whose file may be empty: deploy/secrets.sh makes it so where there is no webhook.
+# An empty one of the others would be a door without its lock.
+_MAY_BE_EMPTY = ("NEETOCAL_WEBHOOK_SECRET", "NEETOCAL_WEBHOOK_SECRET_PREVIOUS")
 
 # LINKPOOL_PORT is the address of a Service named linkpool, too, but then it is no number.
 _SERVICE_ADDRESS = re.compile(r"(?:tcp|udp|sctp)://")
@@ -95,6 +101,7 @@ class Workspace(_Frozen):
     def _absolute(cls, url: str) -> str:
         if url and not re.fullmatch(r"https?://[A-Za-z0-9.\-\[\]:]+(/[A-Za-z0-9_./-]*)?", url):
             raise ValueError("must be an http:// or https:// address without query or fragment")
+        check_port(url)
         return url.rstrip("/")
 
     @field_validator("embed_script_url")
@@ -103,6 +110,7 @@ class Workspace(_Frozen):
         if url:
             if not re.fullmatch(r"https?://[A-Za-z0-9.\-\[\]:]+/[A-Za-z0-9_./-]+", url):
                 raise ValueError("must be an http:// or https:// address of a script")
+            check_port(url)
             return url
         base: str = info.data.get("base_url", "")
         host = base.partition("://")[2].partition("/")[0].partition(":")[0] or VENDOR_HOST
@@ -147,6 +155,20 @@ class MeetingDefaults(_Frozen):
     fallback_url: str | None = None
     match_email: bool | None = None
     reserve: int | None = Field(default=None, ge=0, le=1_000_000)
+
+    @field_validator("fallback_url")
+    @classmethod
+    def _web_address(cls, url: str | None) -> str | None:
+        if url is not None and not re.fullmatch(r"https?://[\x21-\x7e]+", url):
+            raise ValueError("must be an http:// or https:// address")
+        return url
+
+    @model_validator(mode="after")
+    def _consistent(self) -> MeetingDefaults:
+        # Where one of two is not declared, the ledger has it: the migration compares them.
+        if self.min_fresh and self.max_fresh and self.max_fresh < self.min_fresh:
+            raise ValueError(f"max_fresh ({self.max_fresh}) is below min_fresh ({self.min_fresh})")
+        return self
 
     def given(self) -> dict[str, Any]:
         """Return the declared values, under the names of a Meeting's fields."""
@@ -225,9 +247,17 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _meetings_have_names(self) -> Settings:
-        for sid in self.meetings:
+        for sid, meeting in self.meetings.items():
             if not re.fullmatch(SID_PATTERN, sid):
-                raise ValueError(f"meetings: {sid!r} is not a SID (letters, digits, - and _)")
+                raise SettingsError(
+                    f"{TOML_FILE}: meetings.{sid}", "is not a SID (letters, digits, - and _)"
+                )
+            # The default one may be the sandbox's, which `linkpool up` adds.
+            if meeting.workspace not in (DEFAULT_WORKSPACE, *self.workspaces):
+                raise SettingsError(
+                    f"{TOML_FILE}: meetings.{sid}.workspace",
+                    f"{meeting.workspace} is not configured; add [workspaces.{meeting.workspace}]",
+                )
         return self
 
     @field_validator("admin_key", "secret_key")
@@ -240,8 +270,13 @@ class Settings(BaseSettings):
     @field_validator("redis_url", "broker_url")
     @classmethod
     def _address(cls, url: str | None, info: ValidationInfo) -> str | None:
-        if url is not None and (info.field_name == "redis_url" or not is_amqp(url)):
-            parse_redis(url, f"{PREFIX}{info.field_name}".upper())
+        if url is None:
+            return url
+        if info.field_name == "broker_url" and is_amqp(url):
+            parse_amqp(url)
+        else:
+            setting = f"{PREFIX}{info.field_name}".upper()
+            check_files(parse_redis(url, setting).tls or {}, setting)
         return url
 
     @field_validator("root_path")
@@ -266,6 +301,8 @@ class Settings(BaseSettings):
     def _web_address(cls, url: SecretStr | None) -> SecretStr | None:
         if url and not re.fullmatch(r"https?://[\x21-\x7e]+", url.get_secret_value()):
             raise ValueError("must be an http:// or https:// address")
+        if url:
+            check_port(url.get_secret_value())
         return url
 
     @property
@@ -303,12 +340,19 @@ def load(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings
     values: dict[str, Any] = _from_toml(Path(env.get(f"{PREFIX}CONFIG", TOML_FILE)), env)
     values |= _from_environment(env)
     values |= {name: value for name, value in overrides.items() if value is not None}
-    values["workspaces"] = dict(values.get("workspaces", {})) | _default_workspace(values)
+    from_environment = _default_workspace(values)
+    if from_environment.keys() & values.get("workspaces", {}).keys():
+        raise SettingsError(
+            f"{TOML_FILE}: workspaces.{DEFAULT_WORKSPACE}",
+            f"is there, and in {PREFIX}NEETOCAL_… as well; give one of them another name",
+        )
+    values["workspaces"] = dict(values.get("workspaces", {})) | from_environment
     try:
         return Settings(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        raise SettingsError(_name_of(first["loc"]), _problem_of(first)) from None
+        name = _name_of(first["loc"], from_environment=bool(from_environment))
+        raise SettingsError(name, _problem_of(first)) from None
 
 
 def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
@@ -324,6 +368,8 @@ def _from_environment(env: Mapping[str, str]) -> dict[str, Any]:
             raise SettingsError(f"{PREFIX}{name}", f"is set twice; unset it or {PREFIX}{name}_FILE")
         if file:
             value = _read_secret(f"{PREFIX}{name}_FILE", file)
+            if not value and name not in _MAY_BE_EMPTY:
+                raise SettingsError(f"{PREFIX}{name}_FILE", f"names an empty file: {file}")
         if value:
             values[field] = value
     known = {PREFIX + name.upper() for name in plain}
@@ -350,7 +396,9 @@ def _from_toml(path: Path, env: Mapping[str, str]) -> dict[str, Any]:
         if f"{PREFIX}CONFIG" in env:
             raise SettingsError(f"{PREFIX}CONFIG", f"names a missing file: {path}") from None
         return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        raise SettingsError(f"{PREFIX}CONFIG", f"cannot read {path}: {error.strerror}") from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(str(path), f"cannot be read: {error}") from None
     for key in raw:
         if key not in ("workspaces", "meetings"):
@@ -362,6 +410,10 @@ def _from_toml(path: Path, env: Mapping[str, str]) -> dict[str, Any]:
         if not isinstance(table, dict):
             raise SettingsError(f"{path}: workspaces.{name}", "must be a table")
         table = dict(table)
+        if "name" in table:
+            raise SettingsError(
+                f"{path}: workspaces.{name}.name", "is not a setting: the table's name is its name"
+            )
         for secret in ("api_key", "webhook_secret", "webhook_secret_previous"):
             file = table.pop(f"{secret}_file", None)
             if file is not None:
@@ -374,8 +426,10 @@ def _read_secret(name: str, file: str) -> str:
     try:
         distrust = distrust_of_secret_file(Path(file))
         text = "" if distrust else Path(file).read_text("utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(name, f"cannot read {file}: {error}") from None
+    except UnicodeDecodeError:  # whose message shows a byte of the secret
+        raise SettingsError(name, f"cannot read {file}: it is not text in UTF-8") from None
+    except OSError as error:
+        raise SettingsError(name, f"cannot read {file}: {error.strerror}") from None
     if distrust:
         raise SettingsError(name, distrust)
     return text
@@ -407,9 +461,20 @@ def _default_workspace(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {DEFAULT_WORKSPACE: {"name": DEFAULT_WORKSPACE} | given}
 
 
-def _name_of(location: tuple[int | str, ...]) -> str:
+def check_port(url: str) -> None:
+    """Raise ValueError if the address has a port that does not exist, or no host."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.hostname is not None and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError("has no host, or a port that is not between 1 and 65535")
+
+
+def _name_of(location: tuple[int | str, ...], *, from_environment: bool) -> str:
     path = [str(part) for part in location]
-    if path[:2] == ["workspaces", DEFAULT_WORKSPACE] and len(path) > 2:
+    if from_environment and path[:2] == ["workspaces", DEFAULT_WORKSPACE] and len(path) > 2:
         return f"{PREFIX}NEETOCAL_{path[2].upper()}"
     if path and path[0] in ("workspaces", "meetings"):
         return f"{TOML_FILE}: {'.'.join(path)}"

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import asyncpg
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -36,6 +37,19 @@ _SQLITE_CODES = frozenset(
 _SQLSTATE_CLASSES = frozenset({"08", "25", "28", "3D", "40", "53", "55", "57", "58"})
 _UNDEFINED_TABLE = "42P01"
 _NO_PRIVILEGE = "42501"
+# What will stay so until somebody changes the setting or the database, by SQLSTATE or SQLite's
+# code.
+_NOT_OPENED = "names a file that cannot be opened or made; its directory must exist"
+_REFUSALS: dict[object, str] = {
+    "28P01": "has a user or password that the server refuses",
+    "28000": "has a user that the server does not let in from here, or not without TLS",
+    "3D000": "names a database that does not exist",
+    _NO_PRIVILEGE: "has a user without a right that linkpool needs; let it own its database",
+    sqlite3.SQLITE_NOTADB: "names a file that is no SQLite database",
+    sqlite3.SQLITE_CANTOPEN: _NOT_OPENED,
+    sqlite3.SQLITE_READONLY: "names a file that may not be written",
+    sqlite3.SQLITE_PERM: "names a file that may not be used",
+}
 
 
 @contextmanager
@@ -49,13 +63,23 @@ def translated() -> Iterator[None]:
         problem = _problem_of(error)
         if problem is None:
             raise
-        raise LedgerUnavailable(problem) from error
+        raise LedgerUnavailable(problem, refusal=_refusal_of(error.orig)) from error
     except SQLAlchemyError:
         raise
     except TimeoutError as error:
         raise LedgerUnavailable("the ledger does not answer in time") from error
     except OSError as error:
         raise LedgerUnavailable("the ledger cannot be reached") from error
+    except asyncpg.PostgresError as error:  # of a connection that is opened apart from the pool
+        refusal = _refusal_of(error)
+        if not refusal:
+            raise
+        raise LedgerUnavailable(f"the ledger {refusal}", refusal=refusal) from error
+
+
+def _refusal_of(error: BaseException | None) -> str:
+    code = getattr(error, "sqlite_errorcode", None)
+    return _REFUSALS.get(getattr(error, "sqlstate", None) if code is None else code & 0xFF, "")
 
 
 def _problem_of(error: DBAPIError) -> str | None:

@@ -7,9 +7,11 @@ it for one of its own settings.
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
+import certifi
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -27,6 +29,19 @@ _DROPPED = """
     gssencmode keepalives keepalives_count keepalives_idle keepalives_interval pool_timeout
     socket_timeout sslcompression statement_cache_size tcp_user_timeout
 """
+_ONE_OF = {
+    "target_session_attrs": (
+        "any",
+        "primary",
+        "standby",
+        "read-write",
+        "read-only",
+        "prefer-standby",
+    ),
+    "sslnegotiation": ("postgres", "direct"),
+    "ssl_min_protocol_version": ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"),
+    "ssl_max_protocol_version": ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"),
+}
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _FILES = ("sslcert", "sslkey", "sslrootcert", "sslcrl", "passfile")
 
@@ -54,6 +69,8 @@ def parse_postgresql(database_url: str, setting: str) -> PostgresqlAddress:
             "is not a URL; write postgresql://user:password@host/database, "
             "with user and password percent-encoded",
         ) from None
+    if url.port is not None and not 0 < url.port < 65_536:
+        raise SettingsError(setting, "has a port that is not between 1 and 65535")
     pooled = False
     for name, value in dict(url.query).items():
         text = value if isinstance(value, str) else value[-1]
@@ -70,12 +87,21 @@ def parse_postgresql(database_url: str, setting: str) -> PostgresqlAddress:
             if text not in _SSL_MODES:
                 raise SettingsError(setting, f"must have one of {', '.join(_SSL_MODES)} as sslmode")
             url = url.update_query_dict({name: text})
+        elif name in _ONE_OF and text not in _ONE_OF[name]:
+            raise SettingsError(setting, f"must have one of {', '.join(_ONE_OF[name])} as {name}")
+        elif name == "sslrootcert" and text == "system":
+            url = url.update_query_dict({name: _system_authorities()})
         elif name in _FILES and not Path(text).is_file():
             raise SettingsError(setting, f"names a file as {name} that does not exist")
         elif name not in _KEPT.split():
             shown = name if name.replace("_", "").isalnum() and len(name) <= 40 else "unreadable"
             raise SettingsError(setting, f"has an unknown option, {shown}; leave it out")
     return PostgresqlAddress(url.render_as_string(hide_password=False), pooled)
+
+
+def _system_authorities() -> str:
+    """Return the file of the authorities that this machine trusts, as libpq means by `system`."""
+    return ssl.get_default_verify_paths().cafile or certifi.where()
 
 
 def _searching(url: URL, schema: str, setting: str) -> URL:

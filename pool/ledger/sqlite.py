@@ -97,6 +97,8 @@ def sqlite_path(database_url: str, setting: str) -> Path:
         raise SettingsError(setting, "is not a URL; write sqlite:///path") from None
     if url.host or not url.database or url.database.startswith((":", "file:")):
         raise SettingsError(setting, "must name a file: sqlite:///relative or sqlite:////absolute")
+    if Path(url.database).is_dir():
+        raise SettingsError(setting, f"must name a file, and {url.database} is a directory")
     return Path(url.database)
 
 

@@ -140,12 +140,12 @@ async def _check_one(redis: Redis, tag: str, setting: str) -> Mapping[str, Any]:
     return info
 
 
-async def check_broker(url: str) -> None:
+async def check_broker(url: str, setting: str = "LINKPOOL_BROKER_URL") -> None:
     """Raise SettingsError if the Redis at `url` refuses the connection of a broker for good.
 
-    A node of a Redis Cluster is none either. Raise StoreUnavailable if it does not answer.
+    It names `setting`. A node of a Redis Cluster is none either. Raise StoreUnavailable if it does
+    not answer.
     """
-    setting = "LINKPOOL_BROKER_URL"
     async with _connected(url, setting) as redis:
         _, info = await _ask(redis, ("PING",), ("INFO",))
     if isinstance(info, Mapping) and info.get("redis_mode") == "cluster":

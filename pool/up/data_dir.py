@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -44,6 +45,19 @@ def check_directory(path: Path) -> None:
         raise _unusable(path, error) from None
     if distrust:
         raise SettingsError("LINKPOOL_DATA_DIR", distrust)
+
+
+def make_directory(path: Path) -> None:
+    """Make the directory, private, if it does not exist. Raise SettingsError if it cannot be used.
+
+    Nothing but the directory is made.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise _unusable(path, error) from None
 
 
 def check_file(path: Path) -> None:

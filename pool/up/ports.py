@@ -6,12 +6,16 @@ import errno
 import secrets
 import socket
 
-from pool.errors import SettingsError
+from pool.errors import LinkpoolError, SettingsError
 
 LOOPBACK = "127.0.0.1"
 # Below the range from which the kernel takes ports for outgoing connections: such a connection
 # could otherwise hold the port just when a part is started again.
 _FIRST, _LAST = 20_000, 32_000
+
+
+class PortTaken(LinkpoolError):
+    """Another program listens there now; it may be one of ours that is about to end."""
 
 
 def is_free(port: int, host: str = LOOPBACK) -> bool:
@@ -33,14 +37,16 @@ def choose(*preferred: int | None) -> int:
 
 
 def check(host: str, port: int) -> None:
-    """Raise SettingsError, in a line that says what to do, if the API could not listen there."""
+    """Raise PortTaken, or SettingsError, in a line that says what to do, if the API could not
+    listen there.
+    """
     error = _refusal(host, port)
     if error is None:
         return
     if error.errno == errno.EADDRINUSE:
-        raise SettingsError(
-            "LINKPOOL_PORT",
-            f"{host}:{port} is in use by another program; stop it, or choose another --port",
+        raise PortTaken(
+            f"LINKPOOL_PORT: {host}:{port} is in use by another program; stop it, "
+            "or choose another --port"
         )
     raise SettingsError(
         "LINKPOOL_HOST", f"cannot listen on {host}:{port}: {error.strerror or error}"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pool.config.settings import PREFIX, Settings
-from pool.errors import LinkpoolError
+from pool.errors import LinkpoolError, SettingsError
 from pool.up import ports
 from pool.up.data_dir import ADMIN_KEY, ENVIRONMENT, DataDirectory
 from pool.up.lifecycle import Interrupted, Lifecycle, PartFailed
@@ -61,8 +61,9 @@ def run(
     parts, with Redis, the secrets and the workspace filled in. They run in this thread, which
     must be the main one, and a stop waits for them.
 
-    Return the exit code: 0 after an orderly stop, 1 when something did not start, with a line on
-    stderr that says what. No process is left in either case, nor when this one is killed.
+    Return the exit code: 0 after an orderly stop, 2 when a setting is wrong, 1 when something else
+    did not start, with a line on stderr that says what. No process is left in any case, nor when
+    this one is killed.
     """
     if sys.platform == "win32":
         _say("`up` needs Linux or macOS; on Windows run it in WSL or in Docker")
@@ -89,6 +90,9 @@ def run(
         for line in _last_lines(failure.log):
             _say(f"  {line}")
         return 1
+    except SettingsError as error:
+        _say(str(error))
+        return 2
     except LinkpoolError as error:
         _say(str(error))
         return 1

@@ -23,6 +23,7 @@ from pool.store.capabilities import acl, check_broker, check_redis
 from pool.store.records import payload
 from pool.up import ports
 from tests.any_redis import SECRET_KEY
+from tests.bad_settings import attempt
 
 SERVER = shutil.which("redis-server")
 OPENSSL = shutil.which("openssl")
@@ -203,6 +204,38 @@ async def test_a_connection_that_never_will_work_is_named(
     assert "PASSWORD" not in str(raised.value)
     with pytest.raises(SettingsError, match=f"LINKPOOL_BROKER_URL: .*{problem}"):
         await check_broker(url)
+
+
+@pytest.mark.parametrize("words", ["api", "worker", "beat"])
+@pytest.mark.parametrize("setting", ["REDIS_URL", "BROKER_URL"])
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (("plain", "PASSWORD", "wrong"), "user or password that this Redis refuses"),
+        (("plain", "/0", "/1"), "names a database that this Redis does not have"),
+        (("tls", "", ""), "not trusted"),
+    ],
+)
+def test_it_ends_the_start_of_every_part(
+    theirs: Theirs,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    words: str,
+    setting: str,
+    change: tuple[str, str, str],
+    problem: str,
+) -> None:
+    """Of beat too, which needs Redis only as its broker."""
+    monkeypatch.chdir(tmp_path)
+    kind, old, new = change
+    bad = getattr(theirs, kind)
+    bad = bad.replace(old, new) if old else bad
+    given = {"LINKPOOL_REDIS_URL": theirs.plain, f"LINKPOOL_{setting}": bad}
+    done = attempt(words, given, monkeypatch)
+    assert (done.code, done.err.count("\n")) == (2, 1), done
+    assert f"LINKPOOL_{setting}: " in done.err
+    assert problem in done.err
+    assert "PASSWORD" not in done.err
 
 
 @pytest.mark.parametrize(

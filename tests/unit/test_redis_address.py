@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -152,10 +154,12 @@ def test_rabbitmq_can_be_the_broker_and_not_the_pool() -> None:
     settings = load(
         {"LINKPOOL_BROKER_URL": "amqp://u:p@h:5672/v", "LINKPOOL_REDIS_URL": "redis://h"}
     )
-    assert broker(broker_url(settings)) == ("amqp://u:p@h:5672/v", {"broker_transport_options": {}})
+    url, connecting = broker(broker_url(settings))
+    assert (url, connecting["broker_use_ssl"]) == ("amqp://u:p@h:5672/v", None)
+    assert "visibility_timeout" not in connecting["broker_transport_options"]
     with pytest.raises(SettingsError, match="must begin with"):
         load({"LINKPOOL_REDIS_URL": "amqp://h"})
-    with pytest.raises(SettingsError, match="must begin with"):
+    with pytest.raises(SettingsError, match="has no host"):
         load({"LINKPOOL_BROKER_URL": "amqp://"})
 
 
@@ -235,6 +239,19 @@ def test_celery_verifies_a_server_as_the_pool_does() -> None:
     options = broker("rediss+sentinel://h/main")[1]["broker_transport_options"]
     assert options["sentinel_kwargs"] == {"ssl": True} | VERIFIED
     assert broker("redis://h")[1]["broker_use_ssl"] is None
+
+
+def test_rabbitmq_is_verified_by_name_where_there_is_tls(tmp_path: Path) -> None:
+    """From one address, without options of Celery's own; turned off only in so many words."""
+    authority = tmp_path / "ca.pem"
+    authority.touch()
+    url, connecting = broker(f"amqps://u:p@mq.test:5671/v?ssl_ca_certs={authority}")
+    assert url == "amqps://u:p@mq.test:5671/v"
+    tls = {"cert_reqs": ssl.CERT_REQUIRED, "server_hostname": "mq.test"}
+    assert connecting["broker_use_ssl"] == tls | {"ca_certs": str(authority)}
+    assert broker("amqps://h?ssl_cert_reqs=none")[1]["broker_use_ssl"] == {
+        "cert_reqs": ssl.CERT_NONE
+    }
 
 
 def test_celery_asks_every_sentinel_with_its_own_password() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from contextlib import suppress
 from pathlib import Path
 
 from sqlalchemy import Connection, column, inspect, select, table, text
@@ -28,7 +29,8 @@ async def upgrade(database: Database) -> None:
     if await current(database) == HEAD:
         return
     if database.sqlite_path is not None:
-        database.sqlite_path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):  # opening the file says then what is wrong
+            database.sqlite_path.parent.mkdir(parents=True, exist_ok=True)
     # The import takes a second, during which no process should wait for the transaction.
     importlib.import_module("alembic.command")
 
