@@ -10,6 +10,7 @@ import pytest
 
 PACKAGES = {
     "caddy": "caddy",
+    "firefox-esr": "firefox-esr",
     "haproxy": "haproxy",
     "nginx": "nginx-light",
     "node": "nodejs",

@@ -126,7 +126,11 @@ async def open_service(
             timeout_seconds=settings.claim_timeout_seconds,
         )
         public_claims = PublicClaims(
-            PublicKeyRing(parts.ledger), Visitors(secret_key(settings)), public_desk, settings
+            PublicKeyRing(parts.ledger),
+            Visitors(secret_key(settings)),
+            public_desk,
+            parts.store.visitor_limits,
+            settings,
         )
         service = Service(
             settings=settings,

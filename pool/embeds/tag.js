@@ -27,7 +27,7 @@
     } catch {}
   };
   const web = (url) =>
-    attempt(() => url && new URL(url, document.baseURI).href.match(/^https?:.*/)[0]) || "";
+    url && attempt(() => new URL(url, document.baseURI).href.match(/^https?:.*/)[0]) || "";
 
   // Each once for the page, however many embeds.
   const scripts = {};
@@ -166,8 +166,7 @@
       // It lies over the frame and the button.
       parts.status.inert = /^(r|bu)/.test(state);
       if (frame) frame.title ||= text("frame");
-      if (this.#focus && done) (parts[state] || frame)?.focus();
-      this.#focus &&= !done;
+      if (done) this.#focus &&= (parts[state] || frame)?.focus();
     }
 
     // Moving, setting several attributes and mounting twice, in one task, is one start.
@@ -192,6 +191,9 @@
       const api = this.#given("api") || API;
       const go = () => this.#go(signal, () => token ? ask(api, { token }) : askAsVisitor(api, key));
       this.#show(load === "click" ? "button" : "idle");
+      // A page that is only drawn ahead may never be looked at.
+      if (document.prerendering)
+        return document.addEventListener("prerenderingchange", () => this.#restart(), { signal });
       if (!token && !key) return;
       if (load === "now") go();
       if (load !== "visible") return;
@@ -199,7 +201,7 @@
       const top = () => this.getBoundingClientRect().top;
       let timer, frames, was = top();
       const look = () => {
-        if (was === (was = top()) || !frames--) near();
+        if (was === (was = top()) || !frames--) go(end());
         else timer = requestAnimationFrame(look);
       };
       const observer = new IntersectionObserver((entries) => {
@@ -208,18 +210,18 @@
         if (entries.at(-1).isIntersecting) look();
       }, { rootMargin: "250px" });
       const end = () => observer.disconnect(cancelAnimationFrame(timer));
-      const near = () => go(end());
       observer.observe(this);
       signal.onabort = end;
     }
 
     async #go(signal, claim) {
       this.#asked = true;
-      this.#show("loading");
       const nonce = this.nonce || own?.nonce;
-      // Beside the claim, not after it.
+      // The claim is sent first; what else there is to do happens while it is under way.
+      let answer = claim();
       provider(SCRIPTS[0], nonce).catch(() => {});
-      let answer = await claim();
+      this.#show("loading");
+      answer = await answer;
       for (let waits = 0; !answer.ok && !signal.aborted; waits++) {
         if (!answer.wait || waits === WAITS) return this.#unavailable(answer, "unreachable");
         this.#show("waiting");
@@ -253,12 +255,11 @@
         if (!frame) return;
         end();
         this.#say("ready");
-        frame.addEventListener("load", () => this.#show("ready"), { once: true });
         this.#watch(signal, claim, answer, frame);
       });
-      const late = setTimeout(() => this.#unavailable(answer, "no-frame"), PATIENCE_MS);
-      const end = () => observer.disconnect(clearTimeout(late));
-      signal.addEventListener("abort", end);
+      const timer = setTimeout(() => this.#unavailable(answer, "no-frame"), PATIENCE_MS);
+      const end = () => observer.disconnect(clearTimeout(timer));
+      signal.onabort = end;
       observer.observe(place, { childList: true, subtree: true });
       const before = [...document.body.children], { embed } = answer;
       Object.assign(queryParams, embed.queryParams);
@@ -284,6 +285,7 @@
       frame.addEventListener("load", () => {
         clearTimeout(timer);
         if (loads++) timer = setTimeout(look, 1e3, 1);
+        else this.#show("ready");
       });
     }
 
@@ -292,8 +294,8 @@
       manage.hidden = !(manage.href = web(booking.manage_url));
       const lang = this.closest("[lang]")?.lang || [];
       const options = { dateStyle: "full", timeStyle: "short", timeZone };
-      const format = () => starts_at && new Date(starts_at).toLocaleString(lang, options);
-      time.textContent = attempt(format);
+      time.textContent = starts_at &&
+        attempt(() => new Date(starts_at).toLocaleString(lang, options));
       this.#show("booked");
       this.#say("booked", moment(booking));
     }
@@ -312,8 +314,8 @@
   const { token, publicKey, template } = own?.dataset || {};
   if (token || publicKey) {
     // Space that the page reserved by the tag's own class or style stays reserved.
-    const element = make(NAME, { className: own.className, nonce: own.nonce });
-    element.style.cssText = own.style.cssText;
+    const { className, nonce, style } = own;
+    const element = make(NAME, { className, nonce, style: style.cssText });
     for (const { name, value } of own.attributes)
       if (name.startsWith("data-")) element.setAttribute(name.slice(5), value);
     const texts = document.getElementById(template)?.content;

@@ -78,6 +78,16 @@ def binding(sid: str, customer: str) -> str:
     return f"lp:{{{sid}}}:b:{customer}"
 
 
+def visitors(sid: str) -> str:
+    """String: when this meeting's allowance of new visitors is whole again (ms since 1970)."""
+    return f"lp:{{{sid}}}:visitors"
+
+
+def visitors_from(sid: str, address: str) -> str:
+    """String: the same of one address. `address` is its keyed hash."""
+    return f"lp:{{{sid}}}:visitors:{address}"
+
+
 def history(sid: str, step_seconds: int, chunk: int) -> str:
     """String: what changed in the slots of `step_seconds` of one stretch of time."""
     return f"lp:{{{sid}}}:h:{step_seconds}:{chunk}"

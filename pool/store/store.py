@@ -32,6 +32,7 @@ from pool.store.server import Server
 from pool.store.set_aside import SetAsides
 from pool.store.stock import Stock
 from pool.store.tallies import Tallies
+from pool.store.visitor_limits import VisitorLimits
 from pool.store.wire import Wire
 
 
@@ -60,6 +61,7 @@ class Store(Claims, Server):
         self.alerts = Alerts(redis)
         self.outlooks = Outlooks(redis)
         self.erasing = Erasing(redis)
+        self.visitor_limits = VisitorLimits(redis, names)
 
     @classmethod
     def open(

@@ -6,7 +6,6 @@ reports what it may not do: errors on its console, requests to another host.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from typing import Any
@@ -19,8 +18,15 @@ from tests.acceptance.product import Product, wait_until
 from tests.browser.embed_page import OpenEmbed, embed_tabs
 from tests.browser.embed_stage import Stage
 from tests.browser.tab import PHONE, WAIT_MS, WIDE, OpenTab, Tab
+from tests.debian import lacking
 
 _CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+
+
+def chromium() -> str:
+    """Return the path of Chromium. Without it the test is skipped; on CI it fails."""
+    found = next(filter(None, map(shutil.which, _CHROMIUM)), None)
+    return found or lacking("Chromium", "chromium")
 
 
 @pytest.fixture(scope="session")
@@ -45,17 +51,12 @@ def product(shared_product: Product) -> Product:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Start Debian's Chromium. Without one the tests are skipped, but fail where CI is set.
+    """Start Debian's Chromium.
 
     Playwright's event loop runs in this thread until the end of the module, and no asynchronous
     test could have one of its own beside it.
     """
-    found = next(filter(None, map(shutil.which, _CHROMIUM)), None)
-    if found is None:
-        message = "no Chromium on PATH: apt-get install chromium"
-        if os.environ.get("CI"):
-            pytest.fail(message)
-        pytest.skip(message)
+    found = chromium()
     with sync_playwright() as playwright:
         # Containers forbid the browser its own sandbox; it sees nothing but our own page.
         browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])

@@ -5,10 +5,6 @@ Playwright drives no Firefox but its own, so nothing is clicked here.
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +12,8 @@ import pytest
 
 from tests.acceptance.product import wait_until
 from tests.browser.embed_stage import NONCE, Stage, strict_policy
+from tests.browser.unwatched import unwatched
+from tests.debian import debian
 
 # What is complained about is reported, too: errors, and whatever the strict policy stops.
 REPORT = f"""<script nonce="{NONCE}">
@@ -41,32 +39,13 @@ user_pref("toolkit.telemetry.reportingpolicy.firstRun", false);
 @pytest.fixture
 def firefox(tmp_path: Path) -> Iterator[Callable[[str], None]]:
     """Open an address in a Firefox with a profile of its own."""
-    found = shutil.which("firefox-esr")
-    if found is None:
-        pytest.skip("no Firefox on PATH: apt-get install firefox-esr")
+    found = debian("firefox-esr")
     profile = tmp_path / "profile"
     profile.mkdir()
     (profile / "user.js").write_text(PREFERENCES)
-    started: list[subprocess.Popen[bytes]] = []
-
-    def open_one(url: str) -> None:
-        command = [found, "--headless", "--no-remote", "--profile", str(profile), url]
-        environ = os.environ | {"HOME": str(tmp_path), "MOZ_HEADLESS_WIDTH": "1280"}
-        started.append(
-            subprocess.Popen(
-                command,
-                env=environ,
-                start_new_session=True,
-                cwd=tmp_path,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-        )
-
-    yield open_one
-    for process in started:
-        os.killpg(process.pid, signal.SIGKILL)  # its own session, started above
-        process.wait()
+    command = found, "--headless", "--no-remote", "--profile", str(profile)
+    with unwatched(tmp_path, *command) as open_one:
+        yield open_one
 
 
 def test_firefox_shows_the_link_and_then_the_booking(

@@ -234,7 +234,7 @@ def test_the_static_page_has_the_tag_and_a_link_without_scripts() -> None:
     """The attributes are those of the contract."""
     tags = _Tags((examples.EXAMPLES / "static" / "index.html").read_text("utf-8")).found
     (script,) = (attrs for tag, attrs in tags if tag == "script")
-    assert script.keys() == {"async", "src", "data-meeting", "data-token"}
+    assert script.keys() == {"async", "crossorigin", "src", "data-meeting", "data-token"}
     assert (script["src"] or "").endswith("/embed.js")
     assert [tag for tag, _ in tags][-2:] == ["noscript", "a"]
 

@@ -224,6 +224,45 @@ async def test_public_claims_leave_the_reserve(any_redis: AnyRedis) -> None:
     assert len(await any_redis.store.stream.unrecorded(SID, 10)) == 4
 
 
+async def test_refused_public_claims_are_no_demand(any_redis: AnyRedis) -> None:
+    """A drained reserve does not drive the target up; those who get a link count as ever."""
+    await open_pool(any_redis, "a-1", "a-2", "a-3", reserve=2)
+
+    async def rate() -> float:
+        [level] = await any_redis.store.look([SID])
+        return level.claims_per_second
+
+    await public_claim(any_redis, "ann", "bob", "cyd")
+    of_one = await rate()
+    assert 0 < of_one < 0.04  # one claim in a while of 30 s, not three
+    before = await any_redis.bare.hgetall(key_names.demand(SID))
+    for each in range(20):
+        assert (await public_claim(any_redis, f"dan-{each}"))[0][0] is EMPTY
+    assert await any_redis.bare.hgetall(key_names.demand(SID)) == before
+    await claim(any_redis, "eve", "fay", "gil")  # a claim with an API key counts, link or not
+    assert await rate() > 3 * of_one
+
+
+async def test_new_visitors_are_counted_for_all_processes(any_redis: AnyRedis) -> None:
+    """Per address and per meeting; a refused one counts in neither, and one may be given back."""
+    here, there = any_redis.store.visitor_limits, any_redis.store.above_reserve().visitor_limits
+    for limits in (here, there):
+        assert await limits.admit(SID, "192.0.2.1", 3, 2) == 0
+    assert 29 < await there.admit(SID, "192.0.2.1", 3, 2) <= 30
+    assert await here.admit(SID, "192.0.2.2", 3, 2) == 0
+    assert 19 < await here.admit(SID, "192.0.2.3", 3, 2) <= 20
+    await there.give_back(SID, "192.0.2.2", 3, 2)
+    assert await here.admit(SID, "192.0.2.3", 3, 2) == 0
+    await here.give_back(SID, "192.0.2.9", 0, 2)  # who was never counted
+    assert await there.admit("another", "192.0.2.1", 3, 2) == 0
+    for _ in range(9):
+        assert await here.admit(SID, "192.0.2.1", 0, 0) == 0
+    names = await any_redis.bare.keys("*visitors*")
+    assert len(names) == 5
+    assert not [name for name in names if b"192" in name]
+    assert all([0 < await any_redis.bare.pttl(name) <= 60_000 for name in names])
+
+
 @pytest.mark.parametrize("reserve", [0, 1, 3, 4])
 async def test_a_reserve_holds_at_each_level(any_redis: AnyRedis, reserve: int) -> None:
     """No public claim takes a link while `reserve` or fewer are there; none off means all."""

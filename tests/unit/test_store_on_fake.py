@@ -145,16 +145,19 @@ def test_the_keys_of_a_meeting_or_workspace_share_a_slot() -> None:
         key_names.nudged,
         key_names.block,
         key_names.recovery_lock,
+        key_names.visitors,
         lambda sid: key_names.history(sid, 10, 1),
     )
     of_workspace = (key_names.budget, key_names.workspace_block, key_names.top_up_lock)
     for kind in of_meeting:
         assert re.findall(r"\{(.*?)\}", kind("s1")) == ["s1"]
-    assert re.findall(r"\{(.*?)\}", key_names.binding("s1", "name")) == ["s1"]
+    of_one = key_names.binding, key_names.visitors_from
+    for each in of_one:
+        assert re.findall(r"\{(.*?)\}", each("s1", "name")) == ["s1"]
     for kind in of_workspace:
         assert re.findall(r"\{(.*?)\}", kind("s1")) == ["w:s1"], "no meeting's tag"
     of_all = {key_names.task_lock, key_names.history_taken}
-    named = {*of_meeting[:-1], *of_workspace, key_names.binding, key_names.history, *of_all}
+    named = {*of_meeting[:-1], *of_workspace, *of_one, key_names.history, *of_all}
     assert {kind for _, kind in inspect.getmembers(key_names, inspect.isfunction)} == named
 
 

@@ -120,7 +120,7 @@ def test_the_command_line_prints_the_tag(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     plain = CliRunner().invoke(app, ["tag", "--meeting", "demo", "--public-key", 'pk"x'])
     assert plain.stdout == (
-        '<script async src="https://links.example.com/embed.js" data-meeting="demo" '
+        '<script async crossorigin src="https://links.example.com/embed.js" data-meeting="demo" '
         'data-public-key="pk&quot;x"></script>\n'
     )
     pinned = CliRunner().invoke(

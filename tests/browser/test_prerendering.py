@@ -1,0 +1,43 @@
+"""Test the tag in a page that the browser draws ahead, before anybody asks for it.
+
+Chromium draws nothing ahead while it is driven, so its pages report what they see.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.acceptance.product import wait_until
+from tests.browser.conftest import chromium
+from tests.browser.embed_stage import Stage
+from tests.browser.unwatched import unwatched
+
+REPORT = """<script>
+const report = (said) => fetch("/report", { method: "POST", body: said, keepalive: true });
+for (const name of ["claimed", "ready", "unavailable"])
+  addEventListener("linkpool:" + name, () => report(name));
+customElements.whenDefined("linkpool-embed").then(() =>
+  setTimeout(() => report(`drawn ahead: ${document.prerendering}`), 100));
+</script>"""
+# The visitor follows the link as soon as the test lets them.
+FOLLOW = """<script>
+setInterval(async () => { if ((await fetch("/let-go")).ok) location = "/ahead" }, 100);
+</script>"""
+
+
+def test_nothing_is_claimed_in_a_page_that_is_drawn_ahead(stage: Stage, tmp_path: Path) -> None:
+    """Nor is the provider asked for anything, until somebody looks at the page."""
+    ahead = stage.page(REPORT + stage.tag(data_load="now"), path="/ahead")
+    rules = json.dumps({"prerender": [{"urls": [ahead], "eagerness": "immediate"}]})
+    page = stage.page(f'{FOLLOW}<script type="speculationrules">{rules}</script>')
+    command = chromium(), "--headless=new", "--no-sandbox", f"--user-data-dir={tmp_path}/profile"
+    with unwatched(tmp_path, *command) as open_one:
+        open_one(page)
+        wait_until(lambda: stage.reports, 60, what="the page is drawn ahead")
+        assert stage.reports == ["drawn ahead: true"]
+        assert stage.linkpool.hits.keys() == {"GET /embed.js"}
+        stage.pages["/let-go"] = "", {}
+        wait_until(lambda: "ready" in stage.reports, 60, what="the frame is there")
+    assert stage.reports == ["drawn ahead: true", "claimed", "ready"]
+    assert len(stage.linkpool.asked) == 1
