@@ -146,9 +146,11 @@ def test_the_keys_of_a_meeting_or_workspace_share_a_slot() -> None:
         key_names.block,
         key_names.recovery_lock,
         key_names.visitors,
-        lambda sid: key_names.history(sid, 10, 1),
     )
+    in_time = key_names.history, key_names.tally_past
     of_workspace = (key_names.budget, key_names.workspace_block, key_names.top_up_lock)
+    for each in in_time:
+        assert re.findall(r"\{(.*?)\}", each("s1", 10, 1)) == ["s1"]
     for kind in of_meeting:
         assert re.findall(r"\{(.*?)\}", kind("s1")) == ["s1"]
     of_one = key_names.binding, key_names.visitors_from
@@ -157,7 +159,8 @@ def test_the_keys_of_a_meeting_or_workspace_share_a_slot() -> None:
     for kind in of_workspace:
         assert re.findall(r"\{(.*?)\}", kind("s1")) == ["w:s1"], "no meeting's tag"
     of_all = {key_names.task_lock, key_names.history_taken}
-    named = {*of_meeting[:-1], *of_workspace, *of_one, key_names.history, *of_all}
+    fields = {key_names.tally}  # of a hash, no keys
+    named = {*of_meeting, *of_workspace, *of_one, *in_time, *of_all, *fields}
     assert {kind for _, kind in inspect.getmembers(key_names, inspect.isfunction)} == named
 
 
