@@ -101,7 +101,8 @@ class Workspace(_Frozen):
     def _absolute(cls, url: str) -> str:
         if url and not re.fullmatch(r"https?://[A-Za-z0-9.\-\[\]:]+(/[A-Za-z0-9_./-]*)?", url):
             raise ValueError("must be an http:// or https:// address without query or fragment")
-        check_port(url)
+        if url:
+            check_port(url)
         return url.rstrip("/")
 
     @field_validator("embed_script_url")
