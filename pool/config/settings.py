@@ -289,6 +289,11 @@ class Settings(BaseSettings):
     def _broker_beside_a_cluster(self) -> Settings:
         if self.redis_url and not self.broker_url and parse_redis(self.redis_url).is_cluster:
             raise SettingsError(f"{PREFIX}REDIS_URL", f"names a Redis Cluster, {NO_BROKER}")
+        if not self.redis_forgets and self.redis_url and parse_redis(self.redis_url).is_cluster:
+            raise SettingsError(
+                f"{PREFIX}REDIS_FORGETS",
+                "is false, but a Redis Cluster forgets: replicas lag behind, and slots move",
+            )
         return self
 
     @field_validator("trusted_proxies")

@@ -33,6 +33,7 @@ log = structlog.get_logger()
 GRACE_SECONDS = 1.0  # for API processes to assert again what they answered
 AT_ONCE = 8  # pools that are recovered at the same time
 _OPENED = "opened:"  # the fact that names the epoch a meeting's pool was last opened for
+_EVERY = 10_000_000  # links; more than any pool holds
 _CALL = 500  # bindings per script call; a hundred take well under a millisecond
 
 
@@ -228,6 +229,8 @@ class PoolRecovery:
         epoch = await self._store.recovery.epoch(sid)
         identity = await self._adopt(sid, lock, epoch, nonce)
         if identity:
+            if self._store.is_cluster:
+                await self._load_bindings(sid, lock)
             await self._open(sid, lock, identity, nonce)
             return Recovered.ADOPTED, 0
         is_new = not epoch and not await self._ledger.links.has_any(sid)
@@ -256,6 +259,8 @@ class PoolRecovery:
     async def _adopt(self, sid: str, lock: Held, epoch: str, nonce: str) -> str | None:
         """Return the server's identity if the pool has proved that it forgot nothing, else None."""
         if epoch.startswith("sealed:"):
+            if self._store.is_cluster and not await self._all_fresh(sid):
+                return None
             identity = await self._store.recovery.begin(sid, lock.token, keep_fresh=True)
             token = epoch.split(":")[1]
             # Spent in the ledger first: an old backup with the same seal finds it gone.
@@ -266,6 +271,24 @@ class PoolRecovery:
             await self._ledger.links.adopt_fresh(sid, f"{identity}:{nonce}")
             return identity
         return None
+
+    async def _all_fresh(self, sid: str) -> bool:
+        """Return True if the ledger, which knows every claim before a seal, agrees with the pool.
+
+        A slot of a Redis Cluster is moved key by key. That the seal came along does not prove
+        that the rest did: a master that crashed may have kept keys of long ago in its file.
+        """
+        slugs = await self._store.stock.oldest(sid, _EVERY)
+        for start in range(0, len(slugs), _CALL):
+            some = slugs[start : start + _CALL]
+            fresh = {
+                link.slug
+                for link in await self._ledger.links.find(some)
+                if link.state is State.FRESH and link.meeting_sid == sid
+            }
+            if not fresh.issuperset(some):
+                return False
+        return True
 
     async def _load_bindings(self, sid: str, lock: Held) -> None:
         """Load the live bindings from the ledger into Redis.

@@ -11,6 +11,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import NoScriptError
 
+from pool.store.cluster.topology import LOST
 from pool.store.cluster.wire import ClusterWire
 from pool.store.connect import masters_of
 from pool.store.wire import Wire
@@ -55,9 +56,14 @@ async def run(
 
 
 async def load(redis: Redis, name: str) -> None:
-    """Make every server that holds pools know a script."""
-    for master in await masters_of(redis):
-        await master.script_load(source(name))
+    """Make every server that holds pools know a script, but masters of a Cluster that are away."""
+    masters = await masters_of(redis)
+    for master in masters:
+        try:
+            await master.script_load(source(name))
+        except LOST:
+            if len(masters) == 1:
+                raise
 
 
 def is_unknown(reply: object) -> bool:

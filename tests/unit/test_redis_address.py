@@ -315,6 +315,9 @@ def test_a_cluster_keeps_the_pool_and_never_the_broker() -> None:
             SettingsError, match=f"LINKPOOL_{name}: .*Cluster, which cannot be Celery's broker"
         ):
             load(settings)
-    load({"LINKPOOL_REDIS_URL": url, "LINKPOOL_BROKER_URL": "redis://h"})
+    both = {"LINKPOOL_REDIS_URL": url, "LINKPOOL_BROKER_URL": "redis://h"}
+    load(both)
+    with pytest.raises(SettingsError, match="LINKPOOL_REDIS_FORGETS: .*a Redis Cluster forgets"):
+        load(both | {"LINKPOOL_REDIS_FORGETS": "false"})
     assert parse_redis(url).masked() == "redis+cluster://one:6379,two:6379"
     assert is_redis(url)

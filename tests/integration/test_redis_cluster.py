@@ -1,0 +1,338 @@
+"""Lose a master of a Redis Cluster, and move meetings between masters, while claims run."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from pool.cli.doctor_redis import cluster as cluster_findings
+from pool.cli.doctor_redis import of_server
+from pool.durability.recovery import Recovered
+from pool.errors import Fenced, SettingsError, StoreUnavailable
+from pool.model.links import Link, State
+from pool.model.meetings import Meeting
+from pool.store import Store, key_names
+from pool.store.capabilities import acl, check_broker, check_redis
+from pool.store.records import AnsweredClaim, Outcome, payload
+from pool.up.redis_server import RedisServer
+from tests.any_redis import SECRET_KEY
+from tests.cluster_stage import any_cluster
+from tests.in_process import InProcess, in_process, until
+from tests.redis_cluster import CLI, SERVER, RedisCluster
+
+STOCK = 150
+
+
+@pytest.fixture(scope="module")
+def with_replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
+    """Run a Redis Cluster of three masters with a replica each."""
+    if SERVER is None or CLI is None:
+        pytest.skip("no Redis Cluster can be had: apt-get install redis-server")
+    running = RedisCluster(tmp_path_factory.mktemp("cluster"))
+    try:
+        running.start()
+        yield running
+    finally:
+        running.close()
+
+
+@pytest.fixture
+async def on_replicas(with_replicas: RedisCluster, sqlite_url: str) -> AsyncIterator[InProcess]:
+    """Return the product on the Cluster whose masters have replicas."""
+    async with any_cluster(with_replicas) as redis, in_process(redis, sqlite_url) as product:
+        yield product
+
+
+@pytest.fixture
+async def on_masters(masters_alone: RedisCluster, sqlite_url: str) -> AsyncIterator[InProcess]:
+    """Return the product on the Cluster whose masters are alone."""
+    async with any_cluster(masters_alone) as redis, in_process(redis, sqlite_url) as product:
+        yield product
+
+
+class Visitors:
+    """New customers of one meeting, one after the other, who note what they were answered."""
+
+    def __init__(self, product: InProcess, sid: str) -> None:
+        self.sid = sid
+        self.product = product
+        self.answered: dict[str, AnsweredClaim] = {}
+        self.refused: Counter[str] = Counter()
+        self._numbers = itertools.count()
+
+    @asynccontextmanager
+    async def coming(self) -> AsyncIterator[Visitors]:
+        """Let them come while the block runs."""
+        async with asyncio.TaskGroup() as group:
+            coming = group.create_task(self._come())
+            try:
+                yield self
+            finally:
+                coming.cancel()
+
+    async def _come(self) -> None:
+        while True:
+            who = f"{self.sid}-{next(self._numbers)}"
+            try:
+                if not await self._claim(who):
+                    await self.stock()
+            except (Fenced, StoreUnavailable) as error:
+                self.refused[type(error).__name__] += 1
+                assert str(error)
+            await asyncio.sleep(0.003)
+
+    async def _claim(self, who: str) -> str:
+        store = self.product.store
+        batch = await store.claim(self.sid, [(store.names.name(self.sid, who), payload(who))])
+        claim = batch.answers[0].claim
+        if claim is None:
+            return ""
+        self.answered[who] = AnsweredClaim(who, claim, 60_000, payload(who))
+        return claim.slug
+
+    async def served(self, more: int = 20) -> None:
+        """Return once so many more were answered."""
+        goal = len(self.answered) + more
+        await until(lambda: len(self.answered) >= goal)
+
+    async def heal(self) -> Recovered:
+        """Do what API processes and workers do when a fence has fallen, and stock the pool."""
+        await self.product.store.assert_again(self.sid, list(self.answered.values()))
+        result = await self.product.parts.recovery.recover(self.sid, grace_seconds=0.0)
+        await self.stock()
+        return result
+
+    async def stock(self) -> None:
+        """Put new links into the pool."""
+        level = await self.product.level(self.sid)
+        slugs = [f"{self.sid}-s{next(_slugs)}" for _ in range(STOCK)]
+        now = datetime.now(UTC)
+        await self.product.ledger.links.insert_fresh(
+            [
+                Link(
+                    slug, f"https://sandbox/{slug}", self.sid, State.FRESH, "pool", level.epoch, now
+                )
+                for slug in slugs
+            ]
+        )
+        await self.product.store.add(self.sid, level.epoch, slugs, level.now_ms)
+
+    async def check(self) -> None:
+        """Fail if a link went to two customers, or anybody has another link than was answered."""
+        await self.product.parts.recorder.record(self.sid)
+        given = {who: each.claim.slug for who, each in self.answered.items()}
+        assert len(set(given.values())) == len(given), "a link went to two customers"
+        for who, slug in given.items():
+            link = await self.product.ledger.links.get(slug)
+            assert link is not None
+            assert (link.state, link.customer_id) == (State.CLAIMED, who)
+            batch = await self.product.store.claim(
+                self.sid, [(self.product.store.names.name(self.sid, who), payload(who))]
+            )
+            assert batch.answers[0].outcome is Outcome.REUSED
+            assert batch.answers[0].claim is not None
+            assert batch.answers[0].claim.slug == slug
+
+
+_slugs = itertools.count()
+
+
+def _come_meanwhile(loop: asyncio.AbstractEventLoop, visitors: Visitors) -> None:
+    """Let the next visitor be refused while some keys are here and others there."""
+    goal = visitors.refused.total() + 1
+
+    async def refused() -> None:
+        await until(lambda: visitors.refused.total() >= goal)
+
+    asyncio.run_coroutine_threadsafe(refused(), loop).result(30)
+
+
+async def _open(product: InProcess, *sids: str) -> list[Visitors]:
+    visitors = []
+    for sid in sids:
+        await product.meeting(sid)
+        visitors.append(Visitors(product, sid))
+        await visitors[-1].stock()
+    return visitors
+
+
+async def test_a_lost_master_costs_its_own_meetings_a_recovery(
+    on_replicas: InProcess, with_replicas: RedisCluster
+) -> None:
+    """The other meetings are served all the while, and their pools are left alone."""
+    product, sids = on_replicas, with_replicas.sids_apart()
+    lost, *others = await _open(product, *sids)
+    async with lost.coming(), others[0].coming(), others[1].coming():
+        for each in (lost, *others):
+            await each.served()
+        dead = with_replicas.master_of(key_names.epoch(lost.sid))
+        await asyncio.to_thread(dead.kill)
+        levels = {level.sid: level.fence for level in await product.store.look(sids)}
+        assert levels == {lost.sid: "unreadable"} | {each.sid: "stands" for each in others}
+        assert [each.fence for each in await product.store.recovery.fences(sids)] == [
+            levels[sid] for sid in sids
+        ]
+        assert len(await product.store.infos()) == 2, "ready nevertheless"
+        for each in others:
+            await each.served()
+        await until(lambda: lost.refused["Fenced"] > 0)
+        for each in others:
+            await each.served()
+            assert not each.refused
+        look = await product.store.look(sids)
+        assert await product.parts.recovery.fallen(look) == [lost.sid]
+        assert await lost.heal() is Recovered.QUARANTINED
+        await lost.served()
+    await asyncio.to_thread(with_replicas.heal)
+    for each in (lost, *others):
+        await each.check()
+    assert product.metric("linkpool_conflicts_total") == 0
+
+
+async def test_a_slot_moves_while_claims_run(
+    on_masters: InProcess, masters_alone: RedisCluster
+) -> None:
+    """Claims are refused for that moment. All that was answered came along, fresh links do not."""
+    product, cluster = on_masters, masters_alone
+    moving, calm = await _open(product, *cluster.sids_apart()[:2])
+    async with moving.coming(), calm.coming():
+        await moving.served()
+        for number in range(3):
+            key = key_names.epoch(moving.sid)
+            here = cluster.master_of(key)
+            there = next(node for node in cluster.masters() if node is not here)
+            loop = asyncio.get_running_loop()
+            come = partial(_come_meanwhile, loop, moving)
+            await asyncio.to_thread(cluster.move_slot, key, there, between=come)
+            fenced = moving.refused["Fenced"]
+            await until(lambda fenced=fenced: moving.refused["Fenced"] > fenced)  # type: ignore[misc]
+            assert moving.refused["StoreUnavailable"] > 0, "while the slot was under way"
+            assert await moving.heal() is Recovered.QUARANTINED, number
+            await moving.served()
+        assert not calm.refused
+    for each in (moving, calm):
+        await each.check()
+    assert product.metric("linkpool_conflicts_total") == 0
+
+
+async def test_a_seal_lets_a_slot_move_without_losing_a_link(
+    on_masters: InProcess, masters_alone: RedisCluster
+) -> None:
+    """The ledger then knows every claim, and what the pool holds is compared with it."""
+    product, cluster = on_masters, masters_alone
+    [moving] = await _open(product, cluster.sids_apart()[0])
+    await product.claim(moving.sid, "ann")
+    assert await product.parts.recovery.seal([moving.sid]) == [moving.sid]
+    stock = await product.pooled(moving.sid)
+    await asyncio.to_thread(cluster.move_all)
+    assert await moving.heal() is Recovered.ADOPTED
+    assert (await product.pooled(moving.sid))[: len(stock)] == stock
+
+
+async def test_keys_that_a_slot_left_behind_long_ago_are_not_adopted(
+    on_masters: InProcess, masters_alone: RedisCluster
+) -> None:
+    """The file of a master that crashed may lack that keys had moved away, and they are back when
+    the slot is: links that were claimed since look fresh.
+    """
+    product, cluster = on_masters, masters_alone
+    [moving] = await _open(product, cluster.sids_apart()[0])
+    [ann] = await product.claim(moving.sid, "ann")
+    await product.parts.recovery.seal([moving.sid])
+    await asyncio.to_thread(cluster.move_all)
+    await product.redis.bare.zadd(key_names.fresh(moving.sid), {ann: 1})
+    await product.redis.bare.delete(
+        key_names.binding(moving.sid, product.store.names.name(moving.sid, "ann"))
+    )
+    assert await moving.heal() is Recovered.QUARANTINED
+    assert ann not in await product.pooled(moving.sid)
+    assert await product.claim(moving.sid, "ann") == [ann]
+
+
+# -- what is refused at the start, and what doctor says ------------------------------------------
+
+
+async def test_every_master_must_be_fit_for_claims(masters_alone: RedisCluster) -> None:
+    """One that evicts, or that refuses a command, loses the claims of its meetings."""
+    await check_redis(masters_alone.url)
+    one = masters_alone.masters()[1].client
+    one.config_set("maxmemory-policy", "allkeys-lru")
+    one.config_set("maxmemory", "1gb")
+    try:
+        with pytest.raises(SettingsError, match="evicts keys"):
+            await check_redis(masters_alone.url)
+    finally:
+        one.config_set("maxmemory", "0")
+        one.config_set("maxmemory-policy", "noeviction")
+
+
+async def test_an_address_says_whether_it_is_a_cluster(
+    masters_alone: RedisCluster, redis_server: RedisServer
+) -> None:
+    """Pools or broker on the wrong one of the two would look well and do nothing."""
+    for node in masters_alone.masters():
+        plain = f"redis://127.0.0.1:{node.port}"
+        with pytest.raises(SettingsError, match=r"is a Redis Cluster; .*redis\+cluster://"):
+            await check_redis(plain)
+        with pytest.raises(SettingsError, match="a Redis Cluster, which cannot be Celery's broker"):
+            await check_broker(plain)
+    alone = redis_server.url().replace("redis://", "redis+cluster://").removesuffix("/0")
+    with pytest.raises(SettingsError, match="is no Redis Cluster"):
+        await check_redis(alone)
+
+
+async def test_a_user_of_few_rights_is_enough_for_a_cluster(masters_alone: RedisCluster) -> None:
+    """With the rules that doctor prints."""
+    for node in masters_alone.nodes:
+        for rule in acl():
+            node.client.execute_command(*rule.split())
+        node.client.execute_command("ACL", "LOG", "RESET")
+    url = masters_alone.url.replace("://", "://linkpool-api:PASSWORD@")
+    await check_redis(url)
+    store = Store.open(url, SECRET_KEY)
+    try:
+        await store.published.put([Meeting("intro")])
+        assert (await store.look(["intro"]))[0].fence == "fallen"
+        assert len(await store.infos()) == 3
+    finally:
+        await store.close()
+    for node in masters_alone.nodes:
+        assert node.client.acl_log() == []
+        node.client.execute_command("ACL", "SETUSER", "linkpool-api", "-cluster|slots")
+    with pytest.raises(SettingsError, match=r"\+cluster\|slots"):
+        await check_redis(url)
+
+
+async def test_doctor_looks_at_all_masters(masters_alone: RedisCluster) -> None:
+    """And says when one that is away would stop all the others, or one that is cut off goes on."""
+    store = Store.open(masters_alone.url, SECRET_KEY)
+    parts = cast("Any", SimpleNamespace(store=store))
+
+    async def found() -> list[tuple[str, str]]:
+        return [(each.verdict, each.text) async for each in cluster_findings(parts)]
+
+    one = masters_alone.masters()[2].client
+    try:
+        for info in await store.infos():
+            assert {each.verdict for each in of_server(info, " there")} == {"ok"}
+        [(verdict, text)] = await found()
+        assert (verdict, "after 1 s" in text) == ("ok", True)
+        one.config_set("cluster-require-full-coverage", "yes")
+        [(verdict, text)] = await found()
+        assert (verdict, "all refuse claims" in text) == ("warning", True)
+        one.config_set("cluster-node-timeout", 60_000)
+        [(verdict, text)] = await found()
+        assert (verdict, "60 s" in text) == ("warning", True)
+    finally:
+        one.config_set("cluster-node-timeout", 1_000)
+        one.config_set("cluster-require-full-coverage", "no")
+        await store.close()
