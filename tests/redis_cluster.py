@@ -25,16 +25,26 @@ PATIENCE_SECONDS = 60.0
 class Node:
     """One server of the Cluster."""
 
-    def __init__(self, directory: Path, port: int, bus_port: int, options: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        port: int,
+        bus_port: int,
+        options: tuple[str, ...],
+        announced: int | None = None,
+    ) -> None:
         directory.mkdir(parents=True)
         self.directory = directory
         self.port = port
+        self.announced = announced or port  # where the Cluster sends its clients
         self._command = [
             str(SERVER), "--port", str(port), "--dir", str(directory), "--bind", "127.0.0.1",
             "--cluster-enabled", "yes", "--cluster-port", str(bus_port),
             "--cluster-node-timeout", str(NODE_TIMEOUT_MS),
             "--cluster-require-full-coverage", "no", "--cluster-allow-replica-migration", "no",
             "--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0",
+            "--cluster-announce-ip", "127.0.0.1", "--cluster-announce-port", str(self.announced),
+            "--cluster-announce-bus-port", str(bus_port),
             "--appendonly", "yes", "--save", "", *options,
         ]  # fmt: skip
         self.process: subprocess.Popen[bytes] | None = None
@@ -66,9 +76,18 @@ class Node:
 
 
 class RedisCluster:
-    """The nodes, and what tests do to them."""
+    """The nodes, and what tests do to them.
 
-    def __init__(self, directory: Path, *options: str, replicas: int = 1) -> None:
+    `announce` returns the port at which clients are to reach the node on a port.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *options: str,
+        replicas: int = 1,
+        announce: Callable[[int], int] | None = None,
+    ) -> None:
         self._replicas = replicas
         chosen: list[int] = []
         while len(chosen) < 2 * MASTERS * (1 + replicas):
@@ -76,14 +95,15 @@ class RedisCluster:
             if port not in chosen:
                 chosen.append(port)
         self.nodes = [
-            Node(directory / str(port), port, bus, options)
+            Node(directory / str(port), port, bus, options, announce and announce(port))
             for port, bus in zip(chosen[::2], chosen[1::2], strict=True)
         ]
 
     @property
     def url(self) -> str:
         """Return the address for linkpool, which names half of the nodes."""
-        return f"redis+cluster://{','.join(f'127.0.0.1:{node.port}' for node in self.nodes[::2])}"
+        hosts = ",".join(f"127.0.0.1:{node.announced}" for node in self.nodes[::2])
+        return f"redis+cluster://{hosts}"
 
     def start(self) -> None:
         """Start all servers and make them a Cluster. Return once each knows all slots."""
@@ -144,16 +164,28 @@ class RedisCluster:
                 continue
             for first, last, port in self._slots(node):
                 if first <= slot <= last:
-                    return next(each for each in self.nodes if each.port == port)
+                    return next(each for each in self.nodes if each.announced == port)
         raise AssertionError(f"nobody serves slot {slot}")
 
     def masters(self) -> list[Node]:
         """Return the nodes that serve slots."""
         ports_of = {port for _, _, port in self._slots(self._alive())}
-        return [node for node in self.nodes if node.port in ports_of]
+        return [node for node in self.nodes if node.announced in ports_of]
 
     def _alive(self) -> Node:
         return next(node for node in self.nodes if node.process is not None)
+
+    def promote(self, key: str) -> None:
+        """Let the replica of a key's master take its place in order. Return once it serves."""
+        before = self.master_of(key)
+        replica = next(
+            node
+            for node in self.nodes
+            if node.client.info("replication").get("master_port") == before.announced
+        )
+        replica.client.execute_command("CLUSTER", "FAILOVER")
+        until(lambda: self.master_of(key) is not before, self._state)
+        until(self.is_whole, self._state)
 
     def fail_over(self, key: str) -> Node:
         """Kill the master of a key, and return its successor once that serves."""

@@ -7,12 +7,15 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
 from pool.telemetry.logs import configure_logging
 from tests.trials.catalogue import TRIALS
+from tests.trials.harness.clusters import on_cluster
 from tests.trials.harness.lacking import Lacking
+from tests.trials.harness.stages import ordinary
 from tests.trials.harness.trial import Outcome, Trial, table
 
 
@@ -23,6 +26,13 @@ def main() -> int:
     # As with Ctrl-C: what was started is ended.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     chosen = [trial for trial in TRIALS if not options.only or trial.number in options.only]
+    if options.redis == "cluster":
+        # Those on the ordinary stage, and those that are about nothing but a Cluster.
+        chosen = [
+            replace(trial, stage=on_cluster)
+            for trial in chosen
+            if trial.stage in (ordinary, on_cluster)
+        ]
     if not chosen:
         sys.stderr.write(f"there is no such trial; there are {_numbers(TRIALS)}\n")
         return 2
@@ -72,6 +82,9 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--claims", type=int, help="how many claims are answered in the chaos")
     parser.add_argument("--seed", type=int, default=1, help="of the first round (1)")
+    parser.add_argument(
+        "--redis", choices=["one", "cluster"], default="one", help="where the pools are (one)"
+    )
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--full", action="store_true", help="in the sizes of the table")
     length.add_argument(

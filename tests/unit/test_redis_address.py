@@ -317,7 +317,7 @@ def test_a_cluster_keeps_the_pool_and_never_the_broker() -> None:
             load(settings)
     both = {"LINKPOOL_REDIS_URL": url, "LINKPOOL_BROKER_URL": "redis://h"}
     load(both)
-    with pytest.raises(SettingsError, match="LINKPOOL_REDIS_FORGETS: .*a Redis Cluster forgets"):
+    with pytest.raises(SettingsError, match=r"LINKPOOL_REDIS_FORGETS: .*a Redis Cluster forgets"):
         load(both | {"LINKPOOL_REDIS_FORGETS": "false"})
     assert parse_redis(url).masked() == "redis+cluster://one:6379,two:6379"
     assert is_redis(url)
