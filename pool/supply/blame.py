@@ -6,10 +6,15 @@ until then fail in the same way, and they are more than half of those that were 
 Meetings that are blocked already and only probed say nothing about their workspace, and
 neither do links made on the spot: those are asked for where pools are empty, which is where
 something is wrong. So only top-up, which knows how many meetings there are, may blame it.
+
+A provider that fails now and then, whoever asks, is to blame for rows of failures that nobody
+causes. How many of its calls fail between links is therefore kept, and a row proves something
+only if that share does not explain it.
 """
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -26,6 +31,11 @@ OTHERS_LINKS = 3  # that the neighbours got since the first of the failures
 OTHERS_LINKS_UNTHROTTLED = 10  # the same for 429s, which chance and pace also cause
 ALIKE_TO_BLOCK = 3  # meetings that fail in the same way
 TRIED_LATELY = 10  # meetings, of which those that fail alike must be more than half
+SUSPECT_ODDS = 0.01  # a row of failures less likely than this makes a meeting suspect ...
+BLOCK_ODDS = 1e-6  # ... and one less likely than this is no chance
+_MOST_USUAL = 0.8  # a share of failures above this explains no row
+_USUAL_OVER = 100  # links over which the usual share is a mean
+_SURE_AFTER = 40  # links and failures; before that the share counts for less
 
 
 class Blame(Enum):
@@ -57,11 +67,20 @@ class Troubles:
         self._lately: OrderedDict[str, str] = OrderedDict()  # newest last; "" is a link
         self._links = 0
         self._throttled_though_well = 0
+        self._won = 0.0  # links, and the failures before each of them, fading
+        self._lost = 0.0
+        self._row = 0  # failures in a row, of all meetings, that may pass
 
     def worked(self, sid: str) -> None:
         """Note that a meeting got a new link."""
         self._links += 1
-        self._streaks.pop(sid, None)
+        streak = self._streaks.pop(sid, None)
+        fading = 1 - 1 / _USUAL_OVER
+        self._won = self._won * fading + 1
+        self._lost *= fading
+        if streak is not None and not streak.blamed:
+            self._lost += streak.failures + streak.throttled
+        self._row = 0
         self._well.add(sid)
         self._note(sid, "")
 
@@ -78,11 +97,13 @@ class Troubles:
         streak.failures += 1
         if meetings is not None and not probe:
             self._note(sid, kind)
-            if self._is_common(kind, meetings):
+            self._row += not final
+            chance = not final and self._row < self._unusual(1, BLOCK_ODDS)
+            if self._is_common(kind, meetings) and not chance:
                 self._lately.clear()  # once the block is lifted, evidence is gathered anew
                 return Blame.WORKSPACE
         enough = OWN_FAILURES_TO_BLOCK if self.is_own(sid) else FAILURES_TO_BLOCK
-        if final or streak.failures >= enough:
+        if final or streak.failures >= self._unusual(enough, BLOCK_ODDS):
             streak.blamed = True
             return Blame.MEETING
         return Blame.NOBODY
@@ -117,12 +138,18 @@ class Troubles:
         streak = self._streaks.get(sid)
         if streak is None:
             return False
-        return streak.blamed or max(streak.failures, streak.throttled) >= SUSPECT_FAILURES
+        row = max(streak.failures, streak.throttled)
+        return streak.blamed or row >= self._unusual(SUSPECT_FAILURES, SUSPECT_ODDS)
 
     def is_blamed(self, sid: str) -> bool:
         """Return True if a failure was attributed to the meeting since it last got a link."""
         streak = self._streaks.get(sid)
         return streak is not None and streak.blamed
+
+    def _unusual(self, at_least: int, odds: float) -> int:
+        """Return how many failures in a row the usual share of failures does not explain."""
+        usual = min(_MOST_USUAL, self._lost / (self._won + self._lost + _SURE_AFTER))
+        return max(at_least, math.ceil(math.log(odds) / math.log(usual))) if usual else at_least
 
     def _streak(self, sid: str) -> _Streak:
         return self._streaks.setdefault(sid, _Streak(self._links))

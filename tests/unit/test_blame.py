@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import random
+
+import pytest
+
 from pool.supply.blame import (
     FAILURES_TO_BLOCK,
     OTHERS_LINKS,
@@ -143,3 +147,34 @@ def test_a_meeting_is_suspect_until_it_gets_a_link() -> None:
     troubles.worked("a")
     assert not troubles.is_suspect("a")
     assert not troubles.is_suspect("never tried")
+
+
+def provider_that_fails(share: int, meetings: int) -> tuple[Troubles, list[Blame]]:
+    """Fail every so many calls of the meetings by chance. Return all blames but the earliest."""
+    troubles, blames, chance = Troubles(), [], random.Random(1)
+    for _ in range(3_000):
+        sid = f"m{chance.randrange(meetings)}"
+        if chance.randrange(share):
+            troubles.worked(sid)
+        else:
+            blames.append(fail(troubles, sid, meetings=meetings))
+    return troubles, blames[30:]
+
+
+@pytest.mark.parametrize("meetings", [1, 3, 30])
+def test_a_provider_that_fails_now_and_then_has_nobody_blamed(meetings: int) -> None:
+    """A fifth of all calls fails, whoever asks: rows of three and more are chance."""
+    troubles, blames = provider_that_fails(5, meetings)
+    assert set(blames) == {Blame.NOBODY}
+    troubles.worked("m0")
+    fail(troubles, "m0")
+    fail(troubles, "m0")
+    assert not troubles.is_suspect("m0")
+
+
+def test_a_broken_meeting_is_found_though_the_provider_fails_now_and_then() -> None:
+    """It takes some more failures in a row than where nothing else fails."""
+    troubles, _ = provider_that_fails(5, 30)
+    found = [fail(troubles, "bad") for _ in range(12)]
+    assert Blame.MEETING in found
+    assert Blame.WORKSPACE not in found
