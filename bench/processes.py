@@ -92,6 +92,10 @@ class Process:
         """Return the resident memory of it and its descendants; Linux only, 0 elsewhere."""
         return sum(_rss_bytes(pid) for pid in self.pids)
 
+    def cpu_seconds(self) -> float:
+        """Return the CPU that it and its descendants have used; Linux only, 0 elsewhere."""
+        return cpu_seconds(self.pids)
+
     def _wait_for_port(self, port: int) -> None:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
@@ -125,6 +129,19 @@ def _family(root: int) -> list[int]:
     for pid in family:
         family += [child for child, parent in parents.items() if parent == pid]
     return family
+
+
+def cpu_seconds(pids: Sequence[int]) -> float:
+    """Return the CPU that these processes have used so far."""
+    return sum(map(_cpu_seconds, pids))
+
+
+def _cpu_seconds(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _rss_bytes(pid: int) -> int:

@@ -84,6 +84,10 @@ class Stage:
         """Return a blocking client of the Redis."""
         return self._client
 
+    def use(self, **settings: str) -> None:
+        """Set more of linkpool's settings, before anything is started."""
+        self._set |= settings
+
     # -- settings ------------------------------------------------------------------
 
     def environ(self, part: str = "bench", **more: object) -> dict[str, str]:

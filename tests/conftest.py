@@ -17,6 +17,7 @@ import structlog
 from hypothesis import HealthCheck, settings
 from redis.asyncio import Redis
 
+from bench.redis_cluster import CLI, SERVER, RedisCluster
 from pool.ledger import Ledger
 from pool.store import Store
 from pool.store.bindings import CustomerNames
@@ -29,7 +30,6 @@ from tests.any_redis import SECRET_KEY, AnyRedis
 from tests.aside import in_thread, migrated
 from tests.fake_redis import FakeRedisServer
 from tests.in_process import InProcess, in_process
-from tests.redis_cluster import CLI, SERVER, RedisCluster
 from tests.shares import ByShare, share_of
 
 # Each of some hundred processes would compile the whole source anew where this is set.

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from bench.redis_cluster import RedisCluster
 from tests.any_redis import AnyRedis
 from tests.cluster_stage import any_cluster
-from tests.redis_cluster import RedisCluster
 from tests.unit.recovery_contract import *  # noqa: F403 - the contract's tests
 
 

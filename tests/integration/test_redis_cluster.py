@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import pytest
 
+from bench.redis_cluster import CLI, SERVER, RedisCluster
 from pool.cli.doctor_redis import cluster as cluster_findings
 from pool.cli.doctor_redis import of_server
 from pool.durability.recovery import Recovered
@@ -27,7 +28,6 @@ from pool.up.redis_server import RedisServer
 from tests.any_redis import SECRET_KEY
 from tests.cluster_stage import any_cluster
 from tests.in_process import InProcess, in_process, until
-from tests.redis_cluster import CLI, SERVER, RedisCluster
 
 STOCK = 150
 

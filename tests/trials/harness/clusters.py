@@ -12,9 +12,9 @@ from typing import Any
 
 import redis
 
+from bench.redis_cluster import CLI, SERVER, Node, RedisCluster
 from pool.model.meetings import Meeting
 from pool.store import key_names
-from tests.redis_cluster import CLI, SERVER, Node, RedisCluster
 from tests.trials.harness.checker import Outage
 from tests.trials.harness.forgetting import Forgetting
 from tests.trials.harness.lacking import Lacking
