@@ -27,7 +27,7 @@ class NotReachable(LinkpoolError):
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one customer was given, or why nothing."""
+    """Hold the link that one customer was given, or why there is none."""
 
     status: int
     slug: str = ""

@@ -27,7 +27,7 @@ _OWN_PARAMETERS = frozenset({"dynamicHeight"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How an embed looks and behaves. Raise InvalidRequest, naming each option that is wrong.
+    """Say how an embed looks and behaves. Raise InvalidRequest, naming each option that is wrong.
 
     `prefill` fills in the booking form: values by field code, `name` and `email` among them.
     They travel to the provider in the visitor's browser, and are neither stored nor logged here.

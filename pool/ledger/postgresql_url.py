@@ -48,7 +48,7 @@ _FILES = ("sslcert", "sslkey", "sslrootcert", "sslcrl", "passfile")
 
 @dataclass(frozen=True, slots=True)
 class PostgresqlAddress:
-    """Where a server is, in the driver's words; `pooled` behind PgBouncer or the like."""
+    """Name a server in the driver's words; `pooled` behind PgBouncer or the like."""
 
     dsn: str
     pooled: bool = False

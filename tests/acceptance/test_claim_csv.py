@@ -121,7 +121,7 @@ def rows_of(place: Path) -> list[dict[str, str]]:
 
 
 def test_a_file_killed_twice_ends_with_every_row_once(between: Between, tmp_path: Path) -> None:
-    """Whether it dies before a batch is answered, after it, or in the middle of a row."""
+    """It dies before a batch is answered, after it, and in the middle of a row."""
     customers = [f"order-{number}" for number in range(ROWS)]
     with (tmp_path / "in.csv").open("w", newline="") as file:
         writer = csv.writer(file)

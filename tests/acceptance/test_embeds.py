@@ -52,7 +52,7 @@ def test_the_code_comes_with_the_claim_and_again(product: Product, sid: str, kin
 
 
 def test_options_and_prefill_stand_in_the_code_and_nowhere_else(product: Product, sid: str) -> None:
-    """What is prefilled is in the answer, and neither in the ledger, in Redis nor in a log."""
+    """Prefilled values are in the answer, and neither in the ledger, in Redis nor in a log."""
     answer = product.api(
         "POST",
         f"/v1/meetings/{sid}/claims?embed=element-click",
@@ -219,7 +219,7 @@ def test_a_batch_is_one_claim_for_each(product: Product, new_meeting: NewMeeting
 
 
 def test_a_batch_has_errors_beside_links(product: Product, sid: str) -> None:
-    """What is wrong with one customer is that customer's; the same customer twice has one link."""
+    """An error of one customer is that customer's alone; the same customer twice has one link."""
     results = batch(
         product,
         sid,

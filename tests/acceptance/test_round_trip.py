@@ -267,7 +267,7 @@ def test_a_link_booked_while_in_the_pool_leaves_it(product: Product, sid: str) -
 
 
 def test_a_claim_tells_what_is_booked(product: Product, sid: str) -> None:
-    """When, in which time zone, and where the customer may change it; of a fresh link nothing."""
+    """It has the times, the time zone and the address for changes; of a fresh link nothing."""
     claim = product.claim(sid, "visitor").json()["claim"]
     assert "booking" not in claim
     booking = product.control("book", slug=claim["slug"])["booking"]

@@ -71,7 +71,7 @@ class Server:
 
 @dataclass
 class Linkpool:
-    """What the scripted linkpool knows, and what it was asked."""
+    """Hold the answers of the scripted linkpool, and the questions it was asked."""
 
     failures: list[tuple[int, dict[str, str], dict[str, Any]]] = field(default_factory=list)
     by_token: dict[str, tuple[int, dict[str, str], dict[str, Any]]] = field(default_factory=dict)

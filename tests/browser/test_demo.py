@@ -216,8 +216,8 @@ def test_a_static_file_without_a_backend_claims_by_public_key(
 def test_a_paused_pool_and_a_token_for_something_else(
     product: Product, stage: Stage, open_embed: OpenEmbed, meeting: str
 ) -> None:
-    """Who holds a link keeps it while the pool is paused; others wait. A forged token gets no
-    link, and no second question is asked.
+    """A customer with a link keeps it while the pool is paused; others wait. A forged token gets
+    no link, and no second question is asked.
     """
     held = token(product, meeting, "bob")
     mine = product.slug(meeting, "bob")

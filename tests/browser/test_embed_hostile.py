@@ -109,7 +109,7 @@ def test_no_template_breaks_out(stage: Stage, open_embed: OpenEmbed) -> None:
 
 
 def test_an_address_of_the_api_runs_nothing(stage: Stage, open_embed: OpenEmbed) -> None:
-    """What is no address of the web is no linkpool; the page's fallback is shown."""
+    """The page's fallback is shown for an `api` that is no address of the web."""
     body = "".join(
         f"<linkpool-embed load=now {attributes(api=text, token='ada', fallback_url='/contact')}>"
         "</linkpool-embed>"
@@ -139,7 +139,7 @@ def plain(text: str) -> list[str]:
 
 
 def test_no_embed_code_breaks_out(stage: Stage, open_embed: OpenEmbed) -> None:
-    """What linkpool renders for a site's own server, with the text in all options."""
+    """The code that linkpool renders for a site's own server has the text in all options."""
     workspace = Workspace(
         name="default", subdomain="acme", api_key=SecretStr("k"), base_url=stage.api
     )

@@ -194,7 +194,7 @@ def test_an_example_shows_a_page_whatever_linkpool_answers(
 def test_an_example_shows_the_plain_link_instead(
     site: Site, between: ScriptedLinkpool, product: Product
 ) -> None:
-    """Where the operator set one; it can be nothing but a link."""
+    """It does if the operator set one, which can be nothing but a link."""
     plain = "https://acme.neetocal.com/intro?a=1&b=\"'<script>alert(1)</script>"
     between.script = [problem("pool-empty", 503, "60", fallback_url=plain)]
     tags = _Tags(site.visit(httpx.Cookies()).text).found

@@ -152,7 +152,7 @@ def test_embed_code_comes_with_the_claim_and_later(
 def test_a_browser_claims_with_a_token(
     client: lp.Client, product: Product, new_customer: NewCustomer, signer: tuple[str, str]
 ) -> None:
-    """Whether linkpool signed it or the client did, it is for the customer's one link."""
+    """A token is for the customer's one link, no matter if linkpool or the client signed it."""
     customer = f"{new_customer()} zoë/👋"
     served = client.token("demo", customer, email="zoe@example.com", expires_in=60)
     assert 0 < (served.expires_at - datetime.now(UTC)).total_seconds() <= 60

@@ -45,7 +45,7 @@ async def test_only_new_slugs_are_returned(ledger: Ledger) -> None:
 
 
 async def test_each_slug_is_new_for_one_of_many(ledger: Ledger, other: Ledger) -> None:
-    """When many insert the same slugs at once, each slug is returned to exactly one of them."""
+    """Each slug that many insert at once is returned to exactly one of them."""
     slugs = [f"a-{number}" for number in range(200)]
     batches = [[fresh(slug) for slug in slugs], [fresh(slug) for slug in reversed(slugs)]]
     inserted = await asyncio.gather(

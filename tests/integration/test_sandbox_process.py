@@ -176,7 +176,7 @@ def test_a_lost_answer_is_a_closed_connection_or_a_500() -> None:
 
 
 def test_a_port_in_use_is_one_clear_line() -> None:
-    """When the port is taken, it says so in one line, ends with status 1, leaves the file."""
+    """It says in one line that the port is taken, ends with status 1, and leaves the file."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         done = subprocess.run(

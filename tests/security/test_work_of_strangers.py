@@ -50,7 +50,7 @@ async def test_many_requests_in_one_read_are_parsed_as_they_are_answered(count: 
 
 
 async def test_claims_between_many_requests_are_served() -> None:
-    """Whether they take the short cut or not, each gets its own answer."""
+    """Each gets its own answer, on the short cut and beside it."""
     server = Server()
     connection = server.connect()
     sent = b"".join(

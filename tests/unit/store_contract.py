@@ -288,7 +288,7 @@ async def test_public_claims_stand_behind_the_fence(any_redis: AnyRedis, fall: F
 
 
 async def test_keyed_claims_run_a_script_that_knows_no_reserve() -> None:
-    """What public claims need is another script; it ends in the very text of the first."""
+    """Public claims have another script, which ends in the very text of the first."""
     assert "reserve" not in scripts.source("claim")
     assert scripts.source("public_claim").endswith(scripts.part("claim"))
 
@@ -905,7 +905,7 @@ async def test_recovery_begins_by_taking_the_epoch_away(any_redis: AnyRedis) -> 
 
 
 async def test_an_adopted_pool_keeps_its_links(any_redis: AnyRedis) -> None:
-    """When asked to adopt, recovery leaves the fresh links where they are, and claims go on."""
+    """Recovery that is asked to adopt leaves the fresh links where they are, and claims go on."""
     await open_pool(any_redis, "a-1")
     await any_redis.restart()
     store = any_redis.store

@@ -93,7 +93,7 @@ def test_many_that_fail_in_different_ways_are_no_workspace() -> None:
 
 
 def test_blocked_meetings_that_are_probed_say_nothing_about_their_workspace() -> None:
-    """When all others are full, nobody else is tried."""
+    """Nobody else is tried while all others are full."""
     troubles = Troubles()
     for number in range(40):
         blame = fail(troubles, f"m{number}", "refused-404", final=True, probe=True)

@@ -471,7 +471,7 @@ async def test_a_booking_is_counted_once_for_its_link(product: InProcess) -> Non
 async def test_redis_is_told_of_a_booking_once_if_its_customer_is_known(
     product: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where no claim is known the stream is recorded first; a leaked link is nobody's."""
+    """The stream is recorded first if no claim is known; a leaked link is nobody's."""
     await one_claim(product, "link-a")
     await product.stock("intro", "link-b", "link-c")
     told: list[tuple[str, str | None]] = []
@@ -570,7 +570,7 @@ async def ids_of(
 
 
 async def test_ids_are_learned_from_a_provider_that_comes_and_goes(product: InProcess) -> None:
-    """What was learned stays, also for a meeting that is not listed any more."""
+    """A learned id stays, also for a meeting that is not listed any more."""
     clock, answers = [100.0], [ProviderFailed("500", status=500)]
     listed: list[ProviderMeeting] = []
 

@@ -75,7 +75,7 @@ def row(customer_id: str) -> Row:
 
 @pytest.mark.parametrize("torn_bytes", range(1, len(b'"b\r\n""x""",slug,url,201,\r\n')))
 def test_a_row_torn_at_any_byte_is_written_again(tmp_path: Path, torn_bytes: int) -> None:
-    """What was whole stays, and every row is there once in the end."""
+    """Whole rows stay, and every row is there once in the end."""
     path = tmp_path / "out.csv"
     whole = HEADER + b"a,one,u,201,\r\n"
     torn = b'"b\r\n""x""",slug,url,201,\r\n'

@@ -659,7 +659,7 @@ async def test_a_link_bound_a_moment_ago_is_remembered_too(stage: Stage, limited
 
 
 async def test_a_low_pool_is_announced(stage: Stage) -> None:
-    """When the script says so."""
+    """The desk announces it when the script says so."""
     await stage.claims("ann")
     stage.store.nudge = True
     await stage.claims("bob")

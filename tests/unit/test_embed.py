@@ -176,7 +176,7 @@ def test_nobody_prefills_the_field_of_the_slug() -> None:
 
 
 def test_prefill_stays_out_of_logs() -> None:
-    """What is printed of the options has no personal data."""
+    """Options that are printed show no personal data."""
     assert "Zoë" not in repr(Options(prefill={"name": "Zoë"}))
 
 

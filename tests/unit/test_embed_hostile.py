@@ -42,7 +42,7 @@ KNOWN = "known"
 
 
 def as_json(text: str) -> str:
-    """What a text is once it was written as UTF-8."""
+    """Return a text as it is once it was written as UTF-8."""
     return "".join("\ufffd" if "\ud800" <= letter <= "\udfff" else letter for letter in text)
 
 

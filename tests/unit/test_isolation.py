@@ -83,7 +83,7 @@ async def test_meetings_that_hang_leave_slots_to_the_others(product: InProcess) 
 async def test_a_request_that_hangs_keeps_nobody_from_looking(
     product: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is wanted meanwhile is made before it comes back."""
+    """Links that are wanted meanwhile are made before it comes back."""
     monkeypatch.setattr("pool.supply.top_up.LOOK_SECONDS", 0.05)
     over = asyncio.Event()
 

@@ -242,7 +242,7 @@ async def test_bookings_of_an_erased_customer_keep_nothing_personal(sqlite_ledge
 
 
 async def test_a_booking_that_is_renamed_to_a_known_one_becomes_that(sqlite_ledger: Ledger) -> None:
-    """What both say is merged; another workspace's of that name is left alone."""
+    """The facts of both are merged; another workspace's booking of that name is left alone."""
     await sqlite_ledger.links.record([claim("a-1", "ada"), claim("a-2", "bob")])
     kept = sqlite_ledger.bookings
     await kept.settle(report("a-1", sid="old", starts_at=NOW))
@@ -473,7 +473,7 @@ async def erased_rows(ledger: Ledger) -> None:
 
 
 async def test_how_far_erasing_has_come_is_known_by_link(sqlite_ledger: Ledger) -> None:
-    """What is not erased everywhere yet, and what nobody was informed of."""
+    """A link is known while it is not erased everywhere, and while nobody was informed of it."""
     erased = sqlite_ledger.erased
     assert await erased.last_at() is None
     await erased_rows(sqlite_ledger)

@@ -280,7 +280,7 @@ async def test_one_booking_by_its_sid(client: httpx.AsyncClient, sandbox: Sandbo
 
 
 async def test_a_caller_who_hangs_up_is_counted_as_closed(sandbox: Sandbox) -> None:
-    """When the caller of a hanging call leaves, the link stays made and nobody was answered."""
+    """The link of a hanging call stays made after the caller left, and nobody was answered."""
     sandbox.set_knobs({"p_hang": 1.0})
     app = build(sandbox)
     sent: list[Any] = []

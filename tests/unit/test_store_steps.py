@@ -152,7 +152,7 @@ def test_a_fence_stands_on_the_server_it_was_set_on(epoch: str, fence: str) -> N
 
 
 def test_a_level_is_read_field_by_field() -> None:
-    """What is not there is None, and no time is negative."""
+    """A field that is not there is None, and no time is negative."""
     block = Block("r", 1, 2, "key", 3)
     reply: list[Any] = [
         b"run:repl:n", 3, 4, b"60", b"1000", b"500", msgspec.json.encode(block), b"d", b"7",

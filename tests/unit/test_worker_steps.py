@@ -152,7 +152,7 @@ def test_each_task_does_its_own_work(
 
 
 def test_tasks_with_arguments_pass_them_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which workspace, and which meeting or all."""
+    """They name the workspace, and the meeting unless it is all of them."""
     sent = Sent(monkeypatch)
     called: list[tuple[object, ...]] = []
     monkeypatch.setattr(top_up, "top_up", lambda *args: called.append(("top_up", *args)))

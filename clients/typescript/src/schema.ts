@@ -890,7 +890,7 @@ export interface components {
         };
         /**
          * ReplayAnswer
-         * @description How many events will be processed again.
+         * @description Say how many events will be processed again.
          */
         ReplayAnswer: {
             /** Replayed */
@@ -1036,7 +1036,7 @@ export interface components {
         };
         /**
          * BatchProblem
-         * @description Why one customer got no link, as a claim of its own would be answered.
+         * @description Explain why one customer got no link, as a claim of its own would.
          */
         BatchProblem: {
             type: string;
@@ -1050,7 +1050,7 @@ export interface components {
         };
         /**
          * EmbedAnswer
-         * @description What the page shows: `embed` goes to `neetoCal.embed()`, which the script at `script` has.
+         * @description Hold what the page shows: `embed` goes to `neetoCal.embed()`, of the script at `script`.
          */
         EmbedAnswer: {
             /** @enum {unknown} */

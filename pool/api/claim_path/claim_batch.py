@@ -35,7 +35,7 @@ class BatchRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class BatchProblem(msgspec.Struct, frozen=True):
-    """Why one customer got no link, as a claim of its own would be answered."""
+    """Explain why one customer got no link, as a claim of its own would."""
 
     type: str
     title: str

@@ -215,7 +215,7 @@ class ReceivedAnswer(BaseModel):
 
 
 class ReplayAnswer(BaseModel):
-    """How many events will be processed again."""
+    """Say how many events will be processed again."""
 
     replayed: int
 

@@ -60,7 +60,7 @@ class EmbedClaim(BaseModel):
 
 
 class EmbedAnswer(msgspec.Struct, frozen=True):
-    """What the page shows: `embed` goes to `neetoCal.embed()`, which the script at `script` has."""
+    """Hold what the page shows: `embed` goes to `neetoCal.embed()`, of the script at `script`."""
 
     state: Literal["claimed", "consumed"]
     url: str

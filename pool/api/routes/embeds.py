@@ -18,7 +18,7 @@ router = APIRouter(prefix="/v1", tags=["claims"])
 
 
 class Look(BaseModel):
-    """How an embed looks and behaves. Nothing personal: servers and proxies log addresses."""
+    """Say how an embed looks and behaves. Nothing personal: servers and proxies log addresses."""
 
     nonce: str | None = Field(default=None, description="of the page's Content Security Policy")
     styles: str | None = Field(default=None, description="of the provider's frame")

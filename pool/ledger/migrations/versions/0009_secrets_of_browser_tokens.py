@@ -1,4 +1,4 @@
-"""Which secrets an API key signs browser tokens with; a table of its own."""
+"""Keep the secrets that an API key signs browser tokens with in a table of their own."""
 
 from __future__ import annotations
 
