@@ -16,14 +16,13 @@ from pool.cli.common import (
     DataDir,
     ReasonOption,
     fail,
+    moment,
+    on_ledger,
     print_json,
-    print_table,
-    run,
+    print_views,
     settings_for,
 )
-from pool.config.addresses import database_url
 from pool.config.networks import networks_of
-from pool.ledger import Ledger
 from pool.ledger.records import ApiKey
 from pool.model.links import is_sid
 
@@ -61,37 +60,22 @@ def create(
     except ValueError as error:
         fail(f"--network: {error}", WRONG_USAGE)
     expires_at = datetime.now(UTC) + timedelta(expires_in_days) if expires_in_days else None
-    ledger = Ledger.open(database_url(settings_for(data_dir)))
-
-    async def work() -> tuple[str, ApiKey]:
-        try:
-            return await issue_key(
-                ledger, scopes, meetings, label, ACTOR, expires_at=expires_at, networks=networks
-            )
-        finally:
-            await ledger.close()
-
-    _print_key(*run(work), as_json=as_json)
+    made = on_ledger(
+        settings_for(data_dir),
+        lambda ledger: issue_key(
+            ledger, scopes, meetings, label, ACTOR, expires_at=expires_at, networks=networks
+        ),
+    )
+    _print_key(*made, as_json=as_json)
 
 
 @app.command("list")
 def list_keys(as_json: AsJson = False, data_dir: DataDir = None) -> None:
     """List all keys, without their secrets."""
-    ledger = Ledger.open(database_url(settings_for(data_dir)))
-
-    async def work() -> list[ApiKey]:
-        try:
-            return await ledger.keys.all()
-        finally:
-            await ledger.close()
-
-    views = [_view(key) for key in run(work)]
-    if as_json:
-        print_json(views)
-    else:
-        columns = ["id", "scopes", "meetings", "networks", "label", "created_at"]
-        columns += ["last_used_at", "expires_at", "revoked_at"]
-        print_table("API keys", columns, [[view[c] or "" for c in columns] for view in views])
+    keys = on_ledger(settings_for(data_dir), lambda ledger: ledger.keys.all())
+    columns = ["id", "scopes", "meetings", "networks", "label", "created_at"]
+    columns += ["last_used_at", "expires_at", "revoked_at"]
+    print_views("API keys", columns, [_view(key) for key in keys], as_json=as_json)
 
 
 @app.command()
@@ -105,15 +89,11 @@ def rotate(
     data_dir: DataDir = None,
 ) -> None:
     """Make a key with the same rights and print it; the old key expires after the overlap."""
-    ledger = Ledger.open(database_url(settings_for(data_dir)))
-
-    async def work() -> tuple[str, ApiKey]:
-        try:
-            return await rotate_key(ledger, key_id, overlap_hours * 3600, ACTOR, reason)
-        finally:
-            await ledger.close()
-
-    _print_key(*run(work), as_json=as_json)
+    made = on_ledger(
+        settings_for(data_dir),
+        lambda ledger: rotate_key(ledger, key_id, overlap_hours * 3600, ACTOR, reason),
+    )
+    _print_key(*made, as_json=as_json)
 
 
 @app.command()
@@ -122,15 +102,7 @@ def revoke(
     data_dir: DataDir = None,
 ) -> None:
     """Revoke a key; API processes refuse it within 5 seconds."""
-    ledger = Ledger.open(database_url(settings_for(data_dir)))
-
-    async def work() -> None:
-        try:
-            await revoke_key(ledger, key_id, ACTOR)
-        finally:
-            await ledger.close()
-
-    run(work)
+    on_ledger(settings_for(data_dir), lambda ledger: revoke_key(ledger, key_id, ACTOR))
     sys.stdout.write(f"revoked {key_id}\n")
 
 
@@ -147,13 +119,9 @@ def _view(key: ApiKey) -> dict[str, object]:
         "scopes": " ".join(sorted(key.scopes)),
         "meetings": " ".join(sorted(key.meetings)) if key.meetings is not None else "all",
         "label": key.label,
-        "created_at": key.created_at.isoformat(timespec="seconds"),
-        "revoked_at": _moment(key.revoked_at),
-        "expires_at": _moment(key.expires_at),
-        "last_used_at": _moment(key.last_used_at),
+        "created_at": moment(key.created_at),
+        "revoked_at": moment(key.revoked_at),
+        "expires_at": moment(key.expires_at),
+        "last_used_at": moment(key.last_used_at),
         "networks": " ".join(key.networks) if key.networks is not None else "any",
     }
-
-
-def _moment(at: datetime | None) -> str | None:
-    return at.isoformat(timespec="seconds") if at else None

@@ -6,12 +6,15 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
 
+from pool.compose import Parts, compose
+from pool.config.addresses import database_url
 from pool.config.settings import PREFIX, Settings, load
 from pool.errors import (
     LedgerUnavailable,
@@ -21,6 +24,7 @@ from pool.errors import (
     StoreUnavailable,
     Unknown,
 )
+from pool.ledger import Ledger
 from pool.telemetry.logs import configure_logging
 from pool.up.data_dir import ENVIRONMENT, check_directory, check_file
 
@@ -96,6 +100,29 @@ def run(work: Callable[[], Awaitable[T]]) -> T:
         fail(f"{error}{': ' + text if text else ''}", exit_code(error))
 
 
+def on_ledger(settings: Settings, work: Callable[[Ledger], Awaitable[T]]) -> T:
+    """Return the result of `work` on the ledger alone; Redis is not asked."""
+
+    async def call() -> T:
+        ledger = Ledger.open(database_url(settings))
+        try:
+            return await work(ledger)
+        finally:
+            await ledger.close()
+
+    return run(call)
+
+
+def on_parts(settings: Settings, work: Callable[[Parts], Awaitable[T]]) -> T:
+    """Return the result of `work` on all parts."""
+
+    async def call() -> T:
+        async with compose(settings) as parts:
+            return await work(parts)
+
+    return run(call)
+
+
 def exit_code(error: LinkpoolError) -> int:
     """Return the exit code for an error."""
     if isinstance(error, SettingsError | RequestRefused | Unknown):
@@ -114,6 +141,21 @@ def fail(message: str, code: int) -> NoReturn:
 def print_json(value: object) -> None:
     """Print JSON for other programs."""
     sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+
+
+def print_views(
+    title: str, columns: Sequence[str], views: Sequence[Mapping[str, object]], *, as_json: bool
+) -> None:
+    """Print the views whole as JSON, or these columns of them as a table."""
+    if as_json:
+        print_json(views)
+    else:
+        print_table(title, columns, [[view[name] or "" for name in columns] for view in views])
+
+
+def moment(at: datetime | None) -> str | None:
+    """Return a time to the second, as lists show it."""
+    return at.isoformat(timespec="seconds") if at else None
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

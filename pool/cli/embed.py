@@ -7,8 +7,16 @@ from typing import Annotated
 
 import typer
 
-from pool.cli.common import WRONG_USAGE, AsJson, DataDir, fail, print_json, run, settings_for
-from pool.compose import compose
+from pool.cli.common import (
+    WRONG_USAGE,
+    AsJson,
+    DataDir,
+    fail,
+    on_parts,
+    print_json,
+    settings_for,
+)
+from pool.compose import Parts
 from pool.embeds import Options, arguments, check_embed_type, html
 from pool.errors import UnknownMeeting
 from pool.operations.shown_claims import claim_on, link_of_slug
@@ -44,7 +52,7 @@ def embed(
     if not all(sign for _, sign, _ in values):
         fail("--prefill: write FIELD=VALUE", WRONG_USAGE)
 
-    async def work() -> dict[str, object]:
+    async def work(parts: Parts) -> dict[str, object]:
         options = Options(
             type=check_embed_type(type_, "--type"),
             prefill={name: value for name, _, value in values},
@@ -53,19 +61,18 @@ def embed(
             element_selector=element_selector,
             button_text=button_text,
         )
-        async with compose(settings) as parts:
-            link = await link_of_slug(parts.ledger, slug)
-            claim = await claim_on(parts.ledger, parts.store, link)
-            meeting = await parts.ledger.meetings.get(link.meeting_sid)
-            await refreshed(parts.bases)
-            workspace = settings.workspace(meeting.workspace) if meeting is not None else None
-            if workspace is None:
-                raise UnknownMeeting(f"the workspace of {link.meeting_sid} is not configured")
-            argument = arguments(workspace.subdomain, slug, workspace.ref_field, options)
-            code = html(workspace, claim, options)
-            return {"slug": slug, "state": claim.state, "embed": argument, "embed_html": code}
+        link = await link_of_slug(parts.ledger, slug)
+        claim = await claim_on(parts.ledger, parts.store, link)
+        meeting = await parts.ledger.meetings.get(link.meeting_sid)
+        await refreshed(parts.bases)
+        workspace = settings.workspace(meeting.workspace) if meeting is not None else None
+        if workspace is None:
+            raise UnknownMeeting(f"the workspace of {link.meeting_sid} is not configured")
+        argument = arguments(workspace.subdomain, slug, workspace.ref_field, options)
+        code = html(workspace, claim, options)
+        return {"slug": slug, "state": claim.state, "embed": argument, "embed_html": code}
 
-    found = run(work)
+    found = on_parts(settings, work)
     if as_json:
         print_json(found)
     else:

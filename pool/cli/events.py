@@ -12,12 +12,11 @@ from pool.cli.common import (
     AsJson,
     DataDir,
     ReasonOption,
-    print_json,
-    print_table,
-    run,
+    moment,
+    on_parts,
+    print_views,
     settings_for,
 )
-from pool.compose import compose
 from pool.ledger.records import EventState, InboxEvent
 
 app = typer.Typer(help="The webhook inbox.", no_args_is_help=True)
@@ -33,18 +32,11 @@ def list_events(
     data_dir: DataDir = None,
 ) -> None:
     """List events, the newest first, and what became of them."""
-    settings = settings_for(data_dir)
-
-    async def work() -> list[InboxEvent]:
-        async with compose(settings) as parts:
-            return await parts.ledger.inbox.list(state, limit=limit)
-
-    views = [_view(event) for event in run(work)]
-    if as_json:
-        print_json(views)
-    else:
-        columns = ["id", "received_at", "workspace", "event", "state", "match", "why"]
-        print_table("Events", columns, [[view[c] or "" for c in columns] for view in views])
+    events = on_parts(
+        settings_for(data_dir), lambda parts: parts.ledger.inbox.list(state, limit=limit)
+    )
+    columns = ["id", "received_at", "workspace", "event", "state", "match", "why"]
+    print_views("Events", columns, [_view(event) for event in events], as_json=as_json)
 
 
 @app.command()
@@ -58,19 +50,11 @@ def replay(
     if dead == (event_id is not None):
         raise typer.BadParameter("give the id of an event, or --dead for all dead events")
     settings = settings_for(data_dir)
-
-    async def one(event_id: str) -> InboxEvent:
-        async with compose(settings) as parts:
-            return await parts.bookings.replay(event_id, ACTOR, reason)
-
-    async def every() -> int:
-        async with compose(settings) as parts:
-            return await parts.bookings.replay_dead(ACTOR, reason)
-
     if event_id is not None:
-        _say(run(lambda: one(event_id)))
+        _say(on_parts(settings, lambda parts: parts.bookings.replay(event_id, ACTOR, reason)))
     else:
-        sys.stdout.write(f"dead events to be settled again: {run(every)}\n")
+        count = on_parts(settings, lambda parts: parts.bookings.replay_dead(ACTOR, reason))
+        sys.stdout.write(f"dead events to be settled again: {count}\n")
 
 
 @app.command()
@@ -82,12 +66,7 @@ def assign(
 ) -> None:
     """Assign an event that matched no link to this link, and settle it."""
     settings = settings_for(data_dir)
-
-    async def work() -> InboxEvent:
-        async with compose(settings) as parts:
-            return await parts.bookings.assign(event_id, slug, ACTOR, reason)
-
-    _say(run(work))
+    _say(on_parts(settings, lambda parts: parts.bookings.assign(event_id, slug, ACTOR, reason)))
 
 
 def _say(event: InboxEvent) -> None:
@@ -99,7 +78,7 @@ def _say(event: InboxEvent) -> None:
 def _view(event: InboxEvent) -> dict[str, object]:
     return {
         "id": event.id,
-        "received_at": event.received_at.isoformat(timespec="seconds"),
+        "received_at": moment(event.received_at),
         "workspace": event.workspace,
         "event": event.event,
         "state": event.state.value,

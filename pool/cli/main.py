@@ -32,12 +32,14 @@ from pool.cli.common import (
     environment_for,
     exit_code,
     fail,
+    on_ledger,
     print_json,
     run,
     settings_for,
 )
 from pool.config.settings import PREFIX, Settings
 from pool.errors import LinkpoolError, SettingsError
+from pool.ledger import Ledger
 from pool.telemetry.logs import configure_logging
 from pool.up.data_dir import check_directory, make_directory
 from pool.up.modules import become, safe_environ
@@ -198,22 +200,16 @@ def upgrade(data_dir: DataDir = None) -> None:
     Safe to run again, and by two at once.
     """
     from pool.bootstrap import migrate
-    from pool.config.addresses import database_url
-    from pool.ledger import Ledger
 
     settings = settings_for(data_dir)
 
-    async def work() -> str:
+    async def work(ledger: Ledger) -> str:
         if settings.database_url is None:
             make_directory(settings.data_dir)  # the ledger is in there
-        ledger = Ledger.open(database_url(settings))
-        try:
-            await migrate(ledger, settings, [])
-            return (await ledger.migration_state())[1]
-        finally:
-            await ledger.close()
+        await migrate(ledger, settings, [])
+        return (await ledger.migration_state())[1]
 
-    sys.stdout.write(f"the database is at {run(work)}\n")
+    sys.stdout.write(f"the database is at {on_ledger(settings, work)}\n")
 
 
 @db.command("prune")
@@ -229,23 +225,16 @@ def prune(
 
     Workers do this every minute. Bodies are deleted after a third of that time.
     """
-    from pool.config.addresses import database_url
-    from pool.ledger import Ledger
-
     settings = settings_for(data_dir)
 
-    async def work() -> tuple[int, int, bool]:
+    async def work(ledger: Ledger) -> tuple[int, int, bool]:
         if settings.database_url is None:
             make_directory(settings.data_dir)
-        ledger = Ledger.open(database_url(settings))
-        try:
-            done = await ledger.retention.run(settings.inbox_retention_days, seconds=float("inf"))
-            cleaned = await ledger.erased.clean_file()
-            return done.events, done.bodies, await ledger.compact() if compact else cleaned
-        finally:
-            await ledger.close()
+        done = await ledger.retention.run(settings.inbox_retention_days, seconds=float("inf"))
+        cleaned = await ledger.erased.clean_file()
+        return done.events, done.bodies, await ledger.compact() if compact else cleaned
 
-    events, bodies, cleaned = run(work)
+    events, bodies, cleaned = on_ledger(settings, work)
     if as_json:
         print_json({"events": events, "bodies": bodies, "cleaned": cleaned})
     else:

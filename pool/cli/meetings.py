@@ -16,17 +16,17 @@ from pool.cli.common import (
     DataDir,
     ReasonOption,
     fail,
+    on_parts,
     print_json,
-    run,
     settings_for,
 )
 from pool.cli.status import as_json, print_statuses
-from pool.compose import compose
+from pool.compose import Parts
 from pool.config.addresses import broker_url
 from pool.model.links import is_sid
 from pool.nudges import TOP_UP, Nudges
 from pool.operations.administration import Administration
-from pool.operations.status import statuses
+from pool.operations.status import MeetingStatus, statuses
 
 app = typer.Typer(help="Meetings and their pools.", no_args_is_help=True)
 
@@ -37,18 +37,16 @@ Action = Callable[[Administration], Awaitable[str]]
 @app.command("list")
 def list_meetings(as_json_: AsJson = False, data_dir: DataDir = None) -> None:
     """List all meetings, the most urgent first."""
-    settings = settings_for(data_dir)
 
-    async def work() -> None:
-        async with compose(settings) as parts:
-            meetings = await parts.ledger.meetings.all()
-            found = await statuses(parts.store, parts.ledger, meetings) if meetings else []
-            if as_json_:
-                print_json([as_json(each) for each in found])
-            else:
-                print_statuses(found)
+    async def work(parts: Parts) -> list[MeetingStatus]:
+        meetings = await parts.ledger.meetings.all()
+        return await statuses(parts.store, parts.ledger, meetings) if meetings else []
 
-    run(work)
+    found = on_parts(settings_for(data_dir), work)
+    if as_json_:
+        print_json([as_json(each) for each in found])
+    else:
+        print_statuses(found)
 
 
 def _options(
@@ -197,14 +195,12 @@ def _act(data_dir: Path | None, action: Action) -> None:
     """Run one action, print its result, and nudge top-up of every workspace."""
     settings = settings_for(data_dir)
 
-    async def work() -> str:
-        async with compose(settings) as parts:
-            administration = Administration(
-                parts.store, parts.ledger, parts.erasure, parts.recovery, settings
-            )
-            return await action(administration)
+    def work(parts: Parts) -> Awaitable[str]:
+        return action(
+            Administration(parts.store, parts.ledger, parts.erasure, parts.recovery, settings)
+        )
 
-    said = run(work)
+    said = on_parts(settings, work)
     nudges = Nudges(broker_url(settings))
     nudges.start()
     for workspace in settings.workspaces:

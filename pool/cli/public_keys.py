@@ -13,13 +13,12 @@ from pool.cli.common import (
     AsJson,
     DataDir,
     ReasonOption,
+    moment,
+    on_ledger,
     print_json,
-    print_table,
-    run,
+    print_views,
     settings_for,
 )
-from pool.config.addresses import database_url
-from pool.ledger import Ledger
 from pool.ledger.records import PublicKey
 
 app = typer.Typer(help="Keys with which pages without a backend claim.", no_args_is_help=True)
@@ -37,15 +36,10 @@ def create(
     data_dir: DataDir = None,
 ) -> None:
     """Make a public key and print it. It goes into pages, and is no secret."""
-    ledger = Ledger.open(database_url(settings_for(data_dir)))
-
-    async def work() -> PublicKey:
-        try:
-            return await issue_public_key(ledger, sid, origin, label, ACTOR)
-        finally:
-            await ledger.close()
-
-    key = run(work)
+    key = on_ledger(
+        settings_for(data_dir),
+        lambda ledger: issue_public_key(ledger, sid, origin, label, ACTOR),
+    )
     if as_json:
         print_json(_view(key))
     else:
@@ -59,20 +53,10 @@ def list_public_keys(
     data_dir: DataDir = None,
 ) -> None:
     """List public keys with their meetings and origins."""
-    ledger = Ledger.open(database_url(settings_for(data_dir)))
-
-    async def work() -> list[PublicKey]:
-        try:
-            return await ledger.public_keys.all()
-        finally:
-            await ledger.close()
-
-    views = [_view(key) for key in run(work) if sid in (None, key.meeting_sid)]
-    if as_json:
-        print_json(views)
-    else:
-        columns = ["id", "meeting", "origins", "label", "created_at", "revoked_at"]
-        print_table("Public keys", columns, [[view[c] or "" for c in columns] for view in views])
+    keys = on_ledger(settings_for(data_dir), lambda ledger: ledger.public_keys.all())
+    views = [_view(key) for key in keys if sid in (None, key.meeting_sid)]
+    columns = ["id", "meeting", "origins", "label", "created_at", "revoked_at"]
+    print_views("Public keys", columns, views, as_json=as_json)
 
 
 @app.command()
@@ -82,25 +66,16 @@ def revoke(
     data_dir: DataDir = None,
 ) -> None:
     """Revoke a public key; API processes refuse it within 5 seconds."""
-    ledger = Ledger.open(database_url(settings_for(data_dir)))
-
-    async def work() -> None:
-        try:
-            await revoke_public_key(ledger, key, ACTOR, reason)
-        finally:
-            await ledger.close()
-
-    run(work)
+    on_ledger(settings_for(data_dir), lambda ledger: revoke_public_key(ledger, key, ACTOR, reason))
     sys.stdout.write(f"revoked {key}\n")
 
 
 def _view(key: PublicKey) -> dict[str, object]:
-    revoked_at = key.revoked_at
     return {
         "id": key.id,
         "meeting": key.meeting_sid,
         "origins": " ".join(key.origins),
         "label": key.label,
-        "created_at": key.created_at.isoformat(timespec="seconds"),
-        "revoked_at": revoked_at.isoformat(timespec="seconds") if revoked_at else None,
+        "created_at": moment(key.created_at),
+        "revoked_at": moment(key.revoked_at),
     }

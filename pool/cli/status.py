@@ -9,8 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pool.cli.common import FAILED, AsJson, DataDir, fail, print_json, run, settings_for
-from pool.compose import Parts, compose
+from pool.cli.common import (
+    FAILED,
+    AsJson,
+    DataDir,
+    fail,
+    on_parts,
+    print_json,
+    run,
+    settings_for,
+)
+from pool.compose import Parts
 from pool.config.addresses import redis_url
 from pool.config.settings import Settings
 from pool.errors import LedgerError
@@ -44,20 +53,16 @@ def status(
         run(lambda: _check_age(settings, max_age))
         return
 
-    async def work() -> None:
-        async with compose(settings) as parts:
-            if as_json_:
-                found, notes = await _read(parts)
-                print_json({"meetings": [as_json(each) for each in found], "notes": notes})
-            elif watch:
-                from pool.cli.watch import watch as watch_live
+    if watch and not as_json_:
+        from pool.cli.watch import watch as watch_live
 
-                await watch_live(parts)
-            else:
-                found, notes = await _read(parts)
-                print_statuses(found, notes)
-
-    run(work)
+        on_parts(settings, watch_live)
+        return
+    found, notes = on_parts(settings, _read)
+    if as_json_:
+        print_json({"meetings": [as_json(each) for each in found], "notes": notes})
+    else:
+        print_statuses(found, notes)
 
 
 async def _check_age(settings: Settings, max_age_seconds: float) -> None:

@@ -17,12 +17,13 @@ from pool.cli.common import (
     AsJson,
     DataDir,
     ReasonOption,
+    moment,
+    on_ledger,
     print_json,
-    print_table,
-    run,
+    print_views,
     settings_for,
 )
-from pool.config.addresses import database_url, secret_key
+from pool.config.addresses import secret_key
 from pool.config.settings import Settings
 from pool.errors import UnknownKey, UnknownMeeting
 from pool.ledger import Ledger
@@ -39,16 +40,8 @@ KeyId = Annotated[str, typer.Argument(metavar="KEY_ID", help="The key's id, lp_<
 def create_secret(key_id: KeyId, as_json: AsJson = False, data_dir: DataDir = None) -> None:
     """Make a token secret for a key and print it once. A key may have two at a time."""
     settings = settings_for(data_dir)
-    ledger = Ledger.open(database_url(settings))
     source = SecretSource(secret_key(settings))
-
-    async def work() -> tuple[str, TokenSecret]:
-        try:
-            return await issue_secret(ledger, source, key_id, ACTOR)
-        finally:
-            await ledger.close()
-
-    text, secret = run(work)
+    text, secret = on_ledger(settings, lambda ledger: issue_secret(ledger, source, key_id, ACTOR))
     if as_json:
         print_json({"secret": text} | _view(secret))
     else:
@@ -58,20 +51,9 @@ def create_secret(key_id: KeyId, as_json: AsJson = False, data_dir: DataDir = No
 @app.command("list-secrets")
 def list_secrets(as_json: AsJson = False, data_dir: DataDir = None) -> None:
     """List all token secrets by their ids, lps_<ID>_…"""
-    ledger = Ledger.open(database_url(settings_for(data_dir)))
-
-    async def work() -> list[TokenSecret]:
-        try:
-            return await ledger.token_secrets.all()
-        finally:
-            await ledger.close()
-
-    views = [_view(secret) for secret in run(work)]
-    if as_json:
-        print_json(views)
-    else:
-        columns = ["id", "key_id", "created_at", "revoked_at"]
-        print_table("Token secrets", columns, [[view[c] or "" for c in columns] for view in views])
+    secrets = on_ledger(settings_for(data_dir), lambda ledger: ledger.token_secrets.all())
+    columns = ["id", "key_id", "created_at", "revoked_at"]
+    print_views("Token secrets", columns, [_view(each) for each in secrets], as_json=as_json)
 
 
 @app.command("revoke-secret")
@@ -81,15 +63,9 @@ def revoke(
     data_dir: DataDir = None,
 ) -> None:
     """Revoke a token secret; API processes refuse its tokens within 5 seconds."""
-    ledger = Ledger.open(database_url(settings_for(data_dir)))
-
-    async def work() -> None:
-        try:
-            await revoke_secret(ledger, secret_id, ACTOR, reason)
-        finally:
-            await ledger.close()
-
-    run(work)
+    on_ledger(
+        settings_for(data_dir), lambda ledger: revoke_secret(ledger, secret_id, ACTOR, reason)
+    )
     sys.stdout.write(f"revoked {secret_id}\n")
 
 
@@ -110,23 +86,19 @@ def token(
     Without --key it is in the name of the admin key, or of the oldest key that may claim.
     """
     settings = settings_for(data_dir)
-    ledger = Ledger.open(database_url(settings))
 
-    async def work() -> str:
-        try:
-            check_customer_id(customer)
-            if email is not None:
-                check_email(email)
-            if await ledger.meetings.get(meeting) is None:
-                raise UnknownMeeting(f"there is no meeting {meeting}")
-            key_id, key_digest = await _signer(settings, ledger, meeting, key)
-        finally:
-            await ledger.close()
+    async def work(ledger: Ledger) -> str:
+        check_customer_id(customer)
+        if email is not None:
+            check_email(email)
+        if await ledger.meetings.get(meeting) is None:
+            raise UnknownMeeting(f"there is no meeting {meeting}")
+        key_id, key_digest = await _signer(settings, ledger, meeting, key)
         secret = SecretSource(secret_key(settings)).own(key_id, key_digest)
         expires_at = int(time.time()) + expires_in
         return sign(secret, key_id, TokenClaims(meeting, customer, email), expires_at)
 
-    sys.stdout.write(f"{run(work)}\n")
+    sys.stdout.write(f"{on_ledger(settings, work)}\n")
 
 
 async def _signer(
@@ -153,10 +125,9 @@ async def _signer(
 
 
 def _view(secret: TokenSecret) -> dict[str, object]:
-    revoked_at = secret.revoked_at
     return {
         "id": secret.id,
         "key_id": secret.key_id,
-        "created_at": secret.created_at.isoformat(timespec="seconds"),
-        "revoked_at": revoked_at.isoformat(timespec="seconds") if revoked_at else None,
+        "created_at": moment(secret.created_at),
+        "revoked_at": moment(secret.revoked_at),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal, TypeGuard, get_args
 
 from pool.errors import InvalidRequest
@@ -54,6 +54,17 @@ class Options:
             if isinstance(value, str):
                 object.__setattr__(self, name, _SURROGATES.sub("\ufffd", value))
 
+    @classmethod
+    def asked_for(
+        cls, embed: EmbedType, asked: object, prefill: Mapping[str, str] | None = None
+    ) -> Options:
+        """Return the options of an embed that a request asks for in attributes of their names.
+
+        Raise InvalidRequest.
+        """
+        look = {name: getattr(asked, name) for name in LOOK}
+        return cls(type=embed, prefill=prefill or {}, **look)
+
     def check_reference(self, ref_field: str | None) -> None:
         """Raise InvalidRequest if a prefilled field is the one that carries the slug back."""
         if ref_field is not None and ref_field in self.prefill:
@@ -98,6 +109,10 @@ class Options:
                 yield "styles: each name is that of a CSS property"
         if len(texts) > STYLES or any(len(text) > TEXT_CHARACTERS for text in texts):
             yield f"styles: at most {STYLES}, each of at most {TEXT_CHARACTERS} characters"
+
+
+# The options that say how an embed looks and behaves, and hold nothing personal.
+LOOK = tuple(each.name for each in fields(Options) if each.name not in ("type", "prefill"))
 
 
 def check_embed_type(text: str, parameter: str) -> EmbedType:

@@ -55,16 +55,7 @@ class EmbeddedClaimRequest(ClaimRequest, forbid_unknown_fields=True):
 
     def options(self, embed: EmbedType) -> Options:
         """Return the options of the embed. Raise InvalidRequest."""
-        return Options(
-            type=embed,
-            prefill=self.prefill,
-            nonce=self.nonce,
-            styles=self.styles,
-            element_selector=self.element_selector,
-            button_text=self.button_text,
-            is_sidebar_and_cover_img_hidden=self.is_sidebar_and_cover_img_hidden,
-            should_forward_query_params=self.should_forward_query_params,
-        )
+        return Options.asked_for(embed, self, self.prefill)
 
 
 _decoder = msgspec.json.Decoder(ClaimRequest)

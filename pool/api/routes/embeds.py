@@ -31,18 +31,6 @@ class Look(BaseModel):
         default=None, description="pass the page's own query parameters on to the form"
     )
 
-    def options_of(self, embed: EmbedType) -> Options:
-        """Return the options of an embed. Raise InvalidRequest."""
-        return Options(
-            type=embed,
-            nonce=self.nonce,
-            styles=self.styles,
-            element_selector=self.element_selector,
-            button_text=self.button_text,
-            is_sidebar_and_cover_img_hidden=self.is_sidebar_and_cover_img_hidden,
-            should_forward_query_params=self.should_forward_query_params,
-        )
-
 
 class ClaimEmbed(Look):
     """The embed code that a claim's answer brings, if any."""
@@ -53,7 +41,7 @@ class ClaimEmbed(Look):
 
     def options(self) -> Options | None:
         """Return the options of the embed, None if none is asked for. Raise InvalidRequest."""
-        return None if self.embed is None else self.options_of(self.embed)
+        return None if self.embed is None else Options.asked_for(self.embed, self)
 
 
 class LinkEmbed(Look):
@@ -93,7 +81,7 @@ async def show_embed(
 ) -> Response:
     """Show the code that embeds a customer's link in a page, or says that they have booked."""
     caller.check(Scope.READ)
-    options = wanted.options_of(wanted.type)
+    options = Options.asked_for(wanted.type, wanted)
     link = await link_of_slug(service.parts.ledger, slug)
     caller.check(Scope.READ, link.meeting_sid)
     claim = await claim_on(service.parts.ledger, service.parts.store, link)
