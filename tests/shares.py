@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
+from xdist.workermanage import WorkerController
 
 # Each line is one share: the files, or the folders, that use one running product or one build.
 # All other files are shares of their own and follow in the order of collection.
@@ -69,3 +70,31 @@ class ByShare(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         return share_of(nodeid)[1]
+
+    def remove_node(self, node: WorkerController) -> str | None:
+        """Return the test that a process was running when it died, None if it had none left.
+
+        Its other tests are given to another process; this one is not, which would die of it, too.
+        """
+        left = [
+            (share, {test: False for test, done in tests.items() if not done})
+            for share, tests in self.assigned_work.pop(node).items()
+        ]
+        died_of = next((test for _, tests in left for test in tests), None)
+        for share, tests in left:
+            tests.pop(died_of, None)
+            if tests:
+                self.workqueue[share] = tests
+        return died_of
+
+    def schedule(self) -> None:
+        """Hand out shares, also to a process that came later, when another had died."""
+        super().schedule()
+        # A process begins its last test only when it knows that nothing follows.
+        for node in self.nodes:
+            self._reschedule(node)
+
+    def _reschedule(self, node: WorkerController) -> None:
+        # One that came later may not have collected the tests yet.
+        if node in self.registered_collections:
+            super()._reschedule(node)

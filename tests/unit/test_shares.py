@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
-from tests.shares import SHARES, share_of
+from xdist.remote import Producer
+
+from tests.shares import SHARES, ByShare, share_of
 
 TESTS = Path(__file__).parents[1]
 
@@ -27,3 +32,83 @@ def test_tests_on_one_product_are_one_share() -> None:
     other = share_of("tests/unit/test_desk.py::test_f")
     assert other == (len(SHARES), "tests/unit/test_desk.py")
     assert one < other
+
+
+@dataclass(eq=False)
+class Process:
+    """A process that runs tests, as the scheduler sees it."""
+
+    id: str
+    given: list[str] = field(default_factory=list)
+    shutting_down: bool = False
+
+    @property
+    def gateway(self) -> Process:
+        return self
+
+    def send_runtest_some(self, numbers: list[int]) -> None:
+        self.given += [TO_RUN[number] for number in numbers]
+
+    def shutdown(self) -> None:
+        self.shutting_down = True
+
+
+TO_RUN = [f"tests/unit/test_{file}.py::test_{number}" for file in "abcd" for number in range(2)]
+
+
+def by_share(*processes: Process) -> ByShare:
+    """Return a scheduler that has handed out the first tests."""
+    config: Any = SimpleNamespace(
+        option=SimpleNamespace(loadscopereorder=True), getvalue=lambda _: ["popen"] * len(processes)
+    )
+    scheduler = ByShare(config, Producer("shares", enabled=False))
+    for process in processes:
+        join(scheduler, process)
+    scheduler.schedule()
+    return scheduler
+
+
+def join(scheduler: ByShare, process: Any) -> None:
+    """Let a process join that has collected all tests."""
+    scheduler.add_node(process)
+    scheduler.add_node_collection(process, TO_RUN)
+
+
+def run(scheduler: ByShare, process: Any, count: int = 100) -> None:
+    """Let a process run some of the tests it was given, as far as it may.
+
+    It keeps the last one back until it knows that nothing follows.
+    """
+    while process.given and count and (len(process.given) > 1 or process.shutting_down):
+        scheduler.mark_test_complete(process, TO_RUN.index(process.given.pop(0)))
+        count -= 1
+
+
+def test_a_process_that_dies_names_its_test_and_no_other_is_lost() -> None:
+    """The one that replaces it runs what is left, be it a single test, and not what killed it."""
+    first, second = Process("first"), Process("second")
+    scheduler: Any = by_share(first, second)
+    run(scheduler, first, 1)
+    died_of, lost = first.given[0], first.given[1:]
+    assert scheduler.remove_node(first) == died_of
+    run(scheduler, second)
+    third, fourth = Process("third"), Process("fourth")
+    scheduler.add_node(third)
+    scheduler.add_node(fourth)  # has collected nothing yet when the other two are given tests
+    scheduler.add_node_collection(third, TO_RUN)
+    scheduler.schedule()
+    assert died_of not in third.given
+    assert lost
+    run(scheduler, third)
+    run(scheduler, second)
+    assert scheduler.tests_finished
+    assert not third.given
+    assert not second.given
+
+
+def test_a_process_that_dies_with_nothing_left_names_no_test() -> None:
+    alone: Any = Process("alone")
+    scheduler = by_share(alone)
+    run(scheduler, alone)
+    assert scheduler.tests_finished
+    assert scheduler.remove_node(alone) is None
