@@ -9,8 +9,10 @@ from __future__ import annotations
 import atexit
 import contextlib
 import gc
+import importlib
 import json
 import os
+import pkgutil
 import runpy
 import select
 import signal
@@ -125,8 +127,19 @@ def _become(words: list[str], environ: dict[str, str], directory: str) -> None:
     sys.exit()
 
 
+def import_all() -> None:
+    """Import every command, and what they import only when they are run."""
+    import pool.cli
+
+    for module in pkgutil.iter_modules(pool.cli.__path__, "pool.cli."):
+        if module.name != "pool.cli.__main__":
+            importlib.import_module(module.name)
+    for name in ("pool.bootstrap", "pool.up.run", "alembic.command", "rich.table"):
+        importlib.import_module(name)
+
+
 if __name__ == "__main__":
     sys.path[0] = ""  # as for -m
-
+    import_all()
     gc.freeze()  # no child looks through what is here already, which would copy it
     serve(socket.socket(fileno=int(sys.argv[1])))
