@@ -6,8 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from pool.compose import check_secret_key, compose
-from pool.config.addresses import broker_url, database_url, redis_url, secret_key
-from pool.config.redis_address import is_redis
+from pool.config.addresses import database_url, redis_url, secret_key
 from pool.config.settings import DEFAULT_WORKSPACE, Settings
 from pool.errors import (
     InvalidRequest,
@@ -19,9 +18,10 @@ from pool.errors import (
 )
 from pool.ledger import Ledger
 from pool.model.meetings import Meeting
+from pool.nudges import check_before_sending
 from pool.operations.administration import check_meeting
 from pool.store.bindings import CustomerNames
-from pool.store.capabilities import check_broker, check_redis
+from pool.store.capabilities import check_redis
 
 
 async def prepare(settings: Settings, sids: list[str]) -> None:
@@ -88,12 +88,3 @@ async def check_before_serving(settings: Settings) -> None:
         return
     finally:
         await ledger.close()
-
-
-async def check_before_sending(settings: Settings) -> None:
-    """Raise SettingsError if the broker refuses this process's address for good."""
-    url = broker_url(settings)
-    setting = "LINKPOOL_BROKER_URL" if settings.broker_url else "LINKPOOL_REDIS_URL"
-    if is_redis(url):
-        with suppress(StoreUnavailable):
-            await check_broker(url, setting)

@@ -9,15 +9,21 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
+from pool.config.addresses import broker_url
 from pool.config.amqp_address import parse_amqp
 from pool.config.redis_address import is_redis, parse_redis
+from pool.errors import StoreUnavailable
+from pool.store.capabilities import check_broker
 
 if TYPE_CHECKING:
     from celery import Celery
+
+    from pool.config.settings import Settings
 
 log = structlog.get_logger()
 
@@ -27,6 +33,14 @@ RECORD = "linkpool.record"
 SETTLE = "linkpool.settle"
 RECOVER = "linkpool.recover"
 NOTIFY = "linkpool.notify"
+# Only beat sends these.
+SWEEP = "linkpool.sweep"
+LAPSE = "linkpool.lapse"
+EXPIRE = "linkpool.expire"
+FORESEE = "linkpool.foresee"
+KEEP = "linkpool.keep"
+RECONCILE = "linkpool.reconcile"
+SURVEY = "linkpool.survey"
 
 QUEUE = "linkpool"
 EXPIRES_SECONDS = 30  # by then, sweeps have done what an older hint asks for
@@ -68,6 +82,15 @@ def broker(url: str) -> tuple[str, dict[str, Any]]:
         "broker_transport_options": TRANSPORT_OPTIONS | options,
         "broker_use_ssl": address.tls,
     }
+
+
+async def check_before_sending(settings: Settings) -> None:
+    """Raise SettingsError if the broker refuses this process's address for good."""
+    url = broker_url(settings)
+    setting = "LINKPOOL_BROKER_URL" if settings.broker_url else "LINKPOOL_REDIS_URL"
+    if is_redis(url):
+        with suppress(StoreUnavailable):
+            await check_broker(url, setting)
 
 
 class Nudge(NamedTuple):

@@ -26,9 +26,10 @@ def main(role: str) -> int:
         if role == "worker":
             share_metrics(settings.data_dir, "worker")
         # Imported here because the metrics library needs its directory when it is imported.
-        from pool.bootstrap import check_before_sending, check_before_serving
-
-        check = check_before_serving if role == "worker" else check_before_sending
+        if role == "worker":
+            from pool.bootstrap import check_before_serving as check
+        else:
+            from pool.nudges import check_before_sending as check
         asyncio.run(check(settings))
         from celery.signals import setup_logging
 
@@ -39,7 +40,7 @@ def main(role: str) -> int:
 
         # With a receiver on this signal, Celery leaves logging as it is.
         setup_logging.connect(_logging_is_set_up)
-        app = make_app(settings)
+        app = make_app(settings, works=role == "worker")
         structlog.get_logger().info(
             f"linkpool {role} starts", version=version("linkpool"), **where(settings)
         )

@@ -12,10 +12,8 @@ from celery.schedules import schedule
 from pool.config.addresses import broker_url
 from pool.config.redis_address import is_redis
 from pool.config.settings import Settings
-from pool.nudges import QUEUE, broker
-from worker import tasks
+from pool.nudges import EXPIRE, FORESEE, KEEP, LAPSE, QUEUE, RECONCILE, SURVEY, SWEEP, broker
 from worker.broker import BrokerAMQP
-from worker.loop import Loop
 
 LAPSE_SECONDS = 5.0  # often, so that there is never much to do at once
 EXPIRE_SECONDS = 60.0
@@ -34,8 +32,11 @@ def _steady_now() -> datetime:
     return _started_at + timedelta(seconds=time.monotonic() - _started)
 
 
-def make_app(settings: Settings) -> Celery:
-    """Return a Celery application with all tasks. Nothing is connected yet."""
+def make_app(settings: Settings, *, works: bool = True) -> Celery:
+    """Return a Celery application, with all tasks if it `works`. Nothing is connected yet.
+
+    Beat knows them by name, and need not import what they do.
+    """
     url, connecting = broker(broker_url(settings))
     app = Celery("linkpool", broker=url, amqp=BrokerAMQP, set_as_current=True)
     if is_redis(broker_url(settings)):
@@ -71,7 +72,11 @@ def make_app(settings: Settings) -> Celery:
         beat_max_loop_interval=1,
         beat_schedule=_schedule(settings),
     )
-    tasks.register(app, Loop(settings))
+    if works:
+        from worker import tasks
+        from worker.loop import Loop
+
+        tasks.register(app, Loop(settings))
     return app
 
 
@@ -85,11 +90,11 @@ def _schedule(settings: Settings) -> dict[str, Any]:
         }
 
     return {
-        "sweep": every(tasks.SWEEP, settings.sweep_seconds),
-        "lapse": every(tasks.LAPSE, LAPSE_SECONDS),
-        "expire": every(tasks.EXPIRE, EXPIRE_SECONDS),
-        "foresee": every(tasks.FORESEE, FORESEE_SECONDS),
-        "keep": every(tasks.KEEP, KEEP_SECONDS),
-        "survey": every(tasks.SURVEY, settings.probe_seconds),
-        "reconcile": every(tasks.RECONCILE, settings.reconcile_seconds),
+        "sweep": every(SWEEP, settings.sweep_seconds),
+        "lapse": every(LAPSE, LAPSE_SECONDS),
+        "expire": every(EXPIRE, EXPIRE_SECONDS),
+        "foresee": every(FORESEE, FORESEE_SECONDS),
+        "keep": every(KEEP, KEEP_SECONDS),
+        "survey": every(SURVEY, settings.probe_seconds),
+        "reconcile": every(RECONCILE, settings.reconcile_seconds),
     }

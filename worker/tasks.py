@@ -14,7 +14,22 @@ from celery import Celery
 from celery.signals import task_failure, worker_process_init, worker_process_shutdown
 
 from pool.errors import LinkpoolError
-from pool.nudges import EXPIRES_SECONDS, NOTIFY, QUEUE, RECORD, RECOVER, SETTLE, TOP_UP
+from pool.nudges import (
+    EXPIRE,
+    EXPIRES_SECONDS,
+    FORESEE,
+    KEEP,
+    LAPSE,
+    NOTIFY,
+    QUEUE,
+    RECONCILE,
+    RECORD,
+    RECOVER,
+    SETTLE,
+    SURVEY,
+    SWEEP,
+    TOP_UP,
+)
 from pool.telemetry.tracing import open_tracing
 from worker import (
     expire,
@@ -33,14 +48,6 @@ from worker import (
 from worker.loop import Loop
 
 log = structlog.get_logger()
-
-SWEEP = "linkpool.sweep"
-LAPSE = "linkpool.lapse"
-EXPIRE = "linkpool.expire"
-FORESEE = "linkpool.foresee"
-KEEP = "linkpool.keep"
-RECONCILE = "linkpool.reconcile"
-SURVEY = "linkpool.survey"
 
 
 def register(app: Celery, loop: Loop) -> None:

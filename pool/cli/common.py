@@ -9,12 +9,10 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
-from pool.compose import Parts, compose
-from pool.config.addresses import database_url
 from pool.config.settings import PREFIX, Settings, load
 from pool.errors import (
     LedgerUnavailable,
@@ -24,9 +22,12 @@ from pool.errors import (
     StoreUnavailable,
     Unknown,
 )
-from pool.ledger import Ledger
 from pool.telemetry.logs import configure_logging
 from pool.up.data_dir import ENVIRONMENT, check_directory, check_file
+
+if TYPE_CHECKING:
+    from pool.compose import Parts
+    from pool.ledger import Ledger
 
 ACTOR = "command line"  # in the audit log
 DONE, FAILED, WRONG_USAGE, NOT_REACHABLE = 0, 1, 2, 3
@@ -102,6 +103,8 @@ def run(work: Callable[[], Awaitable[T]]) -> T:
 
 def on_ledger(settings: Settings, work: Callable[[Ledger], Awaitable[T]]) -> T:
     """Return the result of `work` on the ledger alone; Redis is not asked."""
+    from pool.config.addresses import database_url
+    from pool.ledger import Ledger
 
     async def call() -> T:
         ledger = Ledger.open(database_url(settings))
@@ -115,6 +118,7 @@ def on_ledger(settings: Settings, work: Callable[[Ledger], Awaitable[T]]) -> T:
 
 def on_parts(settings: Settings, work: Callable[[Parts], Awaitable[T]]) -> T:
     """Return the result of `work` on all parts."""
+    from pool.compose import compose
 
     async def call() -> T:
         async with compose(settings) as parts:

@@ -7,22 +7,10 @@ import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pool.cli import (
-    api_keys,
-    claim,
-    doctor,
-    embed,
-    events,
-    meetings,
-    public_keys,
-    status,
-    tag,
-    tokens,
-)
 from pool.cli.common import (
     DONE,
     FAILED,
@@ -37,32 +25,44 @@ from pool.cli.common import (
     run,
     settings_for,
 )
+from pool.cli.lazy import LazyGroup
 from pool.config.settings import PREFIX, Settings
 from pool.errors import LinkpoolError, SettingsError
-from pool.ledger import Ledger
 from pool.telemetry.logs import configure_logging
 from pool.up.data_dir import check_directory, make_directory
 from pool.up.modules import become, safe_environ
 
+if TYPE_CHECKING:
+    from pool.ledger import Ledger
+
+
+class Commands(LazyGroup):
+    """All commands; those with a module of their own are imported when they are called."""
+
+    elsewhere = {  # noqa: RUF012 - a ClassVar in the base
+        "meetings": "pool.cli.meetings:app",
+        "keys": "pool.cli.api_keys:app",
+        "tokens": "pool.cli.tokens:app",
+        "public-keys": "pool.cli.public_keys:app",
+        "events": "pool.cli.events:app",
+        "token": "pool.cli.tokens:token",
+        "tag": "pool.cli.tag:tag",
+        "claim": "pool.cli.claim:claim",
+        "embed": "pool.cli.embed:embed",
+        "status": "pool.cli.status:status",
+        "doctor": "pool.cli.doctor:doctor",
+    }
+
+
 app = typer.Typer(
     name="linkpool",
+    cls=Commands,
     help="One-off scheduling links, made ahead of time and claimed in about a millisecond.\n\n"
     "Exit codes: 0 done, 1 failed, 2 wrong usage or setting, 3 Redis or database not reachable.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.add_typer(meetings.app, name="meetings")
-app.add_typer(api_keys.app, name="keys")
-app.add_typer(tokens.app, name="tokens")
-app.add_typer(public_keys.app, name="public-keys")
-app.add_typer(events.app, name="events")
-app.command()(tokens.token)
-app.command()(tag.tag)
-app.command()(claim.claim)
-app.command()(embed.embed)
-app.command()(status.status)
-app.command()(doctor.doctor)
 db = typer.Typer(help="The database.", no_args_is_help=True)
 app.add_typer(db, name="db")
 

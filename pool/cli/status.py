@@ -19,15 +19,15 @@ from pool.cli.common import (
     run,
     settings_for,
 )
-from pool.compose import Parts
 from pool.config.addresses import redis_url
 from pool.config.settings import Settings
 from pool.errors import LedgerError
-from pool.operations.status import MeetingStatus, statuses, urgency
-from pool.store import Store
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from pool.compose import Parts
+    from pool.operations.status import MeetingStatus
 
 _WIDE_COLUMNS = 110  # of a terminal that has room for all columns
 _BAR_CELLS = 12
@@ -66,7 +66,12 @@ def status(
 
 
 async def _check_age(settings: Settings, max_age_seconds: float) -> None:
-    """Check the last sweep, for health checks of worker and beat: only Redis is asked."""
+    """Check the last sweep, for health checks of worker and beat: only Redis is asked.
+
+    What reads pools and ledger is not even imported; it would take longer than the check.
+    """
+    from pool.store import Store
+
     # The heartbeat's key is no customer's, so the secret key is not needed.
     store = Store.open(redis_url(settings), b"")
     try:
@@ -83,6 +88,8 @@ async def _check_age(settings: Settings, max_age_seconds: float) -> None:
 
 
 async def _read(parts: Parts) -> tuple[list[MeetingStatus], list[str]]:
+    from pool.operations.status import statuses, urgency
+
     notes = []
     try:
         meetings = await parts.ledger.meetings.all()
