@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 from importlib.metadata import version
 from typing import Any
@@ -18,6 +19,7 @@ from pool.telemetry.metrics import share_metrics
 
 def main(role: str) -> int:
     """Run until stopped. Return the exit code, 2 when a setting is wrong."""
+    gc.disable()  # it would find nothing in what is imported, which all stays
     try:
         settings = load()
         configure_logging(log_format=settings.log_format, log_level=settings.log_level)
@@ -47,6 +49,8 @@ def main(role: str) -> int:
     except SettingsError as error:
         sys.stderr.write(f"linkpool {role}: {error}\n")
         return 2
+    gc.freeze()  # so that no child looks through it, which would copy it
+    gc.enable()
     if role == "beat":
         app.Beat(loglevel="WARNING", quiet=True, pidfile=None).run()
         return 0

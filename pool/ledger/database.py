@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from sqlalchemy import (
@@ -23,11 +23,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from pool.errors import SettingsError
 from pool.ledger.columns import json_text
-from pool.ledger.deadline import is_bounded, left_seconds
+from pool.ledger.deadline import MIGRATION_SECONDS, is_bounded, left_seconds
 from pool.ledger.failures import translated
-from pool.ledger.postgresql import MIGRATION_SECONDS, Postgresql
 from pool.ledger.postgresql_url import parse_postgresql
 from pool.ledger.sqlite import Sqlite, sqlite_path
+
+if TYPE_CHECKING:
+    from pool.ledger.postgresql import Postgresql
 
 SETTING = "LINKPOOL_DATABASE_URL"
 CONNECTIONS = 5  # of one process, unless a setting says otherwise
@@ -66,6 +68,9 @@ class Database:
             self.sqlite_path = sqlite_path(database_url, SETTING)
             self._kind = Sqlite(self.sqlite_path, **_OPTIONS)
         elif scheme in ("postgresql", "postgres"):
+            # Imported here, because its driver takes long to import.
+            from pool.ledger.postgresql import Postgresql
+
             address = parse_postgresql(database_url, SETTING)
             self._kind = Postgresql(address, connections, **_OPTIONS)
         else:

@@ -6,7 +6,6 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import asyncpg
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -70,7 +69,9 @@ def translated() -> Iterator[None]:
         raise LedgerUnavailable("the ledger does not answer in time") from error
     except OSError as error:
         raise LedgerUnavailable("the ledger cannot be reached") from error
-    except asyncpg.PostgresError as error:  # of a connection that is opened apart from the pool
+    except Exception as error:
+        # A driver's own, of a connection that is opened apart from the pool. It is known by its
+        # code, so that PostgreSQL's driver need not be imported where it is not used.
         refusal = _refusal_of(error)
         if not refusal:
             raise

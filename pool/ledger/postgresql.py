@@ -12,13 +12,13 @@ import asyncpg
 from sqlalchemy import Connection, NullPool
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from pool.ledger.deadline import MIGRATION_SECONDS
 from pool.ledger.postgresql_url import PostgresqlAddress
 
 T = TypeVar("T")
 CONNECT_SECONDS = 3
 POOL_SECONDS = 5  # the longest wait for a connection of the pool
 STATEMENT_SECONDS = 15
-MIGRATION_SECONDS = 600
 KEPT_CONNECTIONS = 2  # while nothing is asked of the database
 # A client that vanished during a transaction must not keep its row locks.
 IDLE_IN_TRANSACTION_SECONDS = 30

@@ -315,6 +315,12 @@ def test_events_are_listed_and_replayed(product: Product, sid: str) -> None:
 def test_seal_and_undo(product: Product, sid: str) -> None:
     """seal stops handing out, --undo goes on with the same links."""
     slug = product.slug(sid, "held")
+
+    def filled() -> bool:
+        found = product.api("GET", "/v1/meetings").json()["meetings"]
+        return all(each["fresh"] >= each["target"] for each in found if each["state"] == "ok")
+
+    wait_until(filled, 30)  # a link that is on its way into a pool would be quarantined
     try:
         assert "sealed" in ok(product, "seal")
         assert product.claim(sid, "x").json()["type"] == "/problems/recovering"

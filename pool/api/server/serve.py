@@ -35,6 +35,7 @@ HEALTH_SECONDS = 30
 
 def make_application() -> Application:
     """Return the application that each server process runs, with settings from the environment."""
+    _collect_seldom()
     settings = load()
     configure_logging(log_format=settings.log_format, log_level=settings.log_level)
     log_strays()
@@ -45,12 +46,19 @@ def make_application() -> Application:
     for text in proxy_warnings(settings):
         log.warning("trusted proxies", problem=text)
     application = Application(settings, open_tracing("api"))
-    # What is loaded now stays, so the collector need not look at it again. What claims leave
-    # behind is freed by reference counting; full collections would only cost pauses.
+    # What is loaded now stays, so the collector need not look at it again.
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
     return application
+
+
+def _collect_seldom() -> None:
+    """Let the garbage collector look seldom, from before the imports on.
+
+    All that is imported stays, and what claims leave behind is freed by reference counting; full
+    collections would only cost pauses.
+    """
+    gc.set_threshold(50_000, 20, 100)
 
 
 def _end_with_the_parent() -> None:
@@ -76,6 +84,7 @@ def serve(settings: Settings) -> None:
     With several processes, SIGHUP replaces them one after another, each once its successor
     serves. They share one listening socket, so no connection is refused meanwhile.
     """
+    _collect_seldom()
     configure_logging(log_format=settings.log_format, log_level=settings.log_level)
     check_production(settings)
     share_metrics(settings.data_dir, "api")
