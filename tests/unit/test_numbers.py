@@ -107,7 +107,7 @@ NUMBERS: dict[str, dict[str, Any]] = {
     "pool.store.records": {"BATCH_LIMIT": 64},
     "pool.store.recovery": {"_STANDINGS": 500, "CALL_SECONDS": 2.0},
     "pool.store.replies": {"_HEAT_TAU_SECONDS": 30.0},
-    "pool.store.store": {"_LOOK_AT": 25},
+    "pool.store.levels": {"_LOOK_AT": 25},
     "pool.nudges": {"EXPIRES_SECONDS": 30, "_SPACING_SECONDS": 0.5, "_WAITING_LIMIT": 1_000},
     "pool.alerting.rules": {
         "LOW_SECONDS": 120.0,
