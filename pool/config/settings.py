@@ -99,9 +99,7 @@ class Workspace(_Frozen):
     @field_validator("base_url", "link_base_url")
     @classmethod
     def _absolute(cls, url: str) -> str:
-        if not url:
-            return url  # the vendor's own
-        if not re.fullmatch(r"https?://[A-Za-z0-9.\-\[\]:]+(/[A-Za-z0-9_./-]*)?", url):
+        if url and not re.fullmatch(r"https?://[A-Za-z0-9.\-\[\]:]+(/[A-Za-z0-9_./-]*)?", url):
             raise ValueError("must be an http:// or https:// address without query or fragment")
         if url:
             check_port(url)
