@@ -26,6 +26,8 @@ class Sizes:
     plan_low: int = 500
     isolation_meetings: int = 200
     isolation_links: int = 20
+    ledger_small: int = 100_000
+    ledger_large: int = 10_000_000
 
 
 QUICK = Sizes(
@@ -44,6 +46,8 @@ QUICK = Sizes(
     plan_low=10,
     isolation_meetings=30,
     isolation_links=6,
+    ledger_small=10_000,
+    ledger_large=20_000,
 )
 
 

@@ -14,7 +14,7 @@ from pool.errors import UnknownLink
 from pool.ledger.columns import storable, whole_milliseconds
 from pool.ledger.database import Database
 from pool.ledger.rows import LINK, link_of
-from pool.ledger.tables import bookings, links, literal_state, meetings
+from pool.ledger.tables import ENDLESS, bookings, links, literal_state, meetings
 from pool.model.bookings import CANCELLED, REJECTED, Booking, merged, settled
 from pool.model.links import Link, State
 
@@ -106,18 +106,25 @@ class Bookings:
         Those are bookings that stand, or may come to stand, and were not over before
         `over_since`; and claims that are live. Return None if there are none.
         """
-        changing = bookings.c.state.not_in((CANCELLED, REJECTED))
         since_made = func.coalesce(bookings.c.made_at, bookings.c.stood_at, bookings.c.heard_at)
-        still = or_(bookings.c.ends_at.is_(None), bookings.c.ends_at >= over_since)
-        recent = or_(bookings.c.ends_at.is_not(None), bookings.c.heard_at >= over_since)
-        booked = select(func.min(since_made)).where(
-            bookings.c.workspace == workspace, changing, still, recent
+        open_here = select(func.min(since_made)).where(
+            bookings.c.workspace == workspace, bookings.c.state.not_in((CANCELLED, REJECTED))
         )
-        here = select(meetings.c.sid).where(meetings.c.workspace == workspace)
-        claimed = select(func.min(links.c.claimed_at)).where(
-            links.c.meeting_sid.in_(here), links.c.state == literal_state(State.CLAIMED)
+        # Two statements, of which each has an index: years of bookings that are over are not read.
+        not_over = open_here.where(bookings.c.ends_at >= over_since)
+        endless = open_here.where(ENDLESS, bookings.c.heard_at >= over_since)
+        # One look into the index for each meeting, however many claims it has.
+        first = (
+            select(func.min(links.c.claimed_at))
+            .where(
+                links.c.meeting_sid == meetings.c.sid, links.c.state == literal_state(State.CLAIMED)
+            )
+            .scalar_subquery()
         )
-        found = [(await self._database.rows(each))[0][0] for each in (booked, claimed)]
+        of_each = select(first.label("at")).where(meetings.c.workspace == workspace).subquery()
+        claimed = select(func.min(of_each.c.at))
+        each_first = (not_over, endless, claimed)
+        found = [(await self._database.rows(each))[0][0] for each in each_first]
         return min((at for at in found if at is not None), default=None)
 
     def insert(self, connection: Connection, booking: Booking) -> None:

@@ -121,6 +121,14 @@ Index(
 )
 # Claims whose time is over.
 Index(None, links.c.lapses_at, sqlite_where=_CLAIMED, postgresql_where=_CLAIMED)
+# The oldest claim of a meeting that is not over.
+Index(
+    None,
+    links.c.meeting_sid,
+    links.c.claimed_at,
+    sqlite_where=_CLAIMED,
+    postgresql_where=_CLAIMED,
+)
 # A booking's e-mail.
 Index(None, links.c.email_key, sqlite_where=_E_MAIL, postgresql_where=_E_MAIL)
 # A booking's later events.
@@ -150,6 +158,16 @@ bookings = Table(
 )
 # A link's set of bookings.
 Index(None, bookings.c.slug)
+# Bookings that are not over yet, and those of which nobody knows when they end.
+ENDLESS = text("ends_at IS NULL")
+Index(None, bookings.c.workspace, bookings.c.ends_at)
+Index(
+    None,
+    bookings.c.workspace,
+    bookings.c.heard_at,
+    sqlite_where=ENDLESS,
+    postgresql_where=ENDLESS,
+)
 # The parent that a booking names by the provider's id.
 _HAS_ID = text("provider_id IS NOT NULL")
 Index(

@@ -1,0 +1,92 @@
+"""Fill a PostgreSQL ledger with very many links, as years of use leave them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import asyncpg
+
+MEETINGS = 1_000
+WORKSPACE = "default"
+# Of every hundred links: 1 fresh, 15 claimed, 60 lapsed, 14 consumed, 4 cancelled, 6 retired.
+_STATES = """
+    CASE WHEN n % 100 < 1 THEN 'fresh' WHEN n % 100 < 16 THEN 'claimed'
+         WHEN n % 100 < 76 THEN 'lapsed' WHEN n % 100 < 90 THEN 'consumed'
+         WHEN n % 100 < 94 THEN 'cancelled' ELSE 'retired' END
+"""
+# A slug is random at the provider, so its index is filled in no order.
+_SLUG = "'one-off-' || substr(md5(n::text), 1, 12) || lpad(to_hex(n), 7, '0')"
+_MEETING = f"'meeting-' || (n / 100) % {MEETINGS}"
+_AT = "now() - make_interval(secs => ({count} - n) * 31536000.0 / {count})"
+_LINKS = f"""
+INSERT INTO links (slug, url, meeting_sid, state, source, epoch, created_at, customer_id, email,
+    email_key, claimed_at, lapses_at, consumed_at, cancelled_at, booking_sid, withdrawn_at)
+SELECT slug, 'https://acme.neetocal.com/' || slug, meeting, state, 'pool', 'epoch', at,
+    CASE WHEN given THEN 'customer-' || n END,
+    CASE WHEN given AND n % 2 = 0 THEN 'c' || n || '@example.com' END,
+    CASE WHEN given AND n % 2 = 0 THEN 'c' || n || '@example.com' END,
+    CASE WHEN given THEN at END,
+    CASE WHEN state = 'claimed' THEN now() + interval '1 day'
+         WHEN given THEN at + interval '7 days' END,
+    CASE WHEN booked THEN at + interval '1 hour' END,
+    CASE WHEN state = 'cancelled' THEN at + interval '1 day' END,
+    CASE WHEN booked THEN 'booking-' || n END,
+    CASE WHEN state = 'retired' THEN at + interval '1 day' END
+FROM (SELECT n, slug, meeting, state, at, state NOT IN ('fresh', 'retired') AS given,
+             state IN ('consumed', 'cancelled') AS booked
+      FROM (SELECT n, {_SLUG} AS slug, {_MEETING} AS meeting, {_STATES} AS state, {_AT} AS at
+            FROM generate_series($1::bigint, $2::bigint) AS n) AS made) AS known
+"""  # noqa: S608 - constants of this module
+_BOOKINGS = f"""
+INSERT INTO bookings (workspace, sid, slug, state, starts_at, ends_at, made_at, changed_at,
+    heard_at, stood, stood_at, match)
+SELECT '{WORKSPACE}', booking_sid, slug,
+    CASE state WHEN 'consumed' THEN 'confirmed' ELSE 'cancelled' END,
+    consumed_at + interval '3 days', consumed_at + interval '3 days 1 hour', consumed_at,
+    consumed_at, consumed_at, true, consumed_at, 'slug'
+FROM links WHERE booking_sid IS NOT NULL
+"""  # noqa: S608 - constants of this module
+# Of the last ninety days, as retention leaves them, but for those that are pruned while measured.
+_INBOX = """
+INSERT INTO inbox (id, workspace, source, event, booking_sid, meeting_sid, body, received_at, state,
+    reason, slug, match, attempts, seen, settled_at, marks)
+SELECT 'event-' || sid, workspace, 'webhook', 'booking.created', sid, NULL,
+    CASE WHEN heard_at > now() - interval '30 days' THEN '{"a": "body"}'::bytea ELSE '' END,
+    heard_at, 'settled', '', slug, 'slug', 1, 1, heard_at, ''
+FROM bookings WHERE heard_at > now() - interval '95 days'
+"""
+_AT_ONCE = 1_000_000
+
+
+def slug_of(number: int) -> str:
+    """Return the slug of a link by its number."""
+    import hashlib
+
+    digest = hashlib.md5(str(number).encode()).hexdigest()[:12]  # noqa: S324 - as the fill does
+    return f"one-off-{digest}{number:07x}"
+
+
+async def fill(url: str, count: int) -> None:
+    """Write `count` links with their bookings and events, into tables that are there and empty."""
+    connection: Any = await asyncpg.connect(url, command_timeout=3_600)
+    try:
+        await connection.execute("SET synchronous_commit = off")
+        await connection.execute("SET maintenance_work_mem = '512MB'")
+        indexes = await connection.fetch(
+            "SELECT indexname, indexdef FROM pg_indexes WHERE tablename IN "
+            "('links', 'bookings', 'inbox') AND indexname NOT LIKE 'pk_%'"
+        )
+        # Made anew afterwards: row by row they would take most of the time.
+        for name, _ in indexes:
+            await connection.execute(f'DROP INDEX "{name}"')
+        insert = _LINKS.replace("{count}", str(count))
+        for first in range(0, count, _AT_ONCE):
+            await connection.execute(insert, first, min(first + _AT_ONCE, count) - 1)
+        await connection.execute(_BOOKINGS)
+        await connection.execute(_INBOX)
+        for _, definition in indexes:
+            await connection.execute(definition)
+        await connection.execute("VACUUM ANALYZE")
+        await connection.execute("CHECKPOINT")
+    finally:
+        await connection.close()

@@ -1,0 +1,167 @@
+"""Measure the ledger on PostgreSQL with very many links, against itself with few.
+
+What tasks and people ask of it is run as the product does, and each statement's plan is looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from statistics import median
+
+from bench.large_ledger import MEETINGS, WORKSPACE, fill, slug_of
+from bench.measures.base import Bench, Missing
+from bench.plans import noted, whole_reads
+from bench.postgres import NoPostgres, Postgres
+from bench.rows import Goal, Row
+from pool.ledger import Ledger
+from pool.ledger.records import EventState, RecordedClaim
+from pool.model.bookings import Booking
+from pool.model.links import Link, State
+
+_Work = Callable[[], Awaitable[object]]
+_BATCH = 1_000
+_SURELY_LARGE = 1_000_000
+
+
+def measure(bench: Bench) -> list[Row]:
+    """Fill a ledger twice, and return how much longer each kind of work takes in the larger one."""
+    sizes = bench.options.sizes
+    try:
+        small = _timed(bench, sizes.ledger_small)
+        large = _timed(bench, sizes.ledger_large)
+    except NoPostgres as error:
+        raise Missing(str(error)) from None
+    rows = []
+    for name in small:
+        times = tuple(b / a for a, b in zip(small[name], large[name], strict=True))
+        note = f"{median(small[name]):.2f} ms, {median(large[name]):.2f} ms"
+        title = f"ledger: {name}, {sizes.ledger_large:,} links against {sizes.ledger_small:,}"
+        goal = None if name == "count every meeting" else Goal(at_most=2.0)
+        rows.append(Row(f"ledger.{name.replace(' ', '-')}", title, "×", times, goal, note))  # noqa: RUF001
+    return rows
+
+
+def _timed(bench: Bench, count: int) -> dict[str, list[float]]:
+    with Postgres() as postgres:
+        began = time.perf_counter()
+        asyncio.run(_prepare(postgres.url, count))
+        bench.say(f"{count:,} links are written after {time.perf_counter() - began:.0f} s")
+        return asyncio.run(_times(bench, postgres.url, count))
+
+
+async def _prepare(url: str, count: int) -> None:
+    ledger = Ledger.open(url)
+    await ledger.upgrade()
+    await ledger.close()
+    await fill(url, count)
+
+
+async def _times(bench: Bench, url: str, count: int) -> dict[str, list[float]]:
+    """Return milliseconds for each kind of work, a value for each run."""
+    ledger = Ledger.open(url)
+    times: dict[str, list[float]] = {}
+    try:
+        with noted() as statements:
+            for run in range(bench.options.runs):
+                for name, work in _kinds(ledger, count, run).items():
+                    began = time.perf_counter()
+                    await work()
+                    times.setdefault(name, []).append((time.perf_counter() - began) * 1000)
+        # A planner is right to read a small table as a whole.
+        if count >= _SURELY_LARGE:
+            for each in await whole_reads(url, statements):
+                bench.lack(f"with {count:,} links a whole table is read: {each}")
+    finally:
+        await ledger.close()
+    for name, values in times.items():
+        bench.say(f"{count:,} links: {name}: {median(values):.2f} ms")
+    return times
+
+
+def _kinds(ledger: Ledger, count: int, run: int) -> dict[str, _Work]:
+    """Return the kinds of work, each for one run. No run looks at what an earlier one did."""
+    now = datetime.now(UTC)
+    sid = f"meeting-{run}"
+    mine = [slug_of(100 * (1 + run * 100 + n) + 80) for n in range(100)]  # consumed ones
+    mine = [slug for n, slug in enumerate(mine) if 100 * (1 + run * 100 + n) + 80 < count]
+    prefix = f"one-off-{secrets.token_hex(4)}"
+    new = [
+        Link(f"{prefix}{n:x}", "https://acme.test/x", sid, State.FRESH, "pool", "e", now)
+        for n in range(_BATCH)
+    ]
+    claims = [
+        RecordedClaim(link.slug, link.url, sid, f"{prefix}-{n}", None, None, "pool", now, now)
+        for n, link in enumerate(new)
+    ]
+
+    async def settle() -> None:
+        for n, slug in enumerate(mine):
+            booking = replace(_BOOKING, sid=f"{prefix}-{n}", slug=slug, heard_at=now)
+            await ledger.bookings.settle(booking)
+
+    async def find() -> None:
+        for n in range(20):
+            number = 100 * (run * 20 + n + 1) + 16
+            for text in (slug_of(number), f"customer-{number}", f"c{number}@example.com"):
+                await ledger.search.links(text, [f"meeting-{m}" for m in range(MEETINGS)])
+            await ledger.links.claim_of(
+                f"meeting-{(number // 100) % MEETINGS}", f"customer-{number}"
+            )
+
+    async def periodic() -> None:
+        await ledger.links.fresh_of([f"meeting-{m}" for m in range(MEETINGS)])
+        await ledger.links.fresh(sid, before=now, limit=1_000)
+        await ledger.inbox.due(now, 1)
+        await ledger.inbox.reopen_unmatched(now)
+        await ledger.inbox.count(EventState.UNMATCHED)
+        await ledger.inbox.list(EventState.UNMATCHED)
+        await ledger.erased.unmarked(100)
+
+    return {
+        "add a thousand": lambda: ledger.links.insert_fresh(new),
+        "record a thousand claims": lambda: ledger.links.record(claims),
+        "settle a hundred bookings": settle,
+        "lapse a thousand claims": lambda: ledger.links.lapse(now + timedelta(days=2), _BATCH),
+        "find by slug, customer, e-mail": find,
+        "what a sweep asks": periodic,
+        "the oldest open booking": lambda: ledger.bookings.oldest_open(
+            WORKSPACE, over_since=now - timedelta(days=2)
+        ),
+        "the first page of recovery": lambda: _first_page(ledger, sid),
+        "prune five hundred events": lambda: ledger.retention.prune(
+            events_before=now - timedelta(days=90), bodies_before=now - timedelta(days=20)
+        ),
+        "count one meeting": lambda: ledger.links.counts_of(sid),
+        "count every meeting": ledger.links.counts,
+    }
+
+
+async def _first_page(ledger: Ledger, sid: str) -> None:
+    pages = ledger.links.live_bindings(sid, batch=100)
+    await anext(pages, None)
+    await pages.aclose()  # type: ignore[attr-defined]
+
+
+_BOOKING = Booking(
+    workspace=WORKSPACE,
+    sid="",
+    slug="",
+    state="confirmed",
+    starts_at=None,
+    ends_at=None,
+    time_zone=None,
+    parent_sid=None,
+    manage_url=None,
+    made_at=None,
+    changed_at=None,
+    heard_at=datetime(2026, 1, 1, tzinfo=UTC),
+    stood=True,
+    stood_at=None,
+    email_key=None,
+    match="slug",
+)

@@ -1,0 +1,65 @@
+"""Collect the statements that are sent to PostgreSQL, and find those that read a whole table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import asyncpg
+from sqlalchemy import Engine, event
+
+# Tables that grow with use. The others hold some rows for each meeting, key or person's action.
+LARGE = ("links", "bookings", "inbox", "forgotten", "erased_marks")
+
+
+class Statements:
+    """Each distinct statement, with the parameters of its first run."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, tuple[Any, ...]] = {}
+
+    def __call__(
+        self, _connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any
+    ) -> None:
+        """Note a statement that is about to run."""
+        many = isinstance(parameters, list)
+        given = parameters[0] if many and parameters else parameters
+        self.seen.setdefault(statement, tuple(given or ()))
+
+
+@contextmanager
+def noted() -> Iterator[Statements]:
+    """Note all statements of this process."""
+    statements = Statements()
+    event.listen(Engine, "before_cursor_execute", statements)
+    try:
+        yield statements
+    finally:
+        event.remove(Engine, "before_cursor_execute", statements)
+
+
+async def whole_reads(url: str, statements: Statements) -> list[str]:
+    """Return the statements whose plan reads every row of a large table, each with the table."""
+    connection: Any = await asyncpg.connect(url)
+    found = []
+    try:
+        for statement, parameters in statements.seen.items():
+            if statement.split(None, 1)[0] not in ("SELECT", "UPDATE", "DELETE", "WITH"):
+                continue
+            plan = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {statement}", *parameters)
+            found += [
+                f"{node['Relation Name']}: {' '.join(statement.split())}"
+                for node in _nodes(json.loads(plan)[0]["Plan"])
+                if node["Node Type"] == "Seq Scan" and node["Relation Name"] in LARGE
+            ]
+    finally:
+        await connection.close()
+    return found
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for inner in plan.get("Plans", ()):
+        yield from _nodes(inner)
