@@ -41,7 +41,11 @@ SHARES = (
     ("integration/test_ledger_settling.py",),
     ("acceptance/test_wheel.py",),
     ("acceptance/test_monitoring.py",),
-    ("security/test_behind_proxies.py", "security/test_on_sockets.py"),
+    (
+        "security/test_behind_proxies.py",
+        "security/test_on_sockets.py",
+        "security/test_proxy_examples.py",
+    ),
     ("acceptance/test_notifications.py",),
     ("acceptance/test_top_up.py",),
     ("integration/test_bench_quick.py",),
