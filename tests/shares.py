@@ -39,6 +39,12 @@ SHARES = (
     ("integration/test_up_supervision.py",),
     ("integration/test_erasure.py",),
     ("integration/test_ledger_settling.py",),
+    (
+        "integration/test_recovery_on_cluster.py",
+        "integration/test_redis_cluster.py",
+        "integration/test_store_on_cluster.py",
+    ),
+    ("acceptance/test_on_cluster.py",),
     ("acceptance/test_wheel.py",),
     ("acceptance/test_monitoring.py",),
     (

@@ -22,6 +22,7 @@ from pool.alerting.worker_watch import WATCH_SECONDS as WORKER_WATCH_SECONDS
 from pool.alerting.worker_watch import WorkerWatch
 from pool.api.claim_path.public_claims import PublicClaims
 from pool.api.claim_path.tally import FLUSH_SECONDS, Tally
+from pool.claims.cluster_desk import open_desk
 from pool.claims.desk import Desk
 from pool.claims.known_meetings import KnownMeetings
 from pool.claims.on_demand import NoLinksOnDemand, OnDemandLinks
@@ -109,7 +110,7 @@ async def open_service(
         tally = Tally(parts.metrics, parts.outcomes.count)
         doors = Doors(TrustedProxies(settings.trusted_proxies), tally.failed_at)
         listener = DeskListener(nudges, tally, watch)
-        desk = Desk(
+        desk = open_desk(
             parts.store,
             known_meetings,
             recent_claims,
@@ -117,7 +118,7 @@ async def open_service(
             listener,
             timeout_seconds=settings.claim_timeout_seconds,
         )
-        public_desk = Desk(
+        public_desk = open_desk(
             parts.store.above_reserve(),
             known_meetings,
             recent_claims,

@@ -86,6 +86,12 @@ class Claims:
         command = ("EVALSHA", scripts.sha1(self._claim_script), len(names), *names, *args)
         return self._wire.call_at_once(command, replied)
 
+    def master_of(self, sid: str) -> object:
+        """Return what tells the master of a meeting from others; always None on a single Redis."""
+        if isinstance(self._wire, ClusterWire):
+            return self._wire.master_of(key_names.epoch(sid))
+        return None
+
     async def bind(self, sid: str, epoch: str, slug: str, name: str, payload: bytes) -> Answer:
         """Bind a link made on the spot, or put it into the pool if the customer has one by now.
 

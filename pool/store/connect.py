@@ -136,16 +136,19 @@ _OUTAGES = (
 _outage = re.compile(r"(?:^|[ -])(?:OOM|MISCONF|READONLY|NOREPLICAS|BUSY|UNKILLABLE|MASTERDOWN)\b")
 
 
-async def run_each(pipe: Pipeline) -> list[Any]:
+async def run_each(pipe: Pipeline, *, reads: bool = False) -> list[Any]:
     """Run a pipeline whose commands concern a meeting each. Return the replies.
 
     A key of another type than linkpool writes concerns its meeting only: its reply is None, and
-    `Store.look` says what is wrong. Raise any other error.
+    `Store.look` says what is wrong. So does, for a pipeline that `reads`, a master of a Redis
+    Cluster that is away, unless all are. Raise any other error.
     """
     replies: list[Any] = await pipe.execute(raise_on_error=False)
+    spared = OneMasterAway | SlotUnavailable
+    reads = reads and not all(isinstance(reply, spared) for reply in replies)
     for place, reply in enumerate(replies):
         if isinstance(reply, Exception):
-            if "WRONGTYPE" not in str(reply):
+            if "WRONGTYPE" not in str(reply) and not (reads and isinstance(reply, spared)):
                 raise reply
             replies[place] = None
     return replies

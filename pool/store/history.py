@@ -179,15 +179,16 @@ class History:
             pipe.hmget(key_names.HISTORY_LAST, list(sids))
             for sid in sids:
                 pipe.mget([key_names.history(sid, step, chunk) for chunk in numbers])
-            taken, taken_before, lasts, *found = await pipe.execute()
-        looked, looked_before = _looked(taken), _newest(taken_before)
+            taken, taken_before, lasts, *found = await run_each(pipe, reads=True)
+        looked, looked_before = _looked(taken or []), _newest(taken_before or [])
+        lasts = lasts or [None] * len(sids)
         place = [each.step_seconds for each in STEPS].index(step) + 1
         series = []
         for sid, packed, texts in zip(sids, lasts, found, strict=True):
             samples: tuple[Sample, ...] = ()
             if packed is not None:
                 last = _unpack(packed)
-                known, entries = chunks.read(numbers, step, texts)
+                known, entries = chunks.read(numbers, step, texts or [None] * len(numbers))
                 if not entries:  # nothing has changed lately
                     known = _before(cast(_Last, last[place]))
                 since = last[0] // step
@@ -210,14 +211,14 @@ class History:
             pipe.xrange(key_names.history_taken(_FINEST), min=begin)
             for sid in sids:
                 pipe.mget([key_names.history(sid, _FINEST, chunk) for chunk in numbers])
-            taken, *found = await pipe.execute()
-        looked = _looked(taken)
+            taken, *found = await run_each(pipe, reads=True)
+        looked = _looked(taken or [])
         # The slot that has just begun may have no sample yet; that is no gap.
         last = end if end in looked else end - 1
         window = range(last - points + 1, last + 1)
         sparks = {}
         for sid, texts in zip(sids, found, strict=True):
-            _, entries = chunks.read(numbers, _FINEST, texts)
+            _, entries = chunks.read(numbers, _FINEST, texts or [None] * len(numbers))
             samples = list(chunks.samples(Span.HOUR, begin, 0, looked, -1, entries, _NOTHING))
             sparks[sid] = Spark(
                 sid,

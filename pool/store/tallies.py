@@ -150,7 +150,7 @@ class Tallies:
             pipe = self._redis.pipeline(transaction=False)
             for sid in sids:
                 pipe.mget([key_names.tally_past(sid, step, chunk) for chunk in numbers])
-            found = await run_each(pipe)
+            found = await run_each(pipe, reads=True)
         return [
             Past(sid, step, tuple(_read(numbers, step, texts or (), begin)))
             for sid, texts in zip(sids, found, strict=True)

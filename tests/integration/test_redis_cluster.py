@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -15,15 +16,20 @@ from typing import Any, cast
 import pytest
 
 from bench.redis_cluster import CLI, SERVER, RedisCluster
+from pool.claims.cluster_desk import open_desk
+from pool.claims.desk import CALLS_AT_ONCE
+from pool.claims.known_meetings import KnownMeetings
+from pool.claims.on_demand import NoLinksOnDemand
 from pool.cli.doctor_redis import cluster as cluster_findings
 from pool.cli.doctor_redis import of_server
+from pool.durability.recent_claims import RecentClaims
 from pool.durability.recovery import Recovered
 from pool.errors import Fenced, SettingsError, StoreUnavailable
 from pool.model.links import Link, State
 from pool.model.meetings import Meeting
 from pool.store import Store, key_names
 from pool.store.capabilities import acl, check_broker, check_redis
-from pool.store.records import AnsweredClaim, Outcome, payload
+from pool.store.records import AnsweredClaim, Outcome, Span, payload
 from pool.up.redis_server import RedisServer
 from tests.any_redis import SECRET_KEY
 from tests.cluster_stage import any_cluster
@@ -181,6 +187,9 @@ async def test_a_lost_master_costs_its_own_meetings_a_recovery(
             levels[sid] for sid in sids
         ]
         assert len(await product.store.infos()) == 2, "ready nevertheless"
+        series = await product.store.history.read_all(sids, Span.HOUR)
+        assert [each.sid for each in series] == sids, "pages show what can be read"
+        assert set(await product.store.history.sparks(sids)) == set(sids)
         for each in others:
             await each.served()
         await until(lambda: lost.refused["Fenced"] > 0)
@@ -255,6 +264,49 @@ async def test_keys_that_a_slot_left_behind_long_ago_are_not_adopted(
     assert await moving.heal() is Recovered.QUARANTINED
     assert ann not in await product.pooled(moving.sid)
     assert await product.claim(moving.sid, "ann") == [ann]
+
+
+async def test_a_silent_master_keeps_no_call_from_the_others(
+    on_masters: InProcess, masters_alone: RedisCluster
+) -> None:
+    """It accepts connections and says nothing, as behind a firewall that forgot them. Calls to it
+    last until their deadline; those to other masters have calls of their own.
+    """
+    product, cluster = on_masters, masters_alone
+    silent = cluster.master_of(key_names.epoch("m0"))
+    served = cluster.sids_apart()[1]
+    sids = [f"m{n}" for n in range(60)]
+    dead = [sid for sid in sids if cluster.master_of(key_names.epoch(sid)) is silent]
+    assert len(dead) > CALLS_AT_ONCE
+    await _open(product, served)
+    for sid in dead:
+        await product.meeting(sid, is_open=False)
+    known = KnownMeetings(product.store, product.ledger)
+    await known.refresh()
+    desk = open_desk(
+        product.store, known, RecentClaims(), NoLinksOnDemand(), _Listener(), timeout_seconds=4.0
+    )
+    assert (await desk.claim(served, "before")).outcome == "new"
+    assert silent.process is not None
+    silent.process.send_signal(signal.SIGSTOP)
+    try:
+        waiting = [asyncio.create_task(desk.claim(sid, f"c{n}")) for sid in dead for n in range(3)]
+        await asyncio.sleep(0)
+        for number in range(20):
+            assert (await desk.claim(served, f"c{number}")).outcome == "new"
+        for ended in await asyncio.gather(*waiting, return_exceptions=True):
+            assert isinstance(ended, StoreUnavailable)
+    finally:
+        silent.process.send_signal(signal.SIGCONT)
+    await asyncio.to_thread(cluster.heal)
+    await desk.close()
+
+
+class _Listener:
+    """Takes note of nothing."""
+
+    def __getattr__(self, _name: str) -> Any:
+        return lambda *_: None
 
 
 # -- what is refused at the start, and what doctor says ------------------------------------------

@@ -45,5 +45,10 @@ class ClusterWire:
         master = self._topology.serving(slot_of(command))
         return None if master is None else master.wire.call_at_once(command, on_reply)
 
+    def master_of(self, key: str) -> object:
+        """Return what tells the master of a key from others, or None while it is not known."""
+        master = self._topology.serving(slot_of(("GET", key)))
+        return None if master is None else master.address
+
     def close(self) -> None:
         """Close nothing: the wires end together with the client of the Cluster."""

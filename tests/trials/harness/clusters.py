@@ -60,6 +60,22 @@ class Lines:
             line.close()
 
 
+class _Client(redis.RedisCluster):
+    """The library's client, which sends to all masters by a list that may be older than they."""
+
+    def __init__(self, cluster: RedisCluster, **options: Any) -> None:
+        super().__init__(**options)
+        self._masters = cluster.masters
+
+    def flushall(self, *_: Any, **__: Any) -> bool:
+        """Empty all masters."""
+        return all(node.client.flushall() for node in self._masters())
+
+    def script_flush(self, *_: Any, **__: Any) -> bool:
+        """Make all masters forget their scripts."""
+        return all(node.client.script_flush() for node in self._masters())
+
+
 class ClusterStage(Stage):
     """As the ordinary stage; what is done to Redis is done to the master of the last meeting."""
 
@@ -100,7 +116,7 @@ class ClusterStage(Stage):
                 redis.cluster.ClusterNode("127.0.0.1", node.announced)
                 for node in self.cluster.nodes
             ]
-            self._client = redis.RedisCluster(startup_nodes=nodes, socket_timeout=60)
+            self._client = _Client(self.cluster, startup_nodes=nodes, socket_timeout=60)
         return self._client
 
     def open(self, meeting: Meeting, links: int = 0) -> str:
