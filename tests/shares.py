@@ -26,7 +26,12 @@ SHARES = (
         "acceptance/test_round_trip.py",
         "acceptance/test_scopes.py",
     ),
-    ("browser/test_demo.py", "browser/test_overview.py", "browser/test_views.py"),
+    (
+        "browser/test_demo.py",
+        "browser/test_doors.py",
+        "browser/test_overview.py",
+        "browser/test_views.py",
+    ),
     ("browser/",),
     (
         "clients/test_examples.py",

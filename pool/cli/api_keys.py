@@ -75,7 +75,13 @@ def list_keys(as_json: AsJson = False, data_dir: DataDir = None) -> None:
     keys = on_ledger(settings_for(data_dir), lambda ledger: ledger.keys.all())
     columns = ["id", "scopes", "meetings", "networks", "label", "created_at"]
     columns += ["last_used_at", "expires_at", "revoked_at"]
-    print_views("API keys", columns, [_view(key) for key in keys], as_json=as_json)
+    views = [_view(key) for key in keys]
+    if not as_json:
+        views = [
+            view | {"meetings": view["meetings"] or "all", "networks": view["networks"] or "any"}
+            for view in views
+        ]
+    print_views("API keys", columns, views, as_json=as_json)
 
 
 @app.command()
@@ -114,14 +120,15 @@ def _print_key(key: str, record: ApiKey, *, as_json: bool) -> None:
 
 
 def _view(key: ApiKey) -> dict[str, object]:
+    """Return what programs read: lists are lists, and null where nothing is restricted."""
     return {
         "id": key.id,
-        "scopes": " ".join(sorted(key.scopes)),
-        "meetings": " ".join(sorted(key.meetings)) if key.meetings is not None else "all",
+        "scopes": sorted(key.scopes),
+        "meetings": sorted(key.meetings) if key.meetings is not None else None,
         "label": key.label,
         "created_at": moment(key.created_at),
         "revoked_at": moment(key.revoked_at),
         "expires_at": moment(key.expires_at),
         "last_used_at": moment(key.last_used_at),
-        "networks": " ".join(key.networks) if key.networks is not None else "any",
+        "networks": list(key.networks) if key.networks is not None else None,
     }

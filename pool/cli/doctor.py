@@ -98,9 +98,12 @@ def doctor(
 
 async def examine(parts: Parts, *, make_link: bool) -> AsyncIterator[Finding]:
     """Yield all findings, each after those that it depends on."""
+    sound = True  # Redis and database, without which a link would be made for nothing
     async for finding in _redis(parts):
+        sound = sound and finding.verdict in ("ok", "warning")
         yield finding
     async for finding in ledger(parts):
+        sound = sound and finding.verdict in ("ok", "warning")
         yield finding
     async for finding in _workers(parts):
         yield finding
@@ -112,8 +115,11 @@ async def examine(parts: Parts, *, make_link: bool) -> AsyncIterator[Finding]:
             "Set LINKPOOL_NEETOCAL_SUBDOMAIN and LINKPOOL_NEETOCAL_API_KEY, or use `linkpool up`.",
         )
     for name, workspace in parts.settings.workspaces.items():
-        async for finding in _provider(parts, name, make_link=make_link):
+        async for finding in _provider(parts, name, make_link=make_link and sound):
             yield finding
+        if make_link and not sound:
+            text = "none was made, because it could not enter the pool"
+            yield Finding(f"links of {name}", "warning", text, "Mend Redis and database first.")
         yield _webhook(parts.settings, name, workspace)
 
 

@@ -9,24 +9,45 @@ import typer
 
 from pool.cli.common import (
     ACTOR,
+    NOT_FOUND,
     AsJson,
     DataDir,
     ReasonOption,
+    fail,
     moment,
     on_parts,
+    print_json,
+    print_record,
     print_views,
     settings_for,
 )
 from pool.ledger.records import EventState, InboxEvent
 
-app = typer.Typer(help="The webhook inbox.", no_args_is_help=True)
+app = typer.Typer(
+    help="Bookings as the provider reported them by webhook, and what became of each.",
+    no_args_is_help=True,
+)
+
+_WORDS = {
+    EventState.PENDING: "not processed yet",
+    EventState.SETTLED: "done",
+    EventState.UNMATCHED: "we could not match this booking to a link",
+    EventState.IGNORED: "of a kind that concerns no link",
+    EventState.DEAD: "failed too often; `linkpool events replay` tries again",
+}
 
 EventId = Annotated[str, typer.Argument(metavar="ID")]
 
 
 @app.command("list")
 def list_events(
-    state: Annotated[EventState | None, typer.Option(help="Only events in this state.")] = None,
+    state: Annotated[
+        EventState | None,
+        typer.Option(
+            help="Only events in this state. Unmatched: bookings we could not match to a link; "
+            "dead: failed too often."
+        ),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000)] = 50,
     as_json: AsJson = False,
     data_dir: DataDir = None,
@@ -35,18 +56,38 @@ def list_events(
     events = on_parts(
         settings_for(data_dir), lambda parts: parts.ledger.inbox.list(state, limit=limit)
     )
-    columns = ["id", "received_at", "workspace", "event", "state", "match", "why"]
+    columns = ["id", "state", "event", "received_at", "match", "workspace", "why"]
     print_views("Events", columns, [_view(event) for event in events], as_json=as_json)
+
+
+@app.command("show")
+def show(event_id: EventId, as_json: AsJson = False, data_dir: DataDir = None) -> None:
+    """Show one event and what became of it, without what its booker wrote."""
+    event = on_parts(settings_for(data_dir), lambda parts: parts.ledger.inbox.get(event_id))
+    if event is None:
+        fail(f"there is no event {event_id}; `linkpool events list` lists them", NOT_FOUND)
+    view = _view(event) | {
+        "source": event.source,
+        "booking_sid": event.booking_sid,
+        "meeting_sid": event.meeting_sid,
+        "slug": event.slug,
+        "last_error": event.last_error,
+        "settled_at": moment(event.settled_at),
+    }
+    if as_json:
+        print_json(view)
+    else:
+        print_record(view | {"state": f"{event.state}: {_WORDS[event.state]}"})
 
 
 @app.command()
 def replay(
     event_id: Annotated[str | None, typer.Argument(metavar="[ID]")] = None,
-    dead: Annotated[bool, typer.Option("--dead", help="All dead events.")] = False,
+    dead: Annotated[bool, typer.Option("--dead", help="All that failed too often.")] = False,
     reason: ReasonOption = "",
     data_dir: DataDir = None,
 ) -> None:
-    """Settle an event again now, or have the workers settle all dead events again."""
+    """Process an event again now, or have the workers process all dead events again."""
     if dead == (event_id is not None):
         raise typer.BadParameter("give the id of an event, or --dead for all dead events")
     settings = settings_for(data_dir)
@@ -54,7 +95,7 @@ def replay(
         _say(on_parts(settings, lambda parts: parts.bookings.replay(event_id, ACTOR, reason)))
     else:
         count = on_parts(settings, lambda parts: parts.bookings.replay_dead(ACTOR, reason))
-        sys.stdout.write(f"dead events to be settled again: {count}\n")
+        sys.stdout.write(f"dead events to be processed again: {count}\n")
 
 
 @app.command()
@@ -64,7 +105,7 @@ def assign(
     reason: ReasonOption = "",
     data_dir: DataDir = None,
 ) -> None:
-    """Assign an event that matched no link to this link, and settle it."""
+    """Say which link a booking used that we could not match to a link."""
     settings = settings_for(data_dir)
     _say(on_parts(settings, lambda parts: parts.bookings.assign(event_id, slug, ACTOR, reason)))
 

@@ -58,9 +58,9 @@ app = typer.Typer(
     name="linkpool",
     cls=Commands,
     help="One-off scheduling links, made ahead of time and claimed in about a millisecond.\n\n"
-    "Exit codes: 0 done, 1 failed, 2 wrong usage or setting, 3 Redis or database not reachable.",
+    "Exit codes: 0 done, 1 failed, 2 wrong usage or setting, 3 Redis, database or API not "
+    "reachable, 4 not found.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 db = typer.Typer(help="The database.", no_args_is_help=True)
@@ -157,14 +157,14 @@ def api(host: Host = None, port: Port = None, data_dir: DataDir = None) -> None:
 
 @app.command()
 def worker(data_dir: DataDir = None) -> None:
-    """Run a Celery worker: top-up, recording, settling, recovery."""
+    """Run a worker, which makes links and records claims and bookings."""
     _for_part(data_dir)
     become("worker", "worker")
 
 
 @app.command()
 def beat(data_dir: DataDir = None) -> None:
-    """Run the scheduler that asks workers to sweep. Two of them do no harm."""
+    """Run the scheduler that starts the workers' rounds. Two of them do no harm."""
     _for_part(data_dir)
     become("worker", "beat")
 

@@ -18,12 +18,15 @@ from pool.cli.common import (
     fail,
     on_parts,
     print_json,
+    print_record,
     settings_for,
 )
 from pool.cli.status import as_json, print_statuses
 from pool.compose import Parts
 from pool.config.addresses import broker_url
+from pool.errors import InvalidRequest, UnknownMeeting, UnknownWorkspace
 from pool.model.links import is_sid
+from pool.model.meetings import Meeting
 from pool.nudges import TOP_UP, Nudges
 from pool.operations.administration import Administration
 from pool.operations.status import MeetingStatus, statuses
@@ -67,38 +70,63 @@ def _options(
 
 
 Workspace = Annotated[str | None, typer.Option(help="Workspace at the provider.")]
-MinFresh = Annotated[
-    int | None, typer.Option(min=0, help="The least number of fresh links to hold.")
+MinFresh = Annotated[int | None, typer.Option(min=0, help="Minimum links kept ready.")]
+MaxFresh = Annotated[int | None, typer.Option(min=1, help="Maximum links kept ready.")]
+Cover = Annotated[
+    int | None,
+    typer.Option(min=0, help="Seconds of visitors that the links kept ready should last for."),
 ]
-MaxFresh = Annotated[
-    int | None, typer.Option(min=1, help="The greatest number of fresh links to hold.")
+Ttl = Annotated[
+    int | None,
+    typer.Option(min=60, help="Seconds for which a visitor keeps a link without booking."),
 ]
-Cover = Annotated[int | None, typer.Option(min=0, help="Seconds for which the stock should last.")]
-Ttl = Annotated[int | None, typer.Option(min=60, help="Seconds until an unbooked claim lapses.")]
-Age = Annotated[int | None, typer.Option(min=60, help="Seconds until a fresh link is too old.")]
+Age = Annotated[
+    int | None, typer.Option(min=60, help="Seconds after which an unused link is thrown away.")
+]
 After = Annotated[
-    Literal["same", "new"] | None, typer.Option(help="What a customer who booked gets next.")
+    Literal["same", "new"] | None,
+    typer.Option(help="What a customer who has booked gets: the same link, or a new one."),
 ]
 OnEmpty = Annotated[
-    Literal["direct", "fail"] | None, typer.Option(help="What an empty pool does for a visitor.")
+    Literal["direct", "fail"] | None,
+    typer.Option(help="When no link is ready: make one on the spot (direct), or say so (fail)."),
 ]
 Target = Annotated[
     Literal["fixed", "auto"] | None,
-    typer.Option(help="Whether the target follows the present claim rate or its forecast."),
+    typer.Option(help="Follow the present number of visitors (fixed), or the forecast (auto)."),
 ]
-Fallback = Annotated[str | None, typer.Option(help="A URL that is offered when there is no link.")]
+Fallback = Annotated[
+    str | None, typer.Option(help="A page to send visitors to when no link is ready.")
+]
 MatchEmail = Annotated[
-    bool | None, typer.Option(help="Whether a booking may be matched by its e-mail alone.")
+    bool | None,
+    typer.Option(help="Whether a booking may be matched to a link by its e-mail address alone."),
 ]
 
 Reserve = Annotated[
     int | None,
-    typer.Option(min=0, help="Fresh links that claims with a public key leave to all others."),
+    typer.Option(min=0, help="Links kept ready that claims with a public key may not take."),
 ]
 
 
-@app.command("add")
+@app.command("show")
+def show(sid: Sid, as_json_: AsJson = False, data_dir: DataDir = None) -> None:
+    """Show one meeting: its state with the reason, its pool, and all its settings."""
+
+    async def work(parts: Parts) -> MeetingStatus:
+        meeting = await _existing(parts, sid)
+        return (await statuses(parts.store, parts.ledger, [meeting]))[0]
+
+    view = as_json(on_parts(settings_for(data_dir), work))
+    if as_json_:
+        print_json(view)
+    else:
+        first = ("sid", "state", "reason", "fresh", "target", "claims_per_second", "runway_seconds")
+        print_record({name: view[name] for name in first} | view)
+
+
 def add(
+    context: typer.Context,
     sid: Sid,
     workspace: Workspace = None,
     min_fresh: MinFresh = None,
@@ -115,6 +143,7 @@ def add(
     data_dir: DataDir = None,
 ) -> None:
     """Add a meeting, or change its settings if it is there."""
+    is_set = context.info_name == "set"
     if not is_sid(sid):
         fail(f"{sid!r}: a SID has 1 to 64 letters, digits, - and _", WRONG_USAGE)
     changes = _options(
@@ -132,20 +161,36 @@ def add(
         reserve,
     )
 
+    if is_set and not changes:
+        fail(f"say what to change of {sid}; `linkpool meetings set --help` lists it", WRONG_USAGE)
+
     async def work(administration: Administration) -> str:
-        meeting, created = await administration.put(sid, changes, ACTOR)
+        try:
+            meeting, created = await administration.put(sid, changes, ACTOR)
+        except UnknownWorkspace as error:
+            raise InvalidRequest(str(error)) from None  # a wrong value of an option
+        if not created and not changes:
+            return f"{meeting.sid} is there already; nothing was changed"
         done = "added" if created else "changed"
-        return f"{done} {meeting.sid}: target at least {meeting.min_fresh}"
+        return f"{done} {meeting.sid}: at least {meeting.min_fresh} links kept ready"
 
-    _act(data_dir, work)
+    _act(data_dir, work, must_exist=sid if is_set else None)
 
 
-app.command("set", help="Change a meeting's settings; the same as add.")(add)
+app.command("add")(add)
+app.command("set", help="Change the settings of a meeting that is there.")(add)
+
+
+async def _existing(parts: Parts, sid: str) -> Meeting:
+    meeting = await parts.ledger.meetings.get(sid)
+    if meeting is None:
+        raise UnknownMeeting(f"there is no meeting {sid}; `linkpool meetings add {sid}` adds it")
+    return meeting
 
 
 @app.command("pause")
 def pause(sid: Sid, reason: ReasonOption = "", data_dir: DataDir = None) -> None:
-    """Stop top-up and claims of new links; customers who hold a link still get it."""
+    """Stop making links and handing out new ones; customers who hold a link still get it."""
 
     async def work(administration: Administration) -> str:
         return f"paused {(await administration.pause(sid, reason, ACTOR)).sid}"
@@ -165,7 +210,7 @@ def resume(sid: Sid, reason: ReasonOption = "", data_dir: DataDir = None) -> Non
 
 @app.command("top-up")
 def top_up(sid: Sid, reason: ReasonOption = "", data_dir: DataDir = None) -> None:
-    """Ask for a top-up now; a blocked meeting is tried again at once."""
+    """Ask for more links now; a blocked meeting is tried again at once."""
 
     async def work(administration: Administration) -> str:
         return f"asked for a top-up of {(await administration.top_up(sid, reason, ACTOR)).sid}"
@@ -180,8 +225,11 @@ def drain(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Retire all fresh links of a meeting. Unless it is paused, top-up makes new ones."""
-    if not yes and typer.prompt(f"This retires all fresh links of {sid}. Type the SID") != sid:
+    """Throw away all links kept ready. Unless the meeting is paused, new ones are made."""
+    if (
+        not yes
+        and typer.prompt(f"This throws away all links kept ready for {sid}. Type the SID") != sid
+    ):
         fail("the SID does not match; nothing was done", WRONG_USAGE)
 
     async def work(administration: Administration) -> str:
@@ -191,12 +239,17 @@ def drain(
     _act(data_dir, work)
 
 
-def _act(data_dir: Path | None, action: Action) -> None:
-    """Run one action, print its result, and nudge top-up of every workspace."""
+def _act(data_dir: Path | None, action: Action, *, must_exist: str | None = None) -> None:
+    """Run one action, print its result, and nudge top-up of every workspace.
+
+    `must_exist` is the SID of a meeting without which nothing is done.
+    """
     settings = settings_for(data_dir)
 
-    def work(parts: Parts) -> Awaitable[str]:
-        return action(
+    async def work(parts: Parts) -> str:
+        if must_exist:
+            await _existing(parts, must_exist)
+        return await action(
             Administration(parts.store, parts.ledger, parts.erasure, parts.recovery, settings)
         )
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pool.operations.status import MeetingStatus
 
 _WIDE_COLUMNS = 110  # of a terminal that has room for all columns
+_BESIDE_SID_COLUMNS = 66
 _BAR_CELLS = 12
 
 
@@ -42,12 +43,12 @@ def status(
             "--max-age",
             min=0,
             metavar="SECONDS",
-            help="Only check that a worker swept within this time; exit 1 if not.",
+            help="Only check that a worker was at work within this time; exit 1 if not.",
         ),
     ] = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Show every pool: level, target, claim rate, runway, state with its reason."""
+    """Show every pool: links kept ready, how fast they go and how long they last, and its state."""
     settings = settings_for(data_dir)
     if max_age is not None:
         run(lambda: _check_age(settings, max_age))
@@ -111,7 +112,11 @@ def print_statuses(found: list[MeetingStatus], notes: list[str] | None = None) -
     from rich.console import Console
 
     console = Console()
-    console.print(_render(found, notes or [], wide=console.width >= _WIDE_COLUMNS))
+    longest = max((len(each.meeting.sid) for each in found), default=0)
+    # Other commands ask for SIDs, so these are never cut.
+    width = max(console.width, longest + _BESIDE_SID_COLUMNS)
+    drawn = _render(found, notes or [], wide=console.width >= _WIDE_COLUMNS)
+    Console(width=width).print(drawn, soft_wrap=False)
 
 
 def _render(found: list[MeetingStatus], notes: list[str], *, wide: bool) -> RenderableType:
@@ -125,7 +130,7 @@ def _render(found: list[MeetingStatus], notes: list[str], *, wide: bool) -> Rend
     if not found:
         return Group(Text("No meetings yet; `linkpool meetings add SID` adds one."))
     table = Table()
-    table.add_column("Meeting", overflow="fold")
+    table.add_column("Meeting", no_wrap=True)
     table.add_column("State", no_wrap=True)
     if wide:
         table.add_column("Level", no_wrap=True)

@@ -53,7 +53,8 @@ def list_secrets(as_json: AsJson = False, data_dir: DataDir = None) -> None:
     """List all token secrets by their ids, lps_<ID>_…"""
     secrets = on_ledger(settings_for(data_dir), lambda ledger: ledger.token_secrets.all())
     columns = ["id", "key_id", "created_at", "revoked_at"]
-    print_views("Token secrets", columns, [_view(each) for each in secrets], as_json=as_json)
+    views = [_view(each) for each in secrets]
+    print_views("Token secrets", columns, views, as_json=as_json, whole=("id", "key_id"))
 
 
 @app.command("revoke-secret")

@@ -196,7 +196,7 @@ def test_errors_are_columns_and_what_passes_is_waited_for(
     ("key", "meeting", "code", "names"),
     [
         ("wrong", "many", 2, "unknown, revoked or expired"),
-        (ADMIN_KEY, "nowhere", 2, "nowhere"),
+        (ADMIN_KEY, "nowhere", 4, "nowhere"),
         ("", "many", 2, "LINKPOOL_KEY"),
     ],
 )

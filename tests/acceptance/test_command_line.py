@@ -20,10 +20,11 @@ from typer.testing import CliRunner
 
 from pool.cli.main import app
 from pool.up import ports
+from pool.up.data_dir import ENVIRONMENT
 from pool.up.redis_server import RedisServer
 from tests.bad_tokens import Forge
 
-DONE, FAILED, WRONG_USAGE, NOT_REACHABLE = 0, 1, 2, 3
+DONE, FAILED, WRONG_USAGE, NOT_REACHABLE, NOT_FOUND = 0, 1, 2, 3, 4
 
 COMMANDS = [
     "up",
@@ -37,6 +38,7 @@ COMMANDS = [
     "claim",
     "meetings",
     "meetings list",
+    "meetings show",
     "meetings add",
     "meetings set",
     "meetings pause",
@@ -59,6 +61,7 @@ COMMANDS = [
     "public-keys revoke",
     "events",
     "events list",
+    "events show",
     "events replay",
     "db",
     "db upgrade",
@@ -135,6 +138,10 @@ def test_meetings_from_adding_to_draining(product: Product) -> None:
     listed = json.loads(ok(product, "meetings", "list", "--json"))
     assert sid in [each["sid"] for each in listed]
     assert sid in ok(product, "meetings", "list")
+    shown = json.loads(ok(product, "meetings", "show", sid, "--json"))
+    assert (shown["sid"], shown["min_fresh"], shown["max_fresh"]) == (sid, 4, 9)
+    assert "min_fresh" in ok(product, "meetings", "show", sid)
+    assert "nothing was changed" in ok(product, "meetings", "add", sid)
     audit = product.rows("SELECT action FROM audit WHERE meeting_sid = ?", sid)
     assert {"put", "pause", "drain", "resume", "top-up"} <= {action for (action,) in audit}
 
@@ -155,16 +162,12 @@ def test_draining_asks_first(product: Product, sid: str) -> None:
         ("meetings", "add", "x", "--min-fresh", "9", "--max-fresh", "3"),
         ("meetings", "add", "x", "--after-booking", "maybe"),
         ("meetings", "add", "x", "--workspace", "elsewhere"),
-        ("meetings", "pause", "nowhere"),
-        ("meetings", "drain", "nowhere", "--yes"),
+        ("meetings", "set", "demo"),
         ("keys", "create", "--scope", "everything"),
         ("keys", "create", "--meeting", "a b"),
-        ("keys", "revoke", "00000000"),
-        ("keys", "rotate", "00000000"),
         ("keys", "rotate", "00000000", "--overlap-hours", "-1"),
         ("keys", "create", "--network", "10.0.0.0/33"),
         ("keys", "create", "--expires-in-days", "0"),
-        ("events", "replay", "0123"),
         ("events", "list", "--state", "lost"),
         ("up", "--meeting", "a b"),
         ("up", "--port", "0"),
@@ -173,10 +176,43 @@ def test_draining_asks_first(product: Product, sid: str) -> None:
 )
 def test_wrong_usage_is_two(product: Product, words: tuple[str, ...]) -> None:
     """Wrong usage exits with code 2 and a message on stderr."""
-    # In this process, as above; no wrong setting of this environment may get in.
+    assert_refused(product, WRONG_USAGE, words)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("meetings", "show", "nowhere"),
+        ("meetings", "set", "nowhere", "--min-fresh", "3"),
+        ("meetings", "pause", "nowhere"),
+        ("meetings", "resume", "nowhere"),
+        ("meetings", "top-up", "nowhere"),
+        ("meetings", "drain", "nowhere", "--yes"),
+        ("keys", "revoke", "00000000"),
+        ("keys", "rotate", "00000000"),
+        ("tokens", "create-secret", "00000000"),
+        ("tokens", "revoke-secret", "00000000"),
+        ("public-keys", "revoke", "pk_0"),
+        ("token", "--meeting", "nowhere", "--customer", "ann"),
+        ("embed", "one-off-none"),
+        ("events", "show", "0123"),
+        ("events", "replay", "0123"),
+        ("events", "assign", "0123", "one-off-none"),
+    ],
+    ids=" ".join,
+)
+def test_what_is_not_found_is_four(product: Product, words: tuple[str, ...]) -> None:
+    """So that scripts can tell it from a mistake in how they call."""
+    assert_refused(product, NOT_FOUND, words)
+
+
+def assert_refused(product: Product, code: int, words: tuple[str, ...]) -> None:
+    """Check that a command ends with this code, and says why on stderr alone."""
+    # In this process: starting one for each would be most of the work. No wrong setting of this
+    # environment may get in.
     environ = {name: None for name in os.environ if name.startswith("LINKPOOL_")}
     done = CliRunner().invoke(app, words, env=environ | {"LINKPOOL_DATA_DIR": str(product.data)})
-    assert done.exit_code == WRONG_USAGE, done.output
+    assert done.exit_code == code, done.output
     assert done.stderr.strip()
     assert done.stdout == ""
 
@@ -185,14 +221,14 @@ def test_keys_rotate_with_an_overlap_rest_on_networks_and_run_out(product: Produ
     """The new key is printed once, the old one goes on for the overlap; use is listed."""
     words = ("--scope", "read", "--network", "127.0.0.0/8", "--expires-in-days", "30", "--json")
     old = json.loads(ok(product, "keys", "create", *words))
-    assert old["networks"] == "127.0.0.0/8"
+    assert (old["networks"], old["scopes"], old["meetings"]) == (["127.0.0.0/8"], ["read"], None)
     assert old["expires_at"]
     wait_until(lambda: product.api("GET", "/v1/meetings", key=old["key"]).status_code == 200, 5)
     elsewhere = {"X-Forwarded-For": "203.0.113.7"}
     refused = product.api("GET", "/v1/meetings", key=old["key"], headers=elsewhere)
     assert (refused.status_code, refused.json()["type"]) == (403, "/problems/forbidden")
     new = json.loads(ok(product, "keys", "rotate", old["id"], "--overlap-hours", "1", "--json"))
-    assert (new["networks"], new["scopes"]) == ("127.0.0.0/8", "read")
+    assert (new["networks"], new["scopes"]) == (["127.0.0.0/8"], ["read"])
     wait_until(lambda: product.api("GET", "/v1/meetings", key=new["key"]).status_code == 200, 5)
     assert product.api("GET", "/v1/meetings", key=old["key"]).status_code == 200
     ok(product, "keys", "rotate", old["id"], "--overlap-hours", "0")
@@ -203,7 +239,7 @@ def test_keys_rotate_with_an_overlap_rest_on_networks_and_run_out(product: Produ
         return {key["id"]: key for key in keys}
 
     wait_until(lambda: listed()[new["id"]]["last_used_at"], 10)
-    fails(product, WRONG_USAGE, "keys", "rotate", old["id"])
+    fails(product, NOT_FOUND, "keys", "rotate", old["id"])
 
 
 def test_doctor_warns_of_proxies_that_anybody_can_pretend_to_be(product: Product) -> None:
@@ -240,7 +276,7 @@ def test_keys_are_shown_once_and_revoked(product: Product) -> None:
     wait_until(lambda: product.api("GET", "/v1/meetings", key=key).status_code == 401, 5)
     mine = next(k for k in json.loads(ok(product, "keys", "list", "--json")) if k["id"] == identity)
     assert mine["revoked_at"]
-    fails(product, WRONG_USAGE, "keys", "revoke", identity)
+    fails(product, NOT_FOUND, "keys", "revoke", identity)
 
 
 def embed_claim(product: Product, **body: str) -> int:
@@ -274,7 +310,7 @@ def test_a_token_is_tried_and_secrets_are_rotated(product: Product, sid: str) ->
         ("token", "--meeting", "demo", "--customer", "ann", "--key", key),
         ("tokens", "revoke-secret", first[4:12]),
     ):
-        fails(product, WRONG_USAGE, *words)
+        fails(product, NOT_FOUND, *words)
 
 
 def test_a_public_key_is_made_listed_and_revoked(product: Product, sid: str) -> None:
@@ -287,7 +323,7 @@ def test_a_public_key_is_made_listed_and_revoked(product: Product, sid: str) -> 
     assert listed["origins"] == "https://www.example.com http://localhost:3000"
     ok(product, "public-keys", "revoke", key)
     wait_until(lambda: embed_claim(product, public_key=key) == 401, 10)
-    fails(product, WRONG_USAGE, "public-keys", "revoke", key)
+    fails(product, NOT_FOUND, "public-keys", "revoke", key)
     assert "origin" in fails(product, WRONG_USAGE, "public-keys", "create", sid, "--origin", "*")
     assert "reserve" in fails(product, WRONG_USAGE, "meetings", "set", sid, "--reserve", "5")
     ok(product, "meetings", "set", sid, "--reserve", "4")
@@ -305,9 +341,15 @@ def test_events_are_listed_and_replayed(product: Product, sid: str) -> None:
     event = wait_until(unmatched)[0]
     listed = json.loads(ok(product, "events", "list", "--state", "unmatched", "--json"))
     assert event["id"] in [each["id"] for each in listed]
-    assert event["id"] in ok(product, "events", "list")
+    # Whole, however narrow: replay asks for it.
+    assert event["id"] in ok(product, "events", "list", COLUMNS="40")
+    shown = json.loads(ok(product, "events", "show", event["id"], "--json"))
+    assert (shown["id"], shown["booking_sid"], shown["state"]) == (
+        event["id"], booking["sid"], "unmatched"
+    )  # fmt: skip
+    assert booking["sid"] in ok(product, "events", "show", event["id"])
     assert "unmatched" in ok(product, "events", "replay", event["id"])
-    assert ok(product, "events", "replay", "--dead") == "dead events to be settled again: 0\n"
+    assert ok(product, "events", "replay", "--dead") == "dead events to be processed again: 0\n"
     fails(product, WRONG_USAGE, "events", "replay")
     fails(product, WRONG_USAGE, "events", "replay", event["id"], "--dead")
 
@@ -339,6 +381,18 @@ def test_doctor_finds_everything_well(product: Product) -> None:
     assert {"settings", "redis", "redis memory", "redis persistence", "database"} <= well
     assert {"worker", "provider default", "links of default", "webhook default"} <= well
     assert "ok" in ok(product, "doctor")
+
+
+def test_doctor_makes_no_link_that_could_not_be_pooled(product: Product) -> None:
+    """With Redis down, none is made at the provider for nothing."""
+    before = len(product.sandbox_links("demo"))
+    settings = json.loads((product.data / ENVIRONMENT).read_text())
+    settings["LINKPOOL_REDIS_URL"] = f"redis://127.0.0.1:{ports.choose()}/0"
+    done = product.command("doctor", "--make-link", "--json", **settings)
+    assert done.returncode == NOT_REACHABLE, done.stdout
+    found = {each["what"]: each["text"] for each in json.loads(done.stdout)}
+    assert "none was made" in found["links of default"]
+    assert len(product.sandbox_links("demo")) == before
 
 
 def test_doctor_says_what_to_do_about_a_wrong_key(product: Product) -> None:

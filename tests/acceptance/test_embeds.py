@@ -167,7 +167,7 @@ def test_the_command_prints_the_same_code(product: Product, sid: str) -> None:
     assert wrong.returncode == 2
     assert "inline, element-click, floating-popup" in wrong.stderr
     unknown = product.command("embed", "one-off-unknown")
-    assert (unknown.returncode, unknown.stdout) == (2, "")
+    assert (unknown.returncode, unknown.stdout) == (4, "")
     assert "no link with this slug" in unknown.stderr
 
 

@@ -12,9 +12,12 @@ CSP = (
 )
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8881; --good: #1a7f37;
-  --warn: #9a6700; --bad: #c52a2a; }
-@media (prefers-color-scheme: dark) { :root { --good: #57c46d; --warn: #d9a441; --bad: #ff7b72; } }
-body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 60rem; padding: 1rem; }
+  --warn: #9a6700; --bad: #c52a2a; --paper: #fff; --ink: #1b1f24; --link: #0550ae; }
+@media (prefers-color-scheme: dark) { :root { --good: #57c46d; --warn: #d9a441; --bad: #ff7b72;
+  --paper: #14171c; --ink: #e4e7eb; --link: #8ab8ff; } }
+html { background: var(--paper); color: var(--ink); } a { color: var(--link); }
+body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 60rem; padding: 1rem;
+  overflow-wrap: anywhere; }
 h1 { font-size: 1.4rem; } table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; padding: .4rem .6rem; border-bottom: 1px solid var(--line); }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
@@ -25,6 +28,14 @@ input, button { font: inherit; padding: .4rem .7rem; } .scroll { overflow-x: aut
 .empty, .blocked, .recovering, .error { color: var(--bad); } .quiet { opacity: .75; }
 meter { width: 8rem; }
 """
+
+
+def prose(text: str) -> str:
+    """Return text as HTML, with what stands between backticks as code."""
+    parts = escape(text).split("`")
+    if len(parts) % 2 == 0:  # a backtick of its own
+        return escape(text)
+    return "".join(f"<code>{part}</code>" if at % 2 else part for at, part in enumerate(parts))
 
 
 def page(title: str, body: str, *, status: int = 200, refresh_seconds: int = 0) -> HTMLResponse:

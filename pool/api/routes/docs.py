@@ -14,12 +14,20 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import HTMLResponse
 
 from pool.api.http.mount import url
-from pool.api.http.pages import page
+from pool.api.http.pages import page, prose
 from pool.embeds.tag import Tag, tag_of
 
 router = APIRouter(include_in_schema=False)
 
 _REF = "#/components/schemas/"
+_NAMES = {
+    "sid": "intro",
+    "customer_id": "order-4711",
+    "slug": "one-off-c5530bc7c9ab",
+    "workspace": "default",
+    "public_key": "pk_5f0e8a3b9c1d2e4f60718293",
+    "event_id": "9f2c41d8a7b04e6c8d1f3a5b7c9e0d2f",
+}
 
 
 @router.get("/openapi.json")
@@ -60,7 +68,7 @@ def _page(document: dict[str, Any], tag: Tag) -> HTMLResponse:
     )
     schemas = "".join(
         f'<details id="{escape(name)}"><summary><code>{escape(name)}</code> '
-        f"{escape(_first_line(schema.get('description')))}</summary>{_json(schema)}</details>"
+        f"{prose(_first_line(schema.get('description')))}</summary>{_json(schema)}</details>"
         for name, schema in sorted(document["components"]["schemas"].items())
     )
     return page(
@@ -76,13 +84,13 @@ def _page(document: dict[str, Any], tag: Tag) -> HTMLResponse:
 def _tag(tag: Tag) -> str:
     pinned = (
         f'<script async src="https://links.example.com{url(tag.path)}" integrity="{tag.integrity}" '
-        'crossorigin="anonymous" data-meeting="SID" data-token="TOKEN"></script>'
+        'crossorigin data-meeting="SID" data-token="TOKEN"></script>'
     )
     return (
         '<h2 id="tag">The tag</h2><p>For static and cached pages: '
         f"<code>{escape(url('/embed.js'))}</code>. Under "
         f"<code>{escape(url(tag.path))}</code> it never changes; a page may name it with its "
-        f"<code>integrity</code>:</p><pre><code>{escape(pinned)}</code></pre>"
+        f'<code>integrity</code>:</p><pre tabindex="0"><code>{escape(pinned)}</code></pre>'
     )
 
 
@@ -102,11 +110,35 @@ def _call(method: str, path: str, operation: dict[str, Any]) -> str:
     )
     return (
         f"<details><summary><strong>{method.upper()}</strong> <code>{escape(path)}</code> — "
-        f"{escape(_first_line(operation.get('description')))}</summary>"
+        f"{prose(_first_line(operation.get('description')))}</summary>"
         + (f"<p>Parameters</p><ul>{parameters}</ul>" if parameters else "")
         + (f"<p>Body: {body}</p>" if body else "")
-        + f"<p>Answers</p><ul>{answers}</ul></details>"
+        + f"<p>Answers</p><ul>{answers}</ul>{_example(method, path, operation)}</details>"
     )
+
+
+def _example(method: str, path: str, operation: dict[str, Any]) -> str:
+    """Return a call as it is typed into a terminal, and its answer."""
+    sent = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+    command = f"curl -sS {'' if method == 'get' else f'-X {method.upper()} '}$API{_filled(path)}"
+    if operation.get("security"):
+        command += ' -H "X-API-Key: $KEY"'
+    if "example" in sent:
+        body = json.dumps(sent["example"], ensure_ascii=False)
+        command += f" \\\n  -H 'Content-Type: application/json' -d '{body}'"
+    answers = [
+        answer["content"]["application/json"]["example"]
+        for status, answer in operation.get("responses", {}).items()
+        if status < "300" and "example" in answer.get("content", {}).get("application/json", {})
+    ]
+    answer = _json(answers[0]) if answers else ""
+    return f'<p>Example</p><pre tabindex="0"><code>{escape(command)}</code></pre>{answer}'
+
+
+def _filled(path: str) -> str:
+    for name, value in _NAMES.items():
+        path = path.replace(f"{{{name}}}", value)
+    return path
 
 
 def _type(schema: dict[str, Any]) -> str:
@@ -122,8 +154,9 @@ def _type(schema: dict[str, Any]) -> str:
     return f"<code>{escape(str(schema.get('type', 'any')))}</code>"
 
 
-def _json(schema: dict[str, Any]) -> str:
-    return f"<pre>{escape(json.dumps(schema, indent=2, ensure_ascii=False))}</pre>"
+def _json(value: Any) -> str:
+    # What scrolls can be reached by keyboard.
+    return f'<pre tabindex="0">{escape(json.dumps(value, indent=2, ensure_ascii=False))}</pre>'
 
 
 def _first_line(text: str | None) -> str:

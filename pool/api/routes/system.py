@@ -11,7 +11,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from pool.api.http import problems
 from pool.api.http.messages import api_key
 from pool.api.http.mount import url
-from pool.api.http.pages import page
+from pool.api.http.pages import page, prose
 from pool.api.routes.access import TheService
 from pool.api.routes.exposition import Exposition
 from pool.errors import LedgerUnavailable, StoreUnavailable, Unauthorized, Unknown
@@ -70,18 +70,19 @@ async def problem_page(name: str) -> HTMLResponse:
     return page(
         problem.title,
         f"<p><code>{escape(problem.name)}</code>, HTTP status {problem.status}</p>"
-        f"<p>{escape(problem.what_to_do)}</p>"
+        f"<p>{prose(problem.what_to_do)}</p>"
         f'<p><a href="{url("/problems")}">All problem types</a></p>',
     )
 
 
+@router.get("/problems/", include_in_schema=False)
 @router.get("/problems", include_in_schema=False)
 async def problem_list() -> HTMLResponse:
     """Return a page that lists every problem type."""
     rows = "".join(
         f'<tr><td>{each.status}</td><td><a href="{url(f"/problems/{each.name}")}">'
         f"{each.name}</a></td>"
-        f"<td>{escape(each.title)}</td></tr>"
+        f"<td>{prose(each.title)}</td></tr>"
         for each in sorted(problems.BY_NAME.values(), key=lambda each: each.status)
     )
     return page(

@@ -32,8 +32,10 @@ from pool.api.routes import (
     tag,
     tokens,
 )
+from pool.api.routes.examples import give_examples
 from pool.api.routes.exposition import Exposition
 from pool.api.server.edge import Edge
+from pool.api.server.front_page import router as front_router
 from pool.api.server.gate import KEYLESS, Gate
 from pool.api.service import Service, open_service
 from pool.config.networks import TrustedProxies
@@ -131,6 +133,7 @@ def _framework(lifespan: Any) -> FastAPI:
         app.include_router(module.router)
     app.include_router(ops_router)
     app.include_router(demo_router)
+    app.include_router(front_router)
     app.add_exception_handler(LinkpoolError, _linkpool_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
@@ -166,6 +169,7 @@ def _describe(app: FastAPI) -> None:
                 if path.startswith("/v1/") and not path.startswith(KEYLESS):
                     for operation in operations.values():
                         operation["security"] = [{"key": []}, {"bearer": []}]
+            give_examples(document)
             app.openapi_schema = document
         return app.openapi_schema
 
