@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 # Task names, as workers register them.
+SWEEP = "linkpool.sweep"  # sent by beat alone
 TOP_UP = "linkpool.top_up"
 RECORD = "linkpool.record"
 SETTLE = "linkpool.settle"
@@ -43,6 +44,7 @@ RECONCILE = "linkpool.reconcile"
 SURVEY = "linkpool.survey"
 
 QUEUE = "linkpool"
+CLOCKS_DIFFER_SECONDS = 300.0  # at most, between the hosts of beat and workers
 EXPIRES_SECONDS = 30  # by then, sweeps have done what an older hint asks for
 _SPACING_SECONDS = 0.5  # between two rounds of sending, and so between two equal hints
 _WAITING_LIMIT = 1000
@@ -91,6 +93,14 @@ async def check_before_sending(settings: Settings) -> None:
     if is_redis(url):
         with suppress(StoreUnavailable):
             await check_broker(url, setting)
+
+
+def sweep_expires_seconds(sweep_seconds: float) -> float:
+    """Return for how long a sweep that beat asks for is of use.
+
+    The worker compares it with its own clock, which may be wrong by minutes.
+    """
+    return CLOCKS_DIFFER_SECONDS + 2 * sweep_seconds
 
 
 class Nudge(NamedTuple):

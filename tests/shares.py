@@ -22,6 +22,7 @@ SHARES = (
         "acceptance/test_embeds.py",
         "acceptance/test_errors.py",
         "acceptance/test_life_of_bookings.py",
+        "acceptance/test_metrics_port.py",
         "acceptance/test_ops_views.py",
         "acceptance/test_round_trip.py",
         "acceptance/test_scopes.py",

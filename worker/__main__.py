@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
+from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import structlog
 
 from pool.config.production import check_production, where
-from pool.config.settings import load
+from pool.config.settings import Settings, load
 from pool.errors import SettingsError
 from pool.telemetry.logs import configure_logging, log_strays
-from pool.telemetry.metrics import share_metrics
+from pool.telemetry.shared_counts import share_metrics
 
 
 def main(role: str) -> int:
@@ -25,8 +27,9 @@ def main(role: str) -> int:
         configure_logging(log_format=settings.log_format, log_level=settings.log_level)
         log_strays()
         check_production(settings, only_sends=role == "beat")
+        directory = None
         if role == "worker":
-            share_metrics(settings.data_dir, "worker")
+            directory = share_metrics(settings.data_dir, "worker", settings.metrics_port)
         # Imported here because the metrics library needs its directory when it is imported.
         if role == "worker":
             from pool.bootstrap import check_before_serving as check
@@ -43,6 +46,8 @@ def main(role: str) -> int:
         # With a receiver on this signal, Celery leaves logging as it is.
         setup_logging.connect(_logging_is_set_up)
         app = make_app(settings, works=role == "worker")
+        if settings.metrics_port is not None:
+            _open_port(settings, directory)
         structlog.get_logger().info(
             f"linkpool {role} starts", version=version("linkpool"), **where(settings)
         )
@@ -66,6 +71,16 @@ def main(role: str) -> int:
         ]
     )
     return 0
+
+
+def _open_port(settings: Settings, directory: Path | None) -> None:
+    """Serve the counts in a worker's directory, or those of this beat. Raise SettingsError."""
+    from worker.metrics_port import HealthOnce, MetricsPort, beats_counts, own_counts
+
+    if directory is None:
+        beats_counts()  # counts from now on
+    counts = partial(own_counts, directory) if directory else beats_counts
+    MetricsPort(settings, counts, HealthOnce(settings)).start()
 
 
 def _logging_is_set_up(**_: Any) -> None:

@@ -12,7 +12,18 @@ from celery.schedules import schedule
 from pool.config.addresses import broker_url
 from pool.config.redis_address import is_redis
 from pool.config.settings import Settings
-from pool.nudges import EXPIRE, FORESEE, KEEP, LAPSE, QUEUE, RECONCILE, SURVEY, SWEEP, broker
+from pool.nudges import (
+    EXPIRE,
+    FORESEE,
+    KEEP,
+    LAPSE,
+    QUEUE,
+    RECONCILE,
+    SURVEY,
+    SWEEP,
+    broker,
+    sweep_expires_seconds,
+)
 from worker.broker import BrokerAMQP
 
 LAPSE_SECONDS = 5.0  # often, so that there is never much to do at once
@@ -21,7 +32,6 @@ FORESEE_SECONDS = 60.0
 KEEP_SECONDS = 60.0
 SOFT_LIMIT_SECONDS = 45
 HARD_LIMIT_SECONDS = 60
-CLOCKS_DIFFER_SECONDS = 300.0  # between the hosts of beat and workers
 
 
 _started_at, _started = datetime.now(UTC), time.monotonic()
@@ -85,8 +95,7 @@ def _schedule(settings: Settings) -> dict[str, Any]:
         return {
             "task": task,
             "schedule": schedule(timedelta(seconds=seconds), nowfun=_steady_now),
-            # The worker compares it with its own clock, which may be wrong by minutes.
-            "options": {"expires": CLOCKS_DIFFER_SECONDS + 2 * seconds, "queue": QUEUE},
+            "options": {"expires": sweep_expires_seconds(seconds), "queue": QUEUE},
         }
 
     return {

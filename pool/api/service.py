@@ -40,6 +40,7 @@ from pool.model.meetings import Meeting
 from pool.model.vitals import BEAT_SECONDS, Pulse
 from pool.nudges import RECORD, RECOVER, TOP_UP, Nudges
 from pool.operations.administration import Administration
+from pool.operations.health import HealthWatch
 from pool.store.ending import end_tasks
 from pool.supply.link_bases import refreshed
 from pool.telemetry.tracing import Tracing
@@ -65,6 +66,7 @@ class Service:
     tally: Tally
     doors: Doors
     administration: Administration
+    health: HealthWatch
     replacer: Replacer
 
 
@@ -86,6 +88,9 @@ async def replace_link(
     service.nudges.send(RECORD, sid=meeting.sid)
     service.nudges.send(TOP_UP, workspace=meeting.workspace)
     return replacement
+
+
+HEALTH_SECONDS = 10.0  # so that /healthz knows since when a part is down
 
 
 def kept_seconds(settings: Settings) -> float:
@@ -147,6 +152,7 @@ async def open_service(
             administration=Administration(
                 parts.store, parts.ledger, parts.erasure, parts.recovery, settings
             ),
+            health=HealthWatch(parts.store, parts.ledger, settings),
             replacer=Replacer(
                 parts.store,
                 parts.ledger,
@@ -173,6 +179,7 @@ async def open_service(
             asyncio.create_task(repeat("worker watch", WORKER_WATCH_SECONDS, worker_watch.look)),
             asyncio.create_task(repeat("fence watch", WATCH_SECONDS, watch.look)),
             asyncio.create_task(repeat("outcomes", BEAT_SECONDS, parts.outcomes.flush)),
+            asyncio.create_task(repeat("health", HEALTH_SECONDS, service.health.remember)),
             asyncio.create_task(repeat("pulse", BEAT_SECONDS, partial(_beat, parts))),
         ]
         try:

@@ -226,6 +226,7 @@ class Settings(BaseSettings):
     demo_meeting: str | None = Field(default=None, pattern=SID_PATTERN)  # shown at /demo
     inbox_retention_days: int = Field(default=90, ge=1, le=3_650)
     keep_alive_seconds: int = Field(default=75, ge=1, le=3_600)  # of an idle connection
+    metrics_port: int | None = Field(default=None, ge=1, le=65_535)  # of worker and beat
     root_path: str = ""  # the prefix under which a proxy shows the API and its pages
     env: Literal["production"] | None = None  # refuses what is only for one machine
     log_format: Literal["json", "console"] = "json"

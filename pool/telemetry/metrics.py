@@ -6,41 +6,6 @@ whether values are shared between processes. Never put a customer id or a slug i
 
 from __future__ import annotations
 
-import errno
-import json
-import os
-import socket
-import struct
-from collections import Counter
-from pathlib import Path
-from typing import Any
-
-from pool.errors import SettingsError
-
-MULTIPROC_DIR = "PROMETHEUS_MULTIPROC_DIR"
-
-
-def share_metrics(data_dir: Path, part: str) -> None:
-    """Let all processes of a part count into files of one directory.
-
-    Counts continue from those of earlier processes. Must run once, in the part's first process,
-    before prometheus_client is first imported. Raise SettingsError if the data directory cannot
-    be made or written.
-    """
-    # Process ids repeat from container to container, host names do not.
-    directory = data_dir.absolute() / "metrics" / f"{part}-{socket.gethostname()}"
-    try:
-        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        directory.mkdir(parents=True, exist_ok=True)
-        if not os.access(directory, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        os.environ[MULTIPROC_DIR] = str(directory)
-        carry_over(directory)
-    except OSError as error:
-        raise SettingsError(
-            "LINKPOOL_DATA_DIR", f"cannot be written: {directory}: {error.strerror}"
-        ) from None
-
 
 class Metrics:
     """The counters and histograms of one process."""
@@ -130,71 +95,16 @@ class Metrics:
         self.quarantined_links.inc(quarantined)
 
 
-_KINDS = ("counter", "histogram")  # all kinds in use; files are named kind_pid.db
-_CARRIED = "carried"  # takes the place of a process id
+class BeatMetrics:
+    """The counters of beat, which is one process and shares them with no other."""
 
+    def __init__(self) -> None:
+        from prometheus_client import CollectorRegistry, Counter
 
-# If a counter shrinks, Prometheus assumes that it restarted from zero and adds its whole value to
-# the increase. As one answer sums several processes, the restart of one would count the others'
-# work a second time. So the counts of ended processes are kept.
-def carry_over(directory: Path) -> None:
-    """Move the counts of ended processes into one file per kind.
-
-    A file that a crash left unreadable is dropped.
-    """
-    for kind in _KINDS:
-        total: Counter[str] = Counter()
-        kept = directory / f"{kind}_{_CARRIED}.db"
-        ended = [path for path in directory.glob(f"{kind}_*.db") if not _lives(path)]
-        for path in ended:
-            total.update(_read(path))
-        if not set(ended) - {kept}:
-            continue
-        # Readers look for .db files, so the file gets that name once it is complete.
-        new = kept.with_suffix(".new")
-        new.unlink(missing_ok=True)
-        file = _counts_in()(str(new))
-        for key, value in total.items():
-            file.write_value(key, value, 0.0)
-        file.close()
-        for path in ended:
-            path.unlink(missing_ok=True)
-        if total:
-            new.replace(kept)
-        else:
-            new.unlink()
-
-
-def _read(path: Path) -> dict[str, float]:
-    """Return the counts of a file by the library's keys, empty if it cannot be read."""
-    try:
-        found = {key: value for key, value, *_ in _counts_in().read_all_values_from_file(path)}
-        for key in found:
-            _name, _sample, _labels, _help = json.loads(key)
-    except (OSError, RuntimeError, ValueError, TypeError, struct.error):
-        return {}
-    return found
-
-
-def _counts_in() -> Any:
-    # Not imported above: the library decides at its import whether counts are shared.
-    from prometheus_client import mmap_dict
-
-    return mmap_dict.MmapedDict
-
-
-def _lives(path: Path) -> bool:
-    """Return True if the process that a file is named after may still count into it.
-
-    If the id was reused by another of our processes, that one continues the file.
-    """
-    pid = path.stem.rpartition("_")[2]
-    if not pid.isdigit():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        self.registry = CollectorRegistry()
+        self.messages = Counter(
+            "linkpool_beat_messages",
+            "Messages that beat sent, by task",
+            ["task"],
+            registry=self.registry,
+        )

@@ -166,5 +166,7 @@ def _inherited(settings: Settings, data: DataDirectory) -> dict[str, str]:
         environ[f"{PREFIX}ADMIN_KEY"] = data.admin_key()
     if settings.secret_key is None:
         environ[f"{PREFIX}SECRET_KEY"] = data.secret_key()
+    # One API shows the counts of all; worker and beat could not both have the port.
+    environ.pop(f"{PREFIX}METRICS_PORT", None)
     # The parts run in the directory `up` was started in, for linkpool.toml.
     return safe_environ(environ)

@@ -36,17 +36,17 @@ def choose(*preferred: int | None) -> int:
         return int(server.getsockname()[1])
 
 
-def check(host: str, port: int) -> None:
-    """Raise PortTaken, or SettingsError, in a line that says what to do, if the API could not
-    listen there.
+def check(host: str, port: int, setting: str = "LINKPOOL_PORT", advice: str = "--port") -> None:
+    """Raise PortTaken, or SettingsError, in a line that says what to do, if no server could listen
+    there.
     """
     error = _refusal(host, port)
     if error is None:
         return
     if error.errno == errno.EADDRINUSE:
         raise PortTaken(
-            f"LINKPOOL_PORT: {host}:{port} is in use by another program; stop it, "
-            "or choose another --port"
+            f"{setting}: {host}:{port} is in use by another program; stop it, "
+            f"or choose another {advice}"
         )
     raise SettingsError(
         "LINKPOOL_HOST", f"cannot listen on {host}:{port}: {error.strerror or error}"

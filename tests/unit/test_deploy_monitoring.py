@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from pool.api.routes import exposition
-from pool.telemetry.metrics import Metrics
+from pool.telemetry.metrics import BeatMetrics, Metrics
 from tests.debian import debian
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,7 +29,8 @@ DASHBOARD = (ROOT / "deploy" / "grafana" / "linkpool.json").read_text("utf-8")
 
 def known_metrics() -> set[str]:
     """Return every name that /metrics may have."""
-    counted = {family.name for family in Metrics().registry.collect()}
+    registries = (Metrics().registry, BeatMetrics().registry)
+    counted = {family.name for registry in registries for family in registry.collect()}
     gauges = {family.name for family in exposition._Families().all()}
     suffixes = ("", "_total", "_bucket", "_sum", "_count")
     return {name + suffix for name in counted | gauges for suffix in suffixes}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from pool.telemetry.metrics import carry_over
+from pool.telemetry.shared_counts import carry_over
 
 COUNTS = """
 from pool.telemetry.metrics import Metrics

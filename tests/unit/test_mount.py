@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from pool.api.http import problems
-from pool.api.http.mount import mount, redirect_to, url
+from pool.api.http.mount import mount, place_of, redirect_to, url
+from pool.api.server.mounted import protocol_of
 from pool.config.settings import load
 from pool.errors import SettingsError, UnknownLink
 
@@ -57,6 +59,25 @@ def test_below_a_prefix_every_address_has_it() -> None:
     assert json.loads(body)["type"] == "/linkpool/problems/unknown-link"
     assert json.loads(body)["instance"] == "/linkpool/v1/links/x"
     assert redirect_to("/ops").headers["location"] == url("/ops") == "/linkpool/ops"
+
+
+@pytest.mark.parametrize(
+    ("address", "place"),
+    [
+        (b"/linkpool/ops?a=b", b"/ops?a=b"), (b"/ops", b"/ops"), (b"/linkpool", b"/"),
+        (b"/linkpool?a=b", b"/?a=b"), (b"/linkpools/ops", b"/linkpools/ops"), (b"/", b"/"),
+    ],
+)  # fmt: skip
+def test_an_address_names_a_place_with_the_prefix_or_without(address: bytes, place: bytes) -> None:
+    mount("/linkpool")
+    assert place_of(address) == place
+
+
+@pytest.mark.parametrize("root_path", ["", "/linkpool"])
+def test_the_protocol_can_be_given_to_another_process(root_path: str) -> None:
+    """With several API processes, each is an interpreter of its own."""
+    protocol = protocol_of(root_path)
+    assert pickle.loads(pickle.dumps(protocol)) is protocol
 
 
 @pytest.mark.parametrize(

@@ -108,7 +108,12 @@ NUMBERS: dict[str, dict[str, Any]] = {
     "pool.store.recovery": {"_STANDINGS": 500, "CALL_SECONDS": 2.0},
     "pool.store.replies": {"_HEAT_TAU_SECONDS": 30.0},
     "pool.store.levels": {"_LOOK_AT": 25},
-    "pool.nudges": {"EXPIRES_SECONDS": 30, "_SPACING_SECONDS": 0.5, "_WAITING_LIMIT": 1_000},
+    "pool.nudges": {
+        "CLOCKS_DIFFER_SECONDS": 300.0,
+        "EXPIRES_SECONDS": 30,
+        "_SPACING_SECONDS": 0.5,
+        "_WAITING_LIMIT": 1_000,
+    },
     "pool.alerting.rules": {
         "LOW_SECONDS": 120.0,
         "ENOUGH_SECONDS": 300.0,
@@ -123,7 +128,6 @@ NUMBERS: dict[str, dict[str, Any]] = {
         "FORESEE_SECONDS": 60.0,
         "SOFT_LIMIT_SECONDS": 45,
         "HARD_LIMIT_SECONDS": 60,
-        "CLOCKS_DIFFER_SECONDS": 300.0,
     },
     "worker.broker": {"RECONNECT_SECONDS": 0.5},
     "worker.each": {"AWAY": 3},

@@ -9,7 +9,7 @@ import pytest
 from pool.config.production import check_production, where
 from pool.config.settings import load
 from pool.errors import SettingsError
-from pool.telemetry.metrics import share_metrics
+from pool.telemetry.shared_counts import share_metrics
 
 GOOD = {
     "LINKPOOL_ENV": "production",

@@ -21,7 +21,7 @@ from pool.model.links import is_sid
 log = structlog.get_logger()
 
 # Requested every few seconds by machines, and of interest only when they fail.
-_ROUTINE = frozenset({"/livez", "/readyz", "/metrics"})
+_ROUTINE = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
 
 
 STRANGERS_LINES = 100.0  # at once, after a pause

@@ -24,6 +24,15 @@ def url(place: str) -> str:
     return _root + place
 
 
+def place_of(address: bytes) -> bytes:
+    """Return the place of this server that an address outside names, without the prefix."""
+    root = _root.encode()
+    rest = address[len(root) :]
+    if not address.startswith(root) or rest[:1] not in (b"", b"/", b"?"):
+        return address
+    return rest if rest[:1] == b"/" else b"/" + rest
+
+
 def redirect_to(place: str) -> RedirectResponse:
     """Return a redirect that makes a browser GET a place of this server."""
     return RedirectResponse(url(place), 303)

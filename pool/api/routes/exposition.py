@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
-from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from pool.api.service import Service
 from pool.errors import LedgerError, StoreError
 from pool.operations.status import MeetingStatus, statuses
+from pool.telemetry.shared_counts import counted, own_directory
 
 KEPT_SECONDS = 0.5  # a text is reused this long: without a metrics key anybody may ask
 _COUNTS_SECONDS = 10.0  # the ledger's counts are read no more often than this
@@ -46,21 +45,18 @@ class Exposition:
 
     async def _render(self) -> bytes:
         registry = CollectorRegistry()
-        registry.register(_Ready([*self._counted(), *await self._gauges()]))
+        # In a thread, since files may be on another host.
+        counts = await asyncio.to_thread(self._counted)
+        registry.register(_Ready([*counts, *await self._gauges()]))
         return generate_latest(registry)
 
     def _counted(self) -> Iterable[Metric]:
-        """Return the counters of this API's processes and of the workers on its data directory.
+        """Return the counters of this API's processes, and of workers that show none themselves.
 
-        Other API hosts have their own /metrics to scrape.
+        Other APIs have their own /metrics to scrape.
         """
-        directory = self._service.settings.data_dir.absolute() / "metrics"
-        where = (f"api-{socket.gethostname()}", "worker-*")
-        files = [str(path) for each in where for path in directory.glob(f"{each}/*.db")]
-        if files:
-            merged: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
-            return merged
-        return list(self._service.parts.metrics.registry.collect())
+        own = own_directory()
+        return counted(own) if own else self._service.parts.metrics.registry.collect()
 
     async def _gauges(self) -> list[Metric]:
         parts = self._service.parts

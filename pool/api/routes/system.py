@@ -8,11 +8,13 @@ from html import escape
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 
+from pool.access.api_keys import Scope
 from pool.api.http import problems
 from pool.api.http.messages import api_key
 from pool.api.http.mount import url
 from pool.api.http.pages import page, prose
-from pool.api.routes.access import TheService
+from pool.api.routes.access import TheCaller, TheService
+from pool.api.routes.bodies import problem_answers
 from pool.api.routes.exposition import Exposition
 from pool.errors import LedgerUnavailable, StoreUnavailable, Unauthorized, Unknown
 from pool.store.capabilities import evicts
@@ -44,6 +46,17 @@ async def readyz(service: TheService) -> JSONResponse:
     if lacking:
         raise LedgerUnavailable(lacking[0])
     return JSONResponse({"status": "ready"})
+
+
+@router.get("/healthz", tags=["system"], responses=problem_answers(401, 403))
+async def healthz(caller: TheCaller, service: TheService) -> JSONResponse:
+    """Return how every part is, and since when, for a key with the scope read.
+
+    Redis, ledger, broker, worker, beat, each workspace's provider, and webhooks. The answer is 200
+    whatever they say: to take a process away is for /livez and /readyz to decide.
+    """
+    caller.check_everywhere(Scope.READ)
+    return JSONResponse((await service.health.look()).as_json())
 
 
 @router.get("/metrics", tags=["system"], response_class=Response)

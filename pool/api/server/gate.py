@@ -30,7 +30,7 @@ _EMBED = "/v1/embed/"
 KEYLESS = (WEBHOOKS, _EMBED)  # these have a proof of another kind
 _SCRIPTS = "/embed"
 _METRICS = "/metrics"
-_PROBES = frozenset((_METRICS, "/livez", "/readyz"))
+_PROBES = frozenset((_METRICS, "/livez", "/readyz", "/healthz"))
 _SIGNATURE = SIGNATURE_HEADER.encode()
 
 

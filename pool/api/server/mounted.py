@@ -5,23 +5,19 @@ A proxy in front may take the prefix off, or leave it; health checks come withou
 
 from __future__ import annotations
 
+from pool.api.http.mount import place_of
 from pool.api.server.draining import DrainingProtocol
+
+
+class MountedProtocol(DrainingProtocol):
+    """The server's protocol, which takes the prefix off before anything looks at the path."""
+
+    def check_head(self) -> None:
+        """Check a head as ever, then take the prefix off its address."""
+        super().check_head()
+        self.url = place_of(self.url)
 
 
 def protocol_of(root_path: str) -> type[DrainingProtocol]:
     """Return the protocol of a server below this prefix; without one it costs nothing."""
-    if not root_path:
-        return DrainingProtocol
-    root = root_path.encode()
-
-    class MountedProtocol(DrainingProtocol):
-        """The server's protocol, which takes the prefix off before anything looks at the path."""
-
-        def check_head(self) -> None:
-            """Check a head as ever, then take the prefix off its address."""
-            super().check_head()
-            rest = self.url[len(root) :]
-            if self.url.startswith(root) and rest[:1] in (b"", b"/", b"?"):
-                self.url = rest if rest[:1] == b"/" else b"/" + rest
-
-    return MountedProtocol
+    return MountedProtocol if root_path else DrainingProtocol

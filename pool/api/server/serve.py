@@ -19,7 +19,7 @@ from pool.config.production import check_production, where
 from pool.config.proxy_warnings import proxy_warnings
 from pool.config.settings import Settings, load
 from pool.telemetry.logs import configure_logging, log_strays
-from pool.telemetry.metrics import share_metrics
+from pool.telemetry.shared_counts import share_metrics
 from pool.telemetry.tracing import open_tracing
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def serve(settings: Settings) -> None:
     _collect_seldom()
     configure_logging(log_format=settings.log_format, log_level=settings.log_level)
     check_production(settings)
-    share_metrics(settings.data_dir, "api")
+    share_metrics(settings.data_dir, "api", settings.port)
     from pool.bootstrap import check_before_serving
 
     asyncio.run(check_before_serving(settings))

@@ -1,0 +1,244 @@
+"""Say how every part of the service is, and since when: for people and monitors, at /healthz.
+
+`/readyz` tells a balancer whether claims can be served, and looks at Redis alone. This looks at
+everything; a part that is down here may be missed only hours later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+from pool.config.addresses import broker_url
+from pool.config.redis_address import is_redis
+from pool.config.settings import Settings
+from pool.errors import LedgerError, LinkpoolError, StoreError
+from pool.ledger import Ledger
+from pool.ledger.deadline import within
+from pool.model.times import from_ms
+from pool.model.vitals import SILENT_SECONDS, Heard
+from pool.nudges import QUEUE, SWEEP, TRANSPORT_OPTIONS, sweep_expires_seconds
+from pool.operations.words import duration_words
+from pool.store import Store
+from pool.store.broker_queue import newest_expiry
+from pool.store.capabilities import evicts
+
+State = Literal["ok", "degraded", "down", "unknown"]
+_WORST: tuple[State, ...] = ("down", "degraded")
+KEPT_SECONDS = 2.0  # an answer is used again this long
+_LEDGER_SECONDS = 3.0
+NEVER_RAN = "no worker has ever run; start `linkpool worker` and `linkpool beat`"
+
+
+@dataclass(frozen=True, slots=True)
+class PartHealth:
+    """One part at one moment."""
+
+    name: str  # redis, ledger, broker, worker, beat, webhooks, or provider:<workspace>
+    state: State
+    detail: str = ""  # why, in a few words
+    since: datetime | None = None  # when the state began; filled in from memory if nobody says
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """All parts at one moment."""
+
+    parts: tuple[PartHealth, ...]
+
+    @property
+    def state(self) -> State:
+        """Return the worst state of a part; what is unknown is no trouble."""
+        states = {part.state for part in self.parts}
+        return next((each for each in _WORST if each in states), "ok")
+
+    def as_json(self) -> dict[str, object]:
+        """Return the answer of /healthz."""
+        return {
+            "status": self.state,
+            "parts": [
+                {
+                    "name": part.name,
+                    "state": part.state,
+                    "since": part.since.isoformat(timespec="seconds") if part.since else None,
+                    "detail": part.detail,
+                }
+                for part in self.parts
+            ],
+        }
+
+
+class HealthWatch:
+    """Looks at all parts when somebody asks, and remembers since when each is as it is."""
+
+    def __init__(
+        self,
+        store: Store,
+        ledger: Ledger,
+        settings: Settings,
+        *,
+        known: Iterable[PartHealth] = (),
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._settings = settings
+        self._now = now
+        self._clock = clock
+        self._looking = asyncio.Lock()
+        self._looked_at = -KEPT_SECONDS
+        self._known = {part.name: part for part in known}  # from an earlier look
+
+    async def look(self) -> Health:
+        """Return how all parts are. It never raises, and takes some seconds at most."""
+        async with self._looking:
+            if self._clock() - self._looked_at >= KEPT_SECONDS:
+                found = await self._look()
+                self._known = {part.name: self._dated(part) for part in found}
+                self._looked_at = self._clock()
+            return Health(tuple(self._known.values()))
+
+    async def remember(self) -> None:
+        """Look now, so that what begins now is dated now, whenever it is asked for."""
+        await self.look()
+
+    def _dated(self, part: PartHealth) -> PartHealth:
+        before = self._known.get(part.name)
+        since = part.since
+        if before is not None and before.state == part.state:
+            since = before.since
+        return PartHealth(part.name, part.state, part.detail, since or self._now())
+
+    async def _look(self) -> list[PartHealth]:
+        (redis, heard), ledger, (broker, asked_at) = await asyncio.gather(
+            self._redis(), self._look_at_ledger(), self._broker()
+        )
+        workers = [
+            PartHealth(name, "unknown", "Redis does not answer") for name in ("worker", "beat")
+        ]
+        if heard is not None:
+            workers = work(heard, self._settings.sweep_seconds, asked_at)
+        return [redis, *ledger, broker, *workers, *await self._providers(heard)]
+
+    async def _redis(self) -> tuple[PartHealth, Heard | None]:
+        try:
+            reason = evicts(await self._store.info())
+            heard = await self._store.pulses.hear()
+        except StoreError as error:
+            return PartHealth("redis", "down", str(error)), None
+        return PartHealth("redis", "degraded" if reason else "ok", reason), heard
+
+    async def _look_at_ledger(self) -> list[PartHealth]:
+        webhooks = [
+            name for name, each in self._settings.workspaces.items() if not each.webhook_secret
+        ]
+        try:
+            with within(_LEDGER_SECONDS):
+                dead = await self._ledger.inbox.count("dead")
+                unmatched = await self._ledger.inbox.count("unmatched")
+        except LedgerError as error:
+            down = PartHealth("ledger", "down", str(error))
+            return [down, PartHealth("webhooks", "down", "they cannot be kept")]
+        details = []
+        if webhooks:
+            details.append(f"without a secret, none is accepted: {', '.join(sorted(webhooks))}")
+        if dead:
+            details.append(f"{dead:,} events could not be settled")
+        if unmatched:
+            details.append(f"{unmatched:,} events match no link")
+        state: State = "degraded" if webhooks or dead else "ok"
+        return [PartHealth("ledger", "ok"), PartHealth("webhooks", state, "; ".join(details))]
+
+    async def _broker(self) -> tuple[PartHealth, datetime | None]:
+        """Return how the broker is, and when beat last asked for a sweep that still waits."""
+        try:
+            url = broker_url(self._settings)
+            if not is_redis(url):
+                await asyncio.to_thread(_connect, url)
+                return PartHealth("broker", "ok"), None
+            prefix = TRANSPORT_OPTIONS["global_keyprefix"]
+            expires = await newest_expiry(url, f"{prefix}{QUEUE}", SWEEP)
+        except LinkpoolError as error:
+            return PartHealth("broker", "down", str(error)), None
+        except Exception as error:  # noqa: BLE001 - a broker's library raises what it likes
+            return PartHealth("broker", "down", type(error).__name__), None
+        usual = timedelta(seconds=sweep_expires_seconds(self._settings.sweep_seconds))
+        return PartHealth("broker", "ok"), expires - usual if expires else None
+
+    async def _providers(self, heard: Heard | None) -> list[PartHealth]:
+        found = []
+        for name in self._settings.workspaces:
+            part = f"provider:{name}"
+            try:
+                block = await self._store.blocks.of_workspace(name)
+            except StoreError:
+                found.append(PartHealth(part, "unknown", "Redis does not answer"))
+                continue
+            silent = silent_seconds(heard, name) if heard else 0.0
+            if block is not None:
+                since = from_ms(block.since_ms)
+                found.append(PartHealth(part, "down", block.reason, since))
+            elif silent > SILENT_SECONDS:
+                since = self._now() - timedelta(seconds=silent)
+                found.append(PartHealth(part, "down", "it does not answer", since))
+            else:
+                found.append(PartHealth(part, "ok"))
+        return found
+
+
+def work(heard: Heard, sweep_seconds: float, asked_at: datetime | None) -> list[PartHealth]:
+    """Return how worker and beat are, by pulses, by the last sweep, and by what waits for one.
+
+    `asked_at` is when beat asked for the newest sweep that no worker has taken yet.
+    """
+    patience = 3 * sweep_seconds + 10
+    now = from_ms(heard.now_ms)
+    swept = from_ms(heard.swept_ms) if heard.swept_ms else None
+    swept_lately = swept is not None and (now - swept).total_seconds() <= patience
+    speaking = len(heard.speaking("worker"))
+    if speaking or (swept_lately and not heard.always):
+        said = f"{speaking} process{'es' if speaking != 1 else ''}" if speaking else ""
+        worker = PartHealth("worker", "ok", said)
+    elif swept is None:
+        worker = PartHealth("worker", "down", NEVER_RAN)
+    else:
+        ages = [each.age_seconds for each in heard.pulses if each.pulse.role == "worker"]
+        since = max(swept, now - timedelta(seconds=min(ages))) if ages else swept
+        worker = PartHealth("worker", "down", "no worker is at work", since)
+    if swept_lately:
+        beat = PartHealth("beat", "ok")
+    elif asked_at is not None and (now - asked_at).total_seconds() <= patience:
+        beat = PartHealth("beat", "ok", "it asks for sweeps, and no worker takes them")
+    elif swept is None:
+        beat = PartHealth("beat", "down", "nobody has ever asked for a sweep")
+    else:
+        quiet = duration_words((now - swept).total_seconds())
+        beat = PartHealth("beat", "down", f"nobody has asked for a sweep for {quiet}", swept)
+    return [worker, beat]
+
+
+def silent_seconds(heard: Heard, workspace: str) -> float:
+    """Return for how long a provider has answered no call of any process, 0 while it does."""
+    calls = [
+        (each.pulse.calls[workspace], each.age_seconds)
+        for each in (*heard.speaking("api"), *heard.speaking("worker"))
+        if workspace in each.pulse.calls
+    ]
+    silent = max((one.silent_seconds + age for one, age in calls if one.silent_seconds), default=0)
+    answered = min(
+        (one.answered_seconds + age for one, age in calls if one.answered_seconds is not None),
+        default=float("inf"),
+    )
+    return 0.0 if answered < silent else silent
+
+
+def _connect(url: str) -> None:
+    from kombu.connection import Connection
+
+    with Connection(url, connect_timeout=2) as connection:  # type: ignore[no-untyped-call]
+        connection.ensure_connection(max_retries=1, timeout=2)
