@@ -127,7 +127,7 @@ class HealthWatch:
 
     async def _redis(self) -> tuple[PartHealth, Heard | None]:
         try:
-            reason = evicts(await self._store.info())
+            reason = max(evicts(info) for info in await self._store.infos())
             heard = await self._store.pulses.hear()
         except StoreError as error:
             return PartHealth("redis", "down", str(error)), None
