@@ -157,6 +157,9 @@ def _come_meanwhile(loop: asyncio.AbstractEventLoop, visitors: Visitors) -> None
 
     async def refused() -> None:
         await until(lambda: visitors.refused.total() >= goal)
+        # A single key is found wherever it is by now.
+        who, held = next(iter(visitors.answered.items()))
+        assert await visitors.product.store.claim_of(visitors.sid, who) == held.claim
 
     asyncio.run_coroutine_threadsafe(refused(), loop).result(30)
 

@@ -15,6 +15,7 @@ from pool.config.redis_address import RedisAddress, is_redis, parse_redis
 from pool.config.settings import load
 from pool.errors import SettingsError
 from pool.nudges import TRANSPORT_OPTIONS, broker
+from pool.store.cluster.client import ClusterRedis
 from pool.store.connect import open_redis
 
 FULL = (
@@ -239,6 +240,18 @@ def test_celery_verifies_a_server_as_the_pool_does() -> None:
     options = broker("rediss+sentinel://h/main")[1]["broker_transport_options"]
     assert options["sentinel_kwargs"] == {"ssl": True} | VERIFIED
     assert broker("redis://h")[1]["broker_use_ssl"] is None
+
+
+def test_every_node_of_a_cluster_is_verified() -> None:
+    """Also those that the address does not name."""
+    client = open_redis(
+        "rediss+cluster://u:p@h?ssl_ca_certs=/ca.pem", timeout_seconds=1, max_connections=1
+    )
+    assert isinstance(client, ClusterRedis)
+    node = client.topology.node("other", 7_000).redis.connection_pool
+    assert issubclass(node.connection_class, SSLConnection)
+    wanted = VERIFIED | {"ssl_ca_certs": "/ca.pem", "username": "u", "password": "p"}
+    assert {name: node.connection_kwargs[name] for name in wanted} == wanted
 
 
 def test_rabbitmq_is_verified_by_name_where_there_is_tls(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ class Topology:
 
     def moved(self, error: MovedError, asked: Master) -> None:
         """Note what a node said of a slot that it does not serve itself."""
-        self._slots[error.slot_id] = self._node(error.host or asked.address[0], error.port)
+        self._slots[error.slot_id] = self.node(error.host or asked.address[0], error.port)
         self._is_due = True
 
     async def routed(self, slot: int, send: Callable[[Redis, Wire, bool], Awaitable[T]]) -> T:
@@ -118,7 +118,7 @@ class Topology:
             except MovedError as moved:
                 self.moved(moved, master)
             except AskError as ask:
-                asked = self._node(ask.host or master.address[0], ask.port)
+                asked = self.node(ask.host or master.address[0], ask.port)
                 try:
                     return await send(asked.redis, asked.wire, True)
                 except (MovedError, TryAgainError):
@@ -173,7 +173,7 @@ class Topology:
         random.shuffle(nodes)
         nodes.sort(key=lambda address: address == self._suspect)  # that one last
         for address in nodes:
-            node = self._node(*address)
+            node = self.node(*address)
             try:
                 # As two words: the library has a reading of its own for them as one.
                 rows: Any = await _raw(node.redis, "CLUSTER", "SLOTS")
@@ -196,13 +196,14 @@ class Topology:
                 name = host.decode() if host not in (None, b"", b"?") else asked_host
                 found.append((name, int(port)))
             listed.update(found)
-            slots[first : last + 1] = [self._node(*found[0])] * (last + 1 - first)
+            slots[first : last + 1] = [self.node(*found[0])] * (last + 1 - first)
         self._slots = slots
         self._is_due, self._looked_at = False, time.monotonic()
         for gone in [address for address in self._nodes if address not in listed]:
             await self._nodes.pop(gone).close()
 
-    def _node(self, host: str, port: int) -> Master:
+    def node(self, host: str, port: int) -> Master:
+        """Return the node at an address."""
         node = self._nodes.get((host, port))
         if node is None:
             node = self._nodes[host, port] = Master((host, port), self._open_node(host, port))
