@@ -17,10 +17,11 @@ _RUN_SECONDS = 30.0  # after that, the next run goes on: no task may run for eve
 
 
 async def lapse(parts: Parts) -> None:
-    """Mark the claims whose time is over, the earliest first.
+    """Mark the claims whose time is over, the earliest first, and keep the counts short.
 
     Several runs may be under way at once: if one is too slow for what comes due, the next helps.
     """
+    await parts.ledger.counts.fold()
     now = await earlier_clock(parts)
     until = time.monotonic() + _RUN_SECONDS
     while time.monotonic() < until:

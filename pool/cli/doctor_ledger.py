@@ -8,6 +8,8 @@ from pool.cli.findings import Finding
 from pool.compose import Parts, check_secret_key
 from pool.errors import LedgerError, SettingsError
 
+COUNTED_LINKS = 5_000_000  # counting more takes seconds, which nobody expects of doctor
+
 
 async def ledger(parts: Parts) -> AsyncIterator[Finding]:
     """Yield whether the database answers, fits this linkpool, and names known workspaces."""
@@ -28,6 +30,7 @@ async def ledger(parts: Parts) -> AsyncIterator[Finding]:
             yield Finding("database", "ok", f"answers, schema {head}")
         async for finding in _connections(parts):
             yield finding
+        yield await _counts(parts)
         await check_secret_key(parts.ledger, parts.store.names.fingerprint)
         meetings = await parts.ledger.meetings.all()
     except LedgerError as error:
@@ -50,6 +53,19 @@ async def ledger(parts: Parts) -> AsyncIterator[Finding]:
                 f"{meeting.sid} belongs to workspace {meeting.workspace}, which is not configured",
                 "Configure it, or `linkpool meetings set SID --workspace NAME`.",
             )
+
+
+async def _counts(parts: Parts) -> Finding:
+    """Return whether the kept numbers of links are right, where counting them takes no minutes."""
+    counts = await parts.ledger.counts.all()
+    total = sum(number for states in counts.values() for number in states.values())
+    if total > COUNTED_LINKS:
+        return Finding("counts", "ok", f"{total:,} links, too many to count here")
+    wrong = await parts.ledger.counts.wrong()
+    if wrong:
+        text = f"the kept numbers of links are wrong for {', '.join(wrong[:3])}"
+        return Finding("counts", "failed", text, "Run `linkpool db recount`.")
+    return Finding("counts", "ok", f"{total:,} links, as counted")
 
 
 async def _connections(parts: Parts) -> AsyncIterator[Finding]:

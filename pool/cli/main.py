@@ -212,6 +212,28 @@ def upgrade(data_dir: DataDir = None) -> None:
     sys.stdout.write(f"the database is at {on_ledger(settings, work)}\n")
 
 
+@db.command("recount")
+def recount(data_dir: DataDir = None) -> None:
+    """Count all links anew, should `linkpool doctor` find that the kept numbers are wrong.
+
+    The workers wait with the ledger until it is done; claims are served meanwhile.
+    """
+    from pool.config.addresses import database_url
+    from pool.ledger import Ledger
+
+    settings = settings_for(data_dir)
+
+    async def work() -> None:
+        ledger = Ledger.open(database_url(settings))
+        try:
+            await ledger.counts.recount()
+        finally:
+            await ledger.close()
+
+    run(work)
+    sys.stdout.write("all links were counted\n")
+
+
 @db.command("prune")
 def prune(
     data_dir: DataDir = None,

@@ -17,6 +17,7 @@ from pool.ledger.facts import Facts
 from pool.ledger.hours import Hours
 from pool.ledger.inbox import Inbox
 from pool.ledger.incidents import Incidents
+from pool.ledger.link_counts import LinkCounts
 from pool.ledger.links import Links
 from pool.ledger.meetings import Meetings
 from pool.ledger.public_keys import PublicKeys
@@ -39,6 +40,7 @@ class Ledger:
         self._database = database
         self.meetings = Meetings(database)
         self.links = Links(database)
+        self.counts = LinkCounts(database)
         self.bookings = Bookings(database)
         self.inbox = Inbox(database)
         self.keys = Keys(database)

@@ -14,6 +14,7 @@ from pool.ledger.bulk import insert_links
 from pool.ledger.columns import storable
 from pool.ledger.database import Database
 from pool.ledger.forget import OwnMarks, forget, forgotten_of
+from pool.ledger.link_counts import Counts, LinkCounts
 from pool.ledger.recording import record
 from pool.ledger.records import Binding, Forgotten, Recorded, RecordedClaim
 from pool.ledger.rows import LINK, link_of, links_of
@@ -30,6 +31,7 @@ class Links:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._kept = LinkCounts(database)
 
     # -- made and moved ---------------------------------------------------------
 
@@ -225,25 +227,13 @@ class Links:
 
     # -- counted ----------------------------------------------------------------
 
-    async def counts(self) -> dict[str, dict[State, int]]:
+    async def counts(self) -> Counts:
         """Return the number of links in each state, for each meeting that has any."""
-        statement = select(links.c.meeting_sid, links.c.state, func.count()).group_by(
-            links.c.meeting_sid, links.c.state
-        )
-        counts: dict[str, dict[State, int]] = {}
-        for sid, state, number in await self._database.rows(statement):
-            counts.setdefault(sid, {})[State(state)] = number
-        return counts
+        return await self._kept.all()
 
     async def counts_of(self, sid: str) -> dict[State, int]:
         """Return the number of the meeting's links in each state."""
-        statement = (
-            select(links.c.state, func.count())
-            .where(links.c.meeting_sid == sid)
-            .group_by(links.c.state)
-        )
-        rows = await self._database.rows(statement)
-        return {State(state): number for state, number in rows}
+        return await self._kept.of(sid)
 
     async def fresh_of(self, sids: Iterable[str]) -> dict[str, int]:
         """Return how many fresh links each of these meetings has, without those that have none.

@@ -134,6 +134,25 @@ Index(None, links.c.email_key, sqlite_where=_E_MAIL, postgresql_where=_E_MAIL)
 # A booking's later events.
 Index(None, links.c.booking_sid, sqlite_where=_BOOKED, postgresql_where=_BOOKED)
 
+# The number of links per meeting and state, kept by triggers (pool/ledger/link_counts.py).
+link_counts = Table(
+    "link_counts",
+    metadata,
+    Column("meeting_sid", Text, primary_key=True),
+    Column("state", Text, primary_key=True),
+    Column("number", BigInteger, nullable=False),
+)
+
+# What statements changed since: on PostgreSQL, where writers must not wait for each other.
+link_count_changes = Table(
+    "link_count_changes",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), Identity(), primary_key=True),
+    Column("meeting_sid", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("change", BigInteger, nullable=False),
+)
+
 bookings = Table(
     "bookings",
     metadata,

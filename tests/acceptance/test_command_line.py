@@ -65,6 +65,7 @@ COMMANDS = [
     "events replay",
     "db",
     "db upgrade",
+    "db recount",
 ]
 
 

@@ -6,11 +6,11 @@ import asyncio
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from ledger_samples import NOW, TTL, booked_as, claim, fresh, known, report
-from sqlalchemy import update
+from ledger_samples import MARKS, NOW, TTL, booked_as, claim, fresh, known, report
+from sqlalchemy import Connection, insert, update
 
 from pool.ledger import Ledger
-from pool.ledger.tables import links
+from pool.ledger.tables import link_count_changes, link_counts, links
 from pool.model.links import Link, State
 from pool.model.times import to_ms
 
@@ -246,3 +246,52 @@ async def test_a_stream_of_bindings_may_be_left(ledger: Ledger) -> None:
         await anext(pages)
         await pages.aclose()  # type: ignore[attr-defined]
     assert isinstance(await ledger.links.get("a-1"), Link)
+
+
+async def test_counts_are_kept_as_links_move(ledger: Ledger) -> None:
+    """Whatever moves links, repeats included, moves the numbers; folding changes none of them."""
+    made = [fresh(f"a-{n}") for n in range(6)] + [fresh("b-1", meeting_sid="demo")]
+    await ledger.links.insert_fresh(made)
+    await ledger.links.insert_fresh([*made, fresh("a-6")])
+    for _ in range(2):
+        await ledger.links.record([claim("a-1", "ada"), claim("a-2", "bob"), claim("new", "cy")])
+    await ledger.links.move(["a-3", "b-1", "a-1"], State.RETIRED, at=NOW)
+    await ledger.counts.fold()
+    await ledger.links.quarantine_fresh("intro", at=NOW)
+    await ledger.links.forget("intro", "bob", "name", MARKS)
+    expected = {
+        "intro": {State.CLAIMED: 2, State.LAPSED: 1, State.RETIRED: 1, State.QUARANTINED: 4},
+        "demo": {State.RETIRED: 1},
+    }
+    for _ in range(2):
+        assert await ledger.links.counts() == expected
+        assert await ledger.links.counts_of("intro") == expected["intro"]
+        assert await ledger.counts.wrong() == []
+        await ledger.counts.fold()
+
+
+async def test_a_failed_change_changes_no_count(ledger: Ledger) -> None:
+    """Numbers and links are of one transaction."""
+    await ledger.links.insert_fresh([fresh("a-1")])
+
+    def half(connection: Connection) -> None:
+        connection.execute(update(links).values(state=State.RETIRED))
+        raise ValueError("as if the process had died")
+
+    with pytest.raises(ValueError, match="died"):
+        await ledger._database.write(half)
+    assert await ledger.links.counts() == {"intro": {State.FRESH: 1}}
+    assert await ledger.counts.wrong() == []
+
+
+async def test_wrong_counts_are_found_and_mended(ledger: Ledger) -> None:
+    """Should a number ever be wrong, counting all links puts it right."""
+    await ledger.links.insert_fresh([fresh("a-1"), fresh("b-1", meeting_sid="demo")])
+    await ledger._database.change(update(link_counts).values(number=9))
+    await ledger._database.change(
+        insert(link_count_changes).values(meeting_sid="demo", state=State.FRESH, change=5)
+    )
+    assert "demo" in await ledger.counts.wrong()
+    await ledger.counts.recount()
+    assert await ledger.counts.wrong() == []
+    assert await ledger.links.counts() == {"intro": {State.FRESH: 1}, "demo": {State.FRESH: 1}}
