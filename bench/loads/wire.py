@@ -21,6 +21,8 @@ class Wire:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._sockets: list[socket.socket] = []
+        self._servers: list[asyncio.Server] = []
+        self._ends: set[_End] = set()
 
     def __enter__(self) -> Wire:
         self._thread.start()
@@ -32,11 +34,20 @@ class Wire:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         for each in self._sockets:
             each.close()
         self._loop.close()
+
+    async def _close(self) -> None:
+        for server in self._servers:
+            server.close()
+        for each in list(self._ends):
+            each.abort()
+        await asyncio.sleep(0)  # in which the transports close their sockets
+        await asyncio.sleep(0)
 
     def port(self) -> int:
         """Return a new port, which leads nowhere yet."""
@@ -49,9 +60,10 @@ class Wire:
         listening = next(each for each in self._sockets if each.getsockname()[1] == port)
 
         async def serve() -> None:
-            await self._loop.create_server(
-                lambda: _NearEnd(target, self._round_trip_seconds), sock=listening
+            server = await self._loop.create_server(
+                lambda: _NearEnd(self._ends, target, self._round_trip_seconds), sock=listening
             )
+            self._servers.append(server)
 
         asyncio.run_coroutine_threadsafe(serve(), self._loop).result()
 
@@ -59,7 +71,8 @@ class Wire:
 class _End(asyncio.Protocol):
     """One end of a connection: what it receives leaves the other end half a round trip later."""
 
-    def __init__(self, delay_seconds: float) -> None:
+    def __init__(self, ends: set[_End], delay_seconds: float) -> None:
+        self._ends = ends
         self._loop = asyncio.get_running_loop()
         self._delay_seconds = delay_seconds
         self._not_before = 0.0
@@ -68,11 +81,18 @@ class _End(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+        self._ends.add(self)
+
+    def abort(self) -> None:
+        """Close the connection now, with what is under way."""
+        if self.transport is not None:
+            self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         self._later(lambda transport: transport.write(data))
 
     def connection_lost(self, _error: Exception | None) -> None:
+        self._ends.discard(self)
         self._later(lambda transport: transport.close())
 
     def _later(self, act: Any) -> None:
@@ -88,8 +108,8 @@ class _End(asyncio.Protocol):
 class _NearEnd(_End):
     """The end towards the browser."""
 
-    def __init__(self, target: int, round_trip_seconds: float) -> None:
-        super().__init__(round_trip_seconds / 2)
+    def __init__(self, ends: set[_End], target: int, round_trip_seconds: float) -> None:
+        super().__init__(ends, round_trip_seconds / 2)
         self._target = target
         self._round_trip_seconds = round_trip_seconds
         self._dialing: asyncio.Task[None] | None = None
@@ -102,7 +122,7 @@ class _NearEnd(_End):
 
     async def _dial(self) -> None:
         def far_end() -> _End:
-            end = _End(self._delay_seconds)
+            end = _End(self._ends, self._delay_seconds)
             end.other = self
             return end
 

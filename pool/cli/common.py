@@ -105,12 +105,17 @@ def run(work: Callable[[], Awaitable[T]]) -> T:
         fail(f"{error}{': ' + text if text else ''}", exit_code(error))
 
 
-def on_ledger(settings: Settings, work: Callable[[Ledger], Awaitable[T]]) -> T:
-    """Return the result of `work` on the ledger alone; Redis is not asked."""
+def on_ledger(
+    settings: Settings, work: Callable[[Ledger], Awaitable[T]], *, must_exist: bool = True
+) -> T:
+    """Return the result of `work` on the ledger alone; Redis is not asked.
+
+    Unless `must_exist` is off, end the process where SQLite's file is not there yet.
+    """
     from pool.config.addresses import database_url
     from pool.ledger import Ledger
 
-    if settings.database_url is None and not settings.sqlite_path.exists():
+    if must_exist and settings.database_url is None and not settings.sqlite_path.exists():
         fail(
             f"there is no database at {settings.sqlite_path.absolute()}; name the directory that "
             f"linkpool runs on with --data-dir, or set {PREFIX}DATABASE_URL",

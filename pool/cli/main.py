@@ -209,7 +209,8 @@ def upgrade(data_dir: DataDir = None) -> None:
         await migrate(ledger, settings, [])
         return (await ledger.migration_state())[1]
 
-    sys.stdout.write(f"the database is at {on_ledger(settings, work)}\n")
+    done = on_ledger(settings, work, must_exist=False)  # it is made here
+    sys.stdout.write(f"the database is at {done}\n")
 
 
 @db.command("recount")
@@ -250,8 +251,6 @@ def prune(
     settings = settings_for(data_dir)
 
     async def work(ledger: Ledger) -> tuple[int, int, bool]:
-        if settings.database_url is None:
-            make_directory(settings.data_dir)
         done = await ledger.retention.run(settings.inbox_retention_days, seconds=float("inf"))
         cleaned = await ledger.erased.clean_file()
         return done.events, done.bodies, await ledger.compact() if compact else cleaned
