@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+from stopwatch import Stopwatch
 
 from pool.up import ports
 from tests.warm_commands import WarmCommands
@@ -302,6 +303,14 @@ class Product:
                 command = command.replace("[celery beat]", MARKS["beat"])
                 found[int(entry.name)] = (int(parent), command)
         return found
+
+    def stopwatch(self) -> Stopwatch:
+        """Return a running stopwatch for what all parts do together."""
+
+        def pids() -> list[int]:
+            return [*self.processes(), *([self.process.pid] if self.process is not None else [])]
+
+        return Stopwatch(pids)
 
     def pids(self, part: str) -> list[int]:
         """Return the processes of a part that have begun their work, its parent first."""

@@ -9,20 +9,19 @@ import signal
 import socket
 import sqlite3
 import subprocess
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import httpx
 import pytest
-from product import LINKPOOL, SLOW, Product, signed, wait_until
+from product import LINKPOOL, Product, signed, wait_until
 
 from pool.up import ports
 
 KIB = 1024
-REVOKED_SECONDS = 20.0 if SLOW else 5.0  # until a revoked key is refused everywhere
+REVOKED_SECONDS = 5.0  # until a revoked key is refused everywhere
 CLAIM_SECONDS = 2.0  # the default deadline of a claim
-SLACK_SECONDS = 10.0 if SLOW else 1.0
+SLACK_SECONDS = 1.0
 
 NewMeeting = Callable[..., str]
 
@@ -224,9 +223,9 @@ def test_a_revoked_key_is_refused_within_five_seconds(product: Product) -> None:
     """Keys work side by side; a revoked one stops working soon, the other goes on."""
     old, new = product.new_keys(("--scope", "read"), ("--scope", "read"))
     assert product.command("keys", "revoke", old[3:11]).returncode == 0
-    started = time.monotonic()
+    watch = product.stopwatch()
     wait_until(lambda: product.api("GET", "/v1/meetings", key=old).status_code == 401, 15)
-    assert time.monotonic() - started <= REVOKED_SECONDS
+    assert watch.seconds <= REVOKED_SECONDS
     check(product, product.api("GET", "/v1/meetings", key=old), 401, "unauthorized")
     assert product.api("GET", "/v1/meetings", key=new).status_code == 200
 
@@ -485,9 +484,9 @@ def test_a_redis_that_hangs_is_answered_within_the_deadline(product: Product, si
     redis = product.pid("redis")
     os.kill(redis, signal.SIGSTOP)
     try:
-        started = time.monotonic()
+        watch = product.stopwatch()
         answer = product.claim(sid, "x")
-        assert time.monotonic() - started <= CLAIM_SECONDS + SLACK_SECONDS
+        assert watch.seconds <= CLAIM_SECONDS + SLACK_SECONDS
         check(product, answer, 503, "store-unavailable", retry=True)
         ready = product.api("GET", "/readyz")
         check(product, ready, 503, "store-unavailable", retry=True)
@@ -511,9 +510,9 @@ def test_a_locked_database_refuses_webhooks_and_no_claims(product: Product, sid:
             answer = product.api("POST", f"/v1/meetings/{sid}/pause")
             check(product, answer, 503, "ledger-unavailable", retry=True)
             wait_until(lambda: _delivery(product, booking["sid"])["last_status"] == 503, 12)
-            started = time.monotonic()
+            watch = product.stopwatch()
             assert product.claim(sid, "x").status_code == 201
-            assert time.monotonic() - started <= SLACK_SECONDS
+            assert watch.seconds <= SLACK_SECONDS
             other.execute("ROLLBACK")
             wait_until(lambda: _delivery(product, booking["sid"])["state"] == "delivered", 12)
     wait_until(lambda: product.claim(sid, "before").json()["claim"]["state"] == "consumed", 10)

@@ -16,7 +16,7 @@ from product import SLOW, Product, wait_until
 CLAIMS = 3_000 if SLOW else 10_000
 CLIENTS = 200
 REPEATED = CLAIMS // 10  # of the claims, 10 %: by a customer who claimed before
-RECORDED_SECONDS = 60.0 if SLOW else 5.0
+RECORDED_SECONDS = 5.0
 
 Answer = tuple[str, int, str]  # customer, status, slug
 
@@ -76,7 +76,7 @@ async def test_thousands_of_claims_at_once(crowded: Product) -> None:
         for answer in share
     ]
     seconds = time.monotonic() - started
-    ended = time.monotonic()
+    watch = crowded.stopwatch()
     print(f"\n  {CLAIMS} claims in {seconds:.2f} s, {CLAIMS / seconds:.0f}/s", end=" ")
 
     assert len(answers) == CLAIMS
@@ -94,7 +94,7 @@ async def test_thousands_of_claims_at_once(crowded: Product) -> None:
         30,
         what="all is recorded",
     )
-    lag = time.monotonic() - ended
+    lag = watch.seconds
     print(f"\n  all in the ledger {lag:.2f} s after the last answer", end=" ")
     assert lag <= RECORDED_SECONDS
     rows = crowded.rows("SELECT customer_id, slug FROM links WHERE state = 'claimed'")

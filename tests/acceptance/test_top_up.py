@@ -9,12 +9,13 @@ from itertools import pairwise
 
 import pytest
 from product import SLOW, Product, wait_until
+from stopwatch import Stopwatch
 
 LIMIT = 20.0  # links a second
 LINKS = 200
 # Every 429 is taken for the limit, and here they come at random: that fills slowly.
-LINKS_OF_BROKEN, BROKEN_SECONDS = 60, 180.0 if SLOW else 60.0
-SHARE = 0.7 if SLOW else 0.95  # of the limit
+LINKS_OF_BROKEN, BROKEN_SECONDS = 60, 60.0
+SHARE = 0.8 if SLOW else 0.95  # of the limit
 PROBE_SECONDS = 2.0
 SLUG = re.compile(r"one-off-[0-9a-f]{12}")
 
@@ -38,12 +39,17 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
 
 
 def full(product: Product, sid: str, links: int, seconds: float) -> float:
-    """Wait until a pool is full. Return the seconds that took."""
-    started = time.monotonic()
+    """Wait until a pool is full. Return the seconds that took. Fail if they are more than these."""
+    watch = product.stopwatch()
     wait_until(
-        lambda: product.meeting(sid)["fresh"] >= links, seconds, every=0.2, what=f"{sid} is full"
+        lambda: product.meeting(sid)["fresh"] >= links,
+        3 * seconds,  # a busy machine may take longer
+        every=0.2,
+        what=f"{sid} is full",
     )
-    return time.monotonic() - started
+    took = watch.seconds
+    assert took <= seconds
+    return took
 
 
 def test_a_limited_provider_is_used_to_its_limit(stage: Product) -> None:
@@ -51,12 +57,17 @@ def test_a_limited_provider_is_used_to_its_limit(stage: Product) -> None:
     with stage.turned(latency_seconds=0.15, limit_per_second=LIMIT):
         stage.control("reset")
         stage.put("limited", fill=False, min_fresh=LINKS, cover_seconds=0)
+        # Not of all parts: their waits, however short, would add up over ten seconds.
+        watch = Stopwatch(lambda: [*stage.pids("worker"), *stage.pids("sandbox")])
+        began = time.monotonic()
         full(stage, "limited", LINKS, 60)
+        waited = time.monotonic() - began - watch.seconds
         calls = stage.sandbox("GET", "/_control/calls").json()["calls"]
     made = [call["at"] for call in calls if call["status"] == "200"][:LINKS]
     refused = sum(call["status"] == "429" for call in calls)
-    rate = (LINKS - 1) / (made[-1] - made[0])
-    share = LINKS / (LIMIT + LIMIT * (made[-1] - made[0]))  # a second's worth is allowed at once
+    seconds = made[-1] - made[0]
+    rate = (LINKS - 1) / (seconds - min(waited, seconds / 2))
+    share = LINKS / (LIMIT + LIMIT * seconds)  # a second's worth is allowed at once
     print(
         f"\n  {rate:.2f} links/s, {share:.1%} of what is allowed, {refused} calls refused", end=" "
     )
