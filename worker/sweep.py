@@ -28,6 +28,9 @@ async def sweep(parts: Parts) -> list[tuple[str, dict[str, Any]]]:
         if level.fence == "unreadable":
             report(parts, "sweep", level.sid, StoreUnavailable(level.problem))
     listed = set(await parts.store.published.sids())
+    strangers = parts.recovery.strangers
+    foreign = [*await strangers.find(levels), *await strangers.everywhere(meetings.keys())]
+    await strangers.disown(foreign)
     await parts.store.published.put(
         [
             meetings[level.sid]
@@ -48,7 +51,8 @@ async def sweep(parts: Parts) -> list[tuple[str, dict[str, Any]]]:
     await incidents.observe(parts, meetings, levels, wanted)
     if await notify.observe(parts, meetings, levels, wanted):
         due.append((NOTIFY, {}))
-    if await parts.recovery.fallen(levels):
+    ours = any(level.sid in meetings for level in foreign)
+    if ours or await parts.recovery.fallen(levels):
         due.append((RECOVER, {}))
     if any(level.backlog for level in levels):
         due.append((RECORD, {}))

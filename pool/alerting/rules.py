@@ -120,7 +120,9 @@ def fence(levels: Sequence[Level], lately: bool) -> Reading:
     is not, its recovery reports that through `lately`.
     """
     fallen = any(
-        level.fence == "fallen" and level.epoch and not level.epoch.startswith("sealed:")
+        level.fence in ("fallen", "foreign")
+        and level.epoch
+        and not level.epoch.startswith("sealed:")
         for level in levels
     )
     if fallen or lately:

@@ -168,6 +168,7 @@ async def open_service(
                 await public_claims.refresh()
             await known_meetings.refresh()
             await refreshed(parts.bases)
+            await parts.recovery.strangers.guard()
         nudges.start()
         background = [
             asyncio.create_task(repeat("known_meetings", REFRESH_SECONDS, known_meetings.refresh)),

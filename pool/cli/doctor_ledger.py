@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 from pool.cli.findings import Finding
 from pool.compose import Parts, check_secret_key
-from pool.errors import LedgerError, SettingsError
+from pool.errors import LedgerError, SettingsError, StoreError
 
 COUNTED_LINKS = 5_000_000  # counting more takes seconds, which nobody expects of doctor
 
@@ -41,6 +41,8 @@ async def ledger(parts: Parts) -> AsyncIterator[Finding]:
     except SettingsError as error:
         yield Finding("secret key", "failed", str(error), "Give every process the same key.")
         return
+    async for finding in _strangers(parts):
+        yield finding
     if not meetings:
         yield Finding(
             "meetings", "warning", "no meeting has been added", "Run `linkpool meetings add SID`."
@@ -66,6 +68,24 @@ async def _counts(parts: Parts) -> Finding:
         text = f"the kept numbers of links are wrong for {', '.join(wrong[:3])}"
         return Finding("counts", "failed", text, "Run `linkpool db recount`.")
     return Finding("counts", "ok", f"{total:,} links, as counted")
+
+
+async def _strangers(parts: Parts) -> AsyncIterator[Finding]:
+    """Yield how many pools in Redis were made with another database, if there are any."""
+    try:
+        found = await parts.recovery.strangers.everywhere()
+    except StoreError:
+        return  # another finding says that Redis is away
+    if found:
+        named = ", ".join(level.sid for level in found[:3]) + (", …" if len(found) > 3 else "")
+        yield Finding(
+            "pools",
+            "failed",
+            f"{len(found)} pools in Redis ({named}) have links that this database does not know; "
+            "none of them is handed out",
+            "Set LINKPOOL_DATABASE_URL to the database they were made with; or add the meetings "
+            "to this one, and their pools are made anew.",
+        )
 
 
 async def _connections(parts: Parts) -> AsyncIterator[Finding]:

@@ -18,6 +18,7 @@ from enum import StrEnum
 import structlog
 
 from pool.durability.recorder import Recorder
+from pool.durability.strangers import OPENED, Strangers
 from pool.errors import LinkpoolError, is_away
 from pool.ledger import Ledger
 from pool.ledger.records import Binding
@@ -32,7 +33,6 @@ log = structlog.get_logger()
 
 GRACE_SECONDS = 1.0  # for API processes to assert again what they answered
 AT_ONCE = 8  # pools that are recovered at the same time
-_OPENED = "opened:"  # the fact that names the epoch a meeting's pool was last opened for
 _EVERY = 10_000_000  # links; more than any pool holds
 _CALL = 500  # bindings per script call; a hundred take well under a millisecond
 
@@ -69,6 +69,7 @@ class PoolRecovery:
         self._ledger = ledger
         self._recorder = recorder
         self._redis_forgets = redis_forgets
+        self.strangers = Strangers(store, ledger)
 
     async def seal(self, sids: Iterable[str]) -> list[str]:
         """Stop handing out links of these meetings until Redis is restarted.
@@ -105,11 +106,11 @@ class PoolRecovery:
         failover that is reverted, the first master may never have learned that there was another,
         while the ledger has set its links aside and the other has answered customers.
         """
-        opened = await self._ledger.facts.beginning_with(_OPENED)
+        opened = await self._ledger.facts.beginning_with(OPENED)
         return [
             level.sid
             for level in levels
-            if level.fence == "fallen"
+            if level.fence in ("fallen", "foreign")
             or (level.fence == "stands" and opened.get(level.sid, level.epoch) != level.epoch)
         ]
 
@@ -239,7 +240,7 @@ class PoolRecovery:
             await self._recorder.record(sid)
             # A pool that stands on another server (two masters, for a while) no longer counts
             # from here on, even if this recovery does not finish: its links are set aside now.
-            await self._ledger.facts.put(f"{_OPENED}{sid}", nonce)
+            await self._ledger.facts.put(f"{OPENED}{sid}", nonce)
         quarantined = await self._ledger.links.quarantine_fresh(sid, at=datetime.now(UTC))
         # From here on the pool has lost its seal, if it had one: a file that bears the seal and
         # is restored later would lack what is claimed from now on.
@@ -253,7 +254,7 @@ class PoolRecovery:
 
     async def _open(self, sid: str, lock: Held, identity: str, nonce: str) -> None:
         # The ledger is written first: from here on, any pool of another epoch must be recovered.
-        await self._ledger.facts.put(f"{_OPENED}{sid}", f"{identity}:{nonce}")
+        await self._ledger.facts.put(f"{OPENED}{sid}", f"{identity}:{nonce}")
         await self._store.recovery.open(sid, lock.token, identity, nonce)
 
     async def _adopt(self, sid: str, lock: Held, epoch: str, nonce: str) -> str | None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from pool.durability.strangers import REASON
 from pool.ledger import Ledger
 from pool.model import forecast
 from pool.model.forecast import NO_PAST, Forecast, Outlook
@@ -143,6 +144,8 @@ def _judge(
         return "blocked", f"its keys in Redis cannot be read: {level.problem}"
     if level.fence == "sealed":
         return "recovering", "sealed for a restart of Redis; `linkpool seal --undo` reverts this"
+    if level.fence == "foreign":
+        return "recovering", REASON
     if level.fence == "fallen":
         return "recovering", "Redis may have forgotten claims; the pool is being recovered"
     if meeting.paused:

@@ -55,9 +55,9 @@ class Batch:
     nudge: bool  # a top-up should be requested
 
 
-# sealed: by this server since its start; unreadable: a key of the pool is of another type, or its
-# master of a Redis Cluster is away
-Fence = Literal["stands", "fallen", "sealed", "unreadable"]
+# sealed: by this server since its start; foreign: of another ledger; unreadable: a key of the pool
+# is of another type, or its master of a Redis Cluster is away
+Fence = Literal["stands", "fallen", "sealed", "foreign", "unreadable"]
 
 
 class PoolFence(NamedTuple):

@@ -16,7 +16,7 @@ from pool.store.cluster.client import ClusterRedis
 from pool.store.cluster.wire import ClusterWire
 from pool.store.connect import store_errors
 from pool.store.records import PoolFence
-from pool.store.replies import fence_of
+from pool.store.replies import FOREIGN, fence_of
 from pool.store.wire import Wire
 
 _STANDINGS = 500  # epochs per script call, which takes a tenth of a millisecond
@@ -53,6 +53,11 @@ class RecoverySteps:
             return bool(
                 await scripts.run(self._redis, "seal", [key_names.epoch(sid)], [token]) == 1
             )
+
+    async def disown(self, sid: str, epoch: str) -> None:
+        """Let a pool of this epoch hand out nothing until it is recovered."""
+        with store_errors():
+            await self._redis.set(key_names.epoch(sid), FOREIGN + epoch)
 
     async def epoch(self, sid: str) -> str:
         """Return the pool's epoch, empty if there is none."""

@@ -67,10 +67,15 @@ def as_replacing(part: bytes) -> Replacing:
     return Replacing(_REPLACED[text[0]], unpack(text[1:]) if len(text) > 1 else None)
 
 
+FOREIGN = "foreign:"  # begins the epoch of a pool whose links another ledger made
+
+
 def fence_of(epoch: str, identity: str) -> Fence:
     """Return the fence of a pool with this epoch on the server named `identity`."""
     if epoch.startswith(f"{identity}:"):
         return "stands"
+    if epoch.startswith(FOREIGN):
+        return "foreign"
     sealed, _, rest = epoch.partition(":")
     by = rest.partition(":")[2]
     return "sealed" if sealed == "sealed" and by == identity else "fallen"

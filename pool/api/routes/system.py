@@ -16,6 +16,7 @@ from pool.api.http.pages import page, prose
 from pool.api.routes.access import TheCaller, TheService
 from pool.api.routes.bodies import problem_answers
 from pool.api.routes.exposition import Exposition
+from pool.api.service import Service
 from pool.errors import LedgerUnavailable, StoreUnavailable, Unauthorized, Unknown
 from pool.store.capabilities import evicts
 
@@ -43,9 +44,24 @@ async def readyz(service: TheService) -> JSONResponse:
         raise StoreUnavailable("; ".join(lacking)) from error
     if any(reasons):
         raise StoreUnavailable(max(reasons))
+    if await _all_foreign(service):
+        raise LedgerUnavailable("the pools in Redis are another database's")
     if lacking:
         raise LedgerUnavailable(lacking[0])
     return JSONResponse({"status": "ready"})
+
+
+async def _all_foreign(service: Service) -> bool:
+    """Return True if no pool may hand out links, since another database made them."""
+    sids = [meeting.sid for meeting in service.known_meetings.all()]
+    if not sids:
+        return False
+    # Where the first is well, so are others; most often one question is enough.
+    fences = await service.parts.store.recovery.fences(sids[:1])
+    if fences[0].fence != "foreign":
+        return False
+    fences = await service.parts.store.recovery.fences(sids)
+    return all(each.fence == "foreign" for each in fences)
 
 
 @router.get("/healthz", tags=["system"], responses=problem_answers(401, 403))

@@ -1,0 +1,83 @@
+"""Find pools whose links this ledger never wrote, and keep them from being handed out.
+
+Somebody may set DATABASE_URL to another database while Redis keeps the pools of the old one. Such
+a pool looks well, but a link of it has no row: its claim could not be told from another's after
+Redis has lost data, and its booking would match nothing. So it counts as not ours. The ledger that
+opens a pool writes that down first; a pool that stands without it, with links that the ledger does
+not know, is another ledger's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+import structlog
+
+from pool.errors import LinkpoolError
+from pool.ledger import Ledger
+from pool.store import Store
+from pool.store.records import Level
+
+log = structlog.get_logger()
+
+OPENED = "opened:"  # the fact that names the epoch a meeting's pool was last opened for
+SAMPLED = 5  # links of a pool
+REASON = "its links are not in this database: is LINKPOOL_DATABASE_URL the one they were made with?"
+
+
+class Strangers:
+    """Looks for such pools."""
+
+    def __init__(self, store: Store, ledger: Ledger) -> None:
+        self._store = store
+        self._ledger = ledger
+
+    async def find(
+        self, levels: Sequence[Level], opened: Mapping[str, str] | None = None
+    ) -> list[Level]:
+        """Return those of these pools that are another ledger's.
+
+        `opened` are the ledger's facts on opened pools, read here if they are not given. In a
+        service that is well, no pool is asked for its links.
+        """
+        standing = [each for each in levels if each.fence == "stands" and each.fresh]
+        if not standing:
+            return []
+        if opened is None:
+            opened = await self._ledger.facts.beginning_with(OPENED)
+        found = []
+        for level in standing:
+            if level.sid not in opened:
+                slugs = await self._store.stock.oldest(level.sid, SAMPLED)
+                known = {link.slug for link in await self._ledger.links.find(slugs)}
+                if set(slugs) - known:
+                    found.append(level)
+        return found
+
+    async def everywhere(self, known: Collection[str] = ()) -> list[Level]:
+        """Return such pools among all that this Redis has, but those of `known` meetings."""
+        sids = [sid for sid in await self._store.published.sids() if sid not in known]
+        levels = await self._store.look(sids) if sids else []
+        marked = [level for level in levels if level.fence == "foreign"]
+        return [*marked, *await self.find(levels)]
+
+    async def disown(self, levels: Sequence[Level]) -> None:
+        """Let these pools hand out nothing until they are recovered with a ledger that has their
+        meetings; their links are never handed out again then.
+        """
+        fresh = [level for level in levels if level.fence != "foreign"]
+        for level in fresh:
+            await self._store.recovery.disown(level.sid, level.epoch)
+        if fresh:
+            log.error("pools of another database", pools=len(fresh), reason=REASON)
+
+    async def guard(self) -> None:
+        """Look at all pools of this Redis, and disown those that are another ledger's.
+
+        For the start of an API process, before it serves; a failure is logged, since claims must
+        be served without the ledger, too.
+        """
+        try:
+            await self.disown(await self.everywhere())
+        except LinkpoolError as error:
+            log.warning("pools not compared with the ledger", reason=str(error))
