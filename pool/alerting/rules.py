@@ -67,7 +67,9 @@ def _empty(meeting: Meeting, level: Level, target: int) -> Reading:
 def _low(meeting: Meeting, level: Level, target: int) -> Reading:
     runway = runway_seconds(level.fresh, level.claims_per_second)
     sign: Sign = "between"
-    if meeting.is_stopped or level.fresh >= target or runway is None or runway > ENOUGH_SECONDS:
+    capped = target >= meeting.max_fresh and meeting.is_capped(level.claims_per_second)
+    full = level.fresh >= target and not capped
+    if meeting.is_stopped or full or runway is None or runway > ENOUGH_SECONDS:
         sign = "over"
     elif runway < LOW_SECONDS and level.fresh > 0 and level.fence == "stands":
         sign = "there"  # an empty pool has its own notice
@@ -75,6 +77,9 @@ def _low(meeting: Meeting, level: Level, target: int) -> Reading:
     if runway is not None:
         rate = level.claims_per_second
         text += f"; at {rate:.1f} claims/s they last {runway:.0f} s"
+    if sign == "there" and capped:
+        text += f"; at most {meeting.max_fresh} is too small: this rate needs about "
+        text += f"{meeting.wanted(level.claims_per_second)}"
     return Reading(Kind.LOW, level.sid, sign, text)
 
 

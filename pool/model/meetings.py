@@ -47,8 +47,15 @@ class Meeting:
 
     def target(self, claims_per_second: float) -> int:
         """Return how many fresh links the pool should hold at this claim rate."""
-        wanted = math.ceil(claims_per_second * (self.cover_seconds + LEAD_SECONDS))
-        return max(self.min_fresh, min(wanted, self.max_fresh))
+        return max(self.min_fresh, min(self.wanted(claims_per_second), self.max_fresh))
+
+    def wanted(self, claims_per_second: float) -> int:
+        """Return how many links this claim rate asks for, whatever the least and the most are."""
+        return math.ceil(claims_per_second * (self.cover_seconds + LEAD_SECONDS))
+
+    def is_capped(self, claims_per_second: float) -> bool:
+        """Return True if this claim rate asks for more links than the pool may hold."""
+        return self.wanted(claims_per_second) > self.max_fresh
 
 
 def runway_seconds(fresh: int, claims_per_second: float) -> float | None:

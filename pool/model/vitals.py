@@ -45,7 +45,7 @@ class Heard(msgspec.Struct, frozen=True):
     pulses: tuple[HeardPulse, ...]
     swept_ms: int | None  # when a worker last ran a sweep
     totals: dict[str, int]  # of all meetings, by name: pool.model.outcomes
-    always: bool = True  # False: only older releases run, whose processes have no pulse
+    roles: frozenset[str] = frozenset()  # those whose processes have pulses, as newer releases do
 
     def silent(self, role: Role) -> list[HeardPulse]:
         """Return the processes of this role that should speak and do not."""

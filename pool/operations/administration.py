@@ -16,6 +16,7 @@ from pool.durability.erasure import Erasure
 from pool.durability.recovery import PoolRecovery
 from pool.errors import Forbidden, InvalidRequest, UnknownClaim, UnknownMeeting, UnknownWorkspace
 from pool.ledger import Ledger
+from pool.model.incidents import Incident, What
 from pool.model.links import State
 from pool.model.meetings import Meeting
 from pool.store import Store
@@ -72,6 +73,10 @@ class Administration:
         await self._ledger.audit.add(actor, "put", sid, reason, changes)
         if before is None:
             await self._recovery.recover(sid)
+        elif changes:
+            now = datetime.now(UTC)
+            text = ", ".join(f"{name} {value}" for name, value in sorted(changes.items()))
+            await self._ledger.incidents.add(Incident(What.SETTINGS, sid, now, now, text, (sid,)))
         return meeting, before is None
 
     async def pause(self, sid: str, reason: str, actor: str) -> Meeting:
@@ -79,6 +84,10 @@ class Administration:
         meeting = replace(await self._get(sid), paused=True, pause_reason=reason)
         await self._write(meeting)
         await self._ledger.audit.add(actor, "pause", sid, reason, {})
+        away = (await self._store.tallies.totals([sid])).turned_away
+        await self._ledger.incidents.begin(
+            Incident(What.PAUSE, sid, datetime.now(UTC), None, reason, (sid,), baseline=away)
+        )
         return meeting
 
     async def resume(self, sid: str, reason: str, actor: str, *, limited: bool = False) -> Meeting:
@@ -92,6 +101,7 @@ class Administration:
         await self._write(meeting)
         await self._unblock(meeting, limited=limited)
         await self._ledger.audit.add(actor, "resume", sid, reason, {})
+        await self._ledger.incidents.end(What.PAUSE, sid, datetime.now(UTC))
         return meeting
 
     async def top_up(self, sid: str, reason: str, actor: str, *, limited: bool = False) -> Meeting:
@@ -121,6 +131,8 @@ class Administration:
         ):
             moved = await self._ledger.links.move(slugs, State.RETIRED, at=datetime.now(UTC))
             retired += len(moved)
+        if retired:
+            await self._store.tallies.add({(sid, "retired"): retired})
         await self._ledger.audit.add(actor, "drain", sid, reason, {"retired": retired})
         return meeting, retired
 

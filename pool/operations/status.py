@@ -17,6 +17,13 @@ from pool.store import Store
 from pool.store.records import Block, Level
 
 PoolState = Literal["ok", "low", "empty", "paused", "blocked", "recovering"]
+# What visitors feel of it, and how soon it needs somebody: turned away now, as the pool is dry; turned away
+# soon; nothing yet, though no links can be made; nothing, though the pool is low; turned away,
+# as a person wishes; nothing.
+Feel = Literal["dry", "soon", "stocked", "low", "paused", "ok"]
+FEELS: dict[Feel, int] = {"dry": 0, "soon": 1, "stocked": 2, "low": 2, "paused": 3, "ok": 4}
+# A pool that cannot be filled needs somebody sooner than one that top-up is at work on.
+SOON_SECONDS, SOON_BLOCKED_SECONDS = 60.0, 300.0
 LOW_SHARE = 0.5  # of the target
 LOW_RUNWAY_SECONDS = 60.0
 # The most urgent states come first.
@@ -42,6 +49,26 @@ class MeetingStatus:
     reason: str
 
     @property
+    def feel(self) -> Feel:
+        """Return what visitors feel."""
+        if self.state == "paused":
+            return "paused"
+        if self.state == "recovering":
+            return "dry"
+        if self.meeting.closed_reason:  # they are turned away, however many links there are
+            return "dry" if self.claims_per_second > 0 else "stocked"
+        if self.fresh == 0 and self.target > 0:
+            # An empty pool without claims affects nobody yet.
+            return "dry" if self.claims_per_second > 0 else "low"
+        patience = SOON_BLOCKED_SECONDS if self.state == "blocked" else SOON_SECONDS
+        runway = self.runway_seconds
+        if self.state != "ok" and runway is not None and runway < patience:
+            return "soon"
+        if self.state == "blocked":
+            return "stocked"
+        return "low" if self.state in ("low", "empty") else "ok"
+
+    @property
     def claimed(self) -> int:
         """Return how many links customers hold and have not booked."""
         return self.counts.get(State.CLAIMED, 0)
@@ -54,19 +81,19 @@ class MeetingStatus:
 
 # Pools are ordered by how soon they run dry, in steps so coarse that the list stays still.
 _RUNWAY_STEPS_SECONDS = (60.0, 300.0, 900.0, 3_600.0, 21_600.0)
-_CALM: dict[PoolState, int] = {"paused": 1, "ok": 2}
 
 
 def urgency(status: MeetingStatus) -> tuple[int, int, int, str]:
     """Return the sort key that puts the most urgent pools first.
 
-    Of the pools in trouble, those with the shortest runway come first, since visitors are turned
-    away there now or soon. An empty pool without claims affects nobody yet.
+    Those come first where visitors are turned away now, then those where they will be soon, and
+    of these the ones with the shortest runway.
     """
     runway = status.runway_seconds
+    feel = FEELS[status.feel]
     steps = len(_RUNWAY_STEPS_SECONDS)
     step = steps + 1 if runway is None else bisect(_RUNWAY_STEPS_SECONDS, runway)
-    return _CALM.get(status.state, 0), step, URGENCY[status.state], status.meeting.sid
+    return feel, step, URGENCY[status.state], status.meeting.sid
 
 
 async def statuses(
@@ -156,6 +183,11 @@ def _judge(
         return "blocked", block.reason
     if level.fresh == 0 and target > 0:
         return "empty", "no fresh links; top-up is due"
+    if runway is not None and runway < LOW_RUNWAY_SECONDS:
+        rate = level.claims_per_second
+        if meeting.is_capped(rate):
+            needs = meeting.wanted(rate)
+            return "low", f"At most {meeting.max_fresh} is too small: this rate needs about {needs}"
     if runway is not None and runway < LOW_RUNWAY_SECONDS and level.fresh < target:
         return "low", f"lasts {runway:.0f} s at {level.claims_per_second:.1f} claims/s"
     if level.fresh < target * LOW_SHARE:

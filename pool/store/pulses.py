@@ -13,7 +13,7 @@ from pool.store import key_names, scripts
 from pool.store.connect import store_errors
 
 FORGET_SECONDS = 600  # a process that was not heard for so long
-_SINCE = b"since"
+_SINCE = b"since "
 
 
 class Pulses:
@@ -29,7 +29,7 @@ class Pulses:
                 self._redis,
                 "pulse",
                 [key_names.PULSES],
-                [process, msgspec.json.encode(pulse), FORGET_SECONDS * 1000],
+                [process, msgspec.json.encode(pulse), FORGET_SECONDS * 1000, pulse.role],
             )
 
     async def end(self, process: str) -> None:
@@ -52,11 +52,15 @@ class Pulses:
             pulses=tuple(
                 _heard(process, text, now_ms)
                 for process, text in sorted(pulses.items())
-                if process != _SINCE
+                if not process.startswith(_SINCE)
             ),
             swept_ms=int(swept) if swept else None,
             totals={name: int(total or 0) for name, total in zip(NAMES, totals, strict=True)},
-            always=_SINCE in pulses,
+            roles=frozenset(
+                process.removeprefix(_SINCE).decode()
+                for process in pulses
+                if process.startswith(_SINCE)
+            ),
         )
 
 

@@ -1,0 +1,271 @@
+"""Notice within three seconds that a part is silent, in every API process, by looking all the time.
+
+One pipeline to Redis and a short question to the ledger tell of all parts: Redis and the ledger
+by answering, workers by their pulses, providers by the calls under way in any process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+from pool.errors import LedgerError, StoreError
+from pool.ledger import Ledger
+from pool.model.incidents import What
+from pool.model.outcomes import TURNED_AWAY
+from pool.model.vitals import SILENT_SECONDS, Heard
+from pool.operations.words import duration_words
+from pool.store import Store
+
+EVERY_SECONDS = 0.5
+_REDIS_PATIENCE_SECONDS = 1.0
+_LEDGER_EVERY_SECONDS = 1.0
+_LEDGER_IDLE_SECONDS = 5.0  # while nobody looks
+_LEDGER_PATIENCE_SECONDS = 1.5
+OVER_SHOWN_SECONDS = 60.0  # how long it is said that a trouble is over
+_COST_SETTLES_SECONDS = 10.0  # counts of other processes, and of a recovery, arrive until then
+_GRACE_SECONDS = 3.0  # for pulses to come back after Redis has
+
+Name = tuple[What, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A part that is silent, and since when."""
+
+    what: What
+    about: str
+    since: datetime
+    text: str  # what that means, in a sentence
+    turned_away: int | None = None  # visitors in all before it began; None: not known
+    quarantined: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """A trouble that has ended a moment ago, and what it cost."""
+
+    trouble: Trouble
+    ended_at: datetime
+    turned_away: int | None
+    quarantined: int
+
+    @property
+    def lasted_seconds(self) -> float:
+        """Return how long it lasted."""
+        return max(0.0, (self.ended_at - self.trouble.since).total_seconds())
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """All parts at one moment. `heard` is the last that was heard; it is old if Redis is silent."""
+
+    at: datetime
+    troubles: tuple[Trouble, ...] = ()
+    over: tuple[Over, ...] = ()
+    heard: Heard | None = None
+    unmatched: int | None = None  # events in the inbox; None: not known
+
+    def trouble(self, what: What) -> Trouble | None:
+        """Return the first trouble of this kind, or None."""
+        return next((each for each in self.troubles if each.what is what), None)
+
+
+class VitalsWatch:
+    """Looks at all parts twice a second. Call `step` for each look; it never raises."""
+
+    def __init__(
+        self,
+        store: Store,
+        ledger: Ledger,
+        sweep_seconds: float,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._now = now
+        self._sweep_seconds = sweep_seconds
+        self._ledger = _LedgerLook(ledger, clock, now)
+        self._heard: Heard | None = None
+        self._heard_at = now()
+        self._redis_problem = ""
+        self._redis_back_at = -_GRACE_SECONDS
+        self._standing: dict[Name, Trouble] = {}
+        self._over: list[Over] = []
+        self.looked_at = -1.0e9  # when somebody last wanted to know
+        self.latest = Vitals(now())
+        self.news = asyncio.Event()
+
+    async def step(self) -> None:
+        """Look at every part once, and note what has changed."""
+        watched = self._clock() - self.looked_at < _LEDGER_IDLE_SECONDS
+        self._ledger.look(_LEDGER_EVERY_SECONDS if watched else _LEDGER_IDLE_SECONDS)
+        try:
+            async with asyncio.timeout(_REDIS_PATIENCE_SECONDS):
+                self._heard = await self._store.pulses.hear()
+        except TimeoutError:
+            self._redis_problem = "no answer"
+        except StoreError as error:
+            self._redis_problem = str(error)
+        else:
+            if self._redis_problem:
+                self._redis_back_at = self._clock()
+            self._redis_problem, self._heard_at = "", self._now()
+        self._judge(self._now())
+        waited_for, self.news = self.news, asyncio.Event()
+        waited_for.set()
+
+    async def close(self) -> None:
+        """End the question to the ledger that is under way."""
+        await self._ledger.close()
+
+    def _judge(self, now: datetime) -> None:
+        found: dict[Name, Trouble] = {}
+        if self._redis_problem:
+            text = f"Redis does not answer: {self._redis_problem}"
+            found[What.REDIS, ""] = Trouble(What.REDIS, "", self._heard_at, text)
+            # What pulses would say is not known now; what stood before stands until they do.
+            unknown = (What.WORKER, What.PROVIDER)
+            found |= {name: each for name, each in self._standing.items() if name[0] in unknown}
+        elif self._heard is not None:
+            graced = self._clock() - self._redis_back_at < _GRACE_SECONDS
+            for trouble in heard_troubles(self._heard, now, self._sweep_seconds):
+                if not graced or (trouble.what, trouble.about) in self._standing:
+                    found[trouble.what, trouble.about] = trouble
+        if ledger := self._ledger.trouble():
+            found[What.LEDGER, ""] = ledger
+        self._note(found, now)
+        self.latest = Vitals(
+            now, tuple(found.values()), tuple(self._over), self._heard, self._ledger.unmatched
+        )
+
+    def _note(self, found: dict[Name, Trouble], now: datetime) -> None:
+        totals = self._heard.totals if self._heard else {}
+        for name, trouble in found.items():
+            before = self._standing.get(name)
+            if before is None:
+                away = turned_away(totals) if self._heard else None
+                lost = totals.get("quarantined", 0)
+                found[name] = replace(trouble, turned_away=away, quarantined=lost)
+            else:
+                # It began when it was first noticed, whatever clocks say later.
+                found[name] = replace(before, text=trouble.text)
+        for name, trouble in self._standing.items():
+            if name not in found:
+                self._over.append(Over(trouble, now, None, 0))
+        self._over = [
+            _with_cost(each, totals, now)
+            for each in self._over
+            if now - each.ended_at < timedelta(seconds=OVER_SHOWN_SECONDS)
+            and (each.trouble.what, each.trouble.about) not in found
+        ]
+        self._standing = found
+
+
+def turned_away(totals: Mapping[str, int]) -> int:
+    """Return how many visitors got no link, by totals."""
+    return sum(totals.get(name, 0) for name in TURNED_AWAY)
+
+
+def heard_troubles(heard: Heard, now: datetime, sweep_seconds: float) -> list[Trouble]:
+    """Return the troubles of workers and providers that pulses tell of."""
+    found = []
+    if trouble := _worker(heard, now, sweep_seconds):
+        found.append(trouble)
+    silences: dict[str, list[tuple[float, float | None]]] = {}
+    for each in (*heard.speaking("api"), *heard.speaking("worker")):
+        for workspace, calls in each.pulse.calls.items():
+            silences.setdefault(workspace, []).append(
+                (calls.silent_seconds + each.age_seconds if calls.silent_seconds else 0.0,
+                 None if calls.answered_seconds is None
+                 else calls.answered_seconds + each.age_seconds)
+            )  # fmt: skip
+    for workspace, calls_of in sorted(silences.items()):
+        silent = max(silence for silence, _ in calls_of)
+        answered = min((each for _, each in calls_of if each is not None), default=None)
+        # An answer to any process since then ends the silence for all.
+        if silent > SILENT_SECONDS and (answered is None or answered >= silent):
+            text = f"The provider does not answer calls of workspace {workspace}"
+            since = now - timedelta(seconds=silent)
+            found.append(Trouble(What.PROVIDER, workspace, since, text))
+    return found
+
+
+def _worker(heard: Heard, now: datetime, sweep_seconds: float) -> Trouble | None:
+    swept_seconds = (
+        None if heard.swept_ms is None else max(0.0, (heard.now_ms - heard.swept_ms) / 1000)
+    )
+    patience = 3 * sweep_seconds + 5
+    if heard.speaking("worker") or "worker" not in heard.roles:
+        if swept_seconds is None or swept_seconds <= patience:
+            return None
+        text = f"No worker has swept for {duration_words(swept_seconds)}: is beat running?"
+        return Trouble(What.WORKER, "", now - timedelta(seconds=swept_seconds), text)
+    ages = [each.age_seconds for each in heard.pulses if each.pulse.role == "worker"]
+    silent = min(ages, default=swept_seconds if swept_seconds is not None else SILENT_SECONDS)
+    text = "No worker is at work: pools are not topped up, and claims not recorded"
+    return Trouble(What.WORKER, "", now - timedelta(seconds=silent), text)
+
+
+def _with_cost(over: Over, totals: Mapping[str, int], now: datetime) -> Over:
+    if now - over.ended_at > timedelta(seconds=_COST_SETTLES_SECONDS) or not totals:
+        return over
+    before = over.trouble.turned_away
+    return replace(
+        over,
+        turned_away=None if before is None else max(0, turned_away(totals) - before),
+        quarantined=max(0, totals.get("quarantined", 0) - over.trouble.quarantined),
+    )
+
+
+class _LedgerLook:
+    """Asks the ledger a short question now and then, and never waits for its answer."""
+
+    def __init__(
+        self, ledger: Ledger, clock: Callable[[], float], now: Callable[[], datetime]
+    ) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._now = now
+        self._asked = -1.0e9
+        self._task: asyncio.Task[None] | None = None
+        self._problem = ""
+        self._answered_at = now()
+        self.unmatched: int | None = None
+
+    def look(self, every_seconds: float) -> None:
+        """Ask again if the last answer is so old."""
+        if self._task is not None and not self._task.done():
+            if self._clock() - self._asked > _LEDGER_PATIENCE_SECONDS:
+                self._problem = "no answer"
+                self.unmatched = None
+            return
+        if self._clock() - self._asked >= every_seconds or self._problem:
+            self._asked = self._clock()
+            self._task = asyncio.create_task(self._ask())
+
+    def trouble(self) -> Trouble | None:
+        """Return what is wrong, or None."""
+        if not self._problem:
+            return None
+        text = f"The ledger does not answer: {self._problem}. Claims are still answered"
+        return Trouble(What.LEDGER, "", self._answered_at, text)
+
+    async def close(self) -> None:
+        """End the question that is under way."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=1.0)
+
+    async def _ask(self) -> None:
+        try:
+            self.unmatched = await self._ledger.inbox.count("unmatched")
+        except LedgerError as error:
+            self._problem, self.unmatched = str(error), None
+        else:
+            self._problem, self._answered_at = "", self._now()
