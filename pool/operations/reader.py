@@ -58,6 +58,14 @@ class Reader:
         self._reading = asyncio.Lock()
         self._loop: asyncio.Task[None] | None = None
 
+    @property
+    def recent(self) -> Snapshot | None:
+        """Return the latest reading if it is from just now, without asking anybody."""
+        latest = self._latest
+        if latest is None or self._clock() - self._read_at > 3 * latest.every_seconds:
+            return None
+        return latest
+
     async def latest(self) -> Snapshot:
         """Return the latest reading, renewed if it is older than its `every_seconds`."""
         async with self._reading:  # concurrent callers get the same one

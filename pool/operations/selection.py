@@ -35,10 +35,10 @@ class Selection:
             max(1, int(page)) if page.isascii() and page.isdigit() and len(page) < 7 else 1,
         )
 
-    def address(self, path: str = "/ops", **changes: Any) -> str:
+    def address(self, path: str = "/ops", *, view: str = "", **changes: Any) -> str:
         """Return the address of this selection, with the given changes."""
         wanted = replace(self, **changes)
-        query = {"q": wanted.text, "state": wanted.state, "page": wanted.page}
+        query = {"view": view, "q": wanted.text, "state": wanted.state, "page": wanted.page}
         kept = {name: value for name, value in query.items() if value and value != 1}
         return f"{path}?{urlencode(kept)}" if kept else path
 

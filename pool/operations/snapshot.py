@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pool.operations.status import MeetingStatus
+from pool.operations.vitals import Vitals
 from pool.store.records import Block
 
 
@@ -37,3 +38,5 @@ class Snapshot:
     found: tuple[MeetingStatus, ...] = ()  # the most urgent first
     heartbeat_at_ms: int | None = None
     workspaces: tuple[WorkspaceHealth, ...] = ()
+    is_read: bool = True  # False: the pools were not looked at yet
+    vitals: Vitals | None = None  # what is known of the parts; it may be newer than the pools

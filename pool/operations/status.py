@@ -17,10 +17,10 @@ from pool.store import Store
 from pool.store.records import Block, Level
 
 PoolState = Literal["ok", "low", "empty", "paused", "blocked", "recovering"]
-# What visitors feel of it, and how soon it needs somebody: turned away now, as the pool is dry; turned away
-# soon; nothing yet, though no links can be made; nothing, though the pool is low; turned away,
-# as a person wishes; nothing.
+# What visitors feel: turned away now; turned away soon; nothing yet, though no links can be made;
+# nothing, though the pool is low; turned away, as a person wishes; nothing.
 Feel = Literal["dry", "soon", "stocked", "low", "paused", "ok"]
+# The smaller, the sooner it needs somebody.
 FEELS: dict[Feel, int] = {"dry": 0, "soon": 1, "stocked": 2, "low": 2, "paused": 3, "ok": 4}
 # A pool that cannot be filled needs somebody sooner than one that top-up is at work on.
 SOON_SECONDS, SOON_BLOCKED_SECONDS = 60.0, 300.0

@@ -7,23 +7,31 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Literal
 
-from pool.operations.snapshot import Snapshot, WorkspaceHealth
-from pool.operations.status import URGENCY, MeetingStatus
+from pool.model.incidents import What
+from pool.model.outcomes import Outcomes
+from pool.operations.snapshot import Snapshot
+from pool.operations.status import URGENCY, Feel, MeetingStatus, PoolState
 from pool.operations.words import count_words, duration_words
 
 Level = Literal["ok", "low", "bad", "unknown"]
 
 LAG_CLAIMS = 1_000  # more than the recorder has in progress
 _INBOX = "/ops/inbox?state=unmatched"
+_HISTORY = "/ops/history"
 _ASK_WORKER = "check that `linkpool worker` and `linkpool beat` are running"
 _SAID = {
     "recovering": "recovering",
     "empty": "empty",
     "blocked": "blocked by the provider",
     "low": "low",
+}
+_SILENT = {
+    What.REDIS: "Redis silent",
+    What.WORKER: "worker silent",
+    What.PROVIDER: "provider silent",
+    What.LEDGER: "ledger silent",
 }
 
 
@@ -60,9 +68,46 @@ def lead(
         if broken:
             return "bad", f"{every} enough links now{paused}, but {' and '.join(broken)}"
         return "ok", f"{every} enough links{paused}"
-    each = ", ".join(f"{counts[state]:,} {_SAID[state]}" for state in troubled)
-    level: Level = "low" if troubled == ["low"] else "bad"
-    return level, f"{count_words(len(found), 'pool')}: {each}{paused}"
+    each = ", ".join(_counted(state, found, counts[state]) for state in troubled)
+    felt = {status.feel for status in found}
+    hurts = felt & {"dry", "soon"} or {"empty", "recovering"} & set(troubled)
+    return ("bad" if hurts else "low"), f"{count_words(len(found), 'pool')}: {each}{paused}"
+
+
+def _counted(state: PoolState, found: Sequence[MeetingStatus], count: int) -> str:
+    """Return how many pools are in a state, and whether visitors feel it."""
+    if state == "blocked":
+        stocked = [each for each in found if each.state == state and each.fresh]
+        if len(stocked) == count:
+            return f"{count:,} blocked but stocked"
+        if stocked:
+            return f"{count:,} blocked by the provider ({count - len(stocked):,} without links)"
+    return f"{count:,} {_SAID[state]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """What the tab's title and icon say: nothing while all is well."""
+
+    level: Level
+    words: str = ""
+
+
+def alarm(snapshot: Snapshot, found: Sequence[MeetingStatus]) -> Alarm:
+    """Return the alarm for somebody who sees these pools: what visitors feel comes first."""
+    troubles = snapshot.vitals.troubles if snapshot.vitals else ()
+    words = [_SILENT[each.what] for each in troubles if each.what is What.REDIS]
+    felt = Counter(each.feel for each in found)
+    words += [f"{felt[feel]:,} {said}" for feel, said in _FELT if felt[feel]]
+    words += [_SILENT[each.what] for each in troubles if each.what is not What.REDIS]
+    if words:
+        return Alarm("bad", ", ".join(words[:2]))
+    if felt["stocked"] or felt["low"]:
+        return Alarm("low", f"{felt['stocked'] + felt['low']:,} low or blocked")
+    return Alarm("ok" if snapshot.is_read else "unknown")
+
+
+_FELT: tuple[tuple[Feel, str], ...] = (("dry", "dry"), ("soon", "soon dry"))
 
 
 def tiles(
@@ -75,11 +120,35 @@ def tiles(
     return shown
 
 
+_WHY = {
+    "empty": "pool empty",
+    "paused": "paused",
+    "recovering": "recovering",
+    "limited": "too many at once",
+    "error": "error",
+}
+
+
+def visitors(found: Outcomes | None) -> Tile:
+    """Return the tile that says what visitors got in the last hour."""
+    if found is None:
+        return Tile("Visitors, last hour", "unknown", "unknown while Redis does not answer")
+    got = f"{found['claims']:,} got a link"
+    again = f"{found['reused']:,} their link again" if found["reused"] else ""
+    if not found.turned_away:
+        return Tile("Visitors, last hour", "ok", got, again or "nobody was turned away", _HISTORY)
+    reasons = ", ".join(f"{count:,} {_WHY[name]}" for name, count in found.reasons)
+    wished = found.turned_away == found["paused"]
+    words = f"{found.turned_away:,} turned away"
+    detail = f"{reasons}; {got}" + (f", {again}" if again else "")
+    return Tile("Visitors, last hour", "ok" if wished else "bad", words, detail, _HISTORY)
+
+
 def _of_redis(snapshot: Snapshot, lag_claims: int, sweep_seconds: float) -> list[Tile]:
     if not snapshot.store_problem:
         return [
             _worker(snapshot, sweep_seconds),
-            _provider(snapshot.workspaces, snapshot.at),
+            _provider(snapshot),
             _ledger(snapshot, lag_claims),
         ]
     unknown = "unknown while Redis does not answer"
@@ -94,16 +163,31 @@ def _of_redis(snapshot: Snapshot, lag_claims: int, sweep_seconds: float) -> list
 
 
 def _worker(snapshot: Snapshot, sweep_seconds: float) -> Tile:
+    vitals = snapshot.vitals
+    if vitals is not None and (trouble := vitals.trouble(What.WORKER)):
+        silent = duration_words((vitals.at - trouble.since).total_seconds())
+        return Tile("Worker", "bad", "is silent", f"last heard {silent} ago; {_ASK_WORKER}")
     if snapshot.heartbeat_at_ms is None:
         return Tile("Worker", "bad", "has never swept", _ASK_WORKER)
     quiet_seconds = max(0.0, snapshot.at.timestamp() - snapshot.heartbeat_at_ms / 1000)
     ago = f"last sweep {duration_words(quiet_seconds)} ago"
     if quiet_seconds > 3 * sweep_seconds + 5:
         return Tile("Worker", "bad", "is not responding", f"{ago}; {_ASK_WORKER}")
+    heard = vitals.heard if vitals else None
+    if heard is not None and (silent_processes := heard.silent("worker")):
+        count = count_words(len(silent_processes), "process", "processes")
+        return Tile("Worker", "low", f"{count} silent", "the others are at work")
     return Tile("Worker", "ok", "running", ago)
 
 
-def _provider(workspaces: Sequence[WorkspaceHealth], now: datetime) -> Tile:
+def _provider(snapshot: Snapshot) -> Tile:
+    workspaces, now = snapshot.workspaces, snapshot.at
+    vitals = snapshot.vitals
+    if vitals is not None and (trouble := vitals.trouble(What.PROVIDER)):
+        silent = duration_words((vitals.at - trouble.since).total_seconds())
+        return Tile(
+            "Provider", "bad", "does not answer", f"no answer for {silent}; no links are made"
+        )
     blocked = [each for each in workspaces if each.block is not None]
     if not blocked:
         rates = [
@@ -113,6 +197,10 @@ def _provider(workspaces: Sequence[WorkspaceHealth], now: datetime) -> Tile:
             if each.requests_per_second is not None
         ]
         more = f", and {len(rates) - 2} more workspaces" if len(rates) > 2 else ""
+        answered = _answered_seconds(snapshot)
+        if answered is not None and answered > 30.0:
+            ago = f"answered {duration_words(answered)} ago, not asked since"
+            return Tile("Provider", "ok", "idle", ago)
         return Tile(
             "Provider",
             "ok",
@@ -133,6 +221,20 @@ def _provider(workspaces: Sequence[WorkspaceHealth], now: datetime) -> Tile:
     )
 
 
+def _answered_seconds(snapshot: Snapshot) -> float | None:
+    """Return how long ago the provider answered any process; None if that is not known."""
+    heard = snapshot.vitals.heard if snapshot.vitals else None
+    if heard is None:
+        return None
+    ages = [
+        calls.answered_seconds + each.age_seconds
+        for each in heard.pulses
+        for calls in each.pulse.calls.values()
+        if calls.answered_seconds is not None
+    ]
+    return min(ages, default=None)
+
+
 def _ledger(snapshot: Snapshot, lag_claims: int) -> Tile:
     waiting = f"{count_words(lag_claims, 'claim')} waiting"
     if snapshot.ledger.problem:
@@ -144,7 +246,9 @@ def _ledger(snapshot: Snapshot, lag_claims: int) -> Tile:
         )
     if lag_claims > LAG_CLAIMS:
         return Tile("Ledger", "low", "behind", waiting)
-    return Tile("Ledger", "ok", "up to date", waiting if lag_claims else "no claims waiting")
+    if lag_claims:
+        return Tile("Ledger", "ok", "answers", f"{waiting} to be recorded")
+    return Tile("Ledger", "ok", "up to date", "no claims waiting")
 
 
 def _bookings(snapshot: Snapshot) -> Tile:

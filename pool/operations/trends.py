@@ -1,13 +1,14 @@
-"""Read the sparklines' values from the history, for the pools that are being viewed."""
+"""Read the recent past of the pools that are being viewed: sparklines, and what visitors got."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from pool.errors import StoreError
+from pool.model.outcomes import EVERYWHERE, Outcomes, added
 from pool.store import Store
-from pool.store.records import Spark
+from pool.store.records import Span, Spark
 
 POINTS = 60  # of 10 s each
 _KEPT_SECONDS = 5.0  # a new value is written every 10 s
@@ -19,20 +20,52 @@ class Trends:
     def __init__(self, store: Store, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
         self._clock = clock
-        self._kept: dict[str, tuple[float, Spark]] = {}
+        self._kept: dict[str, tuple[float, Spark, Outcomes | None]] = {}
+        self._hours: dict[frozenset[str] | None, tuple[float, Outcomes | None]] = {}
 
     async def of(self, sids: Sequence[str]) -> dict[str, Spark]:
         """Return the last ten minutes of these pools, empty while Redis does not answer."""
+        await self._read(sids)
+        return {
+            sid: self._kept[sid][1] if sid in self._kept else Spark(sid, (), ()) for sid in sids
+        }
+
+    async def visitors(self, sids: Sequence[str]) -> dict[str, Outcomes | None]:
+        """Return what visitors got in the last ten minutes, None while Redis does not answer."""
+        await self._read(sids)
+        return {sid: self._kept[sid][2] if sid in self._kept else None for sid in sids}
+
+    async def last_hour(self, sids: Collection[str] | None) -> Outcomes | None:
+        """Return what visitors got in the last hour in these pools; None stands for all.
+
+        The result is None while Redis does not answer.
+        """
+        now = self._clock()
+        key = None if sids is None else frozenset(sids)
+        self._hours = {
+            name: kept for name, kept in self._hours.items() if now - kept[0] < _KEPT_SECONDS
+        }
+        if key not in self._hours:
+            wanted = [EVERYWHERE] if sids is None else sorted(sids)
+            try:
+                pasts = await self._store.tallies.past(wanted, Span.HOUR)
+                found = added([past.sum for past in pasts])
+            except StoreError:
+                found = None
+            self._hours[key] = now, found
+        return self._hours[key][1]
+
+    async def _read(self, sids: Sequence[str]) -> None:
         now = self._clock()
         self._kept = {
             sid: kept for sid, kept in self._kept.items() if now - kept[0] < _KEPT_SECONDS
         }
         missing = [sid for sid in sids if sid not in self._kept]
+        if not missing:
+            return
         try:
-            found = await self._store.history.sparks(missing, points=POINTS)
+            sparks = await self._store.history.sparks(missing, points=POINTS)
+            pasts = await self._store.tallies.past(missing, Span.HOUR, seconds=10 * POINTS)
         except StoreError:
-            found = {}
-        self._kept |= {sid: (now, spark) for sid, spark in found.items()}
-        return {
-            sid: self._kept[sid][1] if sid in self._kept else Spark(sid, (), ()) for sid in sids
-        }
+            return
+        self._kept |= {past.sid: (now, sparks[past.sid], past.sum) for past in pasts}

@@ -61,6 +61,12 @@ def moment_words(at: datetime) -> str:
     return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
+def clock_words(at: datetime) -> str:
+    """Return a time of day in UTC, with the date if it is not of today."""
+    at, today = at.astimezone(UTC), datetime.now(UTC).date()
+    return at.strftime("%H:%M:%S UTC" if at.date() == today else "%-d %b %H:%M UTC")
+
+
 def ago_words(at: datetime, now: datetime | None = None) -> str:
     """Return how long ago a time was, or how far ahead it is."""
     seconds = ((now or datetime.now(UTC)) - at).total_seconds()

@@ -198,6 +198,20 @@ class History:
             series.append(Series(sid, step, begin * step * 1000, (end + 1) * step * 1000, samples))
         return series
 
+    async def taken(self, span: Span) -> Series:
+        """Return when sweeps looked, as a series of samples without any levels and counts."""
+        step = span.step_seconds
+        with store_errors():
+            now_seconds, _ = await self._redis.time()
+            end = now_seconds // step
+            begin = end - span.seconds // step + 1
+            pipe = self._redis.pipeline(transaction=False)
+            pipe.xrange(key_names.history_taken(step), min=begin)
+            pipe.xrevrange(key_names.history_taken(step), max=begin - 1, count=1)
+            taken, before = await pipe.execute()
+        samples = chunks.samples(span, begin, 0, _looked(taken), _newest(before), {}, Entry(0, 0))
+        return Series("", step, begin * step * 1000, (end + 1) * step * 1000, tuple(samples))
+
     async def sparks(self, sids: Sequence[str], *, points: int = 30) -> dict[str, Spark]:
         """Return the last `points` slots of 10 s per meeting, by SID: one pipeline after TIME."""
         if not sids:

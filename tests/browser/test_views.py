@@ -63,7 +63,7 @@ def test_pause_and_resume(tab: Tab, sid: str) -> None:
     page.get_by_role("button", name="Pause").click()
     expect(page.locator("#state")).to_have_text("paused")
     assert said(page).startswith("Paused.")
-    expect(page.locator("#why")).to_have_text("wrong calendar")
+    expect(page.locator("#why .reason")).to_have_text("wrong calendar")
     expect(page.locator(".acts")).to_contain_text("wrong calendar")
     assert tab.product.claim(sid, "somebody new").status_code == 503
     page.get_by_text("Resume…").click()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from pool.api.ops.charts import WINDOWS, Bucket, buckets, charts, rows
+from pool.api.ops.buckets import Bucket, buckets
+from pool.api.ops.charts import charts, rows
+from pool.api.ops.windows import BY_NAME
 from pool.store.records import Sample, Series
 
-HOUR, DAY, WEEK = WINDOWS
+HOUR, DAY, WEEK = (BY_NAME[name] for name in ("hour", "day", "week"))
 BEGIN = 1_795_000_000 // 3600 * 3600  # a full hour
 
 
@@ -77,7 +79,7 @@ def test_without_history_there_are_no_charts() -> None:
 
 def test_axes_have_round_marks_that_hold_everything() -> None:
     """No line leaves its chart, and marks are counts that people like."""
-    fresh, flow, booked = charts(
+    fresh, flow, _, booked = charts(
         series(sample(0, level=137, claims=40), sample(30, level=90, bookings=1)), HOUR
     )
     assert [tick.label for tick in fresh.up] == ["50", "100", "150"]

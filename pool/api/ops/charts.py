@@ -11,49 +11,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from pool.api.ops.buckets import Bucket, buckets
+from pool.api.ops.windows import HOUR, MINUTE, Window
+from pool.model.incidents import Incident
+from pool.operations.incident_words import incident_words
 from pool.operations.words import count_words
 from pool.store.records import Series
+from pool.store.tallies import Counted
 
 WIDTH, HEIGHT = 1000, 100
-_MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """A span of the past, and the steps in which charts and table show it."""
-
-    name: str  # as in the address
-    words: str
-    bucket_seconds: int  # covered by one point of the line
-    tick_seconds: int
-    tick_format: str
-    row_seconds: int  # covered by one row of the table
-
-
-WINDOWS = (
-    Window("hour", "the last hour", 30, 10 * _MINUTE, "%H:%M", 5 * _MINUTE),
-    Window("day", "the last day", 10 * _MINUTE, 4 * _HOUR, "%H:%M", 2 * _HOUR),
-    Window("week", "the last week", _HOUR, _DAY, "%a %-d", _DAY),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Bucket:
-    """The values of one stretch of the past."""
-
-    begin_seconds: float  # since 1970
-    end_seconds: float
-    level: int  # at its end
-    lowest: int
-    target: int
-    claims: float  # counts; a sample that covers two stretches is divided between them
-    top_ups: float
-    bookings: float
-    seen_seconds: float  # how much of the stretch is known
-
-    def rate(self, count: float) -> float:
-        """Return a count of this bucket per known second."""
-        return count / self.seen_seconds
+_THINNEST = 1.5  # of a mark, in units of WIDTH
+_Value = Callable[[Bucket], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +32,7 @@ class Tick:
     label: str
     anchor: str = "middle"
     minor: bool = False  # left out where there is little room
+    at_seconds: int = 0  # since 1970, for an axis of time
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +47,27 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """The text shown when hovering over a stretch of the chart."""
+    """The text shown for a stretch of the chart, by mouse or keyboard."""
 
     x: float
     width: float
+    at_seconds: int  # since 1970
+    values: str
+
+    @property
+    def words(self) -> str:
+        """Return the text with its time in UTC, for pages without scripts."""
+        return f"{datetime.fromtimestamp(self.at_seconds, UTC):%a %H:%M:%S} UTC: {self.values}"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """An incident on a chart, from its beginning to its end."""
+
+    x: float
+    width: float
+    kind: str
+    at_seconds: int
     words: str
 
 
@@ -96,109 +82,124 @@ class Chart:
     up: tuple[Tick, ...]  # at: units of HEIGHT from the top
     across: tuple[Tick, ...]  # at: percent from the left
     spots: tuple[Spot, ...]
+    marks: tuple[Mark, ...] = ()
 
 
-def buckets(series: Series, seconds: int, *, whole: bool = False) -> list[Bucket | None]:
-    """Return the series in stretches of `seconds`, oldest first, None where no worker looked.
+def charts(
+    series: Series,
+    window: Window,
+    *,
+    counted: Sequence[Counted] = (),
+    incidents: Sequence[Incident] = (),
+    now: tuple[int, int] | None = None,
+    levels: bool = True,
+) -> tuple[Chart, ...]:
+    """Return the charts: level and target; what visitors got; top-ups; bookings.
 
-    The sample after a gap has all counts since the gap began. With `whole`, all of them count
-    in that sample's slot; otherwise only the slot's share of the time, so that a rate drawn from
-    them shows no peak that never was.
+    `now` is the present level and target, as the page's header shows them. Without `levels`,
+    the series is that of all meetings, whose levels mean nothing. The result is empty while
+    nothing is known.
     """
-    begin = series.begin_ms // 1000 // seconds * seconds
-    found: list[Bucket | None] = [None] * math.ceil((series.end_ms / 1000 - begin) / seconds)
-    for sample in series.samples:
-        end = sample.at_ms / 1000 + series.step_seconds
-        start = max(
-            begin, end - (series.step_seconds if sample.after_gap else sample.covers_seconds)
-        )
-        share = 1.0 if whole and sample.after_gap else (end - start) / sample.covers_seconds
-        first, last = int((start - begin) // seconds), int((end - 1e-6 - begin) // seconds)
-        for index in range(first, min(last + 1, len(found))):
-            left = begin + index * seconds
-            overlap = min(end, left + seconds) - max(start, left)
-            part = share * overlap / (end - start)
-            before = found[index] or _unknown(left, seconds, sample.lowest)
-            found[index] = Bucket(
-                left,
-                left + seconds,
-                level=sample.level,
-                lowest=min(sample.lowest, before.lowest),
-                target=sample.target,
-                claims=before.claims + sample.claims * part,
-                top_ups=before.top_ups + sample.top_ups * part,
-                bookings=before.bookings + sample.bookings * part,
-                seen_seconds=before.seen_seconds + overlap,
-            )
-    return found
-
-
-def _unknown(begin: float, seconds: int, lowest: int) -> Bucket:
-    return Bucket(begin, begin + seconds, 0, lowest, 0, 0.0, 0.0, 0.0, 0.0)
-
-
-def charts(series: Series, window: Window) -> tuple[Chart, ...]:
-    """Return three charts: level and target; claims and top-ups; bookings.
-
-    The result is empty while nothing is known.
-    """
-    found = buckets(series, window.bucket_seconds)
+    found = buckets(series, window.bucket_seconds, counted=counted)
     known = [each for each in found if each is not None]
     if not known:
         return ()
-    draw = _Drawing(found, series, window)
-    top = max(max(each.level, each.target) for each in known)
-    busiest = max(max(each.rate(each.claims), each.rate(each.top_ups)) for each in known)
-    unit_seconds, unit = _rate_unit(busiest)
-    booked = max(each.bookings for each in known)
-    per = f"per {_span_words(window.bucket_seconds)}"
-    return (
+    draw = _Drawing(found, series, window, incidents)
+    drawn = [_levels(draw, known, now)] if levels else []
+    busiest = max(
+        max(each.rate(each.claims), each.rate(each.turned_away), each.rate(each.reused))
+        for each in known
+    )
+    seconds, unit = _rate_unit(busiest)
+    reused, away = (sum(getattr(b, name) for b in known) for name in ("reused", "turned_away"))
+    lines: list[tuple[str, str, _Value]] = [
+        ("claims", "handed out", lambda each: each.rate(each.claims) * seconds),
+        ("away", "turned away", lambda each: each.rate(each.turned_away) * seconds),
+    ]
+    if reused:
+        lines.insert(1, ("reused", "same link again", lambda b: b.rate(b.reused) * seconds))
+    drawn.append(
         draw.chart(
-            "Fresh links",
-            "",
-            top,
-            (("level", "level", lambda each: each.level), ("target", "target", _target)),
-            f"Now {known[-1].level:,} of {known[-1].target:,} wanted; "
-            f"lowest {min(each.lowest for each in known):,}.",
-        ),
-        draw.chart(
-            "Claims and top-ups",
+            "What visitors got",
             unit,
-            busiest * unit_seconds,
-            (
-                ("claims", "claims", lambda each: each.rate(each.claims) * unit_seconds),
-                ("top-ups", "top-ups", lambda each: each.rate(each.top_ups) * unit_seconds),
-            ),
-            f"{_sum_words(series, 'claims', 'claim')} and "
+            busiest * seconds,
+            lines,
+            f"{_sum_words(series, 'claims', 'claim')} handed out"
+            f"{f', {reused:,} times the same link again' if reused else ''}, "
+            f"{count_words(away, 'visitor')} turned away.",
+        )
+    )
+    made = max(each.rate(each.top_ups) for each in known)
+    made_seconds, made_unit = _rate_unit(made)
+    drawn.append(
+        draw.chart(
+            "Top-ups",
+            made_unit,
+            made * made_seconds,
+            (("top-ups", "new links", lambda each: each.rate(each.top_ups) * made_seconds),),
             f"{_sum_words(series, 'top_ups', 'new link')} in all.",
-        ),
+        )
+    )
+    span = window.bucket_seconds
+
+    def booked(each: Bucket) -> float:
+        # A stretch of which only a part is known, as the last one, shows what the whole may have.
+        return each.rate(each.bookings) * span if each.seen_seconds else 0.0
+
+    drawn.append(
         draw.chart(
             "Bookings",
-            per,
-            booked,
-            (("bookings", "bookings", lambda each: each.bookings),),
+            f"per {_span_words(span)}",
+            max(booked(each) for each in known),
+            (("bookings", "bookings", booked),),
             f"{_sum_words(series, 'bookings', 'booking')} in all.",
-        ),
+        )
+    )
+    return tuple(drawn)
+
+
+def _levels(draw: _Drawing, known: Sequence[Bucket], now: tuple[int, int] | None) -> Chart:
+    top = max(max(each.level, each.target) for each in known)
+    level, target = now or (known[-1].level, known[-1].target)
+    return draw.chart(
+        "Fresh links",
+        "",
+        max(top, *(now or (0,))),
+        (("level", "level", _level), ("target", "target", _target)),
+        f"Now {level:,} of {target:,} wanted; lowest {min(each.lowest for each in known):,}.",
+        now=now or (),
+        dips=True,
     )
 
 
 class _Drawing:
-    """The axes that the charts of one window share."""
+    """The axes and marks that the charts of one window share."""
 
-    def __init__(self, found: Sequence[Bucket | None], series: Series, window: Window) -> None:
+    def __init__(
+        self,
+        found: Sequence[Bucket | None],
+        series: Series,
+        window: Window,
+        incidents: Sequence[Incident] = (),
+    ) -> None:
         self._found = found
         self._window = window
         self._begin = series.begin_ms / 1000
         self._end = series.end_ms / 1000
+        self._patience = 2 * max(series.step_seconds, window.bucket_seconds)
         self._across = tuple(self._ticks())
+        self._marks = tuple(self._mark(each) for each in incidents)
 
     def chart(
         self,
         title: str,
         unit: str,
         top: float,
-        quantities: Iterable[tuple[str, str, Callable[[Bucket], float]]],
+        quantities: Iterable[tuple[str, str, _Value]],
         words: str,
+        *,
+        now: Sequence[int] = (),
+        dips: bool = False,
     ) -> Chart:
         step = _nice_step(top)
         full = max(step, math.ceil(top / step - 1e-9) * step)
@@ -208,27 +209,44 @@ class _Drawing:
         )
         quantities = tuple(quantities)
         lines = tuple(
-            self._line(kind, label, value, full, area=index == 0)
+            self._line(kind, label, value, full, first=index == 0, now=now[index:index + 1],
+                       dips=dips and index == 0)
             for index, (kind, label, value) in enumerate(quantities)
-        )
-        return Chart(
-            title, unit, words, lines, up, self._across, tuple(self._spots(quantities, unit))
-        )
+        )  # fmt: skip
+        spots = tuple(self._spots(quantities, unit))
+        return Chart(title, unit, words, lines, up, self._across, spots, self._marks)
 
     def _x(self, seconds: float) -> float:
         share = (seconds - self._begin) / (self._end - self._begin)
         return round(WIDTH * min(1.0, max(0.0, share)), 1)
 
     def _line(
-        self, kind: str, label: str, value: Callable[[Bucket], float], full: float, *, area: bool
+        self,
+        kind: str,
+        label: str,
+        value: _Value,
+        full: float,
+        *,
+        first: bool,
+        now: Sequence[int],
+        dips: bool,
     ) -> Line:
+        def height(number: float) -> float:
+            return round(HEIGHT * (1 - min(number, full) / full), 2)
+
         stretches: list[list[tuple[float, float]]] = [[]]
+        before: Bucket | None = None
         for bucket in self._found:
             if bucket is None:
                 stretches.append([])
-                continue
-            y = round(HEIGHT * (1 - value(bucket) / full), 2)
-            stretches[-1].append((self._x(bucket.end_seconds), y))
+            else:
+                x = self._x(bucket.end_seconds)
+                if dips and bucket.lowest < min(bucket.level, before.level if before else 0):
+                    middle = self._x((bucket.begin_seconds + bucket.end_seconds) / 2)
+                    stretches[-1].append((middle, height(bucket.lowest)))
+                stretches[-1].append((x, height(value(bucket))))
+            before = bucket
+        self._reach_now(stretches, [height(each) for each in now])
         paths, areas = [], []
         for points in filter(None, stretches):
             # A stretch begins where its first bucket does.
@@ -236,9 +254,20 @@ class _Drawing:
             whole = [(round(begin, 1), points[0][1]), *points]
             path = "M" + "L".join(f"{x:g} {y:g}" for x, y in whole)
             paths.append(path)
-            if area:
+            if first:
                 areas.append(f"{path}L{whole[-1][0]:g} {HEIGHT}L{whole[0][0]:g} {HEIGHT}Z")
         return Line(kind, label, tuple(paths), tuple(areas))
+
+    def _reach_now(self, stretches: list[list[tuple[float, float]]], now: Sequence[float]) -> None:
+        """Draw the last stretch up to the present, unless nobody has looked for long."""
+        last = next((each for each in reversed(self._found) if each is not None), None)
+        if last is None or self._end - last.end_seconds > self._patience:
+            return
+        points = next(points for points in reversed(stretches) if points)
+        if now:
+            points.append((float(WIDTH), now[0]))
+        elif points[-1][0] < WIDTH:
+            points.append((float(WIDTH), points[-1][1]))
 
     @property
     def _seconds(self) -> float:
@@ -250,14 +279,18 @@ class _Drawing:
         for number in range(first, math.floor(self._end / every) + 1):
             percent = round(self._x(number * every) / WIDTH * 100, 2)
             label = datetime.fromtimestamp(number * every, UTC).strftime(self._window.tick_format)
-            if percent < 3:
-                yield Tick(percent, label, "start", minor=number % 2 == 1)
-            else:
-                yield Tick(percent, label, "end" if percent > 97 else "middle", number % 2 == 1)
+            anchor = "start" if percent < 3 else "end" if percent > 97 else "middle"
+            yield Tick(percent, label, anchor, number % 2 == 1, number * every)
 
-    def _spots(
-        self, quantities: Sequence[tuple[str, str, Callable[[Bucket], float]]], unit: str
-    ) -> Iterable[Spot]:
+    def _mark(self, incident: Incident) -> Mark:
+        begin = incident.began_at.timestamp()
+        end = incident.ended_at.timestamp() if incident.ended_at else self._end
+        left = self._x(begin)
+        width = max(_THINNEST, round(self._x(end) - left, 1))
+        return Mark(min(left, WIDTH - _THINNEST), width, incident.what, int(begin),
+                    incident_words(incident))  # fmt: skip
+
+    def _spots(self, quantities: Sequence[tuple[str, str, _Value]], unit: str) -> Iterable[Spot]:
         said = f" ({unit})" if unit else ""
         for bucket in self._found:
             if bucket is None:
@@ -266,8 +299,8 @@ class _Drawing:
             values = ", ".join(
                 f"{label} {_value_words(value(bucket))}" for _, label, value in quantities
             )
-            at = datetime.fromtimestamp(bucket.begin_seconds, UTC)
-            yield Spot(left, round(right - left, 1), f"{at:%a %H:%M:%S} UTC: {values}{said}")
+            width = round(right - left, 1)
+            yield Spot(left, width, int(bucket.begin_seconds), f"{values}{said}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,14 +311,18 @@ class Row:
     bucket: Bucket | None  # None: no worker looked
 
 
-def rows(series: Series, window: Window) -> list[Row]:
+def rows(series: Series, window: Window, counted: Sequence[Counted] = ()) -> list[Row]:
     """Return the table beside the charts, the newest first."""
     seconds = window.row_seconds
     begin = series.begin_ms // 1000 // seconds * seconds
     return [
         Row(datetime.fromtimestamp(begin + index * seconds, UTC), bucket)
-        for index, bucket in enumerate(buckets(series, seconds, whole=True))
+        for index, bucket in enumerate(buckets(series, seconds, whole=True, counted=counted))
     ][::-1]
+
+
+def _level(bucket: Bucket) -> float:
+    return bucket.level
 
 
 def _target(bucket: Bucket) -> float:
@@ -294,10 +331,10 @@ def _target(bucket: Bucket) -> float:
 
 def _rate_unit(busiest_per_second: float) -> tuple[int, str]:
     """Return the shortest unit in which the busiest moment has one event, and its name."""
-    for seconds, word in ((1, "per second"), (_MINUTE, "per minute")):
+    for seconds, word in ((1, "per second"), (MINUTE, "per minute")):
         if busiest_per_second * seconds >= 1:
             return seconds, word
-    return _HOUR, "per hour"
+    return HOUR, "per hour"
 
 
 def _nice_step(top: float) -> float:
@@ -318,9 +355,9 @@ def _value_words(value: float) -> str:
 
 
 def _span_words(seconds: int) -> str:
-    if seconds < _MINUTE:
+    if seconds < MINUTE:
         return f"{seconds} s"
-    return f"{seconds // _MINUTE} min" if seconds < _HOUR else "hour"
+    return f"{seconds // MINUTE} min" if seconds < HOUR else "hour"
 
 
 def _sum_words(series: Series, quantity: str, one: str) -> str:

@@ -4,36 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request, Response
 
 from pool.access.api_keys import Scope
 from pool.api.ops.acting import outcome
-from pool.api.ops.charts import WINDOWS, charts, rows
+from pool.api.ops.charts import rows
+from pool.api.ops.csv_files import csv_answer, csv_text
 from pool.api.ops.forms import Posted
 from pool.api.ops.meeting_settings import changes_of, shown
+from pool.api.ops.pasts import Past
 from pool.api.ops.rendering import render
 from pool.api.ops.routing import views
 from pool.api.ops.sessions import SignedIn
+from pool.api.ops.windows import BY_NAME, DEFAULT, WINDOWS, Window
 from pool.api.routes.access import Sid, TheService
 from pool.api.service import Service
 from pool.errors import InvalidRequest, LedgerError
 from pool.ledger.records import AuditEntry, PublicKey
+from pool.model.incidents import together
 from pool.model.links import State
 from pool.model.meetings import Meeting
 from pool.nudges import TOP_UP
 from pool.operations.status import MeetingStatus, statuses
-from pool.operations.words import count_words, duration_words
-from pool.store.records import Span
+from pool.operations.words import count_words
+
+if TYPE_CHECKING:
+    from pool.api.ops.state import Ops
 
 router: APIRouter = views()
 
-_SPANS = {"hour": Span.HOUR, "day": Span.DAY, "week": Span.WEEK}
 _AGE_EDGES_SECONDS = (60, 600, 3_600, 6 * 3_600, 86_400, 7 * 86_400)
 _AGE_WORDS = (
     "under 1 min", "1 to 10 min", "10 to 60 min", "1 to 6 h", "6 to 24 h", "1 to 7 days", "older",
 )  # fmt: skip
 _ACTS_SHOWN = 6
+_INCIDENTS_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +60,11 @@ async def meeting(
 ) -> Response:
     """Show everything about one meeting."""
     session.caller.check(Scope.READ, sid)
-    window = next((each for each in WINDOWS if each.name == span), WINDOWS[0])
+    ops: Ops = request.app.state.ops
+    window = BY_NAME.get(span, DEFAULT)
     found = await service.known_meetings.latest(sid)
     status, acts, public_keys = await _from_ledger(service, found)
-    series = await service.parts.store.history.read(sid, _SPANS[window.name])
+    past, problem = await _past(ops, sid, window)
     ages = await service.parts.store.stock.ages(sid, _AGE_EDGES_SECONDS)
     return render(
         request,
@@ -64,10 +73,13 @@ async def meeting(
         title=sid,
         sid=sid,
         pool=status,
+        parts=await ops.meeting_boards.parts(status, window, past),
         windows=WINDOWS,
         window=window,
-        charts=charts(series, window),
-        rows=rows(series, window),
+        past_problem=problem,
+        rows=rows(past.series, window, past.counted) if past and past.series.samples else [],
+        incidents=together(list(past.incidents or ()))[:_INCIDENTS_SHOWN] if past else [],
+        stream=f"/ops/stream?{urlencode({'view': 'meeting', 'sid': sid, 'span': window.name})}",
         funnel=funnel(status.counts),
         withdrawn=[
             (state.value, status.counts[state])
@@ -77,9 +89,29 @@ async def meeting(
         ages=_shares(zip(_AGE_WORDS, ages, strict=True)),
         settings=shown(found),
         public_keys=public_keys,
-        span_words=span_words,
         acts=acts,
     )
+
+
+@router.get("/ops/meetings/{sid}/history.csv")
+async def history_csv(
+    sid: Sid, request: Request, session: SignedIn, span: str = "hour"
+) -> Response:
+    """Return the meeting's past as comma-separated values, a line per stretch of the charts."""
+    session.caller.check(Scope.READ, sid)
+    ops: Ops = request.app.state.ops
+    window = BY_NAME.get(span, DEFAULT)
+    past = await ops.pasts.of(sid, window)
+    return csv_answer(f"{sid}-{window.name}.csv", csv_text(past, window))
+
+
+async def _past(ops: Ops, sid: str, window: Window) -> tuple[Past | None, str]:
+    """Return the meeting's past, and why a part of it is missing."""
+    try:
+        past = await ops.pasts.of(sid, window)
+    except LedgerError:
+        return None, "The ledger does not answer, and only it has this range."
+    return past, "" if past.incidents is not None else "The ledger does not answer: no incidents."
 
 
 async def _from_ledger(
@@ -118,18 +150,6 @@ def funnel(counts: Mapping[State, int]) -> list[Share]:
         share("Consumed", booked, claimed, "claimed"),
         share("Cancelled", cancelled, booked, "consumed"),
     ]
-
-
-def span_words(low_seconds: float, high_seconds: float | None) -> str:
-    """Return a range of time in words: 4 to 9 min. None stands for more than a day."""
-    low = duration_words(low_seconds)
-    if high_seconds is None:
-        return f"{low} to over a day"
-    high = duration_words(high_seconds)
-    if low == high:
-        return f"about {high}"
-    same_unit = low.partition(" ")[2] == high.partition(" ")[2]
-    return f"{low.partition(' ')[0] if same_unit else low} to {high}"
 
 
 def _shares(counted: Iterable[tuple[str, int]]) -> list[Share]:

@@ -20,6 +20,7 @@ class Place:
 PLACES = (
     Place("/ops", "Pools", also=("/ops/meetings",)),
     Place("/ops/find", "Find", also=("/ops/links",)),
+    Place("/ops/history", "History"),
     Place("/ops/inbox", "Inbox"),
     Place("/ops/audit", "Audit log"),
     Place("/ops/keys", "Keys", admin=True),

@@ -2,63 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 from fastapi import Request, Response
-from fastapi.responses import StreamingResponse
 
-from pool.api.ops.boards import Board
-from pool.api.ops.rendering import HEADERS, render
+from pool.api.ops.rendering import render
 from pool.api.ops.routing import views
-from pool.api.ops.sessions import SignedIn, find_session
-from pool.api.ops.state import Ops
-from pool.errors import Unauthorized
+from pool.api.ops.sessions import Session, SignedIn
+from pool.api.routes.access import TheService
+from pool.api.service import Service
+from pool.errors import LedgerError
+from pool.model.incidents import Incident, together
 from pool.operations.selection import Selection
+
+if TYPE_CHECKING:
+    from pool.api.ops.state import Ops
 
 router = views()
 
-# Proxies must forward each event at once.
-_STREAM_HEADERS = HEADERS | {"x-accel-buffering": "no"}
+_INCIDENTS_SHOWN = 5
+_INCIDENTS_READ = 60  # of which many may be about one event, or not for this viewer
 
 
 @router.get("/ops")
-async def overview(request: Request, session: SignedIn) -> Response:
+async def overview(request: Request, session: SignedIn, service: TheService) -> Response:
     """Show the pools, as a whole page that needs no script."""
     ops: Ops = request.app.state.ops
     selection = Selection.of(request.query_params)
-    board = await ops.boards.board(await ops.reader.latest(), selection, session)
+    board = await ops.boards.board(await ops.live.moment(), selection, session)
     return render(
         request,
         "overview.html",
         session,
         title="Pools",
         board=board,
+        frame=board,
+        alarm=board.alarm,
         selection=selection,
-        stream=selection.address("/ops/stream"),
+        stream=selection.address("/ops/stream", view="pools"),
+        own_live=True,
+        incidents=await _latest(service, session),
     )
 
 
-@router.get("/ops/stream")
-async def stream(request: Request) -> Response:
-    """Send changes of the overview as server-sent events until the page or session ends."""
-    return StreamingResponse(
-        _events(request), media_type="text/event-stream", headers=_STREAM_HEADERS
-    )
-
-
-async def _events(request: Request) -> AsyncIterator[bytes]:
-    ops: Ops = request.app.state.ops
-    selection = Selection.of(request.query_params)
-    shown: Board | None = None
+async def _latest(service: Service, session: Session) -> list[Incident]:
+    """Return the latest incidents that concern this viewer; none while the ledger is away."""
     try:
-        find_session(request)  # before anything is read for this page
-        async for snapshot in ops.reader.follow():
-            # Checked each time, so that a key revoked meanwhile sees no more.
-            session = find_session(request)
-            board = await ops.boards.board(snapshot, selection, session)
-            yield b"data: " + board.message_after(shown) + b"\n\n"
-            shown = board
-    except Unauthorized:
-        yield b"event: signed-out\ndata:\n\n"
-    else:
-        yield b"event: stopping\ndata:\n\n"
+        found = await service.parts.ledger.incidents.latest(_INCIDENTS_READ)
+    except LedgerError:
+        return []
+    return together(visible(found, session))[:_INCIDENTS_SHOWN]
+
+
+def visible(found: list[Incident], session: Session) -> list[Incident]:
+    """Return the incidents about meetings that the session may see."""
+    return [
+        each for each in found if each.sids is None or any(session.sees(sid) for sid in each.sids)
+    ]

@@ -18,7 +18,8 @@ from pool.api.ops.forms import CSRF_FIELD
 from pool.api.ops.navigation import places_for
 from pool.api.ops.sessions import Session
 from pool.api.ops.static_files import static_url
-from pool.operations import words
+from pool.model import outcomes
+from pool.operations import incident_words, words
 
 _TICKED = re.compile("`([^`]+)`")
 # Only our own files; no inline script or style, even if one were injected into the page.
@@ -26,6 +27,7 @@ CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
+ICONS = {"ok": "icon.svg", "unknown": "icon.svg", "low": "icon_low.svg", "bad": "icon_bad.svg"}
 HEADERS = {
     "content-security-policy": CSP,
     "x-content-type-options": "nosniff",
@@ -52,6 +54,10 @@ def _environment() -> Environment:
     )
     environment.filters.update(
         ago=words.ago_words,
+        clock=words.clock_words,
+        cost=incident_words.cost_words,
+        incident_title=incident_words.title_of,
+        lasted=incident_words.lasted_words,
         count=words.count_words,
         duration=words.duration_words,
         from_ms=words.from_ms,
@@ -67,6 +73,9 @@ def _environment() -> Environment:
         static_url=static_url,
         url=url,
         csrf_field=CSRF_FIELD,
+        icons=ICONS,
+        incident_titles=incident_words.TITLES,
+        outcome_words=outcomes.WORDS,
     )
     return environment
 
@@ -85,6 +94,7 @@ def render(
 ) -> HTMLResponse:
     """Return a page in the frame. `session` is None on pages that need no sign-in."""
     flash = flash_of(request)
+    frame = request.app.state.ops.frame(session) if session else None
     html = _templates.get_template(template).render(
         title=title,
         session=session,
@@ -92,7 +102,10 @@ def render(
         flash=flash,
         places=places_for(session, request.url.path),
         now=datetime.now(UTC),
-        **values,
+        now_ms=round(datetime.now(UTC).timestamp() * 1000),
+        **{"frame": frame, "alarm": frame.alarm if frame else None, "stream": "/ops/stream"}
+        | {"own_live": False}
+        | values,
     )
     response = HTMLResponse(html, status, HEADERS)
     if flash is not None:

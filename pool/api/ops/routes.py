@@ -8,12 +8,14 @@ from pool.api.ops import (
     api_keys,
     audit,
     find,
+    history,
     inbox,
     meeting,
     overview,
     public_keys,
     sign_in,
     static_files,
+    stream,
 )
 from pool.api.ops.routing import views
 from pool.api.ops.sessions import SignedIn
@@ -30,7 +32,8 @@ async def nowhere(path: str, _session: SignedIn) -> Response:
 
 router = APIRouter(include_in_schema=False)
 for _view in (
-    static_files, sign_in, overview, meeting, public_keys, find, inbox, audit, api_keys,
+    static_files, sign_in, stream, overview, meeting, public_keys, find, history, inbox, audit,
+    api_keys,
 ):  # fmt: skip
     router.include_router(_view.router)
 router.include_router(_lost)  # stays last

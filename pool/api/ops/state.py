@@ -10,17 +10,24 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from pool.api.ops.boards import Boards
+from pool.api.ops.boards import Board, Boards, frame_of
 from pool.api.ops.endings import Endings
-from pool.api.ops.sessions import Sessions
+from pool.api.ops.live import Live
+from pool.api.ops.meeting_boards import MeetingBoards
+from pool.api.ops.pasts import Pasts
+from pool.api.ops.sessions import Session, Sessions
 from pool.api.service import Service, repeat
 from pool.config.addresses import secret_key
 from pool.errors import LinkpoolError
+from pool.operations.incident_notes import IncidentNotes
 from pool.operations.reader import Reader
 from pool.operations.trends import Trends
+from pool.operations.vitals import EVERY_SECONDS as VITALS_SECONDS
+from pool.operations.vitals import VitalsWatch
 from pool.store.ending import end_tasks
 
 ENDINGS_SECONDS = 2.0
+NOTES_SECONDS = 1.0
 _STOPS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -29,8 +36,14 @@ class Ops:
     """The page's parts that outlive a request."""
 
     sessions: Sessions
-    reader: Reader
+    live: Live
     boards: Boards
+    meeting_boards: MeetingBoards
+    pasts: Pasts
+
+    def frame(self, session: Session) -> Board:
+        """Return what every view shows, without asking anybody."""
+        return frame_of(self.live.known, session)
 
 
 @asynccontextmanager
@@ -41,18 +54,30 @@ async def open_ops(service: Service) -> AsyncIterator[Ops]:
     endings = Endings(parts.ledger)
     with suppress(LinkpoolError):
         await endings.refresh()
+    vitals = VitalsWatch(parts.store, parts.ledger, settings.sweep_seconds)
+    notes = IncidentNotes(parts.ledger)
+    live = Live(reader, vitals)
+    trends, pasts = Trends(parts.store), Pasts(parts.store, parts.ledger)
     ops = Ops(
         Sessions(service.keys, secret_key(settings), endings),
-        reader,
-        Boards(Trends(parts.store), settings.sweep_seconds),
+        live,
+        Boards(trends, settings.sweep_seconds),
+        MeetingBoards(pasts, trends),
+        pasts,
     )
-    refreshing = asyncio.create_task(repeat("sessions", ENDINGS_SECONDS, endings.refresh))
+    await vitals.step()
+    background = [
+        asyncio.create_task(repeat("sessions", ENDINGS_SECONDS, endings.refresh)),
+        asyncio.create_task(repeat("vitals", VITALS_SECONDS, vitals.step)),
+        asyncio.create_task(repeat("incidents", NOTES_SECONDS, lambda: notes.note(vitals.latest))),
+    ]
     try:
-        with _on_stop_signal(reader.stop):
+        with _on_stop_signal(live.stop):
             yield ops
     finally:
-        await end_tasks([refreshing])
-        await reader.close()
+        await end_tasks(background)
+        await live.close()
+        await vitals.close()
 
 
 @contextmanager

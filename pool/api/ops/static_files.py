@@ -15,8 +15,10 @@ _KINDS = {
     "ops.css": "text/css; charset=utf-8",
     "views.css": "text/css; charset=utf-8",
     "ops.js": "text/javascript; charset=utf-8",
-    "views.js": "text/javascript; charset=utf-8",
+    "charts.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
+    "icon_low.svg": "image/svg+xml",
+    "icon_bad.svg": "image/svg+xml",
 }
 _YEAR_SECONDS = 31_536_000
 

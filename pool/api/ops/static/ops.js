@@ -1,7 +1,7 @@
 // The operators' page works without this script, and updates live with it.
 
 const MINUTE = 60, HOUR = 3600, DAY = 86400;
-const byId = (id) => document.getElementById(id);
+export const byId = (id) => document.getElementById(id);
 
 /** Returns a length of time in the same words as the server. */
 function durationWords(seconds) {
@@ -11,7 +11,7 @@ function durationWords(seconds) {
   return `${Math.round(seconds / DAY)} days`;
 }
 
-function say(element, words) {
+export function say(element, words) {
   if (element.textContent !== words) element.textContent = words;
 }
 
@@ -21,7 +21,29 @@ function refreshTimes() {
     const seconds = (Date.now() - Date.parse(time.dateTime)) / 1000;
     const words = durationWords(Math.abs(seconds));
     say(time, Math.abs(seconds) < 1 ? "just now" : seconds > 0 ? `${words} ago` : `in ${words}`);
+    time.title = momentWords(new Date(time.dateTime));
   }
+  for (const time of document.querySelectorAll("time[data-clock]")) {
+    say(time, clockWords(new Date(time.dateTime)));
+    time.title = momentWords(new Date(time.dateTime));
+  }
+}
+
+/** True where a viewer asked for UTC; times are local otherwise. */
+export const inUtc = () => localStorage.getItem("linkpool-zone") === "UTC";
+export const zone = () => (inUtc() ? { timeZone: "UTC" } : {});
+
+export function clockWords(at) {
+  const day = (time) => time.toLocaleDateString("en-GB", zone());
+  const clock = at.toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit", ...zone() });
+  if (day(at) === day(new Date())) return clock;
+  return `${at.toLocaleDateString("en-GB", { day: "numeric", month: "short", ...zone() })} ${clock.slice(0, 5)}`;
+}
+
+export function momentWords(at) {
+  const name = Intl.DateTimeFormat("en-GB", { timeZoneName: "short", ...zone() }).formatToParts(at);
+  const day = at.toLocaleDateString("sv-SE", zone());
+  return `${day} ${at.toLocaleTimeString("en-GB", zone())} ${name.find((part) => part.type === "timeZoneName").value}`;
 }
 
 // -- the overview's contents ------------------------------------------------------
@@ -56,8 +78,14 @@ function arrange(body, rows) {
 }
 
 function show(message) {
-  for (const [id, html] of Object.entries(message.parts)) fill(byId(id), html);
+  for (const [id, html] of Object.entries(message.parts)) {
+    const part = byId(id);
+    if (part) fill(part, html);
+  }
+  refreshTimes();
+  document.dispatchEvent(new Event("linkpool-shown"));
   const body = byId("rows");
+  if (!body) return;
   const rows = new Map([...body.children].map((row) => [row.dataset.sid, row]));
   for (const [sid, html] of Object.entries(message.rows)) {
     const fresh = rowOf(html);
@@ -66,6 +94,13 @@ function show(message) {
   }
   arrange(body, message.order.map((sid) => rows.get(sid)));
   byId("pools").hidden = message.order.length === 0;
+}
+
+/** Shows in the tab's title and icon what is wrong; nothing while all is well. */
+function sound(level, words) {
+  say(document.querySelector("title"), (words ? `(${words}) ` : "") + document.body.dataset.title);
+  const icon = byId("icon"), wanted = icon.dataset[level] ?? icon.dataset.ok;
+  if (icon.getAttribute("href") !== wanted) icon.setAttribute("href", wanted);
 }
 
 /** Returns the changes of state in words, for screen readers. */
@@ -78,18 +113,27 @@ function changesInWords(before, after) {
 
 // -- staying live -----------------------------------------------------------------
 
+// A page hears from linkpool every second. Silence for longer than this means that something is
+// wrong, and nothing on the page may be taken for the present.
+const PATIENCE_MS = 2500;
+const RECONNECT_MS = 8000; // after which a silent connection is opened anew
+const BACK_SHOWN_MS = 60_000;
+
 class Live {
   #place = byId("live");
   #words = byId("live-words");
   #button = byId("live-pause");
   #trouble = byId("trouble");
+  #back = byId("back");
   #source = null;
   #retry = 0;
   #tries = 0;
   #paused = false;
   #connected = false;
   #lostAt = 0; // 0: connected or closed on purpose
-  #every = 2;
+  #signedOut = false;
+  #stale = false;
+  #alarm = null;
   #states = null;
   // The server's clock may differ from ours, so ages count from when a message arrived.
   #heardAt = performance.now();
@@ -97,24 +141,26 @@ class Live {
   #asOf = Number(this.#place.dataset.atMs);
 
   start() {
-    this.#button.hidden = false;
-    this.#button.addEventListener("click", () => this.#togglePause());
+    if (this.#button) {
+      this.#button.hidden = false;
+      this.#button.addEventListener("click", () => this.#togglePause());
+    }
     document.addEventListener("visibilitychange", () => this.#turn());
     addEventListener("pagehide", () => this.#close());
     addEventListener("pageshow", () => this.#turn());
     this.#turn();
-    setInterval(() => this.#tick(), 1000);
+    setInterval(() => this.#tick(), 500);
   }
 
   #togglePause() {
     this.#paused = !this.#paused;
-    say(this.#button, this.#paused ? "Resume" : "Pause");
+    say(this.#button, this.#paused ? "Resume updates" : "Pause updates");
     this.#turn();
   }
 
   /** Connects while the page is visible and not paused, and closes otherwise. */
   #turn() {
-    if (document.hidden || this.#paused) {
+    if (document.hidden || this.#paused || this.#signedOut) {
       this.#close();
       this.#lostAt = 0;
     } else if (!this.#source) {
@@ -129,7 +175,7 @@ class Live {
     const source = this.#source = new EventSource(this.#place.dataset.stream);
     this.#openedAt = performance.now();
     source.addEventListener("message", (event) => this.#heard(JSON.parse(event.data)));
-    source.addEventListener("signed-out", () => location.reload());
+    source.addEventListener("signed-out", () => this.#leave());
     source.addEventListener("stopping", () => this.#lose());
     source.addEventListener("error", () => this.#lose());
   }
@@ -143,18 +189,28 @@ class Live {
 
   #lose() {
     this.#close();
-    this.#lostAt ||= performance.now();
-    this.#retry = setTimeout(() => this.#open(), Math.min(8000, 500 * 2 ** this.#tries++));
+    this.#lostAt ||= Math.max(this.#heardAt, performance.now() - PATIENCE_MS);
+    this.#retry = setTimeout(() => this.#open(), Math.min(2000, 500 * 2 ** this.#tries++));
+    this.#tick();
+  }
+
+  /** Leads to the sign-in, unless that would lose what somebody has typed. */
+  #leave() {
+    if (!typed) return location.reload();
+    this.#signedOut = true;
+    this.#close();
     this.#tick();
   }
 
   #heard(message) {
+    if (this.#lostAt && performance.now() - this.#lostAt > 2 * PATIENCE_MS) this.#sayBack((performance.now() - this.#lostAt) / 1000);
     this.#heardAt = performance.now();
     this.#asOf = message.at_ms;
-    this.#every = message.every_seconds;
     this.#connected = true;
     this.#lostAt = 0;
     this.#tries = 0;
+    this.#stale = message.stale;
+    this.#alarm = message.alarm;
     show(message);
     if (this.#states) {
       const words = changesInWords(this.#states, message.states);
@@ -162,34 +218,51 @@ class Live {
     }
     this.#states = message.states;
     this.#tick();
+    // A page that could not be shown is shown as soon as every part answers.
+    if (document.querySelector("[data-reload]") && !message.silent.length) location.reload();
+  }
+
+  #sayBack(seconds) {
+    say(this.#back, `Connected again at ${clockWords(new Date())}, after ${durationWords(seconds)} without contact.`);
+    setTimeout(() => say(this.#back, ""), BACK_SHOWN_MS);
   }
 
   /** Shows how old the data is, and whether it is still current. */
   #tick() {
     const now = performance.now();
     const age = (now - this.#heardAt) / 1000;
-    const silent = (now - Math.max(this.#heardAt, this.#openedAt)) / 1000;
-    const patience = 3 * this.#every + 4;
-    if (this.#source && silent > patience) return this.#lose();
-    const clock = new Date(this.#asOf).toISOString().slice(11, 19);
-    const stale = this.#paused || this.#lostAt > 0 || age > patience;
-    document.body.classList.toggle("stale", stale);
-    this.#place.classList.toggle("on", this.#connected);
-    this.#place.classList.toggle("lost", Boolean(this.#lostAt));
+    const silent = now - Math.max(this.#heardAt, this.#openedAt);
+    if (this.#source && silent > RECONNECT_MS) return this.#lose();
+    if (this.#connected && silent > PATIENCE_MS) this.#lostAt ||= this.#heardAt;
+    const clock = clockWords(new Date(this.#asOf));
+    const dead = this.#paused || this.#signedOut || this.#lostAt > 0;
+    document.body.classList.toggle("stale", dead || this.#stale);
+    this.#place.classList.toggle("on", this.#connected && !this.#lostAt);
+    this.#place.classList.toggle("lost", Boolean(this.#lostAt || this.#signedOut));
     this.#trouble.classList.toggle("calm", this.#paused);
-    if (this.#paused) {
+    if (this.#signedOut) {
+      say(this.#words, "signed out");
+      say(this.#trouble, `You are signed out. What you typed is still here: copy it, then reload this page. The data is from ${clock}.`);
+      sound("bad", "signed out");
+    } else if (this.#paused) {
       say(this.#words, `paused, ${durationWords(age)} old`);
-      say(this.#trouble, `Paused. The data is from ${clock} UTC.`);
+      say(this.#trouble, `Paused. The data is from ${clock}.`);
+      sound("ok", "paused");
     } else if (this.#lostAt) {
       say(this.#words, `disconnected, ${durationWords(age)} old`);
       // Without a running number, which screen readers would read out every second.
-      say(this.#trouble, `Disconnected from linkpool. The data is from ${clock} UTC. Reconnecting.`);
+      say(this.#trouble, `Disconnected from linkpool. The data is from ${clock}. Reconnecting.`);
+      sound("bad", "no contact");
     } else {
-      say(this.#words, this.#connected ? `live, ${durationWords(age)} old` : `connecting, ${durationWords(age)} old`);
+      say(this.#words, this.#connected ? "live" : `connecting, ${durationWords(age)} old`);
       say(this.#trouble, "");
+      if (this.#alarm) sound(this.#alarm.level, this.#alarm.words);
     }
   }
 }
+
+let typed = false;
+addEventListener("input", (event) => { typed ||= Boolean(event.target.closest("form[method=post]")); });
 
 refreshTimes();
 setInterval(() => { if (!document.hidden) refreshTimes(); }, 1000);

@@ -1,0 +1,127 @@
+"""Keep open pages up to date: one beat a second for all of them, and at once when a part is silent.
+
+What a page shows is the latest reading of the pools, joined with what is known of the parts at
+this moment: a reading takes as long as Redis takes to answer, silence is known without it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextvars import Context
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from pool.model.incidents import What
+from pool.operations.reader import Reader
+from pool.operations.snapshot import LedgerHealth, Snapshot
+from pool.operations.vitals import Vitals, VitalsWatch
+from pool.store.ending import end_tasks
+
+BEAT_SECONDS = 1.0
+
+
+class Live:
+    """The moments that pages show, the same for all pages of a process."""
+
+    def __init__(
+        self, reader: Reader, vitals: VitalsWatch, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._reader = reader
+        self._vitals = vitals
+        self._clock = clock
+        self._followers = 0
+        self._closed = False
+        self._reading: Snapshot | None = None
+        self._moment = joined(None, vitals.latest)
+        self._made_at = -BEAT_SECONDS
+        self._news = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def known(self) -> Snapshot:
+        """Return the latest moment without asking anybody; pools may be missing."""
+        self._vitals.looked_at = self._clock()
+        reading = self._reading if self._followers else None
+        return joined(reading or self._reader.recent, self._vitals.latest)
+
+    async def moment(self) -> Snapshot:
+        """Return this moment, with a reading of the pools made now if Redis answers."""
+        self._vitals.looked_at = self._clock()
+        if self._vitals.latest.trouble(What.REDIS) is None:
+            self._reading = await self._reader.latest()
+        return joined(self._reading, self._vitals.latest)
+
+    async def follow(self) -> AsyncIterator[Snapshot]:
+        """Yield moments as they come, the first at once. End when `stop` is called."""
+        self._followers += 1
+        try:
+            first = await self.moment()
+            if not any(not task.done() for task in self._tasks):
+                self._tasks = [
+                    # In no context: they go on after the request that begins them.
+                    asyncio.create_task(self._follow_readings(), context=Context()),
+                    asyncio.create_task(self._beat(), context=Context()),
+                ]
+            if not self._closed:
+                yield first
+            while not self._closed:
+                news = self._news
+                await news.wait()
+                if not self._closed:
+                    yield self._moment
+        finally:
+            self._followers -= 1
+
+    def stop(self) -> None:
+        """End every `follow`, for good."""
+        self._closed = True
+        self._reader.stop()
+        self._announce()
+
+    async def close(self) -> None:
+        """Stop, and wait for what is under way."""
+        self.stop()
+        await end_tasks(self._tasks)
+        await self._reader.close()
+
+    async def _follow_readings(self) -> None:
+        async for reading in self._reader.follow():
+            self._reading = reading
+            if not self._followers or self._closed:
+                return
+
+    async def _beat(self) -> None:
+        while self._followers and not self._closed:
+            await self._vitals.news.wait()
+            self._vitals.looked_at = self._clock()
+            vitals, before = self._vitals.latest, self._moment.vitals
+            turned = before is None or _names(vitals) != _names(before)
+            if turned or self._clock() - self._made_at >= BEAT_SECONDS - 0.1:
+                self._moment, self._made_at = joined(self._reading, vitals), self._clock()
+                self._announce()
+
+    def _announce(self) -> None:
+        waited_for, self._news = self._news, asyncio.Event()
+        waited_for.set()
+
+
+def _names(vitals: Vitals) -> list[object]:
+    return [(each.what, each.about) for each in vitals.troubles]
+
+
+def joined(reading: Snapshot | None, vitals: Vitals) -> Snapshot:
+    """Return a reading as it stands at this moment: nothing is known of pools without Redis."""
+    if reading is None:
+        reading = Snapshot(datetime.now(UTC), 2.0, LedgerHealth(), is_read=False)
+    ledger = vitals.trouble(What.LEDGER)
+    redis = vitals.trouble(What.REDIS)
+    reading = replace(
+        reading,
+        vitals=vitals,
+        ledger=LedgerHealth(ledger.text, None) if ledger else LedgerHealth("", vitals.unmatched),
+    )
+    if redis is not None:
+        return replace(reading, store_problem=redis.text, found=(), workspaces=())
+    return reading

@@ -1,0 +1,117 @@
+"""Render the changing parts of a meeting's page, once per moment for all pages that show it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pool.api.ops.boards import Board, numbers
+from pool.api.ops.charts import charts
+from pool.api.ops.pasts import Past, Pasts
+from pool.api.ops.rendering import fragment
+from pool.api.ops.windows import Window
+from pool.errors import LedgerError, StoreError
+from pool.operations.explain import explain, standing_of
+from pool.operations.snapshot import Snapshot
+from pool.operations.status import MeetingStatus
+from pool.operations.trends import Trends
+from pool.operations.words import duration_words
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    past: Past
+    level: tuple[int, int]
+    html: str
+
+
+class MeetingBoards:
+    """The boards of the meetings that are being viewed."""
+
+    def __init__(self, pasts: Pasts, trends: Trends) -> None:
+        self._pasts = pasts
+        self._trends = trends
+        self._snapshot: Snapshot | None = None
+        self._boards: dict[tuple[str, str, int], Board] = {}
+        self._drawn: dict[tuple[str, str], _Drawn] = {}
+        self._making = asyncio.Lock()
+
+    async def board(self, snapshot: Snapshot, frame: Board, sid: str, window: Window) -> Board:
+        """Return a meeting's board at this moment, on the frame that its viewer sees."""
+        async with self._making:
+            if snapshot is not self._snapshot:
+                self._snapshot, self._boards = snapshot, {}
+            key = (sid, window.name, frame.number)
+            if key not in self._boards:
+                self._boards[key] = await self._make(snapshot, frame, sid, window)
+            return self._boards[key]
+
+    async def parts(
+        self, status: MeetingStatus, window: Window, past: Past | None
+    ) -> dict[str, str]:
+        """Return the changing parts of a meeting's page."""
+        sid = status.meeting.sid
+        values: dict[str, Any] = {
+            "pool": status,
+            "why": explain(status),
+            "standing": standing_of(status, past.incidents if past else None),
+            "visitors": (await self._trends.visitors([sid]))[sid],
+            "span_words": span_words,
+        }
+        parts = {
+            name: fragment(f"meeting/{name}.html", **values) for name in ("state", "why", "now")
+        }
+        return parts | {"charts": self._charts(status, window, past)}
+
+    async def _make(self, snapshot: Snapshot, frame: Board, sid: str, window: Window) -> Board:
+        status = next((each for each in snapshot.found if each.meeting.sid == sid), None)
+        if status is None:
+            # Nothing is known of it now, so that is what the page says.
+            parts = {"state": fragment("meeting/unknown.html")} if snapshot.store_problem else {}
+            return replace(frame, parts=frame.parts | parts, number=next(numbers), _messages={})
+        past: Past | None
+        try:
+            past = await self._pasts.of(sid, window)
+        except (StoreError, LedgerError):
+            past = None
+        parts = await self.parts(status, window, past)
+        return replace(
+            frame,
+            parts=frame.parts | parts,
+            states={sid: status.state},
+            number=next(numbers),
+            _messages={},
+        )
+
+    def _charts(self, status: MeetingStatus, window: Window, past: Past | None) -> str:
+        """Return the charts, drawn again only when there is something new to draw."""
+        if past is None:
+            return fragment("meeting/charts.html", charts=())
+        key, level = (status.meeting.sid, window.name), (status.fresh, status.target)
+        drawn = self._drawn.get(key)
+        if drawn is None or drawn.past is not past:
+            found = charts(
+                past.series,
+                window,
+                counted=past.counted,
+                incidents=past.incidents or (),
+                now=None if status.state == "recovering" else level,
+            )
+            drawn = _Drawn(past, level, fragment("meeting/charts.html", charts=found))
+            if len(self._drawn) > 100:
+                self._drawn.clear()
+            self._drawn[key] = drawn
+        return drawn.html
+
+
+def span_words(low_seconds: float, high_seconds: float | None) -> str:
+    """Return a range of time in words: 4 to 9 min. None stands for more than a day."""
+    low = duration_words(low_seconds)
+    if high_seconds is None:
+        return f"{low} to over a day"
+    high = duration_words(high_seconds)
+    if low == high:
+        return f"about {high}"
+    same_unit = low.partition(" ")[2] == high.partition(" ")[2]
+    return f"{low.partition(' ')[0] if same_unit else low} to {high}"

@@ -1,0 +1,251 @@
+"""Test that silence is noticed, since when, and what is said once it is over."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pool.api.ops.live import joined
+from pool.errors import LedgerUnavailable, StoreUnavailable
+from pool.ledger import Ledger
+from pool.model.incidents import What
+from pool.model.meetings import Meeting
+from pool.model.vitals import Calls, Heard, HeardPulse, Pulse
+from pool.operations import summary
+from pool.operations.incident_notes import IncidentNotes
+from pool.operations.snapshot import LedgerHealth, Snapshot
+from pool.operations.status import MeetingStatus
+from pool.operations.vitals import Trouble, Vitals, VitalsWatch, heard_troubles
+from tests.unit.test_ops_pages import snapshot, status
+
+NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
+NOW_MS = round(NOW.timestamp() * 1000)
+
+
+def pulse(role: str, age: float, **calls: Calls) -> HeardPulse:
+    return HeardPulse(f"{role} h:{age}", Pulse(role, "h", calls), age)  # type: ignore[arg-type]
+
+
+def heard(*pulses: HeardPulse, swept: float | None = 1.0, **more: Any) -> Heard:
+    """Return what was heard of a service in which a worker swept so many seconds ago."""
+    values: dict[str, Any] = {"totals": {}, "roles": frozenset({"api", "worker"})} | more
+    return Heard(NOW_MS, pulses, None if swept is None else NOW_MS - round(swept * 1000), **values)
+
+
+@pytest.mark.parametrize(
+    ("known", "seconds"),
+    [
+        (heard(pulse("worker", 0.4)), None),
+        (heard(pulse("worker", 0.4), pulse("worker", 9.0)), None),
+        (heard(pulse("worker", 2.6)), 2.6),
+        (heard(pulse("worker", 70.0), pulse("worker", 90.0)), 70.0),
+        (heard(swept=8.0), 8.0),  # it has ended in order
+        (heard(pulse("worker", 0.4), swept=21.0), 21.0),  # beat is gone
+        (heard(swept=8.0, roles=frozenset({"api"})), None),  # an older release's worker
+        (heard(swept=None, roles=frozenset({"api"})), None),
+    ],
+)
+def test_a_worker_is_silent_within_three_seconds(known: Heard, seconds: float | None) -> None:
+    """Since it was last heard; one of several is no trouble for the others."""
+    found = heard_troubles(known, NOW, 5.0)
+    assert [each.what for each in found] == ([What.WORKER] if seconds else [])
+    if seconds:
+        assert found[0].since == NOW - timedelta(seconds=seconds)
+
+
+def test_a_provider_is_silent_only_if_it_answers_no_process() -> None:
+    """A call that hangs in one process counts unless another got an answer since."""
+    silent = pulse("worker", 0.0, default=Calls(3, 4.0, 5.0))
+    answered = pulse("api", 0.0, default=Calls(0, 0.0, 1.0))
+    before = pulse("api", 0.0, default=Calls(0, 0.0, 60.0))
+    [trouble] = heard_troubles(heard(silent, before), NOW, 5.0)
+    assert (trouble.what, trouble.about) == (What.PROVIDER, "default")
+    assert trouble.since == NOW - timedelta(seconds=4)
+    assert heard_troubles(heard(silent, answered), NOW, 5.0) == []
+
+
+class Stage:
+    """A Redis and a ledger that answer as the test says, and a clock moved by hand."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.redis: Callable[[], Heard] = self.well
+        self.totals: dict[str, int] = {}
+        self.ledger_error: Exception | None = None
+        hear = SimpleNamespace(hear=self._hear)
+        inbox = SimpleNamespace(count=self._count)
+        self.watch = VitalsWatch(
+            SimpleNamespace(pulses=hear),  # type: ignore[arg-type]
+            SimpleNamespace(inbox=inbox),  # type: ignore[arg-type]
+            5.0,
+            clock=lambda: self.seconds,
+            now=lambda: NOW + timedelta(seconds=self.seconds),
+        )
+
+    def well(self) -> Heard:
+        return heard(pulse("worker", 0.1), totals=dict(self.totals))
+
+    async def _hear(self) -> Heard:
+        return self.redis()
+
+    async def _count(self, _state: str) -> int:
+        if self.ledger_error:
+            raise self.ledger_error
+        return 3
+
+    async def go(self, seconds: float) -> Vitals:
+        """Let time pass in steps of half a second. Return how things are then."""
+        for _ in range(round(seconds / 0.5)):
+            self.seconds += 0.5
+            await self.watch.step()
+            await asyncio.sleep(0)
+        return self.watch.latest
+
+
+def away() -> Heard:
+    raise StoreUnavailable("Redis: refused")
+
+
+async def test_a_silent_redis_is_said_at_once_and_its_cost_when_it_is_over() -> None:
+    """Visitors turned away are handed over a moment after; for a minute it is said."""
+    stage = Stage()
+    stage.totals = {"empty": 10, "quarantined": 5}
+    assert (await stage.go(1.0)).troubles == ()
+    stage.redis = away
+    vitals = await stage.go(0.5)
+    assert [each.what for each in vitals.troubles] == [What.REDIS]
+    assert vitals.troubles[0].since == NOW + timedelta(seconds=1)
+    await stage.go(12.5)
+    stage.redis = stage.well
+    vitals = await stage.go(0.5)
+    assert vitals.troubles == ()
+    stage.totals = {"empty": 10, "error": 85, "quarantined": 2_070}
+    [over] = (await stage.go(3.0)).over
+    assert (over.turned_away, over.quarantined) == (85, 2_065)
+    assert over.lasted_seconds == pytest.approx(13.5)
+    await stage.go(8.0)
+    stage.totals["error"] = 100
+    [over] = (await stage.go(20.0)).over
+    assert over.turned_away == 85, "later visitors are not its cost"
+    assert (await stage.go(60.0)).over == ()
+
+
+async def test_what_redis_would_say_of_workers_is_unknown_without_it() -> None:
+    """And their pulses have a moment to come back after it has."""
+    stage = Stage()
+    await stage.go(1.0)
+    stage.redis = away
+    await stage.go(5.0)
+    stage.redis = lambda: heard(pulse("worker", 6.0), swept=6.0)
+    assert (await stage.go(2.0)).troubles == ()
+    assert [each.what for each in (await stage.go(2.0)).troubles] == [What.WORKER]
+
+
+async def test_a_ledger_that_is_gone_is_said_within_three_seconds() -> None:
+    """While somebody looks; its number of unmatched bookings is unknown then."""
+    stage = Stage()
+    stage.watch.looked_at = 1e9
+    assert (await stage.go(2.0)).unmatched == 3
+    stage.ledger_error = LedgerUnavailable("refused")
+    vitals = await stage.go(2.0)
+    assert [each.what for each in vitals.troubles] == [What.LEDGER]
+    assert vitals.unmatched is None
+    stage.ledger_error = None
+    vitals = await stage.go(1.5)
+    assert (vitals.troubles, [each.trouble.what for each in vitals.over]) == ((), [What.LEDGER])
+
+
+async def test_troubles_become_incidents_once(sqlite_ledger: Ledger) -> None:
+    """Two processes see the same; a hiccup is none; and one that nobody ended is tidied up."""
+    since = datetime.now(UTC) - timedelta(seconds=60)
+    trouble = Trouble(What.REDIS, "", since, "no answer", turned_away=7)
+    now = [0.0]
+    both = [IncidentNotes(sqlite_ledger, lambda: now[0]) for _ in range(2)]
+    for notes in both:
+        await notes.note(Vitals(since + timedelta(seconds=1), (trouble,)))
+    assert await sqlite_ledger.incidents.latest(9) == []
+    for notes in both:
+        await notes.note(Vitals(since + timedelta(seconds=4), (trouble,)))
+    [found] = await sqlite_ledger.incidents.latest(9)
+    assert (found.began_at - since < timedelta(seconds=1), found.baseline) == (True, 7)
+    now[0] = 40.0
+    await IncidentNotes(sqlite_ledger, lambda: now[0]).note(Vitals(datetime.now(UTC)))
+    [found] = await sqlite_ledger.incidents.latest(9)
+    assert found.ended_at is not None
+
+
+# -- what is said ------------------------------------------------------------------------
+
+
+def at(*troubles: Trouble, **more: Any) -> Snapshot:
+    """Return a service in which all is well but for these troubles."""
+    return snapshot(vitals=Vitals(NOW, troubles, **more))
+
+
+def trouble(what: What) -> Trouble:
+    return Trouble(what, "", NOW - timedelta(seconds=4), f"{what} is silent")
+
+
+def test_nothing_is_known_of_pools_while_redis_is_silent() -> None:
+    """However good the last reading was."""
+    reading = snapshot(found=(status("a"),))
+    shown = joined(reading, Vitals(NOW, (trouble(What.REDIS),)))
+    assert shown.found == ()
+    assert "silent" in shown.store_problem
+    assert summary.alarm(shown, []).words == "Redis silent"
+    assert joined(None, Vitals(NOW)).is_read is False
+    gone = joined(reading, Vitals(NOW, (trouble(What.LEDGER),), unmatched=None))
+    assert gone.ledger == LedgerHealth("ledger is silent", None)
+
+
+def test_the_tab_says_first_what_visitors_feel() -> None:
+    """Dry pools, then parts; a calm service says nothing."""
+    dry = status("a", "empty", fresh=0, claims_per_second=1.0, runway_seconds=0.0)
+    assert summary.alarm(at(), [status("b")]) == summary.Alarm("ok")
+    worker = at(trouble(What.WORKER))
+    assert summary.alarm(worker, [dry, status("b")]).words == "1 dry, worker silent"
+    stocked = status("c", "blocked", reason="404")
+    assert summary.alarm(at(), [stocked]) == summary.Alarm("low", "1 low or blocked")
+
+
+@pytest.mark.parametrize(
+    ("pool", "feel"),
+    [
+        (status("a", "empty", fresh=0, claims_per_second=0.1), "dry"),
+        (status("a", "empty", fresh=0), "low"),
+        (status("a", "recovering"), "dry"),
+        (status("a", "low", runway_seconds=2.0, claims_per_second=1.0), "soon"),
+        (status("a", "blocked", runway_seconds=900.0), "stocked"),
+        (status("a", "blocked", runway_seconds=200.0), "soon"),
+        (status("a", "blocked", fresh=0, claims_per_second=1.0), "dry"),
+        (
+            status("a", "blocked", meeting=Meeting("a", closed_reason="x"), claims_per_second=1.0),
+            "dry",
+        ),
+        (status("a", "paused", fresh=0), "paused"),
+        (status("a"), "ok"),
+    ],
+)
+def test_severity_is_what_visitors_feel(pool: MeetingStatus, feel: str) -> None:
+    """Turned away now, soon, not yet; or as a person wishes."""
+    assert pool.feel == feel
+
+
+def test_tiles_say_at_once_which_part_is_silent() -> None:
+    """With how long; an idle provider is not said to make links."""
+    troubles = tuple(trouble(what) for what in (What.WORKER, What.PROVIDER))
+    found = {each.name: each for each in summary.tiles(at(*troubles), 0, 5.0, everywhere=True)}
+    assert (found["Worker"].words, found["Provider"].words) == ("is silent", "does not answer")
+    assert "4 s" in found["Worker"].detail
+    idle = at(heard=heard(pulse("api", 0.0, default=Calls(0, 0.0, 300.0))))
+    found = {each.name: each for each in summary.tiles(idle, 193, 5.0, everywhere=True)}
+    assert (found["Provider"].words, found["Provider"].detail) == (
+        "idle",
+        "answered 5 min ago, not asked since",
+    )
+    assert found["Ledger"].words == "answers", "with claims waiting it is not up to date"
