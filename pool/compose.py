@@ -15,6 +15,7 @@ from pool.durability.recorder import Recorder
 from pool.durability.recovery import PoolRecovery
 from pool.errors import SettingsError
 from pool.ledger import Ledger
+from pool.model.outcomes import EVERYWHERE
 from pool.providers import Provider, open_provider
 from pool.providers.watched import Answering, WatchedProvider
 from pool.store import Store
@@ -65,6 +66,11 @@ async def compose(settings: Settings, tracing: Tracing | None = None) -> AsyncIt
         def link_ended(sid: str, outcome: str) -> None:
             metrics.topup_links.labels(sid, outcome).inc()
             outcomes.count(sid, outcome)
+
+        def webhook_ended(workspace: str, event: str, outcome: str) -> None:
+            metrics.webhooks.labels(workspace, event, outcome).inc()
+            if outcome == "bad-signature":
+                outcomes.count(EVERYWHERE, "bad_signature")
 
         bases = LinkBases(store, ledger, settings)
         providers: dict[str, Provider] = {}
@@ -122,7 +128,7 @@ async def compose(settings: Settings, tracing: Tracing | None = None) -> AsyncIt
                 ledger,
                 recorder,
                 providers,
-                counted=lambda *labels: metrics.webhooks.labels(*labels).inc(),
+                counted=webhook_ended,
             ),
             erasure=Erasure(store, ledger, recorder, providers),
             metrics=metrics,

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 TURNED_AWAY = ("empty", "paused", "recovering", "limited", "error")
 # Links that were made for nothing.
 WASTED = ("retired", "quarantined", "lapsed", "lost")
+# Webhooks: of no meeting, so they are counted under EVERYWHERE only.
+HOOKS = ("bad_signature",)
 # What the sweep counts anyway, summed over all meetings.
 FLOW = ("claims", "top_ups", "bookings")
-NAMES = ("reused", *TURNED_AWAY, *WASTED, *FLOW)
+NAMES = ("reused", *TURNED_AWAY, *WASTED, *HOOKS, *FLOW)
 COUNTED = NAMES[: -len(FLOW)]
 EVERYWHERE = "*"  # stands for all meetings in the place of a SID; no SID has this form
 
@@ -29,6 +31,7 @@ WORDS = {
     "quarantined": "quarantined",
     "lapsed": "lapsed",
     "lost": "lost",
+    "bad_signature": "webhooks with a wrong signature",
 }
 
 

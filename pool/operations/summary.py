@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pool.model.incidents import What
@@ -249,6 +249,17 @@ def _ledger(snapshot: Snapshot, lag_claims: int) -> Tile:
     if lag_claims:
         return Tile("Ledger", "ok", "answers", f"{waiting} to be recorded")
     return Tile("Ledger", "ok", "up to date", "no claims waiting")
+
+
+def with_refused_webhooks(tile: Tile, found: Outcomes | None) -> Tile:
+    """Return the bookings' tile with the webhooks that were refused in the last hour."""
+    refused = found["bad_signature"] if found else 0
+    if not refused:
+        return tile
+    said = f"{count_words(refused, 'webhook')} with a wrong signature in the last hour"
+    if tile.level == "ok":
+        return Tile(tile.name, "bad", "webhooks refused", f"{said}; is the secret right?", _INBOX)
+    return replace(tile, detail=f"{tile.detail}; {said}" if tile.detail else said)
 
 
 def _bookings(snapshot: Snapshot) -> Tile:

@@ -75,7 +75,8 @@ class Tallies:
         pipe = self._redis.pipeline(transaction=True)  # all or nothing: a caller repeats it
         for (sid, name), count in counts.items():
             pipe.hincrby(key_names.TALLIES, key_names.tally(sid, name), count)
-            sums[name] += count
+            if sid != EVERYWHERE:
+                sums[name] += count
         for name, count in sums.items():
             pipe.hincrby(key_names.TALLIES, key_names.tally(EVERYWHERE, name), count)
         with store_errors():

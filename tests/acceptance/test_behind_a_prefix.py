@@ -182,7 +182,7 @@ def test_no_link_of_any_page_leaves_the_prefix(visitor: httpx.Client, shared: Pr
     } <= walked  # fmt: skip
     assert any(each.startswith("/ops/links/") for each in walked)
     assert any(each.startswith("/ops/inbox/") for each in walked)
-    assert any(each.endswith("/views.js") for each in walked)
+    assert any(each.endswith("/charts.js") for each in walked)
 
 
 def test_every_form_of_a_meeting_leads_back_into_the_prefix(

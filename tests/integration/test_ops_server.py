@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
@@ -23,16 +23,21 @@ from pool.api.ops.flash import done
 from pool.api.ops.forms import Posted, form_of
 from pool.api.ops.routing import views
 from pool.api.ops.sessions import COOKIE, Session, Sessions
+from pool.api.ops.windows import BY_NAME
 from pool.api.server.app import Application
 from pool.api.service import Service
 from pool.claims.known_meetings import KnownMeetings
 from pool.config.settings import Settings
 from pool.errors import InvalidRequest, Unauthorized
 from pool.ledger import EventState, Ledger, NewEvent
+from pool.ledger.hours import Hour
+from pool.model.incidents import Incident, What
 from pool.model.meetings import Meeting
+from pool.model.outcomes import Outcomes
 from pool.operations.reader import Reader
 from pool.operations.selection import Selection
 from pool.operations.trends import Trends
+from pool.operations.vitals import Trouble, Vitals
 from pool.store import Store
 from pool.store.records import Block
 from pool.up.redis_server import RedisServer
@@ -338,6 +343,77 @@ async def test_a_form_of_the_session_acts_and_says_so_once(browser: Browser) -> 
     assert ACTED == ["<b>lunch</b>"]
     assert "Done because of &lt;b&gt;lunch&lt;/b&gt;." in (await browser.get("/ops")).text
     assert "Done because of" not in (await browser.get("/ops")).text
+
+
+async def test_what_was_typed_is_filled_in_again_where_it_failed(browser: Browser) -> None:
+    """Also the reason; the message stands in the section of the form, which is open."""
+    token = await browser.sign_in()
+    typed = {"csrf": token, "min_fresh": "many", "max_fresh": "77", "reason": "as a <test>"}
+    answer = await browser.post("/ops/meetings/shown/settings", typed)
+    assert answer.headers["location"] == "/ops/meetings/shown#settings"
+    page = (await browser.get("/ops/meetings/shown")).text
+    section = page[page.index('id="settings"') :]
+    assert "Minimum: enter a whole number of links" in section
+    assert 'value="many"' in section
+    assert 'value="77"' in section
+    assert 'value="as a &lt;test&gt;"' in section
+    assert '<details class="edit" open>' in section
+    assert "whole number" not in page[: page.index('id="settings"')]
+    again = (await browser.get("/ops/meetings/shown")).text
+    assert 'value="many"' not in again
+
+
+async def test_every_view_has_the_live_channel_and_what_is_silent(browser: Browser) -> None:
+    """A view of one meeting, of the inbox, of keys: the frame says which part is silent."""
+    await browser.sign_in()
+    for path in ("/ops", "/ops/meetings/shown", "/ops/inbox", "/ops/history", "/ops/keys"):
+        page = (await browser.get(path)).text
+        assert 'data-stream="/ops/stream' in page, path
+        assert 'id="banner"' in page, path
+    vitals = browser.application.framework.state.ops.live._vitals
+    since = datetime.now(UTC)
+    vitals.latest = Vitals(since, (Trouble(What.WORKER, "", since, "No worker is at work"),))
+    page = (await browser.get("/ops/inbox")).text
+    assert "No worker is at work" in page
+    assert "worker silent) Inbox · linkpool</title>" in page
+    assert "icon_bad.svg" in page
+
+
+async def test_history_is_shown_drawn_and_saved_in_every_range(browser: Browser) -> None:
+    """Of a meeting and of all; a key of some meetings sees its own incidents only."""
+    parts = browser.service.parts
+    now = datetime.now(UTC)
+    for sid in ("shown", "hidden"):
+        await parts.ledger.incidents.add(
+            Incident(What.SETTINGS, sid, now, now, f"of {sid}", (sid,))
+        )
+    await parts.ledger.hours.add(
+        [
+            Hour(sid, now - timedelta(days=40, hours=hour), 5, 2, 9, Outcomes({"empty": 3}))
+            for hour in range(3)
+            for sid in ("*", "shown")
+        ]
+    )
+    await browser.sign_in()
+    for window in BY_NAME:
+        for path in ("/ops/history", "/ops/meetings/shown"):
+            page = await browser.get(f"{path}?span={window}")
+            assert page.status_code == 200, (path, window)
+            assert "of shown" in page.text
+    assert "9 visitors turned away" in (await browser.get("/ops/history?span=90days")).text
+    saved = await browser.get("/ops/meetings/shown/history.csv?span=90days")
+    assert "text/csv" in saved.headers["content-type"]
+    head, *lines = (line.split(",") for line in saved.text.splitlines())
+    assert sum(int(line[head.index("empty")]) for line in lines if len(line) > 2) == 9
+    await browser.http.aclose()
+    browser.http = httpx.AsyncClient(
+        transport=httpx.ASGITransport(app=browser.application), base_url="http://ops.test"
+    )
+    await browser.sign_in(await browser.new_key("read", meetings=frozenset({"shown"})))
+    page = (await browser.get("/ops/history")).text
+    assert "of shown" in page
+    assert "of hidden" not in page
+    assert (await browser.get("/ops/history.csv")).status_code == 403
 
 
 async def test_a_form_that_others_made_does_nothing(browser: Browser) -> None:

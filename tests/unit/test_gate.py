@@ -76,6 +76,7 @@ class House:
             parts=SimpleNamespace(
                 providers={"default": SimpleNamespace(can_verify=True)},
                 metrics=SimpleNamespace(webhooks=self),
+                outcomes=SimpleNamespace(count=lambda *_: None),
             ),
         )
         self.edge = Edge(self.inside, self.proxies)

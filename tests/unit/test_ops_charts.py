@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from pool.api.ops.buckets import Bucket, buckets
 from pool.api.ops.charts import charts, rows
 from pool.api.ops.windows import BY_NAME
+from pool.model.incidents import Incident, What
+from pool.model.outcomes import Outcomes
 from pool.store.records import Sample, Series
+from pool.store.tallies import Counted
 
 HOUR, DAY, WEEK = (BY_NAME[name] for name in ("hour", "day", "week"))
 BEGIN = 1_795_000_000 // 3600 * 3600  # a full hour
@@ -124,3 +129,78 @@ def test_longer_windows_are_drawn_whole(window: object, step: int, seconds: int)
     assert len(line.paths) == 1
     assert line.paths[0].startswith("M0 ")
     assert "L1000 " in line.paths[0]
+
+
+def counted(at: int, **counts: int) -> Counted:
+    """Return what was counted before `at` seconds into the window."""
+    return Counted((BEGIN + at) * 1000, Outcomes(counts))
+
+
+def test_visitors_who_were_turned_away_are_drawn_and_summed() -> None:
+    """In the stretch in which they came; those with the same link again have a line if any."""
+    told = series(sample(0, claims=30), sample(30, claims=30))
+    away = [counted(0, empty=3, error=1), counted(30, reused=7)]
+    found = known(buckets(told, 30, counted=away))
+    assert (found[0].turned_away, found[0].reused, found[1].reused) == (4, 0, 7)
+    visitors = charts(told, HOUR, counted=away)[1]
+    assert [line.label for line in visitors.lines] == [
+        "handed out",
+        "same link again",
+        "turned away",
+    ]
+    assert visitors.words.endswith("7 times the same link again, 4 visitors turned away.")
+    quiet = charts(told, HOUR)[1]
+    assert [line.label for line in quiet.lines] == ["handed out", "turned away"]
+
+
+def test_the_chart_agrees_with_the_header() -> None:
+    """It ends at the present level and target, and its words say the same."""
+    fresh = charts(series(sample(3_590, level=0, target=50)), HOUR, now=(1_241, 1_300))[0]
+    assert fresh.words.startswith("Now 1,241 of 1,300 wanted")
+    level, target = fresh.lines
+    assert level.paths[-1].split("L")[-1] == "1000 17.27"
+    assert target.paths[-1].split("L")[-1] == "1000 13.33"
+
+
+def test_a_stretch_that_is_not_over_does_not_plunge() -> None:
+    """Of its 30 s only 10 are known: bookings are drawn as many as the whole may have."""
+    samples = [sample(at, bookings=2, level=40) for at in range(0, 3_610, 10)]
+    booked = charts(series(*samples, seconds=3_610), HOUR)[3].lines[0].paths[0]
+    heights = {point.split()[1] for point in booked[1:].split("L")}
+    assert len(heights) == 1
+
+
+def test_a_dip_between_two_samples_is_drawn() -> None:
+    """A pool that was emptied and refilled between two sweeps was empty nevertheless."""
+    fresh = charts(series(sample(0), sample(30, lowest=0), sample(60)), HOUR)[0]
+    heights = [float(point.split()[1]) for point in fresh.lines[0].paths[0][1:].split("L")]
+    assert heights.count(100.0) == 1
+
+
+def test_incidents_are_marked_on_every_chart() -> None:
+    """From their beginning to their end, and to the present if they stand."""
+    began = datetime.fromtimestamp(BEGIN + 1_800, UTC)
+    fence = Incident(
+        What.FENCE, "", began, began + timedelta(seconds=360), "x", ("a", "b"), links_lost=24
+    )
+    stands = Incident(What.PAUSE, "a", began, None, "holidays", ("a",))
+    found = charts(series(sample(0)), HOUR, incidents=[fence, stands])
+    for chart in found:
+        assert [(mark.x, mark.width) for mark in chart.marks] == [(500.0, 100.0), (500.0, 500.0)]
+    assert found[0].marks[0].words == (
+        "Redis may have forgotten claims: 2 pools recovered; 6 min; 24 links quarantined"
+    )
+    assert found[0].marks[1].words.startswith("Paused: a; holidays;")
+
+
+def test_a_sample_of_an_hour_belongs_to_the_hour_before_it() -> None:
+    """It is taken as its hour begins; drawn a whole hour late, it would contradict the clock."""
+    week = series(
+        sample(0, covers_seconds=3_600),
+        sample(3_600, claims=3_600, covers_seconds=3_600),
+        seconds=7_200,
+        step=3_600,
+    )
+    first, second = (bucket for bucket in buckets(week, 3_600) if bucket)
+    assert first.claims == pytest.approx(3_590)
+    assert second.claims == pytest.approx(10)

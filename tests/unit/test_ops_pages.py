@@ -7,14 +7,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from msgspec.structs import replace as structs_replace
 
-from pool.model.forecast import Forecast
+from pool.model.forecast import NO_PAST, Forecast
 from pool.model.meetings import Meeting
+from pool.model.outcomes import Outcomes
 from pool.operations.selection import PAGE_ROWS, Selection, select
 from pool.operations.snapshot import LedgerHealth, Snapshot, WorkspaceHealth
-from pool.operations.status import MeetingStatus, urgency
-from pool.operations.summary import lead, tiles
+from pool.operations.status import MeetingStatus, _status, urgency
+from pool.operations.summary import lead, tiles, visitors, with_refused_webhooks
 from pool.store.records import Block
+from tests.in_process import InProcess
 
 NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 NOW_MS = round(NOW.timestamp() * 1000)
@@ -200,3 +203,45 @@ def test_one_sentence_sums_the_pools_up() -> None:
     assert level == "bad"
     assert words == "4 pools: 1 empty, 1 low, 1 paused"
     assert lead(snapshot(), [status("a", "low")])[0] == "low"
+
+
+def test_visitors_who_were_turned_away_have_a_tile() -> None:
+    """With why; those that a person wished to turn away are no alarm, and nothing is guessed."""
+    away = visitors(Outcomes({"claims": 1_204, "reused": 9, "empty": 80, "paused": 5}))
+    assert (away.level, away.words) == ("bad", "85 turned away")
+    assert away.detail == "80 pool empty, 5 paused; 1,204 got a link, 9 their link again"
+    assert visitors(Outcomes({"claims": 3, "paused": 5})).level == "ok"
+    calm = visitors(Outcomes({"claims": 3}))
+    assert (calm.words, calm.detail) == ("3 got a link", "nobody was turned away")
+    assert visitors(None).level == "unknown"
+
+
+def test_webhooks_with_a_wrong_signature_are_seen_on_the_overview() -> None:
+    """56 of them left no trace before; other trouble with bookings keeps its own words."""
+    well = told(snapshot())["Bookings"]
+    refused = with_refused_webhooks(well, Outcomes({"bad_signature": 56}))
+    assert (refused.level, refused.words) == ("bad", "webhooks refused")
+    assert "56 webhooks" in refused.detail
+    unmatched = told(snapshot(ledger=LedgerHealth(unmatched=3)))["Bookings"]
+    both = with_refused_webhooks(unmatched, Outcomes({"bad_signature": 1}))
+    assert (both.words, "1 webhook" in both.detail) == ("3 unmatched", True)
+    assert with_refused_webhooks(well, None) == well
+
+
+@pytest.mark.parametrize(
+    ("rate", "fresh", "reason"),
+    [
+        (0.59, 1, "At most 1 is too small: this rate needs about 180"),
+        (0.001, 1, ""),
+    ],
+)
+async def test_a_capped_pool_says_which_cap_its_rate_needs(
+    product: InProcess, rate: float, fresh: int, reason: str
+) -> None:
+    """It is full and lasts two seconds: that is not ok."""
+    meeting = await product.meeting("capped", min_fresh=1, max_fresh=1)
+    await product.stock("capped", "a-1")
+    level = structs_replace(await product.level("capped"), claims_per_second=rate, fresh=fresh)
+    found = _status(meeting, level, None, {}, NO_PAST, without_worker=False)
+    assert (found.state, found.reason) == ("low" if reason else "ok", reason)
+    assert found.feel == ("soon" if reason else "ok")

@@ -116,7 +116,10 @@ class Boards:
         tiles = summary.tiles(snapshot, lag, self._sweep_seconds, everywhere=everywhere)
         if not snapshot.store_problem:
             sids = None if everywhere else [each.meeting.sid for each in found]
-            tiles.insert(0, summary.visitors(await self._trends.last_hour(sids)))
+            hour = await self._trends.last_hour(sids)
+            if everywhere:
+                tiles[-1] = summary.with_refused_webhooks(tiles[-1], hour)
+            tiles.insert(0, summary.visitors(hour))
         level, sentence = summary.lead(snapshot, found, tiles)
         values: dict[str, Any] = {
             "snapshot": snapshot,

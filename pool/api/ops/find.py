@@ -78,7 +78,7 @@ async def replace(slug: str, request: Request, action: Posted, service: TheServi
             return "Nothing was done: this customer already holds another link."
         return "Replaced. The customer now has a fresh link; this one is retired."
 
-    return await outcome(request, f"/ops/links/{slug}", work())
+    return await outcome(request, f"/ops/links/{slug}", work(), action.form)
 
 
 async def _known(service: Service, session: Session, slug: str) -> Timeline:

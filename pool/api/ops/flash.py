@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -19,7 +20,9 @@ from pool.api.ops.sessions import cookie_of, drop_cookie, keep_cookie, sessions_
 
 _COOKIE = "linkpool_ops_flash"
 _KEPT_SECONDS = 60
-_TEXT_MAX_CHARACTERS = 1_000  # a cookie holds 4 KiB
+_TEXT_MAX_CHARACTERS = 500  # a cookie holds 4 KiB
+_TYPED_MAX_BYTES = 1_500
+CSRF_FIELD = "csrf"
 _BAD = (ValueError, binascii.Error, msgspec.MsgspecError)
 
 
@@ -28,6 +31,8 @@ class Flash(msgspec.Struct, frozen=True):
 
     kind: Literal["done", "failed"]
     text: str
+    where: str = ""  # the section of the page that it is about; empty: the page
+    typed: dict[str, str] = {}  # what was typed into the form that failed
 
 
 def done(request: Request, place: str, text: str) -> Response:
@@ -35,9 +40,17 @@ def done(request: Request, place: str, text: str) -> Response:
     return _redirect(request, place, Flash("done", text))
 
 
-def failed(request: Request, place: str, text: str) -> Response:
-    """Return a redirect to `place`, which shows that the action failed, and why."""
-    return _redirect(request, place, Flash("failed", text))
+def failed(
+    request: Request, place: str, text: str, typed: Mapping[str, str] | None = None
+) -> Response:
+    """Return a redirect to `place`, which shows that the action failed, and why.
+
+    `typed` is what the form held: it is filled in again, unless it is too much for a cookie.
+    """
+    kept = {name: value for name, value in (typed or {}).items() if name != CSRF_FIELD}
+    if len(msgspec.json.encode(kept)) > _TYPED_MAX_BYTES:
+        kept = {}
+    return _redirect(request, place, Flash("failed", text, "", kept))
 
 
 def flash_of(request: Request) -> Flash | None:
@@ -58,7 +71,8 @@ def forget_flash(request: Request, response: Response) -> None:
 
 
 def _redirect(request: Request, place: str, flash: Flash) -> Response:
-    short = Flash(flash.kind, flash.text[:_TEXT_MAX_CHARACTERS])
+    where = place.partition("#")[2]
+    short = Flash(flash.kind, flash.text[:_TEXT_MAX_CHARACTERS], where, flash.typed)
     text = base64.urlsafe_b64encode(msgspec.json.encode(short)).decode()
     response = redirect_to(place)
     signature = sessions_of(request).sign("flash", text)

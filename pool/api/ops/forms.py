@@ -10,10 +10,10 @@ from urllib.parse import parse_qsl
 from fastapi import Depends, Request
 
 from pool.access.api_keys import Caller, Scope
+from pool.api.ops.flash import CSRF_FIELD
 from pool.api.ops.sessions import Session, SignedIn, check_same_site
 from pool.errors import Forbidden, InvalidRequest
 
-CSRF_FIELD = "csrf"
 TEXT_MAX_CHARACTERS = 500
 _FIELDS = 50
 

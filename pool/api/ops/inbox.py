@@ -97,7 +97,7 @@ async def replay(event_id: str, request: Request, action: Posted, service: TheSe
         )
         return f"Replayed. The event is {_what_became(after)}."
 
-    return await outcome(request, f"/ops/inbox/{event_id}", work())
+    return await outcome(request, f"/ops/inbox/{event_id}", work(), action.form)
 
 
 @router.post("/ops/inbox/{event_id}/assign")
@@ -112,7 +112,7 @@ async def assign(event_id: str, request: Request, action: Posted, service: TheSe
         )
         return f"Assigned. The event is {_what_became(after)}."
 
-    return await outcome(request, f"/ops/inbox/{event_id}", work())
+    return await outcome(request, f"/ops/inbox/{event_id}", work(), action.form)
 
 
 @router.post("/ops/inbox/replay-dead")
@@ -126,7 +126,7 @@ async def replay_dead(request: Request, action: Posted, service: TheService) -> 
         service.nudges.send(SETTLE)
         return f"Replaying {count_words(events, 'dead event')}."
 
-    return await outcome(request, "/ops/inbox", work())
+    return await outcome(request, "/ops/inbox", work(), action.form)
 
 
 def _may_act(session: Session) -> bool:

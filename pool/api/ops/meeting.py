@@ -173,7 +173,7 @@ async def pause(sid: Sid, request: Request, action: Posted, service: TheService)
         )
         return "Paused. Customers who hold a link still get it; nobody else gets one."
 
-    return await outcome(request, _page(sid), work())
+    return await outcome(request, _page(sid), work(), action.form)
 
 
 @router.post("/ops/meetings/{sid}/resume")
@@ -190,7 +190,7 @@ async def resume(sid: Sid, request: Request, action: Posted, service: TheService
         service.nudges.send(TOP_UP, workspace=found.workspace)
         return "Resumed. Claims are answered again, and a top-up was requested."
 
-    return await outcome(request, _page(sid), work())
+    return await outcome(request, _page(sid), work(), action.form)
 
 
 @router.post("/ops/meetings/{sid}/top-up")
@@ -206,7 +206,7 @@ async def top_up(sid: Sid, request: Request, action: Posted, service: TheService
         service.nudges.send(TOP_UP, workspace=found.workspace)
         return "Top-up requested. A worker makes links now, as fast as the budget allows."
 
-    return await outcome(request, _page(sid), work())
+    return await outcome(request, _page(sid), work(), action.form)
 
 
 @router.get("/ops/meetings/{sid}/drain")
@@ -240,7 +240,7 @@ async def drain(sid: Sid, request: Request, action: Posted, service: TheService)
         return f"Drained: {count_words(retired, 'link')} retired."
 
     url = _page(sid) if typed == sid else f"{_page(sid)}/drain"
-    return await outcome(request, url, work())
+    return await outcome(request, url, work(), action.form)
 
 
 @router.post("/ops/meetings/{sid}/settings")
@@ -260,7 +260,7 @@ async def change(sid: Sid, request: Request, action: Posted, service: TheService
         service.nudges.send(TOP_UP, workspace=found.workspace)
         return f"Saved: {', '.join(sorted(changes))}. Changes apply within seconds."
 
-    return await outcome(request, f"{_page(sid)}#settings", work())
+    return await outcome(request, f"{_page(sid)}#settings", work(), action.form)
 
 
 def _page(sid: str) -> str:

@@ -32,7 +32,7 @@ async def make(sid: Sid, request: Request, action: Posted, service: TheService) 
         await service.public_claims.refresh()  # this process at once; others within seconds
         return f"Made {key.id}. Pages of its origins may claim with it within 5 seconds."
 
-    return await outcome(request, _section(sid), work())
+    return await outcome(request, _section(sid), work(), action.form)
 
 
 @router.post("/ops/meetings/{sid}/public-keys/{public_key}/revoke")
@@ -50,7 +50,7 @@ async def revoke(
         await service.public_claims.refresh()
         return f"Revoked {public_key}. It stops working within 5 seconds."
 
-    return await outcome(request, _section(sid), work())
+    return await outcome(request, _section(sid), work(), action.form)
 
 
 def _section(sid: str) -> str:

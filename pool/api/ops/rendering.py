@@ -13,8 +13,7 @@ from markupsafe import Markup, escape
 
 from pool.api.http.mount import url
 from pool.api.ops import figures
-from pool.api.ops.flash import flash_of, forget_flash
-from pool.api.ops.forms import CSRF_FIELD
+from pool.api.ops.flash import CSRF_FIELD, flash_of, forget_flash
 from pool.api.ops.navigation import places_for
 from pool.api.ops.sessions import Session
 from pool.api.ops.static_files import static_url
@@ -100,6 +99,7 @@ def render(
         session=session,
         csrf=session.csrf if session else "",
         flash=flash,
+        typed=flash.typed if flash else {},
         places=places_for(session, request.url.path),
         now=datetime.now(UTC),
         now_ms=round(datetime.now(UTC).timestamp() * 1000),

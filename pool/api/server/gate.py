@@ -21,6 +21,7 @@ from pool.errors import (
     Unauthorized,
     UnknownWorkspace,
 )
+from pool.model.outcomes import EVERYWHERE
 from pool.providers.signatures import SIGNATURE_HEADER, signature_of
 
 WEBHOOKS = "/v1/webhooks/"
@@ -42,6 +43,7 @@ class Gate:
         self._doors = service.doors
         self._providers = service.parts.providers
         self._webhooks = service.parts.metrics.webhooks
+        self._outcomes = service.parts.outcomes
         self._signed_in = signed_in
         metrics_key = service.settings.metrics_key
         self._metrics_key: bytes | None = None
@@ -117,5 +119,6 @@ class Gate:
             signature_of([value.decode("latin-1") for value in given])
         except BadSignature:
             self._webhooks.labels(workspace, "unknown", "bad-signature").inc()
+            self._outcomes.count(EVERYWHERE, "bad_signature")
             self._doors.failed("webhook", address)
             raise
