@@ -45,7 +45,7 @@ class Heard(msgspec.Struct, frozen=True):
     pulses: tuple[HeardPulse, ...]
     swept_ms: int | None  # when a worker last ran a sweep
     totals: dict[str, int]  # of all meetings, by name: pool.model.outcomes
-    roles: frozenset[str] = frozenset()  # those whose processes have pulses, as newer releases do
+    always: bool = True  # False: no worker ever had a pulse here; older releases have none
 
     def silent(self, role: Role) -> list[HeardPulse]:
         """Return the processes of this role that should speak and do not."""

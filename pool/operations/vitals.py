@@ -201,7 +201,7 @@ def _worker(heard: Heard, now: datetime, sweep_seconds: float) -> Trouble | None
         None if heard.swept_ms is None else max(0.0, (heard.now_ms - heard.swept_ms) / 1000)
     )
     patience = 3 * sweep_seconds + 5
-    if heard.speaking("worker") or "worker" not in heard.roles:
+    if heard.speaking("worker") or not heard.always:
         if swept_seconds is None or swept_seconds <= patience:
             return None
         text = f"No worker has swept for {duration_words(swept_seconds)}: is beat running?"

@@ -56,11 +56,7 @@ class Pulses:
             ),
             swept_ms=int(swept) if swept else None,
             totals={name: int(total or 0) for name, total in zip(NAMES, totals, strict=True)},
-            roles=frozenset(
-                process.removeprefix(_SINCE).decode()
-                for process in pulses
-                if process.startswith(_SINCE)
-            ),
+            always=_SINCE + b"worker" in pulses,
         )
 
 

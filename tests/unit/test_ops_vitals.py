@@ -33,7 +33,7 @@ def pulse(role: str, age: float, **calls: Calls) -> HeardPulse:
 
 def heard(*pulses: HeardPulse, swept: float | None = 1.0, **more: Any) -> Heard:
     """Return what was heard of a service in which a worker swept so many seconds ago."""
-    values: dict[str, Any] = {"totals": {}, "roles": frozenset({"api", "worker"})} | more
+    values: dict[str, Any] = {"totals": {}} | more
     return Heard(NOW_MS, pulses, None if swept is None else NOW_MS - round(swept * 1000), **values)
 
 
@@ -46,8 +46,8 @@ def heard(*pulses: HeardPulse, swept: float | None = 1.0, **more: Any) -> Heard:
         (heard(pulse("worker", 70.0), pulse("worker", 90.0)), 70.0),
         (heard(swept=8.0), 8.0),  # it has ended in order
         (heard(pulse("worker", 0.4), swept=21.0), 21.0),  # beat is gone
-        (heard(swept=8.0, roles=frozenset({"api"})), None),  # an older release's worker
-        (heard(swept=None, roles=frozenset({"api"})), None),
+        (heard(swept=8.0, always=False), None),  # an older release's worker
+        (heard(swept=None, always=False), None),
     ],
 )
 def test_a_worker_is_silent_within_three_seconds(known: Heard, seconds: float | None) -> None:
