@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from importlib.metadata import version
@@ -28,7 +27,6 @@ from pool.cli.common import (
 from pool.cli.lazy import LazyGroup
 from pool.config.settings import PREFIX, Settings
 from pool.errors import LinkpoolError, SettingsError
-from pool.telemetry.logs import configure_logging
 from pool.up.data_dir import check_directory, make_directory
 from pool.up.modules import become, safe_environ
 
@@ -108,7 +106,7 @@ def up(
     With LINKPOOL_NEETOCAL_SUBDOMAIN and LINKPOOL_NEETOCAL_API_KEY set, links come from
     NeetoCal; without them, from the sandbox. Ctrl-C stops all of it in order.
     """
-    from pool.cli import announce
+    from pool.cli import announce, up_step
     from pool.config.production import check_production_of_up
     from pool.config.settings import load
     from pool.model.links import is_sid
@@ -130,8 +128,8 @@ def up(
         run_up(
             settings,
             sids=sids,
-            prepare=lambda effective: _prepare(effective, sids),
-            seal=_seal_all,
+            prepare=lambda effective: up_step.take(effective, "prepare", *sids),
+            seal=lambda effective: up_step.take(effective, "seal"),
             announce=announce.announce,
         )
     )
@@ -288,17 +286,6 @@ def _for_part(data_dir: Path | None, host: str | None = None, port: int | None =
     # With several API processes, the server starts each as an interpreter of its own.
     os.environ.update(safe_environ(os.environ))
     return settings
-
-
-def _prepare(settings: Settings, sids: list[str]) -> None:
-    from pool.bootstrap import prepare
-
-    configure_logging(log_format="console", log_level="warning")
-    asyncio.run(prepare(settings, sids))
-
-
-def _seal_all(settings: Settings) -> None:
-    asyncio.run(_seal(settings, undo=False))
 
 
 async def _seal(settings: Settings, *, undo: bool) -> tuple[int, int]:

@@ -41,6 +41,14 @@ class Running:
     parts: tuple[str, ...]
 
 
+class StepFailed(LinkpoolError):
+    """A step that another process took for `up` has failed; `code` is its exit code."""
+
+    def __init__(self, text: str, code: int) -> None:
+        super().__init__(text)
+        self.code = code
+
+
 class PreviousRunLives(LinkpoolError):
     """Parts of an earlier run have not ended in time."""
 
@@ -93,6 +101,9 @@ def run(
     except SettingsError as error:
         _say(str(error))
         return 2
+    except StepFailed as failure:
+        _say(str(failure))
+        return 2 if failure.code == 2 else 1
     except LinkpoolError as error:
         _say(str(error))
         return 1
