@@ -29,7 +29,9 @@ def parse(arguments: list[str] | None = None) -> Options:
     )
     parser.add_argument("--runs", type=int, help="runs of each contestant (5)")
     parser.add_argument("--seconds", type=float, help="seconds of load per run (5)")
-    parser.add_argument("--minutes", type=float, help="minutes of the soak (10)")
+    parser.add_argument(
+        "--minutes", type=float, help="minutes of the soak, and of the tail at half the peak (10)"
+    )
     parser.add_argument("--wrk-threads", type=int, default=2, help="threads of wrk (2)")
     parser.add_argument(
         "--out", type=Path, default=Path("bench-results"), help="directory of the results"

@@ -17,6 +17,7 @@ class Sizes:
     scale_bindings: int = 1_000_000
     scale_meetings: int = 10_000
     memory_each: int = 100_000
+    idle_seconds: float = 70.0
     recorder_claims: int = 100_000
     recovery_bindings: int = 1_000_000
     top_up_warm_seconds: int = 15
@@ -37,6 +38,7 @@ QUICK = Sizes(
     scale_bindings=5_000,
     scale_meetings=100,
     memory_each=5_000,
+    idle_seconds=2.0,
     recorder_claims=5_000,
     recovery_bindings=5_000,
     top_up_warm_seconds=1,
@@ -68,7 +70,7 @@ class Options:
         """Return the command that makes a measure's numbers."""
         if self.quick:
             return f"python -m bench --quick --only {measure}"
-        rest = f" --minutes {self.minutes:g}" if measure == "soak" else ""
+        rest = f" --minutes {self.minutes:g}" if measure in ("soak", "tail") else ""
         return (
             f"python -m bench --only {measure} --runs {self.runs} --seconds {self.seconds:g}{rest}"
         )

@@ -40,8 +40,8 @@ def measure(bench: Bench) -> list[Row]:
         bench.say(f"fresh {fresh[-1]:.0f} B, binding {binding[-1]:.0f} B, claim {claim[-1]:.0f} B")
     over = f"over {count:,}"
     return [
-        Row("memory.fresh", f"a fresh link, {over}", "B", tuple(fresh), Goal(at_most=130)),
-        Row("memory.binding", f"a live binding, {over}", "B", tuple(binding), Goal(at_most=200)),
+        Row("memory.fresh", f"a fresh link, {over}", "B", tuple(fresh), Goal(at_most=110)),
+        Row("memory.binding", f"a live binding, {over}", "B", tuple(binding), Goal(at_most=170)),
         Row("memory.claim", f"an unrecorded claim, {over}", "B", tuple(claim), Goal(at_most=60)),
     ]
 

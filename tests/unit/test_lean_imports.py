@@ -15,6 +15,7 @@ HEAVY = ("alembic", "asyncpg", "celery", "fastapi", "httpx", "pool.compose", "sq
     [
         pytest.param("pool.cli.main, pool.cli.status, pool.store", (), id="a health check"),
         pytest.param("pool.nudges, worker.app", ("celery",), id="beat"),
+        pytest.param("pool.cli.main, pool.cli.up_step, pool.cli.announce", (), id="up"),
     ],
 )
 def test_only_what_is_needed_is_imported(modules: str, needed: tuple[str, ...]) -> None:
