@@ -92,7 +92,7 @@ async def fake_redis(fake_server: FakeRedisServer) -> AsyncIterator[AnyRedis]:
     """Return a fake Redis and a store on it."""
 
     def open_store() -> Store:
-        return Store(fake_server.client(), CustomerNames(SECRET_KEY))
+        return Store(fake_server.client_of_store(), CustomerNames(SECRET_KEY))
 
     async def restart() -> None:
         fake_server.restart()

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,8 +21,12 @@ from fakeredis._helpers import SimpleError
 from fakeredis.aioredis import FakeRedis
 from fakeredis.commands_mixins import server_mixin
 from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+
+from pool.store import scripts
+from pool.store.cluster.slots import slot_of
 
 _numbers = itertools.count(1)
 
@@ -48,6 +53,50 @@ def _info(socket: Any, *sections: bytes) -> bytes:
 server_mixin.ServerCommandsMixin._info = _info
 
 
+# The scripts that look at many pools at once on a single Redis, and at each by itself on a Cluster.
+_OVER_MANY = frozenset(scripts.sha1(name) for name in ("look", "fences"))
+
+
+def _keys_of(command: Sequence[Any]) -> list[str]:
+    """Return the keys that must be in one slot of a Redis Cluster for this command."""
+    name = command[0]
+    if name in ("EVAL", "EVALSHA"):
+        over_many = command[1] in _OVER_MANY or command[1] in map(scripts.source, ("fences",))
+        return [] if over_many else list(command[3 : 3 + int(command[2])])
+    if name in ("MGET", "DEL", "UNLINK", "EXISTS"):
+        return list(command[1:])
+    return [command[1]] if len(command) > 1 and name not in ("SCRIPT LOAD", "CONFIG GET") else []
+
+
+def _in_one_slot(keys: Sequence[str]) -> None:
+    slots = {slot_of(("GET", key)) for key in keys}
+    assert len(slots) <= 1, f"on a Redis Cluster these keys are on several masters: {keys}"
+
+
+class _ClusterPipeline(Pipeline):
+    async def execute(self, raise_on_error: bool = True) -> list[Any]:
+        """Run the commands, each of which must do on a Cluster, and together if they are one."""
+        keys = [_keys_of(args) for args, _ in self.command_stack]
+        for some in [list(chain(*keys))] if self.is_transaction else keys:
+            _in_one_slot(some)
+        return await super().execute(raise_on_error)
+
+
+class FakeRedisOfStore(FakeRedis):
+    """A client that refuses what a Redis Cluster could not do."""
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Run a command whose keys are in one slot."""
+        _in_one_slot(_keys_of(args))
+        return await super().execute_command(*args, **options)
+
+    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
+        """Return a pipeline of such commands."""
+        return _ClusterPipeline(
+            self.connection_pool, self.response_callbacks, transaction, shard_hint
+        )
+
+
 class FakeRedisServer:
     """One server, as many clients as wanted. What it holds outlives a change of identity."""
 
@@ -58,6 +107,10 @@ class FakeRedisServer:
     def client(self) -> Redis:
         """Return a client that repeats nothing by itself, as the product's own."""
         return FakeRedis(server=self._server, retry=Retry(NoBackoff(), 0))
+
+    def client_of_store(self) -> Redis:
+        """Return a client for a store: what it is asked must also do on a Redis Cluster."""
+        return FakeRedisOfStore(server=self._server, retry=Retry(NoBackoff(), 0))
 
     def restart(self) -> None:
         """Let another process answer from now on, which happens to hold the same data."""

@@ -128,6 +128,7 @@ class HealthWatch:
     async def _redis(self) -> tuple[PartHealth, Heard | None]:
         try:
             reason = max(evicts(info) for info in await self._store.infos())
+            reason = reason or "; ".join(await self._store.masters_away())
             heard = await self._store.pulses.hear()
         except StoreError as error:
             return PartHealth("redis", "down", str(error)), None

@@ -10,7 +10,7 @@ from redis.exceptions import ClusterDownError, RedisError
 
 from pool.store import key_names
 from pool.store.cluster.client import ClusterRedis
-from pool.store.connect import masters_of, store_errors
+from pool.store.connect import masters_of, store_error, store_errors
 
 
 class Server:
@@ -36,13 +36,24 @@ class Server:
         the others serve on. Raise StoreUnavailable if none is left.
         """
         with store_errors():
-            masters = await masters_of(self._redis)
-            found = await asyncio.gather(*map(self._info, masters), return_exceptions=True)
+            found = await self._ask_all()
             infos = [each for each in found if not isinstance(each, BaseException)]
             for error in found:
                 if isinstance(error, BaseException) and not infos:
                     raise error
         return infos
+
+    async def masters_away(self) -> list[str]:
+        """Return why masters of a Redis Cluster that should serve do not, one line for each."""
+        if not self.is_cluster:
+            return []
+        with store_errors():
+            found = await self._ask_all()
+        return [str(store_error(each)) for each in found if isinstance(each, Exception)]
+
+    async def _ask_all(self) -> list[dict[str, Any] | BaseException]:
+        masters = await masters_of(self._redis)
+        return await asyncio.gather(*map(self._info, masters), return_exceptions=True)
 
     async def _info(self, master: Any) -> dict[str, Any]:
         if isinstance(self._redis, ClusterRedis):

@@ -190,6 +190,7 @@ async def test_a_lost_master_costs_its_own_meetings_a_recovery(
             levels[sid] for sid in sids
         ]
         assert len(await product.store.infos()) == 2, "ready nevertheless"
+        assert len(await product.store.masters_away()) == 1
         series = await product.store.history.read_all(sids, Span.HOUR)
         assert [each.sid for each in series] == sids, "pages show what can be read"
         assert set(await product.store.history.sparks(sids)) == set(sids)
@@ -378,6 +379,7 @@ async def test_doctor_looks_at_all_masters(masters_alone: RedisCluster) -> None:
     try:
         for info in await store.infos():
             assert {each.verdict for each in of_server(info, " there")} == {"ok"}
+        assert await store.masters_away() == []
         [(verdict, text)] = await found()
         assert (verdict, "after 1 s" in text) == ("ok", True)
         one.config_set("cluster-require-full-coverage", "yes")

@@ -202,3 +202,20 @@ def test_a_probe_is_due_once_its_time_has_come(after_seconds: int, due: bool) ->
     set_at_ms = 10_000_000
     block = Block("gone", set_at_ms, set_at_ms).put_off(set_at_ms, 60.0)
     assert block.is_probe_due(set_at_ms + after_seconds * 1000, 60.0) is due
+
+
+async def test_a_store_under_test_is_asked_nothing_that_a_cluster_refuses(
+    fake_server: FakeRedisServer,
+) -> None:
+    """Commands, scripts and transactions over several slots; a pipeline may go over many."""
+    client = fake_server.client_of_store()
+    apart = "lp:{a}:epoch", "lp:{b}:epoch"
+    transaction, pipe = client.pipeline(transaction=True), client.pipeline(transaction=False)
+    for key in apart:
+        transaction.get(key)
+        pipe.get(key)
+    assert await pipe.execute() == [None, None]
+    for asked in (client.mget(apart), client.eval("return 1", 2, *apart), transaction.execute()):
+        with pytest.raises(AssertionError, match="several masters"):
+            await asked
+    await client.aclose()
