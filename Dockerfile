@@ -1,6 +1,6 @@
 # syntax=docker/dockerfile:1
 
-# Wheels of linkpool and of all it needs. The full image, not the slim one: on processors for
+# Wheels of linkpool and of all it needs, with traces by OpenTelemetry. The full image, not the slim one: on processors for
 # which a dependency has no wheel, it is compiled here.
 # Tags move: `deploy/pin-images.sh` adds today's digest to each.
 FROM python:3.12-bookworm AS wheels
@@ -28,7 +28,7 @@ RUN groupadd --gid 10001 linkpool \
 
 # pip is removed at the end: nothing is installed into a running container.
 RUN --mount=type=bind,from=wheels,source=/wheels,target=/wheels \
-    pip install --no-cache-dir --no-index --find-links=/wheels linkpool \
+    pip install --no-cache-dir --no-index --find-links=/wheels linkpool[otel] \
     && pip uninstall --yes --root-user-action=ignore pip
 
 # Nothing is written outside /data and /tmp, so the root file system may be read-only.

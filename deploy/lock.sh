@@ -1,5 +1,5 @@
 #!/bin/sh
-# Renew the locks that the Dockerfile installs from: every package that linkpool needs, and what
+# Renew the locks that the Dockerfile installs from: every package that linkpool and its traces need, and what
 # builds its wheel, at the newest version that pyproject.toml allows, with the hashes of its files.
 # For Python 3.12 on Linux, as in the image. Look at the difference before it is committed.
 #
@@ -25,5 +25,5 @@ renew() { # FILE OPTIONS...
     { echo "# Made by deploy/lock.sh for Python 3.12 on Linux; do not edit."; cat "$tools/$file"; } >"$file"
 }
 
-renew requirements.lock
+renew requirements.lock --extra otel
 renew requirements-build.lock --only-build-deps --build-deps-for wheel

@@ -28,8 +28,24 @@ keep redis_url "redis://:$(sed -n 's/^requirepass //p' "$directory/redis_config"
 keep admin_key "$(random)"
 keep metrics_key "$(random)"
 keep secret_key "$(random)"
-# It may be empty: webhooks are then refused, because linkpool accepts no unsigned ones.
-[ -e "$directory/neetocal_webhook_secret" ] || : >"$directory/neetocal_webhook_secret"
+keep grafana_password "$(random)"
+# For a Redis with a standby (deploy/compose.sentinel.yml): each may become the other's replica.
+password=$(sed -n 's/^requirepass //p' "$directory/redis_config")
+keep redis_standby_config "requirepass $password
+masterauth $password"
+keep sentinel_config "sentinel resolve-hostnames yes
+sentinel announce-hostnames yes
+sentinel monitor linkpool redis 6379 2
+sentinel auth-pass linkpool $password
+sentinel down-after-milliseconds linkpool 5000
+sentinel failover-timeout linkpool 15000
+sentinel parallel-syncs linkpool 1"
+keep redis_sentinel_url "redis+sentinel://:$password@sentinel-1:26379,sentinel-2:26379,sentinel-3:26379/linkpool/0"
+# These may be empty. Without a webhook secret, webhooks are refused, because linkpool accepts no
+# unsigned ones; without a broker of its own, Celery uses the same Redis.
+for name in neetocal_webhook_secret neetocal_webhook_secret_previous notify_url broker_url; do
+    [ -e "$directory/$name" ] || : >"$directory/$name"
+done
 chmod 444 "$directory"/*
 
 if [ ! -s "$directory/neetocal_api_key" ]; then

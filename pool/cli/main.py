@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pool.cli.common import (
+    ACTOR,
     DONE,
     FAILED,
     WRONG_USAGE,
@@ -265,6 +266,30 @@ def prune(
             else "the database's log is in use; run it again"
         )
         sys.stderr.write(f"linkpool: not compacted: {why}\n")
+
+
+@db.command("restored")
+def restored(data_dir: DataDir = None) -> None:
+    """Say that the database was put back to a backup, before anything is started on it.
+
+    Seals in it are forgotten: a Redis put back to the same moment would hand out once more what
+    was handed out since. What is fresh in the backup is set aside, and made anew.
+    """
+    from pool.config.addresses import database_url
+    from pool.ledger import Ledger
+
+    settings = settings_for(data_dir)
+
+    async def work() -> int:
+        ledger = Ledger.open(database_url(settings))
+        try:
+            forgotten = await ledger.meetings.forget_seals()
+            await ledger.audit.add(ACTOR, "restored", None, "", {"seals": forgotten})
+            return forgotten
+        finally:
+            await ledger.close()
+
+    sys.stdout.write(f"forgot {run(work)} seals; restart Redis before you start linkpool\n")
 
 
 def _for_part(data_dir: Path | None, host: str | None = None, port: int | None = None) -> Settings:

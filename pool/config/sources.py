@@ -34,9 +34,14 @@ SECRETS = (
     "NOTIFY_URL",
 )
 
-# Those of them whose file may be empty: deploy/secrets.sh makes it so where there is no webhook.
-# An empty one of the others would be a door without its lock.
-_MAY_BE_EMPTY = ("NEETOCAL_WEBHOOK_SECRET", "NEETOCAL_WEBHOOK_SECRET_PREVIOUS")
+# Those of them whose file may be empty, as deploy/secrets.sh makes it where there is none. An empty
+# one of the others would be a door without its lock, or a ledger of this machine alone.
+_MAY_BE_EMPTY = (
+    "NEETOCAL_WEBHOOK_SECRET",
+    "NEETOCAL_WEBHOOK_SECRET_PREVIOUS",
+    "BROKER_URL",
+    "NOTIFY_URL",
+)
 
 # LINKPOOL_PORT is the address of a Service named linkpool, too, but then it is no number.
 _SERVICE_ADDRESS = re.compile(r"(?:tcp|udp|sctp)://")

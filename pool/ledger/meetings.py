@@ -96,6 +96,15 @@ class Meetings:
 
         return await self._database.write(work)
 
+    async def forget_seals(self) -> int:
+        """Forget the seal of every meeting. Return how many there were.
+
+        This is for a ledger that was put back to a backup: a Redis put back with it would bear the
+        same seals, and hand out once more what was handed out since.
+        """
+        statement = update(meetings).where(meetings.c.seal_token.is_not(None))
+        return await self._database.change(statement.values(seal_token=None))
+
 
 def _meeting(row: Row[Any]) -> Meeting:
     return Meeting(*row)

@@ -66,6 +66,8 @@ COMMANDS = [
     "db",
     "db upgrade",
     "db recount",
+    "db prune",
+    "db restored",
 ]
 
 

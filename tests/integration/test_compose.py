@@ -33,7 +33,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from pool.config.settings import PREFIX, load
+from pool.config.redis_address import parse_redis
+from pool.config.settings import PREFIX, Settings, load
 from pool.up import ports
 from pool.up.redis_server import bundled_redis_server, find_redis_server
 from tests.warm_commands import WarmCommands
@@ -46,7 +47,12 @@ pytest_plugins = ("ledger_fixtures",)
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
 DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8").replace("\\\n", " ")
-SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+# Those that start without a profile.
+SERVICES: dict[str, dict[str, Any]] = {
+    name: service for name, service in COMPOSE["services"].items() if "profiles" not in service
+}
+BESIDES = {name: each for name, each in COMPOSE["services"].items() if name not in SERVICES}
+SENTINEL: dict[str, Any] = yaml.safe_load((ROOT / "deploy/compose.sentinel.yml").read_text("utf-8"))
 OURS = ("api", "worker", "beat", "migrate")
 ONE_SHOT = "migrate"
 SECRETS_DIRECTORY = "/run/secrets/"
@@ -249,8 +255,8 @@ def test_images_are_pinned_by_digest_with_one_command(tmp_path: Path) -> None:
     assert len(sources) == 3
     assert all(source.endswith(digest) for source in sources)
     for name, service in compose["services"].items():
-        assert service["image"].endswith(f"@{digest}") is (name not in OURS)
-        assert service["image"].split("@")[0] == SERVICES[name]["image"].split("@")[0]
+        assert service["image"].endswith(f"@{digest}") is (name not in (*OURS, "demo"))
+        assert service["image"].split("@")[0] == COMPOSE["services"][name]["image"].split("@")[0]
     once = dockerfile, (tmp_path / "docker-compose.yml").read_text()
     subprocess.run(command, env=environment, check=True, timeout=30)
     assert ((tmp_path / "Dockerfile").read_text(), once[1]) == once
@@ -311,8 +317,71 @@ def test_api_and_worker_share_one_volume() -> None:
     for name in ("api", "worker"):
         assert SERVICES[name]["volumes"] == ["data:/data"]
         assert environment_of(name, REQUIRED)["LINKPOOL_DATA_DIR"] == "/data"
-    named = {mount.split(":")[0] for each in SERVICES.values() for mount in each.get("volumes", [])}
+    mounts = [each for one in COMPOSE["services"].values() for each in one.get("volumes", [])]
+    named = {mount.split(":")[0] for mount in mounts if not mount.startswith("./")}
     assert named == set(COMPOSE["volumes"])
+
+
+def test_every_setting_can_be_set_from_outside() -> None:
+    """In .env, or as a secret's file; but for what the image and the containers decide."""
+    decided = {"DATA_DIR", "HOST", "PORT", "ENV", "METRICS_PORT", "WORKSPACES", "MEETINGS"}
+    text = (ROOT / "docker-compose.yml").read_text("utf-8")
+    reachable = set(re.findall(r"\$\{LINKPOOL_([A-Z_]+)", text))
+    reachable |= {f"{name[9:-5]}" for name in re.findall(r"LINKPOOL_[A-Z_]+_FILE", text)}
+    assert {name.upper() for name in Settings.model_fields} - decided == reachable
+
+
+@pytest.mark.parametrize("name", sorted(BESIDES))
+def test_what_a_profile_adds_is_confined_as_well(name: str) -> None:
+    """Not root, nothing to write but its volume, on this machine only, watched and pinned."""
+    service = BESIDES[name]
+    assert set(service["profiles"]) <= {"demo", "observability"}
+    assert int(service["user"].split(":")[0]) > 0
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["healthcheck"]["test"][0] == "CMD"
+    (port,) = service["ports"]
+    assert interpolated(port, {}).startswith("127.0.0.1:")
+    assert re.fullmatch(r"[\w./-]+:v?\d+(\.\d+)*", service["image"])
+    for mount in service["volumes"]:
+        source, *_ = mount.split(":")
+        assert not source.startswith("./") or (mount.endswith(":ro") and (ROOT / source).exists())
+    assert set(service.get("secrets", [])) <= set(COMPOSE["secrets"])
+
+
+def test_prometheus_and_grafana_find_what_they_look_at() -> None:
+    """Each API container by the service's name, with its key; the dashboard where it is mounted."""
+    scraping = yaml.safe_load((ROOT / "deploy/prometheus/compose.yml").read_text("utf-8"))
+    [job] = scraping["scrape_configs"]
+    assert job["dns_sd_configs"][0]["names"] == ["api"]
+    assert f":{job['dns_sd_configs'][0]['port']}" in SERVICES["api"]["ports"][0]
+    key = job["authorization"]["credentials_file"].removeprefix(SECRETS_DIRECTORY)
+    assert BESIDES["prometheus"]["secrets"] == [key] == ["metrics_key"]
+    assert scraping["rule_files"] == ["linkpool.rules.yml"]
+    provided = yaml.safe_load(
+        (ROOT / "deploy/grafana/provisioning/dashboards/linkpool.yml").read_text("utf-8")
+    )
+    path = provided["providers"][0]["options"]["path"]
+    assert any(f":{path}/linkpool.json:ro" in each for each in BESIDES["grafana"]["volumes"])
+
+
+def test_the_standby_can_take_over_from_its_master(tmp_path: Path) -> None:
+    """Both with the same options and password, the Sentinels' address in place of the one Redis."""
+    services = SENTINEL["services"]
+    first, second = services["redis"]["command"], list(services["redis-standby"]["command"])
+    at = second.index("--replicaof")
+    del second[at : at + 3]
+    renamed = [word.replace("redis-standby", "redis") for word in second]
+    assert renamed == [word.replace("redis-standby", "redis") for word in first]
+    kept = SERVICES["redis"]["command"][2:]
+    assert first[2 : 2 + len(kept)] == kept
+    secrets = make_secrets(tmp_path)
+    url = parse_redis((secrets / "redis_sentinel_url").read_text())
+    assert url.service == "linkpool"
+    assert [host for host, _ in url.hosts] == [name for name in services if "sentinel" in name]
+    config = (secrets / "redis_standby_config").read_text()
+    assert config == f"requirepass {url.password}\nmasterauth {url.password}"
+    assert f"auth-pass linkpool {url.password}\n" in (secrets / "sentinel_config").read_text()
 
 
 def test_secrets_are_made_once(tmp_path: Path) -> None:
@@ -327,7 +396,8 @@ def test_secrets_are_made_once(tmp_path: Path) -> None:
     again = run_secrets_script(directory)
     assert again.returncode == 0
     assert {path.name: path.read_text() for path in directory.iterdir()} == first
-    assert set(first) == set(COMPOSE["secrets"])
+    declared = COMPOSE["secrets"].values(), SENTINEL["secrets"].values()
+    assert set(first) == {Path(each["file"]).name for some in declared for each in some}
     assert first["postgres_password"] in first["database_url"]
     assert len({first[name] for name in ("postgres_password", "admin_key", "secret_key")}) == 3
     made = ("postgres_password", "admin_key", "secret_key", "metrics_key")

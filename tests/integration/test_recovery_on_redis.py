@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -74,4 +76,63 @@ async def test_an_older_file_that_holds_a_spent_seal_is_not_adopted(
     assert await stage.pooled() == ["a-1", "a-2", "a-3"]
     assert await stage.recover() is Recovered.QUARANTINED
     assert await stage.claim("ann") == (REUSED, "a-1")
+    assert await stage.pooled() == []
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_a_restore_of_both_halves_gives_no_link_twice(
+    stage: Stage, redis_server: RedisServer, tmp_path: Path, told: bool
+) -> None:
+    """Redis and ledger are put back to one sealed moment, after which a customer was served.
+
+    Nothing in either half can show it. `linkpool db restored` says it; without that word the seal
+    is believed, and the link goes out once more, which is why docs/operations.md insists on it.
+    """
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    await stage.fence.seal([SID])
+    copy_of_its_file(redis_server, copy)
+    path = stage.ledger._database.sqlite_path
+    assert path is not None
+    with closing(sqlite3.connect(path)) as now, closing(sqlite3.connect(copy / "db")) as kept:
+        now.backup(kept)
+    await asyncio.to_thread(redis_server.restart)
+    assert await stage.recover() is Recovered.ADOPTED
+    assert await stage.claim("ann") == (NEW, "a-1")
+    await asyncio.to_thread(start_from_copy, redis_server, copy)
+    with closing(sqlite3.connect(copy / "db")) as kept, closing(sqlite3.connect(path)) as now:
+        kept.backup(now)
+    if not told:
+        assert await stage.recover() is Recovered.ADOPTED
+        assert await stage.claim("bob") == (NEW, "a-1")
+        return
+    assert await stage.ledger.meetings.forget_seals() == 1
+    assert await stage.recover() is Recovered.QUARANTINED
+    await stage.top_up("b-1")
+    assert await stage.claim("bob") == (NEW, "b-1")
+
+
+async def test_a_restored_ledger_under_a_redis_that_went_on_gives_no_link_twice(
+    stage: Stage, tmp_path: Path
+) -> None:
+    """Who holds a link keeps it while Redis knows it; what the ledger calls fresh never goes out
+    again, and claims of links that it does not know are written anew."""
+    path = stage.ledger._database.sqlite_path
+    assert path is not None
+    with closing(sqlite3.connect(path)) as now, closing(sqlite3.connect(tmp_path / "db")) as kept:
+        now.backup(kept)
+    assert await stage.claim("ann") == (NEW, "a-1")
+    await stage.recorder.record(SID)
+    await stage.top_up("b-1")
+    with closing(sqlite3.connect(tmp_path / "db")) as kept, closing(sqlite3.connect(path)) as now:
+        kept.backup(now)
+    assert await stage.state("a-1") is State.FRESH
+    assert await stage.claim("ann") == (REUSED, "a-1")
+    served = [(await stage.claim(who))[1] for who in ("bob", "cyd", "dan")]
+    assert served == ["a-2", "a-3", "b-1"]
+    await stage.recorder.record(SID)
+    assert await stage.state("b-1") is State.CLAIMED
+    await stage.redis.fail_back()
+    assert await stage.recover() is Recovered.QUARANTINED
+    assert await stage.state("a-1") is State.QUARANTINED
     assert await stage.pooled() == []

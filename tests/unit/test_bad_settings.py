@@ -240,4 +240,5 @@ def test_without_anything_wrong_the_commands_begin(monkeypatch: pytest.MonkeyPat
         where = {} if words == "up" else REDIS
         assert attempt(words, prefixed(where), monkeypatch).code == STARTED
     assert attempt("db upgrade", prefixed(REDIS), monkeypatch).code == 0
+    assert "forgot 0 seals" in attempt("db restored", prefixed(REDIS), monkeypatch).out
     assert dict(os.environ) == environment

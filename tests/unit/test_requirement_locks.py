@@ -18,7 +18,8 @@ PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("u
 # Of the image, which the locks are for.
 IMAGE = {"python_version": "3.12", "python_full_version": "3.12.0", "sys_platform": "linux"}
 LOCKS = {
-    "requirements.lock": PYPROJECT["project"]["dependencies"],
+    "requirements.lock": PYPROJECT["project"]["dependencies"]
+    + PYPROJECT["project"]["optional-dependencies"]["otel"],
     "requirements-build.lock": PYPROJECT["build-system"]["requires"],
 }
 
