@@ -275,21 +275,15 @@ def restored(data_dir: DataDir = None) -> None:
     Seals in it are forgotten: a Redis put back to the same moment would hand out once more what
     was handed out since. What is fresh in the backup is set aside, and made anew.
     """
-    from pool.config.addresses import database_url
-    from pool.ledger import Ledger
-
     settings = settings_for(data_dir)
 
-    async def work() -> int:
-        ledger = Ledger.open(database_url(settings))
-        try:
-            forgotten = await ledger.meetings.forget_seals()
-            await ledger.audit.add(ACTOR, "restored", None, "", {"seals": forgotten})
-            return forgotten
-        finally:
-            await ledger.close()
+    async def work(ledger: Ledger) -> int:
+        forgotten = await ledger.meetings.forget_seals()
+        await ledger.audit.add(ACTOR, "restored", None, "", {"seals": forgotten})
+        return forgotten
 
-    sys.stdout.write(f"forgot {run(work)} seals; restart Redis before you start linkpool\n")
+    seals = on_ledger(settings, work)
+    sys.stdout.write(f"forgot {seals} seals; restart Redis before you start linkpool\n")
 
 
 def _for_part(data_dir: Path | None, host: str | None = None, port: int | None = None) -> Settings:

@@ -93,7 +93,6 @@ VALUES = [
     ("up", "DATA_DIR", "/proc/none"),
     ("doctor", "DATA_DIR", "/proc/none"),
     ("db upgrade", "DATA_DIR", "/proc/none"),
-    ("db prune", "DATA_DIR", "/dev/null/x"),
     ("api", "NEETOCAL_SUBDOMAIN", "Acme.neetocal.com"),
     ("worker", "NEETOCAL_API_KEY", f"{SECRET} and more"),
     ("api", "NEETOCAL_BASE_URL", "https://acme.test:99999"),
