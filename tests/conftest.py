@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import re
 import shutil
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,26 @@ from tests.aside import in_thread, migrated
 from tests.fake_redis import FakeRedisServer
 from tests.in_process import InProcess, in_process
 from tests.shares import ByShare, share_of
+
+_MEMORY = Path("/dev/shm")
+_ROOM_BYTES = 4 * 1024**3
+
+
+def _keep_files_in_memory() -> None:
+    """Put temporary files on the RAM disk, if there is one with room and TMPDIR is not set.
+
+    Databases and Redis wait for the disk at every write, and the tests with them. It makes no
+    other difference: what a killed process wrote is there in either case.
+    """
+    if "TMPDIR" in os.environ or not os.access(_MEMORY, os.W_OK):
+        return
+    disk = os.statvfs(_MEMORY)
+    if disk.f_bavail * disk.f_frsize >= _ROOM_BYTES and not disk.f_flag & os.ST_NOEXEC:
+        os.environ["TMPDIR"] = str(_MEMORY)
+        tempfile.tempdir = None  # to be looked for again
+
+
+_keep_files_in_memory()
 
 # Each of some hundred processes would compile the whole source anew where this is set.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -59,6 +81,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the tests of a share together, and those that take long first."""
     items.sort(key=lambda item: share_of(item.nodeid)[0])
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from looking through all that was collected, again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 _BROUGHT_BY = re.compile(r"apt-get install ([\w.+ -]+)")

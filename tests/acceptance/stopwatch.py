@@ -1,8 +1,10 @@
 """Measure how long a product takes, without the time for which a busy machine let it wait.
 
 A promise of some seconds is one about linkpool, not about what else its machine does. Linux
-counts how long each thread was ready to run and had no processor (`/proc/…/schedstat`, the second
-number, in nanoseconds): on a machine that has nothing else to do that is next to nothing.
+counts how long each thread has run, and how long it was ready to run and had no processor
+(`/proc/…/schedstat`, in nanoseconds): on a machine that has nothing else to do the latter is next
+to nothing. When several threads wait at once, their waits add up to more than was lost; so no
+greater part of the time is left out than they waited of the time that they had something to do.
 """
 
 from __future__ import annotations
@@ -18,23 +20,28 @@ class Stopwatch:
 
     def __init__(self, pids: Callable[[], Iterable[int]]) -> None:
         self._pids = pids
-        self._waited = self._waits()
+        self._before = self._counts()
         self._started = time.monotonic()
 
     @property
     def seconds(self) -> float:
-        """Return the seconds until now in which none of the threads waited for a processor."""
+        """Return the seconds until now, without those for which threads had no processor."""
         took = time.monotonic() - self._started
-        waits = self._waits().items()
-        return took - sum(waited - self._waited.get(thread, 0.0) for thread, waited in waits)
+        ran = waited = 0.0
+        for thread, (running, waiting) in self._counts().items():
+            ran_before, waited_before = self._before.get(thread, (0.0, 0.0))
+            ran += running - ran_before
+            waited += waiting - waited_before
+        return took - min(waited, took * waited / (ran + waited)) if waited else took
 
-    def _waits(self) -> dict[Path, float]:
-        """Return how long each thread has waited, this process's among them."""
+    def _counts(self) -> dict[Path, tuple[float, float]]:
+        """Return the seconds for which each thread ran and waited, this process's among them."""
         found = {}
         for pid in {os.getpid(), *self._pids()}:
             for thread in Path(f"/proc/{pid}/task").glob("*/schedstat"):
                 try:
-                    found[thread] = int(thread.read_text().split()[1]) / 1e9
+                    ran, waited, _ = thread.read_text().split()
                 except OSError:  # it has ended
                     continue
+                found[thread] = int(ran) / 1e9, int(waited) / 1e9
         return found
