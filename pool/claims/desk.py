@@ -12,20 +12,20 @@ import asyncio
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
 from pool.claims.known_meetings import KnownMeetings
 from pool.claims.queue import Line, Receipt, Waiter, Waiting
+from pool.claims.refusals import outcome_of, refusal_of
+from pool.claims.roles import Listener, OnDemand
 from pool.claims.script_calls import ScriptCall, ScriptCalls
 from pool.durability.recent_claims import RecentClaims
 from pool.errors import (
     Fenced,
     LinkpoolError,
     PoolEmpty,
-    PoolPaused,
-    RateLimited,
     StoreUnavailable,
     UnknownMeeting,
 )
@@ -40,34 +40,6 @@ CALLS_PER_MEETING = 2  # more would only cut batches smaller
 WORTH_A_CALL = BATCH_LIMIT // 2  # waiting customers for whom a second call is made
 CALLS_AT_ONCE = 8  # of all meetings together; each holds one connection
 WAITING_LIMIT = 20_000  # claims; beyond it the answer is 503 at once
-
-
-class OnDemand(Protocol):
-    """Makes a link when the pool is empty."""
-
-    async def make_and_bind(
-        self, meeting: Meeting, name: str, payload: bytes
-    ) -> tuple[Claim, bool]:
-        """Return a claim, and True if its link was made now. Raise PoolEmpty and other errors."""
-
-
-class Listener(Protocol):
-    """Receives what the desk observes. Its methods return at once and never raise."""
-
-    def claimed(self, meeting: Meeting) -> None:
-        """Note that a new link was bound, so that there is something to record."""
-
-    def low(self, meeting: Meeting) -> None:
-        """Note that the pool is below its target."""
-
-    def fenced(self, sid: str) -> None:
-        """Note that the fence has fallen."""
-
-    def batch(self, size: int) -> None:
-        """Note that a script call served `size` customers."""
-
-    def outcome(self, sid: str, outcome: str, count: int) -> None:
-        """Count claims by how they ended, in the words of linkpool_claims_total."""
 
 
 class Desk:
@@ -247,7 +219,7 @@ class Desk:
                     self._makings.add(making)
                     making.add_done_callback(self._makings.discard)
                 else:
-                    self._refuse(entry, _refusal(meeting, answer.outcome), ended)
+                    self._refuse(entry, refusal_of(meeting, answer.outcome), ended)
         except LinkpoolError as error:
             for entry in batch:
                 self._refuse(entry, error, ended)
@@ -281,7 +253,7 @@ class Desk:
         for waiter in self._taken(entry):
             if not waiter.done():
                 waiter.set_exception(error)
-            ended[_outcome_of(error)] += 1
+            ended[outcome_of(error)] += 1
 
     def _taken(self, entry: Waiting) -> list[Waiter]:
         """Return the waiters of this entry and take them off it, as they are answered now."""
@@ -335,26 +307,3 @@ def _is_recent(claim: Claim, lately_ms: float) -> bool:
     The call that bound it may have lost its reply, to this process or another.
     """
     return claim.state == "claimed" and claim.claimed_at_ms > lately_ms
-
-
-def _refusal(meeting: Meeting, outcome: Outcome) -> LinkpoolError:
-    if outcome is Outcome.LIMITED:
-        return RateLimited(
-            "too many new claims; customers who hold a link still get it", retry_after_seconds=10
-        )
-    if meeting.closed_reason and not meeting.paused:
-        return PoolPaused(
-            f"claims of this meeting are closed: {meeting.closed_reason}", retry_after_seconds=30
-        )
-    reason = f": {meeting.pause_reason}" if meeting.pause_reason else ""
-    return PoolPaused(f"claims of this meeting are paused{reason}", retry_after_seconds=30)
-
-
-def _outcome_of(error: LinkpoolError) -> str:
-    if isinstance(error, PoolEmpty):
-        return "empty"
-    if isinstance(error, PoolPaused):
-        return "paused"
-    if isinstance(error, Fenced):
-        return "recovering"
-    return "limited" if isinstance(error, RateLimited) else "error"

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import http.client
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -23,29 +20,21 @@ from pool.cli.common import (
     settings_for,
 )
 from pool.cli.doctor_ledger import ledger
-from pool.cli.doctor_provider import link_base
+from pool.cli.doctor_provider import provider, webhook
 from pool.cli.doctor_redis import cluster, of_server, replicas, set_aside
 from pool.cli.findings import Finding, Verdict
 from pool.compose import Parts, compose
 from pool.config.addresses import redis_url
 from pool.config.proxy_warnings import proxy_warnings
-from pool.config.settings import Settings, Workspace
 from pool.errors import (
-    LedgerError,
-    LinkpoolError,
     NotifyFailed,
-    ProviderError,
     SettingsError,
     StoreError,
     StoreUnavailable,
 )
 from pool.model.troubles import Notice
-from pool.providers.signatures import SIGNATURE_HEADER
 from pool.store.capabilities import acl as acl_rules
 from pool.store.capabilities import check_redis
-from pool.up.ports import reachable
-
-CLOCK_SECONDS = 30.0
 
 
 def doctor(
@@ -115,12 +104,12 @@ async def examine(parts: Parts, *, make_link: bool) -> AsyncIterator[Finding]:
             "Set LINKPOOL_NEETOCAL_SUBDOMAIN and LINKPOOL_NEETOCAL_API_KEY, or use `linkpool up`.",
         )
     for name, workspace in parts.settings.workspaces.items():
-        async for finding in _provider(parts, name, make_link=make_link and sound):
+        async for finding in provider(parts, name, make_link=make_link and sound):
             yield finding
         if make_link and not sound:
             text = "none was made, because it could not enter the pool"
             yield Finding(f"links of {name}", "warning", text, "Mend Redis and database first.")
-        yield _webhook(parts.settings, name, workspace)
+        yield webhook(parts.settings, name, workspace)
 
 
 async def _redis(parts: Parts) -> AsyncIterator[Finding]:
@@ -167,65 +156,6 @@ async def _workers(parts: Parts) -> AsyncIterator[Finding]:
     )
 
 
-async def _provider(parts: Parts, name: str, *, make_link: bool) -> AsyncIterator[Finding]:
-    what = f"provider {name}"
-    provider = parts.providers[name]
-    try:
-        offered = {meeting.sid: meeting for meeting in await provider.meetings()}
-    except ProviderError as error:
-        yield Finding(what, "failed", str(error), "Check subdomain, API key and network.")
-        return
-    yield Finding(what, "ok", f"answers, and lists {len(offered)} meetings")
-    async for finding in link_base(parts, name):
-        yield finding
-    offset = provider.clock_offset_seconds
-    if offset is None:
-        yield Finding(
-            f"{what} clock",
-            "warning",
-            "the provider sends no Date header, so its clock cannot be compared",
-        )
-    elif abs(offset) > CLOCK_SECONDS:
-        yield Finding(
-            f"{what} clock",
-            "warning",
-            f"its clock and ours are {abs(offset):.0f} s apart",
-            "Let this machine follow a time server.",
-        )
-    else:
-        yield Finding(f"{what} clock", "ok", "agrees with ours")
-    try:
-        ours = [each for each in await parts.ledger.meetings.all() if each.workspace == name]
-    except LedgerError:
-        return
-    for meeting in ours:
-        there = offered.get(meeting.sid)
-        if there is None or there.disabled:
-            problem = "is disabled at the provider" if there else "is not listed by the provider"
-            yield Finding(
-                f"meeting {meeting.sid}", "warning", problem, "Check the SID, or enable it there."
-            )
-    if make_link and ours:
-        yield await _make_one(parts, name, ours[0].sid)
-
-
-async def _make_one(parts: Parts, workspace: str, sid: str) -> Finding:
-    from pool.supply.pool_writer import make_and_pool
-
-    what = f"links of {workspace}"
-    try:
-        outcome = await make_and_pool(parts.makers[workspace], parts.store, parts.ledger, sid)
-    except ProviderError as error:
-        return Finding(
-            what, "failed", str(error), "Follow the provider's message; no link was pooled."
-        )
-    except LinkpoolError as error:
-        return Finding(what, "warning", f"a link was made but not pooled: {error}")
-    if outcome != "added":
-        return Finding(what, "warning", f"a link was made but not pooled: {outcome}")
-    return Finding(what, "ok", f"one was made for {sid}, is as documented, and entered the pool")
-
-
 async def _notify(parts: Parts) -> Finding:
     if parts.notifier is None:
         return Finding(
@@ -238,42 +168,6 @@ async def _notify(parts: Parts) -> Finding:
     except NotifyFailed as error:
         return Finding("notices", "failed", str(error), "Check LINKPOOL_NOTIFY_URL.")
     return Finding("notices", "ok", "the receiver accepted a test notice")
-
-
-def _webhook(settings: Settings, name: str, workspace: Workspace) -> Finding:
-    what = f"webhook {name}"
-    if workspace.webhook_secret is None:
-        return Finding(
-            what,
-            "warning",
-            "no secret is set, so bookings are found late, by asking the provider",
-            "Set LINKPOOL_NEETOCAL_WEBHOOK_SECRET to the secret of the webhook at the provider.",
-        )
-    body = b'{"event":"linkpool_doctor"}'
-    secret = workspace.webhook_secret.get_secret_value().encode()
-    signature = f"sha256={hmac.new(secret, body, hashlib.sha256).hexdigest()}"
-    host = reachable(settings.host)
-    connection = http.client.HTTPConnection(host, settings.port, timeout=5)
-    try:
-        connection.request("POST", f"/v1/webhooks/{name}", body, {SIGNATURE_HEADER: signature})
-        status = connection.getresponse().status
-    except (OSError, http.client.HTTPException) as error:
-        return Finding(
-            what,
-            "warning",
-            f"the API does not answer at {host}:{settings.port} ({type(error).__name__})",
-            "Start it; see LINKPOOL_HOST and LINKPOOL_PORT.",
-        )
-    finally:
-        connection.close()
-    if status == http.HTTPStatus.ACCEPTED:
-        return Finding(what, "ok", "an event signed with our secret is accepted")
-    return Finding(
-        what,
-        "failed",
-        f"an event signed with our secret is answered {status}",
-        "The API runs with another secret than this command: restart it with the same settings.",
-    )
 
 
 def _print(findings: list[Finding]) -> None:

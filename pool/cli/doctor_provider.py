@@ -1,16 +1,83 @@
-"""Report to `linkpool doctor` what the URLs of a workspace's links begin with."""
+"""Report to `linkpool doctor` on a workspace's provider, its links, and its webhook."""
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import http.client
 from collections.abc import AsyncIterator
 
 from pool.cli.findings import Finding
 from pool.compose import Parts
-from pool.errors import LinkpoolError
+from pool.config.settings import Settings, Workspace
+from pool.errors import LedgerError, LinkpoolError, ProviderError
+from pool.providers.signatures import SIGNATURE_HEADER
+from pool.up.ports import reachable
+
+CLOCK_SECONDS = 30.0
 
 
-async def link_base(parts: Parts, name: str) -> AsyncIterator[Finding]:
-    """Yield what the URLs of this workspace's links begin with, and how that is known."""
+async def provider(parts: Parts, name: str, *, make_link: bool) -> AsyncIterator[Finding]:
+    """Yield all findings on a workspace's provider; with `make_link`, also on a link it made."""
+    what = f"provider {name}"
+    asked = parts.providers[name]
+    try:
+        offered = {meeting.sid: meeting for meeting in await asked.meetings()}
+    except ProviderError as error:
+        yield Finding(what, "failed", str(error), "Check subdomain, API key and network.")
+        return
+    yield Finding(what, "ok", f"answers, and lists {len(offered)} meetings")
+    async for finding in _link_base(parts, name):
+        yield finding
+    offset = asked.clock_offset_seconds
+    if offset is None:
+        yield Finding(
+            f"{what} clock",
+            "warning",
+            "the provider sends no Date header, so its clock cannot be compared",
+        )
+    elif abs(offset) > CLOCK_SECONDS:
+        yield Finding(
+            f"{what} clock",
+            "warning",
+            f"its clock and ours are {abs(offset):.0f} s apart",
+            "Let this machine follow a time server.",
+        )
+    else:
+        yield Finding(f"{what} clock", "ok", "agrees with ours")
+    try:
+        ours = [each for each in await parts.ledger.meetings.all() if each.workspace == name]
+    except LedgerError:
+        return
+    for meeting in ours:
+        there = offered.get(meeting.sid)
+        if there is None or there.disabled:
+            problem = "is disabled at the provider" if there else "is not listed by the provider"
+            yield Finding(
+                f"meeting {meeting.sid}", "warning", problem, "Check the SID, or enable it there."
+            )
+    if make_link and ours:
+        yield await _make_one(parts, name, ours[0].sid)
+
+
+async def _make_one(parts: Parts, workspace: str, sid: str) -> Finding:
+    from pool.supply.pool_writer import make_and_pool
+
+    what = f"links of {workspace}"
+    try:
+        outcome = await make_and_pool(parts.makers[workspace], parts.store, parts.ledger, sid)
+    except ProviderError as error:
+        return Finding(
+            what, "failed", str(error), "Follow the provider's message; no link was pooled."
+        )
+    except LinkpoolError as error:
+        return Finding(what, "warning", f"a link was made but not pooled: {error}")
+    if outcome != "added":
+        return Finding(what, "warning", f"a link was made but not pooled: {outcome}")
+    return Finding(what, "ok", f"one was made for {sid}, is as documented, and entered the pool")
+
+
+async def _link_base(parts: Parts, name: str) -> AsyncIterator[Finding]:
     workspace = parts.settings.workspace(name)
     if workspace is None:
         return
@@ -29,3 +96,40 @@ async def link_base(parts: Parts, name: str) -> AsyncIterator[Finding]:
         )
     else:
         yield Finding(what, "ok", f"begin with {learned}, as the provider's answers say")
+
+
+def webhook(settings: Settings, name: str, workspace: Workspace) -> Finding:
+    """Return whether the API takes an event that is signed with the workspace's secret."""
+    what = f"webhook {name}"
+    if workspace.webhook_secret is None:
+        return Finding(
+            what,
+            "warning",
+            "no secret is set, so bookings are found late, by asking the provider",
+            "Set LINKPOOL_NEETOCAL_WEBHOOK_SECRET to the secret of the webhook at the provider.",
+        )
+    body = b'{"event":"linkpool_doctor"}'
+    secret = workspace.webhook_secret.get_secret_value().encode()
+    signature = f"sha256={hmac.new(secret, body, hashlib.sha256).hexdigest()}"
+    host = reachable(settings.host)
+    connection = http.client.HTTPConnection(host, settings.port, timeout=5)
+    try:
+        connection.request("POST", f"/v1/webhooks/{name}", body, {SIGNATURE_HEADER: signature})
+        status = connection.getresponse().status
+    except (OSError, http.client.HTTPException) as error:
+        return Finding(
+            what,
+            "warning",
+            f"the API does not answer at {host}:{settings.port} ({type(error).__name__})",
+            "Start it; see LINKPOOL_HOST and LINKPOOL_PORT.",
+        )
+    finally:
+        connection.close()
+    if status == http.HTTPStatus.ACCEPTED:
+        return Finding(what, "ok", "an event signed with our secret is accepted")
+    return Finding(
+        what,
+        "failed",
+        f"an event signed with our secret is answered {status}",
+        "The API runs with another secret than this command: restart it with the same settings.",
+    )
