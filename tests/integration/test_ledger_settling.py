@@ -37,11 +37,16 @@ def heard(slug: str, state: str, changed: int, **fields: Any) -> Booking:
     return report(slug, state, **{"made_at": at(1), "changed_at": at(changed)} | fields)
 
 
+def orders(reports: list[Any]) -> list[tuple[Any, ...]]:
+    """Return every order of these once, though one of them is there twice."""
+    return list(dict.fromkeys(itertools.permutations(reports)))
+
+
 async def test_the_order_of_a_bookings_events_does_not_count(ledger: Ledger) -> None:
     """Repeated, late or shuffled, the events of one booking end in the same link."""
     ends = set()
     events = [("confirmed", 1, "probable"), ("confirmed", 5, "slug"), ("cancelled", 9, "probable")]
-    for number, order in enumerate(itertools.permutations([*events, events[0]])):
+    for number, order in enumerate(orders([*events, events[0]])):
         slug = f"a-{number}"
         await ledger.links.insert_fresh([fresh(slug)])
         for state, second, match in order:
@@ -118,7 +123,7 @@ SETS: dict[str, tuple[list[tuple[str, str, int, str | None]], State]] = {
 async def test_a_links_state_follows_from_its_set_of_bookings(ledger: Ledger, case: str) -> None:
     """In each order, and with each report twice."""
     reports, expected = SETS[case]
-    for number, order in enumerate(itertools.permutations([*reports, reports[0]])):
+    for number, order in enumerate(orders([*reports, reports[0]])):
         slug = f"a-{number}"
         await ledger.links.record([claim(slug, f"c-{number}")])
         for sid, state, second, parent in order:
