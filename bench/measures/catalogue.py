@@ -33,6 +33,7 @@ from bench.measures import (
     startup,
     tail,
     topup,
+    two_apis,
     whole,
 )
 from bench.measures.base import Bench
@@ -61,6 +62,7 @@ MEASURES: dict[str, Measure] = {
     "hostile": Measure("Strangers without a key", hostile.measure),
     "public": Measure("A public key that is drained", public.measure, in_quick=False),
     "embed": Measure("From sight to calendar, in a browser", embed.measure, in_quick=False),
+    "two-apis": Measure("Two API processes behind HAProxy", two_apis.measure, by_default=False),
     "scale": Measure("Very many links, bindings and meetings", scale.measure),
     "cluster": Measure("On a Redis Cluster", cluster.measure, in_quick=False),
     "doubling": Measure("While Redis's table of keys doubles", doubling.measure, in_quick=False),

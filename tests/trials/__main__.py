@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pool.telemetry.logs import configure_logging
 from tests.trials.catalogue import TRIALS
+from tests.trials.harness import kinds
 from tests.trials.harness.clusters import on_cluster
 from tests.trials.harness.lacking import Lacking
 from tests.trials.harness.stages import ordinary
@@ -33,6 +34,7 @@ def main() -> int:
             for trial in chosen
             if trial.stage in (ordinary, on_cluster)
         ]
+    kinds.chosen.redis, kinds.chosen.database = options.redis, options.database
     if not chosen:
         sys.stderr.write(f"there is no such trial; there are {_numbers(TRIALS)}\n")
         return 2
@@ -83,8 +85,15 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--claims", type=int, help="how many claims are answered in the chaos")
     parser.add_argument("--seed", type=int, default=1, help="of the first round (1)")
     parser.add_argument(
-        "--redis", choices=["one", "cluster"], default="one", help="where the pools are (one)"
+        "--redis",
+        choices=["one", "sentinels", "cluster"],
+        default="one",
+        help="where the pools are (one)",
     )
+    parser.add_argument(
+        "--database", choices=["sqlite", "postgresql"], default="sqlite",
+        help="where the ledger is (sqlite); postgresql runs behind PgBouncer",
+    )  # fmt: skip
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--full", action="store_true", help="in the sizes of the table")
     length.add_argument(

@@ -14,6 +14,7 @@ from tests.trials import (
     moves,
     promises,
     provider,
+    rabbit,
     redis_troubles,
     serving,
     signatures,
@@ -40,6 +41,7 @@ TRIALS: list[Trial] = sorted(
         *inputs.TRIALS,
         *promises.TRIALS,
         *chaos.TRIALS,
+        *rabbit.TRIALS,
     ],
     key=lambda trial: (not trial.number.isdigit(), trial.number.zfill(5)),
 )

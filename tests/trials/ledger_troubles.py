@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import random
 import signal
-import sqlite3
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -44,9 +43,7 @@ def ledger_locked(stage: Stage, seed: int, size: int) -> Outcome:
     try:
         until(lambda: len(tape.claims) > 20, 10, "claims are answered")
         booked = sorted({claim.slug for claim in tape.claims[:20]})
-        locker = sqlite3.connect(stage.ledger, isolation_level=None, timeout=10)
-        locker.execute("BEGIN IMMEDIATE")
-        try:
+        with stage.ledger_locked():
             locked_at = time.monotonic()
             with ThreadPoolExecutor(5) as senders, httpx.Client(timeout=30) as http:
                 sent = senders.map(
@@ -55,9 +52,6 @@ def ledger_locked(stage: Stage, seed: int, size: int) -> Outcome:
                 )
                 statuses.update(answer.status_code for answer in sent)
             time.sleep(max(0.0, size - (time.monotonic() - locked_at)))
-        finally:
-            locker.rollback()
-            locker.close()
         with httpx.Client(timeout=30) as http:
             for slug in booked:
                 answer = send(stage, http, event("booking_created", f"17-{slug}", slug))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from tests.trials.harness.kinds import make_stage
 from tests.trials.harness.preloaded import Preloaded, clock, disk
 from tests.trials.harness.stage import Stage
 
@@ -16,7 +17,7 @@ _PATIENCE = {"PROBE_SECONDS": "1", "PROVIDER_TIMEOUT_SECONDS": "1", "DIRECT_TIME
 @contextmanager
 def whole(seed: int) -> Iterator[Stage]:
     """Run everything: two API servers, a worker, a beat and a provider."""
-    with Stage(seed=seed, **_PATIENCE) as stage:
+    with make_stage(seed=seed, **_PATIENCE) as stage:
         stage.start_servers(2)
         stage.start_sandbox()
         stage.start_worker()
@@ -26,7 +27,7 @@ def whole(seed: int) -> Iterator[Stage]:
 @contextmanager
 def without_worker(seed: int) -> Iterator[Stage]:
     """Run one API server and a provider; the trial brings its own workers."""
-    with Stage(seed=seed, **_PATIENCE) as stage:
+    with make_stage(seed=seed, **_PATIENCE) as stage:
         stage.start_servers(1)
         stage.start_sandbox()
         yield stage
@@ -35,7 +36,7 @@ def without_worker(seed: int) -> Iterator[Stage]:
 @contextmanager
 def nothing_yet(seed: int) -> Iterator[Stage]:
     """Run Redis and a ledger; the trial starts the rest."""
-    with Stage(seed=seed, **_PATIENCE) as stage:
+    with make_stage(seed=seed, **_PATIENCE) as stage:
         yield stage
 
 

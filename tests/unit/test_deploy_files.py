@@ -135,6 +135,10 @@ def test_the_other_manifests_choose_pods_that_exist(case: str) -> None:
             assert any(wanted.items() <= one.items() for one in labels), each
         if each["kind"] == "HorizontalPodAutoscaler":
             assert spec["scaleTargetRef"]["name"] in names
+        if each["kind"] == "PodMonitor":
+            chosen_parts = set(spec["selector"]["matchExpressions"][0]["values"])
+            assert chosen_parts == {"worker", "beat"}
+            assert spec["podMetricsEndpoints"][0]["port"] == "metrics"
         if each["kind"] == "ServiceMonitor":
             [service] = [one for one in found if one["kind"] == "Service"]
             assert spec["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()

@@ -18,8 +18,9 @@ from pool.up import ports
 from pool.up.redis_server import RedisServer
 from tests.servers import redis_servers
 from tests.trials.harness.answers import Tape
-from tests.trials.harness.checker import Budget, Evidence
+from tests.trials.harness.checker import Budget, Evidence, Outage
 from tests.trials.harness.crowd import until
+from tests.trials.harness.forgetting import Forgetting
 from tests.trials.harness.lacking import Lacking
 from tests.trials.harness.proxy import Proxy
 from tests.trials.harness.stage import Stage
@@ -63,24 +64,46 @@ class SentinelStage(Stage):
         self.lines = [self.redis_line, Proxy(other.port, seed=seed)]
         self.sentinel_ports = [ports.choose() for _ in range(3)]
         self._sentinels: list[Process] = []
+        self._forgettings = [self._forgetting, Forgetting(other.directory)]
 
     def start_redis(self) -> None:
         """Start both servers, then the Sentinels. Return once they know each other."""
-        for server, line in zip(self.pair, self.lines, strict=True):
+        for number, server in enumerate(self.pair):
             server.start()
-            with self._client_of(server) as client:
-                client.config_set("replica-announce-ip", "127.0.0.1")
-                client.config_set("replica-announce-port", line.port)
-                client.config_set("masterauth", server.password)
-                client.config_set("bind-source-addr", SERVERS)
-                client.config_set("repl-diskless-sync-delay", 0)
-                client.config_set("repl-timeout", 2)
-                client.config_set("repl-ping-replica-period", 1)
+            self._configure(number)
         with self._client_of(self.pair[1]) as client:
             client.replicaof("127.0.0.1", self.lines[0].port)
         for number, port in enumerate(self.sentinel_ports):
             self._sentinels.append(self._sentinel(number, port))
         until(self._ready, _SWITCH_SECONDS, "the Sentinels know each other and the replica")
+
+    def _configure(self, number: int) -> None:
+        """Tell a server what it needs as one of two, and forgets when it is restarted."""
+        with self._client_of(self.pair[number]) as client:
+            client.config_set("replica-announce-ip", "127.0.0.1")
+            client.config_set("replica-announce-port", self.lines[number].port)
+            client.config_set("masterauth", self.pair[number].password)
+            client.config_set("bind-source-addr", SERVERS)
+            client.config_set("repl-diskless-sync-delay", 0)
+            client.config_set("repl-timeout", 2)
+            client.config_set("repl-ping-replica-period", 1)
+
+    def kill_redis(self, *, down_seconds: float = 0.0, forget_seconds: float = 0.0) -> Outage:
+        """Kill the master, and start it from what it had written this long before.
+
+        It comes back as the master if it is quick, else as the replica of the other.
+        """
+        number, died_at = self.master, time.time()
+        self.pair[number].kill()
+        if forget_seconds:
+            forgot = self._forgettings[number].forget(forget_seconds)
+            self.forgotten_seconds = max(self.forgotten_seconds, forgot)
+        time.sleep(down_seconds)
+        self.pair[number].start()
+        self._configure(number)
+        outage = Outage(died_at, time.time())
+        self.outages.append(outage)
+        return outage
 
     def _sentinel(self, number: int, port: int) -> Process:
         directory = self.directory / f"sentinel-{number}"
@@ -108,6 +131,7 @@ class SentinelStage(Stage):
         for server in self.pair:
             server.kill()
         self.lines[1].close()
+        self._forgettings[1].close()
 
     # -- who is who ------------------------------------------------------------------
 

@@ -14,9 +14,9 @@ import sqlite3
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,6 +40,8 @@ from tests.trials.harness.answers import Tape
 from tests.trials.harness.checker import Budget, Evidence, Outage, Stock
 from tests.trials.harness.crowd import until
 from tests.trials.harness.forgetting import Forgetting
+from tests.trials.harness.kinds import chosen
+from tests.trials.harness.postgres import PooledPostgres
 from tests.trials.harness.proxy import Proxy
 
 T = TypeVar("T")
@@ -78,7 +80,7 @@ class Server:
 
 
 class Stage:
-    """Redis, a ledger on SQLite, and as many servers, workers and sandboxes as are started.
+    """Redis, a ledger on SQLite or as chosen, and as many parts of each kind as are started.
 
     Nothing runs before it is asked for but Redis, which is `server` if that is given.
     `settings` are linkpool's, without prefix.
@@ -114,6 +116,7 @@ class Stage:
         self.pool = ThreadPoolExecutor(8)
         self._set = settings
         self._client: Any = None
+        self.postgres = PooledPostgres() if chosen.database == "postgresql" else None
         self._http = httpx.Client(timeout=20, trust_env=False)
 
     # -- life ----------------------------------------------------------------------
@@ -157,6 +160,8 @@ class Stage:
             self.redis_line.close()
         self.provider_line.close()
         self.pool.shutdown(cancel_futures=True)
+        if self.postgres is not None:
+            self.postgres.close()
         if not os.environ.get("LINKPOOL_TRIALS_KEEP"):
             shutil.rmtree(self.directory, ignore_errors=True)
 
@@ -186,7 +191,7 @@ class Stage:
         ours = {
             "REDIS_URL": self.redis_url(proxied=proxied),
             "BROKER_URL": self.redis_url(1, proxied=proxied),
-            "DATABASE_URL": f"sqlite:///{self.ledger}",
+            "DATABASE_URL": self.postgres.url if self.postgres else f"sqlite:///{self.ledger}",
             "DATA_DIR": str(self.directory / part),
             "SECRET_KEY": "the secret key of the trials, and of nothing else",
             "NEETOCAL_SUBDOMAIN": "sandbox",
@@ -375,7 +380,9 @@ class Stage:
     # -- the end -------------------------------------------------------------------
 
     def rows(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
-        """Return the rows that a query finds in the ledger's file."""
+        """Return the rows that a query finds in the ledger."""
+        if self.postgres is not None:
+            return self.postgres.rows(sql, values)
         with closing(sqlite3.connect(f"file:{self.ledger}?mode=ro", uri=True, timeout=30)) as at:
             return at.execute(sql, values).fetchall()
 
@@ -427,8 +434,8 @@ class Stage:
             for sid in sids
         }
         ledger = self.directory / "evidence.sqlite3"
-        with closing(sqlite3.connect(self.ledger)) as now, closing(sqlite3.connect(ledger)) as copy:
-            now.backup(copy)
+        ledger.unlink(missing_ok=True)
+        self._copy_ledger(ledger)
         provider = None
         if self.sandbox is not None:
             links = self.control("GET", "links")["links"]
@@ -447,6 +454,28 @@ class Stage:
             outages=tuple(self.outages),
             deaths=deaths,
         )
+
+    def _copy_ledger(self, to: Path) -> None:
+        if self.postgres is not None:
+            self.postgres.copy_to(to)
+            return
+        with closing(sqlite3.connect(self.ledger)) as now, closing(sqlite3.connect(to)) as copy:
+            now.backup(copy)
+
+    @contextmanager
+    def ledger_locked(self) -> Iterator[None]:
+        """Let another program hold the ledger's locks meanwhile."""
+        if self.postgres is not None:
+            with self.postgres.locked():
+                yield
+            return
+        locker = sqlite3.connect(self.ledger, isolation_level=None, timeout=10)
+        locker.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        finally:
+            locker.rollback()
+            locker.close()
 
 
 async def _record_all(parts: Parts, sids: tuple[str, ...]) -> None:

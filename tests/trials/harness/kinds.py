@@ -1,0 +1,31 @@
+"""Choose what the trials run on; the command line says it once, before the first stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.trials.harness.stage import Stage
+
+
+@dataclass(slots=True)
+class Chosen:
+    """Where the pools and the ledger are."""
+
+    redis: str = "one"  # or sentinels
+    database: str = "sqlite"  # or postgresql, behind PgBouncer
+
+
+chosen = Chosen()
+
+
+def make_stage(**options: Any) -> Stage:
+    """Return a stage of the chosen kind."""
+    if chosen.redis == "sentinels":
+        from tests.trials.harness.sentinels import SentinelStage
+
+        return SentinelStage(**options)
+    from tests.trials.harness.stage import Stage
+
+    return Stage(**options)

@@ -1,0 +1,133 @@
+"""Run PostgreSQL behind PgBouncer in transaction mode as the ledger of a stage."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from bench.postgres import NoPostgres, Postgres
+from pool.up import ports
+from tests.trials.harness.crowd import until
+from tests.trials.harness.lacking import Lacking
+
+_PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+_CONFIGURATION = """\
+[databases]
+* = host={server} user=postgres
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {port}
+unix_socket_dir =
+auth_type = any
+auth_file = {folder}/users
+pool_mode = transaction
+default_pool_size = 10
+max_client_conn = 500
+server_round_robin = 1
+"""
+# What the checker asks for.
+_COPIED = {
+    "links": ("slug", "meeting_sid", "state", "customer_id"),
+    "inbox": ("id", "state", "meeting_sid"),
+    "audit": ("meeting_sid", "action", "detail"),
+}
+
+
+class PooledPostgres:
+    """A server, and the pooler that everybody but this class goes through."""
+
+    def __init__(self) -> None:
+        """Raise Lacking if there is no server or no PgBouncer."""
+        if _PROGRAM is None:
+            raise Lacking("PgBouncer: apt-get install pgbouncer")
+        try:
+            self._server = Postgres()
+        except NoPostgres as error:
+            raise Lacking(str(error)) from None
+        self._port = ports.choose()
+        self._folder = Path(tempfile.mkdtemp(prefix="pgbouncer-"))
+        (self._folder / "users").write_text('"postgres" ""\n')
+        (self._folder / "ini").write_text(
+            _CONFIGURATION.format(
+                server=self._server.directory, port=self._port, folder=self._folder
+            )
+        )
+        account: dict[str, Any] = {}
+        if os.geteuid() == 0:  # as which it refuses to run
+            nobody = pwd.getpwnam("nobody")
+            account = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+            for each in (self._folder, *self._folder.iterdir()):
+                os.chown(each, nobody.pw_uid, nobody.pw_gid)
+        self._pooler = subprocess.Popen(
+            [_PROGRAM, "-q", str(self._folder / "ini")], **account, stderr=subprocess.DEVNULL
+        )
+        until(lambda: not ports.is_free(self._port), 30, "PgBouncer listens")
+
+    @property
+    def url(self) -> str:
+        """Return the address of the ledger, through the pooler."""
+        return f"postgresql://postgres@127.0.0.1:{self._port}/postgres"
+
+    def close(self) -> None:
+        """End both."""
+        self._pooler.send_signal(signal.SIGKILL)
+        self._pooler.wait()
+        self._server.__exit__(None, None, None)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def rows(self, sql: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        """Return what a query finds, whose parameters are written as `?`."""
+        numbers = iter(range(1, 1 + sql.count("?")))
+        text = re.sub(r"\?", lambda _: f"${next(numbers)}", sql)
+
+        async def ask() -> list[tuple[Any, ...]]:
+            connection: Any = await asyncpg.connect(self._server.url)
+            try:
+                return [tuple(row) for row in await connection.fetch(text, *values)]
+            finally:
+                await connection.close()
+
+        with ThreadPoolExecutor(1) as thread:  # a loop may be running here
+            return thread.submit(asyncio.run, ask()).result()
+
+    def copy_to(self, path: Path) -> None:
+        """Copy what the checker looks at into a SQLite file, which all trials are judged by."""
+        with closing(sqlite3.connect(path)) as copy:
+            for table, columns in _COPIED.items():
+                names = ", ".join(columns)
+                copy.execute(f"CREATE TABLE {table} ({names})")
+                marks = ", ".join("?" for _ in columns)
+                copy.executemany(
+                    f"INSERT INTO {table} VALUES ({marks})",
+                    self.rows(f"SELECT {names} FROM {table}", ()),
+                )
+            copy.commit()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Let nobody else write, or read what is written, as a migration that hangs does."""
+        loop = asyncio.new_event_loop()
+        connection: Any = loop.run_until_complete(asyncpg.connect(self._server.url))
+        try:
+            loop.run_until_complete(connection.execute("BEGIN"))
+            lock = "LOCK TABLE links, inbox, facts, bookings IN ACCESS EXCLUSIVE MODE"
+            loop.run_until_complete(connection.execute(lock))
+            yield
+        finally:
+            loop.run_until_complete(connection.execute("ROLLBACK"))
+            loop.run_until_complete(connection.close())
+            loop.close()
