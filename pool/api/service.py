@@ -189,7 +189,7 @@ async def open_service(
             await end_tasks(background)
             await desk.close()
             await public_claims.close()
-            await tally.flush()
+            await tally.flush(None)
             nudges.stop()
             with suppress(LinkpoolError):
                 await parts.outcomes.flush()

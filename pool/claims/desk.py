@@ -161,6 +161,14 @@ class Desk:
 
     def _pump(self) -> None:
         self._pumping = False
+        if len(self._ready) > 1:
+            # Calls for several meetings share a write and, mostly, a read.
+            with self._store.claims_together():
+                self._begin_calls()
+        else:
+            self._begin_calls()
+
+    def _begin_calls(self) -> None:
         while self._ready and len(self._calls) < CALLS_AT_ONCE:
             line = self._ready.popleft()
             line.queued = False

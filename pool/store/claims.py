@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from redis.asyncio import Redis
@@ -85,6 +86,13 @@ class Claims:
 
         command = ("EVALSHA", scripts.sha1(self._claim_script), len(names), *names, *args)
         return self._wire.call_at_once(command, replied)
+
+    def claims_together(self) -> AbstractContextManager[None]:
+        """Send the claims that are made at once within the block together, where that is possible.
+
+        On a Redis Cluster each goes by itself.
+        """
+        return self._wire.together() if isinstance(self._wire, Wire) else nullcontext()
 
     def master_of(self, sid: str) -> object:
         """Return what tells the master of a meeting from others; always None on a single Redis."""

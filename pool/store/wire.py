@@ -8,7 +8,10 @@ is most of what a claim on an idle server waits for.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import hiredis
@@ -27,6 +30,8 @@ class Wire:
         self._pool = redis.connection_pool
         self._idle: list[_Line] = []
         self._busy: set[_Line] = set()
+        self._is_together = False
+        self._shared: _Line | None = None  # what takes the calls that go together
 
     async def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:
         """Run a script that Redis knows already and return its reply, as `call` does."""
@@ -65,14 +70,46 @@ class Wire:
         `on_reply` is called once with the reply, or the error instead of it, unless the call is
         abandoned first by the function that is returned.
         """
+        line = self._shared
+        if line is not None and not line.lost:
+            line.hold(command, on_reply)
+            return partial(line.abandon, on_reply)
         line = self._take()
         if line is None:
             return None
+        if self._is_together:
+            return self._share(line, command, on_reply)
         try:
             self._send(line, command, on_reply)
         except RedisConnectionError:
             return None
         return line.close
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Send what is called at once within the block on one connection, in one write.
+
+        Redis answers the calls in their order, and mostly in one write as well. A call that is
+        abandoned takes the others with it, which end as with a lost connection.
+        """
+        self._is_together = True
+        try:
+            yield
+        finally:
+            self._is_together = False
+            line, self._shared = self._shared, None
+            if line is not None:
+                line.flush()
+
+    def _share(self, line: _Line, command: tuple[Any, ...], on_reply: OnReply) -> Abandon:
+        self._busy.add(line)
+        try:
+            line.hold(command, on_reply)
+        except BaseException:
+            line.close()
+            raise
+        self._shared = line
+        return partial(line.abandon, on_reply)
 
     def _send(self, line: _Line, command: tuple[Any, ...], on_reply: OnReply) -> None:
         self._busy.add(line)
@@ -130,7 +167,7 @@ def _lost(error: RuntimeError) -> RedisConnectionError:
 
 
 class _Line(asyncio.Protocol):
-    """One connection, and the one reply that is awaited on it."""
+    """One connection, and the replies that are awaited on it: one, unless calls go together."""
 
     def __init__(self, connection: Any, freed: Callable[[_Line], None]) -> None:
         # The library has no public way to hand a connection over: `_writer`, `_parser` and
@@ -141,7 +178,9 @@ class _Line(asyncio.Protocol):
             protocolError=InvalidResponse, replyError=connection._parser.parse_error
         )
         self._freed = freed
-        self._on_reply: OnReply | None = None
+        self._on_reply: OnReply | None = None  # for the reply that comes next
+        self._behind: deque[OnReply] = deque()  # for those after it
+        self._held: list[bytes] = []  # commands that are to be sent together
         self.lost = False
         self._transport.set_protocol(self)
 
@@ -154,18 +193,47 @@ class _Line(asyncio.Protocol):
         except RuntimeError as error:
             raise _lost(error) from error
 
+    def hold(self, command: tuple[Any, ...], on_reply: OnReply) -> None:
+        """Keep a command for `flush`. If this raises, it is not kept."""
+        self._held.append(hiredis.pack_command(command))
+        if self._on_reply is None:
+            self._on_reply = on_reply
+        else:
+            self._behind.append(on_reply)
+
+    def flush(self) -> None:
+        """Send the commands that are held, unless the connection was lost since."""
+        held, self._held = self._held, []
+        if self.lost:
+            return
+        try:
+            self._transport.write(b"".join(held))
+        except RuntimeError as error:
+            self.end(_lost(error))
+
+    def abandon(self, on_reply: OnReply) -> None:
+        """Close the connection, drop this reply, and pass an error to those who wait for others."""
+        others = [each for each in self._awaited() if each is not on_reply]
+        self.close()
+        for each in others:
+            each(RedisConnectionError("connection closed: another call on it took too long"))
+
+    def _awaited(self) -> list[OnReply]:
+        return [] if self._on_reply is None else [self._on_reply, *self._behind]
+
     def close(self) -> None:
-        """Close the connection, and drop the reply that is still to come."""
+        """Close the connection, and drop the replies that are still to come."""
         self.lost, self._on_reply = True, None
+        self._behind.clear()
         self._freed(self)
         self._transport.abort()
         self._connection._close()
 
     def end(self, error: Exception) -> None:
-        """Close the connection, and pass the error to the caller that waits for a reply."""
-        on_reply, self._on_reply = self._on_reply, None
+        """Close the connection, and pass the error to the callers that wait for a reply."""
+        awaited = self._awaited()
         self.close()
-        if on_reply is not None:
+        for on_reply in awaited:
             on_reply(error)
 
     # -- the transport's side
@@ -173,21 +241,28 @@ class _Line(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take what was read from the socket. The transport calls this."""
         self._reader.feed(data)
-        try:
-            reply = self._reader.gets()
-        except InvalidResponse as error:
-            self.end(error)
-            return
-        if reply is False:
-            return
-        if self._on_reply is None:  # no command was sent, so no later reply can be trusted
-            self.close()
-        elif isinstance(reply, ReadOnlyError):
-            # The master has become a replica: a new connection finds the new master.
-            self.end(RedisConnectionError(str(reply)))
-        else:
-            on_reply, self._on_reply = self._on_reply, None
-            self._freed(self)
+        while True:
+            try:
+                reply = self._reader.gets()
+            except InvalidResponse as error:
+                self.end(error)
+                return
+            if reply is False:
+                return
+            on_reply = self._on_reply
+            if on_reply is None:  # no command was sent, so no later reply can be trusted
+                self.close()
+                return
+            if isinstance(reply, ReadOnlyError):
+                # The master has become a replica: a new connection finds the new master.
+                self.end(RedisConnectionError(str(reply)))
+                return
+            if not self._behind:
+                self._on_reply = None
+                self._freed(self)
+                on_reply(reply)
+                return
+            self._on_reply = self._behind.popleft()
             on_reply(reply)
 
     def connection_lost(self, error: Exception | None) -> None:

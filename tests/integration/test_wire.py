@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -76,6 +76,66 @@ async def test_a_call_at_once_is_told_or_not_made(wire: Wire) -> None:
     await asyncio.sleep(0.01)
     assert [str(each) for each in told] == ["b'OK'", str(told[1])]
     assert isinstance(told[1], ResponseError)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition, for ten seconds at most."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.01)
+
+
+async def test_calls_that_go_together_are_one_write_and_answered_in_order(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each gets its own reply, an error like any other; afterwards the connection serves on."""
+    told: list[Any] = []
+    await wire.call("PING")
+    [line] = wire._idle
+    writes: list[bytes] = []
+    transport = line._transport
+    write = SimpleNamespace(write=lambda data: (writes.append(data), transport.write(data)))
+    monkeypatch.setattr(line, "_transport", write)
+    with wire.together():
+        for number in range(3):
+            assert wire.call_at_once(("ECHO", str(number)), told.append) is not None
+        assert wire.call_at_once(("NONSENSE",), told.append) is not None
+        assert wire.call_at_once(("ECHO", "last"), told.append) is not None
+        assert not writes
+    assert len(writes) == 1
+    await until(lambda: len(told) == 5)
+    assert told[:3] == [b"0", b"1", b"2"]
+    assert isinstance(told[3], ResponseError)
+    assert told[4] == b"last"
+    assert wire._idle == [line]
+    assert await wire.call("ECHO", "again") == b"again"
+    with wire.together():
+        pass
+    assert await wire.call("PING") == b"PONG"
+
+
+async def test_of_calls_that_go_together_all_hear_of_the_end(redis: Redis, wire: Wire) -> None:
+    """One that is abandoned is told nothing, the others that the connection is lost."""
+    for way in ("abandoned", "killed"):
+        told: list[Any] = []
+        ignored: list[Any] = []
+        await wire.call("PING")
+        with wire.together():
+            first = wire.call_at_once(("BLPOP", "nothing", "0"), ignored.append)
+            for _ in range(2):
+                assert wire.call_at_once(("PING",), told.append) is not None
+        await asyncio.sleep(0.02)
+        assert told == []
+        if way == "abandoned":
+            assert first is not None
+            first()
+        else:
+            await redis.client_kill_filter(_type="normal", skipme=True)
+            await until(lambda: len(told) == 2)  # noqa: B023 - called within the turn
+        assert [type(each) for each in told] == [RedisConnectionError] * 2
+        assert len(ignored) == (way == "killed")
+        assert not wire._busy
+        assert await wire.call("ECHO", "a") == b"a"
 
 
 async def test_what_is_abandoned_is_told_to_nobody(redis: Redis, wire: Wire) -> None:

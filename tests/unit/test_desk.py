@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,6 +68,9 @@ class FakeStore:
         self.under_way = Counter[str]()
         self.most_under_way = Counter[str]()
         self.gate: asyncio.Event | None = None
+
+    def claims_together(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def claim_at_once(
         self,

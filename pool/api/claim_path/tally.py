@@ -11,6 +11,7 @@ import time
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Any
 
 import structlog
@@ -19,6 +20,7 @@ from prometheus_client import Histogram
 from pool.telemetry.metrics import Metrics
 
 FLUSH_SECONDS = 0.5
+FLUSHED_AT_ONCE = 1_000  # of a meeting's outcomes; what waits longer is counted meanwhile
 
 
 class HistogramTally:
@@ -76,9 +78,18 @@ class Tally:
         """Count one failed authentication at a door."""
         self._failures[door] += 1
 
-    async def flush(self) -> None:
-        """Add what was counted since the last flush to the metrics, and to the log if needed."""
-        claims, self._claims = self._claims, Counter()
+    async def flush(self, most: int | None = FLUSHED_AT_ONCE) -> None:
+        """Add what was counted since the last flush to the metrics, and to the log if needed.
+
+        Of very many meetings' outcomes only the first `most` are handed over, the others later: ten
+        thousand at a time would keep all claims waiting for a thirtieth of a second.
+        """
+        claims: Counter[tuple[str, str]] = Counter()
+        if most is None or len(self._claims) <= most:
+            claims, self._claims = self._claims, claims
+        else:
+            for labels in list(islice(self._claims, most)):
+                claims[labels] = self._claims.pop(labels)
         for labels, count in claims.items():
             self._metrics.claims.labels(*labels).inc(count)
             if self._handed is not None:
