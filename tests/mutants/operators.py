@@ -1,7 +1,7 @@
-"""Define the small changes: mutmut's, less those that change words only, and two more.
+"""Define the small changes: mutmut's, less those that change words only, and some more.
 
-Statements that do something are also left out, and conditions turned round, because that is
-how the code comes to forget a step.
+Steps are also left out, conditions turned round, errors not raised, filters taken away, arguments
+swapped and nothing returned, because that is how code comes to forget something.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def words(node: cst.SimpleString) -> Iterable[cst.CSTNode]:
 
 
 def arguments(node: cst.Call) -> Iterable[cst.CSTNode]:
-    """Leave each named argument out, and make each other one None."""
+    """Leave each named argument out, make each other one None, and swap the first two."""
     named = [arg for arg in node.args if arg.keyword is not None]
     for arg in named:
         yield node.with_changes(args=[each for each in node.args if each is not arg])
@@ -31,12 +31,34 @@ def arguments(node: cst.Call) -> Iterable[cst.CSTNode]:
         if arg.keyword is None and not arg.star and not _is_plain(arg.value):
             changed = arg.with_changes(value=cst.Name("None"))
             yield node.with_changes(args=[changed if each is arg else each for each in node.args])
+    first = [arg for arg in node.args[:2] if arg.keyword is None and not arg.star]
+    if len(first) == 2 and not first[0].value.deep_equals(first[1].value):
+        one, two = first
+        swapped = [one.with_changes(value=two.value), two.with_changes(value=one.value)]
+        yield node.with_changes(args=[*swapped, *node.args[2:]])
 
 
 def steps(node: cst.Expr) -> Iterable[cst.CSTNode]:
     """Leave a call out that is made for its effect."""
     if isinstance(node.value, cst.Call | cst.Await):
         yield cst.Pass()
+
+
+def refusals(node: cst.Raise | cst.Del) -> Iterable[cst.CSTNode]:
+    """Go on where an error is raised, and keep what is deleted."""
+    del node
+    yield cst.Pass()
+
+
+def results(node: cst.Return) -> Iterable[cst.CSTNode]:
+    """Return nothing where something is returned."""
+    if node.value is not None and not _is_plain(node.value):
+        yield node.with_changes(value=cst.Name("None"))
+
+
+def filters(node: cst.CompIf) -> Iterable[cst.CSTNode]:
+    """Take a filter away."""
+    yield node.with_changes(test=cst.Name("True"))
 
 
 def conditions(node: cst.If) -> Iterable[cst.CSTNode]:
@@ -53,13 +75,17 @@ def _is_plain(value: cst.BaseExpression) -> bool:
     )
 
 
-def ours() -> list[Any]:
-    """Return the operators that are used."""
+OURS: list[Any] = [
+    (cst.Expr, steps),
+    (cst.Raise, refusals),
+    (cst.Del, refusals),
+    (cst.Return, results),
+    (cst.CompIf, filters),
+    (cst.If, conditions),
+]
+
+
+def used() -> list[Any]:
+    """Return the operators that are used, each with the kind of node that it changes."""
     replaced = {mutators.operator_string: words, mutators.operator_arg_removal: arguments}
-    same = [(kind, replaced.get(each, each)) for kind, each in THEIRS]
-    return [*same, (cst.Expr, steps), (cst.If, conditions)]
-
-
-def install() -> None:
-    """Have mutmut make these changes."""
-    mutators.mutation_operators[:] = ours()
+    return [*((kind, replaced.get(each, each)) for kind, each in THEIRS), *OURS]

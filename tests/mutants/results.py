@@ -1,67 +1,80 @@
-"""Read what became of each mutant, and list those that survive."""
+"""Keep what became of each mutant, and list those that survive."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
-from mutmut.mutation.data import SourceFileMutationData
-from mutmut.mutation.diff_apply import get_diff_for_mutant
-from mutmut.stats import status_by_exit_code
+from tests.mutants.changes import Mutant
+from tests.mutants.trying import WORK, Result
 
 HERE = Path(__file__).parent
 SURVIVORS = HERE / "survivors.md"
-NOTICED = {"killed", "timeout", "segfault", "caught by type check"}
+KEPT = WORK / "results.jsonl"
+NOTICED = {"killed", "timeout"}
 
 
-@dataclass(frozen=True)
-class Mutant:
-    """One small change, and what the tests made of it."""
-
-    name: str
-    path: Path
-    room: str
-    status: str
-
-    @property
-    def noticed(self) -> bool:
-        return self.status in NOTICED
-
-    @property
-    def function(self) -> str:
-        """Return the function as a person names it."""
-        mangled = self.name.rpartition("__mutmut_")[0].rpartition(".")[2]
-        return mangled.removeprefix("x_").removeprefix("xǁ").replace("ǁ", ".")
-
-    def change(self) -> str:
-        """Return the lines that differ, on one line."""
-        diff = get_diff_for_mutant(self.name, path=self.path).splitlines()
-        old = [line[1:].strip() for line in diff if line.startswith("-") and line[:3] != "---"]
-        new = [line[1:].strip() for line in diff if line.startswith("+") and line[:3] != "+++"]
-        return f"`{' '.join(old)}` → `{' '.join(new)}`".replace("|", "\\|")
+@cache
+def plan() -> dict[str, dict[str, list[str]]]:
+    with (HERE / "rooms.toml").open("rb") as file:
+        return tomllib.load(file)
 
 
 def rooms() -> dict[str, list[Path]]:
     """Return the files of each room."""
-    with (HERE / "rooms.toml").open("rb") as file:
-        named: dict[str, list[str]] = tomllib.load(file)["rooms"]
     return {
         room: [path for pattern in patterns for path in sorted(Path().glob(pattern))]
-        for room, patterns in named.items()
+        for room, patterns in plan()["rooms"].items()
     }
 
 
-def mutants() -> Iterator[Mutant]:
-    """Return every mutant that was generated."""
-    for room, paths in rooms().items():
-        for path in paths:
-            if (Path("mutants") / f"{path}.meta").exists():
-                data = SourceFileMutationData(path=path)
-                data.load()
-                for name, exit_code in data.exit_code_by_key.items():
-                    yield Mutant(name, path, room, status_by_exit_code[exit_code])
+def tests() -> tuple[str, ...]:
+    """Return the files of the tests that are run."""
+    found = {
+        path
+        for pattern in plan()["tests"]["run"]
+        for path in Path().glob(pattern)
+        if not any(path.match(each) for each in plan()["tests"]["not"])
+    }
+    return tuple(str(path) for path in sorted(found))
+
+
+@cache
+def _kept() -> dict[str, tuple[str, str]]:
+    if not KEPT.exists():
+        return {}
+    lines = map(json.loads, KEPT.read_text("utf-8").splitlines())
+    return {key: (status, by) for key, status, by in lines}
+
+
+@contextlib.contextmanager
+def book() -> Iterator[Callable[[Result], None]]:
+    """Keep results as they come in."""
+    with KEPT.open("a", encoding="utf-8") as file:
+
+        def told(result: Result) -> None:
+            mutant, status, by = result
+            _kept()[mutant.key] = status, by
+            file.write(json.dumps([mutant.key, status, by]) + "\n")
+            file.flush()
+            if status not in NOTICED:
+                print(f"survived: {mutant.name}:{mutant.line}: {mutant.change()}", flush=True)
+
+        yield told
+
+
+def status(mutant: Mutant) -> str:
+    """Return what became of it, or "not tried"."""
+    return _kept().get(mutant.key, ("not tried", ""))[0]
+
+
+def noticed(mutant: Mutant) -> bool:
+    return status(mutant) in NOTICED
 
 
 def reasons() -> dict[tuple[str, str], str]:
@@ -87,20 +100,18 @@ reasons; a row without one is a test that is missing.
 """
 
 
-def write_list() -> int:
+def write_list(mutants: Sequence[Mutant]) -> int:
     """Write the list of survivors, keeping reasons. Return the number without a reason."""
     known, bare = reasons(), 0
-    parts = [HEAD]
+    text = SURVIVORS.read_text("utf-8") if SURVIVORS.exists() else HEAD
+    parts = [text.partition("\n## ")[0].rstrip() + "\n"]
     for room in rooms():
         rows = []
-        for each in mutants():
-            if each.room != room or each.noticed or each.status == "not checked":
-                continue
-            function = f"{each.path}: {each.function}"
-            change = each.change()
-            reason = known.get((function, change), "")
-            bare += not reason
-            rows.append(f"| {function} | {change} | {reason} |")
+        for each in mutants:
+            if each.room == room and status(each) == "survived":
+                reason = known.get((each.name, each.change()), "")
+                bare += not reason
+                rows.append(f"| {each.name} | {each.change()} | {reason} |")
         if rows:
             head = f"\n## {room}\n\n| function | change | reason |\n|---|---|---|\n"
             parts.append(head + "\n".join(dict.fromkeys(rows)) + "\n")
@@ -123,20 +134,21 @@ class Score:
 
     @property
     def percent(self) -> float:
-        return 100 * self.noticed / self.tried if self.tried else 0.0
+        unequal = self.noticed + self.missed
+        return 100 * self.noticed / unequal if unequal else 0.0
 
 
-def scores() -> dict[str, Score]:
+def scores(mutants: Sequence[Mutant]) -> dict[str, Score]:
     """Return the score of each room."""
     known = reasons()
     counted = {room: Score() for room in rooms()}
-    for each in mutants():
+    for each in mutants:
         score = counted[each.room]
-        if each.status == "not checked":
+        if status(each) == "not tried":
             score.untried += 1
-        elif each.noticed:
+        elif noticed(each):
             score.noticed += 1
-        elif known and known.get((f"{each.path}: {each.function}", each.change())):
+        elif known and known.get((each.name, each.change())):
             score.explained += 1
         else:
             score.missed += 1

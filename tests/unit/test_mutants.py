@@ -1,79 +1,199 @@
-"""Test the mutants: which changes are made to the code, and where."""
+"""Test the mutants: which changes are made to the code, and how they are tried."""
 
 from __future__ import annotations
 
 import subprocess
-import tomllib
+import sys
+import types
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-libcst = pytest.importorskip("libcst")
+pytest.importorskip("libcst")
 
-from mutmut.mutation import file_mutation, mutators  # noqa: E402
-
-from tests.mutants import operators, results  # noqa: E402
+from tests.mutants import changes, jobs, operators, reach, results, swapping
 
 CODE = '''
-async def step(lock, slugs, log):
-    """Take a step."""
-    if await lock.extend():
-        return None
-    await store.put(slugs, at=1, reason="a sentence for people")
-    log("name")
-    return max(slugs, key=len)
+MOST = 8
+NAMES = {"one": "two"}
+
+
+class Taker:
+    @property
+    def name(self):
+        return self.first
+
+    async def step(self, lock, slugs, most=3):
+        """Take a step."""
+        if await lock.extend():
+            return None
+        log.warning("left alone", most=4)
+        if not slugs:
+            raise ValueError(slugs)
+        await store.put(slugs, at=1, reason="a sentence for people")
+        log("name")
+        return max(slugs, [each for each in lock if each.held])
 '''
 
 
-@pytest.fixture
-def changed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return the bodies that the changes make of CODE."""
-    monkeypatch.setattr(file_mutation, "mutation_operators", operators.ours())
-    _, mutations, *_ = file_mutation.create_mutations("step.py", CODE)
-    module = libcst.parse_module(CODE)
+@pytest.fixture(scope="module")
+def made() -> list[changes.Mutant]:
+    return changes.of_code("supply", Path("pool/step.py"), CODE)
+
+
+@pytest.fixture(scope="module")
+def changed(made: list[changes.Mutant]) -> list[str]:
+    """Return the changes that are made of CODE."""
     return [
-        f"{module.code_for_node(each.original_node)} → {module.code_for_node(each.mutated_node)}"
-        for each in mutations
+        " → ".join(each.module.code_for_node(node).strip() for node in (each.old, each.new))
+        for each in made
     ]
 
 
-def test_steps_are_left_out_and_conditions_turned_round(changed: list[str]) -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        'log("name") → pass',
+        "raise ValueError(slugs) → pass",
+        "return self.first → return None",
+        "if each.held → if True",
+        "8 → 9",
+        "3 → 4",
+        'store.put(slugs, at=1, reason="a sentence for people") → '
+        'store.put(slugs, reason="a sentence for people")',
+        'store.put(slugs, at=1, reason="a sentence for people") → store.put(slugs, at=1, )',
+        'store.put(slugs, at=1, reason="a sentence for people") → '
+        'store.put(None, at=1, reason="a sentence for people")',
+        "max(slugs, [each for each in lock if each.held]) → "
+        "max([each for each in lock if each.held], slugs)",
+    ],
+)
+def test_a_kind_of_change(changed: list[str], change: str) -> None:
     """That is how code comes to forget something."""
-    assert 'log("name") → pass' in changed
-    assert any(each.startswith("await store.put(") and each.endswith("→ pass") for each in changed)
+    assert change in changed
+
+
+def test_conditions_are_turned_round(changed: list[str]) -> None:
+    """Also those without an operator of their own."""
     assert any("if not (await lock.extend()):" in each for each in changed)
 
 
-def test_arguments_are_left_out_and_made_none(changed: list[str]) -> None:
-    """Each named one by itself."""
-    puts = [each.split(" → ")[1] for each in changed if each.startswith("store.put(")]
-    assert 'store.put(slugs, reason="a sentence for people")' in puts
-    assert "store.put(slugs, at=1, )" in puts
-    assert 'store.put(None, at=1, reason="a sentence for people")' in puts
-
-
 def test_what_is_said_to_people_is_not_changed(changed: list[str]) -> None:
-    """Names are, once."""
+    """Names are, once; tables of names outside functions, and logs, are left alone."""
     assert not any("XXa sentence" in each for each in changed)
     assert sum('"XXnameXX"' in each for each in changed) == 1
+    assert not any("left alone" in each or '"XXtwoXX"' in each for each in changed)
+
+
+def test_a_mutant_names_its_function_and_keeps_its_name(made: list[changes.Mutant]) -> None:
+    """The rest of the file may change."""
+    names = {each.name for each in made}
+    assert names == {
+        "pool/step.py: (module)", "pool/step.py: Taker.name", "pool/step.py: Taker.step"
+    }  # fmt: skip
+    again = changes.of_code("supply", Path("pool/step.py"), "import os\n" + CODE)
+    assert [each.key for each in again] == [each.key for each in made]
+    other = changes.of_code("supply", Path("pool/step.py"), CODE.replace('"name"', '"other"'))
+    step = {each.key for each in made if each.function == "Taker.step"}
+    assert step.isdisjoint(each.key for each in other)
+
+
+def test_a_change_can_be_read(made: list[changes.Mutant]) -> None:
+    """By the lines that differ."""
+    assert "`raise ValueError(slugs)` → `pass`" in [each.change() for each in made]
+
+
+BRANCHES = """
+def choose(n):
+    if n > 1:
+        return "many"
+    elif n:
+        return "one"
+    return "none"
+"""
+
+
+def test_blocks_are_marked_and_found_by_line() -> None:
+    """A condition belongs to the block around it."""
+    found = reach.blocks(Path("a.py"), BRANCHES)
+    assert [reach.block_of(line, found) for line in (2, 3, 4, 5, 6, 7)] == [
+        None, "a.py:3", "a.py:4", "a.py:5", "a.py:6", "a.py:3"
+    ]  # fmt: skip
+    names: dict[str, object] = {reach.MARK: (hit := set[str]()).add}
+    exec(compile(reach.marked(Path("a.py"), BRANCHES), "a.py", "exec"), names)
+    choose = names["choose"]
+    assert isinstance(choose, types.FunctionType)
+    assert choose(1) == "one"
+    assert hit == {"a.py:3", "a.py:5", "a.py:6"}
+
+
+CLOSING = """
+def outer(n, m):
+    def inner():
+        return n + 1
+    return inner
+"""
+
+
+def _living(code: types.CodeType) -> list[types.FunctionType]:
+    names: dict[str, object] = {}
+    exec(code, names)
+    outer = names["outer"]
+    assert isinstance(outer, types.FunctionType)
+    return [outer, outer(1, 5)]
+
+
+def test_a_change_is_put_in_place_of_what_runs() -> None:
+    """Also of functions that were made within another before."""
+    path = Path("a.py")
+    code = compile(CLOSING, str(path.absolute()), "exec")
+    before, living = swapping.codes_in(code), _living(code)
+    swapping.swap(path, CLOSING.replace("+ 1", "- 1"), "outer", before, living)
+    assert (living[1](), living[0](3, 5)()) == (0, 2)
+
+
+@pytest.mark.parametrize("change", ["m + 1", "n + m", "(lambda: n)()"])
+def test_what_closes_over_something_else_is_not_put_in_place(change: str) -> None:
+    """The living function would read a stranger's variable."""
+    path = Path("a.py")
+    code = compile(CLOSING, str(path.absolute()), "exec")
+    before, living = swapping.codes_in(code), _living(code)
+    if change == "(lambda: n)()":
+        before = swapping.codes_in(compile("", "a.py", "exec"))
+    with pytest.raises(swapping.CannotSwap):
+        swapping.swap(path, CLOSING.replace("n + 1", change), "outer", before, living)
+
+
+def test_a_job_says_what_became_of_it() -> None:
+    """Each in a process of its own; one that computes for ever is ended."""
+
+    def noticed() -> int:
+        jobs.say("by this one")
+        return jobs.NOTICED
+
+    def broken() -> int:
+        sys.exit("broken")
+
+    made = [jobs.Job("a", noticed, 1), jobs.Job("b", lambda: jobs.SURVIVED, 1)]
+    ended = {subject: (code, said) for subject, code, said in jobs.run(made, 2)}
+    assert ended == {"a": (jobs.NOTICED, "by this one"), "b": (jobs.SURVIVED, "")}
+    assert [code for _, code, _ in jobs.run([jobs.Job("c", broken, 1)], 1)] == [jobs.CANNOT]
 
 
 def test_the_operators_are_mutmuts_and_ours() -> None:
-    """They may be put in place any number of times."""
-    assert len(operators.ours()) == len(operators.THEIRS) + 2
-    assert {kind for kind, _ in operators.THEIRS} <= {kind for kind, _ in operators.ours()}
-    assert len(mutators.mutation_operators) in (len(operators.THEIRS), len(operators.ours()))
+    """None of theirs is lost."""
+    assert len(operators.used()) == len(operators.THEIRS) + len(operators.OURS)
+    assert {kind for kind, _ in operators.THEIRS} <= {kind for kind, _ in operators.used()}
 
 
 def test_every_room_has_all_its_files() -> None:
     """A file that moves takes its place along."""
     root = Path(__file__).parents[2]
-    with (results.HERE / "rooms.toml").open("rb") as file:
-        rooms = tomllib.load(file)["rooms"]
-    gone = [
-        pattern for patterns in rooms.values() for pattern in patterns if not [*root.glob(pattern)]
-    ]
-    assert gone == []
+    plan = results.plan()
+    patterns = [each for some in plan["rooms"].values() for each in some]
+    patterns += [f"tests/unit/{each}" for each in plan["tests"]["not"]]
+    assert [each for each in patterns if not [*root.glob(each)]] == []
 
 
 def test_make_alone_lists_the_commands() -> None:
@@ -104,24 +224,20 @@ def test_reasons_are_read_from_the_list(tmp_path: Path, monkeypatch: pytest.Monk
     }
 
 
-def test_a_sample_takes_some_of_each_room_by_its_seed() -> None:
-    """Another seed takes others."""
+def test_a_sample_takes_some_of_each_room_by_its_seed(made: list[changes.Mutant]) -> None:
+    """Another seed takes others; a room's sample is the same with other rooms and without."""
     from tests.mutants.__main__ import sampled
 
-    made = [
-        results.Mutant(f"{room}-{n}", Path("a.py"), room, "not checked")
-        for room in ("supply", "ledger")
-        for n in range(100)
-    ]
-    some = sampled(made, 10, 1)
-    assert [sum(each.room == room for each in some) for room in ("supply", "ledger")] == [10, 10]
-    assert len(set(some)) == 20
-    assert some == sampled(made, 10, 1) != sampled(made, 10, 2)
-    assert len(sampled(made[:105], 10, 1)) == 15
+    both = [replace(each, room=room) for room in ("supply", "ledger") for each in made]
+    some = sampled(both, 5, 1)
+    assert [sum(each.room == room for each in some) for room in ("supply", "ledger")] == [5, 5]
+    assert len({id(each) for each in some}) == 10
+    assert some == sampled(both, 5, 1) != sampled(both, 5, 2)
+    assert sampled([each for each in both if each.room == "ledger"], 5, 1) == some[5:]
 
 
 def test_a_score_counts_what_was_tried() -> None:
-    """A survivor with a reason counts as not noticed."""
-    score = results.Score(noticed=9, explained=1, missed=0, untried=5)
-    assert (score.tried, score.percent) == (10, 90.0)
+    """A survivor that the list explains is equal, and counts for nothing."""
+    score = results.Score(noticed=9, explained=2, missed=1, untried=5)
+    assert (score.tried, score.percent) == (12, 90.0)
     assert results.Score(untried=5).percent == 0.0
