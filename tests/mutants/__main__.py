@@ -45,21 +45,20 @@ def main() -> int:
     commands.add_parser("scores", help="print what is known by now")
     commands.add_parser("list", help=f"write {results.SURVIVORS.name}")
     args = parser.parse_args()
-    every = [each for room in results.rooms() for each in _mutants(room)]
+    wanted = set(getattr(args, "rooms", ()) or results.rooms())
+    if unknown := wanted - set(results.rooms()):
+        parser.error(f"no such room: {', '.join(sorted(unknown))}")
+    every = [each for room in results.rooms() if room in wanted for each in _mutants(room)]
     if args.command == "list":
         print(f"{results.write_list(every)} survivors without a reason")
         return 0
     if args.command == "scores":
         return _print_scores(every)
-    wanted = set(args.rooms or results.rooms())
-    if unknown := wanted - set(results.rooms()):
-        parser.error(f"no such room: {', '.join(sorted(unknown))}")
     functions = changed_functions(args.since) if args.since else None
     chosen = [
         each
         for each in every
-        if each.room in wanted
-        and (not args.only or args.only in str(each.path))
+        if (not args.only or args.only in str(each.path))
         and (functions is None or (each.path, each.function) in functions)
     ]
     if args.sample:

@@ -30,7 +30,7 @@ class Mutant:
     room: str
     path: Path
     function: str  # as a person names it; empty outside functions
-    number: int  # among those of the function
+    number: int  # among those of the function that read the same
     line: int
     text: str  # of the function, so that what became of an older one is not believed
     module: cst.Module
@@ -44,7 +44,8 @@ class Mutant:
     @cached_property
     def key(self) -> str:
         """Return a name that stays the mutant's own until its function is changed."""
-        made_of = f"{self.number}\n{self.text}\n{self.module.code_for_node(self.new)}"
+        old, new = (self.module.code_for_node(each) for each in (self.old, self.new))
+        made_of = f"{self.number}\n{self.text}\n{old}\n{new}"
         return f"{self.name} #{hashlib.sha256(made_of.encode()).hexdigest()[:12]}"
 
     @cached_property
@@ -74,12 +75,13 @@ def of_code(room: str, path: Path, code: str) -> list[Mutant]:
     wrapper = MetadataWrapper(cst.parse_module(code))
     finder = _Finder(code)
     wrapper.visit(finder)
-    numbers: Counter[str] = Counter()
+    numbers: Counter[tuple[str, ...]] = Counter()
     found = []
     for function, text, line, old, new in finder.found:
-        numbers[function] += 1
+        reads = function, *(wrapper.module.code_for_node(each) for each in (old, new))
+        numbers[reads] += 1
         found.append(
-            Mutant(room, path, function, numbers[function], line, text, wrapper.module, old, new)
+            Mutant(room, path, function, numbers[reads], line, text, wrapper.module, old, new)
         )
     return found
 

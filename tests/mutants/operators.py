@@ -22,6 +22,12 @@ def words(node: cst.SimpleString) -> Iterable[cst.CSTNode]:
     yield from list(mutators.operator_string(node))[:1]
 
 
+def assignments(node: cst.Assign | cst.AnnAssign) -> Iterable[cst.CSTNode]:
+    """Assign nothing; a plain value is changed anyway."""
+    if node.value is not None and not (_is_plain(node.value) and not _is_none(node.value)):
+        yield from mutators.operator_assignment(node)
+
+
 def arguments(node: cst.Call) -> Iterable[cst.CSTNode]:
     """Leave each named argument out, make each other one None, and swap the first two."""
     named = [arg for arg in node.args if arg.keyword is not None]
@@ -85,7 +91,15 @@ OURS: list[Any] = [
 ]
 
 
+def _is_none(value: cst.BaseExpression) -> bool:
+    return isinstance(value, cst.Name) and value.value == "None"
+
+
 def used() -> list[Any]:
     """Return the operators that are used, each with the kind of node that it changes."""
-    replaced = {mutators.operator_string: words, mutators.operator_arg_removal: arguments}
+    replaced: dict[Any, Any] = {
+        mutators.operator_string: words,
+        mutators.operator_arg_removal: arguments,
+        mutators.operator_assignment: assignments,
+    }
     return [*((kind, replaced.get(each, each)) for kind, each in THEIRS), *OURS]

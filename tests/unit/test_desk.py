@@ -16,7 +16,8 @@ import pytest
 import pool.claims.desk
 from pool.claims.desk import CALLS_AT_ONCE, CALLS_PER_MEETING, WORTH_A_CALL, Desk
 from pool.claims.known_meetings import KnownMeetings
-from pool.claims.queue import Receipt
+from pool.claims.queue import Line, Receipt, Waiting
+from pool.claims.script_calls import ScriptCall, ScriptCalls
 from pool.durability.recent_claims import RecentClaims
 from pool.errors import (
     Fenced,
@@ -170,6 +171,7 @@ class Heard:
         self.told: list[tuple[str, str]] = []
         self.batches: list[int] = []
         self.outcomes = Counter[str]()
+        self.outcomes_at = Counter[tuple[str, str]]()
 
     def claimed(self, meeting: Meeting) -> None:
         self.told.append(("claimed", meeting.sid))
@@ -185,6 +187,7 @@ class Heard:
 
     def outcome(self, sid: str, outcome: str, count: int) -> None:
         self.outcomes[outcome] += count
+        self.outcomes_at[sid, outcome] += count
 
 
 @dataclass
@@ -802,3 +805,95 @@ async def test_a_call_that_cannot_even_begin_is_answered(
     assert isinstance(answer, StoreUnavailable)
     assert "ValueError" in str(answer)
     assert slug_of((await stage.claims("bob"))[0]) == "a-0"
+
+
+async def test_each_outcome_is_counted_at_its_meeting(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever serves it: the pool, the provider on the spot, or nobody."""
+    await stage.claim("m1", "ann")
+    stage.store.stock = 0
+    await stage.claim("m2", "bob")
+    stage.on_demand.error = PoolEmpty("none left")
+    with pytest.raises(PoolEmpty):
+        await stage.claim("m3", "cyd")
+    monkeypatch.setattr(pool.claims.desk, "WAITING_LIMIT", 0)
+    with pytest.raises(StoreUnavailable):
+        await stage.claim("m4", "dan")
+    assert stage.heard.outcomes_at == {
+        ("m1", "new"): 1, ("m2", "direct"): 1, ("m3", "empty"): 1, ("m4", "error"): 1
+    }  # fmt: skip
+
+
+async def test_a_turn_of_the_loop_sends_all_that_is_ready(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once, however many claims come in it, and however many calls end in it."""
+    sent, pump = list[int](), stage.desk._pump
+
+    def counted() -> None:
+        sent.append(len(stage.desk._ready))
+        pump()
+
+    monkeypatch.setattr(stage.desk, "_pump", counted)
+    sids = [f"m{n}" for n in range(20)]
+    monkeypatch.setattr(pool.claims.desk, "CALLS_AT_ONCE", 10)
+    for sid in sids:
+        await stage.claim(sid, "first")
+    sent.clear()
+    stage.store.gate = asyncio.Event()
+    claims = asyncio.gather(*(stage.claim(sid, "ann") for sid in sids))
+    while stage.store.under_way["all"] < 10:  # noqa: ASYNC110 - a condition is no event
+        await asyncio.sleep(0)
+    assert sent == [20]
+    stage.store.gate.set()
+    await claims
+    assert 0 not in sent
+
+
+@pytest.mark.parametrize(("deadline", "ended"), [(5.0, True), (5.001, False)])
+async def test_a_call_has_its_time_to_the_instant(deadline: float, ended: bool) -> None:
+    """Also the one that has none left when its turn comes."""
+    clock, ends = [0.0], list[Batch | Exception]()
+    store: Any = FakeStore(ready=True)
+    store.gate = asyncio.Event()
+    known = KnownMeetings(store, FakeLedger(SID))  # type: ignore[arg-type]
+    calls = ScriptCalls(store, known, lambda: clock[0], lambda _, result: ends.append(result))
+    batch = [Waiting("name", "ann", 0.0)]
+    calls.begin(ScriptCall(Line(SID), batch, deadline))
+    clock[0] = 5.0
+    calls._ring()
+    assert [str(each) for each in ends] == ["Redis did not answer in time"] * ended
+    assert len(calls) == (not ended)
+    store.ready = False
+    if ended:
+        calls.begin(ScriptCall(Line(SID), batch, deadline))
+        while len(calls):  # noqa: ASYNC110 - a condition is no event
+            await asyncio.sleep(0)
+        assert len(ends) == 2
+        assert len(store.calls) <= 1
+    store.gate.set()
+    while len(calls):  # noqa: ASYNC110 - a condition is no event
+        await asyncio.sleep(0)
+
+
+async def test_a_meeting_stands_in_line_once(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many come to it while it waits for its turn; the others get theirs."""
+    monkeypatch.setattr(pool.claims.desk, "CALLS_AT_ONCE", 1)
+    await stage.claims("first")
+    await stage.claim("m1", "first")
+    stage.store.calls.clear()
+    stage.store.gate = asyncio.Event()
+    claims = [stage.claim(SID, f"c{n}") for n in range(3 * BATCH_LIMIT)]
+    crowd = asyncio.gather(*claims)
+    while not stage.store.under_way["all"]:  # noqa: ASYNC110 - a condition is no event
+        await asyncio.sleep(0)
+    later = asyncio.gather(stage.claim(SID, "late"), stage.claim("m1", "bob"))
+    for _ in range(5):
+        await asyncio.sleep(0)
+    stage.store.gate.set()
+    await crowd
+    await later
+    assert [sid for sid, _ in stage.store.calls] == [SID, SID, "m1", SID, SID]
