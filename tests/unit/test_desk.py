@@ -877,9 +877,7 @@ async def test_a_call_has_its_time_to_the_instant(deadline: float, ended: bool) 
         await asyncio.sleep(0)
 
 
-async def test_a_meeting_stands_in_line_once(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_meeting_stands_in_line_once(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many come to it while it waits for its turn; the others get theirs."""
     monkeypatch.setattr(pool.claims.desk, "CALLS_AT_ONCE", 1)
     await stage.claims("first")
