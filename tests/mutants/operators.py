@@ -13,6 +13,7 @@ import libcst as cst
 from mutmut.mutation import mutators
 
 THEIRS = list(mutators.mutation_operators)
+ALIKE = {"where", "and_", "or_", "max", "min"}  # whatever the order of their arguments
 
 
 def words(node: cst.SimpleString) -> Iterable[cst.CSTNode]:
@@ -37,11 +38,17 @@ def arguments(node: cst.Call) -> Iterable[cst.CSTNode]:
         if arg.keyword is None and not arg.star and not _is_plain(arg.value):
             changed = arg.with_changes(value=cst.Name("None"))
             yield node.with_changes(args=[changed if each is arg else each for each in node.args])
+    if _name_of(node.func) in ALIKE:
+        return
     first = [arg for arg in node.args[:2] if arg.keyword is None and not arg.star]
     if len(first) == 2 and not first[0].value.deep_equals(first[1].value):
         one, two = first
         swapped = [one.with_changes(value=two.value), two.with_changes(value=one.value)]
         yield node.with_changes(args=[*swapped, *node.args[2:]])
+
+
+def _name_of(called: cst.BaseExpression) -> str:
+    return called.attr.value if isinstance(called, cst.Attribute) else getattr(called, "value", "")
 
 
 def steps(node: cst.Expr) -> Iterable[cst.CSTNode]:

@@ -15,6 +15,7 @@ from pool.bookings.meeting_ids import MeetingIds
 from pool.bookings.settling import Settler
 from pool.errors import (
     BadSignature,
+    InvalidRequest,
     LedgerUnavailable,
     MalformedJson,
     ProviderFailed,
@@ -26,7 +27,7 @@ from pool.ledger import EventState
 from pool.ledger.records import InboxEvent, RecordedClaim
 from pool.model import bookings as model
 from pool.model.bookings import Booking, merged, settled
-from pool.model.emails import kept_forms, same_email
+from pool.model.emails import check_email, kept_forms, same_email
 from pool.model.links import Link, State
 from pool.providers import BookingEvent, ProviderMeeting
 from tests.bookings_machine import _sign
@@ -658,3 +659,41 @@ async def test_of_a_customers_claims_the_one_held_then_is_meant(product: InProce
     assert await matched(now - 2 * HOUR - timedelta(minutes=2)) == "second"
     assert await matched(now + HOUR) == "second"
     assert await matched(now + HOUR + SECOND) is None
+
+
+@pytest.mark.parametrize(
+    ("address", "fits"),
+    [
+        ("a@b", True),
+        ("a@b@c", True),
+        ("@b@c", True),
+        ("@b", False),
+        ("a@", False),
+        ("a@b@", False),
+        ("ab", False),
+        ("a b@c", False),
+        ("a\n@c", False),
+        ("a" * 252 + "@c", True),
+        ("a" * 253 + "@c", False),
+    ],
+)
+def test_what_could_be_an_address(address: str, fits: bool) -> None:
+    """Something on both sides of its last at sign, and no longer than mail can carry."""
+    if fits:
+        check_email(address)
+    else:
+        with pytest.raises(InvalidRequest):
+            check_email(address)
+
+
+async def test_an_event_is_kept_with_all_that_it_names(product: InProcess) -> None:
+    """Later events of its parent find it by these."""
+    body = (
+        b'{"event":"booking_created","booking":{"sid":"b-1","parent_booking_id":"p-1",'
+        b'"meeting_sid":"intro","email":"x@x.test"}}'
+    )
+    event_id = await product.parts.bookings.receive("default", body, [_sign(body)])
+    kept = await product.ledger.inbox.get(event_id)
+    assert kept is not None
+    assert (kept.workspace, kept.booking_sid, kept.parent_sid) == ("default", "b-1", "p-1")
+    assert (kept.source, kept.event, kept.body) == ("webhook", "booking_created", body)

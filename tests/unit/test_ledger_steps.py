@@ -11,7 +11,7 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidRequestError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from pool.errors import LedgerUnavailable, UnknownMeeting
+from pool.errors import LedgerUnavailable, NotAssignable, UnknownEvent, UnknownMeeting
 from pool.ledger import EventState, Ledger, NewEvent
 from pool.ledger.bookings import rename
 from pool.ledger.failures import translated
@@ -629,3 +629,58 @@ async def test_whoever_is_forgotten_leaves_nothing_but_names(sqlite_ledger: Ledg
     assert await sqlite_ledger.links.forget("intro", "ada-4711", "the name", MARKS) == []
     done = await sqlite_ledger.links.record([claim("a-1", "ada-4711", lapses_at=NOW + TTL)])
     assert [each.slug for each in done.forgotten] == ["a-1"]
+
+
+async def test_every_name_of_an_erased_customers_bookings_becomes_a_pseudonym(
+    sqlite_ledger: Ledger,
+) -> None:
+    """Its own, its parent's and the provider's id; those of other links keep theirs."""
+    await sqlite_ledger.links.record([claim("a-1", "ada"), claim("a-2", "bob")])
+    for slug, sid in (("a-1", "b-1"), ("a-2", "b-2")):
+        await sqlite_ledger.bookings.settle(
+            report(slug, sid=sid, parent_sid="p-1", provider_id="id-1")
+        )
+    await sqlite_ledger.links.forget("intro", "ada", "name", MARKS)
+
+    def named(sid: str) -> str:
+        return MARKS.pseudonym("default", sid)
+
+    [theirs] = await sqlite_ledger.bookings.of_link("a-1")
+    assert (theirs.sid, theirs.parent_sid, theirs.provider_id) == (
+        named("b-1"), named("p-1"), named("id-1"),
+    )  # fmt: skip
+    [other] = await sqlite_ledger.bookings.of_link("a-2")
+    assert (other.sid, other.parent_sid, other.provider_id) == ("b-2", "p-1", "id-1")
+    link = await sqlite_ledger.links.get("a-1")
+    assert link is not None
+    assert link.booking_sid == named("b-1")
+
+
+async def test_bindings_come_page_by_page_in_the_order_of_their_claims(
+    sqlite_ledger: Ledger,
+) -> None:
+    """The newest last, whatever the slugs are; of equals by slug; each once."""
+    made = [("z", 3), ("y", 1), ("x", 2), ("w", 2), ("v", 0), ("u", 3)]
+    await sqlite_ledger.links.record(
+        [claim(slug, slug, claimed_at=NOW + n * SECOND) for slug, n in made]
+    )
+    await sqlite_ledger.links.record([claim("other", "ann", meeting_sid="elsewhere")])
+    for batch in (1, 2, 5, 6, 7):
+        pages = [page async for page in sqlite_ledger.links.live_bindings("intro", batch=batch)]
+        assert [each.slug for page in pages for each in page] == ["v", "y", "w", "x", "u", "z"]
+        assert max(map(len, pages)) <= batch
+
+
+async def test_who_assigns_an_event_is_told_what_became_of_it(sqlite_ledger: Ledger) -> None:
+    """Assigned, settled with this link already, another link's, or not there."""
+    for name in ("one", "two"):
+        await sqlite_ledger.inbox.add(NewEvent(name, "default", "webhook", "booked", b"{}", NOW))
+    await sqlite_ledger.inbox.finish("two", EventState.SETTLED, slug="a-2", match="slug")
+    one = await sqlite_ledger.inbox.assign("one", "a-1")
+    assert (one.state, one.slug, one.match) == (EventState.PENDING, "a-1", "assigned")
+    two = await sqlite_ledger.inbox.assign("two", "a-2")
+    assert (two.state, two.slug, two.match) == (EventState.SETTLED, "a-2", "slug")
+    with pytest.raises(NotAssignable):
+        await sqlite_ledger.inbox.assign("two", "a-1")
+    with pytest.raises(UnknownEvent):
+        await sqlite_ledger.inbox.assign("three", "a-1")

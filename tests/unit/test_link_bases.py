@@ -127,5 +127,6 @@ async def test_two_who_learn_at_once_learn_the_same(product: InProcess) -> None:
     two = LinkBases(product.store, product.ledger, product.parts.settings)
     api = "https://acme.neetocal.com"
     await one.check("default", f"{api}/one-off-1", "one-off-1")
-    with pytest.raises(BadAnswer, match="until now"):
+    with pytest.raises(BadAnswer, match="until now") as refused:
         await two.check("default", f"{OWN}/one-off-2", "one-off-2")
+    assert refused.value.maybe_made, "the provider did make that link"

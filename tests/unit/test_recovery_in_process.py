@@ -235,3 +235,50 @@ async def test_a_ledger_that_is_away_leaves_the_pool_closed(
     assert (await product.level("intro")).fence == "fallen"
     assert await product.parts.recovery.recover("intro", grace_seconds=0) is Recovered.QUARANTINED
     assert await product.claim("intro", "ann") == ["a-1"]
+
+
+@pytest.mark.parametrize(
+    ("well", "error", "raises"),
+    [
+        ([], LedgerUnavailable("away"), True),
+        (
+            [5],
+            LedgerUnavailable("away"),
+            False,
+        ),  # one that is well in between begins the count anew
+        ([], ValueError("odd"), False),
+    ],
+)
+async def test_recovery_gives_up_when_pool_after_pool_finds_a_part_away(
+    product: InProcess, monkeypatch: pytest.MonkeyPatch, well: list[int], error: Exception,
+    raises: bool,
+) -> None:  # fmt: skip
+    """One more in a row than are tried at once. Other failures are reported, and stop nothing."""
+    recovery, failed = product.parts.recovery, list[str]()
+    monkeypatch.setattr("pool.durability.recovery.AT_ONCE", 1)
+    asked: list[str] = []
+
+    async def recover(sid: str, seconds: float, *, unseal: bool) -> tuple[Recovered, int]:
+        assert (seconds, unseal) == (0.5, False)
+        asked.append(sid)
+        if int(sid) in well:
+            return Recovered.STANDS, 0
+        raise error
+
+    monkeypatch.setattr(recovery, "_recover", recover)
+    sids = [str(number) for number in range(5)] if not well else [str(n) for n in range(4, 7)]
+
+    async def run() -> dict[str, Recovered]:
+        return await recovery.recover_all(
+            sids, grace_seconds=0.5, failed=lambda sid, _: failed.append(sid)
+        )
+
+    if raises:
+        with pytest.raises(LedgerUnavailable):
+            await run()
+        assert failed == ["0"]
+    else:
+        expected = [Recovered.STANDS if int(sid) in well else Recovered.FAILED for sid in sids]
+        assert list((await run()).values()) == expected
+        assert asked == sids
+        assert failed == [sid for sid in sids if int(sid) not in well]

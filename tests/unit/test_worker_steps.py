@@ -305,3 +305,17 @@ async def test_a_sweep_publishes_what_differs_and_nothing_else(
     await sweep.sweep(product.parts)
     assert published == [["changed", "lost"], []]
     assert await product.store.published.version() == version
+
+
+async def test_strangers_are_told_from_ours_however_many_links_there_are(
+    product: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Step by step; nothing that is fresh in the ledger leaves the pool."""
+    monkeypatch.setattr(expire, "_LINKS_PER_STEP", 2)
+    await product.meeting("intro")
+    slugs = [f"a-{number}" for number in range(7)]
+    await product.stock("intro", *slugs)
+    level = await product.level("intro")
+    await product.store.add("intro", level.epoch, ["stranger"], level.now_ms)
+    assert await expire.withdraw_strangers(product.parts, "intro") == 1
+    assert await product.pooled("intro") == slugs
