@@ -28,7 +28,7 @@ LEARNED = WORK / "reach.json"
 OPTIONS = [
     # No plugin but the one that is needed, and no second process.
     "-o", "addopts=--strict-markers --import-mode=importlib", "-p", "pytest_asyncio.plugin",
-    "-p", "no:cacheprovider", "-q", "--no-header", "-k", "not postgresql",
+    "-p", "no:cacheprovider", "-q", "--no-header", "-k", "not postgresql or postgresql_url",
 ]  # fmt: skip
 
 

@@ -33,7 +33,7 @@ class Taker:
             raise ValueError(slugs)
         await store.put(slugs, at=1, reason="a sentence for people")
         log("name")
-        return max(slugs, [each for each in lock if each.held])
+        return pick(slugs, [each for each in lock if each.held])
 '''
 
 
@@ -65,8 +65,8 @@ def changed(made: list[changes.Mutant]) -> list[str]:
         'store.put(slugs, at=1, reason="a sentence for people") → store.put(slugs, at=1, )',
         'store.put(slugs, at=1, reason="a sentence for people") → '
         'store.put(None, at=1, reason="a sentence for people")',
-        "max(slugs, [each for each in lock if each.held]) → "
-        "max([each for each in lock if each.held], slugs)",
+        "pick(slugs, [each for each in lock if each.held]) → "
+        "pick([each for each in lock if each.held], slugs)",
     ],
 )
 def test_a_kind_of_change(changed: list[str], change: str) -> None:
