@@ -8,14 +8,15 @@ from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
-from product import SLOW, Product, wait_until
+from product import Product, wait_until
 from stopwatch import Stopwatch
 
 LIMIT = 20.0  # links a second
 LINKS = 200
 # Every 429 is taken for the limit, and here they come at random: that fills slowly.
 LINKS_OF_BROKEN, BROKEN_SECONDS = 60, 60.0
-SHARE = 0.8 if SLOW else 0.95  # of the limit
+SHARE = 0.95  # of the limit
+EXCUSED = 0.16  # the greatest part of the time that a busy machine may be blamed for
 PROBE_SECONDS = 2.0
 SLUG = re.compile(r"one-off-[0-9a-f]{12}")
 
@@ -66,7 +67,7 @@ def test_a_limited_provider_is_used_to_its_limit(stage: Product) -> None:
     made = [call["at"] for call in calls if call["status"] == "200"][:LINKS]
     refused = sum(call["status"] == "429" for call in calls)
     seconds = made[-1] - made[0]
-    rate = (LINKS - 1) / (seconds - min(waited, seconds / 2))
+    rate = (LINKS - 1) / (seconds - min(waited, EXCUSED * seconds))
     share = LINKS / (LIMIT + LIMIT * seconds)  # a second's worth is allowed at once
     print(
         f"\n  {rate:.2f} links/s, {share:.1%} of what is allowed, {refused} calls refused", end=" "

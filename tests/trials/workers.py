@@ -12,7 +12,16 @@ from celery import Celery
 from bench.processes import PYTHON, Process
 from pool.compose import Parts
 from pool.model.meetings import Meeting
-from pool.nudges import QUEUE, RECORD, RECOVER, TOP_UP, TRANSPORT_OPTIONS
+from pool.nudges import (
+    EXPIRE,
+    LAPSE,
+    QUEUE,
+    RECORD,
+    RECOVER,
+    SWEEP,
+    TOP_UP,
+    TRANSPORT_OPTIONS,
+)
 from pool.store import key_names
 from tests.trials.dying_worker import STEPS
 from tests.trials.harness.answers import Tape
@@ -22,7 +31,6 @@ from tests.trials.harness.stage import Stage, signal_all
 from tests.trials.harness.trial import Outcome, Trial
 from tests.trials.stages import whole, without_worker
 from worker.expire import quarantine_astray
-from worker.tasks import EXPIRE, LAPSE, SWEEP
 
 UNACKED = ("lp:broker:unacked", "lp:broker:unacked_index")
 CONCURRENCY = 16  # calls of a worker to the provider at once, by default
