@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
@@ -110,6 +113,41 @@ def test_a_lost_connection_is_said_and_mended(tab: Tab) -> None:
     tab.live()
     expect(page.locator("#trouble")).to_be_empty()
     tab.console.clear()  # the browser's own notes about being offline
+
+
+def test_a_frozen_part_is_said_on_every_view_and_so_is_its_end(tab: Tab, sid: str) -> None:
+    """Workers: a banner, the title and the icon; the API: nothing claims to be of now."""
+    page = tab.sign_in()
+    tab.live()
+    for path in ("/ops", f"/ops/meetings/{sid}"):
+        tab.open(path)
+        tab.live()
+        with frozen(tab.product, "worker"):
+            expect(page.locator("#banner .silent")).to_contain_text("No worker is at work")
+            expect(page).to_have_title(re.compile(r"worker silent\)"))
+            expect(page.locator("#icon")).to_have_attribute("href", re.compile("icon_bad"))
+        expect(page.locator("#banner .over")).to_contain_text("No worker was at work, for")
+        expect(page.locator("#banner .silent")).to_have_count(0)
+    with frozen(tab.product, "api"):
+        expect(page.locator("#trouble")).to_contain_text("Disconnected")
+        expect(page.locator("body")).to_have_class(re.compile("stale"))
+        expect(page).to_have_title(re.compile(r"^\(no contact\)"))
+    tab.live()
+    expect(page.locator("#trouble")).to_be_empty()
+
+
+@contextmanager
+def frozen(product: Product, part: str) -> Iterator[None]:
+    """Freeze all processes of a part within the block."""
+    pids = product.pids(part)
+    assert pids
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
 
 
 def test_a_hidden_tab_asks_for_nothing(tab: Tab) -> None:

@@ -81,7 +81,7 @@ def test_the_view_of_a_meeting_follows_by_itself(tab: Tab, sid: str) -> None:
     tab.sign_in()
     page = tab.open(f"/ops/meetings/{sid}")
     # A meeting that was just added has no past to draw for some seconds.
-    wait_until(lambda: page.reload() and page.locator(".chart").count() == 3, 30, every=0.5)
+    wait_until(lambda: page.reload() and page.locator(".chart").count() == 4, 30, every=0.5)
     page.get_by_text("Top up now…").click()
     reason = page.get_by_label("Reason").locator("visible=true")
     reason.fill("half a sentence")

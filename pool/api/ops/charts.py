@@ -1,88 +1,18 @@
-"""Compute the charts of a meeting's past, as geometry that the template draws as SVG.
-
-A chart is 1000 units wide, stretched to the available width, and 100 units high. Texts are
-placed in percent, so that they are never stretched.
-"""
+"""Compute the charts of a meeting's past, and the table that says the same."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pool.api.ops.buckets import Bucket, buckets
+from pool.api.ops.drawing import Chart, Drawing, Value
 from pool.api.ops.windows import HOUR, MINUTE, Window
 from pool.model.incidents import Incident
-from pool.operations.incident_words import incident_words
 from pool.operations.words import count_words
 from pool.store.records import Series
 from pool.store.tallies import Counted
-
-WIDTH, HEIGHT = 1000, 100
-_THINNEST = 1.5  # of a mark, in units of WIDTH
-_Value = Callable[[Bucket], float]
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """A mark of an axis: its place, in percent of the axis or pixels, and its label."""
-
-    at: float
-    label: str
-    anchor: str = "middle"
-    minor: bool = False  # left out where there is little room
-    at_seconds: int = 0  # since 1970, for an axis of time
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One quantity: SVG paths, one per stretch without a gap."""
-
-    kind: str  # its class in the style sheet
-    label: str
-    paths: tuple[str, ...]
-    areas: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Spot:
-    """The text shown for a stretch of the chart, by mouse or keyboard."""
-
-    x: float
-    width: float
-    at_seconds: int  # since 1970
-    values: str
-
-    @property
-    def words(self) -> str:
-        """Return the text with its time in UTC, for pages without scripts."""
-        return f"{datetime.fromtimestamp(self.at_seconds, UTC):%a %H:%M:%S} UTC: {self.values}"
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """An incident on a chart, from its beginning to its end."""
-
-    x: float
-    width: float
-    kind: str
-    at_seconds: int
-    words: str
-
-
-@dataclass(frozen=True, slots=True)
-class Chart:
-    """One chart. `words` describes in a sentence what it shows."""
-
-    title: str
-    unit: str
-    words: str
-    lines: tuple[Line, ...]
-    up: tuple[Tick, ...]  # at: units of HEIGHT from the top
-    across: tuple[Tick, ...]  # at: percent from the left
-    spots: tuple[Spot, ...]
-    marks: tuple[Mark, ...] = ()
 
 
 def charts(
@@ -104,7 +34,7 @@ def charts(
     known = [each for each in found if each is not None]
     if not known:
         return ()
-    draw = _Drawing(found, series, window, incidents)
+    draw = Drawing(found, series, window, incidents)
     drawn = [_levels(draw, known, now)] if levels else []
     busiest = max(
         max(each.rate(each.claims), each.rate(each.turned_away), each.rate(each.reused))
@@ -112,7 +42,7 @@ def charts(
     )
     seconds, unit = _rate_unit(busiest)
     reused, away = (sum(getattr(b, name) for b in known) for name in ("reused", "turned_away"))
-    lines: list[tuple[str, str, _Value]] = [
+    lines: list[tuple[str, str, Value]] = [
         ("claims", "handed out", lambda each: each.rate(each.claims) * seconds),
         ("away", "turned away", lambda each: each.rate(each.turned_away) * seconds),
     ]
@@ -158,7 +88,7 @@ def charts(
     return tuple(drawn)
 
 
-def _levels(draw: _Drawing, known: Sequence[Bucket], now: tuple[int, int] | None) -> Chart:
+def _levels(draw: Drawing, known: Sequence[Bucket], now: tuple[int, int] | None) -> Chart:
     top = max(max(each.level, each.target) for each in known)
     level, target = now or (known[-1].level, known[-1].target)
     return draw.chart(
@@ -170,137 +100,6 @@ def _levels(draw: _Drawing, known: Sequence[Bucket], now: tuple[int, int] | None
         now=now or (),
         dips=True,
     )
-
-
-class _Drawing:
-    """The axes and marks that the charts of one window share."""
-
-    def __init__(
-        self,
-        found: Sequence[Bucket | None],
-        series: Series,
-        window: Window,
-        incidents: Sequence[Incident] = (),
-    ) -> None:
-        self._found = found
-        self._window = window
-        self._begin = series.begin_ms / 1000
-        self._end = series.end_ms / 1000
-        self._patience = 2 * max(series.step_seconds, window.bucket_seconds)
-        self._across = tuple(self._ticks())
-        self._marks = tuple(self._mark(each) for each in incidents)
-
-    def chart(
-        self,
-        title: str,
-        unit: str,
-        top: float,
-        quantities: Iterable[tuple[str, str, _Value]],
-        words: str,
-        *,
-        now: Sequence[int] = (),
-        dips: bool = False,
-    ) -> Chart:
-        step = _nice_step(top)
-        full = max(step, math.ceil(top / step - 1e-9) * step)
-        up = tuple(
-            Tick(round(HEIGHT * (1 - index * step / full), 2), _axis_words(index * step))
-            for index in range(1, round(full / step) + 1)
-        )
-        quantities = tuple(quantities)
-        lines = tuple(
-            self._line(kind, label, value, full, first=index == 0, now=now[index:index + 1],
-                       dips=dips and index == 0)
-            for index, (kind, label, value) in enumerate(quantities)
-        )  # fmt: skip
-        spots = tuple(self._spots(quantities, unit))
-        return Chart(title, unit, words, lines, up, self._across, spots, self._marks)
-
-    def _x(self, seconds: float) -> float:
-        share = (seconds - self._begin) / (self._end - self._begin)
-        return round(WIDTH * min(1.0, max(0.0, share)), 1)
-
-    def _line(
-        self,
-        kind: str,
-        label: str,
-        value: _Value,
-        full: float,
-        *,
-        first: bool,
-        now: Sequence[int],
-        dips: bool,
-    ) -> Line:
-        def height(number: float) -> float:
-            return round(HEIGHT * (1 - min(number, full) / full), 2)
-
-        stretches: list[list[tuple[float, float]]] = [[]]
-        before: Bucket | None = None
-        for bucket in self._found:
-            if bucket is None:
-                stretches.append([])
-            else:
-                x = self._x(bucket.end_seconds)
-                if dips and bucket.lowest < min(bucket.level, before.level if before else 0):
-                    middle = self._x((bucket.begin_seconds + bucket.end_seconds) / 2)
-                    stretches[-1].append((middle, height(bucket.lowest)))
-                stretches[-1].append((x, height(value(bucket))))
-            before = bucket
-        self._reach_now(stretches, [height(each) for each in now])
-        paths, areas = [], []
-        for points in filter(None, stretches):
-            # A stretch begins where its first bucket does.
-            begin = max(0.0, points[0][0] - WIDTH * self._window.bucket_seconds / self._seconds)
-            whole = [(round(begin, 1), points[0][1]), *points]
-            path = "M" + "L".join(f"{x:g} {y:g}" for x, y in whole)
-            paths.append(path)
-            if first:
-                areas.append(f"{path}L{whole[-1][0]:g} {HEIGHT}L{whole[0][0]:g} {HEIGHT}Z")
-        return Line(kind, label, tuple(paths), tuple(areas))
-
-    def _reach_now(self, stretches: list[list[tuple[float, float]]], now: Sequence[float]) -> None:
-        """Draw the last stretch up to the present, unless nobody has looked for long."""
-        last = next((each for each in reversed(self._found) if each is not None), None)
-        if last is None or self._end - last.end_seconds > self._patience:
-            return
-        points = next(points for points in reversed(stretches) if points)
-        if now:
-            points.append((float(WIDTH), now[0]))
-        elif points[-1][0] < WIDTH:
-            points.append((float(WIDTH), points[-1][1]))
-
-    @property
-    def _seconds(self) -> float:
-        return self._end - self._begin
-
-    def _ticks(self) -> Iterable[Tick]:
-        every = self._window.tick_seconds
-        first = math.ceil(self._begin / every)
-        for number in range(first, math.floor(self._end / every) + 1):
-            percent = round(self._x(number * every) / WIDTH * 100, 2)
-            label = datetime.fromtimestamp(number * every, UTC).strftime(self._window.tick_format)
-            anchor = "start" if percent < 3 else "end" if percent > 97 else "middle"
-            yield Tick(percent, label, anchor, number % 2 == 1, number * every)
-
-    def _mark(self, incident: Incident) -> Mark:
-        begin = incident.began_at.timestamp()
-        end = incident.ended_at.timestamp() if incident.ended_at else self._end
-        left = self._x(begin)
-        width = max(_THINNEST, round(self._x(end) - left, 1))
-        return Mark(min(left, WIDTH - _THINNEST), width, incident.what, int(begin),
-                    incident_words(incident))  # fmt: skip
-
-    def _spots(self, quantities: Sequence[tuple[str, str, _Value]], unit: str) -> Iterable[Spot]:
-        said = f" ({unit})" if unit else ""
-        for bucket in self._found:
-            if bucket is None:
-                continue
-            left, right = self._x(bucket.begin_seconds), self._x(bucket.end_seconds)
-            values = ", ".join(
-                f"{label} {_value_words(value(bucket))}" for _, label, value in quantities
-            )
-            width = round(right - left, 1)
-            yield Spot(left, width, int(bucket.begin_seconds), f"{values}{said}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,23 +134,6 @@ def _rate_unit(busiest_per_second: float) -> tuple[int, str]:
         if busiest_per_second * seconds >= 1:
             return seconds, word
     return HOUR, "per hour"
-
-
-def _nice_step(top: float) -> float:
-    """Return a round distance that gives an axis two to five marks."""
-    if top <= 0:
-        return 1.0
-    rough = top / 5
-    power = 10.0 ** math.floor(math.log10(rough))
-    return max(1.0, next(power * each for each in (1, 2, 5, 10) if power * each >= rough - 1e-12))
-
-
-def _axis_words(value: float) -> str:
-    return f"{value:,.0f}" if value < 10_000 else f"{value / 1000:,g} k"
-
-
-def _value_words(value: float) -> str:
-    return f"{value:,.0f}" if value >= 10 or value == round(value) else f"{value:.1f}"
 
 
 def _span_words(seconds: int) -> str:

@@ -25,6 +25,8 @@ router = views()
 
 # Proxies must forward each event at once.
 _STREAM_HEADERS = HEADERS | {"x-accel-buffering": "no"}
+# Now and then a page without a list gets all its parts again, whatever has become of it.
+WHOLE_EVERY = 10
 
 
 @router.get("/ops/stream")
@@ -38,6 +40,7 @@ async def stream(request: Request) -> Response:
 async def _events(request: Request) -> AsyncIterator[bytes]:
     ops: Ops = request.app.state.ops
     shown: Board | None = None
+    told = 0
     try:
         find_session(request)  # before anything is read for this page
         async for snapshot in ops.live.follow():
@@ -45,7 +48,9 @@ async def _events(request: Request) -> AsyncIterator[bytes]:
             session = find_session(request)
             board = await _board(request, snapshot, session)
             yield b"data: " + board.message_after(shown) + b"\n\n"
-            shown = board
+            shown, told = board, told + 1
+            if not board.rows and told % WHOLE_EVERY == 0:
+                shown = None
     except (Unauthorized, Forbidden):
         yield b"event: signed-out\ndata:\n\n"
     else:
