@@ -76,7 +76,7 @@ def open_pages(url: str, key: str) -> Iterator[None]:
         for number in range(PAGES):
             client = stack.enter_context(httpx.Client(timeout=_OPEN_SECONDS, trust_env=False))
             client.post(f"{url}/ops/sign-in", data={"key": key})
-            stream = stack.enter_context(client.stream("GET", f"{url}/ops/stream"))
+            stream = stack.enter_context(client.stream("GET", f"{url}/ops/stream?view=pools"))
             lines = stream.iter_lines()
             if not next(lines).startswith("data: {"):
                 raise BadLoad("an overview was not let in")
