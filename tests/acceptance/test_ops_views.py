@@ -153,7 +153,7 @@ def test_no_action_without_an_admins_own_form(
 
 @pytest.mark.parametrize(
     "path",
-    ["/ops", "/ops/find", "/ops/inbox", "/ops/audit", "/ops/keys", "/ops/meetings/seen",
+    ["/ops", "/ops/find", "/ops/inbox", "/ops/history", "/ops/add", "/ops/history.csv", "/ops/audit", "/ops/keys", "/ops/meetings/seen",
      "/ops/meetings/seen/drain", "/ops/links/{slug-seen}", "/ops/inbox/{event-seen}"],
 )  # fmt: skip
 def test_nothing_is_seen_without_signing_in(visit: Visit, stock: dict[str, str], path: str) -> None:
@@ -235,6 +235,20 @@ def test_a_drain_wants_the_sid_typed(product: Product, visit: Visit) -> None:
     assert said == "Drained: 4 links retired."
     assert product.meeting("drained")["fresh"] == 0
     assert "Nothing to drain" in admin.page("/ops/meetings/drained/drain")
+
+
+def test_a_meeting_is_added_from_the_providers_list(product: Product, visit: Visit) -> None:
+    """Those with a pool are not offered again; one that does not exist says what the provider says."""
+    admin = visit("admin")
+    page = admin.page("/ops/add")
+    assert "Add a meeting" in page
+    assert 'name="sid" value="seen"' not in page
+    said = admin.told("/ops/add", sid="added-here", workspace="default", reason="a campaign")
+    assert said.startswith("Added.")
+    assert product.meeting("added-here")["target"] == 50
+    assert "has a pool already" in admin.told("/ops/add", sid="added-here", workspace="default")
+    assert "a meeting" in admin.told("/ops/add", sid="no/sid", workspace="default")
+    visit("read").page("/ops/add", 403)
 
 
 def test_settings_are_changed_and_checked(product: Product, visit: Visit) -> None:

@@ -229,6 +229,8 @@ def test_every_view_is_for_everybody(
         "/ops/inbox",
         f"/ops/inbox/{event_id}",
         "/ops/audit",
+        "/ops/history?span=10min",
+        "/ops/add",
         "/ops/keys",
     ):
         tab.open(path)

@@ -18,7 +18,7 @@ class Place:
 
 
 PLACES = (
-    Place("/ops", "Pools", also=("/ops/meetings",)),
+    Place("/ops", "Pools", also=("/ops/meetings", "/ops/add")),
     Place("/ops/find", "Find", also=("/ops/links",)),
     Place("/ops/history", "History"),
     Place("/ops/inbox", "Inbox"),

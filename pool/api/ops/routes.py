@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from pool.api.ops import (
+    adding,
     api_keys,
     audit,
     find,
@@ -32,7 +33,7 @@ async def nowhere(path: str, _session: SignedIn) -> Response:
 
 router = APIRouter(include_in_schema=False)
 for _view in (
-    static_files, sign_in, stream, overview, meeting, public_keys, find, history, inbox, audit,
+    static_files, sign_in, stream, overview, adding, meeting, public_keys, find, history, inbox, audit,
     api_keys,
 ):  # fmt: skip
     router.include_router(_view.router)
