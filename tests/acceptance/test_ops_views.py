@@ -153,7 +153,8 @@ def test_no_action_without_an_admins_own_form(
 
 @pytest.mark.parametrize(
     "path",
-    ["/ops", "/ops/find", "/ops/inbox", "/ops/history", "/ops/add", "/ops/history.csv", "/ops/audit", "/ops/keys", "/ops/meetings/seen",
+    ["/ops", "/ops/find", "/ops/history", "/ops/add", "/ops/history.csv", "/ops/inbox",
+     "/ops/audit", "/ops/keys", "/ops/meetings/seen",
      "/ops/meetings/seen/drain", "/ops/links/{slug-seen}", "/ops/inbox/{event-seen}"],
 )  # fmt: skip
 def test_nothing_is_seen_without_signing_in(visit: Visit, stock: dict[str, str], path: str) -> None:
@@ -238,7 +239,7 @@ def test_a_drain_wants_the_sid_typed(product: Product, visit: Visit) -> None:
 
 
 def test_a_meeting_is_added_from_the_providers_list(product: Product, visit: Visit) -> None:
-    """Those with a pool are not offered again; one that does not exist says what the provider says."""
+    """Meetings with a pool are not offered again, nor added twice."""
     admin = visit("admin")
     page = admin.page("/ops/add")
     assert "Add a meeting" in page

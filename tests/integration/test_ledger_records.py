@@ -12,8 +12,11 @@ from ledger_samples import NOW, claim, fresh, known
 from pool.access.api_keys import digest, make_key, rotate_key
 from pool.errors import UnknownKey, UnknownMeeting
 from pool.ledger import ApiKey, Ledger
+from pool.ledger.hours import Hour
 from pool.ledger.records import PublicKey, TokenSecret
+from pool.model.incidents import Incident, What
 from pool.model.meetings import Meeting
+from pool.model.outcomes import Outcomes
 
 pytest_plugins = ("ledger_fixtures",)
 
@@ -195,3 +198,26 @@ async def test_a_public_key_comes_back_as_it_was_added(ledger: Ledger) -> None:
     assert await ledger.public_keys.revoke("pk_1", NOW, "intro") == "intro"
     assert await ledger.public_keys.revoke("pk_1", NOW) is None
     assert await ledger.public_keys.all() == [replace(key, revoked_at=NOW)]
+
+
+async def test_incidents_and_hours_are_kept_alike_by_both_databases(ledger: Ledger) -> None:
+    """One stands at a time, however many notice it; an hour is written once."""
+    at = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
+    blocked = Incident(What.BLOCKED, "404", at, None, "404", ("a",), baseline=3)
+    begun = await asyncio.gather(*(ledger.incidents.begin(blocked) for _ in range(4)))
+    assert begun.count(True) == 1
+    await ledger.incidents.begin(replace(blocked, sids=("a", "b")))
+    [found] = await ledger.incidents.standing()
+    assert (found.sids, found.began_at, found.baseline) == (("a", "b"), at, 3)
+    assert await ledger.incidents.end(What.BLOCKED, "404", at + timedelta(minutes=1))
+    [found] = await ledger.incidents.unsettled(at + timedelta(minutes=2), at)
+    await ledger.incidents.settle(found.id, 9)
+    [found] = await ledger.incidents.since(at)
+    assert (found.turned_away, found.baseline) == (9, None)
+    assert await ledger.incidents.since(at + timedelta(minutes=2)) == []
+    hour = Hour("a", at, 5, 2, 9, Outcomes({"empty": 3, "claims": 7}))
+    await ledger.hours.add([hour, replace(hour, sid="b")])
+    await ledger.hours.add([replace(hour, level=99)])
+    assert await ledger.hours.of("a", at) == [hour]
+    assert await ledger.hours.newest() == at
+    assert await ledger.hours.prune(at + timedelta(days=91)) == 2

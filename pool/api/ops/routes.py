@@ -33,8 +33,8 @@ async def nowhere(path: str, _session: SignedIn) -> Response:
 
 router = APIRouter(include_in_schema=False)
 for _view in (
-    static_files, sign_in, stream, overview, adding, meeting, public_keys, find, history, inbox, audit,
-    api_keys,
+    static_files, sign_in, stream, overview, adding, meeting, public_keys, find, history, inbox,
+    audit, api_keys,
 ):  # fmt: skip
     router.include_router(_view.router)
 router.include_router(_lost)  # stays last
