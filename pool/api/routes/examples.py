@@ -202,6 +202,22 @@ _EXAMPLES: dict[tuple[str, str], tuple[Any, dict[str, Any]]] = {
     ),
     ("get", "/livez"): (None, {"200": {"status": "alive"}}),
     ("get", "/readyz"): (None, {"200": {"status": "ready"}}),
+    ("get", "/healthz"): (
+        None,
+        {
+            "200": {
+                "status": "ok",
+                "parts": [
+                    {
+                        "name": "redis",
+                        "state": "ok",
+                        "since": "2026-11-22T06:00:00+00:00",
+                        "detail": "answers",
+                    }
+                ],
+            }
+        },
+    ),
 }
 
 

@@ -166,7 +166,8 @@ def _describe(app: FastAPI) -> None:
                 components["schemas"].pop(unused, None)
             for path, operations in document["paths"].items():
                 _describe_problems(operations)
-                if path.startswith("/v1/") and not path.startswith(KEYLESS):
+                keyed = path.startswith("/v1/") or path == "/healthz"
+                if keyed and not path.startswith(KEYLESS):
                     for operation in operations.values():
                         operation["security"] = [{"key": []}, {"bearer": []}]
             give_examples(document)
