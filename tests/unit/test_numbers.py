@@ -17,7 +17,7 @@ NUMBERS: dict[str, dict[str, Any]] = {
     "pool.claims.desk": {
         "CALLS_PER_MEETING": 2,
         "WORTH_A_CALL": 32,
-        "CALLS_AT_ONCE": 8,
+        "CALLS_AT_ONCE": 32,
         "WAITING_LIMIT": 20_000,
     },
     "pool.claims.known_meetings": {"_FORGET_UNKNOWN_SECONDS": 1.0, "_UNKNOWN_KEPT": 10_000},

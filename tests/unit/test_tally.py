@@ -5,7 +5,8 @@ from __future__ import annotations
 import structlog
 from prometheus_client import CollectorRegistry, Histogram
 
-from pool.api.claim_path.tally import ClaimLog, HistogramTally
+from pool.api.claim_path.tally import FLUSHED_AT_ONCE, ClaimLog, HistogramTally, Tally
+from pool.telemetry.metrics import Metrics
 
 
 class Clock:
@@ -65,3 +66,18 @@ def test_a_tally_knows_how_many_were_slow() -> None:
     assert tally.above(0.25) == 3
     tally.flush()
     assert tally.above(0.25) == 0
+
+
+async def test_very_many_meetings_are_handed_over_in_turns() -> None:
+    """A thousand at a time, the first first; none is lost, and none is handed over twice."""
+    handed: list[tuple[str, str, int]] = []
+    tally = Tally(Metrics(), lambda *each: handed.append(each))
+    for _ in range(2):
+        for number in range(FLUSHED_AT_ONCE + 5):
+            tally.outcome(f"m{number}", "new", 1)
+    await tally.flush()
+    assert handed == [(f"m{number}", "new", 2) for number in range(FLUSHED_AT_ONCE)]
+    tally.outcome("m0", "new", 1)
+    await tally.flush(None)
+    last = [(f"m{FLUSHED_AT_ONCE + number}", "new", 2) for number in range(5)]
+    assert handed[FLUSHED_AT_ONCE:] == [*last, ("m0", "new", 1)]
