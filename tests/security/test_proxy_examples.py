@@ -5,6 +5,7 @@ Only addresses and the certificate are put in their place.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -20,8 +21,9 @@ from tests.security.table import KEY, SID
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "deploy" / "proxies"
 UPSTREAM = "127.0.0.1:8000"
+# Started by root, its workers would be another user, who may not write where the test is.
 _NGINX = """
-daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;
+{user} daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;
 events {{ worker_connections 256; }}
 http {{
   access_log off;
@@ -68,7 +70,9 @@ def written(name: str, folder: Path, port: int, upstream: int, certificate: Path
         text = text.replace("/etc/ssl/linkpool.pem", str(certificate))
         text = text.replace("/etc/ssl/linkpool.key", str(certificate))
         file.write_text(text.replace("listen 443", f"listen 127.0.0.1:{port}"))
-        (folder / "conf").write_text(_NGINX.format(folder=folder))
+        (folder / "conf").write_text(
+            _NGINX.format(folder=folder, user="user root;" if os.geteuid() == 0 else "")
+        )
         return [debian("nginx"), "-p", str(folder), "-c", str(folder / "conf")]
     if name == "haproxy.cfg":
         text = text.replace("/etc/ssl/linkpool.pem", str(certificate))

@@ -11,6 +11,7 @@ from celery import Celery
 
 from bench.processes import PYTHON, Process
 from pool.compose import Parts
+from pool.config.addresses import broker_url
 from pool.model.meetings import Meeting
 from pool.nudges import (
     EXPIRE,
@@ -20,7 +21,7 @@ from pool.nudges import (
     RECOVER,
     SWEEP,
     TOP_UP,
-    TRANSPORT_OPTIONS,
+    broker,
 )
 from pool.store import key_names
 from tests.trials.dying_worker import STEPS
@@ -165,8 +166,9 @@ def too_many(stage: Stage, seed: int, size: int) -> Outcome:
             tape, stage.server_ports, sid, stage.key, seed=seed, connections=4, again=0.1,
             pause_seconds=0.1,
         )  # fmt: skip
-        app = Celery(broker=stage.settings().broker_url, set_as_current=False)
-        app.conf.broker_transport_options = TRANSPORT_OPTIONS
+        url, connecting = broker(broker_url(stage.settings()))
+        app = Celery(broker=url, set_as_current=False)
+        app.conf.update(connecting)
         hints: list[tuple[str, dict[str, str]]] = [
             (SWEEP, {}), (TOP_UP, {"workspace": "default"}), (RECORD, {"sid": sid}),
             (RECOVER, {}), (LAPSE, {}), (EXPIRE, {}),

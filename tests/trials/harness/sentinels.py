@@ -55,6 +55,10 @@ def _program() -> Path:
 class SentinelStage(Stage):
     """As the ordinary stage; `redis_server` and its proxy are the first of the two."""
 
+    # A master that is killed and soon back is passed over, or not, as the Sentinels agree; pools
+    # are served again once they do (docs/guarantees.md, "What can still go wrong").
+    serving_seconds = 30.0
+
     def __init__(self, *, seed: int = 0, **settings: str) -> None:
         self._program = _program()
         super().__init__(seed=seed, server=self._program, **settings)
@@ -152,6 +156,11 @@ class SentinelStage(Stage):
     def redis(self) -> Any:
         """Return a client of the master, past its proxy."""
         return self._client_of(self.pair[self.master])
+
+    @property
+    def broker(self) -> Any:
+        """Return a client of the broker's database on the master, past its proxy."""
+        return redis.Redis.from_url(self.pair[self.master].url(1), socket_timeout=5)
 
     def _client_of(self, server: RedisServer) -> Any:
         return redis.Redis.from_url(server.url(), socket_timeout=5)

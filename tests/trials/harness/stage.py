@@ -86,6 +86,8 @@ class Stage:
     `settings` are linkpool's, without prefix.
     """
 
+    serving_seconds = 5.0  # from Redis being back to a new link being answered, at most
+
     def __init__(
         self,
         *,
