@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 
 from pool.compose import check_secret_key, compose
 from pool.config.addresses import database_url, redis_url, secret_key
-from pool.config.settings import DEFAULT_WORKSPACE, Settings
+from pool.config.production import check_production
+from pool.config.settings import DEFAULT_WORKSPACE, TOML_FILE, Settings, load
 from pool.errors import (
     InvalidRequest,
     LedgerError,
@@ -49,6 +51,11 @@ async def migrate(ledger: Ledger, settings: Settings, sids: list[str]) -> None:
     Raise UnknownWorkspace for a meeting whose workspace is not configured.
     """
     await ledger.upgrade()
+    await declare(ledger, settings, sids)
+
+
+async def declare(ledger: Ledger, settings: Settings, sids: Sequence[str] = ()) -> None:
+    """Bring the meetings in line with what is declared. Raise what `migrate` raises."""
     known = {meeting.sid: meeting for meeting in await ledger.meetings.all()}
     declared = [Meeting(sid) for sid in sids if sid not in known]
     for sid, defaults in settings.meetings.items():
@@ -70,8 +77,8 @@ async def migrate(ledger: Ledger, settings: Settings, sids: list[str]) -> None:
 
 
 async def check_before_serving(settings: Settings) -> None:
-    """Raise SettingsError if Redis or database refuse what is needed, or the ledger has another
-    secret key.
+    """Declare the meetings of linkpool.toml. Raise SettingsError if Redis or database refuse what
+    is needed, the ledger has another secret key, or a meeting cannot be as it is declared.
 
     If either is away, serve nevertheless: it may come back, and claims do not need the ledger.
     """
@@ -81,6 +88,9 @@ async def check_before_serving(settings: Settings) -> None:
     ledger = Ledger.open(database_url(settings))
     try:
         await check_secret_key(ledger, CustomerNames(secret_key(settings)).fingerprint)
+        await declare(ledger, settings)
+    except UnknownWorkspace as error:
+        raise SettingsError(TOML_FILE, str(error)) from None
     except LedgerUnavailable as error:
         if error.refusal:
             raise SettingsError("LINKPOOL_DATABASE_URL", error.refusal) from None
@@ -88,3 +98,14 @@ async def check_before_serving(settings: Settings) -> None:
         return
     finally:
         await ledger.close()
+
+
+async def reloaded(old: Settings) -> Settings:
+    """Return the settings as they are now in the environment, files and linkpool.toml.
+
+    Where a part listens stays as it was. Raise SettingsError if a part could not start with them.
+    """
+    new = load(host=old.host, port=old.port, data_dir=old.data_dir)
+    check_production(new)
+    await check_before_serving(new)
+    return new

@@ -50,12 +50,14 @@ class Parts:
 
 
 @asynccontextmanager
-async def compose(settings: Settings, tracing: Tracing | None = None) -> AsyncIterator[Parts]:
+async def compose(
+    settings: Settings, tracing: Tracing | None = None, metrics: Metrics | None = None
+) -> AsyncIterator[Parts]:
     """Open store, ledger and providers, which connect when needed, and close them at the end.
 
-    Raise SettingsError.
+    `metrics` are those of this process, if it has counted before. Raise SettingsError.
     """
-    metrics = Metrics()
+    metrics = metrics or Metrics()
     async with AsyncExitStack() as stack:
         store = _store(settings, tracing)
         stack.push_async_callback(store.close)

@@ -24,6 +24,7 @@ SHARES = (
         "acceptance/test_life_of_bookings.py",
         "acceptance/test_metrics_port.py",
         "acceptance/test_ops_views.py",
+        "acceptance/test_reload.py",
         "acceptance/test_round_trip.py",
         "acceptance/test_scopes.py",
     ),

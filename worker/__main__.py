@@ -17,6 +17,8 @@ from pool.config.settings import Settings, load
 from pool.errors import SettingsError
 from pool.telemetry.logs import configure_logging, log_strays
 from pool.telemetry.shared_counts import share_metrics
+from pool.up.running import Running
+from worker.reloading import reload_beat, reload_worker
 
 
 def main(role: str) -> int:
@@ -54,11 +56,14 @@ def main(role: str) -> int:
     except SettingsError as error:
         sys.stderr.write(f"linkpool {role}: {error}\n")
         return 2
+    running = Running(settings.data_dir, role)
     gc.freeze()  # so that no child looks through it, which would copy it
     gc.enable()
     if role == "beat":
+        reload_beat(settings, running)
         app.Beat(loglevel="WARNING", quiet=True, pidfile=None).run()
         return 0
+    reload_worker(settings, running, app.loop)
     app.worker_main(
         [
             "--quiet",

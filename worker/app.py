@@ -86,7 +86,8 @@ def make_app(settings: Settings, *, works: bool = True) -> Celery:
         from worker import tasks
         from worker.loop import Loop
 
-        tasks.register(app, Loop(settings))
+        app.loop = Loop(settings)
+        tasks.register(app, app.loop)
     return app
 
 

@@ -38,9 +38,16 @@ class Loop:
         self._stack: AsyncExitStack | None = None
         self._parts: Parts | None = None
         self._beating: Future[None] | None = None
+        self._next: Settings | None = None  # to be taken before the next task
+
+    def take(self, settings: Settings) -> None:
+        """Work with these settings from the next task on. Safe to call in a signal's handler."""
+        self._next = settings
 
     def run(self, work: Callable[[Parts], Awaitable[T]]) -> T:
         """Return the result of `work`. Cancel it if the caller is interrupted."""
+        if self._next is not None:
+            self._take_next()
         loop, parts = self._ready()
 
         async def call() -> T:
@@ -53,6 +60,26 @@ class Loop:
             # At a time limit or a shutdown, the coroutine must not outlive its task.
             future.cancel()
             raise
+
+    def _take_next(self) -> None:
+        """Close what was made with the old settings. A process runs one task at a time."""
+        with self._lock:
+            settings, self._next = self._next, None
+            if settings is None:
+                return
+            self._settings = settings
+            stack, loop, beating = self._stack, self._loop, self._beating
+            self._stack = self._parts = self._beating = None
+        if loop is None or stack is None:
+            return
+        if beating is not None:
+            beating.cancel()
+        try:
+            asyncio.run_coroutine_threadsafe(stack.aclose(), loop).result(_CLOSE_SECONDS)
+        except Exception as error:  # noqa: BLE001 - the new parts do not need the old
+            log.warning("clients not closed", reason=type(error).__name__)
+        if beating is not None:
+            self.start_pulse()
 
     def start_pulse(self) -> None:
         """Begin to say every second that this process is alive, without waiting for Redis."""

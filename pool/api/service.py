@@ -43,6 +43,7 @@ from pool.operations.administration import Administration
 from pool.operations.health import HealthWatch
 from pool.store.ending import end_tasks
 from pool.supply.link_bases import refreshed
+from pool.telemetry.metrics import Metrics
 from pool.telemetry.tracing import Tracing
 
 log = structlog.get_logger()
@@ -100,10 +101,10 @@ def kept_seconds(settings: Settings) -> float:
 
 @asynccontextmanager
 async def open_service(
-    settings: Settings, tracing: Tracing | None = None
+    settings: Settings, tracing: Tracing | None = None, metrics: Metrics | None = None
 ) -> AsyncIterator[Service]:
     """Compose a service and start its background work; end both in order on exit."""
-    async with compose(settings, tracing) as parts:
+    async with compose(settings, tracing, metrics) as parts:
         nudges = Nudges(broker_url(settings), headers=tracing.carrier if tracing else dict)
         known_meetings = KnownMeetings(parts.store, parts.ledger)
         admin_key = settings.admin_key.get_secret_value() if settings.admin_key else None

@@ -50,6 +50,7 @@ class Commands(LazyGroup):
         "embed": "pool.cli.embed:embed",
         "status": "pool.cli.status:status",
         "doctor": "pool.cli.doctor:doctor",
+        "reload": "pool.cli.reload:reload",
     }
 
 

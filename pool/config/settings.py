@@ -34,6 +34,7 @@ from pool.config.sources import (
     TOML_FILE,
     URL_VARIABLE,
     default_workspace,
+    from_env_file,
     from_environment,
     from_toml,
 )
@@ -225,6 +226,7 @@ def load(environ: Mapping[str, str] | None = None, **overrides: Any) -> Settings
     Raise SettingsError, naming the setting as its user wrote it.
     """
     env = dict(os.environ if environ is None else environ)
+    env |= from_env_file(env.get(f"{PREFIX}ENV_FILE"))
     values: dict[str, Any] = from_toml(Path(env.get(f"{PREFIX}CONFIG", TOML_FILE)), env)
     plain = [name for name in Settings.model_fields if name not in ("workspaces", "meetings")]
     values |= from_environment(env, plain)

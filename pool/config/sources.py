@@ -51,6 +51,28 @@ _SERVICE_VARIABLE = re.compile(
 )
 
 
+def from_env_file(file: str | None) -> dict[str, str]:
+    """Return the variables in a file of lines NAME=value, as systemd and Docker read it.
+
+    Unlike those of a process they can change, and a reload reads them again.
+    """
+    name = f"{PREFIX}ENV_FILE"
+    found: dict[str, str] = {}
+    if not file:
+        return found
+    for number, line in enumerate(_read_secret(name, file).splitlines(), 1):
+        text = line.strip()
+        if not text or text.startswith("#"):
+            continue
+        variable, equals, value = text.partition("=")
+        if not equals or not re.fullmatch(r"[A-Z][A-Z0-9_]*", variable):
+            raise SettingsError(name, f"{file}, line {number}, is not NAME=value")
+        if variable.startswith(PREFIX):
+            quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+            found[variable] = value[1:-1] if quoted else value
+    return found
+
+
 def from_environment(env: Mapping[str, str], fields: Collection[str]) -> dict[str, Any]:
     """Return the values of these fields that the environment has, or a file that it names.
 
@@ -72,7 +94,7 @@ def from_environment(env: Mapping[str, str], fields: Collection[str]) -> dict[st
         if value:
             values[field] = value
     known = {PREFIX + name.upper() for name in fields}
-    known |= {f"{PREFIX}{name}_FILE" for name in SECRETS} | {f"{PREFIX}CONFIG"}
+    known |= {f"{PREFIX}{name}_FILE" for name in SECRETS} | {f"{PREFIX}CONFIG", f"{PREFIX}ENV_FILE"}
     known |= {URL_VARIABLE, KEY_VARIABLE}
     for name in env:
         if name.startswith(PREFIX) and name not in known and not _of_kubernetes(name):

@@ -344,3 +344,16 @@ def test_a_meeting_in_the_file_has_a_sid(tmp_path: Path) -> None:
     """The line says what a SID is made of."""
     write(tmp_path, "[meetings.'a b']\n")
     assert "a b" in problem({})[1]
+
+
+def test_a_file_of_settings_wins_over_the_environment(tmp_path: Path) -> None:
+    """The environment of a process cannot change; a reload reads the file again."""
+    file = tmp_path / "env"
+    file.touch(0o600)
+    file.write_text("# of linkpool\n\nLINKPOOL_PORT=8123\nLINKPOOL_DATA_DIR='/a b'\nOTHER=x\n")
+    settings = load({"LINKPOOL_ENV_FILE": str(file), "LINKPOOL_PORT": "8000"})
+    assert (settings.port, settings.data_dir) == (8123, Path("/a b"))
+    file.write_text("export X=1\n")
+    name, line = problem({"LINKPOOL_ENV_FILE": str(file)})
+    assert (name, "line 1" in line) == ("LINKPOOL_ENV_FILE", True)
+    assert problem({"LINKPOOL_ENV_FILE": str(tmp_path / "none")})[0] == "LINKPOOL_ENV_FILE"

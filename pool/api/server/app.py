@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from importlib.metadata import version
 from typing import Any
 
@@ -37,11 +38,15 @@ from pool.api.routes.exposition import Exposition
 from pool.api.server.edge import Edge
 from pool.api.server.front_page import router as front_router
 from pool.api.server.gate import KEYLESS, Gate
-from pool.api.service import Service, open_service
+from pool.api.server.reloading import on_hang_up, try_reload
+from pool.api.service import Service, kept_seconds, open_service
 from pool.config.networks import TrustedProxies
 from pool.config.settings import Settings
 from pool.errors import InvalidRequest, LinkpoolError
+from pool.store.ending import end_tasks
+from pool.telemetry.metrics import Metrics
 from pool.telemetry.tracing import Tracing
+from pool.up.running import Running
 
 # The validation library's error types for a body that is not an object.
 _NO_OBJECT = ("model_type", "model_attributes_type")
@@ -55,6 +60,8 @@ class Application:
         mount(settings.root_path)
         self._settings = settings
         self._tracing = tracing
+        self.running: Running | None = None  # set for the only process of an API
+        self._closing: set[asyncio.Task[None]] = set()  # services that were replaced
         self.lane: ClaimLane | None = None  # set while the service is open
         self.framework = _framework(self._lifespan)
         self._edge = Edge(self._inside(), TrustedProxies(settings.trusted_proxies))
@@ -83,26 +90,53 @@ class Application:
         return TracedLane(*made_of, tracing=self._tracing, names=service.parts.store.names)
 
     @asynccontextmanager
-    async def _lifespan(self, framework: FastAPI) -> AsyncIterator[None]:
-        async with (
-            open_service(self._settings, self._tracing) as service,
-            open_ops(service) as ops,
-        ):
-            edge = self._edge
+    async def _lifespan(self, _framework: FastAPI) -> AsyncIterator[None]:
+        self._serving = await self._open(self._settings)
+        try:
+            with on_hang_up(self._try_reload) if self.running is not None else nullcontext():
+                yield
+        finally:
+            self._app, self.lane, self._edge.gate = self._edge, None, None
+            await end_tasks(self._closing)
+            await self._serving.aclose()
+            if self._tracing is not None:
+                self._tracing.close()
+
+    async def _open(self, settings: Settings, metrics: Metrics | None = None) -> AsyncExitStack:
+        """Open a service, and pass requests on to it. Return what closes it."""
+        async with AsyncExitStack() as stack:
+            service = await stack.enter_async_context(
+                open_service(settings, self._tracing, metrics)
+            )
+            ops = await stack.enter_async_context(open_ops(service))
+            edge, state = self._edge, self.framework.state
+            self._settings = settings
             edge.gate = Gate(service, lambda scope: signed_in(ops.sessions, Request(scope)))
             lane = self._lane(edge, service)
-            framework.state.service = service
-            framework.state.lane = lane
-            framework.state.ops = ops
-            self.lane = lane
-            framework.state.exposition = Exposition(service)
-            self._app = lane
+            state.service, state.lane, state.ops = service, lane, ops
+            state.exposition = Exposition(service)
+            state.document = None  # it names the workspaces' scripts
+            self._app = self.lane = lane
+            return stack.pop_all()
+
+    async def _try_reload(self) -> None:
+        await try_reload(self._settings, self.running, self.take)
+
+    async def take(self, settings: Settings) -> None:
+        """Serve with these settings from now on; claims under way are answered by the old."""
+        old, service = self._serving, self.framework.state.service
+        self._serving = await self._open(settings, service.parts.metrics)
+        seconds = kept_seconds(service.settings) + 1  # it may have to assert what it answered
+
+        async def close() -> None:
             try:
-                yield
+                await asyncio.sleep(seconds)
             finally:
-                self._app, self.lane, edge.gate = edge, None, None
-                if self._tracing is not None:
-                    self._tracing.close()
+                await old.aclose()
+
+        closing = asyncio.create_task(close())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
 
 def _framework(lifespan: Any) -> FastAPI:

@@ -7,12 +7,15 @@ import gc
 import multiprocessing
 import os
 import signal
+import sys
 import threading
+from contextlib import suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import structlog
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
 
 from pool.api.server.mounted import protocol_of
 from pool.config.production import check_production, where
@@ -21,6 +24,7 @@ from pool.config.settings import Settings, load
 from pool.telemetry.logs import configure_logging, log_strays
 from pool.telemetry.shared_counts import share_metrics
 from pool.telemetry.tracing import open_tracing
+from pool.up.running import Running
 
 if TYPE_CHECKING:
     from pool.api.server.app import Application
@@ -31,6 +35,8 @@ GRACE_SECONDS = 5  # for requests that are under way when the server stops
 # How long a process may take to start, or to answer its parent, before it is replaced. With
 # uvicorn's default of 5 s, a busy machine replaces processes again and again before they start.
 HEALTH_SECONDS = 30
+
+_only_process: Running | None = None  # set where one process serves alone; it takes SIGHUP itself
 
 
 def make_application() -> Application:
@@ -46,6 +52,7 @@ def make_application() -> Application:
     for text in proxy_warnings(settings):
         log.warning("trusted proxies", problem=text)
     application = Application(settings, open_tracing("api"))
+    application.running = _only_process
     # What is loaded now stays, so the collector need not look at it again.
     gc.collect()
     gc.freeze()
@@ -88,6 +95,7 @@ def serve(settings: Settings) -> None:
     configure_logging(log_format=settings.log_format, log_level=settings.log_level)
     check_production(settings)
     share_metrics(settings.data_dir, "api", settings.port)
+    from pool.api.server.reloading import Processes
     from pool.bootstrap import check_before_serving
 
     asyncio.run(check_before_serving(settings))
@@ -98,7 +106,7 @@ def serve(settings: Settings) -> None:
         processes=settings.api_workers,
         **where(settings),
     )
-    uvicorn.run(
+    config = uvicorn.Config(
         "pool.api.server.serve:make_application",
         factory=True,
         host=settings.host,
@@ -118,3 +126,14 @@ def serve(settings: Settings) -> None:
         timeout_graceful_shutdown=GRACE_SECONDS,
         backlog=4096,
     )
+    running = Running(settings.data_dir, "api")
+    if settings.api_workers > 1:
+        Processes(settings, running, config, sockets=[config.bind_socket()]).run()
+        return
+    global _only_process
+    _only_process = running
+    server = uvicorn.Server(config)
+    with suppress(KeyboardInterrupt):
+        server.run()
+    if not server.started:
+        sys.exit(STARTUP_FAILURE)

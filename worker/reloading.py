@@ -1,0 +1,83 @@
+"""Take new settings at SIGHUP, in worker and beat.
+
+The worker's first process checks them, keeps them for the children it will fork, and passes the
+signal on to those it has; each of them reads the settings and takes them before its next task.
+Beat, which holds nothing, begins anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import Any
+
+import structlog
+
+from pool.config.settings import Settings, load
+from pool.errors import LinkpoolError
+from pool.up.modules import become
+from pool.up.running import Running
+
+log = structlog.get_logger()
+
+
+def reload_worker(settings: Settings, running: Running, loop: Any) -> None:
+    """Let a worker take SIGHUP once it is ready, in place of Celery, which would restart it."""
+    from celery.signals import worker_process_init, worker_ready
+
+    first = os.getpid()
+
+    def hang_up(*_: Any) -> None:
+        from billiard import active_children
+
+        from pool.bootstrap import reloaded
+
+        try:
+            new = asyncio.run(reloaded(settings))
+        except LinkpoolError as error:
+            _refused(running, error)
+            return
+        loop.take(new)
+        for child in active_children():
+            os.kill(child.pid, signal.SIGHUP)
+        log.info("reloaded")
+        running.reloaded()
+
+    def hang_up_child(*_: Any) -> None:
+        try:
+            loop.take(load(data_dir=settings.data_dir))
+        except LinkpoolError as error:  # changed again since the first process looked
+            log.error("not reloaded", problem=str(error))  # noqa: TRY400 - the line says all
+
+    def ready(**_: Any) -> None:
+        if os.getpid() == first:
+            signal.signal(signal.SIGHUP, hang_up)
+
+    def begun(**_: Any) -> None:
+        signal.signal(signal.SIGHUP, hang_up_child)
+
+    worker_ready.connect(ready, weak=False)
+    worker_process_init.connect(begun, weak=False)
+
+
+def reload_beat(settings: Settings, running: Running) -> None:
+    """Let this beat begin anew at SIGHUP, if its settings are good."""
+
+    def hang_up(*_: Any) -> None:
+        from pool.nudges import check_before_sending
+
+        try:
+            new = load(data_dir=settings.data_dir)
+            asyncio.run(check_before_sending(new))
+        except LinkpoolError as error:
+            _refused(running, error)
+            return
+        become("worker", "beat")
+
+    signal.signal(signal.SIGHUP, hang_up)
+
+
+def _refused(running: Running, error: LinkpoolError) -> None:
+    log.error("not reloaded", problem=str(error))
+    running.reloaded(str(error))
