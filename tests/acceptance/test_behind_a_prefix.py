@@ -76,7 +76,8 @@ def prefixed(shared: Product, tmp_path_factory: pytest.TempPathFactory) -> Itera
     try:
         for port in (api, strips, leaves):
             wait_until(lambda port=port: not ports.is_free(port), what=f"port {port} is taken")
-        wait_until(lambda: httpx.get(f"http://127.0.0.1:{api}/readyz", trust_env=False).is_success)
+        ready = f"http://127.0.0.1:{api}/readyz"
+        wait_until(lambda: httpx.get(ready, trust_env=False, timeout=60).is_success)
         _furnish(shared)
         yield Prefixed(api, strips, leaves)
     finally:
@@ -110,7 +111,7 @@ def _furnish(product: Product) -> None:
 def visitor(request: pytest.FixtureRequest, prefixed: Prefixed) -> Iterator[httpx.Client]:
     """Return a client of one of the two proxies that follows no redirect."""
     with httpx.Client(
-        base_url=prefixed.proxies[request.param], timeout=20, trust_env=False
+        base_url=prefixed.proxies[request.param], timeout=60, trust_env=False
     ) as client:
         yield client
 
@@ -242,7 +243,7 @@ def test_claims_and_problems_work_within_the_prefix(visitor: httpx.Client, share
 
 def test_probes_ask_without_the_prefix(prefixed: Prefixed) -> None:
     """And what only begins like it is not within."""
-    with httpx.Client(base_url=prefixed.api, trust_env=False) as direct:
+    with httpx.Client(base_url=prefixed.api, timeout=60, trust_env=False) as direct:
         for path in ("/livez", "/readyz", "/metrics", f"{ROOT}/livez"):
             assert direct.get(path).status_code == 200, path
         assert direct.get(ROOT).status_code == direct.get("/").status_code

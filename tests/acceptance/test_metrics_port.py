@@ -75,7 +75,7 @@ def test_each_part_shows_what_it_counted_itself(apart: Apart, shared: Product) -
         shared.api("POST", f"/v1/meetings/{sid}/drain", json={"reason": "again"})
         return apart.shows("worker", f'topup_links_total{{meeting="{sid}",outcome="added"}}')
 
-    wait_until(made, every=1.0, what="this worker took its turn")
+    wait_until(made, 180, every=1.0, what="this worker took its turn")
     wait_until(lambda: apart.shows("beat", 'linkpool_beat_messages_total{task="sweep"}'))
     assert "linkpool_topup" not in apart.get("beat", "/metrics").text
     # Nothing of it is counted where the API looks.
