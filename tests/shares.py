@@ -25,6 +25,7 @@ SHARES = (
         "acceptance/test_metrics_port.py",
         "acceptance/test_ops_views.py",
         "acceptance/test_reload.py",
+        "acceptance/test_rolling_restart.py",
         "acceptance/test_round_trip.py",
         "acceptance/test_scopes.py",
     ),

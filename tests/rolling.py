@@ -1,0 +1,247 @@
+"""Restart every part one after another while customers claim, and count the claims that fail.
+
+    python -m tests.rolling --rate 2000 --hold 10
+
+Two APIs stand behind HAProxy, which asks /readyz. Each is ended by SIGTERM and started again once
+the other serves, then worker and beat; at the end, an API of two processes replaces them at SIGHUP.
+Every tenth claim is of a new customer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+
+from pool.up import ports
+from tests.acceptance.product import LINKPOOL, Product, wait_until
+from tests.debian import debian
+
+_HAPROXY = """
+global
+  maxconn 2000
+defaults
+  mode http
+  timeout connect 2s
+  timeout client 30s
+  timeout server 30s
+  timeout check 20s
+  option redispatch 1
+  retries 3
+listen linkpool
+  bind 127.0.0.1:{port}
+  option httpchk GET /readyz
+  server one 127.0.0.1:{one} check inter 200ms fall 2 rise 1
+  server two 127.0.0.1:{two} check inter 200ms fall 2 rise 1
+"""
+
+
+class Crowd:
+    """Customers who claim at a steady rate, each connection one request at a time."""
+
+    def __init__(self, port: int, sid: str, key: str, rate: float) -> None:
+        self.answers: Counter[str] = Counter()
+        self.slowest_seconds = 0.0
+        self._port, self._sid, self._key = port, sid, key
+        self._connections = max(4, min(64, int(rate / 25)))
+        self._every = self._connections / rate
+        self._ended = threading.Event()
+        self._numbers = iter(range(10**9))
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._all()))
+
+    def __enter__(self) -> Crowd:
+        self._thread.start()
+        wait_until(lambda: self.claimed > self._connections, what="claims are answered")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    @property
+    def claimed(self) -> int:
+        """Return how many claims got a link."""
+        return self.answers["200"] + self.answers["201"]
+
+    @property
+    def failed(self) -> dict[str, int]:
+        """Return what else was answered, and how often."""
+        return {what: count for what, count in self.answers.items() if what not in ("200", "201")}
+
+    async def _all(self) -> None:
+        await asyncio.gather(*(self._one(number) for number in range(self._connections)))
+
+    async def _one(self, number: int) -> None:
+        await asyncio.sleep(self._every * number / self._connections)
+        due = time.monotonic()
+        line: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        while not self._ended.is_set():
+            due += self._every
+            started = time.monotonic()
+            try:
+                line = line or await asyncio.open_connection("127.0.0.1", self._port)
+                status, goes_on = await asyncio.wait_for(self._claim(*line), 30)
+                self.answers[status] += 1
+                if not goes_on:
+                    line = self._close(line)
+            except (OSError, EOFError, ValueError, TimeoutError) as error:
+                self.answers[type(error).__name__] += 1
+                line = self._close(line)
+            self.slowest_seconds = max(self.slowest_seconds, time.monotonic() - started)
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+        self._close(line)
+
+    @staticmethod
+    def _close(line: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None) -> None:
+        if line is not None:
+            line[1].close()
+
+    async def _claim(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> tuple[str, bool]:
+        """Return the status of a claim, and False if its connection is closed after it."""
+        number = next(self._numbers)
+        customer = f"new-{number}" if number % 10 == 0 else f"known-{number % 50}"
+        body = json.dumps({"customer_id": customer}).encode()
+        writer.write(
+            b"POST /v1/meetings/%b/claims HTTP/1.1\r\nhost: x\r\nx-api-key: %b\r\n"
+            b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+            % (self._sid.encode(), self._key.encode(), len(body), body)
+        )
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        length = int(head.split(b"content-length:")[1].split(b"\r\n")[0])
+        await reader.readexactly(length)
+        return head.split()[1].decode(), b"connection: close" not in head
+
+
+class Pair:
+    """Two APIs on a product's Redis and ledger, behind HAProxy."""
+
+    def __init__(self, product: Product, directory: Path) -> None:
+        self._product, self._directory = product, directory
+        self.apis = {"one": ports.choose(), "two": ports.choose()}
+        self.port = ports.choose()
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str, port: int, workers: int = 1) -> None:
+        """Start an API, and return once it is ready."""
+        environ = self._product.environ | self._product.environment()
+        environ |= {
+            "LINKPOOL_PORT": str(port),
+            "LINKPOOL_API_WORKERS": str(workers),
+            "LINKPOOL_DATA_DIR": str(self._directory / name),
+            "LINKPOOL_DATABASE_URL": f"sqlite:///{self._product.data / 'ledger.sqlite3'}",
+        }
+        with (self._directory / f"{name}.log").open("ab") as log:
+            self._running[name] = subprocess.Popen(
+                [*LINKPOOL, "api"], env=environ, cwd=self._directory, stderr=log
+            )
+        wait_until(lambda: _ready(port), 60, what=f"{name} is ready")
+
+    def restart(self, name: str) -> None:
+        """End an API in order, start it again, and return once the proxy uses it, too."""
+        process = self._running.pop(name)
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+        self.start(name, self.apis[name])
+        time.sleep(1.0)  # some checks of the proxy
+
+    def replace_processes(self, name: str) -> None:
+        """Have an API of several processes replace them, and return once it has."""
+        log = self._directory / f"{name}.log"
+        before = log.read_text().count('"reloaded"')
+        self._running[name].send_signal(signal.SIGHUP)
+        wait_until(lambda: log.read_text().count('"reloaded"') > before, 120)
+
+    @contextlib.contextmanager
+    def serving(self) -> Iterator[None]:
+        """Run all of it."""
+        config = self._directory / "haproxy.cfg"
+        config.write_text(_HAPROXY.format(port=self.port, **self.apis))
+        try:
+            for name, port in self.apis.items():
+                self.start(name, port)
+            with (self._directory / "haproxy.log").open("wb") as log:
+                command = [debian("haproxy"), "-db", "-f", config]
+                self._running["haproxy"] = subprocess.Popen(command, stderr=log)
+            wait_until(lambda: _ready(self.port), what="the proxy serves")
+            yield
+        finally:
+            for process in self._running.values():
+                process.terminate()
+            for process in self._running.values():
+                process.wait(60)
+
+
+def _ready(port: int) -> bool:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/readyz", trust_env=False, timeout=30).is_success
+    except httpx.TransportError:
+        return False
+
+
+def main() -> int:
+    """Run it in full size. Return 1 if a claim failed."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rate", type=float, default=2000.0, help="claims per second")
+    parser.add_argument("--hold", type=float, default=10.0, help="seconds between two restarts")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        product = Product(Path(directory) / "up", "demo", PROVIDER_RATE="1000")
+        try:
+            product.start()
+            links = int(options.rate * 2)
+            product.put("rolling", min_fresh=links, max_fresh=20 * links, cover_seconds=30)
+            return _roll(product, Path(directory), options.rate, options.hold)
+        finally:
+            product.close()
+
+
+def _roll(product: Product, directory: Path, rate: float, hold: float) -> int:
+    failed = 0
+    pair = Pair(product, directory)
+    with pair.serving(), Crowd(pair.port, "rolling", product.key, rate) as crowd:
+        steps = [(name, lambda name=name: pair.restart(name)) for name in pair.apis]
+        steps += [
+            (part, lambda part=part: _restart_part(product, part)) for part in ("worker", "beat")
+        ]
+        for what, step in steps:
+            time.sleep(hold)
+            step()
+            print(f"{what} restarted: {crowd.claimed} claimed, failed: {crowd.failed}")
+        time.sleep(hold)
+        failed += sum(crowd.failed.values())
+    both = ports.choose()
+    with pair.serving():
+        pair.start("both", both, workers=2)
+        with Crowd(both, "rolling", product.key, rate) as crowd:
+            time.sleep(hold)
+            pair.replace_processes("both")
+            time.sleep(hold)
+        print(f"processes replaced: {crowd.claimed} claimed, failed: {crowd.failed}")
+        failed += sum(crowd.failed.values())
+    print(f"failed: {failed}")
+    return 1 if failed else 0
+
+
+def _restart_part(product: Product, part: str) -> None:
+    """End a part of `up`, which starts it again."""
+    pid = product.pid(part)
+    os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: (found := product.pids(part)) and pid not in found, 60)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
