@@ -128,12 +128,11 @@ class Topology:
             except TryAgainError:
                 raise SlotUnavailable(f"slot {slot} is being moved") from None
             except ClusterDownError as error:
-                # A master that was cut off says so, too, and for ever: another may serve by now.
+                # A master says so of itself: when it was cut off, and then for ever, though another
+                # may serve by now; and in its first two seconds, though all others serve.
                 self.suspect(master)
                 if await self.master_of(slot) is master:
-                    if "not served" in str(error):
-                        raise SlotUnavailable(f"slot {slot} is not served") from None
-                    raise
+                    raise SlotUnavailable(f"slot {slot} is not served: {error}") from None
             except LOST as error:
                 raise self.away(master, error) from error
         raise SlotUnavailable(f"slot {slot} moves on and on")
