@@ -324,12 +324,12 @@ def test_a_port_in_use_is_one_clear_line(stage: Stage) -> None:
 
 
 def test_an_unusable_data_directory_is_one_clear_line(tmp_path: Path) -> None:
-    """A directory that cannot be made ends it with code 1 and the setting's name."""
+    """A directory that cannot be made ends it with code 2 and the setting's name."""
     (tmp_path / "file").write_text("")
     stage = Stage(tmp_path, data=tmp_path / "file" / "data")
     up = stage.up()
     _, said = up.communicate(timeout=10)
-    assert up.returncode == 1
+    assert up.returncode == 2
     assert len(said.splitlines()) == 1
     assert "LINKPOOL_DATA_DIR" in said
 
@@ -356,7 +356,7 @@ def test_a_path_that_supervisord_cannot_take_is_one_clear_line(tmp_path: Path) -
     stage = Stage(tmp_path, data=tmp_path / "50%")
     up = stage.up()
     _, said = up.communicate(timeout=10)
-    assert up.returncode == 1
+    assert up.returncode == 2
     assert len(said.splitlines()) == 1
     assert "LINKPOOL_DATA_DIR" in said
     assert stage.processes() == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -68,3 +69,27 @@ def test_a_file_that_exists_is_kept(tmp_path: Path) -> None:
     found = parse_postgresql(f"{PLAIN}?sslmode=verify-full&sslrootcert={authority}", SETTING)
     assert "sslmode=verify-full" in found.dsn
     assert "sslrootcert=" in found.dsn
+
+
+def test_the_authorities_of_the_machine_may_be_meant() -> None:
+    """libpq's word `system`, which the driver does not know."""
+    found = parse_postgresql(f"{PLAIN}?sslmode=verify-full&sslrootcert=system", SETTING)
+    [file] = parse_qs(urlsplit(found.dsn).query)["sslrootcert"]
+    assert Path(file).is_file()
+
+
+@pytest.mark.parametrize(
+    ("option", "problem"),
+    [
+        ("target_session_attrs=s3cr3t", "as target_session_attrs"),
+        ("ssl_min_protocol_version=s3cr3t", "as ssl_min_protocol_version"),
+        ("sslnegotiation=s3cr3t", "as sslnegotiation"),
+    ],
+)
+def test_a_value_that_the_driver_does_not_take_is_refused_before_it_is_asked(
+    option: str, problem: str
+) -> None:
+    """The driver's own error is a traceback."""
+    with pytest.raises(SettingsError, match=problem) as raised:
+        parse_postgresql(f"{PLAIN}?{option}", SETTING)
+    assert "s3cr3t" not in str(raised.value)
