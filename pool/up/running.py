@@ -39,7 +39,8 @@ class Running:
         self._said = Said(part, os.getpid(), time.time())
         self._path = directory / f"{part}-{socket.gethostname()}-{os.getpid()}.json"
         # Held open for the lock. It is not inherited by a program that takes this one's place.
-        self._file = self._path.open("ab")
+        self._file = os.fdopen(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
+        self._size_bytes = 0
         with contextlib.suppress(OSError):  # a file system without locks
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._write()
@@ -52,10 +53,11 @@ class Running:
         self._write()
 
     def _write(self) -> None:
+        text = msgspec.json.encode(self._said)
+        # In one piece, and never shorter than before: somebody may read it at this moment.
+        self._size_bytes = max(self._size_bytes, len(text))
         with contextlib.suppress(OSError):
-            self._file.truncate(0)
-            self._file.write(msgspec.json.encode(self._said))
-            self._file.flush()
+            os.pwrite(self._file.fileno(), text.ljust(self._size_bytes), 0)
 
     def _end(self) -> None:
         if os.getpid() == self._said.pid:  # not in a child that was forked

@@ -97,7 +97,8 @@ def test_a_reload_takes_what_is_new_and_drops_no_claim(
             os.kill(each.pid, signal.SIGHUP)
 
         def refused() -> bool:
-            return all(each.problem.startswith(wrong) for each in running(shared.data))
+            said = list(running(shared.data))
+            return len(said) == 3 and all(each.problem.startswith(wrong) for each in said)
 
         wait_until(refused, what="each part has refused it")
         assert {each.pid for each in running(shared.data)} == {each.pid for each in parts.values()}

@@ -20,6 +20,14 @@ def test_a_part_is_found_and_says_what_became_of_a_reload(tmp_path: Path) -> Non
     assert (said.part, said.pid, said.reloads, said.problem) == ("api", os.getpid(), 2, "")
 
 
+def test_a_part_is_found_while_it_writes(tmp_path: Path) -> None:
+    """A shorter text leaves nothing of a longer one behind, and the file is never empty."""
+    part = Running(tmp_path, "worker")
+    for problem in ("x" * 500, "", "y" * 20, "z" * 900, ""):
+        part.reloaded(problem)
+        assert [each.problem for each in running(tmp_path)] == [problem]
+
+
 def test_a_part_that_was_killed_is_forgotten(tmp_path: Path) -> None:
     """Also where another process has its id by now."""
     code = f"import os; from pathlib import Path; from pool.up.running import Running; Running(Path({str(tmp_path)!r}), 'worker'); os._exit(1)"  # noqa: E501
