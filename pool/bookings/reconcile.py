@@ -114,7 +114,7 @@ class Reconciler:
             if further is None:
                 return False
             if further is _DONE:
-                await self._ledger.facts.put(_RECONCILED + self._workspace, walk.began.isoformat())
+                await self._ledger.facts.put(RECONCILED + self._workspace, walk.began.isoformat())
                 await self._keep(news=None, round_is_next=True)
                 return True
             walk = further
@@ -147,7 +147,7 @@ class Reconciler:
 
     async def _begin_news(self) -> Walk:
         began = self._now()
-        last = await self._ledger.facts.get(_RECONCILED + self._workspace)
+        last = await self._ledger.facts.get(RECONCILED + self._workspace)
         # A last time that lies ahead was written before the clock was set back.
         since = min(datetime.fromisoformat(last), began) - OVERLAP if last else began - FIRST_LOOK
         return Walk(began, since)
@@ -188,7 +188,7 @@ class Reconciler:
         await self._ledger.facts.put(_PROGRESS + self._workspace, text)
 
 
-_PROGRESS, _RECONCILED = "reconcile:", "reconciled:"
+_PROGRESS, RECONCILED = "reconcile:", "reconciled:"
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 _DONE = Walk(_LONG_AGO, _LONG_AGO)  # compared by identity
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated
 
 import msgspec
 from fastapi import Query, Request, Response
 
 from pool.access.api_keys import Scope
+from pool.api.http.mount import url
 from pool.api.ops.acting import outcome
 from pool.api.ops.forms import Posted
 from pool.api.ops.rendering import render
@@ -15,21 +18,36 @@ from pool.api.ops.routing import views
 from pool.api.ops.sessions import Session, SignedIn
 from pool.api.routes.access import TheService
 from pool.api.service import Service
-from pool.errors import Forbidden, MalformedJson, UnknownEvent
+from pool.bookings.reconcile import RECONCILED
+from pool.errors import Forbidden, MalformedJson, StoreError, UnknownEvent
 from pool.ledger.records import EventState, InboxEvent
 from pool.ledger.search import Found
 from pool.model.links import State
+from pool.model.outcomes import EVERYWHERE
 from pool.nudges import SETTLE
 from pool.operations.timelines import how_matched
 from pool.operations.words import count_words
 from pool.providers import BookingEvent
+from pool.store.records import Span
 
 router = views()
 
 PAGE = 50
 _CANDIDATES = 20
+_RECENT = 200  # events among which the last webhook is looked for
 _WAITING = (EventState.UNMATCHED, EventState.DEAD)  # those that an operator can resolve
 _COUNTED = (EventState.PENDING, *_WAITING)  # the others are too many to count each time
+
+
+@dataclass(frozen=True, slots=True)
+class HookHealth:
+    """How the webhooks of one workspace do, as far as it is known."""
+
+    workspace: str
+    address: str  # to be pasted at the provider
+    can_verify: bool
+    received_at: datetime | None  # the last one; None: none that is kept
+    reconciled_at: datetime | None  # when the provider was last asked for missed bookings
 
 
 @router.get("/ops/inbox")
@@ -55,6 +73,8 @@ async def inbox(
         state=state,
         states=list(EventState),
         counts={each: await kept.count(each) for each in _COUNTED} if everywhere else {},
+        hooks=await _hooks(request, service) if everywhere else [],
+        refused=await _refused(service) if everywhere else None,
         may_replay=_may_act(session),
         page=page,
         more=len(events) > PAGE,
@@ -127,6 +147,40 @@ async def replay_dead(request: Request, action: Posted, service: TheService) -> 
         return f"Replaying {count_words(events, 'dead event')}."
 
     return await outcome(request, "/ops/inbox", work(), action.form)
+
+
+async def _hooks(request: Request, service: Service) -> list[HookHealth]:
+    """Return how the webhooks of each workspace do."""
+    recent = await service.parts.ledger.inbox.list(None, limit=_RECENT)
+    asked = await service.parts.ledger.facts.beginning_with(RECONCILED)
+    base = f"{request.url.scheme}://{request.headers.get('host', '')}"
+    found = []
+    for name, provider in service.parts.providers.items():
+        received = [
+            each.received_at
+            for each in recent
+            if each.source == "webhook" and each.workspace == name
+        ]
+        text = asked.get(name)
+        found.append(
+            HookHealth(
+                name,
+                base + url(f"/v1/webhooks/{name}"),
+                provider.can_verify,
+                max(received, default=None),
+                datetime.fromisoformat(text) if text else None,
+            )
+        )
+    return found
+
+
+async def _refused(service: Service) -> int | None:
+    """Return how many webhooks had a wrong signature in the last hour; None: not known."""
+    try:
+        [past] = await service.parts.store.tallies.past([EVERYWHERE], Span.HOUR)
+    except StoreError:
+        return None
+    return past.sum["bad_signature"]
 
 
 def _may_act(session: Session) -> bool:
