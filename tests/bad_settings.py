@@ -47,7 +47,7 @@ def attempt(words: str, environ: Mapping[str, str], monkeypatch: pytest.MonkeyPa
                 patched.delenv(name)
         for name, value in environ.items():
             patched.setenv(name, value)
-        patched.setattr("uvicorn.run", _begins)
+        patched.setattr("uvicorn.Config", _begins)
         patched.setattr("worker.app.make_app", _begins)
         patched.setattr("pool.up.run.make_plan", _begins)
         patched.setattr(COMMANDS, "become", lambda _module, role: sys.exit(run_part(role)))
