@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
-from stopwatch import Stopwatch
 
 from pool.up import ports
+from tests.acceptance.stopwatch import Stopwatch
 from tests.warm_commands import WarmCommands
 
 T = TypeVar("T")
