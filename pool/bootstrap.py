@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 from pool.compose import check_secret_key, compose
 from pool.config.addresses import database_url, redis_url, secret_key
@@ -92,12 +93,18 @@ async def check_before_serving(settings: Settings) -> None:
     except UnknownWorkspace as error:
         raise SettingsError(TOML_FILE, str(error)) from None
     except LedgerUnavailable as error:
-        if error.refusal:
+        if error.refusal and not _may_be_mounted_later(database_url(settings)):
             raise SettingsError("LINKPOOL_DATABASE_URL", error.refusal) from None
     except LedgerError:
         return
     finally:
         await ledger.close()
+
+
+def _may_be_mounted_later(url: str) -> bool:
+    """Return True if an SQLite file cannot be opened because its directory is not there yet."""
+    _, _, path = url.partition("sqlite:///")
+    return bool(path) and not Path(path).parent.is_dir()
 
 
 async def reloaded(old: Settings) -> Settings:

@@ -49,6 +49,8 @@ def attempt(words: str, environ: Mapping[str, str], monkeypatch: pytest.MonkeyPa
             patched.setenv(name, value)
         patched.setattr("uvicorn.Config", _begins)
         patched.setattr("worker.app.make_app", _begins)
+        # It is for good, and the other tests of this process are no workers.
+        patched.setattr("worker.imports.keep_current_directory_out", lambda: None)
         patched.setattr("pool.up.run.make_plan", _begins)
         patched.setattr(COMMANDS, "become", lambda _module, role: sys.exit(run_part(role)))
         out, err, code = io.StringIO(), io.StringIO(), 0

@@ -247,7 +247,7 @@ def test_a_known_head_is_no_short_cut_for_anything_else(product: Product, sid: s
     listing = request(product, sid, b"", method="GET", path="/livez")
     for _ in range(2):
         assert ask(product, good)[0].split(b" ")[1] in (b"200", b"201")
-    whole_body = f"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {len(good)}\r\n\r\n".encode()
+    whole_body = f"POST /none HTTP/1.1\r\nHost: a\r\nContent-Length: {len(good)}\r\n\r\n".encode()
     for pieces, statuses in (
         ((head, good[len(head) :]), [b"200"]),
         ((good + good,), [b"200", b"200"]),

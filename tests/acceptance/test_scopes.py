@@ -30,6 +30,7 @@ def _who(*answers: int) -> dict[str, int]:
 
 CLAIM = _who(IN, 403, IN, IN, 403, IN, 403)
 READ = _who(403, IN, IN, 403, IN, IN, 403)
+READ_OF_ALL = _who(403, IN, IN, 403, 403, 403, 403)
 READ_LIMITED = _who(403, IN, IN, 403, IN, IN, IN)  # the list shows the key's own meetings
 ADMIN = _who(403, 403, IN, 403, 403, IN, 403)
 ADMIN_OF_ALL = _who(403, 403, IN, 403, 403, 403, 403)
@@ -89,12 +90,15 @@ ROUTES = {
     ("POST", "/demo/link"): Row(OPEN, answered=(303,)),
     ("GET", "/demo/static/{name}"): Row(OPEN, answered=(404,)),
     ("GET", "/embed/{digest}.js"): Row(OPEN),
+    ("GET", "/"): Row(OPEN),
     ("GET", "/livez"): Row(OPEN),
     ("GET", "/readyz"): Row(OPEN),
+    ("GET", "/healthz"): Row(READ_OF_ALL),
     ("GET", "/metrics"): Row(OPEN),
     ("GET", "/openapi.json"): Row(OPEN),
     ("GET", "/docs"): Row(OPEN),
     ("GET", "/problems"): Row(OPEN),
+    ("GET", "/problems/"): Row(OPEN),
     ("GET", "/problems/{name}"): Row(OPEN),
 }
 

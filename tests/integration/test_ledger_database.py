@@ -283,7 +283,6 @@ async def test_lookups_use_their_indexes(tmp_path: Path) -> None:
     await ledger.links.lapse(NOW)
     await ledger.links.find(["a-1", "a-2"])
     _ = [page async for page in ledger.links.live_bindings("intro")]
-    await ledger.links.counts()
     plain.close()
     await ledger.close()
     used = [
@@ -293,7 +292,6 @@ async def test_lookups_use_their_indexes(tmp_path: Path) -> None:
         "ix_links_lapses_at (",
         "(slug=?)",
         "meeting_sid_claimed_at_slug (",
-        "COVERING INDEX ix_links_meeting_sid_state",
     ]
     for plan, index in zip(plans, used, strict=True):
         assert index in plan, plan

@@ -279,7 +279,7 @@ async def test_a_silent_master_keeps_no_call_from_the_others(
     product, cluster = on_masters, masters_alone
     silent = cluster.master_of(key_names.epoch("m0"))
     served = cluster.sids_apart()[1]
-    sids = [f"m{n}" for n in range(60)]
+    sids = [f"m{n}" for n in range(180)]
     dead = [sid for sid in sids if cluster.master_of(key_names.epoch(sid)) is silent]
     assert len(dead) > CALLS_AT_ONCE
     await _open(product, served)
