@@ -33,6 +33,7 @@ TOUCH_SECONDS = 10.0
 ALIVE_SECONDS = 45.0  # since the last touch
 STALE_SECONDS = 3_600.0
 TIDY_SECONDS = 60.0
+LOCKED_SECONDS = 2.0  # the longest wait for a lock
 
 _ALIVE = "alive"
 _SHOWN_BY_API = "worker-"  # the names of directories whose counts the API shows
@@ -69,13 +70,17 @@ def share_metrics(data_dir: Path, part: str, port: int | None = None) -> Path:
 
 def carry_over(directory: Path) -> None:
     """Move the counts of ended processes into one file per kind, so that files stay few."""
-    with _locked(directory, fcntl.LOCK_EX):
+    with _locked(directory, fcntl.LOCK_EX) as alone:
+        if not alone:
+            return  # the next time will do
         fold([path for path in directory.glob("*.db") if not _lives(path)], directory)
 
 
 def tidy(own: Path) -> None:
     """Remove the directories that no part uses any more; keep what workers in them counted."""
-    with _locked(own.parent, fcntl.LOCK_EX):
+    with _locked(own.parent, fcntl.LOCK_EX) as alone:
+        if not alone:
+            return
         for directory in own.parent.iterdir():
             if directory in (own, own.parent / _ENDED) or not _is_stale(directory):
                 continue
@@ -162,19 +167,39 @@ def _age_seconds(path: Path) -> float:
 
 
 @contextlib.contextmanager
-def _locked(directory: Path, how: int) -> Iterator[None]:
-    """Keep files from being read while they are folded. Without locks it is done anyway."""
+def _locked(directory: Path, how: int) -> Iterator[bool]:
+    """Keep files from being read while they are folded. Without locks it is done anyway.
+
+    Yield False if another process has kept the lock for LOCKED_SECONDS, as one that was stopped
+    does: nobody may wait for it for ever.
+    """
     try:
         descriptor = os.open(directory, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        yield
+        yield True
         return
     try:
-        with contextlib.suppress(OSError):  # file systems without locks
-            fcntl.flock(descriptor, how)
-        yield
+        yield _lock(descriptor, how)
     finally:
+        # Not by closing alone: a child that was forked meanwhile has the lock, too.
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
+
+
+def _lock(descriptor: int, how: int) -> bool:
+    ends = time.monotonic() + LOCKED_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > ends:
+                return False
+            time.sleep(0.01)
+        except OSError:  # a file system without locks
+            return True
+        else:
+            return True
 
 
 def _lives(path: Path) -> bool:

@@ -204,7 +204,9 @@ def test_it_waits_as_it_is_asked_to(stage: Stage, open_embed: OpenEmbed, name: s
         expect(tab.part("note")).to_have_text("One moment…")
         tab.page.clock.run_for(29_000)
         assert len(stage.linkpool.asked) == asked
-        tab.page.clock.run_for(8_000)
+        with tab.page.expect_response("**/v1/embed/claims") as answered:
+            tab.page.clock.run_for(8_000)
+        answered.value.finished()
         tab.page.wait_for_function("true")
     tab.state("ready")
     assert "unavailable" not in tab.events()

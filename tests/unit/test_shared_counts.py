@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+import signal
 import time
 from pathlib import Path
 
 import pytest
 
+from pool.telemetry import shared_counts
 from pool.telemetry.shared_counts import STALE_SECONDS, carry_over, counted, tidy, touch
 from tests.unit.test_metrics import process
 
@@ -109,3 +112,38 @@ def test_hundreds_of_killed_processes_leave_two_files(tmp_path: Path, counts: Pa
         "counter_carried.db", "histogram_carried.db",
     ]  # fmt: skip
     assert claims(worker) == 201 * 3
+
+
+def test_a_lock_that_another_process_keeps_makes_nobody_wait_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counts are shown without it, and are folded the next time."""
+    monkeypatch.setattr(shared_counts, "LOCKED_SECONDS", 0.05)
+    directory = tmp_path / "metrics" / "api-here-8000"
+    directory.mkdir(parents=True)
+    kept = os.open(directory, os.O_RDONLY)
+    fcntl.flock(kept, fcntl.LOCK_EX)
+    try:
+        assert list(shared_counts.counted(directory)) == []
+        ended = directory / f"counter_{2**22 + 1}.db"
+        ended.touch()
+        shared_counts.carry_over(directory)
+        assert ended.exists()
+    finally:
+        os.close(kept)
+
+
+def test_a_child_that_was_forked_under_a_lock_does_not_keep_it(tmp_path: Path) -> None:
+    """It has the open directory as its parent has, for as long as it lives."""
+    with shared_counts._locked(tmp_path, fcntl.LOCK_EX) as alone:
+        assert alone
+        child = os.fork()
+        if child == 0:
+            signal.pause()
+            os._exit(0)
+    try:
+        with shared_counts._locked(tmp_path, fcntl.LOCK_EX) as alone:
+            assert alone
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
