@@ -118,3 +118,16 @@ def test_retry_after_is_obeyed_whatever_is_believed() -> None:
     for at in refused_at:
         # What was under way is answered within the latency, and one may have had its turn already.
         assert sum(at + 0.16 < each < at + 2.1 for each, _ in simulation.answers) <= 1
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_rate_is_read_off_a_time_in_which_nothing_was_asked(seed: int) -> None:
+    """A pool was full, or a clock was set forward, while calls were refused."""
+    provider = Provider(TokenBucket(200), refused=0.5, seed=seed)
+    simulation, _ = warm(provider, 0.6, first_rate=20)
+    simulation.now += 3600
+    simulation.run(0.6)
+    provider.refused = 0.0
+    since = simulation.now
+    simulation.run(10)
+    assert simulation.per_second("ok", since) >= 5

@@ -9,7 +9,9 @@
 --              429s in the sample before), peak (the ceiling that began these samples), share
 --              (of the calls that are refused whatever the rate), calm, calm_bad (answers, and
 --              429s, below a ceiling), failures (in a row), won, lost (decaying counts of
---              answers, and of the failures between them)
+--              answers, and of the failures between them), before_rate (requests/s of the sample
+--              before), found (of these samples: 1 a ceiling began them, 0 chance may have, -1
+--              nothing got through), gap (1 if nothing was asked for long)
 --
 -- what  take       reserve the next request if it may start within `argument` ms;
 --                  wait_ms says when, -1 that it may not
@@ -43,6 +45,7 @@ local TAU_MS = 2000
 local LAG_MS = 1000          -- answers that come sooner after a change were asked for before it
 local FADES = 0.8            -- what is left of a peak at the next one
 local FEW, ENOUGH = 12, 20   -- answers in a sample that much has to be wrong in, or anything
+local GAP_MS = 10000         -- without calls, after which a sample begins anew: no rate is read off it
 local NOTHING = 5            -- answers that are all refused
 local MUCH = 0.25            -- a share of 429s above the expected one that a few answers show
 local NEARLY_ALL = 0.8       -- a share of 429s that is no neighbour's doing
@@ -55,7 +58,7 @@ local ODDS = 0.001           -- a row of failures less likely than this is an ou
 local MAX_WAIT_MS = 600000   -- no Retry-After silences a workspace for longer
 
 local FIELDS = {'rate', 'next_at', 'ceiling', 'lowered_at', 'seen', 'seen_bad', 'before', 'before_rate', 'peak', 'found',
-                'share', 'calm', 'calm_bad', 'good', 'bad', 'good_at', 'failures', 'won', 'lost'}
+                'share', 'calm', 'calm_bad', 'good', 'bad', 'good_at', 'failures', 'won', 'lost', 'gap'}
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + clock[2] / 1000
 local s = {}
@@ -68,9 +71,11 @@ if s.rate == 0 then s.rate = tonumber(ARGV[2]) end
 local back = s.good_at > 0 and math.max(0, s.good_at - now) or 0
 s.next_at = math.min(s.next_at - back, now + MAX_WAIT_MS)
 s.lowered_at = math.min(s.lowered_at - back, now)
+local idle = s.good_at > 0 and now - math.min(s.good_at, now) or 0
 local decay = s.good_at > 0 and math.exp((math.min(s.good_at, now) - now) / TAU_MS) or 1
 s.good, s.bad, s.good_at = s.good * decay, s.bad * decay, now
 local what, wait = ARGV[1], 0
+if idle > math.max(GAP_MS, 3000 / s.rate) then s.gap = 1 end
 local age = now - s.lowered_at
 
 -- Return how many of `n` calls may be refused before chance no longer explains it.
@@ -146,6 +151,10 @@ else
   local refused = what == 'throttled'
   if refused then s.bad = s.bad + 1 else s.good = s.good + 1 end
   local sampling = s.lowered_at > 0 and s.seen_bad >= 0
+  if sampling and s.gap > 0 then
+    s.seen, s.seen_bad, s.gap = 0, 0, 0
+    s.lowered_at, age = now, 0
+  end
   if sampling and age > LAG_MS then
     s.seen, s.seen_bad = s.seen + 1, s.seen_bad + (refused and 1 or 0)
   end
@@ -164,6 +173,8 @@ else
   elseif refused and not sampling
          and (s.bad > explained(s.good + s.bad) or s.share > 0 and s.rate > 2 * s.peak) then
     s.before = 0
+    local answers = s.good + s.bad
+    if answers < FEW then through = math.max(through, s.rate * s.good / answers) end
     if s.share > 0 then
       -- Where no more is refused than expected, it is only time to measure again.
       s.found = s.bad > explained(s.good + s.bad) and 1 or 0
@@ -171,8 +182,6 @@ else
       lower(s.found > 0 and math.min(s.rate, through) or s.rate * (1 - s.share))
     else
       s.found = 0
-      local answers = s.good + s.bad
-      if answers < FEW then through = math.max(through, s.rate * s.good / answers) end
       through = math.max(s.rate / 2, math.min(s.rate, through))
       s.peak = math.max(through, FADES * s.peak)
       lower(through)
