@@ -8,6 +8,7 @@ The ceiling of Python HTTP here.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import Any
 from unittest import mock
 
@@ -49,14 +50,19 @@ def make_app() -> Any:
     return app
 
 
+class _Configured(Exception):
+    """The API has named the arguments of its server."""
+
+
 def serve_as_the_api_is() -> None:
     """Serve with the arguments that linkpool's API gives its server."""
     from pool.api.server.serve import serve
     from pool.config.settings import load
 
-    with mock.patch.object(uvicorn, "run") as run:
+    configured = mock.patch.object(uvicorn, "Config", side_effect=_Configured)
+    with configured as config, suppress(_Configured):
         serve(load())
-    uvicorn.run("bench.contestants.noop_app:make_app", **run.call_args.kwargs)
+    uvicorn.run("bench.contestants.noop_app:make_app", **config.call_args.kwargs)
 
 
 if __name__ == "__main__":
