@@ -17,26 +17,32 @@ MIGRATION_SECONDS = 600  # for an index on a large table, or a file that is rewr
 
 
 @dataclass(slots=True)
-class _Deadline:
+class Deadline:
+    """When the work of one request must be done."""
+
     ends_at: float
     over: bool = False  # a task that outlives the request has its own time again
 
+    def lift(self) -> None:
+        """Bound nothing from here on: the answer has begun, and may be a stream that lasts."""
+        self.over = True
 
-_present: ContextVar[_Deadline | None] = ContextVar("deadline", default=None)
+
+_present: ContextVar[Deadline | None] = ContextVar("deadline", default=None)
 
 
 @contextmanager
-def within(seconds: float = REQUEST_SECONDS) -> Iterator[None]:
+def within(seconds: float = REQUEST_SECONDS) -> Iterator[Deadline]:
     """Give all work on ledgers in this block, and in the tasks it starts, so much time together.
 
     Within another such block, the sooner end counts.
     """
-    deadline = _Deadline(time.monotonic() + min(seconds, left_seconds(seconds)))
+    deadline = Deadline(time.monotonic() + min(seconds, left_seconds(seconds)))
     token = _present.set(deadline)
     try:
-        yield
+        yield deadline
     finally:
-        deadline.over = True
+        deadline.lift()
         _present.reset(token)
 
 

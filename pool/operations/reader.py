@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextvars import Context
 from datetime import UTC, datetime
 
 import structlog
@@ -81,8 +80,7 @@ class Reader:
         self._followers += 1
         try:
             if self._loop is None or self._loop.done():
-                # In no context: it goes on after the request that begins it.
-                self._loop = asyncio.create_task(self._go_on(), context=Context())
+                self._loop = asyncio.create_task(self._go_on())
             snapshot = await self.latest()
             while not self._closed:
                 yield snapshot

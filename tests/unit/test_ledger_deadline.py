@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from starlette.types import Message, Receive, Scope, Send
 
+from pool.api.server.edge import Edge
+from pool.config.networks import TrustedProxies
 from pool.errors import LedgerUnavailable
 from pool.ledger.database import DEADLINE_SECONDS, Database
 from pool.ledger.deadline import REQUEST_SECONDS, is_bounded, left_seconds, within
@@ -82,3 +85,35 @@ async def test_several_statements_wait_no_longer_than_one(database: Database) ->
 
 def test_without_a_bound_a_statement_has_the_usual_time() -> None:
     assert left_seconds(DEADLINE_SECONDS) == DEADLINE_SECONDS
+
+
+async def test_an_answer_that_has_begun_may_last_and_so_may_what_it_started() -> None:
+    """A page's live channel is one request, and asks the ledger for as long as somebody looks."""
+    bounded: list[bool] = []
+    begun = asyncio.Event()
+
+    async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+        async def go_on() -> None:
+            await begun.wait()
+            bounded.append(is_bounded())
+
+        task = asyncio.create_task(go_on())
+        bounded.append(is_bounded())
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        begun.set()
+        await task
+        bounded.append(is_bounded())
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(_message: Message) -> None:
+        """Take it."""
+
+    scope = {
+        "type": "http", "method": "GET", "path": "/ops/stream", "query_string": b"",
+        "headers": [], "client": ("127.0.0.1", 1), "scheme": "http",
+    }  # fmt: skip
+    await Edge(stream, TrustedProxies(""))(scope, receive, send)
+    assert bounded == [True, False, False]

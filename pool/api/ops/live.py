@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextvars import Context
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -60,9 +59,8 @@ class Live:
             first = await self.moment()
             if not any(not task.done() for task in self._tasks):
                 self._tasks = [
-                    # In no context: they go on after the request that begins them.
-                    asyncio.create_task(self._follow_readings(), context=Context()),
-                    asyncio.create_task(self._beat(), context=Context()),
+                    asyncio.create_task(self._follow_readings()),
+                    asyncio.create_task(self._beat()),
                 ]
             if not self._closed:
                 yield first

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from contextvars import Context
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -60,9 +59,7 @@ class Pasts:
             self._kept = {name: kept for name, kept in self._kept.items() if now < kept[0]}
             if (sid, window.name) not in self._kept:
                 keeps = KEPT_SECONDS if window.seconds < _DAY else KEPT_LONG_SECONDS
-                # In no context: a stream is a request that lasts, and has used up its time.
-                reading = asyncio.create_task(self._read(sid, window), context=Context())
-                self._kept[sid, window.name] = now + keeps, await reading
+                self._kept[sid, window.name] = now + keeps, await self._read(sid, window)
             return self._kept[sid, window.name][1]
 
     async def _read(self, sid: str, window: Window) -> Past:

@@ -110,8 +110,13 @@ class Edge:
             scope = {**scope, "method": "GET"}
         access.scope = scope
         try:
-            with within():
-                await self._app(scope, _replay(body, receive), stamped)
+            with within() as deadline:
+
+                async def answered(message: Message) -> None:
+                    deadline.lift()
+                    await stamped(message)
+
+                await self._app(scope, _replay(body, receive), answered)
         except Exception:
             log.exception("request failed")
             if not started:
