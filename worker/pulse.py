@@ -20,8 +20,12 @@ from pool.model.vitals import BEAT_SECONDS, Pulse
 
 async def beat_on(parts: Parts, main_at_work: Callable[[], bool]) -> None:
     """Beat until cancelled, and hand over what this process counted."""
-    process = f"worker {socket.gethostname()}:{os.getpid()}"
+    here = f"worker {socket.gethostname()}:"
+    process = f"{here}{os.getpid()}"
     try:
+        # Those that this process replaces are not silent: they are gone, and not awaited.
+        with suppress(LinkpoolError):
+            await parts.store.pulses.forget_ended(here, _lives)
         while True:
             with suppress(LinkpoolError):
                 if main_at_work():
@@ -32,6 +36,16 @@ async def beat_on(parts: Parts, main_at_work: Callable[[], bool]) -> None:
         with suppress(LinkpoolError):
             await parts.outcomes.flush()
             await parts.store.pulses.end(process)
+
+
+def _lives(process: str) -> bool:
+    try:
+        os.kill(int(process.rpartition(":")[2]), 0)
+    except (ProcessLookupError, ValueError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def pulse_of(parts: Parts) -> Pulse:

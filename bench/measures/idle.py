@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 import shutil
-import signal
 import tempfile
 import time
 from pathlib import Path
 
 from bench.measures.base import Bench, Missing
-from bench.measures.probe import until_claimed
-from bench.processes import PYTHON, Process, pss_bytes
+from bench.measures.startup import started
+from bench.processes import pss_bytes
 from bench.rows import Goal, Row
-from pool.config.settings import PREFIX
-from pool.up import ports
 
 
 def measure(bench: Bench) -> list[Row]:
@@ -44,18 +39,7 @@ def measure(bench: Bench) -> list[Row]:
 
 def _idle(directory: Path, seconds: float) -> tuple[float, int, str]:
     """Return the share of a core, the bytes, and the megabytes of each process."""
-    port, key = ports.choose(), secrets.token_urlsafe(24)
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
-    command = [PYTHON, "-m", "pool.cli", "up", "--meeting", "demo"]
-    up = Process(
-        [*command, "--port", str(port), "--data-dir", str(directory / "data")],
-        directory / "up.log",
-        environ=environ | {f"{PREFIX}ADMIN_KEY": key},
-    )
-    up.start()
-    try:
-        url = f"http://127.0.0.1:{port}/v1/meetings/demo/claims"
-        until_claimed(url, key, "customer-1", within_seconds=60)
+    with started(directory, "customer-1") as (up, _):
         time.sleep(seconds)  # the worker's processes have done each of their tasks once
         before, began = up.cpu_seconds(), time.monotonic()
         time.sleep(seconds)
@@ -64,5 +48,3 @@ def _idle(directory: Path, seconds: float) -> tuple[float, int, str]:
         if not any(sizes):
             raise Missing("/proc/…/smaps_rollup is not there: memory is measured on Linux alone")
         return used, sum(sizes), ", ".join(f"{size / 1e6:.0f}" for size in sizes)
-    finally:
-        up.stop(signal.SIGINT, seconds=40)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack
 from dataclasses import dataclass
 
 from bench.measures.base import Bench
-from bench.measures.topup import LATENCY_SECONDS, SID, Watch
+from bench.measures.topup import topping_up
 from bench.rows import TIMES, Goal, Row
-from bench.stage import Stage
-from pool.model.meetings import Meeting
 
 LIMIT = 40.0
 
@@ -71,20 +68,7 @@ def measure(bench: Bench) -> list[Row]:
 def _run(bench: Bench, kind: Kind) -> tuple[float, float]:
     """Return the links made and the calls answered per second, once the pace was found."""
     sizes = bench.options.sizes
-    with ExitStack() as stack:
-        stage = stack.enter_context(Stage())
-        stage.open_meetings([Meeting(SID, min_fresh=100_000, max_fresh=100_000)])
-        stack.enter_context(
-            stage.sandbox(
-                *("--latency-seconds", str(LATENCY_SECONDS)),
-                *("--limit-per-second", str(LIMIT)),
-                *kind.flags,
-            )
-        )
-        stack.enter_context(stage.worker())
-        stack.enter_context(stage.beat())
-        sandbox = Watch(f"http://127.0.0.1:{stage.sandbox_port}")
-        sandbox.until_first_call()
+    with topping_up(LIMIT, *kind.flags) as sandbox:
         sandbox.follow(4 * sizes.top_up_warm_seconds)
         since = time.time()
         sandbox.follow(sizes.top_up_seconds)

@@ -7,6 +7,8 @@ import secrets
 import shutil
 import signal
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from bench.measures.base import Bench
@@ -41,6 +43,13 @@ def measure(bench: Bench) -> list[Row]:
 
 
 def _start(directory: Path, customer_id: str) -> float:
+    with started(directory, customer_id) as (_, seconds):
+        return seconds
+
+
+@contextmanager
+def started(directory: Path, customer_id: str) -> Iterator[tuple[Process, float]]:
+    """Run `linkpool up`. Yield it and the seconds to its first answered claim, then stop it."""
     port, key = ports.choose(), secrets.token_urlsafe(24)
     environ = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     command = [PYTHON, "-m", "pool.cli", "up", "--meeting", "demo"]
@@ -52,6 +61,6 @@ def _start(directory: Path, customer_id: str) -> float:
     up.start()
     try:
         url = f"http://127.0.0.1:{port}/v1/meetings/demo/claims"
-        return until_claimed(url, key, customer_id, within_seconds=60)[0]
+        yield up, until_claimed(url, key, customer_id, within_seconds=60)[0]
     finally:
         up.stop(signal.SIGINT, seconds=40)

@@ -5,8 +5,8 @@ limit.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,19 +38,7 @@ def measure(bench: Bench) -> list[Row]:
     sizes = bench.options.sizes
     rates, refused, down, up = [], [], [], []
     for run in range(bench.options.runs):
-        with ExitStack() as stack:
-            stage = stack.enter_context(Stage())
-            stage.open_meetings([Meeting(SID, min_fresh=100_000, max_fresh=100_000)])
-            stack.enter_context(
-                stage.sandbox(
-                    *("--latency-seconds", str(LATENCY_SECONDS)),
-                    *("--limit-per-second", str(LIMIT)),
-                )
-            )
-            stack.enter_context(stage.worker())
-            stack.enter_context(stage.beat())
-            sandbox = Watch(f"http://127.0.0.1:{stage.sandbox_port}")
-            sandbox.until_first_call()
+        with topping_up(LIMIT) as sandbox:
             sandbox.follow(sizes.top_up_warm_seconds)
             since = time.time()
             sandbox.follow(sizes.top_up_seconds)
@@ -81,6 +69,26 @@ def measure(bench: Bench) -> list[Row]:
         Row("topup.down", "limit 20/s → 5/s", "s", tuple(down), Goal(at_most=10), to_settle),
         Row("topup.up", "limit 5/s → 20/s", "s", tuple(up), Goal(at_most=10), to_settle),
     ]
+
+
+@contextmanager
+def topping_up(limit: float, *flags: str) -> Iterator[Watch]:
+    """Run what tops up a pool without end, and yield what follows it, from the first call on."""
+    with ExitStack() as stack:
+        stage = stack.enter_context(Stage())
+        stage.open_meetings([Meeting(SID, min_fresh=100_000, max_fresh=100_000)])
+        stack.enter_context(
+            stage.sandbox(
+                *("--latency-seconds", str(LATENCY_SECONDS)),
+                *("--limit-per-second", str(limit)),
+                *flags,
+            )
+        )
+        stack.enter_context(stage.worker())
+        stack.enter_context(stage.beat())
+        sandbox = Watch(f"http://127.0.0.1:{stage.sandbox_port}")
+        sandbox.until_first_call()
+        yield sandbox
 
 
 class Watch:

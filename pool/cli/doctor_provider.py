@@ -11,6 +11,7 @@ from pool.cli.findings import Finding
 from pool.compose import Parts
 from pool.config.settings import Settings, Workspace
 from pool.errors import LedgerError, LinkpoolError, ProviderError
+from pool.operations.words import count_words
 from pool.providers.signatures import SIGNATURE_HEADER
 from pool.up.ports import reachable
 
@@ -26,7 +27,7 @@ async def provider(parts: Parts, name: str, *, make_link: bool) -> AsyncIterator
     except ProviderError as error:
         yield Finding(what, "failed", str(error), "Check subdomain, API key and network.")
         return
-    yield Finding(what, "ok", f"answers, and lists {len(offered)} meetings")
+    yield Finding(what, "ok", f"answers, and lists {count_words(len(offered), 'meeting')}")
     async for finding in _link_base(parts, name):
         yield finding
     offset = asked.clock_offset_seconds

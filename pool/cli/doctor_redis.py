@@ -22,7 +22,9 @@ def of_server(info: Mapping[str, Any], where: str) -> Iterator[Finding]:
     if tuple(int(part) for part in text.split(".")[:2]) < OLDEST_REDIS:
         yield Finding("redis", "failed", f"{kind} {text} is too old", "Use 6.2 or newer.")
     else:
-        yield Finding("redis", "ok", f"{kind} {text} answers{where}")
+        # Valkey calls itself a Redis 7.2 for clients, besides its own version.
+        own = info.get("valkey_version", text)
+        yield Finding("redis", "ok", f"{kind} {own} answers{where}")
     if reason := evicts(info):
         yield Finding(
             "redis memory",

@@ -110,14 +110,7 @@ class Claims:
             reply = await scripts.run(
                 self._redis,
                 "bind",
-                [
-                    key_names.epoch(sid),
-                    key_names.fresh(sid),
-                    key_names.claims(sid),
-                    key_names.meeting(sid),
-                    key_names.demand(sid),
-                    key_names.binding(sid, name),
-                ],
+                _keys(sid, name),
                 [echo, epoch, slug, payload],
             )
         expect(reply, echo, sid)
@@ -136,14 +129,7 @@ class Claims:
             reply = await scripts.run(
                 self._redis,
                 "replace",
-                [
-                    key_names.epoch(sid),
-                    key_names.fresh(sid),
-                    key_names.claims(sid),
-                    key_names.meeting(sid),
-                    key_names.demand(sid),
-                    key_names.binding(sid, name),
-                ],
+                _keys(sid, name),
                 [echo, old, payload, reason, made],
             )
         expect(reply, echo, sid)
@@ -197,6 +183,18 @@ class Claims:
         """Count a booking of this meeting, for the history."""
         with store_errors():
             await self._redis.hincrby(key_names.demand(sid), "booked", 1)
+
+
+def _keys(sid: str, name: str) -> list[str]:
+    """Return the keys of scripts that give one customer a link."""
+    return [
+        key_names.epoch(sid),
+        key_names.fresh(sid),
+        key_names.claims(sid),
+        key_names.meeting(sid),
+        key_names.demand(sid),
+        key_names.binding(sid, name),
+    ]
 
 
 def _claim_call(

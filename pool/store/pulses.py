@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -36,6 +37,15 @@ class Pulses:
         """Forget a process that ends in order."""
         with store_errors():
             await self._redis.hdel(key_names.PULSES, process)
+
+    async def forget_ended(self, beginning: str, lives: Callable[[str], bool]) -> None:
+        """Forget processes whose name begins so and that are known to have ended, as by a kill."""
+        with store_errors():
+            held: Any = await self._redis.hkeys(key_names.PULSES)
+            names = [each.decode() for each in held]
+            ended = [each for each in names if each.startswith(beginning) and not lives(each)]
+            if ended:
+                await self._redis.hdel(key_names.PULSES, *ended)
 
     async def hear(self) -> Heard:
         """Return what all processes last said, in one round trip."""

@@ -135,6 +135,8 @@ def test_it_claims_at_once_where_that_is_asked_for(stage: Stage, open_embed: Ope
     """Far below the visible part of the page."""
     tab = open_embed(stage.page(TALL + stage.tag(data_load="now")))
     tab.state("ready")
+    assert len(stage.linkpool.asked) == 1
+    assert tab.page.evaluate("scrollY") == 0
 
 
 def test_who_has_booked_sees_that(stage: Stage, open_embed: OpenEmbed) -> None:

@@ -56,7 +56,7 @@ async def test_both_names_of_postgresql_are_taken(postgres: PostgresServer) -> N
     """postgres:// works as postgresql:// does, and so do libpq's parameters."""
     url = postgres.url("postgres").replace("postgresql:", "postgres:")
     ledger = Ledger.open(url + "&sslmode=prefer&channel_binding=prefer")
-    await ledger.migration_state()
+    assert await ledger.migration_state() == (None, migrations.HEAD)
     await ledger.close()
 
 

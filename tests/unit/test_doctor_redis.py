@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from pool.cli.doctor_redis import replicas, set_aside
+from pool.cli.doctor_redis import of_server, replicas, set_aside
 from pool.compose import Parts
 from pool.config.settings import Settings
 from pool.store import key_names
@@ -72,3 +72,11 @@ async def test_claims_that_were_set_aside_are_shown(product: InProcess) -> None:
     [finding] = [each async for each in set_aside(product.parts)]
     assert (finding.what, finding.verdict) == ("claims of intro", "warning")
     assert finding.text.startswith("2 entries")
+
+
+def test_valkey_is_named_by_its_own_version() -> None:
+    """It calls itself Redis 7.2 besides, whatever its own version is."""
+    info = {"maxmemory": 0, "aof_enabled": 1, "redis_version": "7.2.4"}
+    assert next(of_server(info | {"valkey_version": "9.1.0"}, "")).text == "Valkey 9.1.0 answers"
+    assert next(of_server(info, "")).text == "Redis 7.2.4 answers"
+    assert next(of_server(info | {"redis_version": "6.0.16"}, "")).verdict == "failed"

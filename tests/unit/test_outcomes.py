@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import socket
 import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -20,6 +23,7 @@ from pool.store.tallies import HandOver, Tallies
 from tests.any_redis import AnyRedis
 from tests.in_process import InProcess
 from worker import hours
+from worker.pulse import beat_on
 
 HOUR_SECONDS = 3_600
 
@@ -158,6 +162,27 @@ async def test_a_process_is_heard_and_its_silence_noticed(fake_redis: AnyRedis) 
     assert [each.process for each in heard.silent("worker")] == ["worker h:1"]
     await pulses.end("worker h:1")
     assert not (await pulses.hear()).silent("worker")
+
+
+async def test_a_worker_that_was_killed_is_forgotten_by_the_one_that_replaces_it(
+    product: InProcess,
+) -> None:
+    """It is gone, not silent. One of another host, or one that is frozen, is still expected."""
+    pulses, host = product.store.pulses, socket.gethostname()
+    gone, frozen, elsewhere = (
+        f"worker {host}:{2**22 + 1}", f"worker {host}:{os.getppid()}", f"worker x{host}:1",
+    )  # fmt: skip
+    for process in (gone, frozen, elsewhere):
+        await pulses.beat(process, Pulse("worker", host))
+    beating = asyncio.create_task(beat_on(product.parts, lambda: True))
+    own = f"worker {host}:{os.getpid()}"
+    while own not in (  # noqa: ASYNC110 - nothing tells of it
+        names := {each.process for each in (await pulses.hear()).pulses}
+    ):
+        await asyncio.sleep(0.01)
+    assert names == {own, frozen, elsewhere}
+    beating.cancel()
+    await asyncio.gather(beating, return_exceptions=True)
 
 
 class Clock:
