@@ -1,4 +1,4 @@
-"""Run a Redis Cluster on loopback: three masters, each with a replica unless told otherwise."""
+"""Run a Redis Cluster of three masters on loopback, by default with a replica each."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ BINDINGS_RECOVERED_PER_SECOND = 1_000_000 / 7.2
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What there is of each kind, everywhere together or in each region."""
+    """Say how many of each part a load over regions needs."""
 
     claims_per_second: float
     meetings: int

@@ -68,7 +68,7 @@ _ROUND_TRIPS = """async (url) => {
 
 @dataclass
 class _Found:
-    """What the visits took, in milliseconds."""
+    """Collect the milliseconds that each visit took, by contestant."""
 
     tag: list[float] = field(default_factory=list)
     bare: list[float] = field(default_factory=list)

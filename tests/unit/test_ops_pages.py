@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace as structs_replace
 
+from pool.access.api_keys import Caller, Scope
+from pool.api.ops.boards import Board, Boards
+from pool.api.ops.sessions import Session
 from pool.model.forecast import NO_PAST, Forecast
 from pool.model.meetings import Meeting
 from pool.model.outcomes import Outcomes
@@ -16,7 +19,9 @@ from pool.operations.selection import PAGE_ROWS, Selection, select
 from pool.operations.snapshot import LedgerHealth, Snapshot, WorkspaceHealth
 from pool.operations.status import MeetingStatus, _status, urgency
 from pool.operations.summary import lead, tiles, visitors, with_refused_webhooks
+from pool.operations.trends import Trends
 from pool.store.records import Block
+from tests.any_redis import AnyRedis
 from tests.in_process import InProcess
 
 NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
@@ -245,3 +250,34 @@ async def test_a_capped_pool_says_which_cap_its_rate_needs(
     found = _status(meeting, level, None, {}, NO_PAST, without_worker=False)
     assert (found.state, found.reason) == ("low" if reason else "ok", reason)
     assert found.feel == ("soon" if reason else "ok")
+
+
+# -- what rows say -------------------------------------------------------------------
+
+
+async def test_a_reason_that_many_pools_share_is_said_once(fake_redis: AnyRedis) -> None:
+    """Above the list, with their number; a reason of one pool stands in its row."""
+    found = [status(f"b{n}", "blocked", reason="the key was refused") for n in range(3)]
+    found.append(status("c", "blocked", reason="the meeting is gone"))
+    board = await overview(fake_redis, *found)
+    assert board.parts["shared"].count("the key was refused") == 1
+    assert "3 pools" in board.parts["shared"]
+    assert not any("the key was refused" in row for row in board.rows.values())
+    assert [sid for sid, row in board.rows.items() if "the meeting is gone" in row] == ["c"]
+
+
+async def test_a_pool_that_is_recovered_shows_no_links_that_may_be_quarantined(
+    fake_redis: AnyRedis,
+) -> None:
+    """They may be thrown away in the next second."""
+    board = await overview(fake_redis, status("r", "recovering"), status("ok"))
+    assert "not known yet" in board.rows["r"]
+    assert "50" not in board.rows["r"]
+    assert "50" in board.rows["ok"]
+
+
+async def overview(redis: AnyRedis, *found: MeetingStatus) -> Board:
+    """Return the overview of these pools, as a key for all meetings sees it."""
+    boards = Boards(Trends(redis.store), 5.0)
+    session = Session(Caller("k", frozenset({Scope.READ}), None), "")
+    return await boards.board(snapshot(found=found), Selection(), session)
