@@ -41,6 +41,8 @@ _FOLD = text(
     SELECT count(*) FROM taken
     """
 )
+# In the order in which writers and `fold` take them.
+_LOCK = "LOCK TABLE links, link_count_changes, link_counts IN SHARE ROW EXCLUSIVE MODE"
 
 
 class LinkCounts:
@@ -98,7 +100,7 @@ class LinkCounts:
 
         def work(connection: Connection) -> None:
             if self._database.sqlite_path is None:
-                connection.execute(text("LOCK TABLE links IN SHARE ROW EXCLUSIVE MODE"))
+                connection.execute(text(_LOCK))
             connection.execute(delete(link_count_changes))
             connection.execute(delete(link_counts))
             connection.execute(

@@ -28,7 +28,7 @@ _TURN_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What one workspace's provider lists, but for the meetings that have a pool already."""
+    """List a provider's meetings that have no pool yet."""
 
     workspace: str
     meetings: tuple[ProviderMeeting, ...]

@@ -35,7 +35,7 @@ _DAYS_SHOWN = 30
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """What became of visitors and links on one day, in UTC."""
+    """Count what became of visitors and links on one day, in UTC."""
 
     day: date
     outcomes: Outcomes

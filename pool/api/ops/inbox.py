@@ -41,7 +41,7 @@ _COUNTED = (EventState.PENDING, *_WAITING)  # the others are too many to count e
 
 @dataclass(frozen=True, slots=True)
 class HookHealth:
-    """How the webhooks of one workspace do, as far as it is known."""
+    """Report on the webhooks of one workspace, as far as anything is known of them."""
 
     workspace: str
     address: str  # to be pasted at the provider

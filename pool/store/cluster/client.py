@@ -10,7 +10,7 @@ from redis.asyncio.client import Pipeline
 from redis.exceptions import AskError, ClusterDownError, RedisError, TryAgainError
 
 from pool.store.cluster.slots import slot_of
-from pool.store.cluster.topology import LOST, Topology
+from pool.store.cluster.topology import LOST, SlotUnavailable, Topology
 from pool.store.wire import Wire
 
 
@@ -66,10 +66,14 @@ class ClusterPipeline(Pipeline):
         if self.is_transaction:
             return await self._together(stack)
         places: dict[Any, list[int]] = {}
-        for place, (args, _) in enumerate(stack):
-            master = await self._client.topology.master_of(slot_of(args))
-            places.setdefault(master, []).append(place)
         replies: list[Any] = [None] * len(stack)
+        for place, (args, _) in enumerate(stack):
+            try:
+                master = await self._client.topology.master_of(slot_of(args))
+            except SlotUnavailable as error:
+                replies[place] = error
+            else:
+                places.setdefault(master, []).append(place)
 
         async def run(master: Any, some: list[int]) -> None:
             pipe = master.redis.pipeline(transaction=False)
