@@ -14,6 +14,7 @@ from pool.api.ops.boards import Board, Boards, frame_of
 from pool.api.ops.endings import Endings
 from pool.api.ops.live import Live
 from pool.api.ops.meeting_boards import MeetingBoards
+from pool.api.ops.offers import Lists
 from pool.api.ops.pasts import Pasts
 from pool.api.ops.sessions import Session, Sessions
 from pool.api.service import Service, repeat
@@ -40,6 +41,7 @@ class Ops:
     boards: Boards
     meeting_boards: MeetingBoards
     pasts: Pasts
+    lists: Lists
 
     def frame(self, session: Session) -> Board:
         """Return what every view shows, without asking anybody."""
@@ -64,6 +66,7 @@ async def open_ops(service: Service) -> AsyncIterator[Ops]:
         Boards(trends, settings.sweep_seconds),
         MeetingBoards(pasts, trends),
         pasts,
+        Lists(),
     )
     await vitals.step()
     background = [
