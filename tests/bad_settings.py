@@ -14,6 +14,7 @@ import typer
 from prometheus_client import values
 
 from pool.cli.main import app
+from pool.up import ports
 from worker.__main__ import main as run_part
 
 # `pool.cli.main` is a function in its package, so the module of that name is found here.
@@ -45,7 +46,8 @@ def attempt(words: str, environ: Mapping[str, str], monkeypatch: pytest.MonkeyPa
         for name in list(os.environ):
             if name.startswith(("LINKPOOL_", "PROMETHEUS_")):
                 patched.delenv(name)
-        for name, value in environ.items():
+        # Some other program may use the default port, and that would be found first.
+        for name, value in {"LINKPOOL_PORT": str(ports.choose()), **environ}.items():
             patched.setenv(name, value)
         patched.setattr("uvicorn.Config", _begins)
         patched.setattr("worker.app.make_app", _begins)

@@ -14,7 +14,11 @@ from tests.browser.embed_stage import Stage
 from tests.browser.unwatched import unwatched
 
 REPORT = """<script>
-const report = (said) => fetch("/report", { method: "POST", body: said, keepalive: true });
+let last = Promise.resolve();  // one after the other, so that they arrive in their order
+const report = (said) => {
+  const send = () => fetch("/report", { method: "POST", body: said, keepalive: true });
+  last = last.then(send);
+};
 for (const name of ["claimed", "ready", "unavailable"])
   addEventListener("linkpool:" + name, () => report(name));
 customElements.whenDefined("linkpool-embed").then(() =>

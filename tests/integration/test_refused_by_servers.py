@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
+from pool.up import ports
 from tests.aside import in_thread
 from tests.bad_settings import attempt
 
@@ -91,6 +92,7 @@ def test_real_processes_end_in_the_same_line(
 ) -> None:
     """As tests/unit/test_bad_settings.py has them for a hundred settings in one process."""
     environ = {key: text for key, text in os.environ.items() if not key.startswith("LINKPOOL_")}
+    environ["LINKPOOL_PORT"] = str(ports.choose())
     if words != "up":
         environ["LINKPOOL_REDIS_URL"] = NOBODY_ANSWERS
     done = subprocess.run(
