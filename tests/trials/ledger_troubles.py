@@ -160,7 +160,10 @@ def send(stage: Stage, http: httpx.Client, event: Signed, number: int = 0) -> ht
 
 
 def _send_all(stage: Stage, events: list[Signed]) -> list[httpx.Response]:
-    with ThreadPoolExecutor(16) as senders, httpx.Client(timeout=30) as http:
+    # All connections are kept: with more than it may keep, the client closes idle ones, among them
+    # some that it has just given to another thread.
+    kept = httpx.Limits(max_keepalive_connections=None)
+    with httpx.Client(timeout=30, limits=kept) as http, ThreadPoolExecutor(16) as senders:
         return list(senders.map(lambda e, n: send(stage, http, e, n), events, itertools.count()))
 
 
