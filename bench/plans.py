@@ -11,7 +11,7 @@ import asyncpg
 from sqlalchemy import Engine, event
 
 # Tables that grow with use. The others hold some rows for each meeting, key or person's action.
-LARGE = ("links", "bookings", "inbox", "forgotten", "erased_marks")
+LARGE = ("links", "bookings", "inbox", "forgotten", "erased_marks", "pruned_marks")
 
 
 class Statements:

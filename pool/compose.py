@@ -11,6 +11,7 @@ from pool.bookings.bookings import Bookings
 from pool.config.addresses import database_url, redis_url, secret_key
 from pool.config.settings import Settings
 from pool.durability.erasure import Erasure
+from pool.durability.pruner import Pruner
 from pool.durability.recorder import Recorder
 from pool.durability.recovery import PoolRecovery
 from pool.errors import SettingsError
@@ -42,6 +43,7 @@ class Parts:
     recovery: PoolRecovery
     bookings: Bookings
     erasure: Erasure
+    pruner: Pruner
     metrics: Metrics
     outcomes: HandOver  # what became of visitors and links, as this process counts it
     notifier: Notifier | None  # None: no webhook for notices is set
@@ -133,6 +135,7 @@ async def compose(
                 counted=webhook_ended,
             ),
             erasure=Erasure(store, ledger, recorder, providers),
+            pruner=Pruner(store, ledger),
             metrics=metrics,
             outcomes=outcomes,
             notifier=notifier,

@@ -389,7 +389,7 @@ def _database(kind: str, at_end: Callable[..., object]) -> str:
         directory = Path(tempfile.mkdtemp(prefix="bookings-"))
         at_end(shutil.rmtree, directory, ignore_errors=True)
         return f"sqlite:///{directory}/ledger.sqlite3"
-    from tests.integration.ledger_fixtures import start_postgres
+    from tests.postgres import start_postgres
 
     server = start_postgres()
     at_end(shutil.rmtree, server.directory, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Provide the fixtures that all tests share: a Redis, real or fake, and a ledger on SQLite."""
+"""Provide the fixtures that all tests share: a Redis, real or fake, and a ledger."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import gc
 import os
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 import redis as blocking_redis
 import structlog
@@ -32,6 +34,7 @@ from tests.any_redis import SECRET_KEY, AnyRedis
 from tests.aside import in_thread, migrated
 from tests.fake_redis import FakeRedisServer
 from tests.in_process import InProcess, in_process
+from tests.postgres import PostgresServer, database, start_postgres
 from tests.shares import ByShare, share_of
 
 _MEMORY = Path("/dev/shm")
@@ -76,6 +79,16 @@ pytest.register_assert_rewrite(
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
     """Share the tests out as tests/shares.py says."""
     return ByShare(config, log)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the tests that need a ledger, whatever its kind, run on either database."""
+    parser.addoption(
+        "--ledger",
+        choices=["sqlite", "postgresql"],
+        default="sqlite",
+        help="the ledger of tests that are about neither (sqlite)",
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -242,17 +255,67 @@ async def sqlite_ledger(sqlite_url: str) -> AsyncIterator[Ledger]:
     await ledger.close()
 
 
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    try:
+        server = start_postgres()
+    except (OSError, KeyError, subprocess.SubprocessError) as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"PostgreSQL does not start: {error}")
+    yield server
+    server.stop()
+    shutil.rmtree(server.directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres: PostgresServer) -> str:
+    """Return the name of a database with all tables and nothing in them, to be copied."""
+    name = "migrated"
+
+    async def make() -> None:
+        admin = await asyncpg.connect(postgres.url("postgres"))
+        await admin.execute(f"CREATE DATABASE {name}")
+        await admin.close()
+
+    in_thread(make())
+    in_thread(migrated(postgres.url(name)))
+    return name
+
+
+@pytest.fixture
+async def any_url(request: pytest.FixtureRequest) -> AsyncIterator[str]:
+    """Return the address of a ledger with tables and nothing in them, where any kind will do.
+
+    It is SQLite, which is quicker, unless the option --ledger says otherwise.
+    """
+    if request.config.getoption("--ledger") == "sqlite":
+        yield request.getfixturevalue("sqlite_url")
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    async with database(server, request.getfixturevalue("migrated_postgres")) as url:
+        yield url
+
+
+@pytest.fixture
+async def any_ledger(any_url: str) -> AsyncIterator[Ledger]:
+    """Return a ledger with tables and nothing in them, where any kind will do."""
+    ledger = Ledger.open(any_url)
+    yield ledger
+    await ledger.close()
+
+
 # -- all of it in this process ---------------------------------------------------------
 
 
 @pytest.fixture
 async def product(
-    request: pytest.FixtureRequest, fake_redis: AnyRedis, sqlite_url: str
+    request: pytest.FixtureRequest, fake_redis: AnyRedis, any_url: str
 ) -> AsyncIterator[InProcess]:
-    """Return the product on a fake Redis, SQLite and scripted providers; `parametrize` it
+    """Return the product on a fake Redis, a ledger and scripted providers; `parametrize` it
     indirectly with settings where the defaults will not do.
     """
-    async with in_process(fake_redis, sqlite_url, **getattr(request, "param", {})) as product:
+    async with in_process(fake_redis, any_url, **getattr(request, "param", {})) as product:
         yield product
 
 

@@ -1,4 +1,4 @@
-"""Finish erasing customers, and prune the inbox: a part of task `expire`.
+"""Finish erasing customers, and prune inbox and ledger: a part of task `expire`.
 
 It looks at the present state, so a run may be missed, late, or happen twice at once.
 """
@@ -11,17 +11,22 @@ import structlog
 
 from pool.compose import Parts
 from pool.errors import LinkpoolError
+from worker.lapse import earlier_clock
 
 log = structlog.get_logger()
 
 _RUN_SECONDS = 10.0  # after that, the next run goes on
+_PRUNE_SECONDS = 5.0
+# After each batch it pauses for this many times as long as the batch took: nobody waits for a
+# link to be pruned, while the recorder and the top-up need the ledger.
+_PRUNE_REST = 2.0
 _REWRITE_AFTER = timedelta(days=1)  # it costs Redis a fork
 _REWRITTEN = "redis-file-rewritten"
 
 
 async def erase(parts: Parts) -> None:
     """Take every step of erasing. Log a step that fails, and leave it to the next run."""
-    for step in (finish_erasing, prune, clean_file, rewrite_redis_file):
+    for step in (finish_erasing, prune, prune_links, clean_file, rewrite_redis_file):
         try:
             await step(parts)
         except LinkpoolError as error:
@@ -40,6 +45,19 @@ async def prune(parts: Parts) -> None:
     done = await parts.ledger.retention.run(days, seconds=_RUN_SECONDS)
     if done.events or done.bodies:
         log.info("inbox pruned", events=done.events, bodies=done.bodies)
+
+
+async def prune_links(parts: Parts) -> None:
+    """Remove old links and their bookings from the ledger, a bounded number at a time."""
+    days = parts.settings.ledger_retention_days
+    if not days:
+        return
+    now = await earlier_clock(parts)
+    done = await parts.pruner.run(
+        now - timedelta(days=days), seconds=_PRUNE_SECONDS, rest=_PRUNE_REST
+    )
+    if done.links:
+        log.info("ledger pruned", links=done.links, bookings=done.bookings)
 
 
 async def clean_file(parts: Parts) -> bool:

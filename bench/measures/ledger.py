@@ -22,6 +22,7 @@ from pool.ledger import Ledger
 from pool.ledger.records import EventState, RecordedClaim
 from pool.model.bookings import Booking
 from pool.model.links import Link, State
+from pool.model.meetings import Meeting
 
 _Work = Callable[[], Awaitable[object]]
 _BATCH = 1_000
@@ -68,6 +69,7 @@ def _timed(bench: Bench, count: int) -> dict[str, list[float]]:
 async def _prepare(url: str, count: int) -> None:
     ledger = Ledger.open(url)
     await ledger.upgrade()
+    await ledger.meetings.put(Meeting("meeting-0", workspace=WORKSPACE))
     await ledger.close()
     await fill(url, count)
 
@@ -124,6 +126,13 @@ def _kinds(ledger: Ledger, count: int, run: int) -> dict[str, _Work]:
                 f"meeting-{(number // 100) % MEETINGS}", f"customer-{number}"
             )
 
+    async def prune() -> None:
+        # As many of each kind as a smaller ledger has, run after run; a year is what it holds.
+        for walk in await ledger.pruning.walks():
+            old = await ledger.pruning.look(walk, now - timedelta(days=180), None, 125)
+            ripe = [each.slug for each in old if each.ripe]
+            await ledger.pruning.prune(ripe, now - timedelta(days=180))
+
     async def periodic() -> None:
         await ledger.links.fresh_of([f"meeting-{m}" for m in range(MEETINGS)])
         await ledger.links.fresh(sid, before=now, limit=1_000)
@@ -150,6 +159,7 @@ def _kinds(ledger: Ledger, count: int, run: int) -> dict[str, _Work]:
             bodies_before=now - timedelta(days=20),
             limit=50,
         ),
+        "prune five hundred links": prune,
         "count one meeting": lambda: ledger.links.counts_of(sid),
         "count every meeting": ledger.links.counts,
     }

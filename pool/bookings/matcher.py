@@ -6,6 +6,7 @@
 | the answer to the field that carries the slug | certain | any event |
 | a slug of ours anywhere in the event | certain, if it is the only one | any event |
 | the booking it belongs to is known | certain | any event |
+| none of these, but what it names was pruned | certain: it is about none of ours now | any event |
 | its e-mail | probable: one claim of that meeting stood when it was made | if it may stand |
 
 A visitor can edit what comes back in the form, so a slug counts only where the event's meeting
@@ -42,6 +43,7 @@ class Mismatch:
     """The reason why a booking could not be matched to a link of ours."""
 
     reason: str
+    is_final: bool = False  # True: it never will be, so that nobody need look at it again
 
 
 class Matcher:
@@ -75,6 +77,9 @@ class Matcher:
         parent = await self._parent(workspace, event.parent_sid)
         if parent is not None:
             return Match(parent, "booking")
+        if await self._is_pruned(workspace, event):
+            # Not by its e-mail, either: that may be of a later claim.
+            return Mismatch("it is about a link past LEDGER_RETENTION_DAYS", is_final=True)
         return await self._by_email(workspace, meetings, event, heard_at)
 
     async def hopeless(self, workspace: str, events: Collection[BookingEvent]) -> set[str]:
@@ -136,6 +141,10 @@ class Matcher:
             return None
         booking = await self._ledger.bookings.get(workspace, booking_sid)
         return None if booking is None else await self._ledger.links.get(booking.slug)
+
+    async def _is_pruned(self, workspace: str, event: BookingEvent) -> bool:
+        names = [name for name in (event.booking_sid, event.parent_sid) if name]
+        return await self._ledger.pruned.is_any(workspace, slugs=candidates(event), bookings=names)
 
     async def _by_email(
         self, workspace: str, meetings: dict[str, Meeting], event: BookingEvent, heard_at: datetime

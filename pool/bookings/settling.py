@@ -150,6 +150,10 @@ class Settler:
         match = await self._assigned(event) or await self._matcher.match(
             event.workspace, parsed, event.received_at
         )
+        if isinstance(match, Mismatch) and match.is_final:
+            await self._ledger.inbox.finish(event.id, EventState.IGNORED, reason=match.reason)
+            self._counted(event.workspace, event_label(parsed), "ignored")
+            return
         if isinstance(match, Mismatch):
             age = datetime.now(UTC) - event.received_at
             wait = min(max(age / 2, timedelta(seconds=UNMATCHED_LEAST_SECONDS)), _MOST)

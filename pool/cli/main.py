@@ -15,13 +15,11 @@ from pool.cli.common import (
     DONE,
     FAILED,
     WRONG_USAGE,
-    AsJson,
     DataDir,
     environment_for,
     exit_code,
     fail,
     on_ledger,
-    print_json,
     run,
     settings_for,
 )
@@ -54,6 +52,12 @@ class Commands(LazyGroup):
     }
 
 
+class DatabaseCommands(LazyGroup):
+    """The commands of `linkpool db`."""
+
+    elsewhere = {"prune": "pool.cli.prune:prune"}  # noqa: RUF012 - a ClassVar in the base
+
+
 app = typer.Typer(
     name="linkpool",
     cls=Commands,
@@ -63,7 +67,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-db = typer.Typer(help="The database.", no_args_is_help=True)
+db = typer.Typer(cls=DatabaseCommands, help="The database.", no_args_is_help=True)
 app.add_typer(db, name="db")
 
 Host = Annotated[str | None, typer.Option(help="Address to serve on (LINKPOOL_HOST).")]
@@ -233,40 +237,6 @@ def recount(data_dir: DataDir = None) -> None:
 
     run(work)
     sys.stdout.write("all links were counted\n")
-
-
-@db.command("prune")
-def prune(
-    data_dir: DataDir = None,
-    compact: Annotated[
-        bool,
-        typer.Option("--compact", help="Rewrite a SQLite file afterwards; every process waits."),
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Delete now what the webhook inbox has kept for LINKPOOL_INBOX_RETENTION_DAYS.
-
-    Workers do this every minute. Bodies are deleted after a third of that time.
-    """
-    settings = settings_for(data_dir)
-
-    async def work(ledger: Ledger) -> tuple[int, int, bool]:
-        done = await ledger.retention.run(settings.inbox_retention_days, seconds=float("inf"))
-        cleaned = await ledger.erased.clean_file()
-        return done.events, done.bodies, await ledger.compact() if compact else cleaned
-
-    events, bodies, cleaned = on_ledger(settings, work)
-    if as_json:
-        print_json({"events": events, "bodies": bodies, "cleaned": cleaned})
-    else:
-        sys.stdout.write(f"deleted {events} events, blanked {bodies} bodies\n")
-    if not cleaned:
-        why = (
-            "VACUUM compacts PostgreSQL"
-            if compact
-            else "the database's log is in use; run it again"
-        )
-        sys.stderr.write(f"linkpool: not compacted: {why}\n")
 
 
 @db.command("restored")

@@ -107,6 +107,7 @@ class Settings(BaseSettings):
     redis_forgets: bool = True
     demo_meeting: str | None = Field(default=None, pattern=SID_PATTERN)  # shown at /demo
     inbox_retention_days: int = Field(default=90, ge=1, le=3_650)
+    ledger_retention_days: int = Field(default=0, ge=0, le=36_500)  # 0: links are kept for good
     keep_alive_seconds: int = Field(default=75, ge=1, le=3_600)  # of an idle connection
     metrics_port: int | None = Field(default=None, ge=1, le=65_535)  # of worker and beat
     root_path: str = ""  # the prefix under which a proxy shows the API and its pages
@@ -142,6 +143,16 @@ class Settings(BaseSettings):
                     f"{TOML_FILE}: meetings.{sid}.workspace",
                     f"{meeting.workspace} is not configured; add [workspaces.{meeting.workspace}]",
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _links_outlast_their_events(self) -> Settings:
+        if 0 < self.ledger_retention_days < self.inbox_retention_days:
+            raise SettingsError(
+                f"{PREFIX}LEDGER_RETENTION_DAYS",
+                f"must be 0, for ever, or at least {PREFIX}INBOX_RETENTION_DAYS "
+                f"({self.inbox_retention_days}): events that are kept need their links",
+            )
         return self
 
     @field_validator("admin_key", "secret_key")

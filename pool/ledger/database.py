@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Connection,
     Executable,
+    Integer,
     Table,
     Text,
     func,
@@ -163,13 +165,30 @@ class Database:
         """Return an INSERT that supports ON CONFLICT."""
         return sqlite.insert(table) if self.sqlite_path else postgresql.insert(table)
 
-    def among(self, column: ColumnElement[str], values: Iterable[str]) -> ColumnElement[bool]:
+    def among(
+        self, column: ColumnElement[str] | ColumnElement[int], values: Iterable[str | int]
+    ) -> ColumnElement[bool]:
         """Return the condition that `column` is one of `values`, sent as one parameter.
 
         The statement's text is then the same for any number of values, so that it is
         compiled and planned once.
         """
         if self.sqlite_path:
-            each = func.json_each(json.dumps(list(values))).table_valued("value")
-            return column.in_(select(each.c.value))
-        return column == func.any(literal(list(values), postgresql.ARRAY(Text)))
+            return column.in_(select(*self.each(values, column)))
+        return column == func.any(self._array(values, column))
+
+    def each(
+        self, values: Iterable[str | int], like: ColumnElement[Any]
+    ) -> Sequence[ColumnElement[Any]]:
+        """Return the one column of a table of these values, sent as one parameter.
+
+        They are of the type of the column `like`.
+        """
+        if self.sqlite_path:
+            return [func.json_each(json.dumps(list(values))).table_valued("value").c.value]
+        return [func.unnest(self._array(values, like))]
+
+    @staticmethod
+    def _array(values: Iterable[str | int], like: ColumnElement[Any]) -> ColumnElement[Any]:
+        one = BigInteger() if isinstance(like.type, Integer) else Text()
+        return literal(list(values), postgresql.ARRAY(one))

@@ -20,6 +20,8 @@ from pool.ledger.incidents import Incidents
 from pool.ledger.link_counts import LinkCounts
 from pool.ledger.links import Links
 from pool.ledger.meetings import Meetings
+from pool.ledger.pruned import Pruned
+from pool.ledger.pruning import Pruning
 from pool.ledger.public_keys import PublicKeys
 from pool.ledger.retention import Retention
 from pool.ledger.search import Search
@@ -54,6 +56,8 @@ class Ledger:
         self.search = Search(database)
         self.erased = Erased(database)
         self.retention = Retention(database)
+        self.pruning = Pruning(database)
+        self.pruned = Pruned(database)
 
     @classmethod
     def open(cls, database_url: str, connections: int = CONNECTIONS) -> Ledger:

@@ -2,7 +2,8 @@
 
 Counting the links of a ledger that only grows takes seconds at fifty million. The triggers
 (migrations/versions/0013_counts_that_are_kept.py) change the numbers in the transaction that
-changes a link, so that no crash and no replay can part the two.
+changes a link, so that no crash and no replay can part the two. Pruned links are counted in the
+transaction that deletes them, so that what was handed out in all never falls.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, delete, func, insert, select, text, union_all
 
 from pool.ledger.database import Database
-from pool.ledger.tables import link_count_changes, link_counts, links
+from pool.ledger.tables import link_count_changes, link_counts, links, pruned_counts
 from pool.model.links import State
 
 Counts = dict[str, dict[State, int]]
@@ -23,6 +24,10 @@ _KEPT = union_all(
         link_count_changes.c.meeting_sid, link_count_changes.c.state, link_count_changes.c.change
     ),
 ).subquery("kept")
+_EVER = union_all(
+    select(_KEPT.c.meeting_sid, _KEPT.c.state, _KEPT.c.number),
+    select(pruned_counts.c.meeting_sid, pruned_counts.c.state, pruned_counts.c.number),
+).subquery("ever")
 _COUNTED = select(links.c.meeting_sid, links.c.state, func.count().label("number")).group_by(
     links.c.meeting_sid, links.c.state
 )
@@ -46,19 +51,24 @@ _LOCK = "LOCK TABLE links, link_count_changes, link_counts IN SHARE ROW EXCLUSIV
 
 
 class LinkCounts:
-    """The number of links in each state, for each meeting."""
+    """The number of links in each state, pruned ones too, for each meeting."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def all(self) -> Counts:
         """Return them for each meeting that has any link."""
-        return _by_meeting(await self._database.rows(_kept()))
+        return _by_meeting(await self._database.rows(_ever()))
 
     async def of(self, sid: str) -> dict[State, int]:
         """Return them for one meeting."""
-        statement = _kept().where(_KEPT.c.meeting_sid == sid)
+        statement = _ever().where(_EVER.c.meeting_sid == sid)
         return _by_meeting(await self._database.rows(statement)).get(sid, {})
+
+    async def present(self) -> int:
+        """Return how many links the ledger holds, without those that were pruned."""
+        [(number,)] = await self._database.rows(select(func.sum(_KEPT.c.number)))
+        return int(number or 0)
 
     async def fold(self) -> None:
         """Fold what statements changed into the numbers, so that reading them stays quick."""
@@ -110,11 +120,11 @@ class LinkCounts:
         await self._database.migrate(work)
 
 
-def _kept() -> Select[Any]:
+def _ever() -> Select[Any]:
     return (
-        select(_KEPT.c.meeting_sid, _KEPT.c.state, func.sum(_KEPT.c.number))
-        .group_by(_KEPT.c.meeting_sid, _KEPT.c.state)
-        .having(func.sum(_KEPT.c.number) != 0)
+        select(_EVER.c.meeting_sid, _EVER.c.state, func.sum(_EVER.c.number))
+        .group_by(_EVER.c.meeting_sid, _EVER.c.state)
+        .having(func.sum(_EVER.c.number) != 0)
     )
 
 

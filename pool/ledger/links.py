@@ -15,10 +15,11 @@ from pool.ledger.columns import storable
 from pool.ledger.database import Database
 from pool.ledger.forget import OwnMarks, forget, forgotten_of
 from pool.ledger.link_counts import Counts, LinkCounts
+from pool.ledger.pruned import take_back_pruned
 from pool.ledger.recording import record
 from pool.ledger.records import Binding, Forgotten, Recorded, RecordedClaim
 from pool.ledger.rows import LINK, link_of, links_of
-from pool.ledger.tables import links, literal_state
+from pool.ledger.tables import links, literal_state, pruned_counts
 from pool.model.emails import kept_forms, same_email
 from pool.model.links import Link, State, states_before
 from pool.model.marks import Marks
@@ -38,8 +39,8 @@ class Links:
     async def insert_fresh(self, new: Sequence[Link]) -> set[str]:
         """Write fresh links. Return the slugs that were not known before.
 
-        A slug that is known, or that another process writes at the same time, is left as it
-        is and not returned: it must not enter a pool again.
+        A slug that is known, was pruned, or is written by another process at the same time is
+        left as it is and not returned: it must not enter a pool again.
         """
         first = {link.slug: link for link in reversed(new)}
         rows = [
@@ -56,9 +57,12 @@ class Links:
         ]
         if not rows:
             return set()
-        return await self._database.write(
-            lambda connection: insert_links(self._database, connection, rows)
-        )
+
+        def work(connection: Connection) -> set[str]:
+            inserted = insert_links(self._database, connection, rows)
+            return take_back_pruned(self._database, connection, inserted)
+
+        return await self._database.write(work)
 
     async def move(self, slugs: Sequence[str], new: State, *, at: datetime) -> list[str]:
         """Move those links that may move to `new` (retired, quarantined). Return their slugs."""
@@ -228,11 +232,11 @@ class Links:
     # -- counted ----------------------------------------------------------------
 
     async def counts(self) -> Counts:
-        """Return the number of links in each state, for each meeting that has any."""
+        """Return the number of links in each state, pruned ones too, for each meeting with any."""
         return await self._kept.all()
 
     async def counts_of(self, sid: str) -> dict[State, int]:
-        """Return the number of the meeting's links in each state."""
+        """Return the number of the meeting's links in each state, pruned ones too."""
         return await self._kept.of(sid)
 
     async def fresh_of(self, sids: Iterable[str]) -> dict[str, int]:
@@ -253,11 +257,9 @@ class Links:
 
     async def has_any(self, sid: str) -> bool:
         """Return True if the meeting ever had a link."""
-        return bool(
-            await self._database.rows(
-                select(links.c.slug).where(links.c.meeting_sid == sid).limit(1)
-            )
-        )
+        there = select(links.c.slug).where(links.c.meeting_sid == sid)
+        pruned = select(pruned_counts.c.state).where(pruned_counts.c.meeting_sid == sid)
+        return any([await self._database.rows(each.limit(1)) for each in (there, pruned)])
 
     async def _list(self, statement: Select[Any]) -> list[Link]:
         return links_of(await self._database.rows(statement))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import partial
@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Connection, and_, select, true, update
 from pool.ledger.bulk import given_links, insert_links
 from pool.ledger.columns import storable
 from pool.ledger.database import Database
+from pool.ledger.pruned import pruned_of
 from pool.ledger.records import Recorded, RecordedClaim
 from pool.ledger.rows import LINK, links_of
 from pool.ledger.tables import links, literal_state
@@ -67,12 +68,13 @@ class _Plan:
     forgotten: list[RecordedClaim] = field(default_factory=list)
 
 
-def _plan(kept: dict[str, Kept], claims: Sequence[RecordedClaim]) -> _Plan:
+def _plan(kept: dict[str, Kept], claims: Sequence[RecordedClaim], pruned: Collection[str]) -> _Plan:
     plan = _Plan()
     for claim in claims:
         before = kept.get(claim.slug)
         verdict = judge(before, claim.customer_id)
-        if verdict is Verdict.CONFLICT:
+        # Who had a link that was pruned is not known any more; somebody may have had it.
+        if verdict is Verdict.CONFLICT or claim.slug in pruned:
             plan.conflicts.append(claim)
             continue
         if verdict is Verdict.FORGOTTEN:
@@ -122,7 +124,9 @@ def _record(
     rest = [claim for claim in claims if bound.pop(claim.slug, None) is not claim]
     if not rest:
         return Recorded(written, (), (), ()), []
-    plan = _plan(_kept(database, connection, rest), rest)
+    kept = _kept(database, connection, rest)
+    unknown = {claim.slug for claim in rest} - kept.keys()
+    plan = _plan(kept, rest, pruned_of(database, connection, unknown))
     _bind(database, connection, plan.binds)
     raced = _insert(database, connection, plan.inserts)
     settled: list[Link] = []

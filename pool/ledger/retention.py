@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import Connection, delete, func, select, update
 
 from pool.ledger.database import Database
 from pool.ledger.records import EventState
@@ -36,15 +36,31 @@ class Retention:
 
         It works in batches, for about `seconds` at most. Return what was deleted.
         """
-        now, until = datetime.now(UTC), time.monotonic() + seconds
-        kept, events, bodies = timedelta(days=days), 0, 0
+        until, events, bodies = time.monotonic() + seconds, 0, 0
+        ends = _ends(days)
         while True:
-            batch = await self.prune(
-                events_before=now - kept, bodies_before=now - kept / BODY_SHARE
-            )
+            batch = await self.prune(**ends)
             events, bodies = events + batch.events, bodies + batch.bodies
             if not batch.more or time.monotonic() > until:
                 return Pruned(events, bodies, batch.more)
+
+    async def count(self, days: int) -> Pruned:
+        """Return what `run` would delete."""
+        ends = _ends(days)
+        old = (inbox.c.received_at < ends["events_before"]) & (inbox.c.state != EventState.PENDING)
+        readable = (
+            READABLE
+            & inbox.c.state.in_(_DONE)
+            & (inbox.c.received_at < ends["bodies_before"])
+            & ~old
+        )
+
+        def work(connection: Connection) -> list[int]:
+            number = select(func.count()).select_from(inbox)
+            return [connection.scalar(number.where(each)) or 0 for each in (old, readable)]
+
+        events, bodies = await self._database.migrate(work)
+        return Pruned(events, bodies, more=False)
 
     async def prune(
         self, *, events_before: datetime, bodies_before: datetime, limit: int = 500
@@ -74,3 +90,8 @@ class Retention:
             statement = update(inbox).where(inbox.c.id.in_(readable))
             blanked += await self._database.change(statement.values(body=b"", marks=b""))
         return Pruned(deleted, blanked, deleted >= limit or blanked >= limit)
+
+
+def _ends(days: int) -> dict[str, datetime]:
+    now, kept = datetime.now(UTC), timedelta(days=days)
+    return {"events_before": now - kept, "bodies_before": now - kept / BODY_SHARE}

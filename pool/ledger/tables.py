@@ -101,6 +101,9 @@ def literal_state(state: State) -> ColumnElement[str]:
 # without the index the query would sort all of a meeting's links for every page.
 LIVE = text("customer_id IS NOT NULL AND state IN ('claimed', 'consumed', 'cancelled')")
 _CLAIMED = text("state = 'claimed'")
+# Links that may be pruned; shared verbatim by the indexes and the queries, too.
+WITHDRAWN = text("state IN ('retired', 'quarantined')")
+LAPSED = text("state = 'lapsed'")
 _BOUND = text("customer_id IS NOT NULL")
 _E_MAIL = text("email_key IS NOT NULL")
 _BOOKED = text("booking_sid IS NOT NULL")
@@ -134,6 +137,10 @@ Index(None, links.c.email_key, sqlite_where=_E_MAIL, postgresql_where=_E_MAIL)
 # A booking's later events.
 Index(None, links.c.booking_sid, sqlite_where=_BOOKED, postgresql_where=_BOOKED)
 
+# Links that nobody was given, or whose time was over, by when that was.
+Index(None, links.c.withdrawn_at, sqlite_where=WITHDRAWN, postgresql_where=WITHDRAWN)
+Index("ix_links_lapsed", links.c.lapses_at, sqlite_where=LAPSED, postgresql_where=LAPSED)
+
 # The number of links per meeting and state, kept by triggers (pool/ledger/link_counts.py).
 link_counts = Table(
     "link_counts",
@@ -151,6 +158,26 @@ link_count_changes = Table(
     Column("meeting_sid", Text, nullable=False),
     Column("state", Text, nullable=False),
     Column("change", BigInteger, nullable=False),
+)
+
+# What is left of pruned links and bookings: a hash of each name (pool/ledger/pruned.py), so that
+# no slug enters a pool again, and the number of links per meeting and state.
+pruned_marks = Table(
+    "pruned_marks",
+    metadata,
+    Column(
+        "mark",
+        BigInteger().with_variant(Integer, "sqlite"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+)
+pruned_counts = Table(
+    "pruned_counts",
+    metadata,
+    Column("meeting_sid", Text, primary_key=True),
+    Column("state", Text, primary_key=True),
+    Column("number", BigInteger, nullable=False),
 )
 
 bookings = Table(

@@ -40,7 +40,7 @@ from pool.up.redis_server import bundled_redis_server, find_redis_server
 from tests.warm_commands import WarmCommands
 
 if TYPE_CHECKING:  # pytest itself imports it, below, to rewrite its asserts
-    from ledger_fixtures import PostgresServer
+    from tests.postgres import PostgresServer
 
 pytest_plugins = ("ledger_fixtures",)
 

@@ -31,7 +31,7 @@ def stage(ledger: Ledger, redis_now: datetime) -> Any:
 
 
 async def test_all_that_is_due_is_marked_and_the_ledger_left_to_others_in_between(
-    sqlite_ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    any_ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Batch after batch, with rests; and nothing where a clock is not there yet."""
     rests: list[float] = []
@@ -39,25 +39,23 @@ async def test_all_that_is_due_is_marked_and_the_ledger_left_to_others_in_betwee
     async def rest(seconds: float) -> None:
         rests.append(seconds)
 
-    await sqlite_ledger.links.record([claim(f"a-{n}", f"c-{n}") for n in range(2_500)])
+    await any_ledger.links.record([claim(f"a-{n}", f"c-{n}") for n in range(2_500)])
     monkeypatch.setattr("worker.lapse.asyncio.sleep", rest)
     monkeypatch.setattr("worker.lapse.datetime", SimpleNamespace(now=lambda _: LATER))
-    await lapse.lapse(stage(sqlite_ledger, NOW))
-    assert await sqlite_ledger.links.counts_of("intro") == {State.CLAIMED: 2_500}
-    await lapse.lapse(stage(sqlite_ledger, LATER))
-    assert await sqlite_ledger.links.counts_of("intro") == {State.LAPSED: 2_500}
+    await lapse.lapse(stage(any_ledger, NOW))
+    assert await any_ledger.links.counts_of("intro") == {State.CLAIMED: 2_500}
+    await lapse.lapse(stage(any_ledger, LATER))
+    assert await any_ledger.links.counts_of("intro") == {State.LAPSED: 2_500}
     assert len(rests) == 2
     assert all(seconds > 0 for seconds in rests)
 
 
-async def test_a_run_comes_to_an_end(
-    sqlite_ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_run_comes_to_an_end(any_ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next one goes on."""
-    await sqlite_ledger.links.record([claim(f"a-{n}", f"c-{n}") for n in range(1_500)])
+    await any_ledger.links.record([claim(f"a-{n}", f"c-{n}") for n in range(1_500)])
     monkeypatch.setattr("worker.lapse._RUN_SECONDS", 0.001)
     monkeypatch.setattr("worker.lapse.datetime", SimpleNamespace(now=lambda _: LATER))
-    await lapse.lapse(stage(sqlite_ledger, LATER))
-    assert (await sqlite_ledger.links.counts_of("intro"))[State.LAPSED] == 1_000
-    await lapse.lapse(stage(sqlite_ledger, LATER))
-    assert await sqlite_ledger.links.counts_of("intro") == {State.LAPSED: 1_500}
+    await lapse.lapse(stage(any_ledger, LATER))
+    assert (await any_ledger.links.counts_of("intro"))[State.LAPSED] == 1_000
+    await lapse.lapse(stage(any_ledger, LATER))
+    assert await any_ledger.links.counts_of("intro") == {State.LAPSED: 1_500}

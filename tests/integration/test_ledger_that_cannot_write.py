@@ -18,7 +18,7 @@ from tests.any_redis import AnyRedis
 from tests.in_process import InProcess, in_process
 
 if TYPE_CHECKING:  # the plugin is pytest's to import
-    from ledger_fixtures import PostgresServer
+    from tests.postgres import PostgresServer
 
 pytest_plugins = ("ledger_fixtures",)
 

@@ -98,14 +98,14 @@ class Browser:
 
 @pytest.fixture
 async def browser(
-    redis_server: RedisServer, sqlite_ledger: Ledger, sqlite_url: str, tmp_path: str
+    redis_server: RedisServer, any_ledger: Ledger, any_url: str, tmp_path: str
 ) -> AsyncIterator[Browser]:
     """Return the application over a real Redis and a real ledger, with two meetings."""
-    await sqlite_ledger.meetings.put(Meeting("shown"))
-    await sqlite_ledger.meetings.put(Meeting("hidden"))
+    await any_ledger.meetings.put(Meeting("shown"))
+    await any_ledger.meetings.put(Meeting("hidden"))
     settings = Settings(
         redis_url=redis_server.url(),
-        database_url=sqlite_url,
+        database_url=any_url,
         data_dir=tmp_path,
         admin_key=SecretStr(ADMIN_KEY),
         secret_key=SecretStr("a secret of these tests and of no others"),
@@ -114,7 +114,7 @@ async def browser(
     application.framework.router.routes[:0] = acting.routes
     ACTED.clear()
     async with application.framework.router.lifespan_context(application.framework):
-        browser = Browser(application, sqlite_ledger, application.framework.state.service)
+        browser = Browser(application, any_ledger, application.framework.state.service)
         try:
             yield browser
         finally:
@@ -590,9 +590,9 @@ async def reading(
         await reader.close()
 
 
-async def test_ten_pages_cost_what_one_costs(fake_redis: AnyRedis, sqlite_ledger: Ledger) -> None:
+async def test_ten_pages_cost_what_one_costs(fake_redis: AnyRedis, any_ledger: Ledger) -> None:
     """They get the same readings, which are made once."""
-    async with reading(fake_redis, sqlite_ledger, 0.05) as (reader, store):
+    async with reading(fake_redis, any_ledger, 0.05) as (reader, store):
 
         async def follow() -> list[int]:
             seen = []
@@ -607,11 +607,9 @@ async def test_ten_pages_cost_what_one_costs(fake_redis: AnyRedis, sqlite_ledger
         assert store.looks <= 5
 
 
-async def test_nothing_is_read_while_nobody_looks(
-    fake_redis: AnyRedis, sqlite_ledger: Ledger
-) -> None:
+async def test_nothing_is_read_while_nobody_looks(fake_redis: AnyRedis, any_ledger: Ledger) -> None:
     """The reader stops with the last page, and goes on with the next."""
-    async with reading(fake_redis, sqlite_ledger, 0.02) as (reader, store):
+    async with reading(fake_redis, any_ledger, 0.02) as (reader, store):
         for _ in range(2):
             following = reader.follow()
             await anext(following)
@@ -622,11 +620,9 @@ async def test_nothing_is_read_while_nobody_looks(
             assert store.looks == before
 
 
-async def test_a_stop_ends_every_stream_at_once(
-    fake_redis: AnyRedis, sqlite_ledger: Ledger
-) -> None:
+async def test_a_stop_ends_every_stream_at_once(fake_redis: AnyRedis, any_ledger: Ledger) -> None:
     """A server that stops does not wait for open pages."""
-    async with reading(fake_redis, sqlite_ledger, 60.0) as (reader, _):
+    async with reading(fake_redis, any_ledger, 60.0) as (reader, _):
         following = reader.follow()
         await anext(following)
         waiting = asyncio.create_task(anext(following, None))
@@ -636,10 +632,10 @@ async def test_a_stop_ends_every_stream_at_once(
 
 
 async def test_pages_that_show_the_same_are_sent_the_same_bytes(
-    fake_redis: AnyRedis, sqlite_ledger: Ledger
+    fake_redis: AnyRedis, any_ledger: Ledger
 ) -> None:
     """A page is sent only what changed since the last message."""
-    async with reading(fake_redis, sqlite_ledger, 60.0) as (reader, store):
+    async with reading(fake_redis, any_ledger, 60.0) as (reader, store):
         boards = Boards(Trends(store), 5.0)
         session = Session(Caller("k", frozenset({"read"}), None), "")
         snapshot = await reader.latest()

@@ -24,7 +24,7 @@ from pool.model.meetings import Meeting
 from pool.up import ports
 
 if TYPE_CHECKING:  # the plugin is pytest's to import
-    from ledger_fixtures import PostgresServer
+    from tests.postgres import PostgresServer
 
 pytest_plugins = ("ledger_fixtures",)
 

@@ -30,19 +30,19 @@ async def stocked(ledger: Ledger, real_redis: AnyRedis) -> str:
 
 
 async def test_links_made_at_once_share_a_write(
-    sqlite_ledger: Ledger, real_redis: AnyRedis, monkeypatch: pytest.MonkeyPatch
+    any_ledger: Ledger, real_redis: AnyRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A hundred links cost a handful of transactions, and all of them enter the pool."""
-    epoch = await stocked(sqlite_ledger, real_redis)
+    epoch = await stocked(any_ledger, real_redis)
     writes = []
-    insert = sqlite_ledger.links.insert_fresh
+    insert = any_ledger.links.insert_fresh
 
     async def counted(links: list[Link]) -> set[str]:
         writes.append(len(links))
         return await insert(links)
 
-    monkeypatch.setattr(sqlite_ledger.links, "insert_fresh", counted)
-    pool_writer = PoolWriter(real_redis.store, sqlite_ledger)
+    monkeypatch.setattr(any_ledger.links, "insert_fresh", counted)
+    pool_writer = PoolWriter(real_redis.store, any_ledger)
     slugs = [f"one-off-{number}" for number in range(100)]
     outcomes = await asyncio.gather(*(pool_writer.put(SID, epoch, made(slug)) for slug in slugs))
     assert set(outcomes) == {"added"}
@@ -50,10 +50,10 @@ async def test_links_made_at_once_share_a_write(
     assert all(await real_redis.store.stock.pooled(SID, slugs))
 
 
-async def test_a_repeated_slug_enters_once(sqlite_ledger: Ledger, real_redis: AnyRedis) -> None:
+async def test_a_repeated_slug_enters_once(any_ledger: Ledger, real_redis: AnyRedis) -> None:
     """A slug enters once, even if it comes twice in one write or again in a later one."""
-    epoch = await stocked(sqlite_ledger, real_redis)
-    pool_writer = PoolWriter(real_redis.store, sqlite_ledger)
+    epoch = await stocked(any_ledger, real_redis)
+    pool_writer = PoolWriter(real_redis.store, any_ledger)
     twice = await asyncio.gather(
         *(pool_writer.put(SID, epoch, made("one-off-1")) for _ in range(2))
     )
@@ -63,23 +63,23 @@ async def test_a_repeated_slug_enters_once(sqlite_ledger: Ledger, real_redis: An
 
 
 async def test_a_link_of_another_epoch_is_set_aside(
-    sqlite_ledger: Ledger, real_redis: AnyRedis
+    any_ledger: Ledger, real_redis: AnyRedis
 ) -> None:
     """The fence fell between planning and adding: the link is quarantined, not pooled."""
-    await stocked(sqlite_ledger, real_redis)
-    pool_writer = PoolWriter(real_redis.store, sqlite_ledger)
+    await stocked(any_ledger, real_redis)
+    pool_writer = PoolWriter(real_redis.store, any_ledger)
     assert await pool_writer.put(SID, "another:epoch:1", made("one-off-2")) == "quarantined"
-    row = await sqlite_ledger.links.get("one-off-2")
+    row = await any_ledger.links.get("one-off-2")
     assert row is not None
     assert row.state is State.QUARANTINED
     assert await real_redis.store.stock.pooled(SID, ["one-off-2"]) == [False]
 
 
 async def test_links_whose_pooling_is_in_doubt_are_taken_out_again(
-    sqlite_ledger: Ledger, real_redis: AnyRedis, monkeypatch: pytest.MonkeyPatch
+    any_ledger: Ledger, real_redis: AnyRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The reply was lost after the links had entered: ledger and pool agree all the same."""
-    epoch = await stocked(sqlite_ledger, real_redis)
+    epoch = await stocked(any_ledger, real_redis)
     add = real_redis.store.add
 
     async def lost(*arguments: Any) -> int:
@@ -87,38 +87,38 @@ async def test_links_whose_pooling_is_in_doubt_are_taken_out_again(
         raise StoreUnavailable("Redis: connection lost", connection_lost=True)
 
     monkeypatch.setattr(real_redis.store, "add", lost)
-    pool_writer = PoolWriter(real_redis.store, sqlite_ledger)
+    pool_writer = PoolWriter(real_redis.store, any_ledger)
     assert await pool_writer.put(SID, epoch, made("one-off-3")) == "quarantined"
     assert await real_redis.store.stock.pooled(SID, ["one-off-3"]) == [False]
 
 
 async def test_what_stays_in_a_pool_by_a_lost_reply_is_found_later(
-    sqlite_ledger: Ledger, real_redis: AnyRedis
+    any_ledger: Ledger, real_redis: AnyRedis
 ) -> None:
     """Only what the ledger calls fresh is left."""
-    epoch = await stocked(sqlite_ledger, real_redis)
-    pool_writer = PoolWriter(real_redis.store, sqlite_ledger)
+    epoch = await stocked(any_ledger, real_redis)
+    pool_writer = PoolWriter(real_redis.store, any_ledger)
     for slug in ("one-off-4", "one-off-5"):
         assert await pool_writer.put(SID, epoch, made(slug)) == "added"
-    await sqlite_ledger.links.move(["one-off-4"], State.QUARANTINED, at=datetime.now(UTC))
-    parts: Any = SimpleNamespace(store=real_redis.store, ledger=sqlite_ledger)
+    await any_ledger.links.move(["one-off-4"], State.QUARANTINED, at=datetime.now(UTC))
+    parts: Any = SimpleNamespace(store=real_redis.store, ledger=any_ledger)
     assert await withdraw_strangers(parts, SID) == 1
     assert await real_redis.store.stock.pooled(SID, ["one-off-4", "one-off-5"]) == [False, True]
     assert await withdraw_strangers(parts, SID) == 0
 
 
 async def test_without_the_ledger_nothing_is_pooled(
-    sqlite_ledger: Ledger, real_redis: AnyRedis, monkeypatch: pytest.MonkeyPatch
+    any_ledger: Ledger, real_redis: AnyRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every waiting caller gets the error, and the next link is tried anew."""
-    epoch = await stocked(sqlite_ledger, real_redis)
+    epoch = await stocked(any_ledger, real_redis)
 
     async def away(_links: list[Link]) -> set[str]:
         raise LedgerUnavailable("gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(sqlite_ledger.links, "insert_fresh", away)
-        pool_writer = PoolWriter(real_redis.store, sqlite_ledger)
+        patch.setattr(any_ledger.links, "insert_fresh", away)
+        pool_writer = PoolWriter(real_redis.store, any_ledger)
         told = await asyncio.gather(
             *(pool_writer.put(SID, epoch, made(f"one-off-{n}")) for n in range(3)),
             return_exceptions=True,

@@ -23,12 +23,12 @@ SIDS = [f"m{n:02d}" for n in range(3)]
 
 
 @pytest.fixture
-async def parts(redis_server: RedisServer, sqlite_url: str, tmp_path: Path) -> AsyncIterator[Parts]:
+async def parts(redis_server: RedisServer, any_url: str, tmp_path: Path) -> AsyncIterator[Parts]:
     """Return the parts a worker works with, and three meetings with a claim each."""
     settings = load(
         {"LINKPOOL_DATA_DIR": str(tmp_path)},
         redis_url=redis_server.url(),
-        database_url=sqlite_url,
+        database_url=any_url,
         neetocal_subdomain="acme",
         neetocal_api_key="key",
     )

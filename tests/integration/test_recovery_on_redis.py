@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ from pool.durability.recovery import Recovered
 from pool.model.links import State
 from pool.up.redis_server import RedisServer
 from tests.any_redis import AnyRedis, copy_of_its_file, start_from_copy
+from tests.ledger_backup import backup_of, restore
 from tests.unit.recovery_contract import *  # noqa: F403 - the contract's tests
 from tests.unit.recovery_contract import NEW, REUSED, SID, Stage
 
@@ -81,7 +80,7 @@ async def test_an_older_file_that_holds_a_spent_seal_is_not_adopted(
 
 @pytest.mark.parametrize("told", [True, False])
 async def test_a_restore_of_both_halves_gives_no_link_twice(
-    stage: Stage, redis_server: RedisServer, tmp_path: Path, told: bool
+    stage: Stage, redis_server: RedisServer, any_url: str, tmp_path: Path, told: bool
 ) -> None:
     """Redis and ledger are put back to one sealed moment, after which a customer was served.
 
@@ -92,16 +91,12 @@ async def test_a_restore_of_both_halves_gives_no_link_twice(
     copy.mkdir()
     await stage.fence.seal([SID])
     copy_of_its_file(redis_server, copy)
-    path = stage.ledger._database.sqlite_path
-    assert path is not None
-    with closing(sqlite3.connect(path)) as now, closing(sqlite3.connect(copy / "db")) as kept:
-        now.backup(kept)
+    backup = await backup_of(any_url)
     await asyncio.to_thread(redis_server.restart)
     assert await stage.recover() is Recovered.ADOPTED
     assert await stage.claim("ann") == (NEW, "a-1")
     await asyncio.to_thread(start_from_copy, redis_server, copy)
-    with closing(sqlite3.connect(copy / "db")) as kept, closing(sqlite3.connect(path)) as now:
-        kept.backup(now)
+    await restore(any_url, backup)
     if not told:
         assert await stage.recover() is Recovered.ADOPTED
         assert await stage.claim("bob") == (NEW, "a-1")
@@ -113,19 +108,15 @@ async def test_a_restore_of_both_halves_gives_no_link_twice(
 
 
 async def test_a_restored_ledger_under_a_redis_that_went_on_gives_no_link_twice(
-    stage: Stage, tmp_path: Path
+    stage: Stage, any_url: str
 ) -> None:
     """Who holds a link keeps it while Redis knows it; what the ledger calls fresh never goes out
     again, and claims of links that it does not know are written anew."""
-    path = stage.ledger._database.sqlite_path
-    assert path is not None
-    with closing(sqlite3.connect(path)) as now, closing(sqlite3.connect(tmp_path / "db")) as kept:
-        now.backup(kept)
+    backup = await backup_of(any_url)
     assert await stage.claim("ann") == (NEW, "a-1")
     await stage.recorder.record(SID)
     await stage.top_up("b-1")
-    with closing(sqlite3.connect(tmp_path / "db")) as kept, closing(sqlite3.connect(path)) as now:
-        kept.backup(now)
+    await restore(any_url, backup)
     assert await stage.state("a-1") is State.FRESH
     assert await stage.claim("ann") == (REUSED, "a-1")
     served = [(await stage.claim(who))[1] for who in ("bob", "cyd", "dan")]

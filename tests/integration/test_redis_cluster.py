@@ -52,16 +52,16 @@ def with_replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisClu
 
 
 @pytest.fixture
-async def on_replicas(with_replicas: RedisCluster, sqlite_url: str) -> AsyncIterator[InProcess]:
+async def on_replicas(with_replicas: RedisCluster, any_url: str) -> AsyncIterator[InProcess]:
     """Return the product on the Cluster whose masters have replicas."""
-    async with any_cluster(with_replicas) as redis, in_process(redis, sqlite_url) as product:
+    async with any_cluster(with_replicas) as redis, in_process(redis, any_url) as product:
         yield product
 
 
 @pytest.fixture
-async def on_masters(masters_alone: RedisCluster, sqlite_url: str) -> AsyncIterator[InProcess]:
+async def on_masters(masters_alone: RedisCluster, any_url: str) -> AsyncIterator[InProcess]:
     """Return the product on the Cluster whose masters are alone."""
-    async with any_cluster(masters_alone) as redis, in_process(redis, sqlite_url) as product:
+    async with any_cluster(masters_alone) as redis, in_process(redis, any_url) as product:
         yield product
 
 

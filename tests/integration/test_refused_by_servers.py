@@ -19,7 +19,7 @@ from tests.aside import in_thread
 from tests.bad_settings import attempt
 
 if TYPE_CHECKING:
-    from ledger_fixtures import PostgresServer
+    from tests.postgres import PostgresServer
 
 pytest_plugins = ("ledger_fixtures",)
 

@@ -26,7 +26,7 @@ from pool.model.meetings import Meeting
 from pool.up.redis_server import RedisServer
 
 if TYPE_CHECKING:  # the plugin is pytest's to import
-    from ledger_fixtures import PostgresServer
+    from tests.postgres import PostgresServer
 
 pytest_plugins = ("ledger_fixtures",)
 

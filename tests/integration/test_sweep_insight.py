@@ -35,12 +35,12 @@ SID = "intro"
 
 
 @pytest.fixture
-async def parts(redis_server: RedisServer, sqlite_url: str, tmp_path: Path) -> AsyncIterator[Parts]:
+async def parts(redis_server: RedisServer, any_url: str, tmp_path: Path) -> AsyncIterator[Parts]:
     """Return the parts a worker works with; nobody listens at the operators' address."""
     settings = load(
         {
             "LINKPOOL_REDIS_URL": redis_server.url(),
-            "LINKPOOL_DATABASE_URL": sqlite_url,
+            "LINKPOOL_DATABASE_URL": any_url,
             "LINKPOOL_DATA_DIR": str(tmp_path),
             "LINKPOOL_SECRET_KEY": SECRET_KEY.decode().replace(" ", "-"),
             "LINKPOOL_NEETOCAL_SUBDOMAIN": "acme",

@@ -1,7 +1,7 @@
 """Test what recovery owes every customer who was answered before the fence fell.
 
 Imported by two test files, which run it on a fake Redis and on a real one; the importing
-module says what `any_redis` is. The ledger is SQLite.
+module says what `any_redis` is.
 """
 
 from __future__ import annotations
@@ -113,9 +113,9 @@ def stage_on(redis: AnyRedis, ledger: Ledger, *, redis_forgets: bool = True) -> 
 
 
 @pytest.fixture
-async def unopened(any_redis: AnyRedis, sqlite_ledger: Ledger) -> Stage:
+async def unopened(any_redis: AnyRedis, any_ledger: Ledger) -> Stage:
     """Return a meeting that has no pool yet."""
-    stage = stage_on(any_redis, sqlite_ledger)
+    stage = stage_on(any_redis, any_ledger)
     await stage.ledger.meetings.put(Meeting(SID))
     return stage
 

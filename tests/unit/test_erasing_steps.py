@@ -308,7 +308,7 @@ class Files:
             ledger=SimpleNamespace(erased=self, facts=self, retention=self),
             store=SimpleNamespace(erasing=self),
             erasure=self,
-            settings=SimpleNamespace(inbox_retention_days=30),
+            settings=SimpleNamespace(inbox_retention_days=30, ledger_retention_days=0),
         )
 
     async def last_at(self) -> datetime | None:

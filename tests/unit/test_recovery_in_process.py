@@ -164,10 +164,10 @@ async def test_a_seal_is_taken_back_on_the_same_server(product: InProcess) -> No
 
 
 async def test_where_redis_cannot_forget_nothing_is_set_aside(
-    fake_redis: Any, sqlite_url: str
+    fake_redis: Any, any_url: str
 ) -> None:
     """An operator who says so keeps the stock over a restart."""
-    async with in_process(fake_redis, sqlite_url, redis_forgets=False) as product:
+    async with in_process(fake_redis, any_url, redis_forgets=False) as product:
         await product.meeting("intro")
         await product.stock("intro", "a-1")
         await product.redis.restart()
