@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 from bench import plot, report
@@ -32,6 +33,9 @@ def parse(arguments: list[str] | None = None) -> Options:
     parser.add_argument(
         "--minutes", type=float, help="minutes of the soak, and of the tail at half the peak (10)"
     )
+    parser.add_argument(
+        "--links", type=int, help="links of the large ledger, against a hundredth (10000000)"
+    )
     parser.add_argument("--wrk-threads", type=int, default=2, help="threads of wrk (2)")
     parser.add_argument(
         "--out", type=Path, default=Path("bench-results"), help="directory of the results"
@@ -42,7 +46,7 @@ def parse(arguments: list[str] | None = None) -> Options:
         help="one short run of everything, small: only shows that it works",
     )
     given = parser.parse_args(arguments)
-    for name in ("runs", "seconds", "minutes", "wrk_threads"):
+    for name in ("runs", "seconds", "minutes", "links", "wrk_threads"):
         value = getattr(given, name)
         if value is not None and value <= 0:
             parser.error(f"--{name.replace('_', '-')} must be above 0")
@@ -51,6 +55,10 @@ def parse(arguments: list[str] | None = None) -> Options:
         for name, each in MEASURES.items()
         if each.by_default and (each.in_quick or not given.quick)
     ]
+    sizes = QUICK if given.quick else Sizes()
+    if given.links:
+        small = max(1_000, given.links // 100)
+        sizes = replace(sizes, ledger_large=given.links, ledger_small=small)
     return Options(
         runs=given.runs or (1 if given.quick else 5),
         seconds=given.seconds or (1.0 if given.quick else 5.0),
@@ -59,7 +67,7 @@ def parse(arguments: list[str] | None = None) -> Options:
         out=given.out,
         only=tuple(name for name in MEASURES if name in chosen),
         quick=given.quick,
-        sizes=QUICK if given.quick else Sizes(),
+        sizes=sizes,
     )
 
 

@@ -71,6 +71,8 @@ class Options:
         if self.quick:
             return f"python -m bench --quick --only {measure}"
         rest = f" --minutes {self.minutes:g}" if measure in ("soak", "tail") else ""
+        if measure == "ledger" and self.sizes.ledger_large != Sizes().ledger_large:
+            rest = f" --links {self.sizes.ledger_large}"
         return (
             f"python -m bench --only {measure} --runs {self.runs} --seconds {self.seconds:g}{rest}"
         )

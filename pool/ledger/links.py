@@ -19,7 +19,7 @@ from pool.ledger.pruned import take_back_pruned
 from pool.ledger.recording import record
 from pool.ledger.records import Binding, Forgotten, Recorded, RecordedClaim
 from pool.ledger.rows import LINK, link_of, links_of
-from pool.ledger.tables import links, literal_state, pruned_counts
+from pool.ledger.tables import links, literal_state
 from pool.model.emails import kept_forms, same_email
 from pool.model.links import Link, State, states_before
 from pool.model.marks import Marks
@@ -257,9 +257,7 @@ class Links:
 
     async def has_any(self, sid: str) -> bool:
         """Return True if the meeting ever had a link."""
-        there = select(links.c.slug).where(links.c.meeting_sid == sid)
-        pruned = select(pruned_counts.c.state).where(pruned_counts.c.meeting_sid == sid)
-        return any([await self._database.rows(each.limit(1)) for each in (there, pruned)])
+        return bool(await self._kept.of(sid))
 
     async def _list(self, statement: Select[Any]) -> list[Link]:
         return links_of(await self._database.rows(statement))

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import asyncpg
-from sqlalchemy import Connection, NullPool
+from sqlalchemy import Connection, NullPool, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from pool.ledger.deadline import MIGRATION_SECONDS
@@ -76,7 +76,8 @@ class Postgresql:
         async with self._opening:
             if self._engines is None:
                 pooled = self._address.pooled or await _is_pooled(self._address.dsn)
-                connect = partial(_connect, self._address.dsn, pooled=pooled)
+                schema = self._address.schema
+                connect = partial(_connect, self._address.dsn, pooled=pooled, schema=schema)
                 writer = _engine(
                     partial(connect, STATEMENT_SECONDS), pooled, self._options, **self._pooling
                 )
@@ -91,7 +92,19 @@ class Postgresql:
                         poolclass=NullPool,
                     ),
                 )
+                if pooled and schema is not None:
+                    for engine in (writer, self._engines.migrator):
+                        _search(engine, schema)
             return self._engines
+
+
+def _search(engine: AsyncEngine, schema: str) -> None:
+    """Have every transaction use this schema, since a pooler keeps nothing else."""
+
+    def begun(connection: Connection) -> None:
+        connection.exec_driver_sql(f'SET LOCAL search_path TO "{schema}"')
+
+    event.listen(engine.sync_engine, "begin", begun)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +139,9 @@ async def _is_pooled(dsn: str) -> bool:
         await connection.close(timeout=CONNECT_SECONDS)
 
 
-async def _connect(dsn: str, statement_seconds: int, *, pooled: bool, **options: Any) -> Any:
+async def _connect(
+    dsn: str, statement_seconds: int, *, pooled: bool, schema: str | None = None, **options: Any
+) -> Any:
     """Return a connection of asyncpg, with time-outs."""
     if pooled:
         options |= {"statement_cache_size": 0, "connection_class": _PooledConnection}
@@ -136,6 +151,8 @@ async def _connect(dsn: str, statement_seconds: int, *, pooled: bool, **options:
             "statement_timeout": str(statement_seconds * 1000),
             "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_SECONDS * 1000),
         }
+        if schema is not None:
+            options["server_settings"]["search_path"] = schema
     # asyncpg reads the URL itself, so that all it documents (sslmode, several hosts,
     # target_session_attrs, socket directories) works.
     return await asyncpg.connect(

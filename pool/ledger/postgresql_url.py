@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import certifi
-from sqlalchemy import URL, make_url
+from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 from pool.errors import SettingsError
@@ -52,6 +52,7 @@ class PostgresqlAddress:
 
     dsn: str
     pooled: bool = False
+    schema: str | None = None  # None: the one that the server chooses
 
 
 def parse_postgresql(database_url: str, setting: str) -> PostgresqlAddress:
@@ -71,7 +72,7 @@ def parse_postgresql(database_url: str, setting: str) -> PostgresqlAddress:
         ) from None
     if url.port is not None and not 0 < url.port < 65_536:
         raise SettingsError(setting, "has a port that is not between 1 and 65535")
-    pooled = False
+    pooled, schema = False, None
     for name, value in dict(url.query).items():
         text = value if isinstance(value, str) else value[-1]
         if name in _DROPPED.split():
@@ -80,7 +81,8 @@ def parse_postgresql(database_url: str, setting: str) -> PostgresqlAddress:
             pooled = text.lower() not in ("false", "0", "no")
             url = url.difference_update_query([name])
         elif name == "schema":
-            url = _searching(url.difference_update_query([name]), text, setting)
+            schema = _schema(text, setting)
+            url = url.difference_update_query([name])
         elif name == "sslmode":
             # What node-postgres calls encrypted and not verified is libpq's `require`.
             text = {"no-verify": "require"}.get(text, text)
@@ -96,7 +98,7 @@ def parse_postgresql(database_url: str, setting: str) -> PostgresqlAddress:
         elif name not in _KEPT.split():
             shown = name if name.replace("_", "").isalnum() and len(name) <= 40 else "unreadable"
             raise SettingsError(setting, f"has an unknown option, {shown}; leave it out")
-    return PostgresqlAddress(url.render_as_string(hide_password=False), pooled)
+    return PostgresqlAddress(url.render_as_string(hide_password=False), pooled, schema)
 
 
 def _system_authorities() -> str:
@@ -104,10 +106,8 @@ def _system_authorities() -> str:
     return ssl.get_default_verify_paths().cafile or certifi.where()
 
 
-def _searching(url: URL, schema: str, setting: str) -> URL:
-    """Return an address whose connections use this schema, as Prisma's option means."""
-    if schema == "public":
-        return url
-    if not schema.isidentifier():
+def _schema(name: str, setting: str) -> str | None:
+    """Return the schema that all connections are to use, as Prisma's option means."""
+    if not name.isidentifier():
         raise SettingsError(setting, "has a schema that is not a plain name")
-    return url.update_query_dict({"options": f"-csearch_path={schema}"})
+    return None if name == "public" else name

@@ -79,14 +79,19 @@ async def pooled_url(
     name = f"p{os.getpid()}{time.monotonic_ns()}"
     admin = await asyncpg.connect(postgres.url("postgres"))
     await admin.execute(f"CREATE DATABASE {name}")
+    inside = await asyncpg.connect(postgres.url(name))
+    await inside.execute("CREATE SCHEMA links")
+    await inside.close()
     with pgbouncer(postgres, request.param) as port:
         yield f"postgresql://postgres@127.0.0.1:{port}/{name}"
     await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
     await admin.close()
 
 
-@pytest.mark.parametrize("given", ["", "?pgbouncer=true"])
-async def test_the_ledger_works_behind_a_pooler(pooled_url: str, given: str) -> None:
+@pytest.mark.parametrize("given", ["", "?pgbouncer=true", "?schema=links"])
+async def test_the_ledger_works_behind_a_pooler(
+    pooled_url: str, given: str, postgres: PostgresServer
+) -> None:
     """Migrations, rows with JSON, and twenty writers and readers at once over two connections."""
     ledger = Ledger.open(pooled_url + given)
     try:
@@ -109,5 +114,11 @@ async def test_the_ledger_works_behind_a_pooler(pooled_url: str, given: str) -> 
         await ledger.audit.add("ops", "pause", "m", "why", {"slug": "one-off-1"})
         [entry] = await ledger.audit.list()
         assert entry.detail == {"slug": "one-off-1"}
+        # All of it is where the address says, and nothing elsewhere.
+        there: Any = await asyncpg.connect(postgres.url(pooled_url.rpartition("/")[2]))
+        schemas = "SELECT DISTINCT schemaname::text FROM pg_tables WHERE schemaname !~ '^(pg_|inf)'"
+        found = [row[0] for row in await there.fetch(schemas)]
+        await there.close()
+        assert found == ["links" if "schema" in given else "public"]
     finally:
         await ledger.close()

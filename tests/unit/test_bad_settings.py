@@ -71,6 +71,7 @@ VALUES = [
     ("api", "CLAIM_TIMEOUT_SECONDS", "0"),
     ("api", "DATABASE_CONNECTIONS", "101"),
     ("worker", "INBOX_RETENTION_DAYS", "0"),
+    ("worker", "LEDGER_RETENTION_DAYS", "30"),
     ("api", "KEEP_ALIVE_SECONDS", "0"),
     ("api", "REDIS_FORGETS", "perhaps"),
     ("api", "ENV", "prod"),

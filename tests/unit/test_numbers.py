@@ -99,6 +99,7 @@ NUMBERS: dict[str, dict[str, Any]] = {
     },
     "pool.ledger.sqlite": {"BUSY_SECONDS": 5, "POOL_SECONDS": 5, "_READERS": 4},
     "pool.ledger.retention": {"BODY_SHARE": 3},
+    "pool.ledger.pruning": {"BATCH_LINKS": 500},
     "pool.store.alerts": {"NOTICES_LIMIT": 200, "FELL_SECONDS": 60},
     "pool.store.bindings": {"_BEGUN_KEPT": 20_000},
     "pool.store.connect": {"SENTINEL_SECONDS": 0.5},

@@ -26,7 +26,6 @@ PLAIN = "postgresql://u:p%2Fq@h:5432/db"
         (f"{PLAIN}?pgbouncer=true&connection_limit=1&pool_timeout=0", PLAIN, True),
         (f"{PLAIN}?pgbouncer=false", PLAIN, False),
         (f"{PLAIN}?schema=public", PLAIN, False),
-        (f"{PLAIN}?schema=links", f"{PLAIN}?options=-csearch_path%3Dlinks", False),
         (
             f"{PLAIN}?target_session_attrs=read-write&application_name=x",
             f"{PLAIN}?application_name=x&target_session_attrs=read-write",
@@ -40,6 +39,16 @@ def test_options_of_other_libraries_are_kept_translated_or_dropped(
 ) -> None:
     assert parse_postgresql(url, SETTING) == PostgresqlAddress(dsn, pooled)
     assert parse_postgresql(url.replace("postgresql:", "postgres:"), SETTING).dsn == dsn
+
+
+def test_a_schema_of_its_own_is_kept_apart() -> None:
+    """A connection is given it; behind a pooler every transaction is."""
+    assert parse_postgresql(f"{PLAIN}?schema=links", SETTING) == PostgresqlAddress(
+        PLAIN, schema="links"
+    )
+    assert parse_postgresql(f"{PLAIN}?schema=links&pgbouncer=true", SETTING) == PostgresqlAddress(
+        PLAIN, pooled=True, schema="links"
+    )
 
 
 @pytest.mark.parametrize(
