@@ -40,11 +40,17 @@ def noted() -> Iterator[Statements]:
         event.remove(Engine, "before_cursor_execute", statements)
 
 
-async def whole_reads(url: str, statements: Statements) -> list[str]:
-    """Return the statements whose plan reads every row of a large table, each with the table."""
+async def whole_reads(url: str, statements: Statements, *, small: bool = False) -> list[str]:
+    """Return the statements whose plan reads every row of a large table, each with the table.
+
+    Where the tables are `small`, a planner is right to do so: return those for which there is no
+    other way.
+    """
     connection: Any = await asyncpg.connect(url)
     found = []
     try:
+        if small:
+            await connection.execute("SET enable_seqscan = off")
         for statement, parameters in statements.seen.items():
             if statement.split(None, 1)[0] not in ("SELECT", "UPDATE", "DELETE", "WITH"):
                 continue

@@ -19,10 +19,10 @@ from sqlalchemy import (
     Select,
     and_,
     delete,
-    exists,
     func,
     or_,
     select,
+    true,
 )
 
 from pool.ledger.database import Database
@@ -198,7 +198,10 @@ def _next(walk: Walk, before: datetime, place: Place | None, limit: int) -> From
 
 def _ripe(before: datetime) -> ColumnElement[bool]:
     """Return the condition that a link may be pruned."""
+    # As values of a row, not as EXISTS, for which PostgreSQL may read a whole table at once.
     ended = func.coalesce(bookings.c.ends_at, bookings.c.starts_at, bookings.c.heard_at)
+    last_ended = select(func.max(ended)).where(bookings.c.slug == links.c.slug).scalar_subquery()
+    stage = select(forgotten.c.stage).where(forgotten.c.slug == links.c.slug).scalar_subquery()
     moved = func.coalesce(links.c.cancelled_at, links.c.consumed_at, links.c.created_at)
     return and_(
         or_(
@@ -206,8 +209,8 @@ def _ripe(before: datetime) -> ColumnElement[bool]:
             and_(LAPSED, links.c.lapses_at < before),
             and_(links.c.state.in_(_BOOKED), moved < before),
         ),
-        ~exists().where(bookings.c.slug == links.c.slug, ended >= before),
-        ~exists().where(forgotten.c.slug == links.c.slug, forgotten.c.stage == ERASING),
+        func.coalesce(last_ended < before, true()),
+        func.coalesce(stage != ERASING, true()),
     )
 
 

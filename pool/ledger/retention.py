@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import Connection, delete, func, select, update
+from sqlalchemy import Connection, and_, delete, func, select, update
 
 from pool.ledger.database import Database
 from pool.ledger.records import EventState
@@ -37,23 +37,19 @@ class Retention:
         It works in batches, for about `seconds` at most. Return what was deleted.
         """
         until, events, bodies = time.monotonic() + seconds, 0, 0
-        ends = _ends(days)
+        events_before, bodies_before = _ends(days)
         while True:
-            batch = await self.prune(**ends)
+            batch = await self.prune(events_before=events_before, bodies_before=bodies_before)
             events, bodies = events + batch.events, bodies + batch.bodies
             if not batch.more or time.monotonic() > until:
                 return Pruned(events, bodies, batch.more)
 
     async def count(self, days: int) -> Pruned:
         """Return what `run` would delete."""
-        ends = _ends(days)
-        old = (inbox.c.received_at < ends["events_before"]) & (inbox.c.state != EventState.PENDING)
-        readable = (
-            READABLE
-            & inbox.c.state.in_(_DONE)
-            & (inbox.c.received_at < ends["bodies_before"])
-            & ~old
-        )
+        events_before, bodies_before = _ends(days)
+        old = (inbox.c.received_at < events_before) & (inbox.c.state != EventState.PENDING)
+        is_done = inbox.c.state.in_(_DONE)
+        readable = and_(READABLE, is_done, inbox.c.received_at < bodies_before, ~old)
 
         def work(connection: Connection) -> list[int]:
             number = select(func.count()).select_from(inbox)
@@ -92,6 +88,7 @@ class Retention:
         return Pruned(deleted, blanked, deleted >= limit or blanked >= limit)
 
 
-def _ends(days: int) -> dict[str, datetime]:
+def _ends(days: int) -> tuple[datetime, datetime]:
+    """Return before which time events are deleted, and bodies."""
     now, kept = datetime.now(UTC), timedelta(days=days)
-    return {"events_before": now - kept, "bodies_before": now - kept / BODY_SHARE}
+    return now - kept, now - kept / BODY_SHARE
