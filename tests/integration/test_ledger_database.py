@@ -288,7 +288,7 @@ async def test_lookups_use_their_indexes(tmp_path: Path) -> None:
     used = [
         "meeting_sid_customer_id (",
         "ix_links_email_key (",
-        "meeting_sid_state_created_at (",
+        "ix_links_meeting_sid_created_at (",
         "ix_links_lapses_at (",
         "(slug=?)",
         "meeting_sid_claimed_at_slug (",
