@@ -1,6 +1,7 @@
 // <linkpool-embed> shows each visitor a booking link of their own, claimed when it comes near.
 // Works as <script async src data-meeting data-token>, and by import: docs/embeds.md, "One tag".
-// It is served without these comments and line breaks (see tag.py): end statements by semicolons.
+// It is served without these comments, line breaks and the spaces beside "=" and the like (see
+// tag.py): end statements by semicolons, and let no text have such a space.
 (() => {
   const NAME = "linkpool-embed";
   // No other script is ever loaded, whatever an answer names. The server writes its own in here.
@@ -197,9 +198,12 @@
       if (!token && !key) return;
       if (load === "now") go();
       if (load !== "visible") return;
-      // What stands still in sight is shown at once; what is scrolled past fast, never.
-      const top = () => this.getBoundingClientRect().top;
+      const box = () => this.getBoundingClientRect(), top = () => box().y;
       let timer, frames, was = top();
+      // In sight as a painted page opens, and nobody scrolls: an observer says so a frame later.
+      if (document.readyState !== "complete" && performance.getEntriesByType("paint")[0])
+        if (!scrollY && document.elementFromPoint(box().x + 1, was + 1) === this) return go();
+      // What stands still in sight is shown at once; what is scrolled past fast, never.
       const look = () => {
         if (was === (was = top()) || !frames--) go(end());
         else timer = requestAnimationFrame(look);

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.accessibility import grave_findings
 from tests.browser.embed_page import EmbedPage, OpenEmbed
@@ -104,6 +104,35 @@ def test_nothing_is_claimed_for_a_visitor_who_never_scrolls_there(
     tab.embed.scroll_into_view_if_needed()
     tab.state("ready")
     assert len(stage.linkpool.asked) == 1
+    tab.calm()
+
+
+@pytest.mark.parametrize(
+    ("before", "style", "claims"),
+    [
+        ("", "", True),
+        (TALL, "", False),
+        ("", "display:none", False),
+        ("", "margin-left:200vw", False),
+        ('<div style="position:fixed;inset:0;background:#fff">We use cookies</div>', "", False),
+    ],
+    ids=["in sight", "below", "hidden", "beside the page", "covered"],
+)
+def test_what_is_in_sight_as_the_page_opens_waits_for_no_observer(
+    stage: Stage, open_embed: OpenEmbed, before: str, style: str, claims: bool
+) -> None:
+    """The page was painted before the script came. The observer of all else is silent here."""
+    tag = stage.tag(style=f"display:block;height:44rem;{style}")
+    url = stage.page(before + tag)
+    tab = open_embed()
+    tab.page.add_init_script("IntersectionObserver.prototype.observe = () => {};")
+    held: list[Route] = []
+    tab.page.route("**/embed.js", lambda route: held.append(route), times=1)
+    tab.page.goto(url, wait_until="commit")
+    tab.page.wait_for_function("performance.getEntriesByType('paint').length && 1")
+    held[0].continue_()
+    tab.state("ready" if claims else "idle")
+    assert len(stage.linkpool.asked) == claims
     tab.calm()
 
 

@@ -6,6 +6,7 @@ import base64
 import gzip
 import hashlib
 import itertools
+import re
 from importlib.resources import files
 from pathlib import Path
 from types import SimpleNamespace
@@ -47,11 +48,15 @@ def test_the_tag_loads_the_scripts_of_the_workspaces_and_no_other() -> None:
 
 
 def test_the_tag_is_served_as_it_is_written() -> None:
-    """But for comments and line breaks: joining lines merges no two words, and drops no code."""
+    """But for comments and spaces: joining lines merges no two words, and drops no code."""
     source = (files("pool.embeds") / "tag.js").read_text("utf-8")
     lines = [line.strip() for line in source.splitlines()]
     code = [line for line in lines if line and not line.startswith("//")]
-    assert tag_of({}).content.decode() == "".join(code)
+    served = tag_of({}).content.decode()
+    assert re.sub(r"\s", "", served) == re.sub(r"\s", "", "".join(code))
+    assert re.findall(r"\w+", served) == re.findall(r"\w+", "".join(code))
+    for text in re.findall(r'"(.*?)"', served):
+        assert f'"{text}"' in "".join(code), "a space of a text is gone"
     assert not [line for line in code if " // " in line], "a comment would swallow what follows"
     for line, following in itertools.pairwise(code):
         assert not (line[-1:].isalnum() and following[:1].isalnum()), f"{line} | {following}"
