@@ -116,6 +116,9 @@ class _NearEnd(_End):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        # asyncio leaves it out where the listening socket names no protocol. A wire delays all
+        # alike: it holds back no body until its head is acknowledged.
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # The kernel has accepted at once; over a wire, the client would know a round trip later.
         self._not_before = self._loop.time() + self._round_trip_seconds
         self._dialing = self._loop.create_task(self._dial())
