@@ -55,6 +55,8 @@ class ScriptedProvider:
         self.under_way = 0
         self.most_under_way = 0
         self.listed: list[ProviderMeeting] = []
+        self.list_error: Exception | None = None
+        self.lists = 0  # asked for
         self.pages: list[list[tuple[BookingEvent, bytes]] | Exception] = []
         self.cancelled_pages: list[list[tuple[BookingEvent, bytes]] | Exception] = []
         # Of each request for bookings: the page, whether of the cancelled, and `starts_after`.
@@ -104,6 +106,9 @@ class ScriptedProvider:
         return self.made[-1]
 
     async def meetings(self) -> list[ProviderMeeting]:
+        self.lists += 1
+        if self.list_error is not None:
+            raise self.list_error
         return self.listed
 
     async def bookings(

@@ -28,8 +28,9 @@ class Audit:
         meeting_sid: str | None = None,
         reason: str = "",
         detail: Mapping[str, object] | None = None,
+        before: Mapping[str, object] | None = None,
     ) -> None:
-        """Note an action, with the present time."""
+        """Note an action, with the present time; `before` is what changed settings were."""
         await self._database.change(
             insert(audit).values(
                 at=datetime.now(UTC),
@@ -38,6 +39,7 @@ class Audit:
                 meeting_sid=meeting_sid,
                 reason=reason,
                 detail=dict(detail or {}),
+                before=None if before is None else dict(before),
             )
         )
 
@@ -65,6 +67,16 @@ class Audit:
         if before_id is not None:
             statement = statement.where(audit.c.id < before_id)
         return await self._list(statement)
+
+    async def latest(self, action: str, meeting_sid: str) -> AuditEntry | None:
+        """Return the last such action on a meeting, None if there was none."""
+        found = await self._list(
+            select(audit)
+            .where(audit.c.meeting_sid == meeting_sid, audit.c.action == action)
+            .order_by(audit.c.id.desc())
+            .limit(1)
+        )
+        return found[0] if found else None
 
     async def of_events(self, event_ids: Collection[str]) -> _Entries:
         """Return what people did to these webhook events, the oldest first."""

@@ -62,13 +62,15 @@ class Hours:
         [(newest,)] = await self._database.rows(select(func.max(hours.c.began_at)))
         return newest
 
-    async def of(self, sid: str, since: datetime) -> list[Hour]:
-        """Return a meeting's hours since then, the oldest first."""
+    async def of(self, sid: str, since: datetime, until: datetime | None = None) -> list[Hour]:
+        """Return a meeting's hours that began since then, and before `until`, the oldest first."""
         statement = (
             select(hours)
             .where(hours.c.meeting_sid == sid, hours.c.began_at >= since)
             .order_by(hours.c.began_at)
         )
+        if until is not None:
+            statement = statement.where(hours.c.began_at < until)
         return [_hour(row) for row in await self._database.rows(statement)]
 
     async def prune(self, now: datetime | None = None) -> int:

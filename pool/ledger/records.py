@@ -167,3 +167,4 @@ class AuditEntry:
     meeting_sid: str | None
     reason: str
     detail: dict[str, object] = field(default_factory=dict)
+    before: dict[str, object] | None = None  # of settings that were changed: what they were

@@ -354,6 +354,7 @@ audit = Table(
     Column("meeting_sid", Text),
     Column("reason", Text, nullable=False),
     Column("detail", Json, nullable=False),
+    Column("before", Json),  # of settings that were changed: what they were
 )
 Index(None, audit.c.meeting_sid, audit.c.id)
 

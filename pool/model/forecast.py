@@ -52,12 +52,17 @@ class Outlook:
 class Forecast:
     """A pool's runway, as a range that holds in eight of ten cases, and its suggested target.
 
-    A runway is None if the stock lasts more than a day.
+    A runway is None if the stock lasts more than a day. `needed` is the suggested target before
+    it is kept between the meeting's least and most; it is for the busiest time of the next hour,
+    which begins in `busiest_in_seconds`.
     """
 
     runway_low_seconds: float | None
     runway_high_seconds: float | None
     suggested_target: int
+    needed: int = 0
+    busiest_in_seconds: float = 0.0
+    has_past: bool = False  # False: the present rate is expected to go on
 
 
 NO_PAST = Outlook(0, ())
@@ -97,10 +102,14 @@ def forecast(
 ) -> Forecast:
     """Return the forecast of this pool from now on."""
     curve = Curve(claims_per_second, now_seconds, seen)
+    busiest_in_seconds, needed = _busiest(meeting, curve, now_seconds)
     return Forecast(
         runway_low_seconds=curve.runway_seconds(fresh, _SIGMAS),
         runway_high_seconds=curve.runway_seconds(fresh, -_SIGMAS),
-        suggested_target=_suggested(meeting, curve, now_seconds),
+        suggested_target=_kept_within(meeting, needed),
+        needed=needed,
+        busiest_in_seconds=busiest_in_seconds,
+        has_past=bool(seen.hours),
     )
 
 
@@ -108,17 +117,25 @@ def target(meeting: Meeting, claims_per_second: float, now_seconds: float, seen:
     """Return how many fresh links this pool should hold now, by its target mode."""
     if meeting.target_mode == "fixed":
         return meeting.target(claims_per_second)
-    return _suggested(meeting, Curve(claims_per_second, now_seconds, seen), now_seconds)
+    curve = Curve(claims_per_second, now_seconds, seen)
+    return _kept_within(meeting, _busiest(meeting, curve, now_seconds)[1])
 
 
-def _suggested(meeting: Meeting, curve: Curve, now_seconds: float) -> int:
-    """Return enough links for cover_seconds plus LEAD_SECONDS of the busiest time ahead."""
+def _busiest(meeting: Meeting, curve: Curve, now_seconds: float) -> tuple[float, int]:
+    """Return when the busiest time ahead begins, in seconds from now, and the links it takes.
+
+    They are enough for cover_seconds plus LEAD_SECONDS of it.
+    """
     cover = meeting.cover_seconds + LEAD_SECONDS
     to_next_hour = HOUR_SECONDS - now_seconds % HOUR_SECONDS
     # The usual rate is constant within an hour: the busiest time begins now or on the hour.
     starts = (0.0, min(to_next_hour, AHEAD_SECONDS))
-    busiest = max(curve.claims(start, start + cover, _SIGMAS) for start in starts)
-    return max(meeting.min_fresh, min(math.ceil(busiest), meeting.max_fresh))
+    claims, start = max((curve.claims(start, start + cover, _SIGMAS), -start) for start in starts)
+    return -start, math.ceil(claims)
+
+
+def _kept_within(meeting: Meeting, links: int) -> int:
+    return max(meeting.min_fresh, min(links, meeting.max_fresh))
 
 
 class Curve:

@@ -70,7 +70,8 @@ class Administration:
                 f"workspace {meeting.workspace} is not configured; see LINKPOOL_NEETOCAL_SUBDOMAIN"
             )
         await self._write(meeting)
-        await self._ledger.audit.add(actor, "put", sid, reason, changes)
+        was = {name: getattr(before, name) for name in changes} if before else None
+        await self._ledger.audit.add(actor, "put", sid, reason, changes, was)
         if before is None:
             await self._recovery.recover(sid)
         elif changes:

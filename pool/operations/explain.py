@@ -10,7 +10,7 @@ from pool.operations.status import MeetingStatus
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A state that needs an explanation, in four sentences. `runbook` is a heading of the docs."""
+    """A state in four sentences. `runbook` is an alert, whose section of the docs says more."""
 
     why: str
     visitors: str
@@ -22,8 +22,8 @@ class Explanation:
 _SAME = "Customers who hold a link still get it."
 
 
-def explain(status: MeetingStatus) -> Explanation | None:
-    """Return the explanation of a pool's state; None if nothing is wrong."""
+def explain(status: MeetingStatus) -> Explanation:
+    """Return the explanation of a pool's state."""
     meeting = status.meeting
     fallback = ", with the fallback address" if meeting.fallback_url else ""
     on_empty = (
@@ -33,17 +33,30 @@ def explain(status: MeetingStatus) -> Explanation | None:
     )
     match status.state:
         case "ok":
-            return None
+            return Explanation(
+                "There are enough fresh links for the present claim rate",
+                "Everybody gets a link at once",
+                "It makes a new link for each that is claimed",
+                "Nothing",
+            )
         case "paused":
             return Explanation(
                 f"A person paused it: {status.reason}",
-                f"New visitors get the error pool-paused. {_SAME}",
+                f"New visitors get the error pool-paused{fallback}. {_SAME}",
                 "Nothing, until somebody resumes it",
                 "Resume it when the reason is gone",
             )
+        case "recovering" if status.reason.startswith("sealed"):
+            return Explanation(
+                _sentence(status.reason),
+                "Everybody gets the error recovering, with the advice to come back in a second",
+                "It waits for Redis to be restarted, and then hands out the same links",
+                "Restart Redis, or run `linkpool seal --undo` if it is not to be restarted",
+                "LinkpoolRecovering",
+            )
         case "recovering":
             return Explanation(
-                f"{status.reason[:1].upper()}{status.reason[1:]}",
+                _sentence(status.reason),
                 "Everybody gets the error recovering, with the advice to come back in a second",
                 "It sets aside all links that may have been shown, reads who holds which link from "
                 "the ledger, and makes new links",
@@ -51,18 +64,7 @@ def explain(status: MeetingStatus) -> Explanation | None:
                 "LinkpoolRecovering",
             )
         case "blocked":
-            seen = (
-                f"Nothing yet: {status.fresh:,} links are left"
-                if status.fresh and not meeting.closed_reason
-                else f"New visitors get no link{fallback}"
-            )
-            return Explanation(
-                f"{status.reason[:1].upper()}{status.reason[1:]}",
-                f"{seen}. {_SAME}",
-                "It asks the provider again about once a minute, and tops up as soon as it may",
-                "Mend the cause at the provider, then use Top up now: linkpool tries at once",
-                "LinkpoolMeetingBlocked",
-            )
+            return _blocked(status, fallback)
         case "empty":
             return Explanation(
                 "Links were claimed faster than they could be made",
@@ -73,12 +75,47 @@ def explain(status: MeetingStatus) -> Explanation | None:
             )
         case "low":
             return Explanation(
-                f"{status.reason[:1].upper()}{status.reason[1:]}",
+                _sentence(status.reason),
                 "Nothing yet: everybody gets a link",
                 "It makes links as fast as the provider's budget allows",
                 _advice(status),
                 "LinkpoolRunwayLow",
             )
+
+
+def _blocked(status: MeetingStatus, fallback: str) -> Explanation:
+    """Return the explanation of a pool that gets no new links: by whom, and for how long."""
+    why = _sentence(status.reason)
+    if status.reason.startswith("its keys in Redis"):
+        return Explanation(
+            why,
+            "Everybody gets the error store-unavailable. Other meetings are not affected",
+            "It leaves the pool alone, and reports it at each sweep",
+            "Find out with redis-cli who wrote to the key that the reason names, and delete it. "
+            "The pool is then recovered from the ledger",
+            "LinkpoolRedisAway",
+        )
+    if status.meeting.closed_reason:
+        return Explanation(
+            why,
+            f"New visitors get the error pool-paused with this reason{fallback}. {_SAME}",
+            "It reads the provider's list about once a minute. Once the meeting is enabled there, "
+            "links made before are retired and new ones made",
+            "Enable the meeting at the provider, then use Try the provider now",
+            "LinkpoolMeetingBlocked",
+        )
+    left = f"Nothing yet: {status.fresh:,} links are left"
+    return Explanation(
+        why,
+        f"{left if status.fresh else f'New visitors get no link{fallback}'}. {_SAME}",
+        "It asks the provider again about once a minute, and tops up as soon as it may",
+        "Mend the cause at the provider, then use Try the provider now",
+        "LinkpoolMeetingBlocked",
+    )
+
+
+def _sentence(words: str) -> str:
+    return f"{words[:1].upper()}{words[1:]}"
 
 
 def _advice(status: MeetingStatus) -> str:
@@ -93,6 +130,7 @@ def standing_of(status: MeetingStatus, incidents: tuple[Incident, ...] | None) -
     kinds = {
         "paused": (What.PAUSE,),
         "blocked": (What.BLOCKED,),
+        "recovering": (What.FENCE, What.REDIS),
         "empty": (What.DRY, What.PROVIDER, What.WORKER, What.BLOCKED),
         "low": (What.PROVIDER, What.WORKER),
     }.get(status.state, ())

@@ -68,21 +68,30 @@ class Selected:
 
 def select(selection: Selection, found: Sequence[MeetingStatus]) -> Selected:
     """Return the part of `found` that a selection shows, in the same order."""
-    text = selection.text.casefold()
-    named = [each for each in found if text in each.meeting.sid.casefold()] if text else found
-    matching = [each for each in named if _has_state(each, selection.state)]
-    pages = max(1, -(-len(matching) // PAGE_ROWS))
+    named = _named(selection, found)
+    matched = [each for each in named if _has_state(each, selection.state)]
+    pages = max(1, -(-len(matched) // PAGE_ROWS))
     shown = replace(selection, page=min(selection.page, pages))
     start = (shown.page - 1) * PAGE_ROWS
     return Selected(
-        rows=tuple(matching[start : start + PAGE_ROWS]),
+        rows=tuple(matched[start : start + PAGE_ROWS]),
         selection=shown,
         pages=pages,
         first=start + 1,
-        matching=len(matching),
+        matching=len(matched),
         total=len(found),
         filters=_filters(selection.state, named),
     )
+
+
+def matching(selection: Selection, found: Sequence[MeetingStatus]) -> list[MeetingStatus]:
+    """Return all that a selection matches, on whatever page."""
+    return [each for each in _named(selection, found) if _has_state(each, selection.state)]
+
+
+def _named(selection: Selection, found: Sequence[MeetingStatus]) -> Sequence[MeetingStatus]:
+    text = selection.text.casefold()
+    return [each for each in found if text in each.meeting.sid.casefold()] if text else found
 
 
 def _has_state(status: MeetingStatus, state: str) -> bool:

@@ -20,6 +20,7 @@ Level = Literal["ok", "low", "bad", "unknown"]
 LAG_CLAIMS = 1_000  # more than the recorder has in progress
 _INBOX = "/ops/inbox?state=unmatched"
 _HISTORY = "/ops/history"
+_WORKSPACES = "/ops/workspaces"
 _ASK_WORKER = "check that `linkpool worker` and `linkpool beat` are running"
 _SAID = {
     "recovering": "recovering",
@@ -186,7 +187,11 @@ def _provider(snapshot: Snapshot) -> Tile:
     if vitals is not None and (trouble := vitals.trouble(What.PROVIDER)):
         silent = duration_words((vitals.at - trouble.since).total_seconds())
         return Tile(
-            "Provider", "bad", "does not answer", f"no answer for {silent}; no links are made"
+            "Provider",
+            "bad",
+            "does not answer",
+            f"no answer for {silent}; no links are made",
+            f"{_WORKSPACES}/{trouble.about}",
         )
     blocked = [each for each in workspaces if each.block is not None]
     if not blocked:
@@ -218,6 +223,7 @@ def _provider(snapshot: Snapshot) -> Tile:
         "bad",
         f"blocks workspace {first.name}",
         f"{first.block.reason}; for {since}, {again}{others}",
+        f"{_WORKSPACES}/{first.name}",
     )
 
 

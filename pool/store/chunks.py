@@ -50,6 +50,15 @@ def kept_seconds(span: Span) -> int:
     return span.seconds + _CHUNK_SECONDS[span]
 
 
+def looks_kept_seconds(span: Span) -> int:
+    """Return how long it is kept which slots were sampled.
+
+    That is as long as every entry is kept, so that pages can compare with the day or the week
+    before; of the finest step nothing is compared.
+    """
+    return span.seconds if span is Span.HOUR else kept_seconds(span)
+
+
 def write(slot: int, step_seconds: int, entry: Entry, before: Entry | None) -> str:
     """Return the text of an entry. `before` is given for the first one of a chunk."""
     text = _text(slot % _PER_STEP[step_seconds], entry)

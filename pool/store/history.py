@@ -142,7 +142,7 @@ class History:
                     key_names.history_taken(span.step_seconds),
                     {"v": sweep_seconds},
                     id=f"{slot}-1",
-                    minid=str(slot - span.seconds // span.step_seconds),
+                    minid=str(slot - chunks.looks_kept_seconds(span) // span.step_seconds),
                     approximate=True,
                 )
         if dips:
@@ -159,22 +159,30 @@ class History:
 
     # -- reading -------------------------------------------------------------------
 
-    async def read(self, sid: str, span: Span) -> Series:
+    async def read(self, sid: str, span: Span, *, ago_seconds: int = 0) -> Series:
         """Return the history of one meeting, empty if it has none, in two round trips."""
-        return (await self.read_all([sid], span))[0]
+        return (await self.read_all([sid], span, ago_seconds=ago_seconds))[0]
 
-    async def read_all(self, sids: Sequence[str], span: Span) -> list[Series]:
-        """Return the histories of these meetings, in their order, by one pipeline after TIME."""
+    async def read_all(
+        self, sids: Sequence[str], span: Span, *, ago_seconds: int = 0
+    ) -> list[Series]:
+        """Return the histories of these meetings, in their order, by one pipeline after TIME.
+
+        With `ago_seconds` they end so long ago. What is not kept any more is missing.
+        """
         if not sids:
             return []
         step = span.step_seconds
         with store_errors():
             now_seconds, _ = await self._redis.time()
-            end = now_seconds // step
+            latest = now_seconds // step
+            end = latest - ago_seconds // step
             begin = end - span.seconds // step + 1
-            numbers = range(chunks.chunk_of(begin, step), chunks.chunk_of(end, step) + 1)
+            # Up to the latest: a chunk says how things were before it, also where an earlier
+            # one had nothing to say.
+            numbers = range(chunks.chunk_of(begin, step), chunks.chunk_of(latest, step) + 1)
             pipe = self._redis.pipeline(transaction=False)
-            pipe.xrange(key_names.history_taken(step), min=begin)
+            pipe.xrange(key_names.history_taken(step), min=begin, max=_until(end, latest))
             pipe.xrevrange(key_names.history_taken(step), max=begin - 1, count=1)
             pipe.hmget(key_names.HISTORY_LAST, list(sids))
             for sid in sids:
@@ -191,6 +199,7 @@ class History:
                 known, entries = chunks.read(numbers, step, texts or [None] * len(numbers))
                 if not entries:  # nothing has changed lately
                     known = _before(cast(_Last, last[place]))
+                entries = {slot: entry for slot, entry in entries.items() if slot <= end}
                 since = last[0] // step
                 samples = tuple(
                     chunks.samples(span, begin, since, looked, looked_before, entries, known)
@@ -198,15 +207,19 @@ class History:
             series.append(Series(sid, step, begin * step * 1000, (end + 1) * step * 1000, samples))
         return series
 
-    async def taken(self, span: Span) -> Series:
-        """Return when sweeps looked, as a series of samples without any levels and counts."""
+    async def taken(self, span: Span, *, ago_seconds: int = 0) -> Series:
+        """Return when sweeps looked, as a series of samples without any levels and counts.
+
+        With `ago_seconds` it ends so long ago.
+        """
         step = span.step_seconds
         with store_errors():
             now_seconds, _ = await self._redis.time()
-            end = now_seconds // step
+            latest = now_seconds // step
+            end = latest - ago_seconds // step
             begin = end - span.seconds // step + 1
             pipe = self._redis.pipeline(transaction=False)
-            pipe.xrange(key_names.history_taken(step), min=begin)
+            pipe.xrange(key_names.history_taken(step), min=begin, max=_until(end, latest))
             pipe.xrevrange(key_names.history_taken(step), max=begin - 1, count=1)
             taken, before = await pipe.execute()
         samples = chunks.samples(span, begin, 0, _looked(taken), _newest(before), {}, Entry(0, 0))
@@ -240,6 +253,11 @@ class History:
                 _per_slot(window, [(each, each.top_ups_per_second) for each in samples]),
             )
         return sparks
+
+
+def _until(end: int, latest: int) -> str:
+    """Return the last slot to read of a stream; the latest one may still get its entry."""
+    return "+" if end == latest else f"{end}-1"
 
 
 def _step(

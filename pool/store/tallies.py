@@ -138,14 +138,19 @@ class Tallies:
                 await self._redis.hset(key_names.TALLIES_LAST, mapping=changed)
             await run_each(pipe)
 
-    async def past(self, sids: Sequence[str], span: Span, *, seconds: int = 0) -> list[Past]:
-        """Return what was counted in the slots of a span, or of its last `seconds`, per meeting."""
+    async def past(
+        self, sids: Sequence[str], span: Span, *, seconds: int = 0, ago_seconds: int = 0
+    ) -> list[Past]:
+        """Return what was counted in the slots of a span, or of its last `seconds`, per meeting.
+
+        With `ago_seconds` it ends so long ago.
+        """
         if not sids:
             return []
         step = span.step_seconds
         with store_errors():
             now_seconds, _ = await self._redis.time()
-            end = int(now_seconds) // step
+            end = (int(now_seconds) - ago_seconds) // step
             begin = end - (seconds or span.seconds) // step + 1
             numbers = range(chunks.chunk_of(begin, step), chunks.chunk_of(end, step) + 1)
             pipe = self._redis.pipeline(transaction=False)
@@ -153,7 +158,7 @@ class Tallies:
                 pipe.mget([key_names.tally_past(sid, step, chunk) for chunk in numbers])
             found = await run_each(pipe, reads=True)
         return [
-            Past(sid, step, tuple(_read(numbers, step, texts or (), begin)))
+            Past(sid, step, tuple(_read(numbers, step, texts or (), begin, end)))
             for sid, texts in zip(sids, found, strict=True)
         ]
 
@@ -199,12 +204,12 @@ def _text(slot: int, span: Span, counts: Mapping[str, int]) -> str:
 
 
 def _read(
-    numbers: Iterable[int], step: int, texts: Sequence[bytes | None], begin: int
+    numbers: Iterable[int], step: int, texts: Sequence[bytes | None], begin: int, end: int
 ) -> Iterable[Counted]:
     for number, text in zip(numbers, texts, strict=False):
         for written in (text or b"").decode().split(";")[:-1]:
             place, *values = (int(value or 0) for value in written.split(","))
             slot = chunks.first_of(number, step) + place
-            if slot >= begin:
+            if begin <= slot <= end:
                 counts = {name: count for name, count in zip(NAMES, values, strict=False) if count}
                 yield Counted(slot * step * 1000, Outcomes(counts))

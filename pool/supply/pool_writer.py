@@ -106,13 +106,17 @@ class PoolWriter:
         return outcomes
 
 
-async def make_and_pool(maker: LinkMaker, store: Store, ledger: Ledger, sid: str) -> Pooled:
+async def make_and_pool(
+    maker: LinkMaker, store: Store, ledger: Ledger, sid: str, *, probe: bool = False
+) -> Pooled:
     """Make one link out of turn and pool it. Return the outcome.
 
+    `probe`: the meeting may be blocked, and this finds out whether it still has to be.
     Raise ProviderError, Fenced or LedgerUnavailable.
     """
     level = (await store.look([sid]))[0]
     if level.fence != "stands":
         raise Fenced(sid)
     await ledger.ping()
-    return await PoolWriter(store, ledger).put(sid, level.epoch, await maker.make_now(sid))
+    new = await maker.make_now(sid, probe=probe)
+    return await PoolWriter(store, ledger).put(sid, level.epoch, new)

@@ -90,6 +90,7 @@ def visit(shared: Product) -> Iterator[Visit]:
 def stock(shared: Product) -> dict[str, str]:
     """Make two meetings, a claim of each, and an event of each that matched nothing."""
     names = {"sid": "seen", "key_id": "00000000", "public_key": "pk_of_nobody"}
+    names["workspace"] = "default"
     for sid in ("seen", "unseen"):
         shared.put(sid, min_fresh=3, cover_seconds=0)
         names[f"slug-{sid}"] = shared.slug(sid, f"{sid}-customer")
@@ -153,7 +154,8 @@ def test_no_action_without_an_admins_own_form(
 
 @pytest.mark.parametrize(
     "path",
-    ["/ops", "/ops/find", "/ops/history", "/ops/add", "/ops/history.csv", "/ops/inbox",
+    ["/ops", "/ops/workspaces/default", "/ops/runbooks/LinkpoolDown", "/ops/runbooks",
+     "/ops/find", "/ops/history", "/ops/add", "/ops/history.csv", "/ops/inbox",
      "/ops/audit", "/ops/keys", "/ops/meetings/seen",
      "/ops/meetings/seen/drain", "/ops/links/{slug-seen}", "/ops/inbox/{event-seen}"],
 )  # fmt: skip
@@ -272,6 +274,109 @@ def test_settings_are_changed_and_checked(product: Product, visit: Visit) -> Non
     assert product.meeting("set")["target_mode"] == "auto"
     [[detail]] = product.rows("SELECT detail FROM audit WHERE reason = 'campaign'")
     assert json.loads(detail) == {"min_fresh": 3, "target_mode": "auto"}
+
+
+def test_what_is_wrong_with_a_setting_stands_beside_it_and_a_change_is_undone(
+    product: Product, visit: Visit
+) -> None:
+    """What was typed is kept; lengths of time are in words; the way back is one click."""
+    product.put("undone", min_fresh=2, cover_seconds=0)
+    admin, url = visit("admin"), "/ops/meetings/undone/settings"
+    answer = admin.post(url, reason="why", min_fresh="many", cover_seconds="2 weeks")
+    page = admin.page(answer.headers["location"])
+    for field, typed, said in (
+        ("min_fresh", "many", "Enter a whole number of links."),
+        ("cover_seconds", "2 weeks", "At most 1 day."),
+    ):
+        assert f'value="{typed}"' in page
+        assert f'<p class="problem" id="e-{field}">{said}</p>' in page
+    assert admin.told(url, reason="campaign", cover_seconds="2 min", min_fresh="3").startswith(
+        "Saved: cover_seconds, min_fresh."
+    )
+    page = admin.page("/ops/meetings/undone")
+    assert "Nobody claims now, so 3 links are kept ready." in page
+    assert '<td class="value">2 min</td>' in page
+    entry = re.search(r'name="entry" value="(\d+)"', page)
+    assert entry
+    assert admin.told(f"{url}/undo", entry=entry[1]).startswith("Undone: cover_seconds, min_fresh.")
+    meeting = product.meeting("undone")
+    assert (meeting["min_fresh"], meeting["cover_seconds"]) == (2, 0)
+    assert "were changed since" in admin.told(f"{url}/undo", entry=entry[1])
+    assert "names no change" in admin.told(f"{url}/undo", entry="x")
+    said = admin.page(f"{url}/meaning?min_fresh=0&max_fresh=odd")
+    assert "With a minimum of 0" in said
+    assert "<html" not in said
+
+
+def test_several_pools_are_acted_on_with_one_reason(product: Product, visit: Visit) -> None:
+    """Pausing more than one is confirmed first; the line says what became of each."""
+    for sid in ("several-1", "several-2", "several-3"):
+        product.put(sid, fill=False, min_fresh=1, cover_seconds=0)
+    admin = visit("admin")
+    wait_until(lambda: "several-3" in admin.page("/ops?q=several"), 10)
+
+    def post(**fields: object) -> httpx.Response:
+        data = {
+            "csrf": admin.csrf(),
+            "selection": "/ops?q=several",
+            "reason": "as a trial",
+            **fields,
+        }
+        return admin.http.post("/ops/several", data=data)
+
+    def flash(answer: httpx.Response) -> str:
+        assert answer.status_code == 303, answer.text
+        assert answer.headers["location"].endswith("/ops?q=several")
+        found = re.search(
+            r'<p class="flash.*?<span>(.*?)</span>', admin.page(answer.headers["location"])
+        )
+        assert found
+        return found[1]
+
+    assert "choose at least one pool" in flash(post(act="pause"))
+    assert "choose what to do" in flash(post(act="drain", scope="matching"))
+    asked = post(act="pause", scope="matching")
+    assert "Pause 3 pools?" in asked.text
+    assert all(product.meeting(f"several-{number}")["state"] != "paused" for number in (1, 2, 3))
+    stale = post(act="pause", scope="matching", confirmed="0" * 16)
+    assert "Other pools match by now" in stale.text
+    confirmed = re.search(r'name="confirmed" value="(\w+)"', asked.text)
+    assert confirmed
+    said = flash(post(act="pause", scope="matching", confirmed=confirmed[1]))
+    assert said == "Paused 3 pools: several-1, several-2, several-3." or all(
+        f"several-{number}" in said for number in (1, 2, 3)
+    )
+    assert all(product.meeting(f"several-{number}")["state"] == "paused" for number in (1, 2, 3))
+    entries = product.rows(
+        "SELECT meeting_sid, action FROM audit WHERE reason = 'as a trial' ORDER BY meeting_sid"
+    )
+    assert entries == [(f"several-{number}", "pause") for number in (1, 2, 3)]
+    said = flash(post(act="resume", scope="chosen", sid=["several-1", "nowhere"]))
+    assert "Resumed 1 pool: several-1." in said
+    assert "nowhere (there is no meeting nowhere" in said
+    limited = visit("limited")
+    data = {"csrf": limited.csrf(), "act": "resume", "reason": "x", "sid": ["seen", "several-2"]}
+    assert limited.http.post("/ops/several", data=data).status_code == 403
+
+
+def test_the_provider_is_tried_and_its_answer_said(product: Product, visit: Visit) -> None:
+    """For a meeting with a link that enters its pool; for a workspace by its list; both audited."""
+    product.put("tried", min_fresh=1, cover_seconds=0)
+    admin = visit("admin")
+    before = product.meeting("tried")["fresh"]
+    said = admin.told("/ops/meetings/tried/try")
+    assert "It made a link in" in said
+    assert product.meeting("tried")["fresh"] == before + 1
+    with product.turned(fail_status=503, fail_meeting="tried"):
+        assert "503" in admin.told("/ops/meetings/tried/try")
+    assert "accepts the key" in admin.told("/ops/workspaces/default/try")
+    assert "Back to the pools" in admin.page("/ops/workspaces/none", 404)
+    actions = product.rows("SELECT meeting_sid, detail FROM audit WHERE action = 'try'")
+    assert [sid for sid, _ in actions] == ["tried", "tried", None]
+    assert "503" in actions[1][1]
+    page = admin.page("/ops/runbooks/linkpoolmeetingblocked")
+    assert "linkpool meetings resume SID" in page
+    assert "Back to the pools" in admin.page("/ops/runbooks/nothing", 404)
 
 
 def test_a_key_is_shown_once_and_revoked(product: Product, visit: Visit) -> None:

@@ -271,6 +271,31 @@ def test_pools_are_searched_filtered_and_paged(tab: Tab) -> None:
     expect(page.get_by_text("No pools match")).to_be_visible()
 
 
+def test_chosen_pools_are_paused_together(tab: Tab, sid: str) -> None:
+    """Rows that are chosen stay where they are; the pause of two is confirmed first."""
+    product = tab.product
+    product.put("looked-at-too", fill=False, min_fresh=1, cover_seconds=0)
+    tab.sign_in()
+    page = tab.open("/ops?q=looked-at")
+    tab.live()
+    for each in (sid, "looked-at-too"):
+        page.get_by_label(f"Choose {each}", exact=True).check()
+    expect(page.locator("#chosen-count")).to_have_text("2 chosen")
+    page.get_by_label("Reason").fill("both at once")
+    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Pause 2 pools").click()
+    expect(page.locator(".flash")).to_contain_text("Paused 2 pools")
+    expect(row_of(page, sid)).to_contain_text("both at once")
+    tab.live()
+    page.get_by_label(f"Choose {sid}", exact=True).check()
+    order = "[...document.querySelectorAll('#rows tr')].map(row => row.dataset.sid)"
+    before = page.evaluate(order)
+    product.api("POST", "/v1/meetings/looked-at-too/resume", json={})
+    expect(row_of(page, "looked-at-too").locator(".badge")).not_to_have_text("paused")
+    assert page.evaluate(order) == before
+    expect(page.get_by_label(f"Choose {sid}", exact=True)).to_be_checked()
+
+
 def _tab_to(page: Page, target: Locator) -> None:
     for _ in range(40):
         if target.evaluate("element => element === document.activeElement"):

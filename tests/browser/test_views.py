@@ -91,6 +91,43 @@ def test_the_view_of_a_meeting_follows_by_itself(tab: Tab, sid: str) -> None:
     expect(reason).to_have_value("half a sentence")
 
 
+def test_settings_say_what_they_would_mean_and_are_undone(tab: Tab) -> None:
+    """While they are typed; what is wrong stands beside its field, and the way back is there."""
+    tab.product.put("assisted", min_fresh=5, cover_seconds=0)
+    tab.sign_in()
+    page = tab.open("/ops/meetings/assisted")
+    page.get_by_text("Change settings…").click()
+    minimum, cover = page.get_by_label("Minimum"), page.get_by_label("Cover")
+    minimum.fill("0")
+    expect(page.locator("#typed-meanings")).to_contain_text("With a minimum of 0")
+    cover.fill("soon")
+    page.locator("#why-settings").fill("half done")
+    page.get_by_role("button", name="Save settings").click()
+    expect(cover).to_have_value("soon")
+    expect(cover).to_have_accessible_description(re.compile("is no length of time"))
+    expect(page.locator("#why-settings")).to_have_value("half done")
+    assert grave_findings(page) == []
+    cover.fill("2 min")
+    minimum.fill("6")
+    page.get_by_role("button", name="Save settings").click()
+    expect(page.locator(".settings")).to_contain_text("2 min")
+    page.get_by_role("button", name="Undo this change").click()
+    expect(page.locator(".flash")).to_contain_text("Undone: cover_seconds, min_fresh.")
+    assert tab.product.meeting("assisted")["min_fresh"] == 5
+
+
+def test_a_word_is_explained_by_keyboard(tab: Tab, sid: str) -> None:
+    """Enter opens the explanation, also while the page goes on changing; Escape closes it."""
+    tab.sign_in()
+    page = tab.open(f"/ops/meetings/{sid}")
+    tab.live()
+    page.get_by_role("button", name="Runway").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("#word-runway")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#word-runway")).to_be_hidden()
+
+
 def test_a_drain_wants_the_sid_typed(tab: Tab) -> None:
     """It says how many links go, refuses another word, and then retires exactly those."""
     tab.product.put("to-drain", min_fresh=7, cover_seconds=0)
@@ -179,7 +216,7 @@ def test_a_meeting_is_paused_by_keyboard_alone(tab: Tab, sid: str) -> None:
     """Tab, Enter and typing are enough, and the focus is always to be seen."""
     tab.sign_in()
     page = tab.open(f"/ops/meetings/{sid}")
-    for _ in range(20):
+    for _ in range(30):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.textContent") == "Pause…":
             break

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pool.api.ops.buckets import Bucket, buckets
-from pool.api.ops.drawing import Chart, Drawing, Value
+from pool.api.ops.chart_parts import Chart, Under, Value
+from pool.api.ops.drawing import Drawing
+from pool.api.ops.earlier import Before
 from pool.api.ops.windows import HOUR, MINUTE, Window
 from pool.model.incidents import Incident
 from pool.operations.words import count_words
@@ -23,18 +25,19 @@ def charts(
     incidents: Sequence[Incident] = (),
     now: tuple[int, int] | None = None,
     levels: bool = True,
+    before: Sequence[Before] = (),
 ) -> tuple[Chart, ...]:
     """Return the charts: level and target; what visitors got; top-ups; bookings.
 
     `now` is the present level and target, as the page's header shows them. Without `levels`,
-    the series is that of all meetings, whose levels mean nothing. The result is empty while
-    nothing is known.
+    the series is that of all meetings, whose levels mean nothing. `before` are earlier stretches
+    whose lines lie under the present ones. The result is empty while nothing is known.
     """
     found = buckets(series, window.bucket_seconds, counted=counted)
     known = [each for each in found if each is not None]
     if not known:
         return ()
-    draw = Drawing(found, series, window, incidents)
+    draw = Drawing(found, series, window, incidents, [_under(b, series, window) for b in before])
     drawn = [_levels(draw, known, now)] if levels else []
     busiest = max(
         max(each.rate(each.claims), each.rate(each.turned_away), each.rate(each.reused))
@@ -86,6 +89,15 @@ def charts(
         )
     )
     return tuple(drawn)
+
+
+def _under(before: Before, series: Series, window: Window) -> Under:
+    """Return what an earlier stretch adds to each chart, as far as the charts reach."""
+    found = buckets(before.series, window.bucket_seconds)
+    begin, end = series.begin_ms / 1000, series.end_ms / 1000
+    known = (each for each in found if each is not None and each.seen_seconds)
+    shown = tuple(each for each in known if each.end_seconds > begin and each.begin_seconds < end)
+    return Under(before.earlier.name, before.earlier.label, shown)
 
 
 def _levels(draw: Drawing, known: Sequence[Bucket], now: tuple[int, int] | None) -> Chart:

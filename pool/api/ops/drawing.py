@@ -7,11 +7,11 @@ placed in percent, so that they are never stretched.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from pool.api.ops.buckets import Bucket
+from pool.api.ops.chart_parts import Chart, Line, Mark, Spot, Tick, Under, Value
 from pool.api.ops.windows import Window
 from pool.model.incidents import Incident
 from pool.operations.incident_words import incident_words
@@ -19,68 +19,6 @@ from pool.store.records import Series
 
 WIDTH, HEIGHT = 1000, 100
 _THINNEST = 1.5  # of a mark, in units of WIDTH
-Value = Callable[[Bucket], float]
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """A mark of an axis: its place, in percent of the axis or pixels, and its label."""
-
-    at: float
-    label: str
-    anchor: str = "middle"
-    minor: bool = False  # left out where there is little room
-    at_seconds: int = 0  # since 1970, for an axis of time
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One quantity: SVG paths, one per stretch without a gap."""
-
-    kind: str  # its class in the style sheet
-    label: str
-    paths: tuple[str, ...]
-    areas: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Spot:
-    """The text shown for a stretch of the chart, by mouse or keyboard."""
-
-    x: float
-    width: float
-    at_seconds: int  # since 1970
-    values: str
-
-    @property
-    def words(self) -> str:
-        """Return the text with its time in UTC, for pages without scripts."""
-        return f"{datetime.fromtimestamp(self.at_seconds, UTC):%a %H:%M:%S} UTC: {self.values}"
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """An incident on a chart, from its beginning to its end."""
-
-    x: float
-    width: float
-    kind: str
-    at_seconds: int
-    words: str
-
-
-@dataclass(frozen=True, slots=True)
-class Chart:
-    """One chart. `words` describes in a sentence what it shows."""
-
-    title: str
-    unit: str
-    words: str
-    lines: tuple[Line, ...]
-    up: tuple[Tick, ...]  # at: units of HEIGHT from the top
-    across: tuple[Tick, ...]  # at: percent from the left
-    spots: tuple[Spot, ...]
-    marks: tuple[Mark, ...] = ()
 
 
 class Drawing:
@@ -92,8 +30,10 @@ class Drawing:
         series: Series,
         window: Window,
         incidents: Sequence[Incident] = (),
+        unders: Sequence[Under] = (),
     ) -> None:
         self._found = found
+        self._unders = [(each, {b.begin_seconds: b for b in each.found}) for each in unders]
         self._window = window
         self._begin = series.begin_ms / 1000
         self._end = series.end_ms / 1000
@@ -112,20 +52,27 @@ class Drawing:
         now: Sequence[int] = (),
         dips: bool = False,
     ) -> Chart:
+        """Return a chart of these quantities; the first also has its earlier lines.
+
+        `top` is the greatest value of the present; the axis holds the earlier ones as well.
+        """
+        quantities = tuple(quantities)
+        main = quantities[0][2]
+        top = max(top, *(main(each) for under, _ in self._unders for each in under.found), 0.0)
         step = _nice_step(top)
         full = max(step, math.ceil(top / step - 1e-9) * step)
         up = tuple(
             Tick(round(HEIGHT * (1 - index * step / full), 2), _axis_words(index * step))
             for index in range(1, round(full / step) + 1)
         )
-        quantities = tuple(quantities)
         lines = tuple(
             self._line(kind, label, value, full, first=index == 0, now=now[index:index + 1],
                        dips=dips and index == 0)
             for index, (kind, label, value) in enumerate(quantities)
         )  # fmt: skip
         spots = tuple(self._spots(quantities, unit))
-        return Chart(title, unit, words, lines, up, self._across, spots, self._marks)
+        under = tuple(self._under_line(each, main, full) for each, _ in self._unders)
+        return Chart(title, unit, words, lines, up, self._across, spots, self._marks, under)
 
     def _x(self, seconds: float) -> float:
         share = (seconds - self._begin) / (self._end - self._begin)
@@ -169,6 +116,20 @@ class Drawing:
                 areas.append(f"{path}L{whole[-1][0]:g} {HEIGHT}L{whole[0][0]:g} {HEIGHT}Z")
         return Line(kind, label, tuple(paths), tuple(areas))
 
+    def _under_line(self, under: Under, value: Value, full: float) -> Line:
+        """Return an earlier line: level within each stretch, since its steps may be coarse."""
+        paths: list[str] = []
+        end: float | None = None
+        for bucket in under.found:
+            left, right = self._x(bucket.begin_seconds), self._x(bucket.end_seconds)
+            y = round(HEIGHT * (1 - min(value(bucket), full) / full), 2)
+            if end == bucket.begin_seconds:
+                paths[-1] += f"L{right:g} {y:g}"
+            else:
+                paths.append(f"M{left:g} {y:g}L{right:g} {y:g}")
+            end = bucket.end_seconds
+        return Line(under.kind, under.label, tuple(paths))
+
     def _reach_now(self, stretches: list[list[tuple[float, float]]], now: Sequence[float]) -> None:
         """Draw the last stretch up to the present, unless nobody has looked for long."""
         last = next((each for each in reversed(self._found) if each is not None), None)
@@ -203,15 +164,23 @@ class Drawing:
 
     def _spots(self, quantities: Sequence[tuple[str, str, Value]], unit: str) -> Iterable[Spot]:
         said = f" ({unit})" if unit else ""
-        for bucket in self._found:
-            if bucket is None:
-                continue
-            left, right = self._x(bucket.begin_seconds), self._x(bucket.end_seconds)
-            values = ", ".join(
-                f"{label} {_value_words(value(bucket))}" for _, label, value in quantities
+        present = {each.begin_seconds: each for each in self._found if each is not None}
+        earlier = {begin for _, by_begin in self._unders for begin in by_begin}
+        seconds = self._window.bucket_seconds
+        for begin in sorted(present.keys() | earlier):
+            bucket = present.get(begin)
+            left, right = self._x(begin), self._x(begin + seconds)
+            values = (
+                [f"{label} {_value_words(value(bucket))}" for _, label, value in quantities]
+                if bucket
+                else ["no data"]
             )
+            for under, by_begin in self._unders:
+                if begin in by_begin:
+                    before = quantities[0][2](by_begin[begin])
+                    values.append(f"{under.label} {_value_words(before)}")
             width = round(right - left, 1)
-            yield Spot(left, width, int(bucket.begin_seconds), f"{values}{said}")
+            yield Spot(left, width, int(begin), f"{', '.join(values)}{said}")
 
 
 def _nice_step(top: float) -> float:

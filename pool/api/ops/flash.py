@@ -20,7 +20,8 @@ from pool.api.ops.sessions import cookie_of, drop_cookie, keep_cookie, sessions_
 
 _COOKIE = "linkpool_ops_flash"
 _KEPT_SECONDS = 60
-_TEXT_MAX_CHARACTERS = 500  # a cookie holds 4 KiB
+_TEXT_MAX_BYTES = 2_000  # a cookie holds 4 KiB, of which base64 leaves 3
+_BOTH_MAX_BYTES = 2_500
 _TYPED_MAX_BYTES = 1_500
 CSRF_FIELD = "csrf"
 _BAD = (ValueError, binascii.Error, msgspec.MsgspecError)
@@ -72,7 +73,11 @@ def forget_flash(request: Request, response: Response) -> None:
 
 def _redirect(request: Request, place: str, flash: Flash) -> Response:
     where = place.partition("#")[2]
-    short = Flash(flash.kind, flash.text[:_TEXT_MAX_CHARACTERS], where, flash.typed)
+    typed_bytes = len(msgspec.json.encode(flash.typed))
+    most = min(_TEXT_MAX_BYTES, _BOTH_MAX_BYTES - typed_bytes)
+    said = flash.text.encode()
+    text_of = flash.text if len(said) <= most else said[:most].decode(errors="ignore") + "…"
+    short = Flash(flash.kind, text_of, where, flash.typed)
     text = base64.urlsafe_b64encode(msgspec.json.encode(short)).decode()
     response = redirect_to(place)
     signature = sessions_of(request).sign("flash", text)

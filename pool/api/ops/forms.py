@@ -15,14 +15,19 @@ from pool.api.ops.sessions import Session, SignedIn, check_same_site
 from pool.errors import Forbidden, InvalidRequest
 
 TEXT_MAX_CHARACTERS = 500
-_FIELDS = 50
+_FIELDS = 100  # a page of rows to choose from, and what is said of them
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """The fields of a form; a field that was not sent is empty."""
+    """The fields of a form. One that was not sent is empty; of one sent twice the last counts."""
 
     fields: dict[str, str]
+    pairs: tuple[tuple[str, str], ...] = ()
+
+    def every(self, name: str) -> list[str]:
+        """Return all values of a field that may be sent several times, such as chosen rows."""
+        return [value for each, value in self.pairs if each == name]
 
     def text(
         self, name: str, *, label: str = "", required: bool = False,
@@ -70,7 +75,7 @@ async def form_of(request: Request) -> Form:
         )
     except ValueError:
         raise InvalidRequest("the form could not be read; reload the page and try again") from None
-    return Form(dict(pairs))
+    return Form(dict(pairs), tuple(pairs))
 
 
 def check_csrf(request: Request, session: Session, form: Form) -> None:

@@ -13,6 +13,7 @@ from fastapi import Request, Response
 from pool.access.api_keys import Scope
 from pool.api.ops.charts import charts
 from pool.api.ops.csv_files import csv_answer, csv_text
+from pool.api.ops.earlier import EARLIER, chosen
 from pool.api.ops.overview import visible
 from pool.api.ops.rendering import render
 from pool.api.ops.routing import views
@@ -43,18 +44,23 @@ class Day:
 
 @router.get("/ops/history")
 async def history(
-    request: Request, session: SignedIn, service: TheService, span: str = "day"
+    request: Request,
+    session: SignedIn,
+    service: TheService,
+    span: str = "day",
+    compare: str = "",
 ) -> Response:
     """Show the past of all pools. A key of some meetings sees the incidents of those only."""
     session.caller.check(Scope.READ)
     ops: Ops = request.app.state.ops
-    window = BY_NAME.get(span, DEFAULT)
+    window, compared = BY_NAME.get(span, DEFAULT), chosen(compare)
     everywhere = session.caller.meetings is None
     problem, past = "", None
     try:
         past = await ops.pasts.of(EVERYWHERE, window)
     except LedgerError:
         problem = "The ledger does not answer, and only it has this range."
+    before = await ops.pasts.before(EVERYWHERE, window, compared) if everywhere else ()
     found = visible(list(past.incidents or ()), session) if past else []
     days: list[Day] = []
     if everywhere:
@@ -68,7 +74,17 @@ async def history(
         title="History",
         windows=WINDOWS,
         window=window,
-        charts=charts(past.series, window, counted=past.counted, incidents=found, levels=False)
+        earlier=EARLIER,
+        compared=compared,
+        missing=[each for each in compared if each not in [b.earlier for b in before]],
+        charts=charts(
+            past.series,
+            window,
+            counted=past.counted,
+            incidents=found,
+            levels=False,
+            before=before,
+        )
         if past and everywhere
         else (),
         everywhere=everywhere,
@@ -80,13 +96,16 @@ async def history(
 
 
 @router.get("/ops/history.csv")
-async def history_csv(request: Request, session: SignedIn, span: str = "day") -> Response:
+async def history_csv(
+    request: Request, session: SignedIn, span: str = "day", compare: str = ""
+) -> Response:
     """Return the past of all pools as comma-separated values."""
     session.caller.check_everywhere(Scope.READ)
     ops: Ops = request.app.state.ops
     window = BY_NAME.get(span, DEFAULT)
     past = await ops.pasts.of(EVERYWHERE, window)
-    return csv_answer(f"linkpool-{window.name}.csv", csv_text(past, window))
+    before = await ops.pasts.before(EVERYWHERE, window, chosen(compare))
+    return csv_answer(f"linkpool-{window.name}.csv", csv_text(past, window, before))
 
 
 def by_day(hours: Iterable[Counted], minutes: Iterable[Counted]) -> list[Day]:

@@ -1,20 +1,22 @@
-"""Show one meeting's pool, now and in the past, and perform actions on it."""
+"""Show one meeting's pool, now and in the past."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request, Response
 
 from pool.access.api_keys import Scope
-from pool.api.ops.acting import outcome
 from pool.api.ops.charts import rows
 from pool.api.ops.csv_files import csv_answer, csv_text
-from pool.api.ops.forms import Posted
-from pool.api.ops.meeting_settings import changes_of, shown
+from pool.api.ops.earlier import EARLIER, chosen, names_of
+from pool.api.ops.flash import flash_of
+from pool.api.ops.forms import Form
+from pool.api.ops.meeting_settings import problems_of, shown
 from pool.api.ops.pasts import Past
 from pool.api.ops.rendering import render
 from pool.api.ops.routing import views
@@ -22,14 +24,14 @@ from pool.api.ops.sessions import SignedIn
 from pool.api.ops.windows import BY_NAME, DEFAULT, WINDOWS, Window
 from pool.api.routes.access import Sid, TheService
 from pool.api.service import Service
-from pool.errors import InvalidRequest, LedgerError
+from pool.errors import LedgerError
 from pool.ledger.records import AuditEntry, PublicKey
 from pool.model.incidents import together
 from pool.model.links import State
 from pool.model.meetings import Meeting
-from pool.nudges import TOP_UP
+from pool.operations.advice import suggestions
 from pool.operations.status import MeetingStatus, statuses
-from pool.operations.words import count_words
+from pool.operations.undo import undoable
 
 if TYPE_CHECKING:
     from pool.api.ops.state import Ops
@@ -56,15 +58,17 @@ class Share:
 
 @router.get("/ops/meetings/{sid}")
 async def meeting(
-    sid: Sid, request: Request, session: SignedIn, service: TheService, span: str = "hour"
-) -> Response:
+    sid: Sid, request: Request, session: SignedIn, service: TheService,
+    span: str = "hour", compare: str = "",
+) -> Response:  # fmt: skip
     """Show everything about one meeting."""
     session.caller.check(Scope.READ, sid)
     ops: Ops = request.app.state.ops
-    window = BY_NAME.get(span, DEFAULT)
+    window, compared = BY_NAME.get(span, DEFAULT), chosen(compare)
     found = await service.known_meetings.latest(sid)
     status, acts, public_keys = await _from_ledger(service, found)
     past, problem = await _past(ops, sid, window)
+    before = await ops.pasts.before(sid, window, compared)
     ages = await service.parts.store.stock.ages(sid, _AGE_EDGES_SECONDS)
     return render(
         request,
@@ -73,13 +77,16 @@ async def meeting(
         title=sid,
         sid=sid,
         pool=status,
-        parts=await ops.meeting_boards.parts(status, window, past),
+        parts=await ops.meeting_boards.parts(status, window, past, before),
         windows=WINDOWS,
         window=window,
+        earlier=EARLIER,
+        compared=compared,
+        missing=[each for each in compared if each not in [b.earlier for b in before]],
         past_problem=problem,
         rows=rows(past.series, window, past.counted) if past and past.series.samples else [],
         incidents=together(list(past.incidents or ()))[:_INCIDENTS_SHOWN] if past else [],
-        stream=f"/ops/stream?{urlencode({'view': 'meeting', 'sid': sid, 'span': window.name})}",
+        stream=f"/ops/stream?{urlencode(_watched(sid, window, names_of(compared)))}",
         funnel=funnel(status.counts),
         withdrawn=[
             (state.value, status.counts[state])
@@ -88,6 +95,9 @@ async def meeting(
         ],
         ages=_shares(zip(_AGE_WORDS, ages, strict=True)),
         settings=shown(found),
+        problems=_problems(request, found),
+        suggestions=suggestions(status, datetime.now(UTC)),
+        undoable=await _undoable(service, found),
         public_keys=public_keys,
         acts=acts,
     )
@@ -95,14 +105,21 @@ async def meeting(
 
 @router.get("/ops/meetings/{sid}/history.csv")
 async def history_csv(
-    sid: Sid, request: Request, session: SignedIn, span: str = "hour"
+    sid: Sid, request: Request, session: SignedIn, span: str = "hour", compare: str = ""
 ) -> Response:
     """Return the meeting's past as comma-separated values, a line per stretch of the charts."""
     session.caller.check(Scope.READ, sid)
     ops: Ops = request.app.state.ops
     window = BY_NAME.get(span, DEFAULT)
     past = await ops.pasts.of(sid, window)
-    return csv_answer(f"{sid}-{window.name}.csv", csv_text(past, window))
+    before = await ops.pasts.before(sid, window, chosen(compare))
+    return csv_answer(f"{sid}-{window.name}.csv", csv_text(past, window, before))
+
+
+def _watched(sid: str, window: Window, compared: str) -> dict[str, str]:
+    """Return what the stream of this view is asked for."""
+    asked = {"view": "meeting", "sid": sid, "span": window.name, "compare": compared}
+    return {name: value for name, value in asked.items() if value}
 
 
 async def _past(ops: Ops, sid: str, window: Window) -> tuple[Past | None, str]:
@@ -112,6 +129,21 @@ async def _past(ops: Ops, sid: str, window: Window) -> tuple[Past | None, str]:
     except LedgerError:
         return None, "The ledger does not answer, and only it has this range."
     return past, "" if past.incidents is not None else "The ledger does not answer: no incidents."
+
+
+def _problems(request: Request, meeting: Meeting) -> dict[str, str]:
+    """Return what was wrong with the settings that were just refused, by field."""
+    flash = flash_of(request)
+    if flash is None or flash.kind != "failed" or flash.where != "settings" or not flash.typed:
+        return {}
+    return problems_of(Form(flash.typed), meeting)
+
+
+async def _undoable(service: Service, meeting: Meeting) -> AuditEntry | None:
+    try:
+        return await undoable(service.parts.ledger, meeting)
+    except LedgerError:
+        return None
 
 
 async def _from_ledger(
@@ -156,112 +188,3 @@ def _shares(counted: Iterable[tuple[str, int]]) -> list[Share]:
     pairs = list(counted)
     most = max((count for _, count in pairs), default=0) or 1
     return [Share(label, count, round(100 * count / most, 1)) for label, count in pairs]
-
-
-# -- actions -------------------------------------------------------------------
-
-
-@router.post("/ops/meetings/{sid}/pause")
-async def pause(sid: Sid, request: Request, action: Posted, service: TheService) -> Response:
-    """Stop top-up and new claims."""
-    action.caller.check(Scope.ADMIN, sid)
-
-    async def work() -> str:
-        reason = action.reason
-        service.known_meetings.put(
-            await service.administration.pause(sid, reason, action.caller.key_id)
-        )
-        return "Paused. Customers who hold a link still get it; nobody else gets one."
-
-    return await outcome(request, _page(sid), work(), action.form)
-
-
-@router.post("/ops/meetings/{sid}/resume")
-async def resume(sid: Sid, request: Request, action: Posted, service: TheService) -> Response:
-    """End a pause or a block."""
-    action.caller.check(Scope.ADMIN, sid)
-
-    async def work() -> str:
-        reason = action.reason
-        found = await service.administration.resume(
-            sid, reason, action.caller.key_id, limited=action.caller.limited
-        )
-        service.known_meetings.put(found)
-        service.nudges.send(TOP_UP, workspace=found.workspace)
-        return "Resumed. Claims are answered again, and a top-up was requested."
-
-    return await outcome(request, _page(sid), work(), action.form)
-
-
-@router.post("/ops/meetings/{sid}/top-up")
-async def top_up(sid: Sid, request: Request, action: Posted, service: TheService) -> Response:
-    """Request a top-up now."""
-    action.caller.check(Scope.ADMIN, sid)
-
-    async def work() -> str:
-        reason = action.reason
-        found = await service.administration.top_up(
-            sid, reason, action.caller.key_id, limited=action.caller.limited
-        )
-        service.nudges.send(TOP_UP, workspace=found.workspace)
-        return "Top-up requested. A worker makes links now, as fast as the budget allows."
-
-    return await outcome(request, _page(sid), work(), action.form)
-
-
-@router.get("/ops/meetings/{sid}/drain")
-async def drain_form(
-    sid: Sid, request: Request, session: SignedIn, service: TheService
-) -> Response:
-    """Show what a drain would do, and ask for the SID."""
-    session.caller.check(Scope.ADMIN, sid)
-    return render(
-        request,
-        "drain.html",
-        session,
-        title=f"Drain {sid}",
-        sid=sid,
-        found=await service.known_meetings.latest(sid),
-        drainable=await service.administration.drainable(sid),
-    )
-
-
-@router.post("/ops/meetings/{sid}/drain")
-async def drain(sid: Sid, request: Request, action: Posted, service: TheService) -> Response:
-    """Retire all fresh links, if the SID was typed."""
-    action.caller.check(Scope.ADMIN, sid)
-    typed = action.form.fields.get("typed", "").strip()
-
-    async def work() -> str:
-        reason = action.reason
-        if typed != sid:
-            raise InvalidRequest("what you typed is not the SID of this meeting")
-        _, retired = await service.administration.drain(sid, reason, action.caller.key_id)
-        return f"Drained: {count_words(retired, 'link')} retired."
-
-    url = _page(sid) if typed == sid else f"{_page(sid)}/drain"
-    return await outcome(request, url, work(), action.form)
-
-
-@router.post("/ops/meetings/{sid}/settings")
-async def change(sid: Sid, request: Request, action: Posted, service: TheService) -> Response:
-    """Change settings."""
-    action.caller.check(Scope.ADMIN, sid)
-
-    async def work() -> str:
-        reason = action.reason
-        changes = changes_of(action.form, await service.known_meetings.latest(sid))
-        if not changes:
-            return "Nothing was changed: these are the present settings."
-        found, _ = await service.administration.put(
-            sid, changes, action.caller.key_id, reason=reason, limited=action.caller.limited
-        )
-        service.known_meetings.put(found)
-        service.nudges.send(TOP_UP, workspace=found.workspace)
-        return f"Saved: {', '.join(sorted(changes))}. Changes apply within seconds."
-
-    return await outcome(request, f"{_page(sid)}#settings", work(), action.form)
-
-
-def _page(sid: str) -> str:
-    return f"/ops/meetings/{sid}"

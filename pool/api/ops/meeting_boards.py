@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pool.api.ops.boards import Board, numbers
 from pool.api.ops.charts import charts
+from pool.api.ops.earlier import Before, Earlier
 from pool.api.ops.pasts import Past, Pasts
 from pool.api.ops.rendering import fragment
 from pool.api.ops.windows import Window
 from pool.errors import LedgerError, StoreError
+from pool.operations.advice import meanings
 from pool.operations.explain import explain, standing_of
+from pool.operations.since import since_of
 from pool.operations.snapshot import Snapshot
 from pool.operations.status import MeetingStatus
 from pool.operations.trends import Trends
@@ -22,7 +26,7 @@ from pool.operations.words import duration_words
 @dataclass(frozen=True, slots=True)
 class _Drawn:
     past: Past
-    level: tuple[int, int]
+    before: Sequence[Before]
     html: str
 
 
@@ -33,38 +37,60 @@ class MeetingBoards:
         self._pasts = pasts
         self._trends = trends
         self._snapshot: Snapshot | None = None
-        self._boards: dict[tuple[str, str, int], Board] = {}
-        self._drawn: dict[tuple[str, str], _Drawn] = {}
+        self._boards: dict[tuple[str, str, tuple[Earlier, ...], int], Board] = {}
+        self._drawn: dict[tuple[str, str, tuple[Earlier, ...]], _Drawn] = {}
         self._making = asyncio.Lock()
 
-    async def board(self, snapshot: Snapshot, frame: Board, sid: str, window: Window) -> Board:
+    async def board(
+        self,
+        snapshot: Snapshot,
+        frame: Board,
+        sid: str,
+        window: Window,
+        compared: tuple[Earlier, ...] = (),
+    ) -> Board:
         """Return a meeting's board at this moment, on the frame that its viewer sees."""
         async with self._making:
             if snapshot is not self._snapshot:
                 self._snapshot, self._boards = snapshot, {}
-            key = (sid, window.name, frame.number)
+            key = (sid, window.name, compared, frame.number)
             if key not in self._boards:
-                self._boards[key] = await self._make(snapshot, frame, sid, window)
+                self._boards[key] = await self._make(snapshot, frame, sid, window, compared)
             return self._boards[key]
 
     async def parts(
-        self, status: MeetingStatus, window: Window, past: Past | None
+        self,
+        status: MeetingStatus,
+        window: Window,
+        past: Past | None,
+        before: Sequence[Before] = (),
     ) -> dict[str, str]:
         """Return the changing parts of a meeting's page."""
         sid = status.meeting.sid
+        standing = standing_of(status, past.incidents if past else None)
         values: dict[str, Any] = {
             "pool": status,
             "why": explain(status),
-            "standing": standing_of(status, past.incidents if past else None),
+            "standing": standing,
+            "since": since_of(status, standing, past.series if past else None),
             "visitors": (await self._trends.visitors([sid]))[sid],
             "span_words": span_words,
+            "meanings": meanings(status.meeting, status.claims_per_second, status.fresh),
         }
         parts = {
-            name: fragment(f"meeting/{name}.html", **values) for name in ("state", "why", "now")
+            name: fragment(f"meeting/{name}.html", **values)
+            for name in ("state", "why", "now", "meanings")
         }
-        return parts | {"charts": self._charts(status, window, past)}
+        return parts | {"charts": self._charts(status, window, past, before)}
 
-    async def _make(self, snapshot: Snapshot, frame: Board, sid: str, window: Window) -> Board:
+    async def _make(
+        self,
+        snapshot: Snapshot,
+        frame: Board,
+        sid: str,
+        window: Window,
+        compared: tuple[Earlier, ...],
+    ) -> Board:
         status = next((each for each in snapshot.found if each.meeting.sid == sid), None)
         if status is None:
             # Nothing is known of it now, so that is what the page says.
@@ -75,7 +101,8 @@ class MeetingBoards:
             past = await self._pasts.of(sid, window)
         except (StoreError, LedgerError):
             past = None
-        parts = await self.parts(status, window, past)
+        before = await self._pasts.before(sid, window, compared)
+        parts = await self.parts(status, window, past, before)
         return replace(
             frame,
             parts=frame.parts | parts,
@@ -84,25 +111,38 @@ class MeetingBoards:
             _messages={},
         )
 
-    def _charts(self, status: MeetingStatus, window: Window, past: Past | None) -> str:
+    def _charts(
+        self,
+        status: MeetingStatus,
+        window: Window,
+        past: Past | None,
+        before: Sequence[Before],
+    ) -> str:
         """Return the charts, drawn again only when there is something new to draw."""
         if past is None:
             return fragment("meeting/charts.html", charts=())
-        key, level = (status.meeting.sid, window.name), (status.fresh, status.target)
+        level = (status.fresh, status.target)
+        key = (status.meeting.sid, window.name, tuple(each.earlier for each in before))
         drawn = self._drawn.get(key)
-        if drawn is None or drawn.past is not past:
+        if drawn is None or drawn.past is not past or not _same(drawn.before, before):
             found = charts(
                 past.series,
                 window,
                 counted=past.counted,
                 incidents=past.incidents or (),
                 now=None if status.state == "recovering" else level,
+                before=before,
             )
-            drawn = _Drawn(past, level, fragment("meeting/charts.html", charts=found))
+            drawn = _Drawn(past, before, fragment("meeting/charts.html", charts=found))
             if len(self._drawn) > 100:
                 self._drawn.clear()
             self._drawn[key] = drawn
         return drawn.html
+
+
+def _same(one: Sequence[Before], other: Sequence[Before]) -> bool:
+    """Return True if both are of the same reading."""
+    return [id(each.series) for each in one] == [id(each.series) for each in other]
 
 
 def span_words(low_seconds: float, high_seconds: float | None) -> str:

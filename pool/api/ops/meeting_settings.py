@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -11,7 +11,8 @@ from pool.api.ops.forms import Form
 from pool.api.routes.bodies import MeetingChange
 from pool.errors import InvalidRequest
 from pool.model.meetings import Meeting
-from pool.operations.words import duration_words
+from pool.operations.administration import check_meeting
+from pool.operations.durations import EXAMPLES, exact_words, seconds_of
 
 URL_MAX_CHARACTERS = 2_048
 
@@ -115,30 +116,68 @@ def _shown(setting: Setting, value: Any) -> ShownSetting:
     if value is None:
         return ShownSetting(setting, "", "none")
     if setting.unit == "seconds":
-        return ShownSetting(setting, str(value), duration_words(value))
+        return ShownSetting(setting, exact_words(value), exact_words(value))
     words = f"{value:,} {setting.unit}" if setting.unit else str(value)
     return ShownSetting(setting, str(value), words)
 
 
 def changes_of(form: Form, meeting: Meeting) -> dict[str, Any]:
-    """Return the settings that the form changes. Raise InvalidRequest for invalid values.
+    """Return the settings that the form changes. Raise InvalidRequest for all invalid values.
 
     Whether the values contradict each other is checked by `check_meeting`.
     """
     given: dict[str, Any] = {}
+    errors: list[str] = []
     for setting in SETTINGS:
         if setting.name not in form.fields:
             continue
-        text = form.text(setting.name, label=setting.label, max_characters=URL_MAX_CHARACTERS)
-        given[setting.name] = _value(setting, text)
+        try:
+            text = form.text(setting.name, label=setting.label, max_characters=URL_MAX_CHARACTERS)
+            given[setting.name] = _value(setting, text)
+        except InvalidRequest as error:
+            errors += error.errors
+    wanted: dict[str, Any] = {}
     try:
         wanted = MeetingChange.model_validate(given).changes()
     except ValidationError as error:
-        raise InvalidRequest(
-            "invalid settings",
-            [f"{_label(each['loc'])}: {each['msg']}" for each in error.errors()],
-        ) from None
+        errors += [_words(each) for each in error.errors()]
+    if errors:
+        raise InvalidRequest("invalid settings", errors)
     return {name: value for name, value in wanted.items() if value != getattr(meeting, name)}
+
+
+def preview(form: Form, meeting: Meeting) -> Meeting:
+    """Return the meeting as the form would make it, leaving out what is not valid yet."""
+    for setting in SETTINGS:
+        if setting.name in form.fields:
+            one = Form({setting.name: form.fields[setting.name]})
+            try:
+                meeting = replace(meeting, **changes_of(one, meeting))
+            except InvalidRequest:
+                continue
+    return meeting
+
+
+def problems_of(form: Form, meeting: Meeting) -> dict[str, str]:
+    """Return what is wrong with a form that was refused, by the name of the field."""
+    problems: tuple[str, ...] = ()
+    try:
+        check_meeting(replace(meeting, **changes_of(form, meeting)))
+    except InvalidRequest as error:
+        problems = error.errors
+    found = {"reason": "Fill this in."} if not form.fields.get("reason", "").strip() else {}
+    for each in problems:
+        prefix, _, words = each.partition(": ")
+        for setting in SETTINGS:
+            if prefix in (setting.label, setting.name):
+                found[setting.name] = _sentence(words)
+    return found
+
+
+def _sentence(words: str) -> str:
+    for setting in SETTINGS:  # a person reads labels, not names
+        words = words.replace(f"{setting.name} (", f"the {setting.label.lower()} (")
+    return f"{words[:1].upper()}{words[1:]}."
 
 
 def _value(setting: Setting, text: str) -> Any:
@@ -146,10 +185,31 @@ def _value(setting: Setting, text: str) -> Any:
         return text == "true"
     if not setting.unit:
         return text or None
+    if setting.unit == "seconds":
+        if not text:
+            raise InvalidRequest(f"{setting.label}: enter a length of time, such as {EXAMPLES}")
+        try:
+            return seconds_of(text)
+        except InvalidRequest as error:
+            raise InvalidRequest(f"{setting.label}: {error}") from None
     if not text.isascii() or not text.isdigit() or len(text) > 12:
         raise InvalidRequest(f"{setting.label}: enter a whole number of {setting.unit}")
     return int(text)
 
 
-def _label(place: tuple[int | str, ...]) -> str:
-    return next((each.label for each in SETTINGS if place and each.name == place[0]), "form")
+_BOUNDS = {"less_than_equal": ("le", "at most"), "greater_than_equal": ("ge", "at least")}
+
+
+def _words(error: Any) -> str:
+    """Return what pydantic found, as a person would say it."""
+    setting = next((each for each in SETTINGS if error["loc"][:1] == (each.name,)), None)
+    if setting is None:
+        return f"form: {error['msg']}"
+    if error["type"] in _BOUNDS:
+        name, word = _BOUNDS[error["type"]]
+        bound = error["ctx"][name]
+        words = exact_words(bound) if setting.unit == "seconds" else f"{bound:,} {setting.unit}"
+        return f"{setting.label}: {word} {words}"
+    if error["type"] == "literal_error":
+        return f"{setting.label}: choose one of the answers offered"
+    return f"{setting.label}: {error['msg']}"

@@ -18,7 +18,11 @@ class Place:
 
 
 PLACES = (
-    Place("/ops", "Pools", also=("/ops/meetings", "/ops/add")),
+    Place(
+        "/ops",
+        "Pools",
+        also=("/ops/meetings", "/ops/add", "/ops/several", "/ops/workspaces", "/ops/runbooks"),
+    ),
     Place("/ops/find", "Find", also=("/ops/links",)),
     Place("/ops/history", "History"),
     Place("/ops/inbox", "Inbox"),

@@ -10,15 +10,16 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from pool.api.ops.earlier import Before, Earlier, moved
 from pool.api.ops.windows import HOUR, Window
-from pool.errors import LedgerError
+from pool.errors import LedgerError, LinkpoolError
 from pool.ledger import Ledger
 from pool.ledger.deadline import within as bounded
 from pool.ledger.hours import Hour
 from pool.model.incidents import Incident
 from pool.model.outcomes import EVERYWHERE
 from pool.store import Store
-from pool.store.records import Sample, Series
+from pool.store.records import Sample, Series, Span
 from pool.store.tallies import Counted
 
 log = structlog.get_logger()
@@ -47,6 +48,7 @@ class Pasts:
         self._ledger = ledger
         self._clock = clock
         self._kept: dict[tuple[str, str], tuple[float, Past]] = {}
+        self._before: dict[tuple[str, str, str], tuple[float, Series | None]] = {}
         self._reading = asyncio.Lock()
 
     async def of(self, sid: str, window: Window) -> Past:
@@ -61,6 +63,55 @@ class Pasts:
                 keeps = KEPT_SECONDS if window.seconds < _DAY else KEPT_LONG_SECONDS
                 self._kept[sid, window.name] = now + keeps, await self._read(sid, window)
             return self._kept[sid, window.name][1]
+
+    async def before(
+        self, sid: str, window: Window, wanted: Sequence[Earlier]
+    ) -> tuple[Before, ...]:
+        """Return what happened in these earlier stretches, as far as it is known.
+
+        It is as fine as what is kept of that time: steps of a minute for a day and a half, then
+        of an hour. A stretch that cannot be read now is left out: the present is shown anyway.
+        """
+        found = []
+        async with self._reading:
+            now = self._clock()
+            self._before = {name: kept for name, kept in self._before.items() if now < kept[0]}
+            for one in wanted:
+                key = (sid, window.name, one.name)
+                if key not in self._before:
+                    try:
+                        with bounded():
+                            read = await self._read_before(sid, window, one)
+                        self._before[key] = now + KEPT_LONG_SECONDS, read
+                    except LinkpoolError as error:
+                        log.warning("an earlier past not read", reason=str(error))
+                        self._before[key] = now + KEPT_SECONDS, None
+                series = self._before[key][1]
+                if series is not None and series.samples:
+                    found.append(Before(one, series))
+        return tuple(found)
+
+    async def _read_before(self, sid: str, window: Window, one: Earlier) -> Series:
+        until = datetime.now(UTC) - timedelta(seconds=one.ago_seconds)
+        since = until - timedelta(seconds=window.seconds)
+        for span in one.spans(window):
+            # The sample after the end tells of the time before it.
+            step = timedelta(seconds=span.step_seconds)
+            found = within(await self._from_store(sid, span, one), since, until + step)
+            if found.samples:
+                break
+        else:
+            found, _ = await self._from_ledger(sid, since - timedelta(seconds=HOUR), until)
+        found = replace(found, begin_ms=_ms(since), end_ms=_ms(until))
+        return moved(found, one.ago_seconds)
+
+    async def _from_store(self, sid: str, span: Span, one: Earlier) -> Series:
+        ago = one.ago_seconds - span.step_seconds
+        if sid != EVERYWHERE:
+            return await self._store.history.read(sid, span, ago_seconds=ago)
+        series = await self._store.history.taken(span, ago_seconds=ago)
+        [tally] = await self._store.tallies.past([sid], span, ago_seconds=ago)
+        return with_flow(series, tally.counted)
 
     async def _read(self, sid: str, window: Window) -> Past:
         with bounded():
@@ -90,12 +141,13 @@ class Pasts:
         return Past(series, counted, tuple(concerned))
 
     async def _from_ledger(
-        self, sid: str, since: datetime, now: datetime
+        self, sid: str, since: datetime, until: datetime
     ) -> tuple[Series, tuple[Counted, ...]]:
-        looked = [each.began_at for each in await self._ledger.hours.of(EVERYWHERE, since)]
-        hours = {each.began_at: each for each in await self._ledger.hours.of(sid, since)}
+        kept = self._ledger.hours
+        looked = [each.began_at for each in await kept.of(EVERYWHERE, since, until)]
+        hours = {each.began_at: each for each in await kept.of(sid, since, until)}
         samples = list(_samples(looked, hours))
-        series = Series(sid, HOUR, _ms(since), _ms(now), tuple(samples))
+        series = Series(sid, HOUR, _ms(since), _ms(until), tuple(samples))
         return series, tuple(
             Counted(_ms(each.began_at) + HOUR * 1000, each.outcomes) for each in hours.values()
         )

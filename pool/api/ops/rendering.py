@@ -18,7 +18,7 @@ from pool.api.ops.navigation import places_for
 from pool.api.ops.sessions import Session
 from pool.api.ops.static_files import static_url
 from pool.model import outcomes
-from pool.operations import incident_words, words
+from pool.operations import durations, glossary, incident_words, words
 
 _TICKED = re.compile("`([^`]+)`")
 # Only our own files; no inline script or style, even if one were injected into the page.
@@ -72,6 +72,9 @@ def _environment() -> Environment:
         static_url=static_url,
         url=url,
         csrf_field=CSRF_FIELD,
+        glossary=glossary.WORDS,
+        pool_states=glossary.STATES,
+        duration_examples=durations.EXAMPLES,
         icons=ICONS,
         incident_titles=incident_words.TITLES,
         outcome_words=outcomes.WORDS,

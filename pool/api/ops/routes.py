@@ -12,11 +12,16 @@ from pool.api.ops import (
     history,
     inbox,
     meeting,
+    meeting_acts,
     overview,
     public_keys,
+    runbooks,
+    settings_acts,
+    several,
     sign_in,
     static_files,
     stream,
+    trying,
 )
 from pool.api.ops.routing import views
 from pool.api.ops.sessions import SignedIn
@@ -33,8 +38,8 @@ async def nowhere(path: str, _session: SignedIn) -> Response:
 
 router = APIRouter(include_in_schema=False)
 for _view in (
-    static_files, sign_in, stream, overview, adding, meeting, public_keys, find, history, inbox,
-    audit, api_keys,
+    static_files, sign_in, stream, overview, adding, meeting, meeting_acts, settings_acts, several,
+    trying, runbooks, public_keys, find, history, inbox, audit, api_keys,
 ):  # fmt: skip
     router.include_router(_view.router)
 router.include_router(_lost)  # stays last

@@ -14,7 +14,10 @@ from pool.errors import Unknown
 _KINDS = {
     "ops.css": "text/css; charset=utf-8",
     "views.css": "text/css; charset=utf-8",
+    "pieces.css": "text/css; charset=utf-8",
     "ops.js": "text/javascript; charset=utf-8",
+    "choosing.js": "text/javascript; charset=utf-8",
+    "meeting.js": "text/javascript; charset=utf-8",
     "charts.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
     "icon_low.svg": "image/svg+xml",

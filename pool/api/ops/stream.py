@@ -10,6 +10,7 @@ from fastapi.responses import StreamingResponse
 
 from pool.access.api_keys import Scope
 from pool.api.ops.boards import Board
+from pool.api.ops.earlier import chosen
 from pool.api.ops.rendering import HEADERS
 from pool.api.ops.routing import views
 from pool.api.ops.sessions import Session, find_session
@@ -68,6 +69,7 @@ async def _board(request: Request, snapshot: Snapshot, session: Session) -> Boar
             session.caller.check(Scope.READ, sid)
             window = BY_NAME.get(asked.get("span", ""), DEFAULT)
             frame = await ops.boards.frame(snapshot, session)
-            return await ops.meeting_boards.board(snapshot, frame, sid, window)
+            compared = chosen(asked.get("compare", ""))
+            return await ops.meeting_boards.board(snapshot, frame, sid, window, compared)
         case _:
             return await ops.boards.frame(snapshot, session)

@@ -48,8 +48,16 @@ export function momentWords(at) {
 
 // -- the overview's contents ------------------------------------------------------
 
+/** Replaces what an element holds. Disclosures that stand open stay so, and the focus stays on its like. */
 function fill(element, html) {
-  if (element.innerHTML !== html) element.innerHTML = html;
+  if (element.innerHTML === html) return;
+  const heading = (details) => details.querySelector("summary")?.textContent;
+  const opened = [...element.querySelectorAll("details[open]")].map(heading);
+  const focused = element.contains(document.activeElement) ? document.activeElement : null;
+  const name = (each) => ["popovertarget", "href", "aria-labelledby"].map((key) => each.getAttribute(key)).find(Boolean) ?? each.textContent;
+  element.innerHTML = html;
+  for (const details of element.querySelectorAll("details")) details.open ||= opened.includes(heading(details));
+  if (focused && focused !== element) [...element.querySelectorAll(focused.localName)].find((each) => name(each) === name(focused))?.focus({ preventScroll: true });
 }
 
 function rowOf(html) {
@@ -64,6 +72,13 @@ function update(row, fresh) {
   row.className = fresh.className;
   if (turned) row.classList.add("changed");
   [...fresh.children].forEach((cell, index) => fill(row.children[index], cell.innerHTML));
+}
+
+/** Returns the order to show: while rows are being chosen none moves or leaves, new ones come last. */
+function held(body, order) {
+  if (!body.querySelector(".pick:checked")) return order;
+  const shown = [...body.children].map((row) => row.dataset.sid);
+  return [...shown, ...order.filter((sid) => !shown.includes(sid))];
 }
 
 /** Puts the rows in order, and moves as few as possible. */
@@ -92,7 +107,8 @@ function show(message) {
     if (rows.has(sid)) update(rows.get(sid), fresh);
     else rows.set(sid, fresh);
   }
-  arrange(body, message.order.map((sid) => rows.get(sid)));
+  arrange(body, held(body, message.order).map((sid) => rows.get(sid)));
+  document.dispatchEvent(new Event("linkpool-arranged"));
   byId("pools").hidden = message.order.length === 0;
 }
 
