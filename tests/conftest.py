@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
 import redis as blocking_redis
 import structlog
@@ -34,7 +33,7 @@ from tests.any_redis import SECRET_KEY, AnyRedis
 from tests.aside import in_thread, migrated
 from tests.fake_redis import FakeRedisServer
 from tests.in_process import InProcess, in_process
-from tests.postgres import PostgresServer, database, start_postgres
+from tests.postgres import PostgresServer, database, make_template, start_postgres
 from tests.shares import ByShare, share_of
 
 _MEMORY = Path("/dev/shm")
@@ -271,16 +270,7 @@ def postgres() -> Iterator[PostgresServer]:
 @pytest.fixture(scope="session")
 def migrated_postgres(postgres: PostgresServer) -> str:
     """Return the name of a database with all tables and nothing in them, to be copied."""
-    name = "migrated"
-
-    async def make() -> None:
-        admin = await asyncpg.connect(postgres.url("postgres"))
-        await admin.execute(f"CREATE DATABASE {name}")
-        await admin.close()
-
-    in_thread(make())
-    in_thread(migrated(postgres.url(name)))
-    return name
+    return make_template(postgres)
 
 
 @pytest.fixture

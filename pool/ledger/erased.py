@@ -109,7 +109,7 @@ class Erased:
         forms = {form for text in texts for form in kept_forms(text)}
         emails = select(links.c.email).where(self._database.among(links.c.email_key, forms))
         # A key that an earlier release wrote may be that of another mailbox.
-        addresses = {same_email(email) for (email,) in await self._database.rows(emails) if email}
+        addresses = {same_email(email) for (email,) in await self._database.rows(emails)}
         held = {text for text in texts if same_email(text) in addresses}
         ids = select(links.c.customer_id).where(self._database.among(links.c.customer_id, texts))
         return held | {text for (text,) in await self._database.rows(ids)}

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import math
 import os
 import random
 import re
@@ -42,6 +43,10 @@ def main() -> int:
         "--patience", type=float, default=15.0, metavar="SECONDS",
         help="run tests for one mutant that compute so long in all; the likeliest come first",
     )  # fmt: skip
+    run.add_argument("--untried", action="store_true", help="only those that were never tried")
+    run.add_argument(
+        "--minutes", type=float, metavar="M", help="begin no more after that; call it again",
+    )  # fmt: skip
     commands.add_parser("scores", help="print what is known by now")
     commands.add_parser("list", help=f"write {results.SURVIVORS.name}")
     args = parser.parse_args()
@@ -65,8 +70,12 @@ def main() -> int:
         chosen = sampled(chosen, args.sample, args.seed)
     if args.limit and len(chosen) > args.limit:
         chosen = chosen[:: -(-len(chosen) // args.limit)]
-    tests = trying.Tests(results.tests(), args.patience, args.jobs)
-    _try([each for each in chosen if args.again or not results.noticed(each)], tests)
+    ends = time.monotonic() + 60 * args.minutes if args.minutes else math.inf
+    tests = trying.Tests(results.tests(), args.patience, args.jobs, ends)
+    left = [each for each in chosen if args.again or not results.noticed(each)]
+    if args.untried:
+        left = [each for each in left if results.status(each) == "not tried"]
+    _try(left, tests)
     return _tell(chosen) if args.since else _print_scores(chosen)
 
 
@@ -83,7 +92,7 @@ def _try(mutants: Sequence[changes.Mutant], tests: trying.Tests) -> None:
         paths = [path for paths in results.rooms().values() for path in paths]
         with results.book() as told:
             trying.try_all(mutants, paths, tests, told)
-        print(f"{(time.monotonic() - began) / len(mutants):.2f} s for each, all told")
+        print(f"{time.monotonic() - began:.0f} s for them, with what was learned before")
 
 
 def sampled(

@@ -13,7 +13,7 @@ import libcst as cst
 from mutmut.mutation import mutators
 
 THEIRS = list(mutators.mutation_operators)
-ALIKE = {"where", "and_", "or_", "max", "min"}  # whatever the order of their arguments
+ALIKE = {"where", "and_", "or_", "max", "min", "group_by"}  # whatever their arguments' order
 
 
 def words(node: cst.SimpleString) -> Iterable[cst.CSTNode]:

@@ -18,6 +18,7 @@ class CannotSwap(Exception):
 def functions_of(files: set[str]) -> dict[str, list[FunctionType]]:
     """Return the living functions of each file, by its absolute name."""
     found: dict[str, list[FunctionType]] = defaultdict(list)
+    gc.unfreeze()  # what tests/conftest.py froze is not among the objects
     for each in gc.get_objects():
         if isinstance(each, FunctionType) and each.__code__.co_filename in files:
             found[each.__code__.co_filename].append(each)

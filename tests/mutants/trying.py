@@ -8,7 +8,9 @@ that imports everything anew, which takes seconds instead of a fraction of one.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -17,18 +19,22 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.mutants import jobs, reach, swapping
 from tests.mutants.changes import Mutant
+from tests.mutants.shared import BY_SEVERAL, Shared, shared
 
 WORK = Path("mutants")
 LEARNED = WORK / "reach.json"
 OPTIONS = [
     # No plugin but the one that is needed, and no second process.
     "-o", "addopts=--strict-markers --import-mode=importlib", "-p", "pytest_asyncio.plugin",
-    "-p", "no:cacheprovider", "-q", "--no-header", "-k", "not postgresql or postgresql_url",
+    "-p", "no:cacheprovider", "-q", "--no-header",
+    # It stops the server that all share.
+    "-k", "not the_ledger_heals_when_the_server_is_back",
 ]  # fmt: skip
 
 
@@ -39,6 +45,7 @@ class Tests:
     files: tuple[str, ...]
     cpu_seconds: float  # those likeliest to notice come first; the others are left out
     at_once: int
+    ends: float = math.inf  # when no more is begun, by time.monotonic()
 
 
 @dataclass
@@ -49,11 +56,18 @@ class Reach:
     seconds: dict[str, float] = field(default_factory=dict)
     on_import: set[str] = field(default_factory=set)
     failing: set[str] = field(default_factory=set)
+    _shares: dict[tuple[str, str], float] = field(default_factory=dict)
 
-    def tests_of(self, blocks: set[str], seconds: float, liked: Counter[str]) -> list[str]:
-        """Return the tests that reach one of the blocks, the likeliest to notice first."""
+    def tests_of(
+        self, path: Path, blocks: set[str], seconds: float, liked: Counter[str]
+    ) -> list[str]:
+        """Return the tests that reach one of the file's blocks, the likeliest to notice first.
+
+        Those are the ones that noticed before, then those that are about little else.
+        """
         found = [name for name, reached in self.blocks.items() if reached & blocks]
-        found.sort(key=lambda name: (-liked[name], self.seconds[name] * len(self.blocks[name])))
+        share = {name: self._share(name, f"{path}:") for name in found}
+        found.sort(key=lambda name: (-liked[name], -share[name], self.seconds[name]))
         left = []
         for name in found:
             seconds -= self.seconds[name] + 0.01
@@ -61,6 +75,14 @@ class Reach:
             if seconds <= 0:
                 break
         return left
+
+    def _share(self, name: str, prefix: str) -> float:
+        """Return which part of what a test reaches is of one file."""
+        if (name, prefix) not in self._shares:
+            reached = self.blocks[name]
+            here = sum(block.startswith(prefix) for block in reached)
+            self._shares[name, prefix] = here / len(reached)
+        return self._shares[name, prefix]
 
 
 Result = tuple[Mutant, str, str]  # the mutant, what became of it, and what noticed it
@@ -70,6 +92,17 @@ def try_all(
     mutants: Sequence[Mutant], paths: Sequence[Path], tests: Tests, told: Callable[[Result], None]
 ) -> None:
     """Try the mutants, and tell what becomes of each."""
+    with shared() as given:
+        _try_all(mutants, paths, tests, told, given)
+
+
+def _try_all(
+    mutants: Sequence[Mutant],
+    paths: Sequence[Path],
+    tests: Tests,
+    told: Callable[[Result], None],
+    given: Shared,
+) -> None:
     slow = WORK / "slow.json"
     slow.unlink(missing_ok=True)
     by_key = {each.key: each for each in mutants}
@@ -79,7 +112,7 @@ def try_all(
     def collected() -> int:
         session = _Session(mutants, paths, tests, told_file)
         reach.Loader({reach.module_name(each): each for each in paths}, session.compiled).install()
-        return int(pytest.main([*OPTIONS, *tests.files], plugins=[session]))
+        return int(pytest.main([*OPTIONS, *tests.files], plugins=[session, given]))
 
     pid = os.fork()
     if not pid:
@@ -106,9 +139,12 @@ def try_all(
     if not slow.exists():
         raise SystemExit(f"the tests cannot be run: {ended[1]}")
     anew = json.loads(slow.read_text("utf-8"))
-    for mutant, code, said in jobs.run(
-        (_anew(by_key[key], names, seconds) for key, names, seconds in anew), tests.at_once
-    ):
+    begun = (
+        _anew(by_key[key], names, seconds, given)
+        for key, names, seconds in anew
+        if time.monotonic() < tests.ends
+    )
+    for mutant, code, said in jobs.run(begun, tests.at_once):
         told((mutant, _status(code), said))
 
 
@@ -116,7 +152,7 @@ def _status(code: int) -> str:
     return {jobs.SURVIVED: "survived", jobs.TIMEOUT: "timeout"}.get(code, "killed")
 
 
-def _anew(mutant: Mutant, names: list[str], seconds: float) -> jobs.Job[Mutant]:
+def _anew(mutant: Mutant, names: list[str], seconds: float, given: Shared) -> jobs.Job[Mutant]:
     def act() -> int:
         if not names:
             return jobs.SURVIVED
@@ -125,7 +161,8 @@ def _anew(mutant: Mutant, names: list[str], seconds: float) -> jobs.Job[Mutant]:
             {name: mutant.path},
             lambda path: compile(source, str(path.absolute()), "exec", dont_inherit=True),
         ).install()
-        code = pytest.main([*OPTIONS, "-x", f"--basetemp={_folder()}", *names])
+        options = [*OPTIONS, "-x", f"--basetemp={_folder()}"]
+        code = pytest.main([*options, *names], plugins=[given])
         shutil.rmtree(_folder(), ignore_errors=True)
         jobs.say("the tests" if code == 1 else "the import")
         return jobs.SURVIVED if code in (0, 5) else jobs.NOTICED
@@ -147,24 +184,39 @@ class _Session:
         self._told = told
         self._codes: dict[Path, swapping.Codes] = {}
         self._items: dict[str, pytest.Item] = {}
-        self._learning = False
+        self._by_fixture: dict[str, set[str]] = defaultdict(set)
 
     def compiled(self, path: Path):  # type: ignore[no-untyped-def]
         code = reach.compiled_with_marks(path)
         self._codes[path] = swapping.codes_in(code)
         return code
 
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[Any]) -> Iterator[Any]:
+        """Note what a fixture reaches that several tests share: all of them may notice."""
+        if fixturedef.scope not in BY_SEVERAL:
+            return (yield)
+        before = set(reach.reached)
+        reach.reached.clear()
+        try:
+            return (yield)
+        finally:
+            self._by_fixture[fixturedef.argname] |= reach.reached
+            reach.reached.update(before)
+
     @pytest.hookimpl
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         if session.testsfailed:
             return False
         on_import = set(reach.reached)
+        for path in {each.path for each in self._mutants}:
+            importlib.import_module(reach.module_name(path))  # what tests import late, or not
         self._items = {each.nodeid: each for each in session.items}
         known = self._learn(session)
         known.on_import = on_import
         files = {str(each.absolute()) for each in self._paths}
         living = swapping.functions_of(files)
-        liked: Counter[str] = Counter()
+        liked: dict[Path, Counter[str]] = defaultdict(Counter)
         slow: list[tuple[str, list[str], float]] = []
         with self._told.open("a", encoding="utf-8") as told:
             for mutant, code, said in jobs.run(
@@ -174,7 +226,7 @@ class _Session:
                     slow.append((mutant.key, *self._for_import(mutant, known)))
                     continue
                 if code == jobs.NOTICED:
-                    liked[said] += 1
+                    liked[mutant.path][said] += 1
                 told.write(json.dumps([mutant.key, _status(code), said]) + "\n")
                 told.flush()
         (WORK / "slow.json").write_text(json.dumps(slow), "utf-8")
@@ -185,7 +237,7 @@ class _Session:
         session: pytest.Session,
         known: Reach,
         living: dict[str, list[swapping.FunctionType]],
-        liked: Counter[str],
+        liked: dict[Path, Counter[str]],
         slow: list[tuple[str, list[str], float]],
     ) -> Iterator[jobs.Job[Mutant]]:
         blocks: dict[Path, list[tuple[int, int, str]]] = {}
@@ -193,10 +245,13 @@ class _Session:
             if mutant.path not in blocks:
                 blocks[mutant.path] = reach.blocks(mutant.path, mutant.module.code)
             block = reach.block_of(mutant.line, blocks[mutant.path])
+            if time.monotonic() > self._tests.ends:
+                return
             if block is None or block in known.on_import or not mutant.function:
                 slow.append((mutant.key, *self._for_import(mutant, known)))
                 continue
-            names = known.tests_of({block}, self._tests.cpu_seconds, liked)
+            most = self._tests.cpu_seconds
+            names = known.tests_of(mutant.path, {block}, most, liked[mutant.path])
             seconds = sum(known.seconds[name] for name in names)
 
             def act(mutant: Mutant = mutant, names: list[str] = names) -> int:
@@ -220,7 +275,7 @@ class _Session:
     def _for_import(self, mutant: Mutant, known: Reach) -> tuple[list[str], float]:
         """Return the tests that reach anything in the file."""
         blocks = {block for _, _, block in reach.blocks(mutant.path, mutant.module.code)}
-        names = known.tests_of(blocks, self._tests.cpu_seconds, Counter())
+        names = known.tests_of(mutant.path, blocks, self._tests.cpu_seconds, Counter())
         return names, sum(known.seconds[name] for name in names)
 
     def _run(self, session: pytest.Session, names: list[str]) -> str | None:
@@ -256,13 +311,12 @@ class _Session:
                 for block in reached
             }
         ]
-        for file, code, said in jobs.run(
-            [
-                jobs.Job(file, lambda file=file: self._ask(session, file, by_file[file]), 600.0)  # type: ignore[misc]
-                for file in unknown
-            ],
-            self._tests.at_once,
-        ):
+        asked = (
+            jobs.Job(file, lambda file=file: self._ask(session, file, by_file[file]), 600.0)  # type: ignore[misc]
+            for file in unknown
+            if time.monotonic() < self._tests.ends
+        )
+        for file, code, said in jobs.run(asked, self._tests.at_once):
             learned = WORK / "learned" / (_hash(Path(file)) + ".json")
             if code == jobs.SURVIVED and learned.exists():
                 files[file] = {
@@ -295,6 +349,10 @@ class _Session:
             item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
             seconds = round(time.process_time() - began, 4)
             found[item.nodeid] = (session.testsfailed == failed, seconds, sorted(reach.reached))
+        for item in items:
+            passed, seconds, reached = found[item.nodeid]
+            by_fixture = (self._by_fixture[name] for name in item.fixturenames)  # type: ignore[attr-defined]
+            found[item.nodeid] = passed, seconds, sorted({*reached}.union(*by_fixture))
         folder = WORK / "learned"
         folder.mkdir(exist_ok=True)
         (folder / (_hash(Path(file)) + ".json")).write_text(json.dumps(found), "utf-8")

@@ -152,6 +152,8 @@ def test_a_scope_opens_its_own_calls(held: Scope, needed: Scope) -> None:
     else:
         with pytest.raises(Forbidden, match=needed.value):
             caller.check(needed, "intro")
+        with pytest.raises(Forbidden, match=needed.value):
+            caller.check_everywhere(needed)
 
 
 def test_a_key_limited_to_meetings_opens_these_only() -> None:

@@ -15,6 +15,7 @@ from redis.exceptions import (
     RedisError,
     ResponseError,
 )
+from structlog.testing import capture_logs
 
 from pool.bookings import settling
 from pool.bookings.bookings import Bookings
@@ -247,7 +248,11 @@ async def test_an_incomplete_booking_leaves_the_claim_as_it_is(stage: Stage) -> 
 async def test_a_state_that_is_not_documented_stands_and_is_shown(stage: Stage) -> None:
     """A second link would be the worse mistake; a person finds it in the link's story."""
     await stage.receive("one-off-1", status="No-Show \x07")
-    await stage.bookings.settle_due()
+    with capture_logs() as lines:
+        await stage.bookings.settle_due()
+        await stage.receive("one-off-2", status="confirmed")
+        await stage.bookings.settle_due()
+    assert [line["state"] for line in lines if "not documented" in line["event"]] == ["No-Show"]
     assert await stage.state("one-off-1") is State.CONSUMED
     [booking] = await stage.ledger.bookings.of_link("one-off-1")
     assert booking.state == "No-Show"

@@ -115,6 +115,7 @@ def test_what_a_later_report_does_not_say_is_kept() -> None:
         (("a new one", "probable"), "probable"),
         (("b new", "a new"), "a new"),
         ((None, "probable"), "probable"),
+        ((None, "a new"), "a new"),
         ((None, None), None),
     ],
 )

@@ -598,8 +598,11 @@ async def test_a_slow_link_on_demand_does_not_hold_up_the_desk(stage: Stage) -> 
     await asyncio.sleep(0.01)
     assert (await stage.claim(SID, "ann")).reused
     assert not bob.done()
+    assert len(stage.desk._makings) == 1  # the loop itself holds no task
     gate.set()
     assert (await bob).outcome == "direct"
+    await asyncio.sleep(0)
+    assert not stage.desk._makings
 
 
 async def test_a_paused_meeting_says_why(stage: Stage) -> None:

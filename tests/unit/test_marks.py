@@ -68,6 +68,7 @@ def test_what_a_text_says_is_found_in_it() -> None:
     assert MARKS.of_email("Xavier@x.test") in MARKS.told_by(["to Xavier@x.test"])
     told = MARKS.told_by(["ann@x.test."])
     assert told[MARKS.of_email("ann@x.test")] == told[MARKS.of_email_before("ann@x.test")]
+    assert MARKS.told_by(["Xena@x.teX."])[MARKS.of_email("Xena@x.teX")] == "Xena@x.teX"
     assert MARKS.told_by([]) == {}
     assert len(MARKS.told_by([f"id-{n:04}" for n in range(9_000)])) < 4_200
     assert set(MARKS.told_by(["x" * 256 + "1"])) & {MARKS.of_text("x" * 256 + "1")} == set()

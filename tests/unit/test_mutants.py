@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import types
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest.importorskip("libcst")
 
-from tests.mutants import changes, jobs, operators, reach, results, swapping
+from tests.mutants import changes, jobs, operators, reach, results, swapping, trying
 
 CODE = '''
 MOST = 8
@@ -163,6 +166,53 @@ def test_what_closes_over_something_else_is_not_put_in_place(change: str) -> Non
         before = swapping.codes_in(compile("", "a.py", "exec"))
     with pytest.raises(swapping.CannotSwap):
         swapping.swap(path, CLOSING.replace("n + 1", change), "outer", before, living)
+
+
+def test_functions_are_found_where_the_collector_was_told_to_look_away() -> None:
+    """Otherwise every change would be tried by importing everything anew."""
+    path = str(Path("frozen.py").absolute())
+    names: dict[str, object] = {}
+    exec(compile("def kept(): return 1", path, "exec"), names)
+    gc.freeze()
+    try:
+        assert swapping.functions_of({path}) == {path: [names["kept"]]}
+    finally:
+        gc.freeze()
+
+
+def test_tests_that_are_about_little_else_come_first() -> None:
+    """After those that noticed before; and no more than there is time for."""
+    known = trying.Reach(
+        {
+            "all": frozenset({"a.py:1", "b.py:1", "b.py:2"}),
+            "half": frozenset({"a.py:1", "b.py:1"}),
+            "own": frozenset({"a.py:1", "a.py:7"}),
+            "other": frozenset({"a.py:7"}),
+        },
+        {"all": 0.5, "half": 0.5, "own": 0.5, "other": 0.5},
+    )
+    asked = Path("a.py"), {"a.py:1"}
+    assert known.tests_of(*asked, 9.0, Counter()) == ["own", "half", "all"]
+    assert known.tests_of(*asked, 9.0, Counter(all=1)) == ["all", "own", "half"]
+    assert known.tests_of(*asked, 0.6, Counter()) == ["own", "half"]
+
+
+@pytest.mark.parametrize(("scope", "credited"), [("module", {"a.py:2"}), ("function", set())])
+def test_what_a_shared_fixture_reaches_is_known_of_all_who_use_it(
+    monkeypatch: pytest.MonkeyPatch, scope: str, credited: set[str]
+) -> None:
+    """Not of the first alone, whose set it is put back into."""
+    monkeypatch.setattr(reach, "reached", {"a.py:1"})
+    session = trying._Session([], [], trying.Tests((), 1.0, 1), Path())
+    made: Any = types.SimpleNamespace(scope=scope, argname="stage")
+    steps = session.pytest_fixture_setup(made)
+    next(steps)
+    reach.reached.add("a.py:2")
+    with pytest.raises(StopIteration) as ended:
+        steps.send("its value")  # type: ignore[attr-defined]
+    assert ended.value.value == "its value"
+    assert session._by_fixture["stage"] == credited
+    assert reach.reached == {"a.py:1", "a.py:2"}
 
 
 def test_a_job_says_what_became_of_it() -> None:

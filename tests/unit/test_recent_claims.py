@@ -98,3 +98,16 @@ def test_the_buffer_is_bounded_in_number(
     assert buffer.lately("intro") == [answered(number) for number in range(7, 16)]
     buffer.remember("intro", [answered(16), answered(17)])
     assert buffer.lately("intro") == [answered(number) for number in range(9, 18)]
+
+
+def test_a_meetings_last_claims_are_kept_whatever_the_crowd(
+    buffer: RecentClaims, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exactly as many of them."""
+    monkeypatch.setattr(pool.durability.recent_claims, "KEPT_CLAIMS", 2)
+    monkeypatch.setattr(pool.durability.recent_claims, "ALWAYS_KEPT_CLAIMS", 3)
+    for number in range(3):
+        buffer.remember("intro", [answered(number)])
+    assert buffer.lately("intro") == [answered(number) for number in range(3)]
+    buffer.remember("intro", [answered(3)])
+    assert buffer.lately("intro") == [answered(number) for number in range(1, 4)]

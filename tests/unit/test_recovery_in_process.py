@@ -153,6 +153,21 @@ async def test_a_planned_stop_costs_nothing_once(product: InProcess) -> None:
     assert await product.parts.recovery.recover("intro", grace_seconds=0) is Recovered.QUARANTINED
 
 
+async def test_a_seal_that_was_passed_over_is_not_believed_later(product: InProcess) -> None:
+    """The pool was recovered without the file that bears it, and handed out links since."""
+    await product.meeting("intro")
+    await product.stock("intro", "a-1")
+    await product.parts.recovery.seal(["intro"])
+    sealed = await product.redis.bare.get(key_names.epoch("intro"))
+    await product.redis.restart()
+    await product.redis.bare.delete(key_names.epoch("intro"))
+    assert await product.parts.recovery.recover("intro", grace_seconds=0) is Recovered.QUARANTINED
+    await product.stock("intro", "a-2")
+    await product.redis.bare.set(key_names.epoch("intro"), sealed)
+    await product.redis.restart()
+    assert await product.parts.recovery.recover("intro", grace_seconds=0) is Recovered.QUARANTINED
+
+
 async def test_a_seal_is_taken_back_on_the_same_server(product: InProcess) -> None:
     """Only seals of sealed pools are taken back."""
     await product.meeting("intro")

@@ -21,6 +21,7 @@ from tests.unit.test_task_hints import Sent
 from worker import (
     expire,
     forecast,
+    hours,
     lapse,
     notify,
     reconcile,
@@ -138,6 +139,7 @@ def test_each_task_has_its_rhythm() -> None:
         (tasks.LAPSE, lapse.lapse),
         (tasks.EXPIRE, expire.expire),
         (tasks.FORESEE, forecast.foresee),
+        (tasks.KEEP, hours.keep),
         (tasks.RECONCILE, reconcile.reconcile),
         (tasks.SURVEY, survey.survey),
     ],
