@@ -12,19 +12,16 @@ from structlog.testing import capture_logs
 from pool.errors import ProviderFailed, StoreUnavailable
 from pool.ledger import EventState, NewEvent
 from pool.model.forecast import HOUR_SECONDS
-from pool.nudges import NOTIFY, RECORD, RECOVER, SETTLE, SWEEP, TOP_UP
+from pool.nudges import NOTIFY, RECORD, RECOVER, SETTLE, TOP_UP
 from pool.store import key_names
 from pool.store.records import Block
 from tests.in_process import InProcess, in_process
-from tests.unit.test_worker_steps import app_of
 from worker import (
     each,
     forecast,
-    hours,
     reconcile,
     record,
     sweep,
-    tasks,
     top_up,
 )
 
