@@ -16,11 +16,13 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Engine
 
 from pool.ledger import Ledger
+from pool.ledger.database import Database
+from pool.ledger.recording import _bind_fresh
 from pool.ledger.records import TokenSecret
 from pool.model.links import Link, State
 from pool.model.marks import Marks
 from tests.aside import in_thread
-from tests.integration.ledger_samples import report
+from tests.integration.ledger_samples import claim, report
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 LOCK = r"FROM (\w+)\s+WHERE (?!.*WHERE)(.*?FOR UPDATE(?: SKIP LOCKED)?)"
@@ -99,3 +101,34 @@ def all_locks(migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) -
     with locks() as found:
         in_thread(write())
     return set(found)
+
+
+class Connection:
+    """A connection to PostgreSQL that notes statements, and returns what a test wants."""
+
+    def __init__(self, *results: list[str]) -> None:
+        self.results, self.said = list(results), list[str]()
+
+    def scalars(self, statement: Any) -> list[str]:
+        text = str(statement.compile(dialect=postgresql.dialect()))
+        self.said.append(" ".join(text.split()))
+        return self.results.pop(0)
+
+
+def test_recorders_lock_fresh_links_in_the_order_of_their_slugs() -> None:
+    """Before they bind them, by a statement of its own; those that are not fresh are left."""
+    database = Database("postgresql://u@db.test/x")
+    given = [claim("b", "ben"), claim("a", "ann"), claim("c", "cyd"), claim("a", "eve")]
+    none: Any = Connection([])
+    assert _bind_fresh(database, none, given) == {}
+    some: Any = Connection(["a", "b"], ["a", "b"])
+    assert _bind_fresh(database, some, given) == {"a": given[1], "b": given[0]}
+    lock, bind = some.said
+    assert none.said == [lock]
+    assert lock.startswith("SELECT links.slug FROM links WHERE links.slug = any(")
+    assert lock.endswith(
+        "AND links.state = 'fresh' AND links.customer_id IS NULL AND links.forgotten_at IS NULL "
+        "ORDER BY links.slug FOR UPDATE"
+    )
+    assert bind.startswith("UPDATE links SET state=")
+    assert bind.endswith("WHERE links.slug = given.slug RETURNING links.slug")
