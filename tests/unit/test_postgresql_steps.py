@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
@@ -76,6 +77,7 @@ class Engine:
 
     def __init__(self, url: str, **options: Any) -> None:
         self.url, self.options, self.disposed, self.execution = url, options, 0, dict[str, Any]()
+        self.sync_engine = object()
 
     def execution_options(self, **options: Any) -> Engine:
         other = Engine(self.url, **self.options)
@@ -195,6 +197,45 @@ async def test_behind_a_pooler_nothing_outlives_a_transaction(
             "statement_cache_size": 0,
             "connection_class": _PooledConnection,
         }
+
+
+@pytest.fixture
+def begins(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Return the engines of which it is heard that a transaction begins, with what hears it."""
+    heard: list[Any] = []
+
+    def listen(engine: object, name: str, hears: object) -> None:
+        assert name == "begin"
+        heard.append((engine, hears))
+
+    monkeypatch.setattr(postgresql.event, "listen", listen)
+    return heard
+
+
+async def test_a_connection_searches_the_schema_that_the_address_names(
+    driver: Driver, engines: list[Engine], begins: list[Any]
+) -> None:
+    """It says so once, when it is opened."""
+    await Postgresql(PostgresqlAddress(DSN, schema="links"), 5).write(lambda ran: ran)
+    for engine in engines:
+        assert (await opened(engine, driver))["server_settings"]["search_path"] == "links"
+    assert begins == []
+
+
+async def test_behind_a_pooler_each_transaction_searches_the_schema(
+    driver: Driver, engines: list[Engine], begins: list[Any]
+) -> None:
+    """Without one nothing is said."""
+    await Postgresql(PostgresqlAddress(DSN, pooled=True), 5).write(lambda ran: ran)
+    assert begins == []
+    engines.clear()
+    await Postgresql(PostgresqlAddress(DSN, pooled=True, schema="links"), 5).write(lambda ran: ran)
+    assert [engine for engine, _ in begins] == [engine.sync_engine for engine in engines]
+    said: list[str] = []
+    for _, hears in begins:
+        hears(SimpleNamespace(exec_driver_sql=said.append))
+    assert said == ['SET LOCAL search_path TO "links"'] * 2
+    assert "server_settings" not in await opened(engines[0], driver)
 
 
 async def test_whoever_asks_first_opens_and_the_others_wait(
