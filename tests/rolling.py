@@ -32,7 +32,11 @@ from tests.debian import debian
 _HAPROXY = """
 global
   maxconn 2000
+  log stderr format raw local0
 defaults
+  log global
+  option httplog
+  option dontlog-normal
   mode http
   timeout connect 2s
   timeout client 30s
@@ -173,7 +177,7 @@ class Pair:
         try:
             for name, port in self.apis.items():
                 self.start(name, port)
-            with (self._directory / "haproxy.log").open("wb") as log:
+            with (self._directory / "haproxy.log").open("ab") as log:
                 command = [debian("haproxy"), "-db", "-f", config]
                 self._running["haproxy"] = subprocess.Popen(command, stderr=log)
             wait_until(lambda: _ready(self.port), what="the proxy serves")
@@ -233,6 +237,8 @@ def _roll(product: Product, directory: Path, rate: float, hold: float) -> int:
         print(f"processes replaced: {crowd.claimed} claimed, failed: {crowd.failed}")
         failed += sum(crowd.failed.values())
     print(f"failed: {failed}")
+    if failed:
+        print((directory / "haproxy.log").read_text())  # what it says of each failed request
     return 1 if failed else 0
 
 

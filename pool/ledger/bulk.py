@@ -25,18 +25,34 @@ from sqlalchemy import (
     literal_column,
     select,
 )
+from sqlalchemy.types import UserDefinedType
 
 from pool.ledger.columns import UtcTime, json_text, milliseconds, whole_milliseconds
 from pool.ledger.database import Database
 from pool.ledger.tables import links
 
+PLACE = "place"  # the name under which a row given to PostgreSQL says where its link is
+
+
+class Place(UserDefinedType[str]):
+    """Where PostgreSQL has a version of a row: it stays there while the row is locked."""
+
+    cache_ok = True
+
+    def get_col_spec(self) -> str:
+        """Return the type's name in SQL."""
+        return "TID"
+
 
 def given_links(database: Database, rows: Sequence[dict[str, Any]]) -> FromClause:
     """Return a table of these rows, whose columns are those of `links` that each row names.
 
+    On PostgreSQL there may be one more, PLACE.
+
     It can be selected from, inserted from or joined to, and keeps the order of the rows.
     """
     names = tuple(rows[0])
+    types = {name: Place() if name == PLACE else links.c[name].type for name in names}
     if database.sqlite_path is not None:
         each = func.json_each(_json(rows, milliseconds)).table_valued("value")
         return select(
@@ -44,12 +60,10 @@ def given_links(database: Database, rows: Sequence[dict[str, Any]]) -> FromClaus
         ).subquery("given")
     # JSON within the JSON travels as text. PostgreSQL would decode every string in it here,
     # and refuse those that hold \u0000; as a value of type json it leaves them alone.
-    is_json = {name: isinstance(links.c[name].type, JSON) for name in names}
+    is_json = {name: isinstance(types[name], JSON) for name in names}
     given = (
         func.json_to_recordset(cast(literal(_json(rows, _iso), Text), JSON))
-        .table_valued(
-            *(column(name, Text if is_json[name] else links.c[name].type) for name in names)
-        )
+        .table_valued(*(column(name, Text if is_json[name] else types[name]) for name in names))
         .render_derived(with_types=True)
     )
     return select(
@@ -81,7 +95,7 @@ def insert_links(
 def _json(rows: Sequence[dict[str, Any]], of_time: Callable[[datetime], object]) -> str:
     convert: dict[str, Callable[[Any], object]] = {}
     of_time = cache(of_time)  # many rows share one
-    for name in rows[0]:
+    for name in links.c.keys() & rows[0].keys():
         if isinstance(links.c[name].type, UtcTime):
             convert[name] = of_time
         elif isinstance(links.c[name].type, JSON):

@@ -8,9 +8,18 @@ from enum import Enum, auto
 from functools import partial
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, and_, select, true, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Text,
+    and_,
+    cast,
+    literal_column,
+    select,
+    update,
+)
 
-from pool.ledger.bulk import given_links, insert_links
+from pool.ledger.bulk import PLACE, Place, given_links, insert_links
 from pool.ledger.columns import storable
 from pool.ledger.database import Database
 from pool.ledger.pruned import pruned_of
@@ -147,30 +156,62 @@ def _bind_fresh(
 ) -> dict[str, RecordedClaim]:
     """Bind claims of fresh links, as almost all are, without judging each. Return those bound."""
     first = {claim.slug: claim for claim in reversed(claims)}
-    is_fresh: ColumnElement[bool] = and_(
+    on_sqlite = database.sqlite_path is not None
+    if on_sqlite:
+        rows = [_claimed(claim) for claim in first.values()]
+    else:
+        places = _lock_fresh(database, connection, first)
+        rows = [_claimed(first[slug]) | {PLACE: place} for slug, place in places.items()]
+    if not rows:
+        return {}
+    given = given_links(database, rows)
+    is_it: ColumnElement[bool] = and_(
         links.c.state == literal_state(State.FRESH),
         links.c.customer_id.is_(None),
         links.c.forgotten_at.is_(None),
     )
-    if database.sqlite_path is None:
-        # Locked in the order of their slugs, as in all statements that lock rows, and by a
-        # statement of its own: with `fresh` in the other, PostgreSQL's planner would expect few
-        # rows, and compare each fresh link with each given one.
-        among = select(links.c.slug).where(database.among(links.c.slug, first), is_fresh)
-        locked = connection.scalars(among.order_by(links.c.slug).with_for_update())
-        first = {slug: first[slug] for slug in locked}
-        is_fresh = true()
-        if not first:
-            return {}
-    given = given_links(database, [_claimed(claim) for claim in first.values()])
+    if not on_sqlite:
+        # Not looked up by their slugs once more, which would be half of the work, and the half
+        # that grows with the ledger.
+        is_it = given.c[PLACE] == _HERE
     statement = (
         update(links)
-        .where(links.c.slug == given.c.slug, is_fresh)
-        .values({each.name: each for each in given.c if each.name != "slug"})
+        .where(links.c.slug == given.c.slug, is_it)
+        .values({each.name: each for each in given.c if each.name not in ("slug", PLACE)})
         .values(state=State.CLAIMED)
         .returning(links.c.slug)
     )
     return {slug: first[slug] for slug in connection.scalars(statement)}
+
+
+_HERE = literal_column("links.ctid", Place())
+
+
+def _lock_fresh(
+    database: Database, connection: Connection, slugs: Collection[str]
+) -> dict[str, str]:
+    """Lock these links on PostgreSQL, and return where those are that nobody claimed yet.
+
+    They are found by their slugs alone: with their state in the statement, the planner may go
+    through the fresh links of all meetings. They are locked in the order of their slugs, as in all
+    statements that lock rows.
+    """
+    statement = (
+        select(
+            links.c.slug,
+            cast(_HERE, Text),
+            links.c.state,
+            links.c.customer_id.is_(None) & links.c.forgotten_at.is_(None),
+        )
+        .where(database.among(links.c.slug, slugs))
+        .order_by(links.c.slug)
+        .with_for_update()
+    )
+    return {
+        slug: place
+        for slug, place, state, is_untouched in connection.execute(statement)
+        if is_untouched and state == State.FRESH
+    }
 
 
 def _kept(

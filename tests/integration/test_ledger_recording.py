@@ -6,10 +6,13 @@ import asyncio
 import random
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
+import asyncpg
 import pytest
 from ledger_samples import MARKS, NOW, TTL, booked_as, claim, fresh, known, report
 
+from bench.plans import noted, whole_reads
 from pool.ledger import EventState, Ledger, NewEvent, Recorded
 from pool.ledger.records import Forgotten
 from pool.model.links import Link, State
@@ -188,3 +191,49 @@ async def test_a_new_claim_of_the_same_link_by_another_is_not_bound_after_forget
     assert (await ledger.links.record([late])).written == 0
     link: Link = await known(ledger, "a-1")
     assert link.customer_id is None
+
+
+async def test_a_claim_is_written_where_its_row_was_locked(
+    ledger: Ledger, database_url: str
+) -> None:
+    """Rows are looked up by their slugs once, so that recording takes as long in any ledger."""
+    if database_url.startswith("sqlite"):
+        pytest.skip("SQLite takes no row locks")
+    await ledger.links.insert_fresh([fresh(f"a-{n}") for n in range(3)])
+    with noted() as statements:
+        recorded = await ledger.links.record([claim(f"a-{n}", f"c-{n}") for n in range(3)])
+    assert recorded.written == 3
+    assert await whole_reads(database_url, statements, small=True) == []
+    [(update, values)] = [
+        each for each in statements.seen.items() if each[0].startswith("UPDATE links")
+    ]
+    connection: Any = await asyncpg.connect(database_url)
+    plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {update}", *values))
+    await connection.close()
+    assert "Tid Scan on links" in plan
+    assert "pk_links" not in plan
+
+
+async def test_a_row_that_moves_while_it_is_waited_for_is_still_found(
+    ledger: Ledger, database_url: str
+) -> None:
+    """Another process writes the link first: the row is then elsewhere, and fresh all the same."""
+    if database_url.startswith("sqlite"):
+        pytest.skip("SQLite takes no row locks")
+    await ledger.links.insert_fresh([fresh("a-1"), fresh("a-2")])
+    before: Any = await asyncpg.connect(database_url)
+    async with before.transaction():
+        await before.execute("UPDATE links SET epoch = 'later' WHERE slug = 'a-1'")
+        recording = asyncio.create_task(
+            ledger.links.record([claim("a-1", "ann"), claim("a-2", "ben")])
+        )
+        waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        async with asyncio.timeout(30):
+            while not await before.fetchval(waits):  # noqa: ASYNC110 - it waits in the server
+                await asyncio.sleep(0.01)
+    await before.close()
+    assert (await recording).written == 2
+    for slug, customer in (("a-1", "ann"), ("a-2", "ben")):
+        link = await known(ledger, slug)
+        assert (link.customer_id, link.state) == (customer, State.CLAIMED)
+    assert (await known(ledger, "a-1")).epoch == "later"

@@ -12,14 +12,16 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import pytest
-from ledger_samples import claim, fresh
+from ledger_samples import NOW, claim, fresh
 
 from pool.ledger import Ledger
+from pool.model.links import State
 from pool.model.meetings import Meeting
 from pool.up import ports
 
@@ -114,6 +116,13 @@ async def test_the_ledger_works_behind_a_pooler(
         await ledger.audit.add("ops", "pause", "m", "why", {"slug": "one-off-1"})
         [entry] = await ledger.audit.list()
         assert entry.detail == {"slug": "one-off-1"}
+        unclaimed = [slug for slug in slugs if int(slug.rpartition("-")[2]) % 10 >= 3]
+        assert len(await ledger.links.move(unclaimed, State.RETIRED, at=NOW)) == 140
+        [walk, *_] = await ledger.pruning.walks()
+        old = await ledger.pruning.look(walk, NOW + timedelta(days=1), None)
+        done = await ledger.pruning.prune([each.slug for each in old], NOW + timedelta(days=1))
+        assert done.links == 140
+        assert await ledger.links.insert_fresh([fresh(slug) for slug in unclaimed]) == set()
         # All of it is where the address says, and nothing elsewhere.
         there: Any = await asyncpg.connect(postgres.url(pooled_url.rpartition("/")[2]))
         schemas = "SELECT DISTINCT schemaname::text FROM pg_tables WHERE schemaname !~ '^(pg_|inf)'"
