@@ -34,7 +34,7 @@ def parse(arguments: list[str] | None = None) -> Options:
         "--minutes", type=float, help="minutes of the soak, and of the tail at half the peak (10)"
     )
     parser.add_argument(
-        "--links", type=int, help="links of the large ledger, against a hundredth (10000000)"
+        "--links", type=int, help="links of the large ledger, against 100,000 (10000000)"
     )
     parser.add_argument("--wrk-threads", type=int, default=2, help="threads of wrk (2)")
     parser.add_argument(
@@ -57,8 +57,7 @@ def parse(arguments: list[str] | None = None) -> Options:
     ]
     sizes = QUICK if given.quick else Sizes()
     if given.links:
-        small = max(1_000, given.links // 100)
-        sizes = replace(sizes, ledger_large=given.links, ledger_small=small)
+        sizes = replace(sizes, ledger_large=given.links)
     return Options(
         runs=given.runs or (1 if given.quick else 5),
         seconds=given.seconds or (1.0 if given.quick else 5.0),

@@ -44,6 +44,8 @@ defaults
   timeout check 20s
   option redispatch 1
   retries 3
+  # As deploy/proxies/haproxy.cfg: a request may meet a connection just as it is closed.
+  retry-on conn-failure empty-response
 listen linkpool
   bind 127.0.0.1:{port}
   option httpchk GET /readyz

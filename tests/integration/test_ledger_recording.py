@@ -209,7 +209,7 @@ async def test_a_claim_is_written_where_its_row_was_locked(
     ]
     connection: Any = await asyncpg.connect(database_url)
     # In a small table other ways are as good.
-    for other_way in ("seqscan", "hashjoin", "mergejoin"):
+    for other_way in ("seqscan", "indexscan", "bitmapscan", "hashjoin", "mergejoin"):
         await connection.execute(f"SET enable_{other_way} = off")
     plan = "\n".join(row[0] for row in await connection.fetch(f"EXPLAIN {update}", *values))
     await connection.close()
