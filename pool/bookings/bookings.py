@@ -27,10 +27,12 @@ from pool.errors import (
     UnknownWorkspace,
 )
 from pool.ledger import Ledger
+from pool.ledger.inbox_search import Sought
 from pool.ledger.records import EventSource, EventState, InboxEvent, NewEvent
 from pool.model.bookings import Booking, merged
 from pool.model.links import Link
 from pool.providers import BookingEvent, Provider, Verifier
+from pool.providers.self_test import self_test_id
 from pool.store import Store
 
 log = structlog.get_logger()
@@ -64,7 +66,8 @@ class Bookings:
         """Take a signed webhook into the inbox. Return its event id, the same for a repeat.
 
         A webhook that cannot be read is kept, too: a sender that is refused stops sending, and
-        what it meant can be looked up. Raise UnknownWorkspace, BadSignature or
+        what it meant can be looked up. A test of our own (pool/providers/self_test.py) is
+        answered, and changes nothing. Raise UnknownWorkspace, BadSignature or
         LedgerUnavailable.
         """
         provider = self._providers.get(workspace)
@@ -75,6 +78,10 @@ class Bookings:
         except BadSignature:
             self._counted(workspace, "unknown", "bad-signature")
             raise
+        test = self_test_id(body)
+        if test is not None:
+            self._counted(workspace, "other", "test")
+            return test
         try:
             event, outcome = provider.parse_event(body), "received"
         except MalformedJson as error:
@@ -151,6 +158,20 @@ class Bookings:
         events = await self._ledger.inbox.retry_dead()
         if events:
             await self._ledger.audit.add(by, "replay", None, reason, {"dead events": events})
+        return events
+
+    async def replay_found(
+        self, sought: Sought, by: str, reason: str, about: Mapping[str, object]
+    ) -> int:
+        """Have the events that are found settled again, and note in the audit who asked for it.
+
+        Return the number of events, at most REPLAY_MOST, the oldest first. `about` says in the
+        audit which ones they are. The workers settle them.
+        """
+        events = await self._ledger.inbox_search.replay(sought)
+        if events:
+            detail = {"events": events, **about}
+            await self._ledger.audit.add(by, "replay", None, reason, detail)
         return events
 
     async def assign(self, event_id: str, slug: str, by: str, reason: str = "") -> InboxEvent:

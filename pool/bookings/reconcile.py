@@ -30,6 +30,7 @@ import structlog
 
 from pool.bookings.bookings import Bookings
 from pool.ledger import Ledger
+from pool.ledger.facts import RECONCILED
 from pool.providers import BookingPage, Provider
 from pool.store import Store
 from pool.supply.link_maker import LinkMaker
@@ -188,7 +189,7 @@ class Reconciler:
         await self._ledger.facts.put(_PROGRESS + self._workspace, text)
 
 
-_PROGRESS, RECONCILED = "reconcile:", "reconciled:"
+_PROGRESS = "reconcile:"
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 _DONE = Walk(_LONG_AGO, _LONG_AGO)  # compared by identity
 

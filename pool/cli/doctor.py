@@ -20,7 +20,8 @@ from pool.cli.common import (
     settings_for,
 )
 from pool.cli.doctor_ledger import ledger
-from pool.cli.doctor_provider import provider, webhook
+from pool.cli.doctor_provider import from_outside, provider
+from pool.cli.doctor_provider import webhook as webhook_here
 from pool.cli.doctor_redis import cluster, of_server, replicas, set_aside
 from pool.cli.findings import Finding, Verdict
 from pool.compose import Parts, compose
@@ -44,6 +45,13 @@ def doctor(
     ] = False,
     notify: Annotated[
         bool, typer.Option("--notify", help="Also send a test notice to LINKPOOL_NOTIFY_URL.")
+    ] = False,
+    webhook: Annotated[
+        bool,
+        typer.Option(
+            "--webhook",
+            help="Also send a signed test event to each webhook address at LINKPOOL_PUBLIC_URL.",
+        ),
     ] = False,
     acl: Annotated[
         bool,
@@ -70,6 +78,8 @@ def doctor(
         ]
         async with compose(settings) as parts:
             findings += [finding async for finding in examine(parts, make_link=make_link)]
+            if webhook:
+                findings += [await from_outside(settings, name) for name in settings.workspaces]
             if notify:
                 findings.append(await _notify(parts))
         return findings
@@ -109,7 +119,7 @@ async def examine(parts: Parts, *, make_link: bool) -> AsyncIterator[Finding]:
         if make_link and not sound:
             text = "none was made, because it could not enter the pool"
             yield Finding(f"links of {name}", "warning", text, "Mend Redis and database first.")
-        yield webhook(parts.settings, name, workspace)
+        yield webhook_here(parts.settings, name, workspace)
 
 
 async def _redis(parts: Parts) -> AsyncIterator[Finding]:

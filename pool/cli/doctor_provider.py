@@ -9,9 +9,11 @@ from collections.abc import AsyncIterator
 
 from pool.cli.findings import Finding
 from pool.compose import Parts
+from pool.config.own_address import webhook_address
 from pool.config.settings import Settings, Workspace
 from pool.errors import LedgerError, LinkpoolError, ProviderError
 from pool.operations.words import count_words
+from pool.providers.self_test import send_self_test
 from pool.providers.signatures import SIGNATURE_HEADER
 from pool.up.ports import reachable
 
@@ -97,6 +99,23 @@ async def _link_base(parts: Parts, name: str) -> AsyncIterator[Finding]:
         )
     else:
         yield Finding(what, "ok", f"begin with {learned}, as the provider's answers say")
+
+
+async def from_outside(settings: Settings, name: str) -> Finding:
+    """Return what became of a test event that took the way of the provider's webhooks."""
+    what = f"webhook {name} from outside"
+    if not settings.public_url:
+        return Finding(
+            what,
+            "warning",
+            "not tried: the address that the provider reaches is not known",
+            "Set LINKPOOL_PUBLIC_URL.",
+        )
+    address = webhook_address(settings, name)
+    result = await send_self_test(settings.workspaces[name], address)
+    if result.passed:
+        return Finding(what, "ok", f"{address}: {result.words}")
+    return Finding(what, "failed", f"{address}: {result.words}", "Mend what stands there.")
 
 
 def webhook(settings: Settings, name: str, workspace: Workspace) -> Finding:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     Field,
@@ -24,6 +25,8 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from pool.config.amqp_address import is_amqp, parse_amqp
 from pool.config.networks import TrustedProxies
+from pool.config.proxy_people import proxy_people
+from pool.config.public_url import checked_public_url
 from pool.config.redis_address import NO_BROKER, check_files, parse_redis
 from pool.config.root_path import checked_root_path
 from pool.config.secret_strength import check_secret
@@ -104,6 +107,10 @@ class Settings(BaseSettings):
     public_claims_per_minute_per_address: int = Field(default=20, ge=0)
     public_claims_per_minute_per_meeting: int = Field(default=120, ge=0)
     trusted_proxies: str = "127.0.0.1,::1"  # addresses and networks; * trusts every peer
+    proxy_identity_header: str | None = None  # in which they name the person they signed in
+    proxy_groups_header: str | None = None  # and that person's groups
+    proxy_roles: str = ""  # names and groups, each with a role; see pool/config/proxy_people.py
+    public_url: str = ""  # where the provider and people reach this linkpool; empty: not known
     redis_forgets: bool = True
     demo_meeting: str | None = Field(default=None, pattern=SID_PATTERN)  # shown at /demo
     inbox_retention_days: int = Field(default=90, ge=1, le=3_650)
@@ -195,6 +202,24 @@ class Settings(BaseSettings):
     def _networks(cls, text: str) -> str:
         TrustedProxies(text)
         return text
+
+    @field_validator("public_url")
+    @classmethod
+    def _public(cls, url: str) -> str:
+        return checked_public_url(url)
+
+    @model_validator(mode="after")
+    def _public_prefix(self) -> Settings:
+        if self.public_url and urlsplit(self.public_url).path != self.root_path:
+            raise SettingsError(
+                f"{PREFIX}PUBLIC_URL", f"must end with {PREFIX}ROOT_PATH, and with no other path"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _people_behind_proxies(self) -> Settings:
+        proxy_people(self)
+        return self
 
     @field_validator("notify_url")
     @classmethod

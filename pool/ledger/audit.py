@@ -13,6 +13,8 @@ from pool.ledger.records import AuditEntry
 from pool.ledger.tables import audit
 
 _Entries = list[AuditEntry]  # Audit.list hides the builtin
+SHOWN = "show booker"  # a person had the name and e-mail of an event's booker shown
+EVENT_ACTIONS = ("assign", "replay", SHOWN)
 
 
 class Audit:
@@ -85,7 +87,7 @@ class Audit:
         statement = (
             select(audit)
             .where(
-                audit.c.action.in_(("assign", "replay")),
+                audit.c.action.in_(EVENT_ACTIONS),
                 audit.c.detail["event"].as_string().in_(list(event_ids)),
             )
             .order_by(audit.c.id)

@@ -7,6 +7,9 @@ from sqlalchemy import Connection, select
 from pool.ledger.database import Database
 from pool.ledger.tables import facts
 
+# Before a workspace's name: when the provider was last asked for all bookings that were missed.
+RECONCILED = "reconciled:"
+
 
 class Facts:
     """Named values."""

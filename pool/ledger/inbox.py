@@ -181,7 +181,7 @@ class Inbox:
 
         Raise UnknownEvent.
         """
-        statement = _reopen(update(inbox).where(inbox.c.id == event_id)).returning(*inbox.c)
+        statement = reopened(update(inbox).where(inbox.c.id == event_id)).returning(*inbox.c)
         rows = await self._database.changed(statement)
         if not rows:
             raise UnknownEvent(f"there is no event {event_id}")
@@ -193,7 +193,7 @@ class Inbox:
         Those whose body was erased stay dead: there is nothing in them to settle.
         """
         return await self._database.change(
-            _reopen(
+            reopened(
                 update(inbox).where(inbox.c.state == EventState.DEAD, func.length(inbox.c.body) > 0)
             )
         )
@@ -205,7 +205,7 @@ class Inbox:
         NotAssignable if it belongs to another link by now, and UnknownEvent.
         """
         statement = (
-            _reopen(update(inbox))
+            reopened(update(inbox))
             .where(
                 inbox.c.id == event_id,
                 inbox.c.state != EventState.SETTLED,
@@ -237,7 +237,7 @@ class Inbox:
             .limit(limit)
             .with_for_update(skip_locked=True)
         )
-        return await self._database.change(_reopen(update(inbox).where(inbox.c.id.in_(waiting))))
+        return await self._database.change(reopened(update(inbox).where(inbox.c.id.in_(waiting))))
 
     async def reopen_booking(self, workspace: str, names: Collection[str]) -> int:
         """Make unmatched events of a booking and of its children pending again. Return how many.
@@ -246,7 +246,7 @@ class Inbox:
         """
         stored = [storable(name) for name in names]
         return await self._database.change(
-            _reopen(
+            reopened(
                 update(inbox).where(
                     inbox.c.state == EventState.UNMATCHED,
                     inbox.c.workspace == workspace,
@@ -262,7 +262,8 @@ class Inbox:
         return [event_of(row) for row in await self._database.rows(statement)]
 
 
-def _reopen(statement: Update) -> Update:
+def reopened(statement: Update) -> Update:
+    """Return a statement that makes events pending again, due at once."""
     return statement.values(state=EventState.PENDING, attempts=0, not_before=None, last_error=None)
 
 

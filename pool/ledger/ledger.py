@@ -16,6 +16,7 @@ from pool.ledger.erased import Erased
 from pool.ledger.facts import Facts
 from pool.ledger.hours import Hours
 from pool.ledger.inbox import Inbox
+from pool.ledger.inbox_search import InboxSearch
 from pool.ledger.incidents import Incidents
 from pool.ledger.link_counts import LinkCounts
 from pool.ledger.links import Links
@@ -54,6 +55,7 @@ class Ledger:
         self.incidents = Incidents(database)
         self.hours = Hours(database)
         self.search = Search(database)
+        self.inbox_search = InboxSearch(database)
         self.erased = Erased(database)
         self.retention = Retention(database)
         self.pruning = Pruning(database)

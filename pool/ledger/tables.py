@@ -225,6 +225,9 @@ Index(
     postgresql_where=_HAS_ID,
 )
 
+# The bookings of an e-mail.
+Index(None, bookings.c.email_key, sqlite_where=_E_MAIL, postgresql_where=_E_MAIL)
+
 # Forgotten customers that Redis may still know: an older file of it, or a claim that is
 # asserted again, brings their binding back.
 forgotten = Table(
@@ -295,6 +298,9 @@ Index(
 Index(None, inbox.c.state, inbox.c.received_at)
 Index(None, inbox.c.received_at)
 Index(None, inbox.c.slug, sqlite_where=_MATCHED, postgresql_where=_MATCHED)
+# A booking's events, and the latest webhooks of a workspace.
+Index(None, inbox.c.booking_sid, sqlite_where=_BOOKED, postgresql_where=_BOOKED)
+Index(None, inbox.c.workspace, inbox.c.source, inbox.c.received_at)
 
 api_keys = Table(
     "api_keys",

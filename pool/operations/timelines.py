@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Literal
 
 from pool.ledger import Ledger
+from pool.ledger.audit import SHOWN
 from pool.ledger.records import AuditEntry, InboxEvent
 from pool.ledger.search import Found
 from pool.model.bookings import Booking, is_documented
@@ -24,6 +25,7 @@ What = Literal[
     "forgotten",
     "assign",
     "replay",
+    "shown",
 ]
 
 
@@ -124,13 +126,16 @@ def _of_event(event: InboxEvent) -> Moment:
     )
 
 
+_DONE = {"assign": "Event assigned to this link", SHOWN: "Name and e-mail of the booker shown"}
+
+
 def _of_act(act: AuditEntry) -> Moment:
-    done = "Event assigned to this link" if act.action == "assign" else "Event replayed"
+    done = _DONE.get(act.action, "Event replayed")
     reason = f": {act.reason}" if act.reason else ""
     event_id = act.detail.get("event")
     return Moment(
         act.at,
-        "assign" if act.action == "assign" else "replay",
+        "assign" if act.action == "assign" else "shown" if act.action == SHOWN else "replay",
         done + reason,
         by=act.actor,
         event_id=event_id if isinstance(event_id, str) else None,

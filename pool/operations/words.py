@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
@@ -54,6 +55,20 @@ def rate_words(per_second: float) -> str:
 def count_words(count: int, one: str, many: str = "") -> str:
     """Return a count with its noun: 1 link, 1,204 links."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+_SCOPES = {
+    "claim": "gets links for visitors",
+    "read": "sees everything, changes nothing",
+    "admin": "does everything",
+}
+
+
+def scope_words(scopes: Collection[str]) -> str:
+    """Return what a key with these scopes may do; an admin may do the rest as well."""
+    if "admin" in scopes:
+        return _SCOPES["admin"]
+    return ", and ".join(_SCOPES.get(each, each) for each in sorted(scopes)) or "does nothing"
 
 
 def moment_words(at: datetime) -> str:

@@ -7,7 +7,7 @@ workspace; all of its calls raise `pool.errors.ProviderError`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol
 
@@ -66,6 +66,7 @@ class BookingEvent:
     ends_at: datetime | None = None
     time_zone: str | None = None
     manage_url: str | None = None  # the customer's own page at the provider; http or https
+    booker: str | None = field(default=None, repr=False)  # the name of the person who booked
 
 
 @dataclass(frozen=True, slots=True)

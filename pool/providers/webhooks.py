@@ -20,6 +20,7 @@ from pool.model.links import is_sid, is_slug
 from pool.providers.base import BookingEvent, EventKind
 
 TOKENS_MAX = 500
+NAME_MOST_CHARACTERS = 200
 # Real payloads are about five levels deep. A fixed limit far below the interpreter's ensures
 # that a body accepted in one process is not refused in another with a deeper stack.
 DEPTH_MAX = 64
@@ -99,6 +100,7 @@ def parse(body: bytes, ref_field: str | None) -> BookingEvent:
         ends_at=time_of(booking.get("ends_at")),
         time_zone=_id(booking.get("time_zone")),
         manage_url=_web_address(booking.get("client_booking_url")),
+        booker=_name(booking.get("name")) or _name(booking.get("client_name")),
     )
 
 
@@ -213,6 +215,12 @@ def _web_address(value: object) -> str | None:
 
 def _sid(value: object) -> str | None:
     return value if isinstance(value, str) and is_sid(value) else None
+
+
+def _name(value: object) -> str | None:
+    if not isinstance(value, str):
+        return None
+    return _unspeakable.sub("", value).strip()[:NAME_MOST_CHARACTERS] or None
 
 
 def _email(value: object) -> str | None:

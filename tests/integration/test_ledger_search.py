@@ -10,6 +10,7 @@ from ledger_samples import MARKS, NOW, claim, fresh, report
 
 from pool.errors import NotAssignable, UnknownEvent
 from pool.ledger import EventState, Ledger, NewEvent
+from pool.ledger.inbox_search import Sought
 from pool.model.links import State
 
 pytest_plugins = ("ledger_fixtures",)
@@ -167,3 +168,67 @@ async def test_the_audit_knows_what_was_done_to_events(ledger: Ledger) -> None:
     acts = await ledger.audit.of_events(["e1"])
     assert [(each.action, each.reason) for each in acts] == [("replay", ""), ("assign", "by phone")]
     assert await ledger.audit.of_events([]) == []
+
+
+async def test_events_are_found_by_what_they_and_their_links_name(filled: Ledger) -> None:
+    """By id, booking, slug, customer and e-mail; a list comes without bodies, the newest first."""
+    e_mail = {"email_key": "k" * 32, "email_mark": "ab" * 8}
+    for number, (event_id, fields) in enumerate(
+        {
+            "e1": {"booking_sid": "bk-9"},
+            "e2": {"booking_sid": "bk-7", "workspace": "other", "event": "booking_cancelled"},
+            "e3": {"marks": bytes.fromhex("cd" * 8 + "ab" * 8)},
+            "e4": {"booking_sid": "bk-5", "meeting_sid": None, "body": b""},
+        }.items()
+    ):
+        at = NOW + timedelta(minutes=number)
+        await filled.inbox.add(event(event_id, received_at=at, **fields))
+    await filled.inbox.finish("e1", EventState.SETTLED, slug="a-1", match="probable")
+    await filled.bookings.settle(report("a-2", sid="bk-5", email_key="k" * 32))
+    search = filled.inbox_search
+
+    async def named(text: str, **more: str) -> list[str]:
+        sought = Sought(named=await search.named(text, ("intro", "demo"), **more))
+        page = await search.page(sought, None, limit=10)
+        assert [each.body for each in page] == [b""] * len(page)
+        assert await search.count(sought, None, most=10) == len(page)
+        return [each.id for each in page]
+
+    assert await named("e2") == await named("bk-7") == ["e2"]
+    assert await named("a-1") == await named("ada") == await named("bk-9") == ["e1"]
+    assert await named("Ada@Example.com", email_key="x", email_mark="00" * 8) == ["e1"]
+    assert await named("zoe@x.test", **e_mail) == ["e4", "e3"]
+    assert await named("nobody") == await named("\0' OR 1=1 --") == []
+    assert not await search.named("nobody", ("intro", "demo"))
+
+    async def found(among: list[str] | None = None, **fields: Any) -> list[str]:
+        return [each.id for each in await search.page(Sought(**fields), among, limit=10)]
+
+    assert await found() == ["e4", "e3", "e2", "e1"]
+    assert await found(state=EventState.SETTLED) == ["e1"]
+    assert await found(workspace="other") == await found(event="booking_cancelled") == ["e2"]
+    assert await found(meeting_sid="intro") == await found(["intro"]) == ["e3", "e2", "e1"]
+    assert await found(["demo"], meeting_sid="intro") == []
+    first, third = NOW + timedelta(minutes=1), NOW + timedelta(minutes=3)
+    assert await found(since=first, until=third) == ["e3", "e2"]
+    assert [each.id for each in await search.page(Sought(), None, limit=2, offset=1)] == [
+        "e3",
+        "e2",
+    ]
+    assert await search.count(Sought(), None, most=2) == 3
+    assert await search.kinds() == ["booking_cancelled", "booking_created"]
+    assert [each.id for each in await search.latest_webhooks("other")] == ["e2"]
+
+
+async def test_what_is_found_is_replayed_up_to_a_bound(filled: Ledger) -> None:
+    """The oldest first; what has no body stays."""
+    for number, body in enumerate((b"{}", b"", b"{}", b"{}")):
+        at = NOW + timedelta(minutes=number)
+        await filled.inbox.add(event(f"e{number}", received_at=at, body=body))
+        await filled.inbox.finish(f"e{number}", EventState.UNMATCHED)
+    unmatched = Sought(EventState.UNMATCHED)
+    assert await filled.inbox_search.replay(unmatched, most=2) == 2
+    assert [each.id for each in await filled.inbox.due(NOW)] == ["e0", "e2"]
+    assert await filled.inbox_search.replay(unmatched.before(NOW + timedelta(minutes=3))) == 0
+    assert await filled.inbox_search.replay(unmatched) == 1
+    assert [each.id for each in await filled.inbox.list(EventState.UNMATCHED)] == ["e1"]

@@ -28,6 +28,9 @@ PROVIDER = {"NEETOCAL_SUBDOMAIN": "acme", "NEETOCAL_API_KEY": SECRET}
 # Each: command, setting that is named, its bad value.
 VALUES = [
     ("api", "REDIS_URL", f"localhost:6379/{SECRET}"),
+    ("api", "PUBLIC_URL", f"https://u:{SECRET}@links.example.com"),
+    ("api", "PROXY_IDENTITY_HEADER", "X-Forwarded-User"),  # without any proxy that is trusted
+    ("api", "PROXY_ROLES", "ada=admin"),  # without a header
     ("worker", "REDIS_URL", "http://x"),
     ("beat", "REDIS_URL", "redis://h:99999"),
     ("api", "REDIS_URL", "redis://h/abc"),

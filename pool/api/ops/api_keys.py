@@ -29,6 +29,7 @@ _MEETINGS_MAX_CHARACTERS = 4_000
 async def keys(request: Request, session: SignedIn, service: TheService) -> Response:
     """Show all keys, the valid ones first."""
     session.caller.check_everywhere(Scope.ADMIN)
+    session.check_keys()
     found = await service.parts.ledger.keys.all()
     now = datetime.now(UTC)
     return render(
@@ -38,6 +39,7 @@ async def keys(request: Request, session: SignedIn, service: TheService) -> Resp
         title="Keys",
         live=[each for each in reversed(found) if each.good_at(now)],
         gone=[each for each in reversed(found) if not each.good_at(now)],
+        yours=next((each for each in found if each.id == session.caller.key_id), None),
         from_environment=service.settings.admin_key is not None,
     )
 
@@ -50,6 +52,7 @@ async def create(request: Request, action: Posted, service: TheService) -> Respo
     cookie and no address. Sending the form again creates another key, which the list shows.
     """
     action.caller.check_everywhere(Scope.ADMIN)
+    action.session.check_keys()
     try:
         scopes = _scopes(action.form)
         meetings = _meetings(action.form)
@@ -74,6 +77,7 @@ async def create(request: Request, action: Posted, service: TheService) -> Respo
 async def rotate(key_id: str, request: Request, action: Posted, service: TheService) -> Response:
     """Create a key that replaces another, and show it. The old key works for the overlap."""
     action.caller.check_everywhere(Scope.ADMIN)
+    action.session.check_keys()
     try:
         hours = _number(action.form, "overlap-hours", "Hours of overlap", 8_760) or 0
         key, kept = await rotate_key(
@@ -90,6 +94,7 @@ async def rotate(key_id: str, request: Request, action: Posted, service: TheServ
 async def revoke(key_id: str, request: Request, action: Posted, service: TheService) -> Response:
     """Revoke a key."""
     action.caller.check_everywhere(Scope.ADMIN)
+    action.session.check_keys()
 
     async def work() -> str:
         await revoke_key(service.parts.ledger, key_id, action.caller.key_id, action.reason)

@@ -1,233 +1,164 @@
-"""Show the inbox: booking events, why they matched or not, and actions on them."""
+"""Show the inbox: booking events, searched and filtered, and replay many of them at once."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Annotated
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
 
-import msgspec
 from fastapi import Query, Request, Response
 
 from pool.access.api_keys import Scope
-from pool.api.http.mount import url
+from pool.api.http.mount import redirect_to
 from pool.api.ops.acting import outcome
-from pool.api.ops.forms import Posted
+from pool.api.ops.event import may_act_on_events
+from pool.api.ops.forms import Form, Posted, check_csrf, form_of
+from pool.api.ops.hooks import addresses
 from pool.api.ops.rendering import render
 from pool.api.ops.routing import views
 from pool.api.ops.sessions import Session, SignedIn
 from pool.api.routes.access import TheService
 from pool.api.service import Service
-from pool.bookings.reconcile import RECONCILED
-from pool.errors import Forbidden, MalformedJson, StoreError, UnknownEvent
-from pool.ledger.records import EventState, InboxEvent
-from pool.ledger.search import Found
-from pool.model.links import State
-from pool.model.outcomes import EVERYWHERE
+from pool.errors import InvalidRequest
+from pool.ledger.inbox_search import REPLAY_MOST, Named, Sought
+from pool.ledger.records import EventState
+from pool.model.links import CUSTOMER_ID_MAX_CHARACTERS
+from pool.model.times import from_ms
 from pool.nudges import SETTLE
-from pool.operations.timelines import how_matched
+from pool.operations.inbox_selection import WITHIN, InboxSelection
 from pool.operations.words import count_words
-from pool.providers import BookingEvent
-from pool.store.records import Span
+
+if TYPE_CHECKING:
+    from pool.api.ops.state import Ops
 
 router = views()
 
-PAGE = 50
-_CANDIDATES = 20
-_RECENT = 200  # events among which the last webhook is looked for
-_WAITING = (EventState.UNMATCHED, EventState.DEAD)  # those that an operator can resolve
-_COUNTED = (EventState.PENDING, *_WAITING)  # the others are too many to count each time
+INBOX = "/ops/inbox"
+_PICK = "pick-"  # before an event's id, in the name of its box
 
 
-@dataclass(frozen=True, slots=True)
-class HookHealth:
-    """Report on the webhooks of one workspace, as far as anything is known of them."""
-
-    workspace: str
-    address: str  # to be pasted at the provider
-    can_verify: bool
-    received_at: datetime | None  # the last one; None: none that is kept
-    reconciled_at: datetime | None  # when the provider was last asked for missed bookings
-
-
-@router.get("/ops/inbox")
+@router.get(INBOX)
 async def inbox(
     request: Request,
     session: SignedIn,
     service: TheService,
-    state: EventState | None = None,
-    page: Annotated[int, Query(ge=1, le=10_000)] = 1,
+    state: EventState | None = None,  # noqa: ARG001 - another one is refused
+    page: Annotated[int, Query(ge=1, le=10_000)] = 1,  # noqa: ARG001 - the same
 ) -> Response:
-    """Show events, the newest first."""
-    kept = service.parts.ledger.inbox
-    everywhere = session.caller.meetings is None
-    events = await kept.list(
-        state, among=session.caller.meetings, limit=PAGE + 1, offset=(page - 1) * PAGE
-    )
-    return render(
-        request,
-        "inbox.html",
-        session,
-        title="Inbox",
-        events=events[:PAGE],
-        state=state,
-        states=list(EventState),
-        counts={each: await kept.count(each) for each in _COUNTED} if everywhere else {},
-        hooks=await _hooks(request, service) if everywhere else [],
-        refused=await _refused(service) if everywhere else None,
-        may_replay=_may_act(session),
-        page=page,
-        more=len(events) > PAGE,
-        how_matched=how_matched,
-    )
+    """Show the events of a selection, the newest first."""
+    return await _page(request, session, service, InboxSelection.of(request.url.query))
 
 
-@router.get("/ops/inbox/{event_id}")
-async def event(
-    event_id: str, request: Request, session: SignedIn, service: TheService
-) -> Response:
-    """Show one event. Personal data is shown only to callers who may assign the event."""
-    found = await _seen(service, session, event_id)
-    may_act = _may_act(session)
-    said = _said(service, found) if may_act else None
-    return render(
-        request,
-        "event.html",
-        session,
-        title=f"Event {found.event}",
-        event=found,
-        may_act=may_act,
-        said=said,
-        body=_pretty(found.body) if may_act else "",
-        candidates=await _candidates(service, found, said),
-        acts=await service.parts.ledger.audit.of_events([found.id]),
-        waiting=found.state in _WAITING,
-        how_matched=how_matched,
-    )
+@router.post(INBOX)
+async def search(request: Request, session: SignedIn, service: TheService) -> Response:
+    """Find what a text names, and lead to the events about it.
+
+    The form is posted, though it changes nothing: a customer id or an e-mail must not be in an
+    address, which proxies log and browsers remember.
+    """
+    form = await form_of(request)
+    check_csrf(request, session, form)
+    text = form.text("asked", label="Search", max_characters=CUSTOMER_ID_MAX_CHARACTERS)
+    selection = InboxSelection.of(form.fields.get("query", ""))
+    named = await _named(service, session, text) if text else None
+    return redirect_to(selection.address(INBOX, named=named, page=1))
 
 
-@router.post("/ops/inbox/{event_id}/replay")
-async def replay(event_id: str, request: Request, action: Posted, service: TheService) -> Response:
-    """Process an event again, now."""
+@router.post("/ops/inbox/replay")
+async def replay(request: Request, action: Posted, service: TheService) -> Response:
+    """Have the workers process again the events that were picked, or all of the selection."""
     action.caller.check_everywhere(Scope.ADMIN)
+    ops: Ops = request.app.state.ops
+    form = action.form
+    selection = InboxSelection.of(form.fields.get("query", ""))
 
     async def work() -> str:
-        after = await service.parts.bookings.replay(
-            event_id, action.caller.key_id, action.form.text("reason", label="Reason")
-        )
-        return f"Replayed. The event is {_what_became(after)}."
+        if form.fields.get("which") == "all":
+            sought, about = await _all_of(service, selection, form)
+        else:
+            sought, about = _picked(form)
+        reason = action.reason
+        bookings = service.parts.bookings
+        events = await bookings.replay_found(sought, action.caller.key_id, reason, about)
+        service.nudges.send(SETTLE)
+        ops.inbox_boards.forget()
+        if not events:
+            return "Nothing was replayed: no event of these is kept whole any more."
+        return f"Replaying {count_words(events, 'event')}. Their states follow within seconds."
 
-    return await outcome(request, f"/ops/inbox/{event_id}", work(), action.form)
-
-
-@router.post("/ops/inbox/{event_id}/assign")
-async def assign(event_id: str, request: Request, action: Posted, service: TheService) -> Response:
-    """Assign an event to a link."""
-    action.caller.check_everywhere(Scope.ADMIN)
-
-    async def work() -> str:
-        slug = action.form.text("slug", label="Link", required=True)
-        after = await service.parts.bookings.assign(
-            event_id, slug.rpartition("/")[2], action.caller.key_id, action.reason
-        )
-        return f"Assigned. The event is {_what_became(after)}."
-
-    return await outcome(request, f"/ops/inbox/{event_id}", work(), action.form)
+    return await outcome(request, selection.address(INBOX), work(), form)
 
 
 @router.post("/ops/inbox/replay-dead")
 async def replay_dead(request: Request, action: Posted, service: TheService) -> Response:
     """Have the workers process every dead event again."""
     action.caller.check_everywhere(Scope.ADMIN)
+    ops: Ops = request.app.state.ops
 
     async def work() -> str:
         reason = action.form.text("reason", label="Reason")
         events = await service.parts.bookings.replay_dead(action.caller.key_id, reason)
         service.nudges.send(SETTLE)
+        ops.inbox_boards.forget()
         return f"Replaying {count_words(events, 'dead event')}."
 
-    return await outcome(request, "/ops/inbox", work(), action.form)
+    return await outcome(request, INBOX, work(), action.form)
 
 
-async def _hooks(request: Request, service: Service) -> list[HookHealth]:
-    """Return how the webhooks of each workspace do."""
-    recent = await service.parts.ledger.inbox.list(None, limit=_RECENT)
-    asked = await service.parts.ledger.facts.beginning_with(RECONCILED)
-    base = f"{request.url.scheme}://{request.headers.get('host', '')}"
-    found = []
-    for name, provider in service.parts.providers.items():
-        received = [
-            each.received_at
-            for each in recent
-            if each.source == "webhook" and each.workspace == name
-        ]
-        text = asked.get(name)
-        found.append(
-            HookHealth(
-                name,
-                base + url(f"/v1/webhooks/{name}"),
-                provider.can_verify,
-                max(received, default=None),
-                datetime.fromisoformat(text) if text else None,
-            )
+async def _page(
+    request: Request, session: Session, service: Service, selection: InboxSelection
+) -> Response:
+    ops: Ops = request.app.state.ops
+    everywhere = session.caller.meetings is None
+    found = await ops.inbox_boards.read(selection, session)
+    return render(
+        request,
+        "inbox.html",
+        session,
+        title="Inbox",
+        found=found,
+        selection=selection,
+        kinds=await service.parts.ledger.inbox_search.kinds(),
+        workspaces=list(service.settings.workspaces),
+        windows=list(WITHIN),
+        hooks=addresses(request, service) if everywhere else [],
+        configured=bool(service.settings.public_url),
+        may_replay=may_act_on_events(session),
+        stream=selection.address("/ops/stream", view="inbox"),
+        shown_until_ms=round(datetime.now(UTC).timestamp() * 1000),
+    )
+
+
+async def _named(service: Service, session: Session, text: str) -> Named:
+    names = service.parts.store.names
+    sids = [each.sid for each in service.known_meetings.all() if session.sees(each.sid)]
+    is_email = "@" in text
+    return await service.parts.ledger.inbox_search.named(
+        text,
+        sids,
+        email_key=names.email_name(text) if is_email else "",
+        email_mark=names.marks.of_email(text) if is_email else "",
+    )
+
+
+async def _all_of(
+    service: Service, selection: InboxSelection, form: Form
+) -> tuple[Sought, dict[str, object]]:
+    """Return all events of a selection, but for those that came after the page was shown."""
+    until = form.text("until", label="Time", max_characters=16)
+    if not (until.isascii() and until.isdigit() and len(until) < 14):
+        raise InvalidRequest("this form is from another page; reload it and try again")
+    sought = selection.sought(datetime.now(UTC)).before(from_ms(int(until)))
+    events = await service.parts.ledger.inbox_search.count(sought, None, most=REPLAY_MOST)
+    if events > REPLAY_MOST:
+        raise InvalidRequest(
+            f"over {REPLAY_MOST:,} events match, and one replay takes that many at most; "
+            "narrow them down, by time for example"
         )
-    return found
+    return sought, selection.words or {"which": "all events"}
 
 
-async def _refused(service: Service) -> int | None:
-    """Return how many webhooks had a wrong signature in the last hour; None: not known."""
-    try:
-        [past] = await service.parts.store.tallies.past([EVERYWHERE], Span.HOUR)
-    except StoreError:
-        return None
-    return past.sum["bad_signature"]
-
-
-def _may_act(session: Session) -> bool:
-    # As in the API: an event may turn out to be about any meeting.
-    return session.may_act and session.caller.meetings is None
-
-
-async def _seen(service: Service, session: Session, event_id: str) -> InboxEvent:
-    found = await service.parts.ledger.inbox.get(event_id)
-    if found is None:
-        raise UnknownEvent("there is no event with this id in the inbox")
-    if session.caller.meetings is not None:
-        link = await service.parts.ledger.links.get(found.slug) if found.slug else None
-        sid = link.meeting_sid if link else found.meeting_sid
-        if sid is None or not session.sees(sid):
-            raise Forbidden("this key may not see this event")
-    return found
-
-
-def _said(service: Service, event: InboxEvent) -> BookingEvent | None:
-    provider = service.parts.providers.get(event.workspace)
-    try:
-        return provider.parse_event(event.body) if provider else None
-    except MalformedJson:
-        return None
-
-
-async def _candidates(
-    service: Service, event: InboxEvent, said: BookingEvent | None
-) -> list[Found]:
-    """Return the links that this booking may have used: those claimed with its e-mail."""
-    if said is None or said.email is None or event.state not in _WAITING:
-        return []
-    sids = [each.sid for each in service.known_meetings.all() if each.workspace == event.workspace]
-    found = await service.parts.ledger.search.links(said.email, sids, limit=_CANDIDATES)
-    return [each for each in found if each.link.state in (State.CLAIMED, State.LAPSED)]
-
-
-def _pretty(body: bytes) -> str:
-    if not body:
-        return ""
-    try:
-        return msgspec.json.format(body, indent=2).decode("utf-8", "replace")
-    except msgspec.MsgspecError:
-        return body.decode("utf-8", "replace")
-
-
-def _what_became(event: InboxEvent) -> str:
-    why = event.reason or (event.last_error or "")
-    return f"{event.state.value}{': ' + why if why else ''}"
+def _picked(form: Form) -> tuple[Sought, dict[str, object]]:
+    ids = [name.removeprefix(_PICK) for name in form.fields if name.startswith(_PICK)]
+    if not ids:
+        raise InvalidRequest("choose events by the boxes before them")
+    return Sought(named=Named(event_ids=tuple(ids))), {"which": "chosen one by one"}

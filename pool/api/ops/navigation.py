@@ -47,7 +47,7 @@ def places_for(session: Session | None, path: str) -> list[ShownPlace]:
     return [
         ShownPlace(place.path, place.label, _is_current(place, path))
         for place in PLACES
-        if not place.admin or (session.may_act and session.caller.meetings is None)
+        if not place.admin or (session.may_do_keys and session.caller.meetings is None)
     ]
 
 

@@ -20,6 +20,7 @@ _ORIGINS_MAX_CHARACTERS = 4_000
 async def make(sid: Sid, request: Request, action: Posted, service: TheService) -> Response:
     """Make a public key for the origins that were typed."""
     action.caller.check(Scope.ADMIN, sid)
+    action.session.check_keys()
 
     async def work() -> str:
         origins = action.form.text(
@@ -41,6 +42,7 @@ async def revoke(
 ) -> Response:
     """Revoke a public key of this meeting."""
     action.caller.check(Scope.ADMIN, sid)
+    action.session.check_keys()
 
     async def work() -> str:
         reason = action.reason

@@ -64,6 +64,7 @@ def _environment() -> Environment:
         rate=words.rate_words,
         range=words.range_words,
         runway=words.runway_words,
+        scopes=words.scope_words,
         ticked=ticked,
     )
     environment.globals.update(

@@ -8,8 +8,10 @@ from pool.api.ops import (
     adding,
     api_keys,
     audit,
+    event,
     find,
     history,
+    hooks,
     inbox,
     meeting,
     meeting_acts,
@@ -39,7 +41,7 @@ async def nowhere(path: str, _session: SignedIn) -> Response:
 router = APIRouter(include_in_schema=False)
 for _view in (
     static_files, sign_in, stream, overview, adding, meeting, meeting_acts, settings_acts, several,
-    trying, runbooks, public_keys, find, history, inbox, audit, api_keys,
+    trying, runbooks, public_keys, find, history, inbox, event, hooks, audit, api_keys,
 ):  # fmt: skip
     router.include_router(_view.router)
 router.include_router(_lost)  # stays last

@@ -1,9 +1,13 @@
-"""Sign in to the page by a signed cookie, and issue the tokens that go with it.
+"""Sign in to the page by a signed cookie or a proxy's word, and issue the tokens of its forms.
 
 The cookie holds no API key, but the key's id, an expiry and a random number. The secret key signs
 these together with the digest of the key that opened the session. The cookie is checked against
 the key ring on every request, so the session ends with its key, even if another key gets the same
 id. Every API process accepts the cookie until the session is signed out.
+
+A person whom a trusted proxy names needs no cookie: each request says anew who it is, and what
+the person may do is looked up each time. Their forms carry a token like all others, since a
+browser sends what the proxy signs in with forms of other sites, too.
 """
 
 from __future__ import annotations
@@ -22,8 +26,10 @@ from fastapi import Depends, Request, Response
 
 from pool.access.api_keys import Caller, KeyRing, Scope
 from pool.api.http.mount import url
+from pool.api.http.people import Person, person_of
 from pool.api.ops.endings import Endings
 from pool.api.routes.access import TheService
+from pool.config.proxy_people import Role
 from pool.errors import Forbidden, Unauthorized
 
 COOKIE = "linkpool_ops"
@@ -33,18 +39,59 @@ _HOST = "__Host-"  # browsers accept such a cookie only over https, and only fro
 _SECURE = "__Secure-"  # only over https
 
 
+BY_PROXY = "proxy:"  # before a person's name in the audit log: no key's id begins with it
+_SCOPES: dict[Role, Scope] = {
+    "viewer": Scope.READ,
+    "operator": Scope.ADMIN,  # but for keys, see Session.check_keys
+    "admin": Scope.ADMIN,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class NamedCaller(Caller):
+    """A person whom a trusted proxy signed in."""
+
+    role: Role = "viewer"
+
+    def check(self, scope: Scope, sid: str | None = None) -> None:
+        """Raise Forbidden unless this person's role has the scope."""
+        if scope not in self.scopes and Scope.ADMIN not in self.scopes:
+            raise Forbidden(f"your role is {self.role}, which may not do this")
+        Caller.check(self, scope, sid)
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One sign-in: the key's owner, and the token that its forms carry."""
+    """One sign-in: the key's owner or a person, and the token that its forms carry."""
 
     caller: Caller
     csrf: str
-    name: str = ""  # for ending the session
+    name: str = ""  # for ending the session; empty: a proxy signed this person in
 
     @property
     def may_act(self) -> bool:
         """Return True if actions are shown. Each action checks the scope and meeting itself."""
         return Scope.ADMIN in self.caller.scopes
+
+    @property
+    def may_do_keys(self) -> bool:
+        """Return True if keys are shown and made: for admins, but not for operators."""
+        return self.may_act and self.role != "operator"
+
+    @property
+    def role(self) -> Role | None:
+        """Return the role of a person whom a proxy signed in, None for the owner of a key."""
+        return self.caller.role if isinstance(self.caller, NamedCaller) else None
+
+    @property
+    def shown_as(self) -> str:
+        """Return the person's name, or the id of the key."""
+        return self.caller.key_id.removeprefix(BY_PROXY)
+
+    def check_keys(self) -> None:
+        """Raise Forbidden if this person may act, but not make or revoke keys."""
+        if self.role == "operator":
+            raise Forbidden("your role is operator; keys are made and revoked by admins")
 
     def sees(self, sid: str) -> bool:
         """Return True if this key may see the meeting."""
@@ -102,6 +149,20 @@ class Sessions:
             raise Unauthorized(str(error)) from None
         return Session(caller, self.sign("form", signed), number)
 
+    def of_person(self, person: Person) -> Session:
+        """Return the session of a person whom a trusted proxy names.
+
+        Raise Unauthorized if the proxy's word does not count, or the person has no role.
+        """
+        if person.problem:
+            raise Unauthorized(f"the proxy's identity header does not count: {person.problem}")
+        if person.role is None:
+            raise Unauthorized(f"{person.name} has no role here; an admin can give one")
+        actor = BY_PROXY + person.name
+        scopes = frozenset({_SCOPES[person.role].value})
+        caller = NamedCaller(actor, scopes, None, role=person.role)
+        return Session(caller, self.sign("form", f"person\0{person.name}"))
+
     async def end(self, session: Session) -> None:
         """End this session. Raise LedgerUnavailable if it has ended in this process only."""
         await self._endings.end_session(session.name, self._clock(), SESSION_SECONDS)
@@ -127,17 +188,26 @@ def sessions_of(request: Request) -> Sessions:
 
 
 def find_session(request: Request) -> Session:
-    """Return the session of the request's cookie. Raise Unauthorized."""
-    return sessions_of(request).find(cookie_of(request, COOKIE), address_of(request))
+    """Return the session of the person whom a proxy names, or of the cookie. Raise Unauthorized."""
+    return _found(sessions_of(request), request)
 
 
 def signed_in(sessions: Sessions, request: Request) -> bool:
-    """Return True if the request carries the cookie of a valid session."""
-    cookie = cookie_of(request, COOKIE)
+    """Return True if a proxy names a person with a role, or the cookie is of a valid session."""
     try:
-        return bool(cookie) and bool(sessions.find(cookie, address_of(request)))
+        return bool(_found(sessions, request))
     except Unauthorized:
         return False
+
+
+def _found(sessions: Sessions, request: Request) -> Session:
+    person = person_of(request.scope)
+    if person is not None and person.role is not None:
+        return sessions.of_person(person)
+    cookie = cookie_of(request, COOKIE)
+    if person is not None and not cookie:
+        return sessions.of_person(person)  # which says why not
+    return sessions.find(cookie, address_of(request))
 
 
 async def session_of(request: Request, _service: TheService) -> Session:

@@ -6,6 +6,7 @@ from fastapi import Request, Response
 
 from pool.api.http import problems
 from pool.api.http.mount import redirect_to
+from pool.api.http.people import person_of
 from pool.api.ops.forms import check_csrf, form_of
 from pool.api.ops.rendering import render
 from pool.api.ops.routing import SIGN_IN, views
@@ -13,6 +14,7 @@ from pool.api.ops.sessions import (
     COOKIE,
     PATH,
     SESSION_SECONDS,
+    Session,
     SignedIn,
     address_of,
     check_same_site,
@@ -28,8 +30,16 @@ router = views()
 
 @router.get(SIGN_IN)
 async def sign_in_form(request: Request, _service: TheService) -> Response:
-    """Show the form that asks for a key."""
-    return _form(request, _ours(request.query_params.get("next", "")))
+    """Show the form that asks for a key; a person whom a proxy signed in needs none."""
+    place = _ours(request.query_params.get("next", ""))
+    person = person_of(request.scope)
+    if person is None:
+        return _form(request, place)
+    try:
+        sessions_of(request).of_person(person)
+    except Unauthorized as error:
+        return _form(request, place, problem=str(error))
+    return redirect_to(place)
 
 
 @router.post(SIGN_IN)
@@ -56,6 +66,7 @@ async def sign_in(request: Request, service: TheService) -> Response:
 async def sign_out(request: Request, session: SignedIn) -> Response:
     """End the session, so that its cookie is no longer accepted, and delete the cookie."""
     check_csrf(request, session, await form_of(request))
+    _check_ends_here(session)
     await sessions_of(request).end(session)
     return _signed_out(request)
 
@@ -64,8 +75,15 @@ async def sign_out(request: Request, session: SignedIn) -> Response:
 async def sign_out_everywhere(request: Request, session: SignedIn) -> Response:
     """End every session that was opened with this key, on any machine."""
     check_csrf(request, session, await form_of(request))
+    _check_ends_here(session)
     await sessions_of(request).end_all(session)
     return _signed_out(request)
+
+
+def _check_ends_here(session: Session) -> None:
+    """Raise Forbidden if a proxy signs this person in, which linkpool cannot end."""
+    if not session.name:
+        raise Forbidden("a proxy signs you in; sign out there")
 
 
 def _signed_out(request: Request) -> Response:

@@ -12,6 +12,7 @@ from typing import Any
 
 from pool.api.ops.boards import Board, Boards, frame_of
 from pool.api.ops.endings import Endings
+from pool.api.ops.inbox_boards import InboxBoards
 from pool.api.ops.live import Live
 from pool.api.ops.meeting_boards import MeetingBoards
 from pool.api.ops.offers import Lists
@@ -42,6 +43,7 @@ class Ops:
     meeting_boards: MeetingBoards
     pasts: Pasts
     lists: Lists
+    inbox_boards: InboxBoards
 
     def frame(self, session: Session) -> Board:
         """Return what every view shows, without asking anybody."""
@@ -67,6 +69,7 @@ async def open_ops(service: Service) -> AsyncIterator[Ops]:
         MeetingBoards(pasts, trends),
         pasts,
         Lists(),
+        InboxBoards(service),
     )
     await vitals.step()
     background = [
@@ -80,6 +83,7 @@ async def open_ops(service: Service) -> AsyncIterator[Ops]:
     finally:
         await end_tasks(background)
         await live.close()
+        await ops.inbox_boards.close()
         await vitals.close()
 
 

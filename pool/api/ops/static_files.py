@@ -19,6 +19,8 @@ _KINDS = {
     "choosing.js": "text/javascript; charset=utf-8",
     "meeting.js": "text/javascript; charset=utf-8",
     "charts.js": "text/javascript; charset=utf-8",
+    "inbox.css": "text/css; charset=utf-8",
+    "inbox.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
     "icon_low.svg": "image/svg+xml",
     "icon_bad.svg": "image/svg+xml",

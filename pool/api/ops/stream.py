@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from pool.api.ops.routing import views
 from pool.api.ops.sessions import Session, find_session
 from pool.api.ops.windows import BY_NAME, DEFAULT
 from pool.errors import Forbidden, Unauthorized
+from pool.operations.inbox_selection import InboxSelection
 from pool.operations.selection import Selection
 from pool.operations.snapshot import Snapshot
 
@@ -28,6 +30,9 @@ router = views()
 _STREAM_HEADERS = HEADERS | {"x-accel-buffering": "no"}
 # Now and then a page without a list gets all its parts again, whatever has become of it.
 WHOLE_EVERY = 10
+# A stream is one request, so a proxy says once for all of it who is asking. After this time the
+# page asks anew, and somebody whom the proxy lets in no more sees no more.
+PERSON_SECONDS = 300.0
 
 
 @router.get("/ops/stream")
@@ -41,7 +46,7 @@ async def stream(request: Request) -> Response:
 async def _events(request: Request) -> AsyncIterator[bytes]:
     ops: Ops = request.app.state.ops
     shown: Board | None = None
-    told = 0
+    told, began_at = 0, time.monotonic()
     try:
         find_session(request)  # before anything is read for this page
         async for snapshot in ops.live.follow():
@@ -49,6 +54,9 @@ async def _events(request: Request) -> AsyncIterator[bytes]:
             session = find_session(request)
             board = await _board(request, snapshot, session)
             yield b"data: " + board.message_after(shown) + b"\n\n"
+            if session.role and time.monotonic() - began_at > PERSON_SECONDS:
+                yield b"event: again\ndata:\n\n"
+                return
             shown, told = board, told + 1
             if not board.rows and told % WHOLE_EVERY == 0:
                 shown = None
@@ -71,5 +79,9 @@ async def _board(request: Request, snapshot: Snapshot, session: Session) -> Boar
             frame = await ops.boards.frame(snapshot, session)
             compared = chosen(asked.get("compare", ""))
             return await ops.meeting_boards.board(snapshot, frame, sid, window, compared)
+        case "inbox":
+            selection = InboxSelection.of(request.url.query)
+            frame = await ops.boards.frame(snapshot, session)
+            return await ops.inbox_boards.board(snapshot, frame, selection, session)
         case _:
             return await ops.boards.frame(snapshot, session)

@@ -18,6 +18,7 @@ from pool.api.demo.routes import router as demo_router
 from pool.api.http import problems
 from pool.api.http.messages import response_of
 from pool.api.http.mount import mount, url
+from pool.api.http.people import People
 from pool.api.ops.routes import router as ops_router
 from pool.api.ops.sessions import signed_in
 from pool.api.ops.state import open_ops
@@ -41,6 +42,7 @@ from pool.api.server.gate import KEYLESS, Gate
 from pool.api.server.reloading import on_hang_up, try_reload
 from pool.api.service import Service, kept_seconds, open_service
 from pool.config.networks import TrustedProxies
+from pool.config.proxy_people import proxy_people
 from pool.config.settings import Settings
 from pool.errors import InvalidRequest, LinkpoolError
 from pool.store.ending import end_tasks
@@ -111,6 +113,7 @@ class Application:
             ops = await stack.enter_async_context(open_ops(service))
             edge, state = self._edge, self.framework.state
             self._settings = settings
+            edge.people = _people(settings)
             edge.gate = Gate(service, lambda scope: signed_in(ops.sessions, Request(scope)))
             lane = self._lane(edge, service)
             state.service, state.lane, state.ops = service, lane, ops
@@ -137,6 +140,12 @@ class Application:
         closing = asyncio.create_task(close())
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
+
+
+def _people(settings: Settings) -> People | None:
+    """Return the people whom trusted proxies name, None if the settings believe no proxy."""
+    people = proxy_people(settings)
+    return People(people, TrustedProxies(settings.trusted_proxies)) if people else None
 
 
 def _framework(lifespan: Any) -> FastAPI:

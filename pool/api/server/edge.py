@@ -22,6 +22,7 @@ from pool.errors import LinkpoolError
 from pool.ledger.deadline import within
 
 if TYPE_CHECKING:
+    from pool.api.http.people import People
     from pool.api.server.gate import Gate
 
 log = structlog.get_logger()
@@ -35,6 +36,7 @@ class Edge:
         self._proxies = proxies
         self._warned = False  # warned once only: anybody can send the header
         self.gate: Gate | None = None  # set while the service is open
+        self.people: People | None = None  # set where proxies name people
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI call."""
@@ -49,7 +51,10 @@ class Edge:
     def _seen(self, scope: Scope) -> Scope:
         """Return the request with the client and scheme that the outermost trusted proxy saw."""
         client = scope.get("client")
-        peer, headers = client[0] if client else "", scope["headers"]
+        peer = client[0] if client else ""
+        if self.people is not None:
+            scope = self.people.seen(scope, peer)
+        headers = scope["headers"]
         if not self._proxies.trusts(peer):
             if not self._warned and any(name == b"x-forwarded-for" for name, _ in headers):
                 self._warned = True

@@ -109,7 +109,7 @@ function show(message) {
   }
   arrange(body, held(body, message.order).map((sid) => rows.get(sid)));
   document.dispatchEvent(new Event("linkpool-arranged"));
-  byId("pools").hidden = message.order.length === 0;
+  (byId("pools") ?? byId("listed")).hidden = message.order.length === 0;
 }
 
 /** Shows in the tab's title and icon what is wrong; nothing while all is well. */
@@ -193,6 +193,7 @@ class Live {
     source.addEventListener("message", (event) => this.#heard(JSON.parse(event.data)));
     source.addEventListener("signed-out", () => this.#leave());
     source.addEventListener("stopping", () => this.#lose());
+    source.addEventListener("again", () => this.#open());
     source.addEventListener("error", () => this.#lose());
   }
 

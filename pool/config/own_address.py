@@ -1,0 +1,18 @@
+"""Say at which address this linkpool receives webhooks."""
+
+from __future__ import annotations
+
+from pool.config.settings import Settings
+
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - listening, not an address to ask
+
+
+def webhook_address(settings: Settings, workspace: str) -> str:
+    """Return where the outside reaches the webhook; without PUBLIC_URL, where it listens."""
+    return f"{settings.public_url or _listening(settings)}/v1/webhooks/{workspace}"
+
+
+def _listening(settings: Settings) -> str:
+    host = _ANY.get(settings.host, settings.host)
+    shown = f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{settings.port}{settings.root_path}"

@@ -1,0 +1,112 @@
+"""Read which header names the person whom a reverse proxy has signed in, and what each may do.
+
+A role is given to a name, to a group, or to everybody whom the proxy lets in:
+`ada@example.com=admin, group:on-call=operator, *=viewer`. Of several, the highest counts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Literal
+
+from pool.config.networks import TrustedProxies, networks_of
+from pool.errors import SettingsError
+
+if TYPE_CHECKING:
+    from pool.config.settings import Settings
+
+Role = Literal["viewer", "operator", "admin"]
+ROLES: tuple[Role, ...] = ("viewer", "operator", "admin")  # each may do what those before it may
+
+GROUP, EVERYBODY = "group:", "*"
+_HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
+# These have a meaning of their own, and anybody may send them.
+_OTHERS = frozenset(
+    (
+        "accept", "authorization", "connection", "content-length", "content-type", "cookie",
+        "forwarded", "host", "origin", "referer", "transfer-encoding", "user-agent", "x-api-key",
+        "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-request-id",
+    )
+)  # fmt: skip
+_IDENTITY, _GROUPS, _ROLES, _PROXIES = (
+    f"LINKPOOL_{name}"
+    for name in ("PROXY_IDENTITY_HEADER", "PROXY_GROUPS_HEADER", "PROXY_ROLES", "TRUSTED_PROXIES")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyPeople:
+    """The headers in which trusted proxies name a person, in lower case, and the roles."""
+
+    header: bytes
+    groups_header: bytes | None
+    roles: Mapping[str, Role]  # by name, by GROUP and a group's name, or EVERYBODY
+
+    def role_of(self, name: str, groups: Collection[str]) -> Role | None:
+        """Return the highest role that this person has by name or group; None: no role."""
+        fits = [EVERYBODY, *(GROUP + each for each in groups)]
+        if not name.startswith(GROUP):  # a person may have a name that looks like a group
+            fits.append(name)
+        found = {self.roles[each] for each in fits if each in self.roles}
+        return max(found, key=ROLES.index, default=None)
+
+
+def proxy_people(settings: Settings) -> ProxyPeople | None:
+    """Return what the settings say of people behind proxies; None: nobody is named by a proxy.
+
+    Raise SettingsError where they would let anybody in under any name, or nobody at all.
+    """
+    header, groups = settings.proxy_identity_header, settings.proxy_groups_header
+    if not header:
+        for name, value in ((_GROUPS, groups), (_ROLES, settings.proxy_roles)):
+            if value:
+                raise SettingsError(name, f"is set, but {_IDENTITY} is not; set both or neither")
+        return None
+    for name, value in ((_IDENTITY, header), (_GROUPS, groups)):
+        if value and (not _HEADER.fullmatch(value) or value.lower() in _OTHERS):
+            raise SettingsError(
+                name, "must be a header that only your proxy sets, such as X-Forwarded-User"
+            )
+    if groups and groups.lower() == header.lower():
+        raise SettingsError(_GROUPS, f"names the same header as {_IDENTITY}")
+    _check_proxies(settings)
+    if not settings.proxy_roles:
+        raise SettingsError(
+            _ROLES, f"is missing: with {_IDENTITY} set it says who may do what, as ada=admin"
+        )
+    roles = roles_of(settings.proxy_roles)
+    if not groups and any(each.startswith(GROUP) for each in roles):
+        raise SettingsError(_ROLES, f"names a group, so {_GROUPS} has to be set")
+    return ProxyPeople(header.lower().encode(), groups.lower().encode() if groups else None, roles)
+
+
+def roles_of(text: str) -> Mapping[str, Role]:
+    """Return the role of each name and group in the setting PROXY_ROLES. Raise SettingsError."""
+    roles: dict[str, Role] = {}
+    for entry in filter(None, (each.strip() for each in text.split(","))):
+        name, equals, role = (each.strip() for each in entry.rpartition("="))
+        if not equals or not name or name == GROUP or not name.isprintable():
+            raise SettingsError(_ROLES, "must be names and roles, as ada=admin, group:sre=operator")
+        if role not in ROLES:
+            raise SettingsError(_ROLES, "has a role that is none of viewer, operator and admin")
+        if name in roles:
+            raise SettingsError(_ROLES, "gives one name two roles")
+        roles[name] = role
+    return MappingProxyType(roles)
+
+
+def _check_proxies(settings: Settings) -> None:
+    """Raise SettingsError unless the proxies whose word counts were named."""
+    text = settings.trusted_proxies
+    named = "trusted_proxies" in settings.model_fields_set and text.strip()
+    if not named:
+        raise SettingsError(
+            _IDENTITY, f"is set, so {_PROXIES} must name the proxies that sign people in"
+        )
+    if TrustedProxies(text).anybody or any(each.prefixlen == 0 for each in networks_of(text)):
+        raise SettingsError(
+            _IDENTITY, f"is set, so {_PROXIES} must not be everybody: anybody could be anybody"
+        )

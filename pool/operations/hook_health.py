@@ -1,0 +1,76 @@
+"""Report how the webhooks of each workspace do."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from pool.errors import MalformedJson, StoreError
+from pool.ledger import Ledger
+from pool.ledger.facts import RECONCILED
+from pool.ledger.inbox_search import Sought
+from pool.ledger.records import EventState, InboxEvent
+from pool.model.outcomes import EVERYWHERE
+from pool.providers import Provider
+from pool.store import Store
+from pool.store.records import Span
+
+COUNTED_MOST = 9_999
+
+
+@dataclass(frozen=True, slots=True)
+class HookHealth:
+    """What is known of the webhooks of one workspace."""
+
+    workspace: str
+    can_verify: bool
+    received_at: datetime | None  # the last one; None: none that is kept
+    # How long after it happened, by the provider's clock, one arrived: of the last few, usually
+    # and at most. None: their events name no time.
+    usual_delay_seconds: float | None
+    longest_delay_seconds: float | None
+    dead: int  # at most one more than COUNTED_MOST
+    reconciled_at: datetime | None  # when the provider was last asked for missed bookings
+
+
+async def hooks_of(ledger: Ledger, providers: Mapping[str, Provider]) -> list[HookHealth]:
+    """Return the health of the webhooks of all workspaces. Raise LedgerUnavailable."""
+    asked = await ledger.facts.beginning_with(RECONCILED)
+    found = []
+    for name, provider in providers.items():
+        latest = await ledger.inbox_search.latest_webhooks(name)
+        delays = [delay for each in latest if (delay := _delay(provider, each)) is not None]
+        text = asked.get(name)
+        dead = Sought(EventState.DEAD, name)
+        found.append(
+            HookHealth(
+                name,
+                provider.can_verify,
+                latest[0].received_at if latest else None,
+                statistics.median(delays) if delays else None,
+                max(delays, default=None),
+                await ledger.inbox_search.count(dead, None, most=COUNTED_MOST),
+                datetime.fromisoformat(text) if text else None,
+            )
+        )
+    return found
+
+
+async def refused_lately(store: Store) -> int | None:
+    """Return how many webhooks had a wrong signature in the last hour; None: not known."""
+    try:
+        [past] = await store.tallies.past([EVERYWHERE], Span.HOUR)
+    except StoreError:
+        return None
+    return past.sum["bad_signature"]
+
+
+def _delay(provider: Provider, event: InboxEvent) -> float | None:
+    """Return the seconds from an event to its arrival. The two clocks may differ a little."""
+    try:
+        at = provider.parse_event(event.body).at if event.body else None
+    except MalformedJson:
+        return None
+    return None if at is None else max(0.0, (event.received_at - at).total_seconds())
