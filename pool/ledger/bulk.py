@@ -39,7 +39,7 @@ class Place(UserDefinedType[str]):
 
     cache_ok = True
 
-    def get_col_spec(self) -> str:
+    def get_col_spec(self, **_: Any) -> str:
         """Return the type's name in SQL."""
         return "TID"
 
