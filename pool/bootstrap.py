@@ -38,7 +38,7 @@ async def prepare(settings: Settings, sids: list[str]) -> None:
         await check_secret_key(parts.ledger, parts.store.names.fingerprint)
         meetings = await parts.ledger.meetings.all()
         await parts.store.published.put(meetings)
-        levels = await parts.store.look([meeting.sid for meeting in meetings])
+        levels = (await parts.store.look_at(meetings)).pools
         # No API process serves yet, so there is none to wait for.
         await parts.recovery.recover_all(
             [level.sid for level in levels if level.fence != "stands"],

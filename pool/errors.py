@@ -99,7 +99,8 @@ class Fenced(StoreError):
     """This Redis may have forgotten a claim, so it hands out nothing until recovered."""
 
     def __init__(self, sid: str) -> None:
-        super().__init__(f"the pool of meeting {sid} is being recovered")
+        # `sid` may be the name of one of several pools, which begins with the meeting's SID.
+        super().__init__(f"the pool of meeting {sid.partition(':')[0]} is being recovered")
         self.sid = sid
 
 

@@ -61,7 +61,8 @@ class InProcess:
         await self.ledger.meetings.put(meeting)
         await self.store.published.put([meeting])
         if is_open:
-            await self.parts.recovery.recover(sid, grace_seconds=0.0)
+            for pool in meeting.pools:
+                await self.parts.recovery.recover(pool, grace_seconds=0.0)
         return meeting
 
     async def top_up(self, workspace: str = "default") -> bool:

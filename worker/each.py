@@ -8,6 +8,7 @@ import structlog
 
 from pool.compose import Parts
 from pool.errors import LinkpoolError, is_away
+from pool.model.pools import sid_of
 
 log = structlog.get_logger()
 
@@ -47,6 +48,7 @@ async def each(
 
 def report(parts: Parts, task: str, sid: str, error: Exception) -> None:
     """Count a meeting that a task failed for, and log the reason."""
+    sid = sid_of(sid)  # of a pool it is its meeting's
     parts.metrics.meeting_failures.labels(task, sid).inc()
     if isinstance(error, LinkpoolError):
         log.error("failed for a meeting", task=task, meeting=sid, reason=str(error))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from pool.compose import Parts
 from pool.store import key_names
 from worker.each import each
@@ -14,25 +16,28 @@ async def record(parts: Parts, sid: str | None) -> int:
     long, and would keep every worker from other tasks.
     """
     if sid:
-        return await _each(parts, [sid])
+        return await _each(parts, [sid], parts.recorder.record)
     async with parts.store.locks.held(key_names.task_lock("record-all")) as lock:
-        return await _each(parts, await backlogged(parts)) if lock is not None else 0
+        if lock is None:
+            return 0
+        return await _each(parts, await backlogged(parts), parts.recorder.record_pool)
 
 
-async def _each(parts: Parts, sids: list[str]) -> int:
+async def _each(parts: Parts, names: list[str], work: Callable[[str], Awaitable[int]]) -> int:
+    """Do the work for meetings or pools of these names. Return the number of claims."""
     total = 0
 
-    async def one(sid: str) -> None:
+    async def one(name: str) -> None:
         nonlocal total
-        async with parts.store.locks.held(key_names.task_lock(f"record:{sid}")) as lock:
+        async with parts.store.locks.held(key_names.task_lock(f"record:{name}")) as lock:
             if lock is not None:
-                total += await parts.recorder.record(sid)
+                total += await work(name)
 
-    await each(parts, "record", sids, one)
+    await each(parts, "record", names, one)
     return total
 
 
 async def backlogged(parts: Parts) -> list[str]:
-    """Return the SIDs of the meetings whose streams hold claims that the ledger lacks."""
-    sids = await parts.store.published.sids()
-    return [level.sid for level in await parts.store.look(sids) if level.backlog]
+    """Return the names of the pools whose streams hold claims that the ledger lacks."""
+    pools = await parts.store.published.pools()
+    return [level.sid for level in await parts.store.look(pools) if level.backlog]

@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 from functools import partial
 
 from pool.compose import Parts
-from pool.durability.recovery import GRACE_SECONDS, Recovered
+from pool.durability.former_pools import GRACE_SECONDS
+from pool.durability.recovery import Recovered
 from pool.model.outcomes import EVERYWHERE
+from pool.model.pools import sid_of
 from pool.store import key_names
 from worker import incidents
 from worker.each import report
@@ -23,8 +25,8 @@ async def recover(parts: Parts) -> set[str]:
         if lock is None:
             return set()
         meetings = {meeting.sid: meeting for meeting in await parts.ledger.meetings.all()}
-        levels = await parts.store.look(sorted(meetings))
-        fallen = await parts.recovery.fallen(levels)
+        looked = await parts.store.look_at([meetings[sid] for sid in sorted(meetings)])
+        fallen = await parts.recovery.fallen(looked.pools)
         if not fallen:
             return set()
         began_at, costs = datetime.now(UTC), dict[str, int]()
@@ -38,4 +40,8 @@ async def recover(parts: Parts) -> set[str]:
             if costs:
                 await incidents.note_fence(parts, began_at, costs, baseline)
         emptied = (Recovered.OPENED, Recovered.QUARANTINED)
-        return {meetings[sid].workspace for sid, result in results.items() if result in emptied}
+        return {
+            meetings[sid_of(pool)].workspace
+            for pool, result in results.items()
+            if result in emptied
+        }

@@ -60,7 +60,8 @@ async def _survey_one(parts: Parts, workspace: str, ours: Mapping[str, Meeting])
         if not await parts.makers[workspace].wait_turn(within_seconds=TURN_SECONDS):
             return
     listed = {each.sid: each for each in await parts.providers[workspace].meetings()}
-    levels = {level.sid: level for level in await parts.store.look(sorted(ours))}
+    looked = await parts.store.look_at([ours[sid] for sid in sorted(ours)])
+    levels = {level.sid: level for level in looked.meetings}
     for sid, meeting in ours.items():
         block = levels[sid].block
         not_found = block is not None and block.kind == NOT_FOUND
@@ -112,9 +113,10 @@ async def reopen(parts: Parts, meeting: Meeting) -> None:
     In this order, a worker that dies in between leaves a closed meeting with less stock.
     """
     retired = 0
-    while slugs := await parts.store.stock.take_out(meeting.sid, up_to_ms=None, limit=_BATCH):
-        await parts.ledger.links.move(slugs, State.RETIRED, at=datetime.now(UTC))
-        retired += len(slugs)
+    for pool in meeting.pools:
+        while slugs := await parts.store.stock.take_out(pool, up_to_ms=None, limit=_BATCH):
+            await parts.ledger.links.move(slugs, State.RETIRED, at=datetime.now(UTC))
+            retired += len(slugs)
     await parts.ledger.meetings.close(meeting.sid, "")
     await parts.store.published.put([replace(meeting, closed_reason="")])
     await parts.store.blocks.put(meeting.sid, None)

@@ -7,10 +7,11 @@ from typing import Any
 
 from pool.compose import Parts
 from pool.errors import StoreUnavailable
+from pool.model.pools import sid_of
 from pool.model.times import to_ms
 from pool.nudges import NOTIFY, RECORD, RECOVER, SETTLE, TOP_UP
 from pool.store.published import digest
-from pool.supply.targets import targets
+from pool.supply.targets import split, targets
 from worker import incidents, notify
 from worker.each import report
 
@@ -23,13 +24,14 @@ async def sweep(parts: Parts) -> list[tuple[str, dict[str, Any]]]:
     now = datetime.now(UTC)
     await parts.store.heartbeat(to_ms(now))
     meetings = {meeting.sid: meeting for meeting in await parts.ledger.meetings.all()}
-    levels = await parts.store.look(sorted(meetings))
-    for level in levels:
+    looked = await parts.store.look_at([meetings[sid] for sid in sorted(meetings)])
+    levels = looked.meetings
+    for level in looked.pools:
         if level.fence == "unreadable":
             report(parts, "sweep", level.sid, StoreUnavailable(level.problem))
     listed = set(await parts.store.published.sids())
     strangers = parts.recovery.strangers
-    foreign = [*await strangers.find(levels), *await strangers.everywhere(meetings.keys())]
+    foreign = [*await strangers.find(looked.pools), *await strangers.everywhere(meetings.keys())]
     await strangers.disown(foreign)
     await parts.store.published.put(
         [
@@ -43,16 +45,26 @@ async def sweep(parts: Parts) -> list[tuple[str, dict[str, Any]]]:
     due: list[tuple[str, dict[str, Any]]] = []
     low: set[str] = set()
     wanted = await targets(parts.store, meetings, levels)
-    for level in levels:
+    for level, pools in zip(levels, looked.parts, strict=True):
         meeting = meetings[level.sid]
-        if level.fence == "stands" and not meeting.is_stopped and level.fresh < wanted[level.sid]:
+        targets_of = split(wanted[level.sid], pools)
+        if not meeting.is_stopped and any(
+            pool.fence == "stands" and pool.fresh < targets_of[pool.sid] for pool in pools
+        ):
             low.add(meeting.workspace)
-    await parts.store.history.sample(levels, wanted, sweep_seconds=parts.settings.sweep_seconds)
+    fallen = await parts.recovery.fallen(looked.pools)
+    # Until the former pools of a meeting are closed, its totals are not all in one place.
+    changing = await parts.recovery.former.in_the_way(fallen)
+    await parts.store.history.sample(
+        [level for level in levels if level.sid not in changing],
+        wanted,
+        sweep_seconds=parts.settings.sweep_seconds,
+    )
     await incidents.observe(parts, meetings, levels, wanted)
     if await notify.observe(parts, meetings, levels, wanted):
         due.append((NOTIFY, {}))
-    ours = any(level.sid in meetings for level in foreign)
-    if ours or await parts.recovery.fallen(levels):
+    ours = any(sid_of(level.sid) in meetings for level in foreign)
+    if ours or fallen:
         due.append((RECOVER, {}))
     if any(level.backlog for level in levels):
         due.append((RECORD, {}))

@@ -111,7 +111,7 @@ async def open_service(
         keys = KeyRing(parts.ledger, admin_key)
         secrets = SecretRing(parts.ledger, SecretSource(secret_key(settings)))
         recent_claims = RecentClaims(seconds=kept_seconds(settings))
-        watch = FenceWatch(parts.store, recent_claims)
+        watch = FenceWatch(parts.store, recent_claims, meeting_of=known_meetings.get)
         worker_watch = WorkerWatch(parts.notifier, parts.store, settings.sweep_seconds)
         tally = Tally(parts.metrics, parts.outcomes.count)
         doors = Doors(TrustedProxies(settings.trusted_proxies), tally.failed_at)

@@ -28,7 +28,8 @@ from pool.ledger.bookings import Settled
 from pool.ledger.records import ASSIGNED, EventState, InboxEvent
 from pool.model.bookings import Booking, is_documented, stands, unnamed_sid
 from pool.model.claims import booked_claim
-from pool.model.links import State
+from pool.model.links import Link, State
+from pool.model.pools import pool_of_epoch
 from pool.providers import BookingEvent, Provider
 from pool.store import Store
 
@@ -208,18 +209,27 @@ class Settler:
                 moved = await self._ledger.links.move(
                     [link.slug], State.QUARANTINED, at=report.heard_at
                 )
-                await self._store.stock.withdraw(sid, [link.slug] if moved else [])
+                pool = pool_of_epoch(sid, link.epoch)
+                await self._store.stock.withdraw(pool, [link.slug] if moved else [])
                 return
             if link.state not in (State.CONSUMED, State.CANCELLED):
                 return  # an incomplete booking: the claim stays as it is
             claim = booked_claim(link, settled.foremost)
-            was_fresh |= await self._store.mark(sid, link.slug, link.customer_id, claim)
+            pool = await self._pool_of(link)
+            was_fresh |= await self._store.mark(pool, link.slug, link.customer_id, claim)
             if link.customer_id is not None or was_fresh:
                 break
             await self._recorder.record(sid)
             settled = await self._ledger.bookings.settle(report)
         if was_fresh:
             log.warning("a link was booked before anyone claimed it", meeting=sid)
+
+    async def _pool_of(self, link: Link) -> str:
+        """Return the pool that holds the link's binding, or would hold the link itself."""
+        if link.customer_id is None:
+            return pool_of_epoch(link.meeting_sid, link.epoch)
+        meeting = await self._ledger.meetings.get(link.meeting_sid)
+        return self._store.pool_of(meeting, link.customer_id) if meeting else link.meeting_sid
 
 
 _MOST = timedelta(seconds=UNMATCHED_MOST_SECONDS)

@@ -23,13 +23,15 @@ class ClusterDesk(Desk):
         self._make_desk = partial(Desk, store, *others, **settings)
         self._desks: dict[object, Desk] = {}  # by master; there are few
 
-    def join(self, waiter: Waiter, sid: str, *others: Any, **settings: Any) -> None:
-        """Put a customer of a known meeting in line for the meeting's master, without I/O."""
-        master = self._store.master_of(sid)
+    def join(
+        self, waiter: Waiter, sid: str, customer_id: str, *others: Any, **settings: Any
+    ) -> None:
+        """Put a customer of a known meeting in line for their pool's master, without I/O."""
+        master = self._store.master_of(self.pool_of(sid, customer_id))
         desk = self._desks.get(master)
         if desk is None:
             desk = self._desks[master] = self._make_desk()
-        desk.join(waiter, sid, *others, **settings)
+        desk.join(waiter, sid, customer_id, *others, **settings)
 
     async def close(self) -> None:
         """Wait for the calls that are under way."""

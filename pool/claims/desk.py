@@ -112,12 +112,15 @@ class Desk:
             )
             return
         name = self._store.names.name(sid, customer_id)
+        pool = sid
+        if self._known_meetings.spread:
+            pool = self._pool_of(sid, name)
         # Packed before the customer is put in line: what cannot be packed raises here and
         # leaves nothing behind.
         document = b"" if limited else payload(customer_id, email, metadata)
-        line = self._lines.get(sid)
+        line = self._lines.get(pool)
         if line is None:
-            line = self._lines[sid] = Line(sid)
+            line = self._lines[pool] = Line(pool, sid)
         entry = line.waiting.get(name)
         if entry is None:
             entry = line.waiting[name] = Waiting(name, customer_id, self._clock())
@@ -130,13 +133,25 @@ class Desk:
         """Keep a claim that another part of this process answered, to assert it again."""
         ttl_ms = meeting.claim_ttl_seconds * 1000
         self._recent_claims.remember(
-            meeting.sid, [AnsweredClaim(customer_id, claim, ttl_ms, document)]
+            meeting.pool_of(self._store.names.name(meeting.sid, customer_id)),
+            [AnsweredClaim(customer_id, claim, ttl_ms, document)],
         )
 
     async def close(self) -> None:
         """Wait for the calls that are under way."""
         while len(self._calls) or self._makings:  # noqa: ASYNC110 - an event would cost every call
             await asyncio.sleep(0.005)
+
+    def pool_of(self, sid: str, customer_id: str) -> str:
+        """Return the pool that serves this customer of a known meeting."""
+        if not self._known_meetings.spread:
+            return sid
+        return self._pool_of(sid, self._store.names.name(sid, customer_id))
+
+    def _pool_of(self, sid: str, name: str) -> str:
+        """Return the pool that serves the customer with this name."""
+        meeting = self._known_meetings.spread.get(sid)
+        return sid if meeting is None else meeting.pool_of(name)
 
     # -- batches -----------------------------------------------------------------
 
@@ -184,21 +199,22 @@ class Desk:
     def _ended(self, call: ScriptCall, result: Batch | Exception) -> None:
         line = call.line
         try:
-            self._serve(line.sid, call.batch, result)
+            self._serve(line, call.batch, result)
         finally:
             line.calls -= 1
             if line.waiting:
                 self._enqueue(line)
             elif not line.calls:
-                self._lines.pop(line.sid, None)
+                self._lines.pop(line.pool, None)
             if self._ready and not self._pumping:
                 self._pumping = True
                 asyncio.get_running_loop().call_soon(self._pump)
 
     # -- answers -----------------------------------------------------------------
 
-    def _serve(self, sid: str, batch: list[Waiting], result: Batch | Exception) -> None:
+    def _serve(self, line: Line, batch: list[Waiting], result: Batch | Exception) -> None:
         """Answer everyone in a batch with the result of their call. Never raise."""
+        sid = line.sid
         ended: Counter[str] = Counter()
         try:
             if isinstance(result, Exception):
@@ -212,6 +228,7 @@ class Desk:
             lately_ms = self._lately_ms()
             self._remember(
                 meeting,
+                line.pool,
                 [
                     (entry, answer.claim)
                     for entry, answer in zip(batch, result.answers, strict=True)
@@ -232,7 +249,7 @@ class Desk:
             for entry in batch:
                 self._refuse(entry, error, ended)
             if isinstance(error, Fenced):
-                self._listener.fenced(sid)
+                self._listener.fenced(line.pool)
         except Exception as error:
             log.exception("claims not served", meeting=sid)
             problem = StoreUnavailable(f"the claim could not be served: {type(error).__name__}")
@@ -278,12 +295,12 @@ class Desk:
         try:
             claim, made = await self._on_demand.make_and_bind(meeting, entry.name, entry.payload)
             if made or _is_recent(claim, self._lately_ms()):
-                self._remember(meeting, [(entry, claim)])
+                self._remember(meeting, meeting.pool_of(entry.name), [(entry, claim)])
             self._answer(meeting, entry, claim, "direct" if made else "reused", ended)
         except LinkpoolError as error:
             self._refuse(entry, error, ended)
             if isinstance(error, Fenced):
-                self._listener.fenced(meeting.sid)
+                self._listener.fenced(meeting.pool_of(entry.name))
         except Exception as error:
             log.exception("link not made on the spot", meeting=meeting.sid)
             problem = PoolEmpty(f"no link could be made: {type(error).__name__}")
@@ -295,10 +312,10 @@ class Desk:
     def _lately_ms(self) -> float:
         return (time.time() - self._recent_claims.seconds) * 1000
 
-    def _remember(self, meeting: Meeting, bound: list[tuple[Waiting, Claim]]) -> None:
+    def _remember(self, meeting: Meeting, pool: str, bound: list[tuple[Waiting, Claim]]) -> None:
         ttl_ms = meeting.claim_ttl_seconds * 1000
         self._recent_claims.remember(
-            meeting.sid,
+            pool,
             [
                 # A limited request sent no payload, and the recorder needs one.
                 AnsweredClaim(

@@ -32,6 +32,7 @@ class KnownMeetings:
         self._ledger = ledger
         self._clock = clock
         self._meetings: dict[str, Meeting] = {}
+        self.spread: dict[str, Meeting] = {}  # those of several shards: mostly none
         self._unknown: dict[str, float] = {}
         self._version: int | None = None
 
@@ -61,7 +62,7 @@ class KnownMeetings:
                 if not self._version:
                     raise
             if meeting is not None:
-                self._meetings[sid] = meeting
+                self.put(meeting)
                 return meeting
             if len(self._unknown) >= _UNKNOWN_KEPT:
                 self._unknown.clear()
@@ -77,8 +78,12 @@ class KnownMeetings:
         return await self.find(sid)
 
     def put(self, meeting: Meeting) -> None:
-        """Keep a meeting that this process changed itself."""
+        """Keep a meeting as it is now."""
         self._meetings[meeting.sid] = meeting
+        if meeting.shards > 1:
+            self.spread[meeting.sid] = meeting
+        else:
+            self.spread.pop(meeting.sid, None)
 
     async def refresh(self) -> None:
         """Read the meetings again if they changed. Never raise: what was known stays."""
@@ -86,13 +91,13 @@ class KnownMeetings:
             version = await self._store.published.version()
             if version and version != self._version:
                 for meeting in await self._store.published.all():
-                    self._meetings[meeting.sid] = meeting
+                    self.put(meeting)
                 self._version = version
         except StoreError as error:
             log.warning("meetings not refreshed", reason=str(error))
         if not self._meetings:
             try:
                 for meeting in await self._ledger.meetings.all():
-                    self._meetings[meeting.sid] = meeting
+                    self.put(meeting)
             except LedgerError as error:
                 log.warning("meetings not read from the ledger", reason=str(error))

@@ -72,8 +72,9 @@ class OnDemandLinks:
     async def _steps(
         self, meeting: Meeting, name: str, payload: bytes, ends: float
     ) -> tuple[Claim, bool]:
-        link = await self._links.make(meeting, ends=ends)
-        answer = await self._store.bind(meeting.sid, link.epoch, link.slug, name, payload)
+        pool = meeting.pool_of(name)
+        link = await self._links.make(meeting, pool, ends=ends)
+        answer = await self._store.bind(pool, link.epoch, link.slug, name, payload)
         if answer.outcome is Outcome.PAUSED:
             raise PoolPaused("claims of this meeting are paused", retry_after_seconds=30)
         if answer.claim is None:

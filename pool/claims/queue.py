@@ -50,12 +50,13 @@ class Waiting:
 
 
 class Line:
-    """The waiting customers of one meeting, in order of arrival."""
+    """The waiting customers of one pool, in order of arrival."""
 
-    __slots__ = ("calls", "queued", "sid", "waiting")
+    __slots__ = ("calls", "pool", "queued", "sid", "waiting")
 
-    def __init__(self, sid: str) -> None:
-        self.sid = sid
+    def __init__(self, pool: str, sid: str) -> None:
+        self.pool = pool
+        self.sid = sid  # of its meeting
         self.waiting: dict[str, Waiting] = {}  # by the customer's name
         self.calls = 0
         self.queued = False  # for its turn to be sent

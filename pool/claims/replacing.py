@@ -72,7 +72,9 @@ class Replacer:
         StoreUnavailable or LedgerUnavailable; the customer then keeps the link they held.
         """
         sid = meeting.sid
-        held = await self._store.claim_of(sid, customer_id)
+        name = self._store.names.name(sid, customer_id)
+        pool = meeting.pool_of(name)
+        held = await self._store.claim_of(pool, customer_id)
         if held is None:
             raise UnknownClaim("this customer holds no link of this meeting")
         # The ledger must have the old claim before its end.
@@ -81,14 +83,13 @@ class Replacer:
         kept = payload(customer_id, row.email, row.metadata) if row else payload(customer_id)
         if slug is not None and slug != held.slug:
             return Replacement(held, kept, is_new=False)
-        name = self._store.names.name(sid, customer_id)
-        answer = await self._store.replace(sid, name, held.slug, kept, reason)
+        answer = await self._store.replace(pool, name, held.slug, kept, reason)
         if answer.outcome is Replaced.EMPTY:
             if meeting.on_empty == "fail":
                 raise empty(meeting, "the pool is empty")
-            link = await self._links.make(meeting, ends=time.monotonic() + self._timeout)
+            link = await self._links.make(meeting, pool, ends=time.monotonic() + self._timeout)
             made = link.slug
-            answer = await self._store.replace(sid, name, held.slug, kept, reason, made=made)
+            answer = await self._store.replace(pool, name, held.slug, kept, reason, made=made)
             if answer.outcome is not Replaced.NEW:
                 # Nobody has seen the new link, but it is in no pool: it is set aside.
                 await self._ledger.links.move([made], State.QUARANTINED, at=datetime.now(UTC))

@@ -61,7 +61,7 @@ class ScriptCalls:
         self._under_way.add(call)
         try:
             call.abandon = self._store.claim_at_once(
-                call.line.sid, call.customers(), partial(self._replied, call)
+                call.line.pool, call.customers(), partial(self._replied, call)
             )
         except Exception as error:  # noqa: BLE001 - it is the call's result
             self._end(call, error)
@@ -128,7 +128,7 @@ class ScriptCalls:
 
         Repeating is safe: a customer who got a link by the lost call gets the same one.
         """
-        sid, customers = call.line.sid, call.customers()
+        pool, sid, customers = call.line.pool, call.line.sid, call.customers()
         pause, unpublished = 0.0, False
         while True:
             left = call.deadline - self._clock()
@@ -138,7 +138,7 @@ class ScriptCalls:
                 async with asyncio.timeout(left):
                     if unpublished:
                         await self._store.published.put([await self._known_meetings.find(sid)])
-                    return await self._store.claim(sid, customers)
+                    return await self._store.claim(pool, customers)
             except TimeoutError:
                 raise StoreUnavailable(_TOO_SLOW) from None
             except UnknownMeeting:

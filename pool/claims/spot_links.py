@@ -27,8 +27,8 @@ class SpotLinks:
         self._makers = makers
         self._ledger_wrote_at = -LEDGER_TRUST_SECONDS
 
-    async def make(self, meeting: Meeting, *, ends: float) -> Link:
-        """Return a new link that is in the ledger and in no pool.
+    async def make(self, meeting: Meeting, pool: str, *, ends: float) -> Link:
+        """Return a new link for a pool of the meeting, which is in the ledger and in no pool yet.
 
         `ends` is when the caller gives up, by the monotonic clock. Raise PoolEmpty, Fenced,
         StoreUnavailable or LedgerUnavailable.
@@ -36,10 +36,13 @@ class SpotLinks:
         maker = self._makers.get(meeting.workspace)
         if maker is None:
             raise empty(meeting, "the pool is empty and its workspace is not configured")
-        level = (await self._store.look([meeting.sid]))[0]
+        level = (await self._store.look([pool]))[0]
         if level.fence != "stands":
-            raise Fenced(meeting.sid)
-        if level.block or await self._store.blocks.of_workspace(meeting.workspace):
+            raise Fenced(pool)
+        block = level.block
+        if pool != meeting.sid:  # what the provider says of the meeting stands under its SID
+            block = await self._store.blocks.of(meeting.sid)
+        if block or await self._store.blocks.of_workspace(meeting.workspace):
             raise empty(meeting, "the pool is empty and the provider refuses links", seconds=30)
         await self._check_ledger()
         try:

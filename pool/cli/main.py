@@ -282,6 +282,6 @@ async def _seal(settings: Settings, *, undo: bool) -> tuple[int, int]:
     from pool.compose import compose
 
     async with compose(settings) as parts:
-        sids = [meeting.sid for meeting in await parts.ledger.meetings.all()]
-        done = await (parts.recovery.unseal(sids) if undo else parts.recovery.seal(sids))
-        return len(done), len(sids)
+        pools = [pool for each in await parts.ledger.meetings.all() for pool in each.pools]
+        done = await (parts.recovery.unseal(pools) if undo else parts.recovery.seal(pools))
+        return len(done), len(pools)

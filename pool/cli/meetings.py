@@ -27,6 +27,7 @@ from pool.config.addresses import broker_url
 from pool.errors import InvalidRequest, UnknownMeeting, UnknownWorkspace
 from pool.model.links import is_sid
 from pool.model.meetings import Meeting
+from pool.model.pools import SHARDS_MOST
 from pool.nudges import TOP_UP, Nudges
 from pool.operations.administration import Administration
 from pool.operations.status import MeetingStatus, statuses
@@ -65,6 +66,7 @@ def _options(
     fallback_url: str | None,
     match_email: bool | None,
     reserve: int | None,
+    shards: int | None,
 ) -> dict[str, Any]:
     return {name: value for name, value in locals().items() if value is not None}
 
@@ -108,6 +110,15 @@ Reserve = Annotated[
     typer.Option(min=0, help="Links kept ready that claims with a public key may not take."),
 ]
 
+Shards = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=SHARDS_MOST,
+        help="Pools over which customers are spread, for several masters of a Redis Cluster.",
+    ),
+]
+
 
 @app.command("show")
 def show(sid: Sid, as_json_: AsJson = False, data_dir: DataDir = None) -> None:
@@ -140,6 +151,7 @@ def add(
     fallback_url: Fallback = None,
     match_email: MatchEmail = None,
     reserve: Reserve = None,
+    shards: Shards = None,
     data_dir: DataDir = None,
 ) -> None:
     """Add a meeting, or change its settings if it is there."""
@@ -159,6 +171,7 @@ def add(
         fallback_url,
         match_email,
         reserve,
+        shards,
     )
 
     if is_set and not changes:

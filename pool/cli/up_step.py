@@ -78,8 +78,8 @@ async def _seal(settings: Settings) -> None:
     from pool.compose import compose
 
     async with compose(settings) as parts:
-        sids = [meeting.sid for meeting in await parts.ledger.meetings.all()]
-        await parts.recovery.seal(sids)
+        pools = [pool for each in await parts.ledger.meetings.all() for pool in each.pools]
+        await parts.recovery.seal(pools)
 
 
 if __name__ == "__main__":

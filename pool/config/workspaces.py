@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from pool.model.links import SID_PATTERN, SUBDOMAIN_PATTERN
+from pool.model.pools import SHARDS_MOST
 
 DEFAULT_WORKSPACE = "default"
 VENDOR_HOST = "neetocal.com"
@@ -121,6 +122,7 @@ class MeetingDefaults(_Frozen):
     fallback_url: str | None = None
     match_email: bool | None = None
     reserve: int | None = Field(default=None, ge=0, le=1_000_000)
+    shards: int | None = Field(default=None, ge=1, le=SHARDS_MOST)
 
     @field_validator("fallback_url")
     @classmethod

@@ -89,7 +89,10 @@ class Erasure:
         problem: StoreError | None = None
         for each in some:
             try:
-                await self._store.erasing.drop(each.meeting_sid, each.slug, each.customer_name)
+                meeting = await self._ledger.meetings.get(each.meeting_sid)
+                name = each.customer_name
+                pool = meeting.pool_of(name) if meeting is not None else each.meeting_sid
+                await self._store.erasing.drop(pool, each.slug, name)
             except StoreError as error:
                 problem = error  # the events are erased all the same
         await self.mark_events()

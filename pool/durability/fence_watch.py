@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 
 import structlog
 
 from pool.durability.recent_claims import RecentClaims
 from pool.errors import LinkpoolError
+from pool.model.meetings import Meeting
+from pool.model.pools import sid_of
 from pool.store import Store
+from pool.store.records import AnsweredClaim
 
 log = structlog.get_logger()
 
@@ -25,8 +29,15 @@ class FenceWatch:
     """
 
     def __init__(
-        self, store: Store, recent_claims: RecentClaims, clock: Callable[[], float] = time.monotonic
+        self,
+        store: Store,
+        recent_claims: RecentClaims,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        meeting_of: Callable[[str], Meeting | None] = lambda _sid: None,
     ) -> None:
+        """Prepare; `meeting_of` returns what this process knows of the meeting with a SID."""
+        self._meeting_of = meeting_of
         self._store = store
         self._recent_claims = recent_claims
         self._clock = clock
@@ -35,7 +46,7 @@ class FenceWatch:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def fallen(self, sid: str) -> None:
-        """Assert the meeting's claims again, unless that was done a moment ago."""
+        """Assert the pool's claims again, unless that was done a moment ago."""
         if self._asserted.get(sid, -_AGAIN_SECONDS) > self._clock() - _AGAIN_SECONDS:
             return
         # Noted here and not in the task: many claims meet the same fallen fence at once.
@@ -45,7 +56,7 @@ class FenceWatch:
         task.add_done_callback(self._tasks.discard)
 
     async def look(self) -> None:
-        """Check the fences of the meetings that this process answered claims of lately."""
+        """Check the fences of the pools that this process answered claims of lately."""
         known: dict[str, str] = {}
         for sid, fence, epoch in await self._store.recovery.fences(
             list(self._recent_claims.sids())
@@ -65,12 +76,28 @@ class FenceWatch:
         claims = self._recent_claims.lately(sid)
         conflicts = 0
         try:
-            for start in range(0, len(claims), _CLAIMS_PER_CALL):
-                conflicts += await self._store.assert_again(
-                    sid, claims[start : start + _CLAIMS_PER_CALL]
-                )
+            for pool, some in self._by_pool(sid, claims).items():
+                for start in range(0, len(some), _CLAIMS_PER_CALL):
+                    conflicts += await self._store.assert_again(
+                        pool, some[start : start + _CLAIMS_PER_CALL]
+                    )
         except LinkpoolError as error:
             self._asserted.pop(sid, None)
             log.warning("claims not asserted again yet", meeting=sid, reason=str(error))
             return
         log.info("claims asserted again", meeting=sid, claims=len(claims), conflicts=conflicts)
+
+    def _by_pool(
+        self, pool: str, claims: Sequence[AnsweredClaim]
+    ) -> dict[str, Sequence[AnsweredClaim]]:
+        """Return the claims of a pool by the pools that serve their customers now.
+
+        They are others once the meeting has another number of shards.
+        """
+        meeting = self._meeting_of(sid_of(pool))
+        if meeting is None or pool in meeting.pools:
+            return {pool: claims}
+        found: dict[str, list[AnsweredClaim]] = defaultdict(list)
+        for claim in claims:
+            found[self._store.pool_of(meeting, claim.customer_id)].append(claim)
+        return dict(found)

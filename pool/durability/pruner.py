@@ -9,6 +9,7 @@ from datetime import datetime
 
 from pool.ledger import Ledger
 from pool.ledger.pruning import BATCH_LINKS, OldLink, Place, PrunedLinks
+from pool.model.meetings import Meeting
 from pool.store import Store
 
 _CALLS_AT_ONCE = 16  # to Redis
@@ -66,14 +67,19 @@ class Pruner:
         without a row would stay for good.
         """
         calls = asyncio.Semaphore(_CALLS_AT_ONCE)
-
-        async def drop(sid: str, slug: str, customer_id: str) -> None:
-            async with calls:
-                await self._store.erasing.drop(sid, slug, self._store.names.name(sid, customer_id))
-
         bound = [
-            drop(link.meeting_sid, link.slug, link.customer_id)
+            (link.meeting_sid, link.slug, link.customer_id)
             for link in links
             if link.is_consumed and link.customer_id is not None
         ]
-        await asyncio.gather(*bound)
+        if not bound:
+            return
+        meetings = {meeting.sid: meeting for meeting in await self._ledger.meetings.all()}
+
+        async def drop(sid: str, slug: str, customer_id: str) -> None:
+            name = self._store.names.name(sid, customer_id)
+            pool = meetings.get(sid, Meeting(sid)).pool_of(name)
+            async with calls:
+                await self._store.erasing.drop(pool, slug, name)
+
+        await asyncio.gather(*(drop(*each) for each in bound))

@@ -16,6 +16,7 @@ from pool.ledger import Ledger
 from pool.ledger.records import Recorded, RecordedClaim
 from pool.model.claims import booked_claim
 from pool.model.meetings import Meeting
+from pool.model.pools import sid_of
 from pool.model.times import from_ms
 from pool.store import Store
 from pool.store.records import StreamedClaim, payload
@@ -37,29 +38,39 @@ class Recorder:
         self._settings = settings
 
     async def record(self, sid: str) -> int:
-        """Record every claim in a meeting's stream. Return the number of claims.
+        """Record every claim in the streams of a meeting's pools, as `record_pool` does."""
+        meeting = await self._ledger.meetings.get(sid)
+        total = await self.record_pool(sid)
+        if meeting is not None and meeting.shards > 1:
+            for pool in meeting.pools:
+                total += await self.record_pool(pool)
+        return total
+
+    async def record_pool(self, pool: str) -> int:
+        """Record every claim in a pool's stream. Return the number of claims.
 
         An entry leaves the stream only once the ledger has it. If a claim's link was booked
         before the claim was recorded, Redis learns of the booking here.
         """
-        claims = await self._store.stream.unrecorded(sid, CLAIMS_PER_WRITE)
+        claims = await self._store.stream.unrecorded(pool, CLAIMS_PER_WRITE)
         if not claims:
             return 0
+        sid = sid_of(pool)
         meeting = await self._ledger.meetings.get(sid) or Meeting(sid)
         given = self._as_recorded(meeting, claims)
         total = 0
         while True:
             last = claims[-1].entry_id
             replacements = [claim for claim in claims if claim.replaces is not None]
-            writing = asyncio.create_task(self._write(sid, given))
+            writing = asyncio.create_task(self._write(meeting, given))
             try:
                 # The next claims are read and prepared while the database is at work.
-                claims = await self._more(sid, last) if len(claims) >= CLAIMS_PER_WRITE else []
+                claims = await self._more(pool, last) if len(claims) >= CLAIMS_PER_WRITE else []
                 total, given = total + len(given), self._as_recorded(meeting, claims)
             finally:
                 await writing
             await self._end_replaced(replacements)
-            await self._store.stream.trim(sid, last)
+            await self._store.stream.trim(pool, last)
             if not claims:
                 return total
 
@@ -70,19 +81,20 @@ class Recorder:
                     new.replaces, new.customer_id, new.reason, at=from_ms(new.claimed_at_ms)
                 )
 
-    async def _write(self, sid: str, claims: list[RecordedClaim]) -> None:
+    async def _write(self, meeting: Meeting, claims: list[RecordedClaim]) -> None:
         try:
             recorded = await self._ledger.links.record(claims)
         except LinkpoolError:
             raise
         except Exception:
             # The database cannot take one of the claims: the others must not wait for it.
-            log.exception("claims not recorded together", meeting=sid, claims=len(claims))
-            await self._write_singly(sid, claims)
+            log.exception("claims not recorded together", meeting=meeting.sid, claims=len(claims))
+            await self._write_singly(meeting, claims)
         else:
-            await self._follow(sid, recorded)
+            await self._follow(meeting, recorded)
 
-    async def _write_singly(self, sid: str, claims: list[RecordedClaim]) -> None:
+    async def _write_singly(self, meeting: Meeting, claims: list[RecordedClaim]) -> None:
+        sid = meeting.sid
         for claim in claims:
             try:
                 recorded = await self._ledger.links.record([claim])
@@ -101,14 +113,15 @@ class Recorder:
                     )
                     await self._set_aside(sid, bare, type(error).__name__)
                     continue
-            await self._follow(sid, recorded)
+            await self._follow(meeting, recorded)
 
     async def _set_aside(self, sid: str, claim: RecordedClaim, kind: str) -> None:
         fields = {b"s": claim.slug.encode(), b"c": payload(claim.customer_id)}
         reason = f"the ledger does not take it ({kind})"
         await self._store.set_aside.keep(sid, f"recorded-{claim.slug}", fields, reason)
 
-    async def _follow(self, sid: str, recorded: Recorded) -> None:
+    async def _follow(self, meeting: Meeting, recorded: Recorded) -> None:
+        sid = meeting.sid
         for conflict in recorded.conflicts:
             log.error("one link, two customers", meeting=sid)
             self._conflict()
@@ -121,15 +134,17 @@ class Recorder:
             )
         for link in recorded.settled:
             booking = await self._ledger.bookings.foremost(link)
-            await self._store.mark(sid, link.slug, link.customer_id, booked_claim(link, booking))
+            pool = self._store.pool_of(meeting, link.customer_id) if link.customer_id else sid
+            await self._store.mark(pool, link.slug, link.customer_id, booked_claim(link, booking))
         for claim in recorded.forgotten:
             # An older file of Redis, or an API process that asserted the claim again, brought
             # back the binding of an erased customer.
-            await self._store.mark(sid, claim.slug, claim.customer_id, None)
+            pool = self._store.pool_of(meeting, claim.customer_id)
+            await self._store.mark(pool, claim.slug, claim.customer_id, None)
 
-    async def _more(self, sid: str, after: str) -> list[StreamedClaim]:
+    async def _more(self, pool: str, after: str) -> list[StreamedClaim]:
         await asyncio.sleep(0)  # so that the write starts first
-        return await self._store.stream.unrecorded(sid, CLAIMS_PER_WRITE, after=after)
+        return await self._store.stream.unrecorded(pool, CLAIMS_PER_WRITE, after=after)
 
     def _as_recorded(self, meeting: Meeting, claims: list[StreamedClaim]) -> list[RecordedClaim]:
         workspace = self._settings.workspace(meeting.workspace)

@@ -17,13 +17,16 @@ from enum import StrEnum
 
 import structlog
 
+from pool.durability.former_pools import GRACE_SECONDS, FormerPools, reshaped, was_opened
 from pool.durability.recorder import Recorder
 from pool.durability.strangers import OPENED, Strangers
-from pool.errors import LinkpoolError, is_away
+from pool.errors import LinkpoolError, StoreUnavailable, is_away
 from pool.ledger import Ledger
 from pool.ledger.records import Binding
 from pool.model.claims import claim_in_state
 from pool.model.links import State
+from pool.model.meetings import Meeting
+from pool.model.pools import nonce_of, pool_names, pool_of_epoch, shards_of, sid_of
 from pool.store import Store, key_names
 from pool.store.locks import Held
 from pool.store.records import Level
@@ -31,7 +34,6 @@ from pool.store.recovery import Rebind, RecoveryLost
 
 log = structlog.get_logger()
 
-GRACE_SECONDS = 1.0  # for API processes to assert again what they answered
 AT_ONCE = 8  # pools that are recovered at the same time
 _EVERY = 10_000_000  # links; more than any pool holds
 _CALL = 500  # bindings per script call; a hundred take well under a millisecond
@@ -70,66 +72,74 @@ class PoolRecovery:
         self._recorder = recorder
         self._redis_forgets = redis_forgets
         self.strangers = Strangers(store, ledger)
+        self.former = FormerPools(store, ledger, recorder)
 
-    async def seal(self, sids: Iterable[str]) -> list[str]:
-        """Stop handing out links of these meetings until Redis is restarted.
+    async def seal(self, pools: Iterable[str]) -> list[str]:
+        """Stop handing out links of these pools until Redis is restarted.
 
-        Return the SIDs whose seal the ledger knows: their pools outlive a planned stop.
+        Return the pools whose seal the ledger knows: they outlive a planned stop.
         """
         sealed = []
-        for sid in sids:
+        for pool in pools:
             token = secrets.token_hex(16)
             try:
-                if await self._store.recovery.seal(sid, token):
-                    await self._recorder.record(sid)
-                    await self._ledger.meetings.seal(sid, token)
-                    sealed.append(sid)
+                if await self._store.recovery.seal(pool, token):
+                    await self._recorder.record_pool(pool)
+                    await self._ledger.meetings.seal(pool, token)
+                    sealed.append(pool)
             except LinkpoolError as error:
                 if is_away(error):
                     raise
-                log.warning("not sealed", meeting=sid, reason=str(error))
+                log.warning("not sealed", pool=pool, reason=str(error))
         return sealed
 
-    async def unseal(self, sids: Iterable[str]) -> list[str]:
+    async def unseal(self, pools: Iterable[str]) -> list[str]:
         """Remove the seals set on this very server, which has forgotten nothing since.
 
-        Return the SIDs of the pools that serve again.
+        Return the pools that serve again.
         """
-        results = [(sid, await self._recover(sid, 0.0, unseal=True)) for sid in sids]
+        results = [(pool, await self._recover(pool, 0.0, unseal=True)) for pool in pools]
         await self._note(results)
-        return [sid for sid, (result, _) in results if result is Recovered.ADOPTED]
+        return [pool for pool, (result, _) in results if result is Recovered.ADOPTED]
 
     async def fallen(self, levels: Sequence[Level]) -> list[str]:
-        """Return the SIDs of the pools that must be recovered.
+        """Return the names of the pools that must be recovered.
 
         A fence also counts as fallen if the pool was opened on another server since: in a
         failover that is reverted, the first master may never have learned that there was another,
-        while the ledger has set its links aside and the other has answered customers.
+        while the ledger has set its links aside and the other has answered customers. And so it
+        counts if a pool of another number of shards of the same meeting was opened since.
         """
         opened = await self._ledger.facts.beginning_with(OPENED)
+        again = reshaped(opened, [level.sid for level in levels])
         return [
             level.sid
             for level in levels
             if level.fence in ("fallen", "foreign")
-            or (level.fence == "stands" and opened.get(level.sid, level.epoch) != level.epoch)
+            or (
+                level.fence == "stands"
+                and (
+                    opened.get(level.sid, level.epoch) != level.epoch or sid_of(level.sid) in again
+                )
+            )
         ]
 
-    async def recover(self, sid: str, *, grace_seconds: float = GRACE_SECONDS) -> Recovered:
+    async def recover(self, pool: str, *, grace_seconds: float = GRACE_SECONDS) -> Recovered:
         """Make a pool serve again if its fence has fallen. Safe to call at any time."""
-        return (await self.recover_all([sid], grace_seconds=grace_seconds, failed=_raise))[sid]
+        return (await self.recover_all([pool], grace_seconds=grace_seconds, failed=_raise))[pool]
 
     async def recover_all(
         self,
-        sids: Iterable[str],
+        pools: Iterable[str],
         *,
         grace_seconds: float = GRACE_SECONDS,
         failed: Callable[[str, Exception], object] | None = None,
         costs: dict[str, int] | None = None,
     ) -> dict[str, Recovered]:
-        """Recover many pools, some at a time. Return the results by SID.
+        """Recover many pools, some at a time. Return the results by the pools' names.
 
         All of them together are one entry of the audit log. `costs`, if given, gets the number
-        of links that were quarantined, by SID of the pools that lost theirs.
+        of links that were quarantined, by SID of the meetings whose pools lost theirs.
 
         A pool that fails does not stop the others: it is passed to `failed`, and tried again at
         the next call. Raise StoreUnavailable or LedgerUnavailable when pool after pool fails
@@ -140,30 +150,30 @@ class PoolRecovery:
         away = 0
         results: list[tuple[str, tuple[Recovered, int]]] = []
 
-        async def one(sid: str) -> None:
+        async def one(pool: str) -> None:
             nonlocal away
             async with slots:
                 try:
-                    recovered = await self._recover(sid, grace_seconds, unseal=False)
+                    recovered = await self._recover(pool, grace_seconds, unseal=False)
                 except Exception as error:
                     away = away + 1 if is_away(error) else away
                     if away > AT_ONCE:
                         raise
-                    report(sid, error)
+                    report(sid_of(pool), error)
                     recovered = Recovered.FAILED, 0
                 else:
                     away = 0
-                results.append((sid, recovered))
+                results.append((pool, recovered))
 
         try:
             async with asyncio.TaskGroup() as group:
-                for sid in sids:
-                    group.create_task(one(sid))
+                for pool in pools:
+                    group.create_task(one(pool))
         except ExceptionGroup as several:
             raise several.exceptions[0] from several
         finally:
             await self._note(results, costs)
-        return {sid: result for sid, (result, _) in results}
+        return {pool: result for pool, (result, _) in results}
 
     async def _note(
         self,
@@ -172,30 +182,31 @@ class PoolRecovery:
     ) -> None:
         """Write what recoveries cost to the audit log: one entry, for however many pools."""
         noted = {
-            sid: (result, quarantined)
-            for sid, (result, quarantined) in sorted(results)
+            pool: (result, quarantined)
+            for pool, (result, quarantined) in sorted(results)
             if result in (Recovered.ADOPTED, Recovered.QUARANTINED)
         }
         if not noted:
             return
         quarantined = sum(links for _, links in noted.values())
         if costs is not None:
-            costs.update(
-                (sid, links) for sid, (result, links) in noted.items()
-                if result is Recovered.QUARANTINED
-            )  # fmt: skip
+            for pool, (result, links) in noted.items():
+                if result is Recovered.QUARANTINED:
+                    costs[sid_of(pool)] = costs.get(sid_of(pool), 0) + links
         outcome = max((result for result, _ in noted.values()), key=_gravity)
         detail: dict[str, object] = {"quarantined": quarantined}
         if len(noted) > 1:
             detail = {"pools": len(noted), **detail}
-        sid = next(iter(noted)) if len(noted) == 1 else None
+        sids = {sid_of(pool) for pool in noted}
+        sid = next(iter(sids)) if len(sids) == 1 else None
         await self._ledger.audit.add("linkpool", "recover", sid, outcome.value, detail)
 
     async def _recover(
-        self, sid: str, grace_seconds: float, *, unseal: bool
+        self, pool: str, grace_seconds: float, *, unseal: bool
     ) -> tuple[Recovered, int]:
         """Recover one pool. Return the result, and how many links it cost."""
-        level = (await self._store.look([sid]))[0]
+        sid = sid_of(pool)
+        level = (await self._store.look([pool]))[0]
         if level.fence == "stands" and not await self.fallen([level]):
             return Recovered.STANDS, 0
         if level.fence == "unreadable":
@@ -206,92 +217,125 @@ class PoolRecovery:
         meeting = await self._ledger.meetings.get(sid)
         if meeting is None:
             return Recovered.UNKNOWN, 0
-        async with self._store.locks.held(key_names.recovery_lock(sid)) as lock:
+        async with self._store.locks.held(key_names.recovery_lock(pool)) as lock:
             if lock is None:
                 return Recovered.BUSY, 0
             try:
-                await self._store.published.put([meeting])
-                result, quarantined = await self._steps(sid, lock, grace_seconds)
+                await self._publish(meeting)
+                before = await self.former.make_way(pool)
+                result, quarantined = await self._steps(pool, lock, grace_seconds, before)
             except RecoveryLost as lost:
                 log.warning("recovery gave way", meeting=sid, reason=str(lost))
                 return Recovered.BUSY, 0
-        log.info("recovered", meeting=sid, result=result.value, quarantined=quarantined)
+        log.info("recovered", pool=pool, result=result.value, quarantined=quarantined)
         if result is Recovered.QUARANTINED:
             self._fallen(quarantined)
             await self._store.blocks.probe_now(sid, meeting.workspace)
             await self._store.alerts.fence_fell()
             self._counted(sid, "quarantined", quarantined)
-            # It is refilled before the next sweep sees that it was empty.
-            await self._store.history.note_dip(sid, 0)
+            if pool == sid:
+                # It is refilled before the next sweep sees that it was empty.
+                await self._store.history.note_dip(sid, 0)
         return result, quarantined
 
-    async def _steps(self, sid: str, lock: Held, grace_seconds: float) -> tuple[Recovered, int]:
-        nonce = secrets.token_hex(4)
-        epoch = await self._store.recovery.epoch(sid)
-        identity = await self._adopt(sid, lock, epoch, nonce)
+    async def _publish(self, meeting: Meeting) -> None:
+        try:
+            await self._store.published.put([meeting])
+        except StoreUnavailable as error:
+            # Of several pools, one may be on a master that is away; this one need not wait for it.
+            if meeting.shards == 1 or not error.of_one_master:
+                raise
+
+    async def _steps(
+        self, pool: str, lock: Held, grace_seconds: float, before: str | None
+    ) -> tuple[Recovered, int]:
+        """Take the steps in their order. `before` is the ledger's fact on the pool."""
+        sid = sid_of(pool)
+        nonce = nonce_of(pool, secrets.token_hex(4))
+        epoch = await self._store.recovery.epoch(pool)
+        identity = await self._adopt(pool, lock, epoch, nonce)
         if identity:
             if self._store.is_cluster:
-                await self._load_bindings(sid, lock)
-            await self._open(sid, lock, identity, nonce)
+                await self._load_bindings(pool, lock)
+            await self._open(pool, lock, identity, nonce)
             return Recovered.ADOPTED, 0
         is_new = not epoch and not await self._ledger.links.has_any(sid)
+        # One of several pools, or the one that takes their place, has nothing to lose yet.
+        is_first = not epoch and (before is not None or pool != sid) and not was_opened(before)
         if not is_new:
             await asyncio.sleep(grace_seconds)
-            await self._recorder.record(sid)
+            await self._recorder.record_pool(pool)
             # A pool that stands on another server (two masters, for a while) no longer counts
             # from here on, even if this recovery does not finish: its links are set aside now.
-            await self._ledger.facts.put(f"{OPENED}{sid}", nonce)
-        quarantined = await self._ledger.links.quarantine_fresh(sid, at=datetime.now(UTC))
+            if not is_first:
+                await self._ledger.facts.put(f"{OPENED}{pool}", nonce)
+        quarantined = await self._ledger.links.quarantine_fresh(
+            sid, at=datetime.now(UTC), epochs=await self._epochs(pool)
+        )
         # From here on the pool has lost its seal, if it had one: a file that bears the seal and
         # is restored later would lack what is claimed from now on.
-        await self._ledger.meetings.seal(sid, secrets.token_hex(16))
-        identity = await self._store.recovery.begin(sid, lock.token, keep_fresh=False)
+        await self._ledger.meetings.seal(pool, secrets.token_hex(16))
+        identity = await self._store.recovery.begin(pool, lock.token, keep_fresh=False)
         if not is_new:
-            await self._load_bindings(sid, lock)
-            await self._drop_forgotten(sid, lock)
-        await self._open(sid, lock, identity, nonce)
-        return (Recovered.OPENED if is_new else Recovered.QUARANTINED), quarantined
+            await self._load_bindings(pool, lock)
+            await self._drop_forgotten(pool, lock)
+        await self._open(pool, lock, identity, nonce)
+        opened = is_new or is_first
+        return (Recovered.OPENED if opened else Recovered.QUARANTINED), quarantined
 
-    async def _open(self, sid: str, lock: Held, identity: str, nonce: str) -> None:
+    async def _epochs(self, pool: str) -> list[str] | None:
+        """Return the epochs of the fresh links that are set aside with this pool; None: all."""
+        sid = sid_of(pool)
+        if pool == sid:
+            return None
+        others = {each for each in pool_names(sid, shards_of(pool)) if each != pool}
+        epochs = await self._ledger.links.fresh_epochs(sid)
+        return [each for each in epochs if pool_of_epoch(sid, each) not in others]
+
+    async def _open(self, pool: str, lock: Held, identity: str, nonce: str) -> None:
+        # A recovery that lost its lock must not say that it has opened the pool. A failover may
+        # have brought the lock back, so the number of shards is asked for once more.
+        await _keep(lock, pool)
+        await self.former.check(pool)
         # The ledger is written first: from here on, any pool of another epoch must be recovered.
-        await self._ledger.facts.put(f"{OPENED}{sid}", f"{identity}:{nonce}")
-        await self._store.recovery.open(sid, lock.token, identity, nonce)
+        await self._ledger.facts.put(f"{OPENED}{pool}", f"{identity}:{nonce}")
+        await self._store.recovery.open(pool, lock.token, identity, nonce)
 
-    async def _adopt(self, sid: str, lock: Held, epoch: str, nonce: str) -> str | None:
+    async def _adopt(self, pool: str, lock: Held, epoch: str, nonce: str) -> str | None:
         """Return the server's identity if the pool has proved that it forgot nothing, else None."""
         if epoch.startswith("sealed:"):
-            if self._store.is_cluster and not await self._all_fresh(sid):
+            if self._store.is_cluster and not await self._all_fresh(pool):
                 return None
-            identity = await self._store.recovery.begin(sid, lock.token, keep_fresh=True)
+            identity = await self._store.recovery.begin(pool, lock.token, keep_fresh=True)
             token = epoch.split(":")[1]
             # Spent in the ledger first: an old backup with the same seal finds it gone.
-            if await self._ledger.meetings.spend_seal(sid, token, f"{identity}:{nonce}"):
+            if await self._ledger.meetings.spend_seal(pool, token, f"{identity}:{nonce}"):
                 return identity
         elif epoch and not self._redis_forgets:
-            identity = await self._store.recovery.begin(sid, lock.token, keep_fresh=True)
-            await self._ledger.links.adopt_fresh(sid, f"{identity}:{nonce}")
+            identity = await self._store.recovery.begin(pool, lock.token, keep_fresh=True)
+            await self._ledger.links.adopt_fresh(pool, f"{identity}:{nonce}")
             return identity
         return None
 
-    async def _all_fresh(self, sid: str) -> bool:
+    async def _all_fresh(self, pool: str) -> bool:
         """Return True if the ledger, which knows every claim before a seal, agrees with the pool.
 
         A slot of a Redis Cluster is moved key by key. That the seal came along does not prove
         that the rest did: a master that crashed may have kept keys of long ago in its file.
         """
-        slugs = await self._store.stock.oldest(sid, _EVERY)
+        slugs = await self._store.stock.oldest(pool, _EVERY)
         for start in range(0, len(slugs), _CALL):
             some = slugs[start : start + _CALL]
             fresh = {
                 link.slug
                 for link in await self._ledger.links.find(some)
-                if link.state is State.FRESH and link.meeting_sid == sid
+                if link.state is State.FRESH and link.meeting_sid == sid_of(pool)
             }
             if not fresh.issuperset(some):
                 return False
         return True
 
-    async def _load_bindings(self, sid: str, lock: Held) -> None:
+    async def _load_bindings(self, pool: str, lock: Held) -> None:
         """Load the live bindings from the ledger into Redis.
 
         The calls are made one after the other, as a customer's latest claimed link must come
@@ -301,15 +345,15 @@ class PoolRecovery:
         now_ms = await self._store.now_ms()
         under_way: asyncio.Task[None] | None = None
         try:
-            async for bindings in self._ledger.links.live_bindings(sid):
+            async for bindings in self._ledger.links.live_bindings(sid_of(pool)):
                 for start in range(0, len(bindings), _CALL):
                     rebinds = (as_rebind(each, now_ms) for each in bindings[start : start + _CALL])
-                    packed = recovery.packed(sid, filter(None, rebinds))
+                    packed = recovery.packed(pool, filter(None, rebinds))
                     if under_way is not None:
                         await under_way
-                    under_way = asyncio.create_task(recovery.put(sid, lock.token, packed))
+                    under_way = asyncio.create_task(recovery.put(pool, lock.token, packed))
                     await asyncio.sleep(0)  # so that the call starts
-                await _keep(lock, sid)
+                await _keep(lock, pool)
             if under_way is not None:
                 await under_way
         finally:
@@ -317,14 +361,15 @@ class PoolRecovery:
                 under_way.cancel()
                 await asyncio.wait([under_way])
 
-    async def _drop_forgotten(self, sid: str, lock: Held) -> None:
+    async def _drop_forgotten(self, pool: str, lock: Held) -> None:
         """Drop the bindings of erased customers that an older file of Redis brought back."""
         after = ""
-        while page := await self._ledger.links.forgotten(sid, after=after, limit=_CALL):
+        meeting_sid = sid_of(pool)
+        while page := await self._ledger.links.forgotten(meeting_sid, after=after, limit=_CALL):
             await self._store.recovery.drop(
-                sid, lock.token, [(each.customer_name, each.slug) for each in page]
+                pool, lock.token, [(each.customer_name, each.slug) for each in page]
             )
-            await _keep(lock, sid)
+            await _keep(lock, pool)
             after = page[-1].slug
 
 

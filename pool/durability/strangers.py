@@ -15,6 +15,7 @@ import structlog
 
 from pool.errors import LinkpoolError
 from pool.ledger import Ledger
+from pool.model.pools import sid_of
 from pool.store import Store
 from pool.store.records import Level
 
@@ -56,8 +57,9 @@ class Strangers:
 
     async def everywhere(self, known: Collection[str] = ()) -> list[Level]:
         """Return such pools among all that this Redis has, but those of `known` meetings."""
-        sids = [sid for sid in await self._store.published.sids() if sid not in known]
-        levels = await self._store.look(sids) if sids else []
+        published = await self._store.published.pools()
+        pools = [pool for pool in published if sid_of(pool) not in known]
+        levels = await self._store.look(pools) if pools else []
         marked = [level for level in levels if level.fence == "foreign"]
         return [*marked, *await self.find(levels)]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, select
+from collections.abc import Collection
+
+from sqlalchemy import Connection, select, update
 
 from pool.ledger.database import Database
 from pool.ledger.tables import facts
@@ -28,6 +30,12 @@ class Facts:
         rows = await self._database.rows(select(facts.c.name, facts.c.value).where(chosen))
         return {name.removeprefix(prefix): value for name, value in rows}
 
+    async def named(self, names: Collection[str]) -> dict[str, str]:
+        """Return those of the facts with these names that there are, by their names."""
+        chosen = self._database.among(facts.c.name, names)
+        rows = await self._database.rows(select(facts.c.name, facts.c.value).where(chosen))
+        return {name: value for name, value in rows}  # noqa: C416 - rows are no pairs to a type checker
+
     async def keep(self, name: str, value: str) -> str:
         """Set the value if there is none yet. Return the value that is kept."""
         insert = self._database.insert(facts).values(name=name, value=value)
@@ -38,6 +46,14 @@ class Facts:
             return str(connection.scalars(kept).one())
 
         return await self._database.write(work)
+
+    async def replace(self, name: str, before: str | None, value: str) -> bool:
+        """Set the value if it is `before`, or if there is none for None. Return True if it was."""
+        if before is None:
+            insert = self._database.insert(facts).values(name=name, value=value)
+            return await self._database.change(insert.on_conflict_do_nothing()) == 1
+        chosen = update(facts).where(facts.c.name == name, facts.c.value == before)
+        return await self._database.change(chosen.values(value=value)) == 1
 
     async def put(self, name: str, value: str) -> None:
         """Set the value, whatever it was."""

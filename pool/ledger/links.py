@@ -23,6 +23,7 @@ from pool.ledger.tables import links, literal_state
 from pool.model.emails import kept_forms, same_email
 from pool.model.links import Link, State, states_before
 from pool.model.marks import Marks
+from pool.model.pools import pool_of_epoch, sid_of
 
 _BINDABLE = (State.CLAIMED, State.CONSUMED)
 
@@ -75,18 +76,30 @@ class Links:
         )
         return [slug for (slug,) in moved]
 
-    async def quarantine_fresh(self, sid: str, *, at: datetime) -> int:
-        """Quarantine the meeting's fresh links. Return how many there were."""
-        fresh = select(links.c.slug).where(
-            links.c.meeting_sid == sid, links.c.state == literal_state(State.FRESH)
-        )
-        statement = _update_in_order(fresh).values(state=State.QUARANTINED, withdrawn_at=at)
+    async def quarantine_fresh(
+        self,
+        sid: str,
+        *,
+        at: datetime,
+        epochs: Collection[str] | None = None,
+        state: State = State.QUARANTINED,
+    ) -> int:
+        """Quarantine the meeting's fresh links, or those of some epochs. Return their number.
+
+        With `state` they are retired instead: links that nobody can have seen.
+        """
+        statement = _update_in_order(_fresh(sid, epochs)).values(state=state, withdrawn_at=at)
         return await self._database.change(statement)
 
-    async def adopt_fresh(self, sid: str, new_epoch: str) -> int:
-        """Move all fresh links of the meeting to `new_epoch`. Return how many there are."""
+    async def fresh_epochs(self, sid: str) -> list[str]:
+        """Return the epochs of the meeting's fresh links, each of which is of one pool."""
+        rows = await self._database.rows(_epochs_of_fresh(sid))
+        return [epoch for (epoch,) in rows]
+
+    async def adopt_fresh(self, pool: str, new_epoch: str) -> int:
+        """Move all fresh links of the pool to `new_epoch`. Return how many there are."""
         return await self._database.write(
-            lambda connection: set_epoch_of_fresh(connection, sid, new_epoch)
+            lambda connection: set_epoch_of_fresh(connection, pool, new_epoch)
         )
 
     async def record(self, claims: Sequence[RecordedClaim]) -> Recorded:
@@ -267,12 +280,31 @@ def _claimed_last(link: Link) -> tuple[bool, datetime | None, str]:
     return (link.claimed_at is not None, link.claimed_at, link.slug)
 
 
-def set_epoch_of_fresh(connection: Connection, sid: str, epoch: str) -> int:
-    """Move all fresh links of the meeting to `epoch`, within the caller's transaction."""
+def set_epoch_of_fresh(connection: Connection, pool: str, epoch: str) -> int:
+    """Move all fresh links of the pool to `epoch`, within the caller's transaction."""
+    sid = sid_of(pool)
+    epochs = None
+    if pool != sid:
+        found = connection.scalars(_epochs_of_fresh(sid)).all()
+        epochs = [each for each in found if pool_of_epoch(sid, each) == pool]
+    fresh = _fresh(sid, epochs)
+    return connection.execute(_update_in_order(fresh).values(epoch=epoch)).rowcount
+
+
+def _fresh(sid: str, epochs: Collection[str] | None) -> Select[Any]:
+    """Return the query for a meeting's fresh links, or for those of some epochs."""
     fresh = select(links.c.slug).where(
         links.c.meeting_sid == sid, links.c.state == literal_state(State.FRESH)
     )
-    return connection.execute(_update_in_order(fresh).values(epoch=epoch)).rowcount
+    return fresh if epochs is None else fresh.where(links.c.epoch.in_(epochs))
+
+
+def _epochs_of_fresh(sid: str) -> Select[Any]:
+    return (
+        select(links.c.epoch)
+        .where(links.c.meeting_sid == sid, links.c.state == literal_state(State.FRESH))
+        .distinct()
+    )
 
 
 def _update_in_order(slugs: Select[Any]) -> Update:

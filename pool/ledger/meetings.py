@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Connection, Row, select, update
+from sqlalchemy import Connection, Row, delete, select, update
+from sqlalchemy.sql.dml import ReturningDelete, ReturningUpdate
 
 from pool.errors import UnknownMeeting
 from pool.ledger.database import Database
 from pool.ledger.links import set_epoch_of_fresh
-from pool.ledger.tables import meetings
+from pool.ledger.tables import facts, meetings
 from pool.model.meetings import Meeting
+from pool.model.pools import sid_of
 
+SEAL = "seal:"  # begins the fact that has the seal of one of several pools of a meeting
 _names = tuple(field.name for field in fields(Meeting))
 _columns = tuple(meetings.c[name] for name in _names)
 
@@ -61,11 +64,18 @@ class Meetings:
         )
         return await self._database.change(statement) == 1
 
-    async def seal(self, sid: str, token: str) -> None:
-        """Keep the token with which this meeting's pool was sealed, in place of any earlier one.
+    async def seal(self, pool: str, token: str) -> None:
+        """Keep the token with which this pool was sealed, in place of any earlier one.
 
         Raise UnknownMeeting.
         """
+        sid = sid_of(pool)
+        if pool != sid:
+            seal = self._database.insert(facts).values(name=f"{SEAL}{pool}", value=token)
+            await self._database.change(
+                seal.on_conflict_do_update(index_elements=[facts.c.name], set_={"value": token})
+            )
+            return
         statement = (
             update(meetings)
             .where(meetings.c.sid == sid)
@@ -75,23 +85,29 @@ class Meetings:
         if not await self._database.changed(statement):
             raise UnknownMeeting(f"there is no meeting {sid}")
 
-    async def spend_seal(self, sid: str, token: str, new_epoch: str) -> bool:
-        """Forget the seal if `token` is its token, and move all fresh links to `new_epoch`.
+    async def spend_seal(self, pool: str, token: str, new_epoch: str) -> bool:
+        """Forget the pool's seal if `token` is its token, and move its fresh links to `new_epoch`.
 
         Both happen or neither. Return False if the token is not the one that is kept. A token is
         good once, so that an old copy of Redis with the same seal is not believed later.
         """
-        spend = (
+        of_whole: ReturningUpdate[Any] = (
             update(meetings)
-            .where(meetings.c.sid == sid, meetings.c.seal_token == token)
+            .where(meetings.c.sid == pool, meetings.c.seal_token == token)
             .values(seal_token=None)
             .returning(meetings.c.sid)
         )
+        of_shard: ReturningDelete[Any] = (
+            delete(facts)
+            .where(facts.c.name == f"{SEAL}{pool}", facts.c.value == token)
+            .returning(facts.c.name)
+        )
+        spend = of_whole if pool == sid_of(pool) else of_shard
 
         def work(connection: Connection) -> bool:
             if connection.scalar(spend) is None:
                 return False
-            set_epoch_of_fresh(connection, sid, new_epoch)
+            set_epoch_of_fresh(connection, pool, new_epoch)
             return True
 
         return await self._database.write(work)
@@ -102,8 +118,13 @@ class Meetings:
         This is for a ledger that was put back to a backup: a Redis put back with it would bear the
         same seals, and hand out once more what was handed out since.
         """
-        statement = update(meetings).where(meetings.c.seal_token.is_not(None))
-        return await self._database.change(statement.values(seal_token=None))
+        whole = update(meetings).where(meetings.c.seal_token.is_not(None)).values(seal_token=None)
+        shards = delete(facts).where(facts.c.name.startswith(SEAL, autoescape=True))
+
+        def work(connection: Connection) -> int:
+            return connection.execute(whole).rowcount + connection.execute(shards).rowcount
+
+        return await self._database.write(work)
 
 
 def _meeting(row: Row[Any]) -> Meeting:

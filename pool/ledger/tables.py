@@ -56,6 +56,7 @@ meetings = Table(
     Column("match_email", Boolean, nullable=False, server_default=true()),
     Column("reserve", Integer, nullable=False, server_default="0"),
     Column("closed_reason", Text, nullable=False, server_default=""),
+    Column("shards", Integer, nullable=False, server_default="1"),
     # The token that an orderly stop left in Redis: a Redis that holds it has lost no data.
     Column("seal_token", Text),
 )

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from pool.model.pools import pool_names, pool_of
+
 AfterBooking = Literal["same", "new"]
 OnEmpty = Literal["direct", "fail"]
 TargetMode = Literal["fixed", "auto"]
@@ -36,6 +38,7 @@ class Meeting:
     match_email: bool = True  # whether a booking may be matched to a claim by its e-mail alone
     reserve: int = 0  # fresh links that claims with a public key leave to all others
     closed_reason: str = ""  # why the provider takes no bookings for it now; empty if it does
+    shards: int = 1  # pools over which its customers are spread, each on a master of its own
 
     @property
     def is_stopped(self) -> bool:
@@ -44,6 +47,15 @@ class Meeting:
         It is then paused by an operator, or the meeting is closed at the provider.
         """
         return self.paused or bool(self.closed_reason)
+
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """Return the names of the meeting's pools."""
+        return pool_names(self.sid, self.shards)
+
+    def pool_of(self, customer_name: str) -> str:
+        """Return the name of the pool that serves a customer."""
+        return pool_of(self.sid, self.shards, customer_name)
 
     def target(self, claims_per_second: float) -> int:
         """Return how many fresh links the pool should hold at this claim rate."""

@@ -19,6 +19,7 @@ from pool.ledger import Ledger
 from pool.model.incidents import Incident, What
 from pool.model.links import State
 from pool.model.meetings import Meeting
+from pool.model.pools import SHARDS_MOST
 from pool.store import Store
 
 _DRAIN_BATCH = 1_000
@@ -73,7 +74,8 @@ class Administration:
         was = {name: getattr(before, name) for name in changes} if before else None
         await self._ledger.audit.add(actor, "put", sid, reason, changes, was)
         if before is None:
-            await self._recovery.recover(sid)
+            for pool in meeting.pools:
+                await self._recovery.recover(pool)
         elif changes:
             now = datetime.now(UTC)
             text = ", ".join(f"{name} {value}" for name, value in sorted(changes.items()))
@@ -117,25 +119,31 @@ class Administration:
 
     async def drainable(self, sid: str) -> int:
         """Return how many fresh links a drain would retire at this moment."""
-        [level] = await self._store.look([(await self._get(sid)).sid])
-        return level.fresh
+        looked = await self._store.look_at([await self._get(sid)])
+        return looked.meetings[0].fresh
 
     async def drain(self, sid: str, reason: str, actor: str) -> tuple[Meeting, int]:
         """Retire all fresh links. Return the meeting, and how many links were retired."""
         meeting = await self._get(sid)
-        # The newest link bounds the drain: top-up may be adding links at the same time, and its
-        # clock and Redis's may differ from ours.
-        newest_ms = await self._store.newest_ms(sid)
         retired = 0
-        while newest_ms is not None and (
-            slugs := await self._store.stock.take_out(sid, up_to_ms=newest_ms, limit=_DRAIN_BATCH)
-        ):
-            moved = await self._ledger.links.move(slugs, State.RETIRED, at=datetime.now(UTC))
-            retired += len(moved)
+        for pool in meeting.pools:
+            retired += await self._drain_pool(pool)
         if retired:
             await self._store.tallies.add({(sid, "retired"): retired})
         await self._ledger.audit.add(actor, "drain", sid, reason, {"retired": retired})
         return meeting, retired
+
+    async def _drain_pool(self, pool: str) -> int:
+        # The newest link bounds the drain: top-up may be adding links at the same time, and its
+        # clock and Redis's may differ from ours.
+        newest_ms = await self._store.newest_ms(pool)
+        retired = 0
+        while newest_ms is not None and (
+            slugs := await self._store.stock.take_out(pool, up_to_ms=newest_ms, limit=_DRAIN_BATCH)
+        ):
+            moved = await self._ledger.links.move(slugs, State.RETIRED, at=datetime.now(UTC))
+            retired += len(moved)
+        return retired
 
     async def forget(self, sid: str, customer_id: str, actor: str) -> None:
         """Erase a customer everywhere. Their links are never used again.
@@ -175,6 +183,13 @@ def check_meeting(meeting: Meeting) -> None:
         problems.append(
             f"reserve: {meeting.reserve} is not below min_fresh ({meeting.min_fresh}), so that "
             "claims with a public key might never get a link"
+        )
+    if not 1 <= meeting.shards <= SHARDS_MOST:
+        problems.append(f"shards: {meeting.shards} is not between 1 and {SHARDS_MOST}")
+    elif meeting.shards > max(1, meeting.min_fresh - meeting.reserve):
+        problems.append(
+            f"shards: each of {meeting.shards} needs at least one link, but only "
+            f"{meeting.min_fresh - meeting.reserve} are kept ready (min_fresh, without the reserve)"
         )
     if meeting.fallback_url is not None:
         url = meeting.fallback_url

@@ -6,6 +6,7 @@ from pool.errors import UnknownClaim, UnknownLink
 from pool.ledger import Ledger
 from pool.model.claims import claim_of_link
 from pool.model.links import Claim, Link, State, is_slug
+from pool.model.pools import pool_of_epoch
 from pool.store import Store
 
 
@@ -21,7 +22,8 @@ async def claim_on(ledger: Ledger, store: Store, link: Link) -> Claim:
     """Return the claim that binds a link. Raise UnknownClaim if no customer holds it."""
     if link.state is State.FRESH:
         # Claimed a moment ago, it is not in the pool any more and not yet in the ledger as claimed.
-        [pooled] = await store.stock.pooled(link.meeting_sid, [link.slug])
+        pool = pool_of_epoch(link.meeting_sid, link.epoch)
+        [pooled] = await store.stock.pooled(pool, [link.slug])
         held = not pooled
     else:
         held = link.state in (State.CLAIMED, State.CONSUMED)

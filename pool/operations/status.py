@@ -103,7 +103,7 @@ async def statuses(
 
     Raise StoreUnavailable or LedgerUnavailable.
     """
-    levels = await store.look([meeting.sid for meeting in meetings])
+    levels = (await store.look_at(meetings)).meetings
     outlooks = await store.outlooks.get([meeting.sid for meeting in meetings])
     blocks = {
         name: await store.blocks.of_workspace(name)
@@ -173,6 +173,8 @@ def _judge(
         return "recovering", "sealed for a restart of Redis; `linkpool seal --undo` reverts this"
     if level.fence == "foreign":
         return "recovering", REASON
+    if level.fence == "fallen" and not level.epoch and meeting.shards > 1:
+        return "recovering", "its pools are being loaded from the ledger"
     if level.fence == "fallen":
         return "recovering", "Redis may have forgotten claims; the pool is being recovered"
     if meeting.paused:

@@ -9,6 +9,7 @@ from typing import Literal
 from pool.model.emails import same_email
 from pool.model.links import Booked, Claim, Source
 from pool.model.marks import Marks
+from pool.model.pools import sid_of
 
 _STATES: dict[str, Literal["claimed", "consumed"]] = {"c": "claimed", "x": "consumed"}
 _SOURCES: dict[str, Source] = {"p": "pool", "d": "direct"}
@@ -30,6 +31,7 @@ class CustomerNames:
     def name(self, sid: str, customer_id: str) -> str:
         """Return 16 characters of base64 (96 bits) that name this customer of this meeting.
 
+        `sid` may be the name of any of the meeting's pools: the customer's name stays the same.
         Two of a million customers of a meeting share a name once in 10^17 meetings.
         """
         begun = self._begun.get(sid)
@@ -43,7 +45,7 @@ class CustomerNames:
     def _begin(self, sid: str) -> hashlib.blake2b:
         if len(self._begun) >= _BEGUN_KEPT:
             self._begun.clear()
-        begun = hashlib.blake2b(f"{sid}\0".encode(), key=self._key, digest_size=12)
+        begun = hashlib.blake2b(f"{sid_of(sid)}\0".encode(), key=self._key, digest_size=12)
         self._begun[sid] = begun
         return begun
 

@@ -1,13 +1,15 @@
 """Name every key that linkpool keeps in Redis, and say what each holds.
 
-All keys of a meeting share the hash tag `{sid}`, so that one script may touch them on a
-Redis Cluster; all keys of a workspace share `{w:name}`. A function's docstring gives its key's
-type and content.
+All keys of a pool share its name as their hash tag, so that one script may touch them on a
+Redis Cluster: `{sid}`, or `{sid:shard/shards}` where a meeting has several pools. What concerns a
+meeting as a whole is under `{sid}` in any case; all keys of a workspace share `{w:name}`. A
+function's docstring gives its key's type and content.
 """
 
 from __future__ import annotations
 
 MEETINGS = "lp:meetings"  # set of the SIDs that are published in this Redis
+SHARDS = "lp:shards"  # hash: SID → how many shards it has; absent: one
 VERSION = "lp:version"  # counter that grows whenever a meeting is published
 HEARTBEAT = "lp:heartbeat"  # milliseconds since 1970 of the last sweep a worker ran
 

@@ -10,6 +10,7 @@ import msgspec
 from redis.asyncio import Redis
 
 from pool.model.meetings import Meeting
+from pool.model.pools import pool_names
 from pool.store import key_names
 from pool.store.connect import run_each, store_errors
 
@@ -28,24 +29,32 @@ class Published:
             pipe = self._redis.pipeline(transaction=False)
             for meeting in meetings:
                 document = msgspec.json.encode(meeting)
-                pipe.hset(
-                    key_names.meeting(meeting.sid),
-                    mapping={
-                        "paused": int(meeting.is_stopped),
-                        "ttl_ms": meeting.claim_ttl_seconds * 1000,
-                        "after_booking": meeting.after_booking,
-                        "reserve": meeting.reserve,
-                        "json": document,
-                        "digest": _digest(document),
-                    },
-                )
+                # Of several pools each keeps its part of the reserve.
+                settings: dict[Any, Any] = {
+                    "paused": int(meeting.is_stopped),
+                    "ttl_ms": meeting.claim_ttl_seconds * 1000,
+                    "after_booking": meeting.after_booking,
+                    "reserve": -(-meeting.reserve // meeting.shards),
+                    "digest": _digest(document),
+                }
+                pools = meeting.pools
+                if meeting.shards > 1:
+                    # First, so that a process that reads the new number finds the pools' settings.
+                    for pool in pools:
+                        pipe.hset(key_names.meeting(pool), mapping=settings)
+                        share = -(-meeting.min_fresh // meeting.shards)
+                        pipe.hsetnx(key_names.meeting(pool), "target", str(share))
+                    pipe.hset(key_names.SHARDS, meeting.sid, str(meeting.shards))
+                else:
+                    pipe.hdel(key_names.SHARDS, meeting.sid)
+                pipe.hset(key_names.meeting(meeting.sid), mapping={**settings, "json": document})
                 pipe.hsetnx(key_names.meeting(meeting.sid), "target", str(meeting.min_fresh))
                 pipe.sadd(key_names.MEETINGS, meeting.sid)
             pipe.incr(key_names.VERSION)
             await run_each(pipe)
 
     async def set_targets(self, targets: dict[str, int]) -> None:
-        """Set the level below which the claim script asks for a top-up, per SID."""
+        """Set the level below which the claim script asks for a top-up, per pool."""
         if not targets:
             return
         with store_errors():
@@ -76,6 +85,22 @@ class Published:
         with store_errors():
             members: Any = await self._redis.smembers(key_names.MEETINGS)
         return sorted(sid.decode() for sid in members)
+
+    async def pools(self) -> list[str]:
+        """Return the names of the published meetings' pools.
+
+        Where a meeting has several, its SID is among them: claims may be left there of the time
+        when it had one.
+        """
+        with store_errors():
+            pipe = self._redis.pipeline(transaction=False)
+            pipe.smembers(key_names.MEETINGS)
+            pipe.hgetall(key_names.SHARDS)
+            members, shards = await pipe.execute()
+        names = sorted(sid.decode() for sid in members)
+        for sid, number in sorted(shards.items()):
+            names += pool_names(sid.decode(), int(number))
+        return names
 
     async def all(self) -> list[Meeting]:
         """Return every published meeting, in two round trips."""

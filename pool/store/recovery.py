@@ -10,12 +10,13 @@ from redis.asyncio import Redis
 
 from pool.errors import StoreError
 from pool.model.links import Claim
+from pool.model.pools import serves
 from pool.store import key_names, scripts
 from pool.store.bindings import CustomerNames, pack
 from pool.store.cluster.client import ClusterRedis
 from pool.store.cluster.wire import ClusterWire
 from pool.store.connect import store_errors
-from pool.store.records import PoolFence
+from pool.store.records import PoolFence, Totals
 from pool.store.replies import FOREIGN, fence_of
 from pool.store.wire import Wire
 
@@ -35,6 +36,14 @@ class Rebind(NamedTuple):
     claim: Claim
     what: Literal["bind", "drop"]
     ttl_ms: int
+
+
+class Closed(NamedTuple):
+    """A pool as it was when it was closed."""
+
+    epoch: str
+    stood: bool  # it handed out links until then, and so has forgotten none
+    totals: Totals
 
 
 class RecoverySteps:
@@ -58,6 +67,45 @@ class RecoverySteps:
         """Let a pool of this epoch hand out nothing until it is recovered."""
         with store_errors():
             await self._redis.set(key_names.epoch(sid), FOREIGN + epoch)
+
+    async def close(self, sid: str) -> Closed:
+        """Close a pool whose meeting has another number of shards. It hands out nothing more."""
+        with store_errors():
+            epoch, stood, *totals = await scripts.run(
+                self._redis,
+                "close",
+                [
+                    key_names.recovery_lock(sid),
+                    key_names.epoch(sid),
+                    key_names.fresh(sid),
+                    key_names.demand(sid),
+                ],
+                [],
+            )
+        return Closed(epoch.decode(), stood == 1, Totals(*totals))
+
+    async def carry(self, sid: str, totals: Totals) -> None:
+        """Add the totals of a pool that was closed to those kept under its meeting's SID."""
+        names = {"streamed": totals.claims, "pooled": totals.top_ups, "booked": totals.bookings}
+        with store_errors():
+            pipe = self._redis.pipeline(transaction=True)
+            for name, count in names.items():
+                pipe.hincrby(key_names.demand(sid), name, count)
+            await pipe.execute()
+
+    async def clear(self, sid: str, token: str) -> None:
+        """Delete what is left of a pool that was closed, but its bindings. Its lock must be held.
+
+        What stands under a meeting's SID stays: it concerns the meeting as a whole, too.
+        """
+        keys = [key_names.claims(sid), key_names.fresh(sid), key_names.nudged(sid)]
+        if ":" in sid:
+            keys += [key_names.demand(sid), key_names.meeting(sid)]
+        with store_errors():
+            status = await scripts.run(
+                self._redis, "clear", [key_names.recovery_lock(sid), *keys], [token]
+            )
+        _check(status, sid)
 
     async def epoch(self, sid: str) -> str:
         """Return the pool's epoch, empty if there is none."""
@@ -126,14 +174,26 @@ class RecoverySteps:
         return str(identity.decode())
 
     def packed(self, sid: str, rebinds: Iterable[Rebind]) -> str:
-        """Return what `put` takes, for these bindings, in this order."""
+        """Return what `put` takes, for these bindings, in this order.
+
+        Of several pools each gets only the bindings of the customers it serves.
+        """
         name = self._names.name
         # Lines can separate them: no value holds a line break, as no accepted id holds
         # control characters.
+        if ":" not in sid:
+            return "".join(
+                [
+                    f"{name(sid, customer_id)} {ttl_ms if what == 'bind' else what} {pack(claim)}\n"
+                    for customer_id, claim, what, ttl_ms in rebinds
+                ]
+            )
+        named = ((name(sid, rebind.customer_id), rebind) for rebind in rebinds)
         return "".join(
             [
-                f"{name(sid, customer_id)} {ttl_ms if what == 'bind' else what} {pack(claim)}\n"
-                for customer_id, claim, what, ttl_ms in rebinds
+                f"{each} {ttl_ms if what == 'bind' else what} {pack(claim)}\n"
+                for each, (_, claim, what, ttl_ms) in named
+                if serves(sid, each)
             ]
         )
 

@@ -18,7 +18,17 @@ from pool.store.wire import Wire
 
 # Scripts that stand behind the fence, or read bindings, begin with lua/fence.lua; those that
 # write to the claims stream, or measure it, have lua/stream.lua after that.
-_PLAIN = {"take_out", "budget", "turn", "unlock", "extend_lock", "probe", "pulse", "admit_visitor"}
+_PLAIN = {
+    "take_out",
+    "budget",
+    "turn",
+    "unlock",
+    "extend_lock",
+    "probe",
+    "pulse",
+    "admit_visitor",
+    "clear",
+}
 _STREAM = {"claim", "public_claim", "bind", "redo", "look", "replace"}
 _MADE_OF = {"public_claim": ("reserve", "claim")}
 

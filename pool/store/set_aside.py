@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from redis.asyncio import Redis
 
+from pool.model.pools import sid_of
 from pool.store import key_names
 from pool.store.connect import store_errors
 
@@ -49,7 +50,9 @@ class SetAsides:
         """Overwrite a text wherever a meeting's entries hold it, and leave the rest to be read."""
         secret = text.encode()
         with store_errors():
-            async for name, kept in self._redis.hscan_iter(key_names.SET_ASIDE, match=f"{sid} *"):
+            # Of all pools of the meeting: their names are the SID, or begin with it and a colon.
+            of_it = f"{sid}[ :]*"
+            async for name, kept in self._redis.hscan_iter(key_names.SET_ASIDE, match=of_it):
                 if secret in kept:
                     # As long as it was, so that what stands around it keeps its form.
                     blanked = kept.replace(secret, b"x" * len(secret))
@@ -61,7 +64,7 @@ class SetAsides:
             names: Any = await self._redis.hkeys(key_names.SET_ASIDE)
         counts: dict[str, int] = {}
         for name in names:
-            sid = name.decode().split(" ")[0]
+            sid = sid_of(name.decode().split(" ")[0])
             counts[sid] = counts.get(sid, 0) + 1
         return counts
 

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from redis.asyncio import Redis
 
+from pool.model.meetings import Meeting
 from pool.store import key_names, scripts
 from pool.store.alerts import Alerts
 from pool.store.bindings import CustomerNames
@@ -31,6 +32,7 @@ from pool.store.replies import expect
 from pool.store.server import Server
 from pool.store.set_aside import SetAsides
 from pool.store.stock import Stock
+from pool.store.summed import Looked, looked_at, summed
 from pool.store.tallies import Tallies
 from pool.store.visitor_limits import VisitorLimits
 from pool.store.wire import Wire
@@ -117,3 +119,13 @@ class Store(Claims, Server):
     async def look(self, sids: Sequence[str]) -> list[Level]:
         """Return the levels of these pools, in their order, in one pipeline."""
         return await self._levels.look(sids)
+
+    async def look_at(self, meetings: Sequence[Meeting]) -> Looked:
+        """Return the levels of these meetings and of all their pools, in one pipeline."""
+        return summed(meetings, await self._levels.look(looked_at(meetings)))
+
+    def pool_of(self, meeting: Meeting, customer_id: str) -> str:
+        """Return the name of the pool that serves this customer."""
+        if meeting.shards == 1:
+            return meeting.sid
+        return meeting.pool_of(self.names.name(meeting.sid, customer_id))

@@ -10,6 +10,7 @@ from opentelemetry.trace import Link, SpanKind, set_span_in_context
 from redis.asyncio import Redis
 
 from pool.model.links import Claim
+from pool.model.pools import sid_of
 from pool.store import Store
 from pool.store.bindings import CustomerNames
 from pool.store.cluster.wire import ClusterWire
@@ -38,14 +39,14 @@ class TracedStore(Store):
 
     async def claim(self, sid: str, customers: Sequence[tuple[str, bytes]]) -> Batch:
         """Record one script call for many claims in the trace of the first, linked to the rest."""
-        waiting = self._tracing.waiting.of(sid, [name for name, _ in customers])
+        waiting = self._tracing.waiting.of(sid_of(sid), [name for name, _ in customers])
         if waiting:
             # It stays current for the rest of this batch, since its nudges to workers belong to it.
             contexts.attach(set_span_in_context(waiting[0]))
         with self._tracing.tracer.start_as_current_span(
             "claim script",
             kind=SpanKind.CLIENT,
-            attributes={MEETING: sid, CUSTOMERS: len(customers)},
+            attributes={MEETING: sid_of(sid), CUSTOMERS: len(customers)},
             links=[Link(other.get_span_context()) for other in waiting[1:]],
             record_exception=False,
         ) as span:
@@ -56,7 +57,10 @@ class TracedStore(Store):
     async def bind(self, sid: str, epoch: str, slug: str, name: str, payload: bytes) -> Answer:
         """Record the binding of a link made on the spot."""
         with self._tracing.tracer.start_as_current_span(
-            "bind script", kind=SpanKind.CLIENT, attributes={MEETING: sid}, record_exception=False
+            "bind script",
+            kind=SpanKind.CLIENT,
+            attributes={MEETING: sid_of(sid)},
+            record_exception=False,
         ) as span:
             answer = await super().bind(sid, epoch, slug, name, payload)
             span.set_attribute(OUTCOME, answer.outcome.value)
@@ -67,7 +71,7 @@ class TracedStore(Store):
         with self._tracing.tracer.start_as_current_span(
             "add script",
             kind=SpanKind.CLIENT,
-            attributes={MEETING: sid, "linkpool.links": len(slugs)},
+            attributes={MEETING: sid_of(sid), "linkpool.links": len(slugs)},
             record_exception=False,
         ):
             return await super().add(sid, epoch, slugs, made_at_ms)
@@ -75,6 +79,9 @@ class TracedStore(Store):
     async def mark(self, sid: str, slug: str, customer_id: str | None, claim: Claim | None) -> bool:
         """Record that a booking is written to Redis."""
         with self._tracing.tracer.start_as_current_span(
-            "mark script", kind=SpanKind.CLIENT, attributes={MEETING: sid}, record_exception=False
+            "mark script",
+            kind=SpanKind.CLIENT,
+            attributes={MEETING: sid_of(sid)},
+            record_exception=False,
         ):
             return await super().mark(sid, slug, customer_id, claim)

@@ -22,14 +22,20 @@ PROBE_EVERY = 10
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """One meeting that is below its target."""
+    """One pool that is below its target."""
 
-    sid: str
+    sid: str  # of its meeting
     epoch: str
     fresh: int  # including those being made
     target: int
     claims_per_second: float
     probe: bool = False  # it is blocked, and one request may find out whether it still is
+    shard: str = ""  # the pool's name, if it is one of several of its meeting
+
+    @property
+    def pool(self) -> str:
+        """Return the pool's name."""
+        return self.shard or self.sid
 
     @property
     def urgency(self) -> tuple[float, float]:
@@ -53,27 +59,27 @@ def plan(needs: Sequence[Need], links: int) -> list[Need]:
     first. A need that is a probe appears once.
     """
     wanting = [need for need in needs if need.fresh < need.target]
-    now = {need.sid: need for need in wanting}
-    chance = {need.sid: random.random() for need in wanting}  # noqa: S311 - no secret
-    urgent = [(need.urgency, chance[need.sid], need.fresh, need.sid) for need in wanting]
-    empty = [(need.emptiness, chance[need.sid], need.fresh, need.sid) for need in wanting]
+    now = {need.pool: need for need in wanting}
+    chance = {need.pool: random.random() for need in wanting}  # noqa: S311 - no secret
+    urgent = [(need.urgency, chance[need.pool], need.fresh, need.pool) for need in wanting]
+    empty = [(need.emptiness, chance[need.pool], need.fresh, need.pool) for need in wanting]
     heapq.heapify(urgent)
     heapq.heapify(empty)
     planned: list[Need] = []
     while now and len(planned) < links:
         heap = empty if len(planned) % FAIR_EVERY == FAIR_EVERY - 1 else urgent
-        _, _, fresh, sid = heapq.heappop(heap)
-        need = now.get(sid)
+        _, _, fresh, pool = heapq.heappop(heap)
+        need = now.get(pool)
         if need is None or need.fresh != fresh:
-            continue  # the other heap has served this meeting since
+            continue  # the other heap has served this pool since
         planned.append(need)
         filled = replace(need, fresh=fresh + 1)
         if filled.fresh >= filled.target or need.probe:
-            del now[sid]
+            del now[pool]
             continue
-        now[sid] = filled
-        heapq.heappush(urgent, (filled.urgency, chance[sid], filled.fresh, sid))
-        heapq.heappush(empty, (filled.emptiness, chance[sid], filled.fresh, sid))
+        now[pool] = filled
+        heapq.heappush(urgent, (filled.urgency, chance[pool], filled.fresh, pool))
+        heapq.heappush(empty, (filled.emptiness, chance[pool], filled.fresh, pool))
     return planned
 
 
@@ -107,6 +113,10 @@ class Plan:
     def drop(self, sid: str) -> None:
         """Remove this meeting's links from the plan: it was refused."""
         self._links = deque(need for need in self._links if need.sid != sid)
+
+    def drop_pool(self, pool: str) -> None:
+        """Remove this pool's links from the plan: they do not enter it."""
+        self._links = deque(need for need in self._links if need.pool != pool)
 
     def next(self, may_start: Callable[[Need], bool]) -> Need | None:
         """Take the next need that may start now. Return None if none may."""

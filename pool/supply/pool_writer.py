@@ -17,6 +17,7 @@ import structlog
 from pool.errors import Fenced, StoreError
 from pool.ledger import Ledger
 from pool.model.links import Link, State
+from pool.model.pools import pool_of_epoch
 from pool.providers import NewLink
 from pool.store import Store
 from pool.supply.link_maker import LinkMaker
@@ -37,7 +38,9 @@ class PoolWriter:
         self._writing: asyncio.Task[None] | None = None
 
     async def put(self, sid: str, epoch: str, new: NewLink) -> Pooled:
-        """Put one link into the ledger, then into the pool of that epoch. Return the outcome.
+        """Put one link of a meeting into the ledger, then into the pool of that epoch.
+
+        Return the outcome.
 
         A crash between the two leaves a fresh row whose link is in no pool, which `expire` sets
         aside. Raise LedgerUnavailable if the link is lost: without a row it may not be pooled.
@@ -89,10 +92,11 @@ class PoolWriter:
             if is_new:
                 pools[link.meeting_sid, link.epoch].append(place)
         for (sid, epoch), places in pools.items():
+            pool = pool_of_epoch(sid, epoch)
             slugs = [links[place].slug for place in places]
             made_at = links[places[0]].created_at
             try:
-                await self._store.add(sid, epoch, slugs, round(made_at.timestamp() * 1000))
+                await self._store.add(pool, epoch, slugs, round(made_at.timestamp() * 1000))
             except StoreError as error:
                 # The outcome is in doubt, or the epoch is another by now: the links are set
                 # aside, never added again, and taken out, as they may have entered. `expire`
@@ -100,7 +104,7 @@ class PoolWriter:
                 log.warning("links not pooled", meeting=sid, links=len(slugs), reason=str(error))
                 await self._ledger.links.move(slugs, State.QUARANTINED, at=made_at)
                 with suppress(StoreError):
-                    await self._store.stock.withdraw(sid, slugs)
+                    await self._store.stock.withdraw(pool, slugs)
                 for place in places:
                     outcomes[place] = "quarantined"
         return outcomes

@@ -13,10 +13,12 @@ from collections import Counter
 from collections.abc import Callable
 
 import structlog
+from msgspec import structs
 
 from pool.errors import LedgerUnavailable, MeetingRefused, ProviderError, StoreError
 from pool.ledger import Ledger
 from pool.model.meetings import Meeting
+from pool.model.pools import sid_of
 from pool.store import Store
 from pool.store.locks import Held
 from pool.store.records import Block, Level
@@ -24,7 +26,7 @@ from pool.supply.blame import kind_of
 from pool.supply.link_maker import LinkMaker
 from pool.supply.planning import Need, Plan, plan, workspace_probe
 from pool.supply.pool_writer import PoolWriter
-from pool.supply.targets import targets
+from pool.supply.targets import split, targets
 
 log = structlog.get_logger()
 
@@ -63,12 +65,14 @@ class TopUp:
         self._count = counted
         self._plan = Plan()
         self._under_way: set[asyncio.Task[None]] = set()
-        self._making: Counter[str] = Counter()
+        self._making: Counter[str] = Counter()  # by meeting
+        self._making_for: Counter[str] = Counter()  # by pool
         self._suspects = 0  # of those under way
         self._meetings = 0
+        self._pools = 0
         self._workspace_blocks = maker.workspace_blocks
         self._block: Block | None = None  # of the workspace, whose probe this run is
-        self._skipped: set[str] = set()  # for the rest of this run
+        self._skipped: set[str] = set()  # pools, for the rest of this run
         self._stop = False
         self._look_again = False
         self.added = 0
@@ -130,21 +134,33 @@ class TopUp:
             for meeting in await self._ledger.meetings.all()
             if meeting.workspace == self._workspace
         }
-        self._meetings = sum(not meeting.is_stopped for meeting in meetings.values())
+        served = [meeting for meeting in meetings.values() if not meeting.is_stopped]
+        self._meetings = len(served)
+        self._pools = sum(meeting.shards for meeting in served)
         # Copied before the levels are read: a link that enters meanwhile is then counted twice,
         # which is better than not at all.
-        making = self._making.copy()
-        levels = await self._store.look(sorted(meetings))
-        wanted = await targets(self._store, meetings, levels)
-        found = (
-            self._need(meetings[level.sid], level, wanted[level.sid], making[level.sid])
-            for level in levels
-        )
-        needs = [need for need in found if need is not None]
+        making, making_for = self._making.copy(), self._making_for.copy()
+        looked = await self._store.look_at([meetings[sid] for sid in sorted(meetings)])
+        levels = looked.meetings
+        totals = await targets(self._store, meetings, levels)
+        wanted: dict[str, int] = {}
+        needs: list[Need] = []
+        for level, parts in zip(levels, looked.parts, strict=True):
+            meeting = meetings[level.sid]
+            wanted |= split(totals[level.sid], parts)
+            for part in parts:
+                # What the provider says of the meeting concerns each of its pools.
+                pool = structs.replace(part, block=level.block) if len(parts) > 1 else part
+                under_way = making[level.sid] if pool.block else making_for[pool.sid]
+                need = self._need(meeting, pool, wanted[pool.sid], under_way)
+                if need is not None:
+                    needs.append(need)
+                    if need.probe:
+                        break  # one probe finds out for all of them
         await self._store.published.set_targets(
             {
                 level.sid: wanted[level.sid]
-                for level in levels
+                for level in looked.pools
                 if level.target != wanted[level.sid] and level.fence != "unreadable"
             }
         )
@@ -166,7 +182,8 @@ class TopUp:
         if level.fresh + making >= target or (level.block is not None and making):
             return None
         return Need(
-            sid=level.sid,
+            sid=meeting.sid,
+            shard=level.sid if meeting.shards > 1 else "",
             epoch=level.epoch,
             fresh=level.fresh + making,
             target=target,
@@ -214,6 +231,7 @@ class TopUp:
     def _start(self, need: Need) -> None:
         suspect = need.probe or self._maker.troubles.is_suspect(need.sid)
         self._making[need.sid] += 1
+        self._making_for[need.pool] += 1
         self._suspects += suspect
         task = asyncio.create_task(self._make(need))
         self._under_way.add(task)
@@ -221,10 +239,11 @@ class TopUp:
         def done(task: asyncio.Task[None]) -> None:
             self._under_way.discard(task)
             self._making[need.sid] -= 1
+            self._making_for[need.pool] -= 1
             self._suspects -= suspect
             if not task.cancelled() and task.exception() is not None:
                 log.error("top-up step failed", meeting=need.sid, exc_info=task.exception())
-                self._leave(need.sid)
+                self._leave(need.pool)
 
         task.add_done_callback(done)
 
@@ -257,7 +276,7 @@ class TopUp:
         if outcome == "duplicate" and self._maker.troubles.is_blamed(need.sid):
             self._plan.drop(need.sid)
         if outcome == "quarantined":
-            self._leave(need.sid)
+            self._leave(need.pool)
         if outcome != "added":
             return
         self.added += 1
@@ -295,12 +314,14 @@ class TopUp:
             self._look_again = True
             await self._store.blocks.put_workspace(self._workspace, None)
 
-    def _leave(self, sid: str) -> None:
-        """Make no more links of this meeting in this run, since they do not enter its pool.
+    def _leave(self, pool: str) -> None:
+        """Make no more links for this pool in this run, since they do not enter it.
 
-        End the run if it is the second such meeting, or the only one there is: the links of the
-        others may not enter either.
+        End the run if there is a second meeting with such a pool, or if it is half of all pools:
+        the links of the others may not enter either.
         """
-        self._skipped.add(sid)
-        self._plan.drop(sid)
-        self._stop |= len(self._skipped) > 1 or self._meetings == 1
+        self._skipped.add(pool)
+        self._plan.drop_pool(pool)
+        meetings = {sid_of(each) for each in self._skipped}
+        only_one = self._meetings == 1 and 2 * len(self._skipped) >= self._pools
+        self._stop |= len(meetings) > 1 or only_one

@@ -333,6 +333,28 @@ def test_a_public_key_is_made_listed_and_revoked(product: Product, sid: str) -> 
     assert product.meeting(sid)["reserve"] == 4
 
 
+def test_a_meeting_is_spread_over_shards_and_back(product: Product, sid: str) -> None:
+    """Each customer keeps their link, whatever the number."""
+    held = {who: product.slug(sid, who) for who in ("ann", "bob", "cem", "dee")}
+
+    def served(who: str) -> dict[str, Any]:
+        answer = product.claim(sid, who)
+        return dict(answer.json()) if answer.status_code in (200, 201) else {}
+
+    assert "needs at least one link" in fails(
+        product, WRONG_USAGE, "meetings", "set", sid, "--shards", "64"
+    )
+    fails(product, WRONG_USAGE, "meetings", "set", sid, "--shards", "65")
+    for shards in (3, 1):
+        ok(product, "meetings", "set", sid, "--shards", str(shards))
+        wait_until(lambda: product.meeting(sid)["shards"] == shards, 10)  # noqa: B023 - called here
+        for who, slug in held.items():
+            answer = wait_until(lambda: served(who), 30)  # noqa: B023 - called here
+            assert answer["claim"]["slug"] == slug
+            assert answer["reused"] is True
+    assert len(set(held.values())) == len(held)
+
+
 def test_events_are_listed_and_replayed(product: Product, sid: str) -> None:
     """The inbox from the command line."""
     booking = product.control("book", meeting_sid=sid, email="nobody@example.com")["booking"]

@@ -15,6 +15,7 @@ from pool.ledger import ApiKey, Ledger
 from pool.ledger.hours import Hour
 from pool.ledger.records import PublicKey, TokenSecret
 from pool.model.incidents import Incident, What
+from pool.model.links import State
 from pool.model.meetings import Meeting
 from pool.model.outcomes import Outcomes
 
@@ -59,6 +60,47 @@ async def test_a_seal_is_good_once(ledger: Ledger, other: Ledger) -> None:
     epochs = {slug: (await known(ledger, slug)).epoch for slug in ("a-1", "a-2", "b-1")}
     assert epochs == {"a-1": "e2", "a-2": "e1", "b-1": "e1"}
     assert await ledger.meetings.spend_seal("intro", "token", "e3") is False
+
+
+async def test_each_of_several_pools_has_its_own_seal(ledger: Ledger, other: Ledger) -> None:
+    """It is good once, and moves the links of that pool alone, which their epochs name."""
+    await ledger.meetings.put(Meeting("intro", shards=2))
+    epochs = {"a-1": "r:m:0/2-ab", "a-2": "r:m:1/2-ab", "a-3": "r:m:1/2-cd", "a-4": "r:m:ab"}
+    await ledger.links.insert_fresh([fresh(slug, epoch=epoch) for slug, epoch in epochs.items()])
+    assert sorted(await ledger.links.fresh_epochs("intro")) == sorted(epochs.values())
+    await ledger.meetings.seal("intro:1/2", "old")
+    await ledger.meetings.seal("intro:1/2", "token")
+    await ledger.meetings.seal("intro:0/2", "another")
+    assert await ledger.meetings.spend_seal("intro:1/2", "old", "new") is False
+    assert await ledger.meetings.spend_seal("intro", "token", "new") is False
+    spent = await asyncio.gather(
+        *(which.meetings.spend_seal("intro:1/2", "token", "new") for which in (ledger, other))
+    )
+    assert sorted(spent) == [False, True]
+    now = {slug: (await known(ledger, slug)).epoch for slug in epochs}
+    assert now == epochs | {"a-2": "new", "a-3": "new"}
+    assert await ledger.links.adopt_fresh("intro:0/2", "newer") == 1
+    assert await ledger.meetings.forget_seals() == 1
+    assert await ledger.meetings.spend_seal("intro:0/2", "another", "new") is False
+    gone = await ledger.links.quarantine_fresh("intro", at=NOW, epochs=["newer"])
+    assert (gone, (await known(ledger, "a-1")).state) == (1, State.QUARANTINED)
+    gone = await ledger.links.quarantine_fresh("intro", at=NOW, epochs=["new"], state=State.RETIRED)
+    assert (gone, (await known(ledger, "a-2")).state) == (2, State.RETIRED)
+    assert await ledger.links.quarantine_fresh("intro", at=NOW, epochs=[]) == 0
+    assert (await known(ledger, "a-4")).state is State.FRESH
+
+
+async def test_a_fact_is_replaced_only_as_it_was_read(ledger: Ledger, other: Ledger) -> None:
+    """Of several who read the same, one replaces it."""
+    for before, after in ((None, "one"), ("one", "two")):
+        done = await asyncio.gather(
+            *(which.facts.replace("name", before, after) for which in (ledger, other))
+        )
+        assert sorted(done) == [False, True]
+        assert await ledger.facts.named(["name", "none"]) == {"name": after}
+    assert await ledger.facts.replace("name", "one", "three") is False
+    assert await ledger.facts.replace("none", "one", "three") is False
+    assert await ledger.facts.named([]) == {}
 
 
 async def test_an_unknown_meeting_is_not_sealed(ledger: Ledger) -> None:

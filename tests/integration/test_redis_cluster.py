@@ -8,6 +8,7 @@ import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from types import SimpleNamespace
@@ -22,9 +23,10 @@ from pool.claims.known_meetings import KnownMeetings
 from pool.claims.on_demand import NoLinksOnDemand
 from pool.cli.doctor_redis import cluster as cluster_findings
 from pool.cli.doctor_redis import of_server
+from pool.durability.fence_watch import FenceWatch
 from pool.durability.recent_claims import RecentClaims
 from pool.durability.recovery import Recovered
-from pool.errors import Fenced, SettingsError, StoreUnavailable
+from pool.errors import Fenced, PoolEmpty, SettingsError, StoreUnavailable
 from pool.model.links import Link, State
 from pool.model.meetings import Meeting
 from pool.store import Store, key_names
@@ -34,6 +36,7 @@ from pool.up.redis_server import RedisServer
 from tests.any_redis import SECRET_KEY
 from tests.cluster_stage import any_cluster
 from tests.in_process import InProcess, in_process, until
+from worker.recover import recover
 
 STOCK = 150
 
@@ -311,6 +314,135 @@ class _Listener:
 
     def __getattr__(self, _name: str) -> Any:
         return lambda *_: None
+
+
+# -- a meeting of several shards -------------------------------------------------------------------
+
+
+class Process:
+    """What an API process has of its own, for claims."""
+
+    def __init__(self, product: InProcess) -> None:
+        store, self.known = product.store, KnownMeetings(product.store, product.ledger)
+        self.recent = RecentClaims()
+        self.desk = open_desk(
+            store, self.known, self.recent, NoLinksOnDemand(), _Listener(), timeout_seconds=1.0
+        )
+        self.watch = FenceWatch(store, self.recent, meeting_of=self.known.get)
+
+    async def slug(self, sid: str, who: str) -> str:
+        return (await self.desk.claim(sid, who)).claim.slug
+
+
+async def test_a_meeting_of_six_shards_outlives_a_master_and_a_change(
+    on_replicas: InProcess, with_replicas: RedisCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is served by all masters, each of which stops only the shards that it has. Whatever number
+    of shards there is, a customer has one link, at every process and in every tab.
+    """
+    monkeypatch.setattr("worker.recover.GRACE_SECONDS", 0.0)
+    product, cluster = on_replicas, with_replicas
+
+    def masters_of(meeting: Meeting) -> dict[str, Any]:
+        return {pool: cluster.master_of(key_names.epoch(pool)) for pool in meeting.pools}
+
+    hot = (Meeting(f"hot{n}", min_fresh=90, max_fresh=120, shards=6) for n in itertools.count())
+    sid = next(each.sid for each in hot if len(set(masters_of(each).values())) == 3)
+    meeting = await product.meeting(sid, min_fresh=90, max_fresh=120, shards=6)
+    await product.top_up()
+    processes = [Process(product), Process(product)]
+    for process in processes:
+        await process.known.refresh()
+    held: dict[str, str] = {}
+
+    async def tabs(*customers: str) -> dict[str, str]:
+        """Let each claim in two tabs, at two processes."""
+        found = await asyncio.gather(
+            *(each.slug(sid, who) for who in customers for each in processes)
+        )
+        assert found[::2] == found[1::2], "two tabs, one link"
+        return dict(zip(customers, found[::2], strict=True))
+
+    held |= await tabs(*(f"c{n}" for n in range(40)))
+    assert len(set(held.values())) == 40
+
+    where = masters_of(meeting)
+    dead, _ = Counter(where.values()).most_common(1)[0]
+    lost = {pool for pool, node in where.items() if node is dead}
+    await asyncio.to_thread(dead.kill)
+    looked = await product.store.look_at([meeting])
+    assert {each.sid for each in looked.pools if each.fence == "unreadable"} == lost
+    assert looked.meetings[0].fence == "unreadable"
+    asked = await asyncio.gather(
+        *(processes[0].slug(sid, who) for who in held), return_exceptions=True
+    )
+    for (who, slug), found in zip(held.items(), asked, strict=True):
+        if product.store.pool_of(meeting, who) in lost:
+            assert isinstance(found, StoreUnavailable | Fenced)
+        else:
+            assert found == slug
+
+    async def all_fallen() -> bool:
+        levels = (await product.store.look_at([meeting])).pools
+        return {each.sid for each in levels if each.fence == "fallen"} == lost
+
+    async with asyncio.timeout(30):
+        while not await all_fallen():  # noqa: ASYNC110 - a condition is no event
+            await asyncio.sleep(0.05)
+    for process in processes:
+        await process.watch.look()
+        await asyncio.gather(*process.watch._tasks)
+    epochs = {each.sid: each.epoch for each in (await product.store.look_at([meeting])).pools}
+    assert await recover(product.parts) == {"default"}
+    await product.top_up()
+    for each in (await product.store.look_at([meeting])).pools:
+        assert each.fence == "stands"
+        assert (each.epoch == epochs[each.sid]) is (each.sid not in lost)
+    assert await tabs(*held) == held
+    await asyncio.to_thread(cluster.heal)
+
+    # The number changes while new customers come to both processes.
+    refused = 0
+
+    async def come(process: Process) -> None:
+        nonlocal refused
+        for number in itertools.count():
+            who = f"n{number}"
+            try:
+                slug = await process.slug(sid, who)
+            except (PoolEmpty, Fenced):
+                refused += 1
+                await process.known.refresh()
+                await asyncio.sleep(0.01)
+            else:
+                assert held.setdefault(who, slug) == slug, "one link at both processes"
+            await asyncio.sleep(0.005)
+
+    coming = [asyncio.create_task(come(process)) for process in processes]
+    for shards in (2, 1, 3):
+        meeting = replace(meeting, shards=shards)
+        await product.ledger.meetings.put(meeting)
+        await product.store.published.put([meeting])
+        await asyncio.sleep(0.05)
+        await recover(product.parts)
+        await product.top_up()
+        answered = len(held)
+        await until(lambda answered=answered: len(held) >= answered + 10)  # type: ignore[misc]
+    for task in coming:
+        assert not task.done(), task
+        task.cancel()
+    await asyncio.gather(*coming, return_exceptions=True)
+    assert refused > 0
+    assert len(set(held.values())) == len(held), "a link went to two customers"
+    assert await tabs(*held) == held
+    await product.parts.recorder.record(sid)
+    for who, slug in held.items():
+        link = await product.ledger.links.get(slug)
+        assert link is not None
+        assert (link.state, link.customer_id) == (State.CLAIMED, who)
+    assert product.metric("linkpool_conflicts_total") == 0
+    for process in processes:
+        await process.desk.close()
 
 
 # -- what is refused at the start, and what doctor says ------------------------------------------

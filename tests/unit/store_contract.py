@@ -18,11 +18,20 @@ from redis.exceptions import ResponseError
 from pool.errors import Fenced, StoreUnavailable, UnknownMeeting
 from pool.model.links import Claim
 from pool.model.meetings import Meeting
+from pool.model.pools import nonce_of
 from pool.store import Store, key_names, scripts
 from pool.store.bindings import pack
 from pool.store.published import digest
-from pool.store.records import AnsweredClaim, Block, Outcome, Replaced, Replacing, payload
-from pool.store.recovery import Rebind, RecoveryLost
+from pool.store.records import (
+    AnsweredClaim,
+    Block,
+    Outcome,
+    Replaced,
+    Replacing,
+    Totals,
+    payload,
+)
+from pool.store.recovery import Closed, Rebind, RecoveryLost
 from tests.any_redis import AnyRedis
 
 SID = "intro"
@@ -1327,3 +1336,103 @@ async def test_bindings_are_read_as_they_were_packed(any_redis: AnyRedis) -> Non
         await any_redis.bare.set(binding_key(any_redis, "ann"), pack(consumed))
         assert await any_redis.store.claim_of(SID, "ann") == consumed
         assert await claim(any_redis, "ann") == [(REUSED, consumed.slug)]
+
+
+# -- several pools of one meeting --------------------------------------------------
+
+
+async def open_pools(redis: AnyRedis, shards: int, links: int = 2) -> Meeting:
+    """Publish a meeting of so many shards, and open its pools with so many links each."""
+    store, meeting = redis.store, Meeting(SID, claim_ttl_seconds=TTL_SECONDS, shards=shards)
+    await store.published.put([meeting])
+    for shard, pool in enumerate(meeting.pools):
+        async with store.locks.held(key_names.recovery_lock(pool), seconds=10) as lock:
+            assert lock is not None
+            identity = await store.recovery.begin(pool, lock.token, keep_fresh=False)
+            nonce = nonce_of(pool, "ab12")
+            await store.recovery.open(pool, lock.token, identity, nonce)
+        slugs = [f"s-{shard}-{number}" for number in range(links)]
+        await store.add(pool, f"{identity}:{nonce}", slugs, 1_000)
+    return meeting
+
+
+some_shards = pytest.mark.parametrize("shards", [1, 3])
+
+
+@some_shards
+async def test_a_meeting_is_served_by_all_of_its_pools(any_redis: AnyRedis, shards: int) -> None:
+    """Each gives its own links to its own customers, and a look sums them up."""
+    meeting, store = await open_pools(any_redis, shards), any_redis.store
+    who = {store.pool_of(meeting, f"c{number}"): f"c{number}" for number in range(40)}
+    assert set(who) == set(meeting.pools)
+    for shard, pool in enumerate(meeting.pools):
+        assert await claim(any_redis, who[pool], sid=pool) == [(NEW, f"s-{shard}-0")]
+        assert await claim(any_redis, who[pool], sid=pool) == [(REUSED, f"s-{shard}-0")]
+    looked = await store.look_at([meeting])
+    assert [level.fresh for level in looked.pools] == [1] * shards
+    [whole] = looked.meetings
+    assert (whole.sid, whole.fence, whole.fresh, whole.backlog) == (SID, "stands", shards, shards)
+    assert whole.totals == Totals(shards, 2 * shards, 0)
+    assert whole.published == digest(meeting)
+    assert set(await store.published.pools()) == {SID, *meeting.pools}
+    assert await store.published.all() == [meeting]
+    fences = await store.recovery.fences(meeting.pools)
+    assert [each.fence for each in fences] == ["stands"] * shards
+    await any_redis.restart()
+    assert (await store.look_at([meeting])).meetings[0].fence == "fallen"
+
+
+@some_shards
+async def test_a_closed_pool_hands_out_nothing_more(any_redis: AnyRedis, shards: int) -> None:
+    """Its links are gone, its totals taken out once, and a recovery that is under way is lost."""
+    meeting, store = await open_pools(any_redis, shards), any_redis.store
+    pool = meeting.pools[-1]
+    await claim(any_redis, "ann", sid=pool)
+    before = await store.recovery.epoch(pool)
+    async with store.locks.held(key_names.recovery_lock(pool), seconds=10) as lock:
+        assert lock is not None
+        assert await store.recovery.close(pool) == Closed(before, True, Totals(1, 2, 0))
+        with pytest.raises(RecoveryLost):
+            await store.recovery.open(pool, lock.token, "identity", "nonce")
+    for work in (
+        lambda: claim(any_redis, "ann", sid=pool),
+        lambda: store.add(pool, before, ["x"], 1),
+    ):
+        with pytest.raises(Fenced):
+            await work()
+    assert await store.recovery.close(pool) == Closed("", False, Totals())
+    assert await fresh(any_redis, pool) == []
+    assert len(await store.stream.unrecorded(pool, 10)) == 1, "what was answered is still there"
+    await store.recovery.carry(SID, Totals(1, 2, 0))
+    assert (await store.look_at([meeting])).meetings[0].totals.claims == 1
+
+
+@some_shards
+async def test_what_is_left_of_a_closed_pool_is_cleared(any_redis: AnyRedis, shards: int) -> None:
+    """By the owner of its lock; what concerns the meeting as a whole stays."""
+    meeting, store = await open_pools(any_redis, shards), any_redis.store
+    pool = meeting.pools[-1]
+    await claim(any_redis, "ann", sid=pool)
+    async with store.locks.held(key_names.recovery_lock(pool), seconds=10) as lock:
+        assert lock is not None
+        with pytest.raises(RecoveryLost):
+            await store.recovery.clear(pool, "another")
+        await store.recovery.clear(pool, lock.token)
+    left = {key.decode() async for key in any_redis.bare.scan_iter(f"lp:{{{pool}}}:*")}
+    mine = {key_names.epoch(pool), key_names.binding(pool, store.names.name(SID, "ann"))}
+    assert left == (mine | {key_names.meeting(SID), key_names.demand(SID)} if shards == 1 else mine)
+
+
+async def test_a_pool_is_loaded_with_its_own_customers(any_redis: AnyRedis) -> None:
+    """However many of the meeting's bindings are given."""
+    meeting, store = await open_pools(any_redis, 3), any_redis.store
+    rebinds = [Rebind(f"c{n}", held_claim(f"b-{n}"), "bind", 0) for n in range(30)]
+    for pool in meeting.pools:
+        async with store.locks.held(key_names.recovery_lock(pool), seconds=10) as lock:
+            assert lock is not None
+            await store.recovery.put(pool, lock.token, store.recovery.packed(pool, rebinds))
+    bound = [key.decode() async for key in any_redis.bare.scan_iter("lp:{intro:*:b:*")]
+    assert sorted(bound) == sorted(
+        key_names.binding(store.pool_of(meeting, who), store.names.name(SID, who))
+        for who in (each.customer_id for each in rebinds)
+    )

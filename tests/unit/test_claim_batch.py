@@ -42,6 +42,10 @@ class Desk:
         self.line: list[tuple[str, bool, Waiter]] = []
         self.most = 0
 
+    def pool_of(self, sid: str, who: str) -> str:
+        """Spread customers by their numbers."""
+        return f"{sid}:{int(who[2:]) % 2}/2"
+
     def join(self, waiter: Waiter, _sid: str, who: str, *_: Any, limited: bool) -> None:
         """Put a customer in line."""
         self.line.append((who, limited, waiter))
@@ -61,14 +65,14 @@ class Desk:
         return [who for who, *_ in line]
 
 
-def lane_of(desk: Desk, per_minute: int = 0) -> ClaimLane:
+def lane_of(desk: Desk, per_minute: int = 0, shards: int = 1) -> ClaimLane:
     """A lane in front of this desk."""
     keys = KeyRing(cast(Any, SimpleNamespace()), KEY)
     keys._loaded = True
     return ClaimLane(
         cast(Any, None),
         cast(Any, desk),
-        cast(Any, SimpleNamespace(get=lambda _: Meeting("demo"))),
+        cast(Any, SimpleNamespace(get=lambda _: Meeting("demo", shards=shards))),
         keys,
         Settings(workspaces={"default": ACME}, new_claims_per_minute_per_key=per_minute),
         cast(Any, SimpleNamespace(claim_seconds=lambda _: None)),
@@ -131,6 +135,22 @@ async def test_behind_an_empty_pool_only_held_links_are_asked_for() -> None:
     assert {each["problem"]["type"] for each in results} == {"/problems/pool-empty"}
     assert {each["problem"]["retry_after_seconds"] for each in results} == {3}
     assert {each["problem"]["fallback_url"] for each in results} == {"https://a.example"}
+
+
+@pytest.mark.parametrize("error", [PoolEmpty("the pool is empty"), Fenced("demo")])
+async def test_what_one_of_several_pools_lacks_concerns_its_own_customers(
+    error: LinkpoolError,
+) -> None:
+    """Those of the other pools are served as ever, however many come after it."""
+    desk = Desk()
+    task = batch_of(desk, 500, shards=2)
+    await asyncio.sleep(0)
+    rest = [entry for entry in desk.line if int(entry[0][2:]) % 2]
+    desk.line = [entry for entry in desk.line if not int(entry[0][2:]) % 2]
+    desk.serve(error)
+    desk.line = rest
+    results = await finished(task, desk)
+    assert [each["status"] for each in results] == [503, 201] * 250
 
 
 @pytest.mark.parametrize(

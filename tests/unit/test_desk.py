@@ -863,14 +863,14 @@ async def test_a_call_has_its_time_to_the_instant(deadline: float, ended: bool) 
     known = KnownMeetings(store, FakeLedger(SID))  # type: ignore[arg-type]
     calls = ScriptCalls(store, known, lambda: clock[0], lambda _, result: ends.append(result))
     batch = [Waiting("name", "ann", 0.0)]
-    calls.begin(ScriptCall(Line(SID), batch, deadline))
+    calls.begin(ScriptCall(Line(SID, SID), batch, deadline))
     clock[0] = 5.0
     calls._ring()
     assert [str(each) for each in ends] == ["Redis did not answer in time"] * ended
     assert len(calls) == (not ended)
     store.ready = False
     if ended:
-        calls.begin(ScriptCall(Line(SID), batch, deadline))
+        calls.begin(ScriptCall(Line(SID, SID), batch, deadline))
         while len(calls):  # noqa: ASYNC110 - a condition is no event
             await asyncio.sleep(0)
         assert len(ends) == 2

@@ -96,14 +96,14 @@ async def fail_for(
     product: InProcess, monkeypatch: pytest.MonkeyPatch, sid: str, error: Exception
 ) -> None:
     """Make recording of one meeting's stream fail from now on."""
-    recorder, real = product.parts.recorder, product.parts.recorder.record
+    recorder, real = product.parts.recorder, product.parts.recorder.record_pool
 
-    async def failing(each_sid: str) -> int:
-        if each_sid == sid:
+    async def failing(pool: str) -> int:
+        if pool == sid:
             raise error
-        return await real(each_sid)
+        return await real(pool)
 
-    monkeypatch.setattr(recorder, "record", failing)
+    monkeypatch.setattr(recorder, "record_pool", failing)
 
 
 async def test_a_meeting_that_cannot_be_recorded_is_reported_and_passed_by(

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -21,6 +22,7 @@ from pool.ledger.erased import Unfinished
 from pool.ledger.records import NewEvent
 from pool.ledger.tables import facts
 from pool.model.marks import Marks, packed
+from pool.model.meetings import Meeting
 from pool.store.erasing import Erasing
 from tests.integration.ledger_samples import NOW
 from worker import erase
@@ -108,7 +110,8 @@ class World:
         mine: Any = self
         names = SimpleNamespace(marks=MARKS, name=lambda _sid, who: f"the name of {who}")
         store: Any = SimpleNamespace(names=names, set_aside=self, erasing=self)
-        ledger: Any = SimpleNamespace(links=self, erased=self, inbox=self)
+        meetings = SimpleNamespace(get=AsyncMock(return_value=Meeting("intro")))
+        ledger: Any = SimpleNamespace(links=self, erased=self, inbox=self, meetings=meetings)
         made = Erasure(store, ledger, mine, {})
 
         async def marks_of(event: Any) -> dict[str, str]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -49,6 +50,20 @@ async def test_a_customer_whose_booking_was_pruned_may_claim_anew(product: InPro
     await product.stock("intro", "a-2")
     assert await product.claim("intro", "c-0") == ["a-2"]
     assert await product.states("intro") == {State.CONSUMED: 1, State.FRESH: 1}
+
+
+@pytest.mark.parametrize("product", [RETAINED], indirect=True)
+async def test_a_pruned_booking_is_dropped_from_whichever_pool_has_it(product: InProcess) -> None:
+    """Where a meeting has several, the customer's name says from which."""
+    await booked(product, "a-1", "a-2", "a-3", days=101)
+    changed = Meeting("intro", min_fresh=3, shards=3)
+    await product.ledger.meetings.put(changed)
+    for pool in changed.pools:
+        await product.parts.recovery.recover(pool, grace_seconds=0.0)
+    held = [(product.store.pool_of(changed, who), who) for who in ("c-0", "c-1", "c-2")]
+    assert all([await product.store.claim_of(*each) for each in held])
+    await erase.prune_links(product.parts)
+    assert not any([await product.store.claim_of(*each) for each in held])
 
 
 @pytest.mark.parametrize(
@@ -113,7 +128,7 @@ class Walks:
             SimpleNamespace(
                 erasing=self, names=SimpleNamespace(name=lambda sid, who: f"{sid}/{who}")
             ),
-            SimpleNamespace(pruning=self),
+            SimpleNamespace(pruning=self, meetings=SimpleNamespace(all=AsyncMock(return_value=[]))),
         )
 
     async def walks(self) -> list[Walk]:

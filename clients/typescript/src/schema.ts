@@ -678,6 +678,11 @@ export interface components {
              * @description fresh links that claims with a public key leave to all others
              */
             reserve?: number | null;
+            /**
+             * Shards
+             * @description pools over which the customers are spread, so that a Redis Cluster serves the meeting by several masters; while the number changes, claims answer `recovering`
+             */
+            shards?: number | null;
         };
         /**
          * MeetingView
@@ -763,6 +768,8 @@ export interface components {
             match_email: boolean;
             /** Reserve */
             reserve: number;
+            /** Shards */
+            shards: number;
             /** Paused */
             paused: boolean;
         };

@@ -102,9 +102,9 @@ class ClaimBatch:
         self._results: list[bytes] = []
         self._in_line = 0
         self._changed: asyncio.Future[None] | None = None
-        # A failure that the customers still to come would only wait for in vain.
-        self._outage: StoreError | None = None
-        self._empty: PoolEmpty | None = None
+        # Failures of a pool that customers of it still to come would only wait for in vain.
+        self._outages: dict[str, StoreError] = {}
+        self._empty: dict[str, PoolEmpty] = {}
 
     async def claim(self, claims: list[msgspec.Raw]) -> bytes:
         """Claim for each customer. Return the body that answers the batch."""
@@ -125,17 +125,20 @@ class ClaimBatch:
     def _begin(self, at: int, raw: bytes) -> None:
         admitted: Admitted | None = None
         try:
-            if self._outage is not None:
-                raise self._outage
+            if self._sid in self._outages:
+                raise self._outages[self._sid]
             if self._first is None:
                 admitted = self._lane.admit(self._sid, self._headers, self._address)
                 self._first = admitted
             else:
                 admitted = self._lane.another(self._first, self._headers)
             admitted.read(raw)
+            pool = self._lane.pool_of(admitted)
+            if pool in self._outages:
+                raise self._outages[pool]
             # With an empty pool, only those who hold a link are still served; otherwise each of
             # the others would wait for the provider in turn.
-            admitted.limited = admitted.limited or self._empty is not None
+            admitted.limited = admitted.limited or pool in self._empty
             self._in_line += 1
             try:
                 self._lane.join(admitted, _Place(self, at, admitted))
@@ -161,12 +164,13 @@ class ClaimBatch:
 
     def refused(self, at: int, admitted: Admitted, error: BaseException) -> None:
         """Note why one customer has no link. Never raise."""
+        pool = self._lane.pool_of(admitted)
         if isinstance(error, StoreError):
-            self._outage = error
+            self._outages[pool] = error
         elif isinstance(error, PoolEmpty):
-            self._empty = error
-        elif isinstance(error, RateLimited) and self._empty is not None:
-            error = self._empty
+            self._empty[pool] = error
+        elif isinstance(error, RateLimited) and pool in self._empty:
+            error = self._empty[pool]
         self._refuse(at, admitted.request.customer_id, error, admitted)
         self._leave()
 

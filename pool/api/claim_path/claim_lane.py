@@ -227,6 +227,13 @@ class ClaimLane:
         limited = self.per_key.reached(key_id) or self.per_address.reached(address)
         return Admitted(first.sid, first.caller, address, limited)
 
+    def pool_of(self, admitted: Admitted) -> str:
+        """Return the pool that serves the customer of a claim that was read."""
+        meeting = self._known_meetings.get(admitted.sid)
+        if meeting is None or meeting.shards == 1:
+            return admitted.sid
+        return self._desk.pool_of(admitted.sid, admitted.request.customer_id)
+
     def join(self, admitted: Admitted, waiter: Waiter) -> None:
         """Put the customer in line; the waiter gets the receipt, or the error.
 

@@ -69,7 +69,9 @@ async def meeting(
     status, acts, public_keys = await _from_ledger(service, found)
     past, problem = await _past(ops, sid, window)
     before = await ops.pasts.before(sid, window, compared)
-    ages = await service.parts.store.stock.ages(sid, _AGE_EDGES_SECONDS)
+    stock = service.parts.store.stock
+    by_pool = [await stock.ages(pool, _AGE_EDGES_SECONDS) for pool in found.pools]
+    ages = [sum(counts) for counts in zip(*by_pool, strict=True)]
     return render(
         request,
         "meeting.html",

@@ -91,6 +91,13 @@ SETTINGS = (
         "Fresh links that claims with a public key leave to all others.",
         "links",
     ),
+    Setting(
+        "shards",
+        "Shards",
+        "Pools over which customers are spread, so that several Redis masters serve them. "
+        "Changing it stops claims for some seconds and makes the stock anew.",
+        "pools",
+    ),
 )
 
 
@@ -117,7 +124,8 @@ def _shown(setting: Setting, value: Any) -> ShownSetting:
         return ShownSetting(setting, "", "none")
     if setting.unit == "seconds":
         return ShownSetting(setting, exact_words(value), exact_words(value))
-    words = f"{value:,} {setting.unit}" if setting.unit else str(value)
+    unit = setting.unit.removesuffix("s") if value == 1 else setting.unit
+    words = f"{value:,} {unit}" if unit else str(value)
     return ShownSetting(setting, str(value), words)
 
 

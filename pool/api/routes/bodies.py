@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from pool.model.links import SID_PATTERN, SLUG_PATTERN
 from pool.model.meetings import Meeting
+from pool.model.pools import SHARDS_MOST
 from pool.operations.status import MeetingStatus
 
 # No control characters: texts end up in databases, logs and terminals.
@@ -72,6 +73,11 @@ class MeetingChange(BaseModel):
         default=None,
         description="fresh links that claims with a public key leave to all others",
     )
+    shards: Annotated[int, Field(ge=1, le=SHARDS_MOST)] | None = Field(
+        default=None,
+        description="pools over which the customers are spread, so that a Redis Cluster serves "
+        "the meeting by several masters; while the number changes, claims answer `recovering`",
+    )
 
     def changes(self) -> dict[str, Any]:
         """Return the settings that were given; null removes fallback_url, else it is ignored."""
@@ -116,6 +122,7 @@ class MeetingView(BaseModel):
     fallback_url: str | None
     match_email: bool
     reserve: int
+    shards: int
     paused: bool
 
     @classmethod
@@ -149,6 +156,7 @@ class MeetingView(BaseModel):
             fallback_url=meeting.fallback_url,
             match_email=meeting.match_email,
             reserve=meeting.reserve,
+            shards=meeting.shards,
             paused=meeting.paused,
         )
 

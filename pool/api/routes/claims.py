@@ -119,7 +119,8 @@ async def show_claim(
     if workspace is None:
         raise UnknownMeeting(f"the workspace of meeting {sid} is no longer configured")
     try:
-        found = await service.parts.store.claim_of(sid, customer_id)
+        pool = service.parts.store.pool_of(meeting, customer_id)
+        found = await service.parts.store.claim_of(pool, customer_id)
     except StoreError:
         found = None
     if found is None:

@@ -41,6 +41,7 @@ _SETTINGS = {
     "fallback_url": "https://acme.neetocal.com/intro",
     "match_email": True,
     "reserve": 20,
+    "shards": 1,
 }
 _MEETING: dict[str, Any] = {
     "sid": "intro",

@@ -53,14 +53,14 @@ async def readyz(service: TheService) -> JSONResponse:
 
 async def _all_foreign(service: Service) -> bool:
     """Return True if no pool may hand out links, since another database made them."""
-    sids = [meeting.sid for meeting in service.known_meetings.all()]
-    if not sids:
+    pools = [pool for meeting in service.known_meetings.all() for pool in meeting.pools]
+    if not pools:
         return False
     # Where the first is well, so are others; most often one question is enough.
-    fences = await service.parts.store.recovery.fences(sids[:1])
+    fences = await service.parts.store.recovery.fences(pools[:1])
     if fences[0].fence != "foreign":
         return False
-    fences = await service.parts.store.recovery.fences(sids)
+    fences = await service.parts.store.recovery.fences(pools)
     return all(each.fence == "foreign" for each in fences)
 
 

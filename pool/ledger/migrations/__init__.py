@@ -11,7 +11,7 @@ from sqlalchemy import Connection, column, inspect, select, table, text
 from pool.errors import LedgerError
 from pool.ledger.database import Database
 
-HEAD = "0017"  # the newest file in versions/
+HEAD = "0018"  # the newest file in versions/
 
 _version = table("alembic_version", column("version_num"))
 _LOCK = 0x6C696E6B706F6F6C  # "linkpool", as a 64-bit number

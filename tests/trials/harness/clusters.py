@@ -124,6 +124,10 @@ class ClusterStage(Stage):
         self._key = key_names.epoch(meeting.sid)
         return super().open(meeting, links)
 
+    def aim(self, pool: str) -> None:
+        """Let faults concern the master of this pool from now on."""
+        self._key = key_names.epoch(pool)
+
     def kill_redis(self, *, down_seconds: float = 0.0, forget_seconds: float = 0.0) -> Outage:
         """Kill the master with SIGKILL. By turns it comes back at once, without what it wrote
         last, or its replica has taken its place before.

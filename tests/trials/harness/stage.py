@@ -33,6 +33,7 @@ from pool.compose import Parts, compose
 from pool.config.settings import PREFIX, Settings, load
 from pool.model.links import Link, State
 from pool.model.meetings import Meeting
+from pool.model.pools import pool_names
 from pool.store import key_names
 from pool.up import ports
 from pool.up.redis_server import RedisServer, redis_url
@@ -334,6 +335,11 @@ class Stage:
         self.outages.append(outage)
         return outage
 
+    def pools_of(self, *sids: str) -> list[str]:
+        """Return the names of the pools of these meetings."""
+        shards = self.redis.hgetall(key_names.SHARDS)
+        return [pool for sid in sids for pool in pool_names(sid, int(shards.get(sid.encode(), 1)))]
+
     def level(self, meeting: str) -> int:
         """Return the number of links in a pool."""
         return int(self.redis.zcard(key_names.fresh(meeting)))
@@ -352,7 +358,8 @@ class Stage:
         async def put(parts: Parts) -> None:
             await parts.ledger.meetings.put(meeting)
             await parts.store.published.put([meeting])
-            await parts.recovery.recover(meeting.sid, grace_seconds=0.0)
+            for pool in meeting.pools:
+                await parts.recovery.recover(pool, grace_seconds=0.0)
 
         self.work(put)
         if links:
@@ -394,7 +401,7 @@ class Stage:
         found: list[str] = ["nothing was seen yet"]
 
         async def look(parts: Parts) -> list[str]:
-            levels = await parts.store.look(sids)
+            levels = await parts.store.look(self.pools_of(*sids))
             busy = [f"{level.sid}: {level.fence}" for level in levels if level.fence != "stands"]
             busy += [
                 f"{level.sid}: {level.backlog} unrecorded" for level in levels if level.backlog
@@ -432,7 +439,11 @@ class Stage:
         self.quiet(*sids)
         # In this order: top-up may be at work, and gives each link a row before it is pooled.
         pools = {
-            sid: frozenset(slug.decode() for slug in self.redis.zrange(key_names.fresh(sid), 0, -1))
+            sid: frozenset(
+                slug.decode()
+                for pool in self.pools_of(sid)
+                for slug in self.redis.zrange(key_names.fresh(pool), 0, -1)
+            )
             for sid in sids
         }
         ledger = self.directory / "evidence.sqlite3"

@@ -1,0 +1,243 @@
+"""Close the pools that a meeting had before its number of shards was changed.
+
+A customer's link is in one pool, which another number of shards makes another one. So no pool of
+the new number may hand out links before all pools of any other number are closed for good, and all
+that they handed out is in the ledger, from where the new ones are loaded.
+
+The ledger's fact `opened:<pool>` is what this rests on. Whoever opens a pool first takes its lock,
+then writes the fact, and only then reads how many shards the meeting has. So if they read the old
+number, whoever opens pools of the new one sees the fact, and closing the pool takes the lock away,
+which the former notices at the next step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+import structlog
+
+from pool.durability.recorder import Recorder
+from pool.durability.strangers import OPENED
+from pool.ledger import Ledger
+from pool.model.claims import claim_in_state
+from pool.model.links import State
+from pool.model.meetings import Meeting
+from pool.model.pools import (
+    SHARDS_MOST,
+    pool_names,
+    pool_of_epoch,
+    serves,
+    shards_of,
+    sid_of,
+)
+from pool.store import Store, key_names
+from pool.store.locks import Held
+from pool.store.recovery import Rebind, RecoveryLost
+
+log = structlog.get_logger()
+
+_SPREAD = "spread:"  # begins the fact, `spread:sid/shards`, that there were ever so many pools
+OPENING = "opening"  # the fact of a pool that is being opened for the first time
+_CLOSED, _CLEARED = "closed:", "cleared"  # `closed:<milliseconds since 1970>`
+CLEAR_AFTER_SECONDS = 300.0  # by then every process knows of the change
+GRACE_SECONDS = 1.0  # for API processes to assert again what they answered
+_CALL = 500  # bindings per script call
+
+
+def is_open(fact: str) -> bool:
+    """Return True if this fact is of a pool that may hand out links."""
+    return not fact.startswith(_CLOSED) and fact != _CLEARED
+
+
+def was_opened(fact: str | None) -> bool:
+    """Return True if this fact is of a pool that had been opened and was not closed since."""
+    return fact is not None and fact != OPENING and is_open(fact)
+
+
+def reshaped(opened: Mapping[str, str], pools: Sequence[str]) -> set[str]:
+    """Return the SIDs of those meetings of which pools of another number of shards may stand.
+
+    `opened` are the ledger's facts on opened pools. Nobody who knows of shards opens such a pool
+    again once the new ones stand, but a worker of an older release may.
+    """
+    spread: dict[str, set[int]] = {}
+    for pool, fact in opened.items():
+        if ":" in pool and was_opened(fact):
+            spread.setdefault(sid_of(pool), set()).add(shards_of(pool))
+    found = set()
+    for pool in pools:
+        sid, shards = sid_of(pool), shards_of(pool)
+        if spread.get(sid, set()) - {shards} or (shards > 1 and was_opened(opened.get(sid))):
+            found.add(sid)
+    return found
+
+
+class FormerPools:
+    """Closes former pools, and later clears what is left of them in Redis."""
+
+    def __init__(self, store: Store, ledger: Ledger, recorder: Recorder) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._recorder = recorder
+        # Pools of one meeting that are opened at the same time close its former pools once.
+        self._closing: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def in_the_way(self, pools: Sequence[str]) -> set[str]:
+        """Return the SIDs of those of these pools' meetings whose former pools are not closed."""
+        if not pools:
+            return set()
+        return reshaped(await self._ledger.facts.beginning_with(OPENED), pools)
+
+    async def make_way(self, pool: str) -> str | None:
+        """Close all pools that this one takes the place of, before it may be opened.
+
+        The caller holds the lock of its recovery. Return the fact on this pool as it was. Raise
+        RecoveryLost if the meeting has another number of shards by now, or is gone.
+        """
+        sid = sid_of(pool)
+        known = await self._facts(sid)
+        # That of a SID with no fact at all is closed in any case, below.
+        if not was_opened(known.get(pool)) and (pool != sid or pool in known):
+            if pool != sid:
+                await self._ledger.facts.put(f"{_SPREAD}{sid}/{shards_of(pool)}", "")
+            await self._ledger.facts.put(f"{OPENED}{pool}", OPENING)
+        meeting = await self.check(pool)
+        async with self._closing[sid]:
+            # Read once more: another pool may have been opened or closed since.
+            facts = await self._facts(sid)
+            former = [each for each in facts if each not in meeting.pools and is_open(facts[each])]
+            if meeting.shards > 1 and sid not in facts:
+                former.append(sid)  # of before there were such facts
+            if former:
+                await self._close(sid, former, facts)
+        return known.get(pool)
+
+    async def check(self, pool: str) -> Meeting:
+        """Return the meeting of a pool. Raise RecoveryLost if the pool is none of it any more."""
+        sid = sid_of(pool)
+        meeting = await self._ledger.meetings.get(sid)
+        if meeting is None or pool not in meeting.pools:
+            raise RecoveryLost(f"meeting {sid} has another number of shards by now")
+        return meeting
+
+    async def _facts(self, sid: str) -> dict[str, str]:
+        """Return the facts on the meeting's pools, by their names.
+
+        They are asked for by name: to search all facts for each of thousands of meetings would
+        take too long.
+        """
+        numbers = [f"{_SPREAD}{sid}/{shards}" for shards in range(2, SHARDS_MOST + 1)]
+        pools = [sid]
+        for name in await self._ledger.facts.named(numbers):
+            pools += pool_names(sid, int(name.rpartition("/")[2]))
+        found = await self._ledger.facts.named([f"{OPENED}{pool}" for pool in pools])
+        return {name.removeprefix(OPENED): fact for name, fact in found.items()}
+
+    async def _close(self, sid: str, former: Sequence[str], facts: Mapping[str, str]) -> None:
+        unseen = set()  # epochs of pools that forgot nothing: nobody has seen their fresh links
+        forgetful = False
+        for pool in former:
+            # A file of Redis that bears a seal of this pool must not be believed later.
+            await self._ledger.meetings.seal(pool, secrets.token_hex(16))
+            closed = await self._store.recovery.close(pool)
+            await self._store.recovery.carry(sid, closed.totals)
+            if closed.stood and facts.get(pool, closed.epoch) == closed.epoch:
+                unseen.add(closed.epoch)
+            elif closed.epoch or was_opened(facts.get(pool)):
+                forgetful = True
+        if forgetful:
+            # API processes assert again what they answered.
+            await asyncio.sleep(GRACE_SECONDS)
+        for pool in former:
+            await self._recorder.record_pool(pool)
+        epochs: dict[bool, list[str]] = {True: [], False: []}
+        for epoch in await self._ledger.links.fresh_epochs(sid):
+            if pool_of_epoch(sid, epoch) in former:
+                epochs[epoch in unseen].append(epoch)
+        now, gone = datetime.now(UTC), 0
+        for were_unseen, some in epochs.items():
+            state = State.RETIRED if were_unseen else State.QUARANTINED
+            gone += await self._ledger.links.quarantine_fresh(sid, at=now, epochs=some, state=state)
+        closed_now = f"{_CLOSED}{int(time.time() * 1000)}"
+        for pool in former:
+            name = f"{OPENED}{pool}"
+            if not await self._ledger.facts.replace(name, facts.get(pool), closed_now):
+                # It was closed by another process, or is being opened again, and then stays open.
+                fact = await self._ledger.facts.get(name)
+                if fact is None or is_open(fact):
+                    raise RecoveryLost(f"{pool} is opened again")
+        log.info("former pools closed", meeting=sid, pools=len(former), links=gone)
+
+    # -- clearing ------------------------------------------------------------------
+
+    async def clear(self, *, after_seconds: float = CLEAR_AFTER_SECONDS) -> int:
+        """Clear the pools that were closed a while ago out of Redis. Return their number.
+
+        A pool that cannot be cleared now is tried again by the next call.
+        """
+        facts = await self._ledger.facts.beginning_with(OPENED)
+        until_ms = (time.time() - after_seconds) * 1000
+        cleared = 0
+        for pool, fact in facts.items():
+            if fact.startswith(_CLOSED) and int(fact.removeprefix(_CLOSED)) <= until_ms:
+                name = key_names.recovery_lock(pool)
+                async with self._store.locks.held(name) as lock:
+                    if lock is None:
+                        continue
+                    try:
+                        cleared += await self._clear(pool, fact, lock)
+                    except RecoveryLost as lost:
+                        log.warning("former pool not cleared", pool=pool, reason=str(lost))
+        return cleared
+
+    async def _clear(self, pool: str, fact: str, lock: Held) -> bool:
+        sid = sid_of(pool)
+        if await self._ledger.facts.get(f"{OPENED}{pool}") != fact:
+            return False  # it was opened again
+        await self._recorder.record_pool(pool)
+        await self._check_former(pool)
+        recovery = self._store.recovery
+        async for bindings in self._ledger.links.live_bindings(sid):
+            for start in range(0, len(bindings), _CALL):
+                drops = (
+                    Rebind(
+                        each.customer_id,
+                        claim_in_state(
+                            each.slug, State.CLAIMED, each.source, each.claimed_at_ms,
+                            None, None, None,
+                        ),
+                        "drop",
+                        0,
+                    )
+                    for each in bindings[start : start + _CALL]
+                )  # fmt: skip
+                await recovery.put(pool, lock.token, recovery.packed(pool, drops))
+            await _keep(lock, pool)
+            await self._check_former(pool)
+        after = ""
+        while page := await self._ledger.links.forgotten(sid, after=after, limit=_CALL):
+            names = [
+                (each.customer_name, each.slug) for each in page if serves(pool, each.customer_name)
+            ]
+            await recovery.drop(pool, lock.token, names)
+            await _keep(lock, pool)
+            after = page[-1].slug
+        await recovery.clear(pool, lock.token)
+        await self._ledger.facts.put(f"{OPENED}{pool}", _CLEARED)
+        return True
+
+    async def _check_former(self, pool: str) -> None:
+        """Raise RecoveryLost if the pool is one of the meeting's again: it must not wait."""
+        meeting = await self._ledger.meetings.get(sid_of(pool))
+        if meeting is not None and pool in meeting.pools:
+            raise RecoveryLost(f"{pool} is opened again")
+
+
+async def _keep(lock: Held, pool: str) -> None:
+    if not await lock.extend():
+        raise RecoveryLost(f"the lock of {pool} expired")
