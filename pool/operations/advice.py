@@ -63,7 +63,7 @@ def _at_rate(meeting: Meeting, rate: float, fresh: int) -> list[Meaning]:
     wanted, target = meeting.wanted(rate), meeting.target(rate)
     cover = exact_words(meeting.cover_seconds)
     kept = (
-        "so many are kept ready"
+        "that many are kept ready"
         if wanted >= meeting.min_fresh
         else f"the minimum of {meeting.min_fresh:,} is more, and is kept ready"
     )

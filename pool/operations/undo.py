@@ -14,10 +14,11 @@ _REASON_CHARACTERS = 400
 async def undoable(ledger: Ledger, meeting: Meeting) -> AuditEntry | None:
     """Return the change of settings that can be undone, None if there is none.
 
-    It is the last one, if the settings that it made are those of now. Raise LedgerUnavailable.
+    It is the last one, if it changed anything and the settings that it made are those of now.
+    Raise LedgerUnavailable.
     """
     last = await ledger.audit.latest("put", meeting.sid)
-    if last is None or not last.before:
+    if last is None or not last.before or last.before == last.detail:
         return None
     still = all(getattr(meeting, name, None) == value for name, value in last.detail.items())
     return last if still else None

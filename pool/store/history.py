@@ -168,7 +168,7 @@ class History:
     ) -> list[Series]:
         """Return the histories of these meetings, in their order, by one pipeline after TIME.
 
-        With `ago_seconds` they end so long ago. What is not kept any more is missing.
+        With `ago_seconds` they end that long ago. What is not kept any more is missing.
         """
         if not sids:
             return []
@@ -210,7 +210,7 @@ class History:
     async def taken(self, span: Span, *, ago_seconds: int = 0) -> Series:
         """Return when sweeps looked, as a series of samples without any levels and counts.
 
-        With `ago_seconds` it ends so long ago.
+        With `ago_seconds` it ends that long ago.
         """
         step = span.step_seconds
         with store_errors():

@@ -143,7 +143,7 @@ class Tallies:
     ) -> list[Past]:
         """Return what was counted in the slots of a span, or of its last `seconds`, per meeting.
 
-        With `ago_seconds` it ends so long ago.
+        With `ago_seconds` it ends that long ago.
         """
         if not sids:
             return []

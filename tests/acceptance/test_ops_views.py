@@ -308,6 +308,7 @@ def test_what_is_wrong_with_a_setting_stands_beside_it_and_a_change_is_undone(
     assert "names no change" in admin.told(f"{url}/undo", entry="x")
     said = admin.page(f"{url}/meaning?min_fresh=0&max_fresh=odd")
     assert "With a minimum of 0" in said
+    assert "Maximum: enter a whole number of links." in said
     assert "<html" not in said
 
 
@@ -368,7 +369,7 @@ def test_the_provider_is_tried_and_its_answer_said(product: Product, visit: Visi
     admin = visit("admin")
     before = product.meeting("tried")["fresh"]
     said = admin.told("/ops/meetings/tried/try")
-    assert "It made a link in" in said
+    assert "It made a link " in said
     assert product.meeting("tried")["fresh"] == before + 1
     with product.turned(fail_status=503, fail_meeting="tried"):
         assert "503" in admin.told("/ops/meetings/tried/try")

@@ -112,6 +112,20 @@ async def test_what_does_not_change_is_known_and_costs_nothing(sweeps: Sweeps) -
     assert found == [(60 * minute, 50, 50, 0) for minute in range(60)]
 
 
+async def test_an_earlier_stretch_ends_where_it_is_asked_to(sweeps: Sweeps) -> None:
+    """With how things were then, though nothing changed until later."""
+    sweeps.start = int(time.time()) // 60 * 60 - 7_200
+    for seconds, fresh, claims in ((0, 50, 0), (60, 50, 0), (7_140, 20, 30)):
+        await sweeps.at(seconds, fresh, claims=claims)
+    history = sweeps.redis.store.history
+    earlier = await history.read(SID, Span.DAY, ago_seconds=3_600)
+    found = [(each.at_ms // 1000 - sweeps.start, each.level) for each in earlier.samples]
+    assert found == [(0, 50), (60, 50)]
+    looked = await history.taken(Span.DAY, ago_seconds=3_600)
+    assert len(looked.samples) == 2
+    assert len((await history.read(SID, Span.DAY)).samples) == 3
+
+
 async def test_counts_are_what_happened_since_the_sample_before(sweeps: Sweeps) -> None:
     """At each step, and with the lowest level seen, also where the sample came later."""
     await sweeps.at(0, 50)

@@ -211,6 +211,10 @@ async def test_a_change_that_others_followed_is_not_undone(product: InProcess) -
     await administration.put("m", {"cover_seconds": 60}, "bob")
     with pytest.raises(InvalidRequest, match="changed since"):
         await undo(ledger, administration, "m", entry.id, "ann")
+    await administration.put("m", {"cover_seconds": 60}, "bob")
+    nothing = await ledger.meetings.get("m")
+    assert nothing is not None
+    assert await undoable(ledger, nothing) is None  # the last one changed nothing
     past_the_audit = Meeting("m", min_fresh=9, cover_seconds=61)
     await ledger.meetings.put(past_the_audit)
     assert await undoable(ledger, past_the_audit) is None

@@ -120,8 +120,9 @@ async def test_a_provider_that_makes_links_again_is_found_at_once(
 ) -> None:
     """The link it made is in the pool, and no block stands."""
     said = await trial.meeting(Meeting("m"))
-    assert "It made a link in" in said
-    assert "The block is lifted" in said
+    assert said.works
+    assert "It made a link" in said.words
+    assert "which is in the pool. The block is lifted." in said.words
     assert len(await product.pooled("m")) == 1
     assert await product.store.blocks.of("m") is None
     assert await product.store.blocks.of_workspace("default") is None
@@ -133,31 +134,33 @@ async def test_what_a_provider_answers_is_said_and_blocks_stay(
     """A refused key costs no link; a disabled meeting neither; a refused link says why."""
     provider = product.provider
     provider.will("m", MeetingRefused("404 for this meeting"))
-    assert "404 for this meeting" in await trial.meeting(Meeting("m"))
+    assert "404 for this meeting" in (await trial.meeting(Meeting("m"))).words
     provider.listed = [ProviderMeeting("m", "M", True)]
-    assert "lists this meeting as disabled" in await trial.meeting(Meeting("m"))
+    assert "lists this meeting as disabled" in (await trial.meeting(Meeting("m"))).words
     provider.list_error = WorkspaceRefused("401: the API key is not accepted")
-    assert "the API key is not accepted" in await trial.meeting(Meeting("m"))
-    assert "the API key is not accepted" in await trial.workspace()
+    for answer in (await trial.meeting(Meeting("m")), await trial.workspace()):
+        assert "the API key is not accepted" in answer.words
+        assert not answer.works
     assert await product.store.blocks.of("m") is not None
     assert await product.pooled("m") == []
 
 
 async def test_a_paused_meeting_gets_no_link(product: InProcess, trial: Trial) -> None:
     """Neither does one that is closed; the answer is said nevertheless."""
-    assert "paused here" in await trial.meeting(Meeting("m", paused=True))
-    assert "opens it again" in await trial.meeting(Meeting("m", closed_reason="disabled"))
+    assert "paused here" in (await trial.meeting(Meeting("m", paused=True))).words
+    closed = await trial.meeting(Meeting("m", closed_reason="disabled"))
+    assert "opens it again" in closed.words
     assert await product.pooled("m") == []
 
 
 async def test_a_workspace_that_answers_is_probed_next(product: InProcess, trial: Trial) -> None:
     """By the worker, with a link, as always."""
-    assert "accepts the key and lists 1 meeting." in await trial.workspace()
+    assert "accepts the key and lists 1 meeting." in (await trial.workspace()).words
     block = await product.store.blocks.of_workspace("default")
     assert block is not None
     assert block.is_probe_due((await product.level("m")).now_ms, 60)
     await product.store.blocks.put_workspace("default", None)
-    assert "is not blocked" in await trial.workspace()
+    assert "is not blocked" in (await trial.workspace()).words
 
 
 @pytest.mark.parametrize("product", [{"provider_rate": 0.1}], indirect=True)

@@ -19,7 +19,7 @@ class Earlier:
     ago_seconds: int
 
     def spans(self, window: Window) -> list[Span]:
-        """Return the histories that reach back so far, the finest first.
+        """Return the histories that reach back far enough, the finest first.
 
         There is none for a window of which only the ledger knows.
         """
@@ -52,7 +52,7 @@ def names_of(several: Iterable[Earlier]) -> str:
 
 
 def moved(series: Series, seconds: int) -> Series:
-    """Return the series with all its times later by so much, so that one axis holds both."""
+    """Return the series with all its times later by `seconds`, so that one axis holds both."""
     by_ms = 1000 * seconds
     return replace(
         series,

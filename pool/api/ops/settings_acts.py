@@ -8,7 +8,7 @@ from fastapi.responses import HTMLResponse
 from pool.access.api_keys import Scope
 from pool.api.ops.acting import outcome
 from pool.api.ops.forms import Form, Posted
-from pool.api.ops.meeting_settings import SETTINGS, changes_of, preview
+from pool.api.ops.meeting_settings import SETTINGS, changes_of, preview, problems_of
 from pool.api.ops.rendering import HEADERS, fragment
 from pool.api.ops.routing import views
 from pool.api.ops.sessions import SignedIn
@@ -17,7 +17,7 @@ from pool.api.service import Service
 from pool.errors import InvalidRequest
 from pool.model.meetings import Meeting
 from pool.nudges import TOP_UP
-from pool.operations.advice import meanings
+from pool.operations.advice import Meaning, meanings
 from pool.operations.status import statuses
 from pool.operations.undo import undo
 
@@ -72,9 +72,16 @@ async def meaning(sid: Sid, request: Request, session: SignedIn, service: TheSer
     session.caller.check(Scope.READ, sid)
     names = {setting.name for setting in SETTINGS}
     asked = {name: value for name, value in request.query_params.items() if name in names}
-    found = preview(Form(asked), await service.known_meetings.latest(sid))
+    present = await service.known_meetings.latest(sid)
+    found, wrong = preview(Form(asked), present), problems_of(Form(asked), present)
     [status] = await statuses(service.parts.store, None, [found])
-    said = meanings(found, status.claims_per_second, status.fresh)
+    labels = {setting.name: setting.label for setting in SETTINGS}
+    said = [
+        Meaning(f"{labels[name]}: {problem[:1].lower()}{problem[1:]}", bad=True)
+        for name, problem in wrong.items()
+        if name in labels
+    ]
+    said += meanings(found, status.claims_per_second, status.fresh)
     return HTMLResponse(fragment("meeting/meanings.html", meanings=said), headers=HEADERS)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from fastapi import Request, Response
 from pool.access.api_keys import Scope
 from pool.api.ops.acting import outcome
 from pool.api.ops.boards import seen
+from pool.api.ops.flash import failed
 from pool.api.ops.forms import Posted
 from pool.api.ops.rendering import render
 from pool.api.ops.routing import views
@@ -19,7 +21,7 @@ from pool.api.service import Service
 from pool.errors import UnknownWorkspace
 from pool.model.times import from_ms
 from pool.nudges import TOP_UP
-from pool.operations.trying import Trial
+from pool.operations.trying import Answer, Trial
 
 if TYPE_CHECKING:
     from pool.api.ops.state import Ops
@@ -33,15 +35,16 @@ async def try_meeting(sid: Sid, request: Request, action: Posted, service: TheSe
     action.caller.check(Scope.ADMIN, sid)
     meeting = await service.known_meetings.latest(sid)
 
-    async def work() -> str:
-        words = await _trial(service, meeting.workspace).meeting(meeting)
-        await service.parts.ledger.audit.add(
-            action.caller.key_id, "try", sid, "", {"answer": words}
-        )
-        service.nudges.send(TOP_UP, workspace=meeting.workspace)
-        return words
+    trial = _trial(service, meeting.workspace)
 
-    return await outcome(request, f"/ops/meetings/{sid}", work())
+    async def work() -> Answer:
+        answer = await trial.meeting(meeting)
+        note = {"answer": answer.words}
+        await service.parts.ledger.audit.add(action.caller.key_id, "try", sid, "", note)
+        service.nudges.send(TOP_UP, workspace=meeting.workspace)
+        return answer
+
+    return await _said(request, f"/ops/meetings/{sid}", work())
 
 
 @router.get("/ops/workspaces/{workspace}")
@@ -80,15 +83,30 @@ async def try_workspace(
     action.caller.check_everywhere(Scope.ADMIN)
     _known(service, workspace)
 
-    async def work() -> str:
-        words = await _trial(service, workspace).workspace()
-        await service.parts.ledger.audit.add(
-            action.caller.key_id, "try", None, "", {"workspace": workspace, "answer": words}
-        )
-        service.nudges.send(TOP_UP, workspace=workspace)
-        return words
+    trial = _trial(service, workspace)
 
-    return await outcome(request, f"/ops/workspaces/{workspace}", work())
+    async def work() -> Answer:
+        answer = await trial.workspace()
+        note = {"workspace": workspace, "answer": answer.words}
+        await service.parts.ledger.audit.add(action.caller.key_id, "try", None, "", note)
+        service.nudges.send(TOP_UP, workspace=workspace)
+        return answer
+
+    return await _said(request, f"/ops/workspaces/{workspace}", work())
+
+
+async def _said(request: Request, place: str, work: Awaitable[Answer]) -> Response:
+    """Return a redirect that says what was answered: as good news only if links are made."""
+    bad: list[Answer] = []
+
+    async def words() -> str:
+        answer = await work
+        if not answer.works:
+            bad.append(answer)
+        return answer.words
+
+    response = await outcome(request, place, words())
+    return failed(request, place, bad[0].words) if bad else response
 
 
 def _known(service: Service, workspace: str) -> None:

@@ -1,4 +1,4 @@
-// Choosing rows on the overview: says how many are chosen, and shows the form once one is.
+// Choosing rows on the overview: says how many are chosen, and keeps the form in sight once one is.
 // Without this script the form stands below the list and works all the same.
 
 const byId = (id) => document.getElementById(id);
@@ -11,6 +11,7 @@ function count() {
   const number = chosen().length;
   const words = number ? `${number} chosen` : "", place = byId("chosen-count");
   if (place.textContent !== words) place.textContent = words;
+  several.classList.toggle("some", number > 0);
 }
 
 if (several) {
@@ -24,7 +25,8 @@ if (several) {
   rows.addEventListener("change", (event) => {
     if (!event.target.matches(".pick")) return;
     several.querySelector("[value=chosen]").checked = true;
-    if (chosen().length) several.open = true;
+    // On a phone the form would cover what is chosen from: there its button stays in sight.
+    if (chosen().length && matchMedia("(min-width: 52rem)").matches) several.open = true;
     count();
   });
   document.addEventListener("linkpool-arranged", count);

@@ -5,6 +5,9 @@ const fields = document.getElementById("settings-fields");
 const typed = document.getElementById("typed-meanings");
 const PAUSE_MS = 300; // after the last key
 
+// Where the page has one column, what is typed is explained below its fields and not far above them.
+if (fields && !matchMedia("(min-width: 70rem)").matches) fields.after(typed);
+
 let waiting = 0, asked = 0;
 
 async function say() {
