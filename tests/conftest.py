@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from tests.any_redis import SECRET_KEY, AnyRedis
 from tests.aside import in_thread, migrated
 from tests.fake_redis import FakeRedisServer
 from tests.in_process import InProcess, in_process
+from tests.kept import Kept
 from tests.postgres import PostgresServer, database, make_template, start_postgres
 from tests.shares import ByShare, share_of
 
@@ -99,6 +100,27 @@ def pytest_collection_finish() -> None:
     """Keep the garbage collector from looking through all that was collected, again and again."""
     gc.collect()
     gc.freeze()
+
+
+_KEPT = Kept()
+
+
+@pytest.fixture(scope="session")
+def kept() -> Kept:
+    """Return what keeps things running for all tests of a share: `kept(name, start)`."""
+    return _KEPT
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(
+    item: pytest.Item, nextitem: pytest.Item | None
+) -> Generator[None, None, None]:
+    """End what was kept after the last test of its share."""
+    try:
+        return (yield)
+    finally:
+        if nextitem is None or share_of(nextitem.nodeid) != share_of(item.nodeid):
+            _KEPT.end()
 
 
 _BROUGHT_BY = re.compile(r"apt-get install ([\w.+ -]+)")

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
-from product import Product, wait_until
+from product import Product
+
+from tests.kept import Kept
 
 _serial = itertools.count(1)
 
 
-@pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+@pytest.fixture(scope="module")
+def shared(kept: Kept, tmp_path_factory: pytest.TempPathFactory) -> Product:
     """Return a product that several modules use, each test with meetings of its own."""
-    # 200 links a second: the pools of so many meetings are full at once.
-    product = Product(tmp_path_factory.mktemp("shared"), "demo", PROVIDER_RATE="200")
-    try:
-        product.start()
-        wait_until(lambda: product.meeting("demo")["fresh"] >= 50, 30)  # the worker is at work
-        yield product
-    finally:
-        product.close()
+    return kept("acceptance", lambda: Product.running(tmp_path_factory.mktemp("shared")))
 
 
 @pytest.fixture

@@ -93,6 +93,19 @@ class Product:
 
     # -- life
 
+    @classmethod
+    @contextlib.contextmanager
+    def running(cls, directory: Path, **settings: str) -> Iterator[Product]:
+        """Run one whose meeting `demo` is full; its provider makes 200 links a second."""
+        product = cls(directory, "demo", **{"PROVIDER_RATE": "200"} | settings)
+        try:
+            product.start()
+            # The worker is at work then.
+            wait_until(lambda: product.meeting("demo")["fresh"] >= 50, 30, what="demo is full")
+            yield product
+        finally:
+            product.close()
+
     def launch(self) -> None:
         """Start `linkpool up` and return at once."""
         command = [*LINKPOOL, "up", "--data-dir", str(self.data), "--port", str(self.port)]

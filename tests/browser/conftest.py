@@ -1,6 +1,6 @@
 """Run a real product, and a real browser that looks at its page.
 
-`linkpool up` is started once for all tests here, the browser once for each module. Every tab
+`linkpool up` and the browser are started once for all tests of a share. Every tab
 reports what it may not do: errors on its console, requests to another host.
 """
 
@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.acceptance.product import Product, wait_until
+from tests.acceptance.product import Product
 from tests.browser.embed_page import OpenEmbed, embed_tabs
 from tests.browser.embed_stage import Stage
 from tests.browser.tab import PHONE, WAIT_MS, WIDE, OpenTab, Tab
 from tests.debian import lacking
+from tests.kept import Kept
 
+_SHELL = "chromium-headless-shell"
 _CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -29,18 +32,20 @@ def chromium() -> str:
     return found or lacking("Chromium", "chromium")
 
 
-@pytest.fixture(scope="session")
-def shared_product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    """Start `linkpool up` with a provider without a request limit, and a sweep every second."""
-    product = Product(
-        tmp_path_factory.mktemp("browsed"), "demo", PROVIDER_RATE="200", SWEEP_SECONDS="1"
-    )
-    try:
-        product.start()
-        wait_until(lambda: product.meeting("demo")["fresh"] >= 50, 30, what="demo is full")
-        yield product
-    finally:
-        product.close()
+def headless_shell() -> str:
+    """Return the path of Chromium without its own windows, or of all of it where that is lacking.
+
+    It is the same engine. Around it, the whole of Chromium draws a window for each tab, menus and
+    all, that nobody sees; that takes most of the time of a short visit.
+    """
+    return shutil.which(_SHELL) or chromium()
+
+
+@pytest.fixture(scope="module")
+def shared_product(kept: Kept, tmp_path_factory: pytest.TempPathFactory) -> Product:
+    """Return a product with a sweep every second."""
+    place = tmp_path_factory.mktemp("browsed")
+    return kept("browsed", lambda: Product.running(place, SWEEP_SECONDS="1"))
 
 
 @pytest.fixture
@@ -49,19 +54,25 @@ def product(shared_product: Product) -> Product:
     return shared_product
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Start Debian's Chromium.
-
-    Playwright's event loop runs in this thread until the end of the module, and no asynchronous
-    test could have one of its own beside it.
-    """
-    found = chromium()
+@contextmanager
+def _running() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         # Containers forbid the browser its own sandbox; it sees nothing but our own page.
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path=headless_shell(), args=["--no-sandbox"]
+        )
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="module")
+def browser(kept: Kept) -> Browser:
+    """Return Debian's Chromium, running.
+
+    Playwright's event loop runs in this thread until the end of the share, and no asynchronous
+    test could have one of its own beside it: there is none in this folder.
+    """
+    return kept("browser", _running)
 
 
 @pytest.fixture
@@ -110,19 +121,12 @@ def tab(open_tab: OpenTab) -> Tab:
     return open_tab()
 
 
-@pytest.fixture(scope="session")
-def shared_stage() -> Iterator[Stage]:
-    """Serve a site, and a linkpool that acts as the test says."""
-    stage = Stage()
-    yield stage
-    stage.close()
-
-
 @pytest.fixture
-def stage(shared_stage: Stage) -> Stage:
-    """Return the stage, without anything of the test before."""
-    shared_stage.reset()
-    return shared_stage
+def stage(kept: Kept) -> Stage:
+    """Return a site, and a linkpool that acts as the test says."""
+    stage = kept("site", lambda: closing(Stage()))
+    stage.reset()  # nothing is left of the test before
+    return stage
 
 
 @pytest.fixture

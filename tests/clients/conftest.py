@@ -13,25 +13,20 @@ import pytest
 from tests.acceptance.product import Product, wait_until
 from tests.bad_tokens import Forge
 from tests.clients.scripted_linkpool import ScriptedLinkpool
+from tests.kept import Kept
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "clients" / "python"))
 
 _serial = itertools.count(1)
 
 
-@pytest.fixture(scope="session")
-def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
+@pytest.fixture(scope="module")
+def product(kept: Kept, tmp_path_factory: pytest.TempPathFactory) -> Product:
     """`linkpool up`, whose meeting `demo` has links."""
-    product = Product(tmp_path_factory.mktemp("linkpool"), "demo", PROVIDER_RATE="200")
-    try:
-        product.start()
-        wait_until(lambda: product.meeting("demo")["fresh"] >= 50, 30)
-        yield product
-    finally:
-        product.close()
+    return kept("clients", lambda: Product.running(tmp_path_factory.mktemp("linkpool")))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def signer(product: Product) -> tuple[str, str]:
     """The id of a key that may claim, and a token secret of it, once linkpool knows them."""
     key_id = product.new_key("--scope", "claim")[3:11]

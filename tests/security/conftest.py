@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from tests.acceptance.product import Product
+from tests.kept import Kept
 from tests.security.table import KEY, SID
 
 
-@pytest.fixture(scope="session")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    """Start `linkpool up` with the table's key and meeting."""
-    product = Product(
-        tmp_path_factory.mktemp("security"),
-        SID.decode(),
-        PROVIDER_RATE="200",
-        ADMIN_KEY=KEY.decode(),
-    )
+@contextmanager
+def _running(directory: Path) -> Iterator[Product]:
+    product = Product(directory, SID.decode(), PROVIDER_RATE="200", ADMIN_KEY=KEY.decode())
     try:
         product.start()
         product.key = KEY.decode()
@@ -27,3 +24,9 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
         yield product
     finally:
         product.close()
+
+
+@pytest.fixture(scope="module")
+def stage(kept: Kept, tmp_path_factory: pytest.TempPathFactory) -> Product:
+    """Return `linkpool up` with the table's key and meeting."""
+    return kept("security", lambda: _running(tmp_path_factory.mktemp("security")))

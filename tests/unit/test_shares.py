@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +11,7 @@ from typing import Any
 
 from xdist.remote import Producer
 
+from tests.kept import Kept
 from tests.shares import SHARES, ByShare, share_of
 
 TESTS = Path(__file__).parents[1]
@@ -112,3 +115,23 @@ def test_a_process_that_dies_with_nothing_left_names_no_test() -> None:
     run(scheduler, alone)
     assert scheduler.tests_finished
     assert scheduler.remove_node(alone) is None
+
+
+def test_what_is_kept_is_started_once_and_ends_with_the_share() -> None:
+    """The share's tests get the same one; those of a later share on the process a new one."""
+    said: list[str] = []
+
+    @contextmanager
+    def running(name: str) -> Iterator[object]:
+        said.append(f"{name} starts")
+        yield object()
+        said.append(f"{name} ends")
+
+    kept = Kept()
+    first, second = (kept("a", lambda: running("a")) for _ in range(2))
+    kept("b", lambda: running("b"))
+    kept.end()
+    third = kept("a", lambda: running("a"))
+    assert first is second
+    assert third is not first
+    assert said == ["a starts", "b starts", "b ends", "a ends", "a starts"]
