@@ -57,9 +57,10 @@ def product(shared_product: Product) -> Product:
 @contextmanager
 def _running() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        # Containers forbid the browser its own sandbox; it sees nothing but our own page.
+        # Containers forbid the browser its own sandbox; it sees nothing but our own page. Each site
+        # has a process of its own, as in all of Chromium.
         browser = playwright.chromium.launch(
-            executable_path=headless_shell(), args=["--no-sandbox"]
+            executable_path=headless_shell(), args=["--no-sandbox", "--site-per-process"]
         )
         yield browser
         browser.close()
