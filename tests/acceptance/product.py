@@ -22,6 +22,7 @@ import httpx
 
 from pool.up import ports
 from tests.acceptance.stopwatch import Stopwatch
+from tests.processes import processes
 from tests.warm_commands import WarmCommands
 
 T = TypeVar("T")
@@ -44,17 +45,21 @@ MARKS = {
 
 
 def wait_until(
-    condition: Callable[[], T], seconds: float = 15.0, *, every: float = 0.05, what: str = ""
+    condition: Callable[[], T], seconds: float = 15.0, *, every: float = 0.0, what: str = ""
 ) -> T:
-    """Return what `condition` returns once that is true.
+    """Return what `condition` returns once that is true. Fail after `seconds`, but not before a
+    minute is over.
 
-    Fail after `seconds`, but not before a minute is over.
+    Unless `every` says how often, the condition is asked ever more seldom, so that a long wait
+    leaves the machine to what is waited for.
     """
     seconds = max(seconds, PATIENCE_SECONDS)
     deadline = time.monotonic() + seconds
+    pause_seconds = 0.03
     while not (found := condition()):
         assert time.monotonic() < deadline, f"not within {seconds:g} s: {what or condition}"
-        time.sleep(every)
+        time.sleep(every or pause_seconds)
+        pause_seconds = min(1.15 * pause_seconds, 0.25)
     return found
 
 
@@ -297,24 +302,13 @@ class Product:
     def processes(self) -> dict[int, tuple[int, str]]:
         """Return each process of this data directory but `up` itself: pid to parent and command."""
         mine = f"LINKPOOL_DATA_DIR={self.data}\0".encode()
+        up = frozenset() if self.process is None else frozenset([self.process.pid])
         found = {}
-        for entry in Path("/proc").iterdir():
-            own = self.process is not None and entry.name == str(self.process.pid)
-            if not entry.name.isdigit() or own:
-                continue
-            try:
-                state, parent = (entry / "stat").read_text().rpartition(")")[2].split()[:2]
-                environ = (entry / "environ").read_bytes()
-                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-                place = str((entry / "cwd").readlink())
-            except OSError:
-                continue
-            # Redis writes its title over its environment; it is known by where it works.
-            if state != "Z" and (mine in environ + b"\0" or place == str(self.data / "redis")):
-                # Where setproctitle is installed, Celery writes a title over its command.
-                command = command.replace("[celeryd: linkpool@", f"{MARKS['worker']} [")
-                command = command.replace("[celery beat]", MARKS["beat"])
-                found[int(entry.name)] = (int(parent), command)
+        for pid, parent, command in processes(mine, str(self.data / "redis"), but=up):
+            # Where setproctitle is installed, Celery writes a title over its command.
+            command = command.replace("[celeryd: linkpool@", f"{MARKS['worker']} [")
+            command = command.replace("[celery beat]", MARKS["beat"])
+            found[pid] = (parent, command)
         return found
 
     def stopwatch(self) -> Stopwatch:

@@ -708,11 +708,16 @@ def _redis_cli() -> Path:
 
 
 def until(condition: Any, what: str, timeout_seconds: float = SECONDS) -> Any:
-    """Return the first true answer of `condition`. Fail after a while."""
+    """Return the first true answer of `condition`. Fail after a while.
+
+    It is asked ever more seldom: many conditions are programs that take time from what they ask for.
+    """
     deadline = time.monotonic() + timeout_seconds
+    pause_seconds = 0.1
     while not (answer := condition()):
         assert time.monotonic() < deadline, f"still waiting until {what}"
-        time.sleep(0.1)
+        time.sleep(pause_seconds)
+        pause_seconds = min(1.2 * pause_seconds, 0.5)
     return answer
 
 

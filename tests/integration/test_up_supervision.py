@@ -20,6 +20,7 @@ import pytest
 from pool.up import ports
 from pool.up.data_dir import DataDirectory
 from pool.up.redis_server import answers, bundled_redis_server
+from tests.processes import processes
 
 STAGE = Path(__file__).with_name("up_stage.py")
 ROOT = Path(__file__).parents[2]
@@ -87,22 +88,9 @@ class Stage:
 
     def processes(self) -> dict[int, str]:
         """Return every process of this stage except `up` itself, by pid, with its command line."""
-        found = {}
-        for entry in Path("/proc").iterdir():
-            if not entry.name.isdigit() or int(entry.name) in [up.pid for up in self.ups]:
-                continue
-            try:
-                state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
-                environ = (entry / "environ").read_bytes()
-                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-                place = str((entry / "cwd").readlink())
-            except OSError:
-                continue
-            # Redis writes its title over its environment; it is known by where it works.
-            mine = self.token.encode() in environ or place.startswith(f"{self.data}/redis")
-            if mine and state != "Z":
-                found[int(entry.name)] = command
-        return found
+        ups = frozenset(up.pid for up in self.ups)
+        found = processes(self.token.encode(), f"{self.data}/redis", but=ups)
+        return {pid: command for pid, _, command in found}
 
     def pid(self, part: str) -> int | None:
         """Return the process of this part, if it has one that has begun its work."""

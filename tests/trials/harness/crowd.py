@@ -322,12 +322,16 @@ def _refusal(status: int, head: bytes, body: bytes) -> str:
 def until(condition: Callable[[], Any], seconds: float, what: str | Callable[[], str]) -> Any:
     """Return what `condition` returns once that is true. Fail after `seconds`, saying `what` was
     not.
+
+    It is asked ever more seldom, so that a long wait leaves the machine to what is waited for.
     """
     deadline = time.monotonic() + seconds
+    pause_seconds = 0.02
     while not (found := condition()):
         if time.monotonic() > deadline:
             raise AssertionError(
                 f"not within {seconds:g} s: {what if isinstance(what, str) else what()}"
             )
-        time.sleep(0.02)
+        time.sleep(pause_seconds)
+        pause_seconds = min(1.15 * pause_seconds, 0.2)
     return found
