@@ -710,7 +710,7 @@ def _redis_cli() -> Path:
 def until(condition: Any, what: str, timeout_seconds: float = SECONDS) -> Any:
     """Return the first true answer of `condition`. Fail after a while.
 
-    It is asked ever more seldom: many conditions are programs that take time from what they ask for.
+    It is asked ever more seldom: many conditions are programs, which take time from what they ask.
     """
     deadline = time.monotonic() + timeout_seconds
     pause_seconds = 0.1
