@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import os
 import re
@@ -14,9 +15,11 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import redis as blocking_redis
 import structlog
+from httpx._transports import default as httpx_transports
 from hypothesis import HealthCheck, settings
 from redis.asyncio import Redis
 
@@ -58,6 +61,10 @@ def _keep_files_in_memory() -> None:
 _keep_files_in_memory()
 
 gc.disable()  # until the first test
+
+# Each client of httpx would read all authorities' certificates, for 20 ms, before it speaks plain
+# HTTP to this machine; most waits of the trials open one again and again.
+httpx_transports.create_ssl_context = functools.cache(httpx.create_ssl_context)
 
 # Each of some hundred processes would compile the whole source anew where this is set.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
