@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import gc
 import importlib
 import json
@@ -136,6 +137,12 @@ def import_all() -> None:
             importlib.import_module(module.name)
     for name in ("pool.bootstrap", "pool.up.run", "alembic.command", "rich.table"):
         importlib.import_module(name)
+    # Each command would read all authorities' certificates again.
+    import httpx
+    from httpx._transports import default
+
+    default.create_ssl_context = functools.cache(httpx.create_ssl_context)
+    default.create_ssl_context(verify=True, cert=None, trust_env=False)
 
 
 if __name__ == "__main__":
