@@ -13,22 +13,13 @@ import resource
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from starlette.types import Receive, Scope, Send
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE
-
 from pool.access.limits import network_of
 from pool.api.claim_path.http_protocol import ClaimProtocol
-from pool.api.http import problems
-from pool.api.http.leaving import UNREAD_SECONDS, Leaving
-from pool.api.http.messages import (
-    BODY_SECONDS,
-    WEBHOOK_BODY_BYTES,
-    Answer,
-    body_limit_bytes,
-    request_id,
-)
+from pool.api.http.leaving import UNREAD_SECONDS
+from pool.api.http.messages import BODY_SECONDS, WEBHOOK_BODY_BYTES, body_limit_bytes
 from pool.api.server.crowd import Crowd
 from pool.api.server.holding import HELD_BYTES, Holding
+from pool.api.server.refusing import Refusal, problem, too_many
 
 if TYPE_CHECKING:
     from pool.api.claim_path.claim_lane import ClaimLane
@@ -67,7 +58,7 @@ class SlowClients:
         if excess > _KEPT_DESCRIPTORS // 2:
             protocol.transport.abort()  # no descriptors left even for an answer
         elif excess > 0:
-            protocol.app = _too_many
+            protocol.app = too_many
         elif not self._crowd.admits(protocol):
             protocol.transport.abort()
 
@@ -151,7 +142,7 @@ class GuardedProtocol(Holding, ClaimProtocol):
             return
         self._refused = True
         self._sid, self._body = None, b""
-        refusal = _Refusal(self, problem(name, detail))
+        refusal = Refusal(self, problem(name, detail))
         cycle = self.cycle
         if self._in_body():
             if self.pipeline:
@@ -259,46 +250,7 @@ class GuardedProtocol(Holding, ClaimProtocol):
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
 
 
-class _Refusal(Leaving):
-    """The protocol of a connection from its refusal on: it writes the refusal in its turn."""
-
-    def __init__(self, protocol: GuardedProtocol, answer: Answer) -> None:
-        super().__init__(protocol, protocol.way_out)
-        self._answer = answer
-
-    async def run_asgi(self, _app: Any) -> None:
-        """Write the refusal in its turn; the server calls this for a pipelined request."""
-        self.say()
-
-    def say(self) -> None:
-        """Write the refusal and end the connection."""
-        self.leave(_bytes_of(self._answer))
-
-
-def _bytes_of(answer: Answer) -> bytes:
-    status, headers, body = answer
-    lines = [b"%b: %b\r\n" % header for header in headers]
-    return b"".join([STATUS_LINE[status], *lines, b"\r\n", body])
-
-
 def connections_most() -> int:
     """Return how many connections this process accepts; more would use up its file descriptors."""
     descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(1, min(CONNECTIONS, descriptors - _KEPT_DESCRIPTORS))
-
-
-def problem(name: str, detail: str) -> Answer:
-    """Return a problem as the last answer on a connection."""
-    status, headers, body = problems.render(problems.BY_NAME[name], detail, "")
-    headers += [
-        (b"content-length", str(len(body)).encode()),
-        (b"connection", b"close"),
-        (b"x-request-id", request_id(())),
-    ]
-    return status, headers, body
-
-
-async def _too_many(_scope: Scope, _receive: Receive, send: Send) -> None:
-    status, headers, body = problem("too-many-connections", "the server has reached its limit")
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
