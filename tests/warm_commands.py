@@ -25,6 +25,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+_IMPORTED_LATE = (
+    "pool.bootstrap",
+    "pool.ledger.postgresql",
+    "pool.up.run",
+    "alembic.command",
+    "anyio._backends._asyncio",
+    "httpcore",
+    "rich.table",
+    "sqlalchemy.ext.asyncio",
+)
 _MESSAGE_BYTES = 1 << 17
 _STREAMS = 3
 
@@ -135,7 +145,7 @@ def import_all() -> None:
     for module in pkgutil.iter_modules(pool.cli.__path__, "pool.cli."):
         if module.name != "pool.cli.__main__":
             importlib.import_module(module.name)
-    for name in ("pool.bootstrap", "pool.up.run", "alembic.command", "rich.table"):
+    for name in _IMPORTED_LATE:
         importlib.import_module(name)
     # Each command would read all authorities' certificates again.
     import httpx
