@@ -113,6 +113,7 @@ def pytest_runtestloop() -> None:
     """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 20, 20)  # most of what tests make is gone before it is looked at
     gc.enable()
 
 

@@ -27,5 +27,6 @@ async def restore(url: str, backup: Backup) -> None:
         closing(sqlite3.connect(":memory:")) as kept,
         closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as now,
     ):
-        kept.deserialize(backup)
+        # Two bytes say that the file has a write-ahead log, which none in memory has.
+        kept.deserialize(backup[:18] + b"\1\1" + backup[20:])
         kept.backup(now)

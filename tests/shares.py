@@ -68,6 +68,11 @@ SHARES = (
     ("acceptance/test_secrecy.py",),
     ("security/test_fuzz.py",),
     ("security/test_every_split.py",),
+    ("unit/test_reconcile.py",),
+    ("unit/test_store_on_fake.py",),
+    ("unit/test_isolation.py",),
+    ("unit/test_each_meeting.py",),
+    ("unit/test_link_bases.py",),
 )
 _NUMBERS = {f"tests/{name}": number for number, names in enumerate(SHARES) for name in names}
 

@@ -94,7 +94,10 @@ class Product:
         self.process: subprocess.Popen[bytes] | None = None
         self.key = ""
         self.sandbox_url = ""
-        self._http = httpx.Client(timeout=20, trust_env=False)
+        # The sandbox closes a connection that was idle for 5 seconds, as httpx does by itself; a
+        # request that is sent in that moment would find it closed.
+        kept = httpx.Limits(keepalive_expiry=2.0)
+        self._http = httpx.Client(timeout=20, trust_env=False, limits=kept)
 
     # -- life
 

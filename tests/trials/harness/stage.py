@@ -120,7 +120,10 @@ class Stage:
         self._set = settings
         self._client: Any = None
         self.postgres = PooledPostgres() if chosen.database == "postgresql" else None
-        self._http = httpx.Client(timeout=20, trust_env=False)
+        # The sandbox closes a connection that was idle for 5 seconds, as httpx does by itself; a
+        # request that is sent in that moment would find it closed.
+        kept = httpx.Limits(keepalive_expiry=2.0)
+        self._http = httpx.Client(timeout=20, trust_env=False, limits=kept)
 
     # -- life ----------------------------------------------------------------------
 
