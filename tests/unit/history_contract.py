@@ -217,7 +217,8 @@ async def test_a_piece_of_the_past_can_be_read_alone(sweeps: Sweeps) -> None:
 
 async def test_entries_at_the_border_of_two_pieces_are_both_kept(sweeps: Sweeps) -> None:
     """The last slot of one and the first of the next."""
-    sweeps.start = int(time.time()) // 1_800 * 1_800 - 1_800
+    # A minute ago or up to 31, so that all of it is past, and of the last hour.
+    sweeps.start = (int(time.time()) - 60) // 1_800 * 1_800
     for seconds, claims in ((-20, 0), (-10, 5), (0, 7), (10, 10)):
         await sweeps.at(seconds, 50, claims=claims)
     series = await sweeps.redis.store.history.read(SID, Span.HOUR)
