@@ -16,6 +16,7 @@ from tests.debian import debian
 SOURCE = Path(__file__).parents[2] / "clients" / "typescript"
 EXAMPLES = re.findall(r"```ts\n(.*?)```", (SOURCE / "README.md").read_text("utf-8"), re.DOTALL)
 ROUTE = SOURCE.parents[1] / "docs" / "examples" / "nextjs" / "app" / "booking" / "route.ts"
+_built: set[Path] = set()  # by this process, which two examples and the client's own tests ask
 COPIED = ("package.json", "package-lock.json", "tsconfig.json", "openapi.json", "src", "test")
 
 
@@ -29,6 +30,8 @@ def build(cache: pytest.Cache) -> Path:
     lock = hashlib.sha256((SOURCE / "package-lock.json").read_bytes()).hexdigest()[:16]
     # Files of tests that run beside each other would take the build away under the other's feet.
     place = cache.mkdir(f"typescript-{lock}-{os.environ.get('PYTEST_XDIST_WORKER', 'alone')}")
+    if place in _built:
+        return place
     for name in ("build", *COPIED):
         kept = place / name
         shutil.rmtree(kept) if kept.is_dir() else kept.unlink(missing_ok=True)
@@ -44,6 +47,7 @@ def build(cache: pytest.Cache) -> Path:
         source = place / "test" / f"{name}.ts"
         source.write_text(example.replace('"linkpool-client"', '"../src/index.js"'), "utf-8")
     tsc(place)
+    _built.add(place)
     return place
 
 
