@@ -122,6 +122,32 @@ async def test_pruning_takes_ten_seconds_at_most_and_says_what_it_did() -> None:
     assert asked == [(30, 10.0)] * 3
 
 
+@pytest.mark.parametrize(
+    ("days", "links", "asks", "said"), [(400, 3, 1, 1), (400, 0, 1, 0), (0, 3, 0, 0)]
+)
+async def test_old_links_are_pruned_for_five_seconds_with_rests_between(
+    monkeypatch: pytest.MonkeyPatch, days: int, links: int, asks: int, said: int
+) -> None:
+    """By the clock that is behind; not at all where they are kept for good."""
+    now, asked = datetime(2026, 5, 1, tzinfo=UTC), list[Any]()
+
+    async def clock(_parts: object) -> datetime:
+        return now
+
+    async def run(before: datetime, **how: float) -> Any:
+        asked.append((before, how))
+        return SimpleNamespace(links=links, bookings=2)
+
+    monkeypatch.setattr(erase, "earlier_clock", clock)
+    parts: Any = SimpleNamespace(
+        settings=SimpleNamespace(ledger_retention_days=days), pruner=SimpleNamespace(run=run)
+    )
+    with capture_logs() as lines:
+        await erase.prune_links(parts)
+    assert asked == [(now - timedelta(days=400), {"seconds": 5.0, "rest": 2.0})] * asks
+    assert [(line["links"], line["bookings"]) for line in lines] == [(3, 2)] * said
+
+
 # -- record and recover ------------------------------------------------------------------------
 
 
