@@ -75,6 +75,8 @@ def main() -> int:
     left = [each for each in chosen if args.again or not results.noticed(each)]
     if args.untried:
         left = [each for each in left if results.status(each) == "not tried"]
+    if args.minutes:
+        random.Random(args.seed).shuffle(left)  # so that no room is left for the end
     left.sort(key=lambda each: results.status(each) != "not tried")  # the new ones first
     _try(left, tests)
     return _tell(chosen) if args.since else _print_scores(chosen)
