@@ -22,6 +22,7 @@ def functions_of(files: set[str]) -> dict[str, list[FunctionType]]:
     for each in gc.get_objects():
         if isinstance(each, FunctionType) and each.__code__.co_filename in files:
             found[each.__code__.co_filename].append(each)
+    gc.freeze()
     return found
 
 

@@ -63,11 +63,11 @@ class Reach:
     ) -> list[str]:
         """Return the tests that reach one of the file's blocks, the likeliest to notice first.
 
-        Those are the ones that noticed before, then those that are about little else.
+        Those are the ones that noticed before, then those that are quick and about little else.
         """
         found = [name for name, reached in self.blocks.items() if reached & blocks]
-        share = {name: self._share(name, f"{path}:") for name in found}
-        found.sort(key=lambda name: (-liked[name], -share[name], self.seconds[name]))
+        cost = {name: self.seconds[name] / self._share(name, f"{path}:") for name in found}
+        found.sort(key=lambda name: (-liked[name], cost[name]))
         left = []
         for name in found:
             seconds -= self.seconds[name] + 0.01

@@ -898,3 +898,28 @@ async def test_a_meeting_stands_in_line_once(stage: Stage, monkeypatch: pytest.M
     await crowd
     await later
     assert [sid for sid, _ in stage.store.calls] == [SID, SID, "m1", SID, SID]
+
+
+async def test_a_call_without_a_reply_is_made_again_after_pauses_that_grow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """To a fifth of a second, so that claims go on soon after Redis is back."""
+    rests: list[float] = []
+
+    async def rest(seconds: float) -> None:
+        rests.append(seconds)
+
+    class Lost:
+        left = 7
+
+        async def claim(self, _sid: str, _customers: object) -> str:
+            self.left -= 1
+            if self.left >= 0:
+                raise StoreUnavailable("gone", connection_lost=True)
+            return "answered"
+
+    monkeypatch.setattr(asyncio, "sleep", rest)
+    store: Any = Lost()
+    calls = ScriptCalls(store, store, lambda: 0.0, lambda *_: None)
+    assert await calls._ask(ScriptCall(Line(SID), [Waiting("n", "ann", 0.0)], 60.0)) == "answered"
+    assert rests == pytest.approx([0.0, 0.02, 0.04, 0.08, 0.16, 0.2, 0.2])
