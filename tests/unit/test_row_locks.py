@@ -106,29 +106,35 @@ def all_locks(migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) -
 class Connection:
     """A connection to PostgreSQL that notes statements, and returns what a test wants."""
 
-    def __init__(self, *results: list[str]) -> None:
+    def __init__(self, *results: list[Any]) -> None:
         self.results, self.said = list(results), list[str]()
 
-    def scalars(self, statement: Any) -> list[str]:
+    def execute(self, statement: Any) -> list[Any]:
         text = str(statement.compile(dialect=postgresql.dialect()))
         self.said.append(" ".join(text.split()))
         return self.results.pop(0)
 
+    scalars = execute
 
-def test_recorders_lock_fresh_links_in_the_order_of_their_slugs() -> None:
-    """Before they bind them, by a statement of its own; those that are not fresh are left."""
+
+def test_recorders_lock_links_in_the_order_of_their_slugs() -> None:
+    """Before they bind those that are fresh, at the places where they were locked."""
     database = Database("postgresql://u@db.test/x")
-    given = [claim("b", "ben"), claim("a", "ann"), claim("c", "cyd"), claim("a", "eve")]
+    given = [claim(slug, who) for slug, who in zip("bacade", "123456", strict=True)]
     none: Any = Connection([])
     assert _bind_fresh(database, none, given) == {}
-    some: Any = Connection(["a", "b"], ["a", "b"])
+    rows = [
+        ("a", "(0,1)", "fresh", True), ("b", "(0,2)", "fresh", True),
+        ("c", "(0,3)", "claimed", True), ("d", "(0,4)", "fresh", False),
+    ]  # fmt: skip
+    some: Any = Connection(rows, ["a", "b"])
     assert _bind_fresh(database, some, given) == {"a": given[1], "b": given[0]}
     lock, bind = some.said
     assert none.said == [lock]
-    assert lock.startswith("SELECT links.slug FROM links WHERE links.slug = any(")
-    assert lock.endswith(
-        "AND links.state = 'fresh' AND links.customer_id IS NULL AND links.forgotten_at IS NULL "
-        "ORDER BY links.slug FOR UPDATE"
-    )
+    assert lock.startswith("SELECT links.slug, CAST(links.ctid AS TEXT)")
+    assert "FROM links WHERE links.slug = any(" in lock
+    assert lock.endswith("ORDER BY links.slug FOR UPDATE")
     assert bind.startswith("UPDATE links SET state=")
-    assert bind.endswith("WHERE links.slug = given.slug RETURNING links.slug")
+    assert bind.endswith(
+        "WHERE links.slug = given.slug AND given.place = links.ctid RETURNING links.slug"
+    )
