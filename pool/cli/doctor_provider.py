@@ -12,6 +12,7 @@ from pool.compose import Parts
 from pool.config.own_address import webhook_address
 from pool.config.settings import Settings, Workspace
 from pool.errors import LedgerError, LinkpoolError, ProviderError
+from pool.model.meetings import Meeting
 from pool.operations.words import count_words
 from pool.providers.self_test import send_self_test
 from pool.providers.signatures import SIGNATURE_HEADER
@@ -60,15 +61,17 @@ async def provider(parts: Parts, name: str, *, make_link: bool) -> AsyncIterator
                 f"meeting {meeting.sid}", "warning", problem, "Check the SID, or enable it there."
             )
     if make_link and ours:
-        yield await _make_one(parts, name, ours[0].sid)
+        yield await _make_one(parts, name, ours[0])
 
 
-async def _make_one(parts: Parts, workspace: str, sid: str) -> Finding:
+async def _make_one(parts: Parts, workspace: str, meeting: Meeting) -> Finding:
     from pool.supply.pool_writer import make_and_pool
 
     what = f"links of {workspace}"
     try:
-        outcome = await make_and_pool(parts.makers[workspace], parts.store, parts.ledger, sid)
+        outcome = await make_and_pool(
+            parts.makers[workspace], parts.store, parts.ledger, meeting.sid, pools=meeting.pools
+        )
     except ProviderError as error:
         return Finding(
             what, "failed", str(error), "Follow the provider's message; no link was pooled."
@@ -77,7 +80,9 @@ async def _make_one(parts: Parts, workspace: str, sid: str) -> Finding:
         return Finding(what, "warning", f"a link was made but not pooled: {error}")
     if outcome != "added":
         return Finding(what, "warning", f"a link was made but not pooled: {outcome}")
-    return Finding(what, "ok", f"one was made for {sid}, is as documented, and entered the pool")
+    return Finding(
+        what, "ok", f"one was made for {meeting.sid}, is as documented, and entered the pool"
+    )
 
 
 async def _link_base(parts: Parts, name: str) -> AsyncIterator[Finding]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Literal
@@ -111,14 +112,21 @@ class PoolWriter:
 
 
 async def make_and_pool(
-    maker: LinkMaker, store: Store, ledger: Ledger, sid: str, *, probe: bool = False
+    maker: LinkMaker,
+    store: Store,
+    ledger: Ledger,
+    sid: str,
+    *,
+    pools: Sequence[str] = (),
+    probe: bool = False,
 ) -> Pooled:
     """Make one link out of turn and pool it. Return the outcome.
 
+    `pools` are those of a meeting that is spread over shards: the emptiest one gets the link.
     `probe`: the meeting may be blocked, and this finds out whether it still has to be.
     Raise ProviderError, Fenced or LedgerUnavailable.
     """
-    level = (await store.look([sid]))[0]
+    level = min(await store.look(pools or [sid]), key=lambda each: each.fresh)
     if level.fence != "stands":
         raise Fenced(sid)
     await ledger.ping()

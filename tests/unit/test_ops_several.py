@@ -128,6 +128,16 @@ async def test_a_provider_that_makes_links_again_is_found_at_once(
     assert await product.store.blocks.of_workspace("default") is None
 
 
+async def test_the_emptiest_pool_of_a_meeting_with_shards_gets_the_link(
+    product: InProcess, trial: Trial
+) -> None:
+    """Its pools have other names than the meeting."""
+    meeting = await product.meeting("spread", shards=2)
+    for _ in meeting.pools:
+        assert (await trial.meeting(meeting)).works
+    assert [len(await product.pooled(pool)) for pool in meeting.pools] == [1, 1]
+
+
 async def test_what_a_provider_answers_is_said_and_blocks_stay(
     product: InProcess, trial: Trial
 ) -> None:
