@@ -921,5 +921,6 @@ async def test_a_call_without_a_reply_is_made_again_after_pauses_that_grow(
     monkeypatch.setattr(asyncio, "sleep", rest)
     store: Any = Lost()
     calls = ScriptCalls(store, store, lambda: 0.0, lambda *_: None)
-    assert await calls._ask(ScriptCall(Line(SID, SID), [Waiting("n", "ann", 0.0)], 60.0)) == "answered"
+    call = ScriptCall(Line(SID, SID), [Waiting("n", "ann", 0.0)], 60.0)
+    assert await calls._ask(call) == "answered"
     assert rests == pytest.approx([0.0, 0.02, 0.04, 0.08, 0.16, 0.2, 0.2])
