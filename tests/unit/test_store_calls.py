@@ -10,6 +10,7 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ResponseError
 
+from pool.errors import StoreUnavailable
 from pool.model.links import Claim
 from pool.store import key_names, locks, recovery, scripts
 from pool.store.bindings import CustomerNames
@@ -156,6 +157,13 @@ async def test_what_is_asked_of_a_recovery(monkeypatch: pytest.MonkeyPatch) -> N
     ]  # fmt: skip
 
 
+async def test_bindings_that_gave_way_name_their_meeting(monkeypatch: pytest.MonkeyPatch) -> None:
+    Scripts(monkeypatch, recover_bind=b"lost")
+    steps = RecoverySteps(SimpleNamespace(), CustomerNames(b"k"))  # type: ignore[arg-type]
+    with pytest.raises(RecoveryLost, match=r"recovery of meeting s gave way \(lost\)"):
+        await steps.put("s", "t", "lines")
+
+
 async def test_fences_are_asked_for_some_at_a_time(
     fake_redis: AnyRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,6 +222,19 @@ async def test_fences_on_several_masters_are_asked_for_one_by_one(
     assert found == [("a", "stands", "run:n"), ("b", "unreadable", "")]
     assert masters.said == [key_names.epoch(sid) for sid in ("a", "b", "a", "b")]
     assert loaded == [(masters, "fences")]
+
+
+async def test_masters_that_are_silent_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wire by itself waits for ever."""
+    monkeypatch.setattr(recovery, "CALL_SECONDS", 0.01)
+
+    class Silent(Masters):
+        async def execute(self, *, raise_on_error: bool) -> list[Any]:
+            await asyncio.Event().wait()
+            return []
+
+    with pytest.raises(StoreUnavailable):
+        await RecoverySteps(Silent(), CustomerNames(b"k")).fences(["a"])
 
 
 # -- scripts --------------------------------------------------------------------------------------
