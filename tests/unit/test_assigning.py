@@ -134,7 +134,7 @@ async def test_a_settled_event_is_not_assigned_elsewhere(desk: Desk) -> None:
     """One booking uses one link."""
     await desk.unmatched()
     await desk.bookings.assign("e1", "a-1", "ops")
-    with pytest.raises(NotAssignable):
+    with pytest.raises(NotAssignable, match="the booking belongs to another link"):
         await desk.bookings.assign("e1", "a-2", "ops")
     assert await desk.stage.state("a-2") is State.FRESH
 
