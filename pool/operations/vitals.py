@@ -26,7 +26,7 @@ _LEDGER_EVERY_SECONDS = 1.0
 _LEDGER_IDLE_SECONDS = 5.0  # while nobody looks
 _LEDGER_PATIENCE_SECONDS = 1.5
 OVER_SHOWN_SECONDS = 60.0  # how long it is said that a trouble is over
-_COST_SETTLES_SECONDS = 10.0  # counts of other processes, and of a recovery, arrive until then
+_COST_SETTLES_SECONDS = 10.0  # counts of visitors that other processes made arrive until then
 _GRACE_SECONDS = 3.0  # for pulses to come back after Redis has
 
 Name = tuple[What, str]
@@ -137,6 +137,9 @@ class VitalsWatch:
             for trouble in heard_troubles(self._heard, now, self._sweep_seconds):
                 if not graced or (trouble.what, trouble.about) in self._standing:
                     found[trouble.what, trouble.about] = trouble
+            for name, trouble in self._standing.items():
+                if trouble.what is What.PROVIDER and not has_answered(self._heard, trouble, now):
+                    found.setdefault(name, trouble)
         if ledger := self._ledger.trouble():
             found[What.LEDGER, ""] = ledger
         self._note(found, now)
@@ -196,6 +199,25 @@ def heard_troubles(heard: Heard, now: datetime, sweep_seconds: float) -> list[Tr
     return found
 
 
+def has_answered(heard: Heard, trouble: Trouble, now: datetime) -> bool:
+    """Return True if a provider has answered any process since its trouble began.
+
+    Where those that asked it have died or are frozen, nobody knows that it is well again. It is
+    not waited for where no process has to do with that workspace any more.
+    """
+    speaking = (*heard.speaking("api"), *heard.speaking("worker"))
+    found = [
+        (each.age_seconds, each.pulse.calls[trouble.about])
+        for each in speaking
+        if trouble.about in each.pulse.calls
+    ]
+    return not (found or heard.silent("worker")) or any(
+        now - timedelta(seconds=calls.answered_seconds + age) >= trouble.since
+        for age, calls in found
+        if calls.answered_seconds is not None
+    )
+
+
 def _worker(heard: Heard, now: datetime, sweep_seconds: float) -> Trouble | None:
     swept_seconds = (
         None if heard.swept_ms is None else max(0.0, (heard.now_ms - heard.swept_ms) / 1000)
@@ -213,14 +235,16 @@ def _worker(heard: Heard, now: datetime, sweep_seconds: float) -> Trouble | None
 
 
 def _with_cost(over: Over, totals: Mapping[str, int], now: datetime) -> Over:
-    if now - over.ended_at > timedelta(seconds=_COST_SETTLES_SECONDS) or not totals:
+    if not totals:
+        return over
+    # A recovery may take longer than the visitors it concerns: what it sets aside still counts.
+    lost = max(0, totals.get("quarantined", 0) - over.trouble.quarantined)
+    over = replace(over, quarantined=lost)
+    if now - over.ended_at > timedelta(seconds=_COST_SETTLES_SECONDS):
         return over
     before = over.trouble.turned_away
-    return replace(
-        over,
-        turned_away=None if before is None else max(0, turned_away(totals) - before),
-        quarantined=max(0, totals.get("quarantined", 0) - over.trouble.quarantined),
-    )
+    away = None if before is None else max(0, turned_away(totals) - before)
+    return replace(over, turned_away=away)
 
 
 class _LedgerLook:

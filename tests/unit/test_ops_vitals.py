@@ -146,6 +146,45 @@ async def test_what_redis_would_say_of_workers_is_unknown_without_it() -> None:
     assert [each.what for each in (await stage.go(2.0)).troubles] == [What.WORKER]
 
 
+async def test_a_silent_provider_stands_until_it_answers() -> None:
+    """It is not over because the worker that asked it is frozen, or another has its place."""
+    stage = Stage()
+    api = pulse("api", 0.1, default=Calls(0, 0.0, 30.0))
+    stage.redis = lambda: heard(api, pulse("worker", 0.1, default=Calls(1, 4.0, 5.0)))
+    assert [each.what for each in (await stage.go(1.0)).troubles] == [What.PROVIDER]
+    stage.redis = lambda: heard(api, pulse("worker", 4.0, default=Calls(1, 4.0, 5.0)))
+    both = {each.what for each in (await stage.go(1.0)).troubles}
+    assert both == {What.PROVIDER, What.WORKER}
+    stage.redis = lambda: heard(api, pulse("worker", 0.1, default=Calls(0, 0.0, None)))
+    assert [each.what for each in (await stage.go(1.0)).troubles] == [What.PROVIDER]
+    stage.redis = lambda: heard(api, pulse("worker", 0.1, default=Calls(0, 0.0, 0.1)))
+    vitals = await stage.go(1.0)
+    assert vitals.troubles == ()
+    assert {each.trouble.what for each in vitals.over} == {What.PROVIDER, What.WORKER}
+
+
+async def test_a_silent_provider_of_a_workspace_that_is_gone_is_not_waited_for() -> None:
+    """Once no process has to do with it, nobody will ever ask it again."""
+    stage = Stage()
+    stage.redis = lambda: heard(pulse("worker", 0.1, gone=Calls(1, 4.0, 5.0)))
+    assert [each.about for each in (await stage.go(1.0)).troubles] == ["gone"]
+    stage.redis = stage.well
+    assert (await stage.go(1.0)).troubles == ()
+
+
+async def test_what_a_slow_recovery_sets_aside_counts_as_its_cost() -> None:
+    """A recovery of many pools takes longer than the visitors it turned away are counted."""
+    stage = Stage()
+    await stage.go(1.0)
+    stage.redis = away
+    await stage.go(5.0)
+    stage.redis = stage.well
+    await stage.go(20.0)
+    stage.totals = {"quarantined": 400}
+    [over] = (await stage.go(1.0)).over
+    assert over.quarantined == 400
+
+
 async def test_a_ledger_that_is_gone_is_said_within_three_seconds() -> None:
     """While somebody looks; its number of unmatched bookings is unknown then."""
     stage = Stage()
