@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -50,7 +51,7 @@ def shared() -> Iterator[Shared]:
     functions can be marked.
     """
     here, there = multiprocessing.Pipe()
-    process = multiprocessing.get_context("fork").Process(target=_serve, args=(there,))
+    process = multiprocessing.get_context("fork").Process(target=_serve, args=(there, here))
     process.start()
     there.close()
     try:
@@ -62,7 +63,10 @@ def shared() -> Iterator[Shared]:
         process.join()
 
 
-def _serve(parent: Connection) -> None:
+def _serve(parent: Connection, others: Connection) -> None:
+    others.close()  # a copy, with which this process would never hear that the parent closed it
+    for each in (signal.SIGINT, signal.SIGTERM):  # sent to all: the end is heard in any case
+        signal.signal(each, signal.SIG_IGN)
     from tests.aside import in_thread, migrated
     from tests.postgres import make_template, start_postgres
 
