@@ -19,6 +19,7 @@ _KINDS = {
     "choosing.js": "text/javascript; charset=utf-8",
     "meeting.js": "text/javascript; charset=utf-8",
     "charts.js": "text/javascript; charset=utf-8",
+    "copying.js": "text/javascript; charset=utf-8",
     "inbox.css": "text/css; charset=utf-8",
     "inbox.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
