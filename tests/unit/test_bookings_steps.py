@@ -683,8 +683,10 @@ def test_what_could_be_an_address(address: str, fits: bool) -> None:
     if fits:
         check_email(address)
     else:
-        with pytest.raises(InvalidRequest):
+        with pytest.raises(InvalidRequest) as refused:
             check_email(address)
+        assert str(refused.value) == "invalid email"
+        assert refused.value.errors == ("email: not an e-mail address - `$.email`",)
 
 
 async def test_an_event_is_kept_with_all_that_it_names(product: InProcess) -> None:

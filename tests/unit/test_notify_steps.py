@@ -37,6 +37,7 @@ class World:
     due: bool = False
     new_notices: int = 0
     error: Exception | None = None
+    sweep_seconds: float = 5.0
     noted: dict[str, str] = field(default_factory=dict)
     notifier: Any = field(default_factory=lambda: SimpleNamespace(deliver=None))
 
@@ -66,7 +67,7 @@ class World:
             notifier=self.notifier,
             store=SimpleNamespace(alerts=self, blocks=self),
             ledger=SimpleNamespace(inbox=self),
-            settings=SimpleNamespace(sweep_seconds=5.0, workspaces={"acme": None, "other": None}),
+            settings=SimpleNamespace(sweep_seconds=self.sweep_seconds, workspaces={"acme": None, "other": None}),
         )
 
     async def run(self, *levels: Level) -> bool:
@@ -89,6 +90,7 @@ def kinds() -> dict[str, str]:
         ({}, [level("a")], {}),
         ({"unmatched": 1}, [], {"unmatched": "there"}),
         ({"dead": 1}, [], {"dead": "there"}),
+        ({"sweep_seconds": 3_600.0}, [], {}),  # however seldom: it sweeps right now
         ({"fence_fell": True}, [], {"fence": "there"}),
         ({"blocks_of": {"other": BLOCK}}, [], {"blocked workspace other": "there"}),
         ({}, [level("a", fence="fallen")], {"fence": "there"}),

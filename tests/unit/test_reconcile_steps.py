@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from pool.bookings import reconcile
@@ -297,6 +298,18 @@ async def test_the_walks_take_turns_where_there_is_time_for_one_page(world: Worl
     rounds = [each[2] is not None for each in asked]
     assert True in rounds
     assert False in rounds
+
+
+async def test_news_that_end_leave_the_turn_to_a_round_under_way(world: World) -> None:
+    """Also where the time of a pass ends with them."""
+    under_way = reconcile.Progress(round=reconcile.Walk(NOW, NOW - DAY))
+    world.facts["reconcile:acme"] = msgspec.json.encode(under_way).decode()
+    world.news = world.cancelled = [page(HOUR, last=True)]
+    world.page_seconds = 1.0
+    assert not await world.run(2.0)
+    assert world.asked == [(1, False, None), (1, True, None)]
+    assert not await world.run(1.0)
+    assert world.asked == [(1, False, AFTER)]
 
 
 async def test_progress_of_another_release_is_begun_anew(world: World) -> None:
