@@ -67,7 +67,9 @@ class World:
             notifier=self.notifier,
             store=SimpleNamespace(alerts=self, blocks=self),
             ledger=SimpleNamespace(inbox=self),
-            settings=SimpleNamespace(sweep_seconds=self.sweep_seconds, workspaces={"acme": None, "other": None}),
+            settings=SimpleNamespace(
+                sweep_seconds=self.sweep_seconds, workspaces={"acme": None, "other": None}
+            ),
         )
 
     async def run(self, *levels: Level) -> bool:
