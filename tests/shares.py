@@ -32,6 +32,7 @@ SHARES = (
     (
         "browser/test_demo.py",
         "browser/test_doors.py",
+        "browser/test_keyboard.py",
         "browser/test_overview.py",
         "browser/test_views.py",
     ),

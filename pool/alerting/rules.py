@@ -143,5 +143,5 @@ def worker(silent_seconds: float, sweep_seconds: float) -> Reading:
         sign = "there"
     elif silent_seconds < max(10.0, 2 * sweep_seconds):
         sign = "over"
-    text = f"no worker has swept for {silent_seconds:.0f} s: nothing is topped up or recorded"
+    text = f"no worker has run for {silent_seconds:.0f} s: nothing is topped up or recorded"
     return Reading(Kind.WORKER, "", sign, "workers sweep again" if sign == "over" else text)

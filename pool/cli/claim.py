@@ -33,23 +33,23 @@ def claim(
         Path,
         typer.Option(
             "--csv",
-            help="The customers: columns customer_id, and if you like email and metadata.NAME.",
+            help="CSV file with the column customer_id, optionally email and metadata.NAME.",
         ),
     ],
     out: Annotated[
         Path,
-        typer.Option("--out", help="Their links: the same rows with slug, url, status, error."),
+        typer.Option(
+            "--out", help="CSV file to write: the same rows with slug, url, status, error."
+        ),
     ],
     meeting: Annotated[str, typer.Option("--meeting", metavar="SID")],
     url: Annotated[
         str | None, typer.Option("--url", envvar=URL_VARIABLE, help="Where linkpool answers.")
     ] = None,
-    batch_size: Annotated[
-        int, typer.Option(min=1, max=1000, help="Customers in one request.")
-    ] = 1000,
+    batch_size: Annotated[int, typer.Option(min=1, max=1000, help="Customers per request.")] = 1000,
     patience_seconds: Annotated[
         float,
-        typer.Option(min=0, help="Give up after so long without one more link."),
+        typer.Option(min=0, help="Seconds without a new link after which to give up."),
     ] = 600.0,
     as_json: AsJson = False,
     data_dir: DataDir = None,

@@ -129,7 +129,7 @@ class ResultFile:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             self._file.close()
-            raise InvalidRequest(f"another run writes {self._path}; wait for it") from None
+            raise InvalidRequest(f"another run is writing {self._path}; wait for it") from None
         return self
 
     def __exit__(
@@ -151,14 +151,14 @@ class ResultFile:
             if not header_seen:
                 if cells != self._header:
                     raise InvalidRequest(
-                        f"{self._path} is there already and has other columns; name another file"
+                        f"{self._path} already exists with other columns; choose another file"
                     )
                 header_seen = True
             else:
                 row = next(rows, None)
                 if row is None or tuple(cells[: len(row.cells)]) != row.cells:
                     raise InvalidRequest(
-                        f"{self._path} was written from other rows; name another file"
+                        f"{self._path} was written from other rows; choose another file"
                     )
                 yield tuple(cells[len(row.cells) :])
             whole_bytes = end
@@ -174,7 +174,7 @@ class ResultFile:
         """Drop what follows the whole rows; but nothing that cannot have been begun here."""
         self._file.seek(whole_bytes)
         if not whole_bytes and not _text([self._header]).startswith(self._file.read()):
-            raise InvalidRequest(f"{self._path} is there already and is no result of this command")
+            raise InvalidRequest(f"{self._path} already exists and is no result of this command")
         self._file.truncate(whole_bytes)
         self._file.seek(whole_bytes)
 
@@ -195,7 +195,7 @@ class ResultFile:
                 [cells] = csv.reader(io.StringIO(pending.decode(), newline=""), strict=True)
             except (UnicodeDecodeError, csv.Error, ValueError):
                 raise InvalidRequest(
-                    f"{self._path} is there already and is no result of this command"
+                    f"{self._path} already exists and is no result of this command"
                 ) from None
             yield end, cells
             pending = b""

@@ -117,8 +117,8 @@ async def examine(parts: Parts, *, make_link: bool) -> AsyncIterator[Finding]:
         async for finding in provider(parts, name, make_link=make_link and sound):
             yield finding
         if make_link and not sound:
-            text = "none was made, because it could not enter the pool"
-            yield Finding(f"links of {name}", "warning", text, "Mend Redis and database first.")
+            text = "no link was made, because it could not be added to the pool"
+            yield Finding(f"links of {name}", "warning", text, "Fix Redis and the database first.")
         yield webhook_here(parts.settings, name, workspace)
 
 
@@ -153,7 +153,7 @@ async def _workers(parts: Parts) -> AsyncIterator[Finding]:
         return
     to_do = "Are `linkpool worker` and `linkpool beat` running, with the same LINKPOOL_BROKER_URL?"
     if heartbeat is None:
-        yield Finding("worker", "failed", "no worker has swept yet", to_do)
+        yield Finding("worker", "failed", "no worker has run yet", to_do)
         return
     age = time.time() - heartbeat / 1000
     limit = 3 * parts.settings.sweep_seconds + 5
@@ -161,7 +161,7 @@ async def _workers(parts: Parts) -> AsyncIterator[Finding]:
     yield Finding(
         "worker",
         verdict,
-        f"the last sweep was {max(0.0, age):.0f} s ago",
+        f"a worker last ran {max(0.0, age):.0f} s ago",
         "" if age <= limit else to_do,
     )
 

@@ -81,7 +81,7 @@ async def _make_one(parts: Parts, workspace: str, meeting: Meeting) -> Finding:
     if outcome != "added":
         return Finding(what, "warning", f"a link was made but not pooled: {outcome}")
     return Finding(
-        what, "ok", f"one was made for {meeting.sid}, is as documented, and entered the pool"
+        what, "ok", f"one was made for {meeting.sid}, is as documented, and was added to the pool"
     )
 
 

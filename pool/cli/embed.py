@@ -38,15 +38,19 @@ def embed(
     nonce: Annotated[
         str | None, typer.Option(help="The nonce of the page's Content Security Policy.")
     ] = None,
-    styles: Annotated[str | None, typer.Option(help="Of the provider's frame.")] = None,
+    styles: Annotated[
+        str | None, typer.Option(help="CSS for the frame that the provider shows.")
+    ] = None,
     element_selector: Annotated[
         str | None, typer.Option(help="The page's own container or button, as a CSS selector.")
     ] = None,
-    button_text: Annotated[str | None, typer.Option(help="Of the button of element-click.")] = None,
+    button_text: Annotated[
+        str | None, typer.Option(help="The text of the button that element-click adds.")
+    ] = None,
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Print the code that embeds a link in a page, or that says that the customer has booked."""
+    """Print the code that embeds a link in a page, or that says "you are booked"."""
     settings = settings_for(data_dir)
     values = [each.partition("=") for each in prefill or []]
     if not all(sign for _, sign, _ in values):

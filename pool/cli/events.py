@@ -105,7 +105,7 @@ def assign(
     reason: ReasonOption = "",
     data_dir: DataDir = None,
 ) -> None:
-    """Say which link a booking used that we could not match to a link."""
+    """Assign a booking that we could not match to the link that it used."""
     settings = settings_for(data_dir)
     _say(on_parts(settings, lambda parts: parts.bookings.assign(event_id, slug, ACTOR, reason)))
 

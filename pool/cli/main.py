@@ -101,7 +101,9 @@ def options(
 def up(
     meeting: Annotated[
         list[str] | None,
-        typer.Option("--meeting", metavar="SID", help="A meeting to pool links of; repeatable."),
+        typer.Option(
+            "--meeting", metavar="SID", help="A meeting to keep links ready for; repeatable."
+        ),
     ] = None,
     host: Host = None,
     port: Port = None,
@@ -168,7 +170,7 @@ def worker(data_dir: DataDir = None) -> None:
 
 @app.command()
 def beat(data_dir: DataDir = None) -> None:
-    """Run the scheduler that starts the workers' rounds. Two of them do no harm."""
+    """Run the scheduler that gives the workers their work. Running two does no harm."""
     _for_part(data_dir)
     become("worker", "beat")
 
@@ -199,7 +201,7 @@ def seal(
 
 @db.command("upgrade")
 def upgrade(data_dir: DataDir = None) -> None:
-    """Bring the database to the newest schema, and declare linkpool.toml's meetings.
+    """Upgrade the database to the newest schema, and add the meetings of linkpool.toml.
 
     Safe to run again, and by two at once.
     """
@@ -219,7 +221,7 @@ def upgrade(data_dir: DataDir = None) -> None:
 
 @db.command("recount")
 def recount(data_dir: DataDir = None) -> None:
-    """Count all links anew, should `linkpool doctor` find that the kept numbers are wrong.
+    """Count all links again, if `linkpool doctor` finds that the kept numbers are wrong.
 
     The workers wait with the ledger until it is done; claims are served meanwhile.
     """
@@ -241,7 +243,7 @@ def recount(data_dir: DataDir = None) -> None:
 
 @db.command("restored")
 def restored(data_dir: DataDir = None) -> None:
-    """Say that the database was put back to a backup, before anything is started on it.
+    """Note that the database was restored from a backup, before anything is started on it.
 
     Seals in it are forgotten: a Redis put back to the same moment would hand out once more what
     was handed out since. What is fresh in the backup is set aside, and made anew.

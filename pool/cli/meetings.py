@@ -91,7 +91,9 @@ After = Annotated[
 ]
 OnEmpty = Annotated[
     Literal["direct", "fail"] | None,
-    typer.Option(help="When no link is ready: make one on the spot (direct), or say so (fail)."),
+    typer.Option(
+        help="When no link is ready: make one on the spot (direct), or answer pool-empty (fail)."
+    ),
 ]
 Target = Annotated[
     Literal["fixed", "auto"] | None,
@@ -175,7 +177,10 @@ def add(
     )
 
     if is_set and not changes:
-        fail(f"say what to change of {sid}; `linkpool meetings set --help` lists it", WRONG_USAGE)
+        fail(
+            f"name a setting to change for {sid}; `linkpool meetings set --help` lists it",
+            WRONG_USAGE,
+        )
 
     async def work(administration: Administration) -> str:
         try:
@@ -183,7 +188,7 @@ def add(
         except UnknownWorkspace as error:
             raise InvalidRequest(str(error)) from None  # a wrong value of an option
         if not created and not changes:
-            return f"{meeting.sid} is there already; nothing was changed"
+            return f"{meeting.sid} already exists; nothing was changed"
         done = "added" if created else "changed"
         return f"{done} {meeting.sid}: at least {meeting.min_fresh} links kept ready"
 
@@ -191,7 +196,7 @@ def add(
 
 
 app.command("add")(add)
-app.command("set", help="Change the settings of a meeting that is there.")(add)
+app.command("set", help="Change the settings of a meeting.")(add)
 
 
 async def _existing(parts: Parts, sid: str) -> Meeting:

@@ -21,7 +21,9 @@ def prune(
     data_dir: DataDir = None,
     compact: Annotated[
         bool,
-        typer.Option("--compact", help="Rewrite a SQLite file afterwards; every process waits."),
+        typer.Option(
+            "--compact", help="Also compact a SQLite file; every process waits meanwhile."
+        ),
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be deleted.")

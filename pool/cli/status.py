@@ -43,7 +43,7 @@ def status(
             "--max-age",
             min=0,
             metavar="SECONDS",
-            help="Only check that a worker was at work within this time; exit 1 if not.",
+            help="Only check that a worker has run within this time; exit 1 if not.",
         ),
     ] = None,
     data_dir: DataDir = None,
@@ -80,9 +80,9 @@ async def _check_age(settings: Settings, max_age_seconds: float) -> None:
     finally:
         await store.close()
     if heartbeat is None:
-        fail("no worker has swept yet", FAILED)
+        fail("no worker has run yet", FAILED)
     age_seconds = max(0.0, time.time() - heartbeat / 1000)
-    said = f"the last sweep was {age_seconds:.0f} s ago"
+    said = f"a worker last ran {age_seconds:.0f} s ago"
     if age_seconds > max_age_seconds:
         fail(said, FAILED)
     sys.stdout.write(said + "\n")
@@ -100,9 +100,9 @@ async def _read(parts: Parts) -> tuple[list[MeetingStatus], list[str]]:
         found = await statuses(parts.store, None, await parts.store.published.all())
     heartbeat = await parts.store.last_heartbeat_ms()
     if heartbeat is None:
-        notes.append("no worker has swept yet; are `linkpool worker` and `linkpool beat` running?")
+        notes.append("no worker has run yet; are `linkpool worker` and `linkpool beat` running?")
     else:
-        notes.append(f"last sweep of a worker {max(0.0, time.time() - heartbeat / 1000):.0f} s ago")
+        notes.append(f"a worker last ran {max(0.0, time.time() - heartbeat / 1000):.0f} s ago")
     found.sort(key=urgency)
     return found, notes
 

@@ -23,7 +23,7 @@ def tag(
     ] = "https://links.example.com",
     pinned: Annotated[
         bool,
-        typer.Option(help="Name the script by its content, with `integrity`."),
+        typer.Option(help="Pin the script to its content, with `integrity`."),
     ] = False,
     as_json: AsJson = False,
     data_dir: DataDir = None,

@@ -75,7 +75,7 @@ def token(
     customer: Annotated[str, typer.Option(metavar="ID", help="The customer to claim for.")],
     email: Annotated[str | None, typer.Option(help="The customer's e-mail address.")] = None,
     expires_in: Annotated[
-        int, typer.Option(min=1, max=LONGEST_SECONDS, help="Seconds for which it is good.")
+        int, typer.Option(min=1, max=LONGEST_SECONDS, help="Seconds until it expires.")
     ] = 3_600,
     key: Annotated[
         str | None, typer.Option(metavar="KEY_ID", help="The key in whose name it claims.")

@@ -19,6 +19,17 @@ class Explanation:
     runbook: str = ""
 
 
+# What a silent part means for visitors, what linkpool does about it, and what a person can do.
+ADVICE = {
+    What.REDIS: "Visitors get no link until it is back; then the pools recover by themselves. "
+    "If it stays away, check the Redis server: `linkpool doctor` says what is wrong.",
+    What.WORKER: "Visitors get links while the pools last. Check that `linkpool worker` and "
+    "`linkpool beat` are running.",
+    What.PROVIDER: "Visitors get links while the pools last; linkpool keeps asking. "
+    "If it lasts, look at the provider's status page.",
+    What.LEDGER: "Visitors get links as ever; claims are recorded once it is back. Check the "
+    "database server: `linkpool doctor` says what is wrong.",
+}
 _SAME = "Customers who hold a link still get it."
 
 
@@ -41,15 +52,15 @@ def explain(status: MeetingStatus) -> Explanation:
             )
         case "paused":
             return Explanation(
-                f"A person paused it: {status.reason}",
+                f"An operator paused it: {status.reason}",
                 f"New visitors get the error pool-paused{fallback}. {_SAME}",
-                "Nothing, until somebody resumes it",
-                "Resume it when the reason is gone",
+                "Nothing until an operator resumes it",
+                "Resume it once the reason no longer applies",
             )
         case "recovering" if status.reason.startswith("sealed"):
             return Explanation(
                 _sentence(status.reason),
-                "Everybody gets the error recovering, with the advice to come back in a second",
+                "Everybody gets the error recovering, and is asked to retry in a second",
                 "It waits for Redis to be restarted, and then hands out the same links",
                 "Restart Redis, or run `linkpool seal --undo` if it is not to be restarted",
                 "LinkpoolRecovering",
@@ -57,10 +68,10 @@ def explain(status: MeetingStatus) -> Explanation:
         case "recovering":
             return Explanation(
                 _sentence(status.reason),
-                "Everybody gets the error recovering, with the advice to come back in a second",
+                "Everybody gets the error recovering, and is asked to retry in a second",
                 "It sets aside all links that may have been shown, reads who holds which link from "
                 "the ledger, and makes new links",
-                "Wait: it takes seconds. If it lasts a minute, check that a worker is at work",
+                "Wait: it takes seconds. If it lasts a minute, check that a worker is running",
                 "LinkpoolRecovering",
             )
         case "blocked":

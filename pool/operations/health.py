@@ -210,16 +210,16 @@ def work(heard: Heard, sweep_seconds: float, asked_at: datetime | None) -> list[
     else:
         ages = [each.age_seconds for each in heard.pulses if each.pulse.role == "worker"]
         since = max(swept, now - timedelta(seconds=min(ages))) if ages else swept
-        worker = PartHealth("worker", "down", "no worker is at work", since)
+        worker = PartHealth("worker", "down", "no worker is running", since)
     if swept_lately:
         beat = PartHealth("beat", "ok")
     elif asked_at is not None and (now - asked_at).total_seconds() <= patience:
-        beat = PartHealth("beat", "ok", "it asks for sweeps, and no worker takes them")
+        beat = PartHealth("beat", "ok", "it schedules work, but no worker takes it")
     elif swept is None:
-        beat = PartHealth("beat", "down", "nobody has ever asked for a sweep")
+        beat = PartHealth("beat", "down", "it has never scheduled work")
     else:
         quiet = duration_words((now - swept).total_seconds())
-        beat = PartHealth("beat", "down", f"nobody has asked for a sweep for {quiet}", swept)
+        beat = PartHealth("beat", "down", f"it has scheduled no work for {quiet}", swept)
     return [worker, beat]
 
 

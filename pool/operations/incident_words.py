@@ -11,10 +11,10 @@ TITLES = {
     What.FENCE: "Redis may have forgotten claims",
     What.BLOCKED: "The provider refused to make links",
     What.PROVIDER: "The provider did not answer",
-    What.WORKER: "No worker was at work",
+    What.WORKER: "No worker was running",
     What.REDIS: "Redis did not answer",
     What.LEDGER: "The ledger did not answer",
-    What.DRY: "Ran dry",
+    What.DRY: "Ran out of links",
     What.PAUSE: "Paused",
     What.SETTINGS: "Settings changed",
 }

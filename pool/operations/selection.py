@@ -23,6 +23,7 @@ class Selection:
     text: str = ""
     state: str = ""
     page: int = 1
+    workspace: str = ""  # empty: all
 
     @classmethod
     def of(cls, query: Mapping[str, str]) -> Selection:
@@ -33,12 +34,19 @@ class Selection:
             query.get("q", "").strip()[:_TEXT_MAX_CHARACTERS],
             state if state in URGENCY or state == ATTENTION else "",
             max(1, int(page)) if page.isascii() and page.isdigit() and len(page) < 7 else 1,
+            query.get("workspace", "").strip()[:_TEXT_MAX_CHARACTERS],
         )
 
     def address(self, path: str = "/ops", *, view: str = "", **changes: Any) -> str:
         """Return the address of this selection, with the given changes."""
         wanted = replace(self, **changes)
-        query = {"view": view, "q": wanted.text, "state": wanted.state, "page": wanted.page}
+        query = {
+            "view": view,
+            "workspace": wanted.workspace,
+            "q": wanted.text,
+            "state": wanted.state,
+            "page": wanted.page,
+        }
         kept = {name: value for name, value in query.items() if value and value != 1}
         return f"{path}?{urlencode(kept)}" if kept else path
 
@@ -64,6 +72,7 @@ class Selected:
     matching: int
     total: int
     filters: tuple[Filter, ...]
+    workspaces: tuple[Filter, ...]  # empty if there is only one
 
 
 def select(selection: Selection, found: Sequence[MeetingStatus]) -> Selected:
@@ -81,6 +90,7 @@ def select(selection: Selection, found: Sequence[MeetingStatus]) -> Selected:
         matching=len(matched),
         total=len(found),
         filters=_filters(selection.state, named),
+        workspaces=_workspaces(selection.workspace, found),
     )
 
 
@@ -90,14 +100,30 @@ def matching(selection: Selection, found: Sequence[MeetingStatus]) -> list[Meeti
 
 
 def _named(selection: Selection, found: Sequence[MeetingStatus]) -> Sequence[MeetingStatus]:
-    text = selection.text.casefold()
-    return [each for each in found if text in each.meeting.sid.casefold()] if text else found
+    text, workspace = selection.text.casefold(), selection.workspace
+    return [
+        each
+        for each in found
+        if text in each.meeting.sid.casefold() and workspace in ("", each.meeting.workspace)
+    ]
 
 
 def _has_state(status: MeetingStatus, state: str) -> bool:
     if state == ATTENTION:
         return status.state not in _CALM
     return not state or status.state == state
+
+
+def _workspaces(chosen: str, found: Sequence[MeetingStatus]) -> tuple[Filter, ...]:
+    """Return the workspaces to choose from: none where there is but one."""
+    counts = Counter(each.meeting.workspace for each in found)
+    if len(counts) < 2 and chosen in ("", *counts):
+        return ()
+    names = sorted({*counts, chosen} - {""})
+    return (
+        Filter("", "All workspaces", len(found), not chosen),
+        *(Filter(name, name, counts[name], name == chosen) for name in names),
+    )
 
 
 def _filters(chosen: str, named: Sequence[MeetingStatus]) -> tuple[Filter, ...]:

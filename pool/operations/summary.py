@@ -108,7 +108,7 @@ def alarm(snapshot: Snapshot, found: Sequence[MeetingStatus]) -> Alarm:
     return Alarm("ok" if snapshot.is_read else "unknown")
 
 
-_FELT: tuple[tuple[Feel, str], ...] = (("dry", "dry"), ("soon", "soon dry"))
+_FELT: tuple[tuple[Feel, str], ...] = (("dry", "out of links"), ("soon", "almost out of links"))
 
 
 def tiles(
@@ -169,15 +169,15 @@ def _worker(snapshot: Snapshot, sweep_seconds: float) -> Tile:
         silent = duration_words((vitals.at - trouble.since).total_seconds())
         return Tile("Worker", "bad", "is silent", f"last heard {silent} ago; {_ASK_WORKER}")
     if snapshot.heartbeat_at_ms is None:
-        return Tile("Worker", "bad", "has never swept", _ASK_WORKER)
+        return Tile("Worker", "bad", "has never run", _ASK_WORKER)
     quiet_seconds = max(0.0, snapshot.at.timestamp() - snapshot.heartbeat_at_ms / 1000)
-    ago = f"last sweep {duration_words(quiet_seconds)} ago"
+    ago = f"last run {duration_words(quiet_seconds)} ago"
     if quiet_seconds > 3 * sweep_seconds + 5:
         return Tile("Worker", "bad", "is not responding", f"{ago}; {_ASK_WORKER}")
     heard = vitals.heard if vitals else None
     if heard is not None and (silent_processes := heard.silent("worker")):
         count = count_words(len(silent_processes), "process", "processes")
-        return Tile("Worker", "low", f"{count} silent", "the others are at work")
+        return Tile("Worker", "low", f"{count} silent", "the others are running")
     return Tile("Worker", "ok", "running", ago)
 
 

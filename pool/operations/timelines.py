@@ -99,7 +99,7 @@ def _of_booking(booking: Booking) -> Moment:
 _HOW = {
     "field": "by the slug in the booking's form",
     "slug": "by the slug in the event",
-    "assigned": "by a person's word",
+    "assigned": "by an operator",
     "booking": "by the booking's SID",
     "probable": "probably, by e-mail",
 }

@@ -226,11 +226,11 @@ def _worker(heard: Heard, now: datetime, sweep_seconds: float) -> Trouble | None
     if heard.speaking("worker") or not heard.always:
         if swept_seconds is None or swept_seconds <= patience:
             return None
-        text = f"No worker has swept for {duration_words(swept_seconds)}: is beat running?"
+        text = f"No worker has run for {duration_words(swept_seconds)}: is beat running?"
         return Trouble(What.WORKER, "", now - timedelta(seconds=swept_seconds), text)
     ages = [each.age_seconds for each in heard.pulses if each.pulse.role == "worker"]
     silent = min(ages, default=swept_seconds if swept_seconds is not None else SILENT_SECONDS)
-    text = "No worker is at work: pools are not topped up, and claims not recorded"
+    text = "No worker is running: pools are not topped up, and claims are not recorded"
     return Trouble(What.WORKER, "", now - timedelta(seconds=silent), text)
 
 
@@ -277,7 +277,7 @@ class _LedgerLook:
         """Return what is wrong, or None."""
         if not self._problem:
             return None
-        text = f"The ledger does not answer: {self._problem}. Claims are still answered"
+        text = f"The ledger does not answer: {self._problem}"
         return Trouble(What.LEDGER, "", self._answered_at, text)
 
     async def close(self) -> None:

@@ -110,7 +110,7 @@ def test_status_shows_every_pool(product: Product, sid: str) -> None:
     """A table for people, JSON for programs."""
     table = ok(product, "status")
     assert sid in table
-    assert "last sweep" in table
+    assert "a worker last ran" in table
     found = json.loads(ok(product, "status", "--json"))
     mine = next(each for each in found["meetings"] if each["sid"] == sid)
     assert (mine["state"], mine["min_fresh"]) == ("ok", 5)
@@ -416,7 +416,7 @@ def test_doctor_makes_no_link_that_could_not_be_pooled(product: Product) -> None
     done = product.command("doctor", "--make-link", "--json", **settings)
     assert done.returncode == NOT_REACHABLE, done.stdout
     found = {each["what"]: each["text"] for each in json.loads(done.stdout)}
-    assert "none was made" in found["links of default"]
+    assert "no link was made" in found["links of default"]
     assert len(product.sandbox_links("demo")) == before
 
 

@@ -21,7 +21,7 @@ KINDS = {
 }
 # Not actions: signing in and out, and finding, which anybody who reads may do.
 SIGN_OUTS = {"/ops/sign-out", "/ops/sign-out-everywhere"}
-NO_ACTIONS = {"/ops/sign-in", "/ops/find", "/ops/inbox"} | SIGN_OUTS
+NO_ACTIONS = {"/ops/sign-in", "/ops/find", "/ops/inbox", "/ops/theme"} | SIGN_OUTS
 ACTIONS = sorted(
     context.path
     for included in router.routes
@@ -156,7 +156,7 @@ def test_no_action_without_an_admins_own_form(
     "path",
     ["/ops", "/ops/workspaces/default", "/ops/runbooks/LinkpoolDown", "/ops/runbooks",
      "/ops/find", "/ops/history", "/ops/add", "/ops/history.csv", "/ops/inbox",
-     "/ops/audit", "/ops/keys", "/ops/meetings/seen",
+     "/ops/audit", "/ops/keys", "/ops/palette.json", "/ops/meetings/seen",
      "/ops/meetings/seen/drain", "/ops/links/{slug-seen}", "/ops/inbox/{event-seen}"],
 )  # fmt: skip
 def test_nothing_is_seen_without_signing_in(visit: Visit, stock: dict[str, str], path: str) -> None:
@@ -172,7 +172,7 @@ def test_a_read_only_key_sees_no_action(visit: Visit, stock: dict[str, str]) -> 
     for path in ("/ops/meetings/seen", "/ops/inbox/{event-seen}", "/ops/audit", "/ops/inbox"):
         page = reader.page(address(path, stock))
         forms = set(re.findall(r'<form method="post" action="([^"]+)"', page))
-        assert forms - {"/ops/inbox"} == SIGN_OUTS  # the inbox is searched by a form
+        assert forms - {"/ops/inbox", "/ops/theme"} == SIGN_OUTS  # what changes nothing
         assert "/drain" not in page
         assert "/ops/keys" not in page
     # What a booking says of its customer is for those who may assign it.

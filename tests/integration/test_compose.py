@@ -905,7 +905,7 @@ def test_the_sweep_check_fails_without_sweeps(deployment: Deployment, name: str)
     elsewhere = deployment.secret("redis_url").removesuffix("/0") + "/9"
     checked = deployment.check(name, LINKPOOL_REDIS_URL=elsewhere)
     assert checked.returncode == 1
-    assert "no worker has swept yet" in checked.stderr
+    assert "no worker has run yet" in checked.stderr
     nowhere = f"redis://127.0.0.1:{ports.choose()}/0"
     assert deployment.check(name, LINKPOOL_REDIS_URL=nowhere).returncode == 3
 

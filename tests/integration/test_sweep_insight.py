@@ -260,7 +260,7 @@ async def test_an_api_process_notices_that_no_worker_sweeps(parts: Parts) -> Non
     for watch in (*watches, *watches):
         await watch.look()
     assert len(receiver.got) == 1
-    assert "no worker has swept" in receiver.got[0]
+    assert "no worker has run" in receiver.got[0]
     await sweep(parts)
     assert await deliver(parts) == 1
     assert "workers sweep again" in receiver.got[1]

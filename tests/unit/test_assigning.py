@@ -195,7 +195,7 @@ async def test_a_timeline_tells_the_whole_story(desk: Desk) -> None:
     assert told["assign"].said == "Event assigned to this link: she phoned"
     assert told["assign"].by == "ops"
     assert told["event"].event_id == "e1"
-    assert told["booking"].said == "Booked, matched by a person's word"
+    assert told["booking"].said == "Booked, matched by an operator"
     assert list(timeline.moments) == sorted(timeline.moments, key=lambda moment: moment.at)
 
 

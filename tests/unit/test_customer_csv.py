@@ -103,7 +103,7 @@ def test_a_torn_header_is_written_again(tmp_path: Path, size: int) -> None:
         (b"my only copy of something", "is no result of this command"),
         (b'a "quote that never ends\nand more\n', "is no result of this command"),
         (b"\xff\xfe\n", "is no result of this command"),
-        (b"customer_id,email\r\na,b\r\n", "has other columns"),
+        (b"customer_id,email\r\na,b\r\n", "already exists with other columns"),
         (HEADER + b"z,one,u,201,\r\n", "written from other rows"),
         (HEADER + b"a,one,u,201,\r\nb,two,u,201,\r\n", "written from other rows"),
     ],

@@ -187,7 +187,7 @@ def test_full_pools_are_no_comfort_while_a_part_is_broken() -> None:
     level, words = lead(reading, [status("a"), status("b")], shown)
     assert level == "bad"
     assert words == (
-        "All pools have enough links now, but the worker has never swept "
+        "All pools have enough links now, but the worker has never run "
         "and the ledger does not answer"
     )
     assert lead(reading, [status("a", "empty")], shown)[1] == "1 pool: 1 empty"

@@ -247,7 +247,7 @@ def test_the_tab_says_first_what_visitors_feel() -> None:
     dry = status("a", "empty", fresh=0, claims_per_second=1.0, runway_seconds=0.0)
     assert summary.alarm(at(), [status("b")]) == summary.Alarm("ok")
     worker = at(trouble(What.WORKER))
-    assert summary.alarm(worker, [dry, status("b")]).words == "1 dry, worker silent"
+    assert summary.alarm(worker, [dry, status("b")]).words == "1 out of links, worker silent"
     stocked = status("c", "blocked", reason="404")
     assert summary.alarm(at(), [stocked]) == summary.Alarm("low", "1 low or blocked")
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
 
+from pool.api.ops.latest import LatestIncidents
 from pool.api.ops.rendering import fragment
 from pool.api.ops.sessions import Session
 from pool.operations import summary
@@ -69,8 +70,11 @@ class Board:
 class Boards:
     """The boards of the latest moment."""
 
-    def __init__(self, trends: Trends, sweep_seconds: float) -> None:
+    def __init__(
+        self, trends: Trends, sweep_seconds: float, latest: LatestIncidents | None = None
+    ) -> None:
         self._trends = trends
+        self._latest = latest
         self._sweep_seconds = sweep_seconds
         self._snapshot: Snapshot | None = None
         self._found: tuple[MeetingStatus, ...] | None = None
@@ -111,13 +115,17 @@ class Boards:
         found = seen(snapshot, session)
         everywhere = session.caller.meetings is None
         selected = select(selection, found)
-        await self._draw(selected)
+        await self._draw(selected, several=len({each.meeting.workspace for each in found}) > 1)
+        if selection.workspace:
+            snapshot, found = of_workspace(snapshot, found, selection.workspace)
         lag = sum(each.unrecorded for each in found)
         tiles = summary.tiles(snapshot, lag, self._sweep_seconds, everywhere=everywhere)
         if not snapshot.store_problem:
-            sids = None if everywhere else [each.meeting.sid for each in found]
-            hour = await self._trends.last_hour(sids)
-            if everywhere:
+            whole = everywhere and not selection.workspace
+            hour = await self._trends.last_hour(
+                None if whole else [each.meeting.sid for each in found]
+            )
+            if whole:
                 tiles[-1] = summary.with_refused_webhooks(tiles[-1], hour)
             tiles.insert(0, summary.visitors(hour))
         level, sentence = summary.lead(snapshot, found, tiles)
@@ -128,8 +136,19 @@ class Boards:
             "lead": sentence,
             "tiles": tiles,
             "shared": self._shared(selected),
+            "incidents": await self._latest.of(session) if self._latest else [],
+            "now": snapshot.at,
         }
-        names = ("lead", "tiles", "filters", "shared", "instead", "pages")
+        names = (
+            "lead",
+            "tiles",
+            "workspaces",
+            "filters",
+            "shared",
+            "instead",
+            "pages",
+            "incidents",
+        )
         parts = {name: fragment(f"overview/{name}.html", **values) for name in names}
         return Board(
             snapshot,
@@ -144,7 +163,7 @@ class Boards:
         counts = Counter(each.reason for each in selected.rows)
         return [(reason, counts[reason]) for reason in self._said_once if counts[reason]]
 
-    async def _draw(self, selected: Selected) -> None:
+    async def _draw(self, selected: Selected, *, several: bool) -> None:
         rows = [each for each in selected.rows if each.meeting.sid not in self._rows]
         sids = [each.meeting.sid for each in rows]
         trends, visitors = await self._trends.of(sids), await self._trends.visitors(sids)
@@ -155,6 +174,7 @@ class Boards:
                 status=each,
                 spark=trends[sid],
                 visitors=visitors[sid],
+                workspace=each.meeting.workspace if several else "",
                 reason="" if each.reason in self._said_once else each.reason,
             )
 
@@ -162,6 +182,15 @@ class Boards:
 def seen(snapshot: Snapshot, session: Session) -> list[MeetingStatus]:
     """Return the pools that the session may see."""
     return [each for each in snapshot.found if session.sees(each.meeting.sid)]
+
+
+def of_workspace(
+    snapshot: Snapshot, found: list[MeetingStatus], workspace: str
+) -> tuple[Snapshot, list[MeetingStatus]]:
+    """Return what concerns one workspace. Silent parts concern all."""
+    only = tuple(each for each in snapshot.workspaces if each.name == workspace)
+    mine = [each for each in found if each.meeting.workspace == workspace]
+    return replace(snapshot, workspaces=only), mine
 
 
 def frame_of(snapshot: Snapshot, session: Session) -> Board:

@@ -14,7 +14,7 @@ from pool.access.api_keys import Scope
 from pool.api.ops.charts import charts
 from pool.api.ops.csv_files import csv_answer, csv_text
 from pool.api.ops.earlier import EARLIER, chosen
-from pool.api.ops.overview import visible
+from pool.api.ops.latest import visible
 from pool.api.ops.rendering import render
 from pool.api.ops.routing import views
 from pool.api.ops.sessions import SignedIn

@@ -12,8 +12,8 @@ from pool.api.ops.charts import charts
 from pool.api.ops.earlier import Before, Earlier
 from pool.api.ops.pasts import Past, Pasts
 from pool.api.ops.rendering import fragment
+from pool.api.ops.unhurried import Unhurried
 from pool.api.ops.windows import Window
-from pool.errors import LedgerError, StoreError
 from pool.operations.advice import meanings
 from pool.operations.explain import explain, standing_of
 from pool.operations.since import since_of
@@ -34,7 +34,7 @@ class MeetingBoards:
     """The boards of the meetings that are being viewed."""
 
     def __init__(self, pasts: Pasts, trends: Trends) -> None:
-        self._pasts = pasts
+        self.unhurried = Unhurried(pasts)
         self._trends = trends
         self._snapshot: Snapshot | None = None
         self._boards: dict[tuple[str, str, tuple[Earlier, ...], int], Board] = {}
@@ -96,13 +96,10 @@ class MeetingBoards:
             # Nothing is known of it now, so that is what the page says.
             parts = {"state": fragment("meeting/unknown.html")} if snapshot.store_problem else {}
             return replace(frame, parts=frame.parts | parts, number=next(numbers), _messages={})
-        past: Past | None
-        try:
-            past = await self._pasts.of(sid, window)
-        except (StoreError, LedgerError):
-            past = None
-        before = await self._pasts.before(sid, window, compared)
+        past, before = await self.unhurried.of(sid, window, compared)
         parts = await self.parts(status, window, past, before)
+        if past is None:
+            del parts["charts"]  # the page keeps those that it has
         return replace(
             frame,
             parts=frame.parts | parts,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pool.api.ops.sessions import Session
+from fastapi import Request
+
+from pool.api.ops.sessions import PATH, Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +16,7 @@ class Place:
 
     path: str
     label: str
+    key: str  # opens it after "g"
     admin: bool = False  # shown to admins of all meetings; the view refuses others itself
     also: tuple[str, ...] = ()  # paths below which this entry is the current one, too
 
@@ -21,13 +25,14 @@ PLACES = (
     Place(
         "/ops",
         "Pools",
+        "o",
         also=("/ops/meetings", "/ops/add", "/ops/several", "/ops/workspaces", "/ops/runbooks"),
     ),
-    Place("/ops/find", "Find", also=("/ops/links",)),
-    Place("/ops/history", "History"),
-    Place("/ops/inbox", "Inbox"),
-    Place("/ops/audit", "Audit log"),
-    Place("/ops/keys", "Keys", admin=True),
+    Place("/ops/find", "Find", "f", also=("/ops/links",)),
+    Place("/ops/history", "History", "h"),
+    Place("/ops/inbox", "Inbox", "i"),
+    Place("/ops/audit", "Audit log", "a"),
+    Place("/ops/keys", "Keys", "k", admin=True),
 )
 
 
@@ -37,6 +42,7 @@ class ShownPlace:
 
     path: str
     label: str
+    key: str
     current: bool
 
 
@@ -45,10 +51,21 @@ def places_for(session: Session | None, path: str) -> list[ShownPlace]:
     if session is None:
         return []
     return [
-        ShownPlace(place.path, place.label, _is_current(place, path))
+        ShownPlace(place.path, place.label, place.key, _is_current(place, path))
         for place in PLACES
         if not place.admin or (session.may_do_keys and session.caller.meetings is None)
     ]
+
+
+def address_again(request: Request, places: Sequence[ShownPlace]) -> str:
+    """Return the address that shows this page again.
+
+    What answers a form is not shown again by its address, so it leads to the entry it is under.
+    """
+    if request.method == "POST":
+        return next((place.path for place in places if place.current), PATH)
+    query = f"?{request.url.query}" if request.url.query else ""
+    return request.url.path + query
 
 
 def _is_current(place: Place, path: str) -> bool:

@@ -14,11 +14,12 @@ from markupsafe import Markup, escape
 from pool.api.http.mount import url
 from pool.api.ops import figures
 from pool.api.ops.flash import CSRF_FIELD, flash_of, forget_flash
-from pool.api.ops.navigation import places_for
+from pool.api.ops.navigation import address_again, places_for
 from pool.api.ops.sessions import Session
 from pool.api.ops.static_files import static_url
+from pool.api.ops.themes import THEMES, theme_of
 from pool.model import outcomes
-from pool.operations import durations, glossary, incident_words, words
+from pool.operations import durations, explain, glossary, incident_words, words
 
 _TICKED = re.compile("`([^`]+)`")
 # Only our own files; no inline script or style, even if one were injected into the page.
@@ -77,7 +78,9 @@ def _environment() -> Environment:
         pool_states=glossary.STATES,
         duration_examples=durations.EXAMPLES,
         icons=ICONS,
+        themes=THEMES,
         incident_titles=incident_words.TITLES,
+        advice=explain.ADVICE,
         outcome_words=outcomes.WORDS,
     )
     return environment
@@ -98,13 +101,16 @@ def render(
     """Return a page in the frame. `session` is None on pages that need no sign-in."""
     flash = flash_of(request)
     frame = request.app.state.ops.frame(session) if session else None
+    places = places_for(session, request.url.path)
     html = _templates.get_template(template).render(
         title=title,
         session=session,
         csrf=session.csrf if session else "",
         flash=flash,
         typed=flash.typed if flash else {},
-        places=places_for(session, request.url.path),
+        places=places,
+        theme=theme_of(request),
+        here=address_again(request, places),
         now=datetime.now(UTC),
         now_ms=round(datetime.now(UTC).timestamp() * 1000),
         **{"frame": frame, "alarm": frame.alarm if frame else None, "stream": "/ops/stream"}

@@ -16,6 +16,8 @@ from pool.api.ops import (
     meeting,
     meeting_acts,
     overview,
+    palette,
+    preferences,
     public_keys,
     runbooks,
     settings_acts,
@@ -42,6 +44,7 @@ router = APIRouter(include_in_schema=False)
 for _view in (
     static_files, sign_in, stream, overview, adding, meeting, meeting_acts, settings_acts, several,
     trying, runbooks, public_keys, find, history, inbox, event, hooks, audit, api_keys,
+    palette, preferences,
 ):  # fmt: skip
     router.include_router(_view.router)
 router.include_router(_lost)  # stays last

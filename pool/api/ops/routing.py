@@ -15,7 +15,7 @@ from pool.api.http import problems
 from pool.api.http.access_log import route_of
 from pool.api.http.mount import redirect_to
 from pool.api.ops.rendering import render
-from pool.api.ops.sessions import Session, find_session
+from pool.api.ops.sessions import PATH, Session, find_session
 from pool.errors import InvalidRequest, LinkpoolError, Unauthorized
 
 log = structlog.get_logger()
@@ -68,6 +68,13 @@ def to_sign_in(request: Request) -> Response:
         return redirect_to(SIGN_IN)
     here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     return redirect_to(SIGN_IN if here == "/ops" else f"{SIGN_IN}?next={quote(here)}")
+
+
+def place_or_overview(place: str) -> str:
+    """Return where a form leads back to: `place` if it is below /ops, else the overview."""
+    plain = place.isascii() and place.isprintable() and "\\" not in place
+    below = place == PATH or place.startswith((f"{PATH}/", f"{PATH}?"))
+    return place if plain and below else PATH
 
 
 def error_page(request: Request, error: LinkpoolError) -> Response:

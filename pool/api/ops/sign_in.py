@@ -9,10 +9,9 @@ from pool.api.http.mount import redirect_to
 from pool.api.http.people import person_of
 from pool.api.ops.forms import check_csrf, form_of
 from pool.api.ops.rendering import render
-from pool.api.ops.routing import SIGN_IN, views
+from pool.api.ops.routing import SIGN_IN, place_or_overview, views
 from pool.api.ops.sessions import (
     COOKIE,
-    PATH,
     SESSION_SECONDS,
     Session,
     SignedIn,
@@ -31,7 +30,7 @@ router = views()
 @router.get(SIGN_IN)
 async def sign_in_form(request: Request, _service: TheService) -> Response:
     """Show the form that asks for a key; a person whom a proxy signed in needs none."""
-    place = _ours(request.query_params.get("next", ""))
+    place = place_or_overview(request.query_params.get("next", ""))
     person = person_of(request.scope)
     if person is None:
         return _form(request, place)
@@ -46,7 +45,7 @@ async def sign_in_form(request: Request, _service: TheService) -> Response:
 async def sign_in(request: Request, service: TheService) -> Response:
     """Check the key and set the cookie."""
     form = await form_of(request)
-    place = _ours(form.fields.get("next", ""))
+    place = place_or_overview(form.fields.get("next", ""))
     address = address_of(request)
     try:
         check_same_site(request)
@@ -96,10 +95,3 @@ def _form(request: Request, place: str, *, problem: str = "", status: int = 200)
     return render(
         request, "sign_in.html", None, title="Sign in", status=status, place=place, problem=problem
     )
-
-
-def _ours(place: str) -> str:
-    """Return where to go after signing in: `place` if it is below /ops, else /ops."""
-    plain = place.isascii() and place.isprintable() and "\\" not in place
-    below = place == PATH or place.startswith((f"{PATH}/", f"{PATH}?"))
-    return place if plain and below else PATH

@@ -13,6 +13,7 @@ from typing import Any
 from pool.api.ops.boards import Board, Boards, frame_of
 from pool.api.ops.endings import Endings
 from pool.api.ops.inbox_boards import InboxBoards
+from pool.api.ops.latest import LatestIncidents
 from pool.api.ops.live import Live
 from pool.api.ops.meeting_boards import MeetingBoards
 from pool.api.ops.offers import Lists
@@ -61,11 +62,12 @@ async def open_ops(service: Service) -> AsyncIterator[Ops]:
     vitals = VitalsWatch(parts.store, parts.ledger, settings.sweep_seconds)
     notes = IncidentNotes(parts.ledger)
     live = Live(reader, vitals)
+    latest = LatestIncidents(parts.ledger)
     trends, pasts = Trends(parts.store), Pasts(parts.store, parts.ledger)
     ops = Ops(
         Sessions(service.keys, secret_key(settings), endings),
         live,
-        Boards(trends, settings.sweep_seconds),
+        Boards(trends, settings.sweep_seconds, latest),
         MeetingBoards(pasts, trends),
         pasts,
         Lists(),
@@ -82,6 +84,9 @@ async def open_ops(service: Service) -> AsyncIterator[Ops]:
             yield ops
     finally:
         await end_tasks(background)
+        await ops.lists.close()
+        await latest.close()
+        await ops.meeting_boards.unhurried.close()
         await live.close()
         await ops.inbox_boards.close()
         await vitals.close()

@@ -20,6 +20,8 @@ _KINDS = {
     "meeting.js": "text/javascript; charset=utf-8",
     "charts.js": "text/javascript; charset=utf-8",
     "copying.js": "text/javascript; charset=utf-8",
+    "handy.js": "text/javascript; charset=utf-8",
+    "palette.js": "text/javascript; charset=utf-8",
     "inbox.css": "text/css; charset=utf-8",
     "inbox.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",

@@ -35,6 +35,6 @@ async function copyBy(button, text, what) {
 }
 
 document.addEventListener("click", (event) => {
-  const button = event.target.closest?.("button.copy");
+  const button = event.target.closest?.("button[data-copy]");
   if (button) copyBy(button, button.dataset.copy, button.title.replace(/^Copy /, ""));
 });

@@ -68,7 +68,8 @@ function rowOf(html) {
 
 /** Updates a row from another, cell by cell, so that a focused element keeps the focus. */
 function update(row, fresh) {
-  const turned = !row.classList.contains(fresh.className);
+  row.classList.remove("changed");
+  const turned = row.className !== fresh.className;
   row.className = fresh.className;
   if (turned) row.classList.add("changed");
   [...fresh.children].forEach((cell, index) => fill(row.children[index], cell.innerHTML));
@@ -133,6 +134,7 @@ function changesInWords(before, after) {
 // wrong, and nothing on the page may be taken for the present.
 const PATIENCE_MS = 2500;
 const RECONNECT_MS = 8000; // after which a silent connection is opened anew
+const BLINK_MS = 1500; // a loss that was shorter needs no words: a process was replaced
 const BACK_SHOWN_MS = 60_000;
 
 class Live {
@@ -220,7 +222,7 @@ class Live {
   }
 
   #heard(message) {
-    if (this.#lostAt && performance.now() - this.#lostAt > 2 * PATIENCE_MS) this.#sayBack((performance.now() - this.#lostAt) / 1000);
+    if (this.#lostAt && performance.now() - this.#lostAt > BLINK_MS) this.#sayBack((performance.now() - this.#lostAt) / 1000);
     this.#heardAt = performance.now();
     this.#asOf = message.at_ms;
     this.#connected = true;
@@ -240,7 +242,7 @@ class Live {
   }
 
   #sayBack(seconds) {
-    say(this.#back, `Connected again at ${clockWords(new Date())}, after ${durationWords(seconds)} without contact.`);
+    say(this.#back, `Connected again at ${clockWords(new Date())}, after ${durationWords(seconds)} without contact. History shows what visitors got meanwhile.`);
     setTimeout(() => say(this.#back, ""), BACK_SHOWN_MS);
   }
 

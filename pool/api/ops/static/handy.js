@@ -1,0 +1,99 @@
+// Small helps: a switch of the theme, and filters that somebody saved.
+
+const byId = (id) => document.getElementById(id);
+
+/** Has screen readers read out a message. */
+function announce(words) {
+  const status = byId("said");
+  if (!status) return;
+  status.textContent = "";
+  requestAnimationFrame(() => { status.textContent = words; });
+}
+
+// -- the theme --------------------------------------------------------------------
+
+/** Shows a theme at once, and has the server remember it for the next page. */
+document.querySelector("form.themes")?.addEventListener("submit", async (event) => {
+  const form = event.currentTarget, theme = event.submitter?.value;
+  if (!theme) return;
+  event.preventDefault();
+  const root = document.documentElement;
+  if (theme === "system") delete root.dataset.theme;
+  else root.dataset.theme = theme;
+  for (const each of form.querySelectorAll("[name=theme]")) each.ariaPressed = String(each.value === theme);
+  const body = new URLSearchParams(new FormData(form));
+  body.set("theme", theme);
+  const answer = await fetch(form.action, { method: "POST", body, redirect: "manual" }).catch(() => null);
+  if (answer?.type !== "opaqueredirect") announce("The theme could not be kept: linkpool does not answer.");
+});
+
+// -- saved filters ----------------------------------------------------------------
+
+const KEPT = "linkpool-filters", PARTS = ["workspace", "q", "state"];
+
+/** Returns the saved filters, each a name and a query; damaged ones are left out. */
+function savedFilters() {
+  try {
+    const kept = JSON.parse(localStorage.getItem(KEPT) ?? "[]");
+    return kept.filter((each) => typeof each?.name === "string" && typeof each?.query === "string");
+  } catch {
+    return [];
+  }
+}
+
+/** Returns the filter in this page's address: empty where everything is shown. */
+function queryHere() {
+  const asked = new URLSearchParams(location.search), kept = new URLSearchParams();
+  for (const part of PARTS) if (asked.get(part)) kept.set(part, asked.get(part));
+  return kept.toString();
+}
+
+function keep(filters) {
+  try {
+    localStorage.setItem(KEPT, JSON.stringify(filters));
+  } catch {
+    announce("This browser does not let the page save anything.");
+  }
+  showSaved();
+}
+
+function entry(filter, here) {
+  const item = document.createElement("li"), link = document.createElement("a");
+  link.href = `${location.pathname}?${filter.query}`;
+  link.textContent = filter.name;
+  if (filter.query === here) link.setAttribute("aria-current", "true");
+  const forget = document.createElement("button");
+  forget.type = "button";
+  forget.className = "forget";
+  forget.textContent = "×";
+  forget.ariaLabel = `Forget the filter ${filter.name}`;
+  forget.addEventListener("click", () => {
+    keep(savedFilters().filter((each) => each.name !== filter.name));
+    announce(`Forgot the filter ${filter.name}.`);
+    (byId("saved-list").querySelector("a") ?? byId("q"))?.focus();
+  });
+  item.append(link, forget);
+  return item;
+}
+
+function showSaved() {
+  const place = byId("saved");
+  if (!place) return;
+  const filters = savedFilters(), here = queryHere();
+  byId("saved-list").replaceChildren(...filters.map((each) => entry(each, here)));
+  byId("saved-copy").dataset.copy = location.href;
+  byId("saved-new").hidden = !here || filters.some((each) => each.query === here);
+  place.hidden = !filters.length && !here;
+}
+
+byId("saved-new")?.querySelector("form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const name = byId("saved-name").value.trim();
+  if (!name) return;
+  keep([...savedFilters().filter((each) => each.name !== name), { name, query: queryHere() }]);
+  announce(`Saved the filter ${name}.`);
+  byId("saved-name").value = "";
+  byId("saved-list").querySelector("[aria-current]")?.focus();
+});
+addEventListener("storage", (event) => { if (event.key === KEPT) showSaved(); });
+showSaved();

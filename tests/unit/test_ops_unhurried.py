@@ -1,0 +1,80 @@
+"""Test that live pages do not stand still while the ledger takes its time."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pool.access.api_keys import Caller, Scope
+from pool.api.ops.latest import LatestIncidents
+from pool.api.ops.sessions import Session
+from pool.api.ops.unhurried import Unhurried
+from pool.api.ops.windows import DEFAULT
+from pool.errors import LedgerUnavailable
+from pool.model.incidents import Incident, What
+from tests.unit.test_ops_pages import NOW
+
+READER = Session(Caller("k", frozenset({Scope.READ}), None), "")
+
+
+class Slow:
+    """Something that is read, at once or only when the test lets it."""
+
+    def __init__(self, found: Any) -> None:
+        self.found = found
+        self.free = asyncio.Event()
+        self.free.set()
+        self.asked = 0
+
+    async def __call__(self, *_asked: object) -> Any:
+        self.asked += 1
+        await self.free.wait()
+        if isinstance(self.found, Exception):
+            raise self.found
+        return self.found
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have nothing waited for."""
+    for module in ("unhurried", "latest"):
+        monkeypatch.setattr(f"pool.api.ops.{module}.PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr("pool.api.ops.latest.KEPT_SECONDS", 0.0)
+
+
+async def test_a_slow_past_is_shown_as_it_was() -> None:
+    """One question is asked however often the page wants it, and its answer comes later."""
+    of = Slow("first")
+    pasts = Unhurried(SimpleNamespace(of=of, before=Slow(())))  # type: ignore[arg-type]
+    assert await pasts.of("a", DEFAULT) == ("first", ())
+    of.free.clear()
+    of.found = "second"
+    for _ in range(3):
+        assert await pasts.of("a", DEFAULT) == ("first", ())
+    assert await pasts.of("b", DEFAULT) == (None, ()), "nothing is known of this one"
+    assert of.asked == 3
+    of.free.set()
+    await asyncio.sleep(0.01)
+    assert await pasts.of("a", DEFAULT) == ("second", ())
+    of.found = LedgerUnavailable("locked")
+    assert await pasts.of("a", DEFAULT) == (None, ()), "an old past is not shown as the present one"
+    await pasts.close()
+
+
+async def test_the_latest_incidents_are_those_last_known() -> None:
+    """While the ledger is slow or away: the banner says so."""
+    latest = Slow([Incident(What.SETTINGS, "a", NOW, NOW, "max_fresh")])
+    ledger = SimpleNamespace(incidents=SimpleNamespace(latest=latest))
+    incidents = LatestIncidents(ledger)  # type: ignore[arg-type]
+    known = await incidents.of(READER)
+    assert [each.what for each in known] == [What.SETTINGS]
+    latest.free.clear()
+    latest.found = LedgerUnavailable("locked")
+    assert await incidents.of(READER) == known
+    latest.free.set()
+    assert await incidents.of(READER) == known
+    assert await incidents.of(READER) == known
+    await incidents.close()
