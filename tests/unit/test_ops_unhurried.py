@@ -45,6 +45,33 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pool.api.ops.latest.KEPT_SECONDS", 0.0)
 
 
+async def test_pages_of_one_meeting_share_a_reading() -> None:
+    """Each gets what was found, whichever of them looks first."""
+    of = Slow("past")
+    of.free.clear()
+    pasts = Unhurried(SimpleNamespace(of=of, before=Slow(())))  # type: ignore[arg-type]
+    pages = [asyncio.create_task(pasts.of("a", DEFAULT)) for _ in range(3)]
+    await asyncio.sleep(0)
+    of.free.set()
+    assert await asyncio.gather(*pages) == [("past", ())] * 3
+    assert of.asked == 1
+
+
+async def test_what_was_read_for_a_page_that_is_gone_is_read_anew() -> None:
+    """However late somebody comes back."""
+    of, now = Slow("first"), [0.0]
+    pasts = Unhurried(
+        SimpleNamespace(of=of, before=Slow(())),  # type: ignore[arg-type]
+        clock=lambda: now[0],
+    )
+    of.free.clear()
+    assert await pasts.of("a", DEFAULT) == (None, ())
+    of.free.set()
+    await asyncio.sleep(0.01)  # it is read, and nobody looks
+    of.found, now[0] = "second", 3_600.0
+    assert await pasts.of("a", DEFAULT) == ("second", ())
+
+
 async def test_a_slow_past_is_shown_as_it_was() -> None:
     """One question is asked however often the page wants it, and its answer comes later."""
     of = Slow("first")

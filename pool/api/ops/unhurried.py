@@ -16,6 +16,7 @@ from pool.errors import LedgerError, StoreError
 from pool.store.ending import end_tasks
 
 PATIENCE_SECONDS = 0.3  # in which what Redis and the ledger know is read, when they are well
+_STALE_SECONDS = 15.0  # longer than any answer of the ledger takes: the page has gone meanwhile
 _KEPT = 100
 
 _Name = tuple[str, str, tuple[Earlier, ...]]
@@ -38,14 +39,16 @@ class Unhurried:
         The past is None if there is none, or no answer.
         """
         name = (sid, window.name, compared)
-        if name not in self._reading:
+        reading = self._reading.get(name)
+        if reading is None or reading[0] < self._clock() - _STALE_SECONDS:
             task = asyncio.create_task(self._read(sid, window, compared))
-            self._reading[name] = (self._clock(), task)
-        began, task = self._reading[name]
+            reading = self._reading[name] = (self._clock(), task)
+        began, task = reading
         await asyncio.wait({task}, timeout=max(0.0, began + PATIENCE_SECONDS - self._clock()))
         if not task.done():
             return self._last.get(name, _NOTHING)
-        del self._reading[name]
+        if self._reading.get(name) is reading:  # else another page has taken it away
+            del self._reading[name]
         if len(self._last) > _KEPT:
             self._last.clear()
         self._last[name] = task.result()
