@@ -105,3 +105,17 @@ async def test_the_latest_incidents_are_those_last_known() -> None:
     assert await incidents.of(READER) == known
     assert await incidents.of(READER) == known
     await incidents.close()
+
+
+async def test_pages_that_are_drawn_together_share_what_is_latest() -> None:
+    """Each gets what was found, whichever of them looks first."""
+    latest = Slow([Incident(What.SETTINGS, "a", NOW, NOW, "max_fresh")])
+    latest.free.clear()
+    ledger = SimpleNamespace(incidents=SimpleNamespace(latest=latest))
+    incidents = LatestIncidents(ledger)  # type: ignore[arg-type]
+    pages = [asyncio.create_task(incidents.of(READER)) for _ in range(3)]
+    await asyncio.sleep(0)
+    latest.free.set()
+    assert await asyncio.gather(*pages) == [latest.found] * 3
+    assert latest.asked == 1
+    await incidents.close()

@@ -31,13 +31,12 @@ class LatestIncidents:
     async def of(self, session: Session) -> list[Incident]:
         """Return those that concern this viewer; the last known while the ledger is silent."""
         now = self._clock()
-        if self._reading is None and now - self._began >= KEPT_SECONDS:
+        is_over = self._reading is None or self._reading.done()
+        if is_over and now - self._began >= KEPT_SECONDS:
             self._began, self._reading = now, asyncio.create_task(self._read())
         if self._reading is not None:
             patience = max(0.0, self._began + PATIENCE_SECONDS - now)
             await asyncio.wait({self._reading}, timeout=patience)
-            if self._reading.done():
-                self._reading = None
         return together(visible(self._found, session))[:SHOWN]
 
     async def close(self) -> None:
