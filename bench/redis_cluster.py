@@ -222,8 +222,21 @@ class RedisCluster:
                 "MIGRATE", "127.0.0.1", to.port, "", 0, 5_000, "KEYS", *names
             )
             between()
+        # The new owner's claim is then the youngest of all. Otherwise a message that the old one
+        # sent a moment ago could take the slot back, for some nodes and for good.
+        until(lambda: self._knows_all_epochs(to), self._state)
         for node in (to, source, *self.masters()):
             node.client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[to])
+
+    def _knows_all_epochs(self, node: Node) -> bool:
+        """Return True if a node has heard of all masters' epochs, and no two are equal."""
+
+        def epoch(of: Node, which: str) -> int:
+            info = self._raw(of, "CLUSTER", "INFO")
+            return int(info.split(f"cluster_{which}_epoch:")[1].split()[0])
+
+        own = [epoch(master, "my") for master in self.masters()]
+        return len(set(own)) == len(own) and epoch(node, "current") >= max(own)
 
     def move_all(self) -> None:
         """Move every slot that holds keys to the next master."""

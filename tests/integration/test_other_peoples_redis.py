@@ -39,6 +39,8 @@ def running(directory: Path, *options: str, port: int) -> Iterator[blocking_redi
     """Run a server with these options, and yield a client of its default user."""
     directory.mkdir(exist_ok=True)
     command = [str(SERVER), "--port", str(port), "--dir", str(directory), "--save", "", *options]
+    if "--cluster-enabled" in options:  # the usual port, 10,000 above its own, may be taken
+        command += ["--cluster-port", str(ports.choose())]
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     client = blocking_redis.Redis(port=port)
