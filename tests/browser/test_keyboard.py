@@ -26,9 +26,16 @@ def slug(shared_product: Product) -> str:
     return slug
 
 
+def press(page: Page, *keys: str) -> None:
+    """Press keys, once the page listens to them: its button for the search is there then."""
+    page.wait_for_function("document.getElementById('palette-open')?.hidden === false")
+    for key in keys:
+        page.keyboard.press(key)
+
+
 def search(page: Page, words: str, wanted: str) -> None:
     """Open the search, type, and choose what is wanted with the arrows."""
-    page.keyboard.press("/")
+    press(page, "/")
     expect(page.locator("#palette")).to_be_visible()
     page.keyboard.type(words)
     expect(page.locator("#palette-said")).to_contain_text("results in all")
@@ -66,8 +73,7 @@ def test_the_five_commonest_tasks(tab: Tab, slug: str) -> None:
     search(page, "order-by-keyboard", "^Find “order-by-keyboard”")
     expect(page.locator(".timeline")).to_contain_text("Claimed by the customer")
     assert page.url == f"{tab.product.url}/ops/find", "a customer id is in no address"
-    page.keyboard.press("g")
-    page.keyboard.press("i")
+    press(page, "g", "i")
     expect(page.get_by_role("heading", name="Inbox", level=1)).to_be_visible()
     tab_to(page, page.locator(f'a[href$="/{event}"]'))
     page.keyboard.press("Enter")
@@ -79,7 +85,7 @@ def test_the_five_commonest_tasks(tab: Tab, slug: str) -> None:
 def test_shortcuts_are_listed_keep_out_of_fields_and_can_be_switched_off(tab: Tab) -> None:
     """As WCAG 2.1.4 asks; Ctrl and K works nevertheless, and the choice is remembered."""
     page = tab.sign_in()
-    page.keyboard.press("?")
+    press(page, "?")
     expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_contain_text("Inbox")
     for theme, size in (("light", WIDE), ("dark", PHONE)):
         page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
@@ -91,7 +97,7 @@ def test_shortcuts_are_listed_keep_out_of_fields_and_can_be_switched_off(tab: Ta
     expect(page.locator("dialog[open]")).to_have_count(0)
     page.reload()
     for key in "?/":
-        page.keyboard.press(key)
+        press(page, key)
         expect(page.locator("dialog[open]")).to_have_count(0)
     page.keyboard.press("Control+k")
     expect(page.get_by_role("dialog", name="Search")).to_be_visible()
