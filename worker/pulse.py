@@ -40,12 +40,22 @@ async def beat_on(parts: Parts, main_at_work: Callable[[], bool]) -> None:
 
 def _lives(process: str) -> bool:
     try:
-        os.kill(int(process.rpartition(":")[2]), 0)
+        pid = int(process.rpartition(":")[2])
+        os.kill(pid, 0)
     except (ProcessLookupError, ValueError):
         return False
     except PermissionError:
         return True
-    return True
+    return _state_of(pid) != "Z"  # it has ended, though nobody has asked how
+
+
+def _state_of(pid: int) -> str:
+    """Return the letter of a process's state; nothing where the system does not say."""
+    try:
+        # The state follows the name, which is in parentheses and may hold any character.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return ""
 
 
 def pulse_of(parts: Parts) -> Pulse:
@@ -62,11 +72,4 @@ class MainProcess:
 
     def is_at_work(self) -> bool:
         """Return False if it is gone or frozen. Where the system does not say, return True."""
-        if os.getppid() != self._pid:
-            return False
-        try:
-            # The state follows the name, which is in parentheses and may hold any character.
-            state = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except (OSError, IndexError):
-            return True
-        return state not in ("T", "t")
+        return os.getppid() == self._pid and _state_of(self._pid) not in ("T", "t")
