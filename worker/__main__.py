@@ -18,6 +18,7 @@ from pool.errors import SettingsError
 from pool.telemetry.logs import configure_logging, log_strays
 from pool.telemetry.shared_counts import share_metrics
 from pool.up.running import Running
+from worker.ending import end_in_time
 from worker.reloading import reload_beat, reload_worker
 
 
@@ -64,6 +65,7 @@ def main(role: str) -> int:
         app.Beat(loglevel="WARNING", quiet=True, pidfile=None).run()
         return 0
     reload_worker(settings, running, app.loop)
+    end_in_time()
     app.worker_main(
         [
             "--quiet",

@@ -1,7 +1,8 @@
 """Serve a part's own counts, and how all parts are, on LINKPOOL_METRICS_PORT.
 
-For worker and beat, which serve nothing else. A thread of the part's first process answers; its
-children, which it forks, must not hold the port.
+For worker and beat, which serve nothing else. Threads of the part's first process answer; its
+children, which it forks, must not hold the port. Nor may it fork while an answer is made: the child
+would keep for good each lock that the answering thread held then, an import's for example.
 """
 
 from __future__ import annotations
@@ -121,7 +122,12 @@ class MetricsPort:
         self._server = _Server((settings.host, settings.metrics_port), _Handler)
         self._server.key = key.get_secret_value().encode() if key else None
         self._server.metrics, self._server.health = metrics, health
-        os.register_at_fork(after_in_child=self._server.socket.close)
+        answering = self._server.answering
+        os.register_at_fork(
+            before=answering.acquire,
+            after_in_parent=answering.release,
+            after_in_child=self._server.socket.close,
+        )
 
     def start(self) -> None:
         """Answer, in a thread, until the process ends."""
@@ -136,6 +142,7 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, *arguments: Any) -> None:
         self._free = threading.BoundedSemaphore(AT_ONCE)
+        self.answering = threading.Lock()
         super().__init__(*arguments)
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -180,7 +187,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _try(self, make: Callable[[], tuple[int, bytes, str]]) -> None:
         try:
-            made = make()
+            with self.server.answering:
+                made = make()
         except Exception:
             log.exception("the metrics port could not answer")
             made = (500, b"the answer could not be made; the log has the details\n", "text/plain")

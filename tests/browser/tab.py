@@ -42,4 +42,10 @@ class Tab:
         return self.page
 
 
+def listening(page: Page) -> Page:
+    """Wait until the page listens to keys: its last script shows the button for the search."""
+    page.wait_for_function("document.getElementById('palette-open')?.hidden === false")
+    return page
+
+
 OpenTab = Callable[..., Tab]

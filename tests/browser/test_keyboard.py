@@ -9,7 +9,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.acceptance.product import Product, wait_until
 from tests.browser.accessibility import grave_findings
-from tests.browser.tab import PHONE, WAIT_MS, WIDE, OpenTab, Tab
+from tests.browser.tab import PHONE, WAIT_MS, WIDE, OpenTab, Tab, listening
 from tests.browser.test_views import unmatched
 
 expect.set_options(timeout=WAIT_MS)
@@ -27,8 +27,8 @@ def slug(shared_product: Product) -> str:
 
 
 def press(page: Page, *keys: str) -> None:
-    """Press keys, once the page listens to them: its button for the search is there then."""
-    page.wait_for_function("document.getElementById('palette-open')?.hidden === false")
+    """Press keys, once the page listens to them."""
+    listening(page)
     for key in keys:
         page.keyboard.press(key)
 

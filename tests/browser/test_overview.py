@@ -13,7 +13,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.acceptance.product import Product
 from tests.browser.accessibility import grave_findings
-from tests.browser.tab import PHONE, WAIT_MS, WIDE, OpenTab, Tab
+from tests.browser.tab import PHONE, WAIT_MS, WIDE, OpenTab, Tab, listening
 
 expect.set_options(timeout=WAIT_MS)
 
@@ -235,7 +235,7 @@ def test_the_keyboard_is_enough(tab: Tab, sid: str) -> None:
     page.keyboard.type(tab.product.key)
     page.keyboard.press("Enter")
     page.get_by_role("heading", name="Pools").wait_for()
-    page.keyboard.press("Tab")
+    listening(page).keyboard.press("Tab")
     expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
     page.keyboard.press("Enter")
     page.keyboard.press("Tab")
@@ -248,7 +248,7 @@ def test_the_keyboard_is_enough(tab: Tab, sid: str) -> None:
     page.keyboard.type(sid)
     page.keyboard.press("Enter")
     expect(page.locator("[data-sid]")).to_have_count(1)
-    _tab_to(page, row_of(page, sid).get_by_role("link"))
+    _tab_to(listening(page), row_of(page, sid).get_by_role("link"))
     page.keyboard.press("Enter")
     expect(page).to_have_url(f"{tab.product.url}/ops/meetings/{sid}")
     tab.console.clear()  # until that view is there

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from tests.acceptance.product import Product, signed, wait_until
 from tests.browser.accessibility import grave_findings
-from tests.browser.tab import WAIT_MS, OpenTab, Tab
+from tests.browser.tab import WAIT_MS, OpenTab, Tab, listening
 
 expect.set_options(timeout=WAIT_MS)
 
@@ -119,7 +119,7 @@ def test_settings_say_what_they_would_mean_and_are_undone(tab: Tab) -> None:
 def test_a_word_is_explained_by_keyboard(tab: Tab, sid: str) -> None:
     """Enter opens the explanation, also while the page goes on changing; Escape closes it."""
     tab.sign_in()
-    page = tab.open(f"/ops/meetings/{sid}")
+    page = listening(tab.open(f"/ops/meetings/{sid}"))
     tab.live()
     page.get_by_role("button", name="Runway").focus()
     page.keyboard.press("Enter")
@@ -215,7 +215,7 @@ def test_a_read_only_key_is_offered_nothing_to_do(tab: Tab, sid: str) -> None:
 def test_a_meeting_is_paused_by_keyboard_alone(tab: Tab, sid: str) -> None:
     """Tab, Enter and typing are enough, and the focus is always to be seen."""
     tab.sign_in()
-    page = tab.open(f"/ops/meetings/{sid}")
+    page = listening(tab.open(f"/ops/meetings/{sid}"))
     for _ in range(30):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.textContent") == "Pause…":
