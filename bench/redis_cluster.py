@@ -225,18 +225,30 @@ class RedisCluster:
         # The new owner's claim is then the youngest of all. Otherwise a message that the old one
         # sent a moment ago could take the slot back, for some nodes and for good.
         until(lambda: self._knows_all_epochs(to), self._state)
-        for node in (to, source, *self.masters()):
+        masters = self.masters()
+        to.client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[to])
+        # Nor may they who hear of it not know yet how young that claim is.
+        until(lambda: self._is_epoch_known(to, ids[to], masters), self._state)
+        for node in (source, *masters):
             node.client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[to])
 
     def _knows_all_epochs(self, node: Node) -> bool:
         """Return True if a node has heard of all masters' epochs, and no two are equal."""
+        own = [self._epoch(master, "my") for master in self.masters()]
+        return len(set(own)) == len(own) and self._epoch(node, "current") >= max(own)
 
-        def epoch(of: Node, which: str) -> int:
-            info = self._raw(of, "CLUSTER", "INFO")
-            return int(info.split(f"cluster_{which}_epoch:")[1].split()[0])
+    def _is_epoch_known(self, node: Node, node_id: str, others: list[Node]) -> bool:
+        """Return True if the others have heard of this node's latest epoch."""
+        own = self._epoch(node, "my")
+        for other in others:
+            rows = [row.split() for row in self._raw(other, "CLUSTER", "NODES").splitlines()]
+            if next(int(row[6]) for row in rows if row[0] == node_id) < own:
+                return False
+        return True
 
-        own = [epoch(master, "my") for master in self.masters()]
-        return len(set(own)) == len(own) and epoch(node, "current") >= max(own)
+    def _epoch(self, node: Node, which: str) -> int:
+        info = self._raw(node, "CLUSTER", "INFO")
+        return int(info.split(f"cluster_{which}_epoch:")[1].split()[0])
 
     def move_all(self) -> None:
         """Move every slot that holds keys to the next master."""

@@ -1,7 +1,7 @@
 """End a worker in time after it was asked to stop, though one of its processes hangs.
 
-Celery waits for its children without a bound, and enforces no time limit meanwhile. Every deployment
-of linkpool kills a worker after 30 s, and then nothing of it can close what it holds.
+Celery waits for its children without a bound, and enforces no time limit meanwhile. Kubernetes,
+systemd and Compose kill a worker after 30 s, with nothing in its log that says why.
 """
 
 from __future__ import annotations

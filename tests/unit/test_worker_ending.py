@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 WORKER = """
 import os, signal, sys, time
@@ -35,5 +36,5 @@ def test_a_child_that_hangs_is_killed_and_the_worker_ends() -> None:
         os.kill(int(pid), signal.SIG_DFL)
     except ProcessLookupError:
         return
-    with open(f"/proc/{pid}/stat") as stat:  # dead, and not yet asked about
-        assert stat.read().rpartition(")")[2].split()[0] == "Z"
+    stat = Path(f"/proc/{pid}/stat").read_text()
+    assert stat.rpartition(")")[2].split()[0] == "Z", "it has ended, though nobody asked how"
