@@ -21,13 +21,13 @@ from structlog.testing import capture_logs
 
 from pool.access.api_keys import Caller, KeyRing, make_key
 from pool.access.doors import SIGN_INS
-from pool.api.ops.boards import Boards
-from pool.api.ops.endings import Endings
-from pool.api.ops.flash import done
-from pool.api.ops.forms import Posted, form_of
-from pool.api.ops.routing import views
-from pool.api.ops.sessions import COOKIE, Session, Sessions
-from pool.api.ops.windows import BY_NAME
+from pool.api.ops.charts.windows import BY_NAME
+from pool.api.ops.frame.routing import views
+from pool.api.ops.live.boards import Boards
+from pool.api.ops.session.endings import Endings
+from pool.api.ops.session.flash import done
+from pool.api.ops.session.forms import Posted, form_of
+from pool.api.ops.session.sessions import COOKIE, Session, Sessions
 from pool.api.server.app import Application
 from pool.api.service import Service
 from pool.claims.known_meetings import KnownMeetings

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pool.api.ops.buckets import Bucket, buckets
-from pool.api.ops.charts import charts, rows
-from pool.api.ops.windows import BY_NAME
+from pool.api.ops.charts.buckets import Bucket, buckets
+from pool.api.ops.charts.compose import charts, rows
+from pool.api.ops.charts.windows import BY_NAME
 from pool.model.incidents import Incident, What
 from pool.model.outcomes import Outcomes
 from pool.store.records import Sample, Series

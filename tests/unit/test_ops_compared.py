@@ -8,12 +8,12 @@ import time
 
 from msgspec.structs import replace
 
-from pool.api.ops.charts import charts
-from pool.api.ops.csv_files import csv_text
-from pool.api.ops.earlier import EARLIER, Before, chosen, moved, names_of
-from pool.api.ops.pasts import Past, Pasts
-from pool.api.ops.rendering import fragment
-from pool.api.ops.windows import BY_NAME
+from pool.api.ops.charts.compose import charts
+from pool.api.ops.charts.earlier import EARLIER, Before, chosen, moved, names_of
+from pool.api.ops.charts.windows import BY_NAME
+from pool.api.ops.frame.rendering import fragment
+from pool.api.ops.live.pasts import Past, Pasts
+from pool.api.ops.pages.csv_files import csv_text
 from pool.store.history import History
 from pool.store.records import Level, Totals
 from tests.in_process import InProcess

@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from pool.access.api_keys import Caller, Scope
-from pool.api.ops.boards import Board
-from pool.api.ops.inbox_boards import InboxBoards, InboxParts
-from pool.api.ops.sessions import Session
+from pool.api.ops.live.boards import Board
+from pool.api.ops.live.inbox_boards import InboxBoards, InboxParts
+from pool.api.ops.session.sessions import Session
 from pool.errors import LedgerUnavailable
 from pool.ledger.inbox_search import Named
 from pool.ledger.records import EventState, InboxEvent

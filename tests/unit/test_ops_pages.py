@@ -10,8 +10,8 @@ import pytest
 from msgspec.structs import replace as structs_replace
 
 from pool.access.api_keys import Caller, Scope
-from pool.api.ops.boards import Board, Boards
-from pool.api.ops.sessions import Session
+from pool.api.ops.live.boards import Board, Boards
+from pool.api.ops.session.sessions import Session
 from pool.model.forecast import NO_PAST, Forecast
 from pool.model.meetings import Meeting
 from pool.model.outcomes import Outcomes

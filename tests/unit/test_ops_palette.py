@@ -6,11 +6,11 @@ import pytest
 from fastapi import Request, Response
 
 from pool.access.api_keys import Caller, Scope
-from pool.api.ops.boards import of_workspace
-from pool.api.ops.navigation import PLACES, address_again, places_for
-from pool.api.ops.palette import matching
-from pool.api.ops.sessions import Session
-from pool.api.ops.themes import THEMES, keep_theme, theme_of
+from pool.api.ops.frame.navigation import PLACES, address_again, places_for
+from pool.api.ops.frame.themes import THEMES, keep_theme, theme_of
+from pool.api.ops.live.boards import of_workspace
+from pool.api.ops.pages.palette import matching
+from pool.api.ops.session.sessions import Session
 from pool.model.meetings import Meeting
 from pool.operations import selection
 from pool.operations.selection import Selection, select

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pool.api.ops.forms import Form
-from pool.api.ops.meeting_settings import changes_of, preview, problems_of, shown
+from pool.api.ops.actions.settings_form import changes_of, preview, problems_of, shown
+from pool.api.ops.session.forms import Form
 from pool.errors import InvalidRequest
 from pool.model.forecast import NO_PAST, Outlook, Usual, forecast
 from pool.model.meetings import Meeting

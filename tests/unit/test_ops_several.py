@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pool.api.ops.runbooks import runbooks
+from pool.api.ops.pages.runbooks import runbooks
 from pool.errors import InvalidRequest, MeetingRefused, WorkspaceRefused
 from pool.model.incidents import Incident, What
 from pool.model.meetings import Meeting

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from pool.access.api_keys import Caller, Scope
-from pool.api.ops.latest import LatestIncidents
-from pool.api.ops.sessions import Session
-from pool.api.ops.unhurried import Unhurried
-from pool.api.ops.windows import DEFAULT
+from pool.api.ops.charts.windows import DEFAULT
+from pool.api.ops.live.latest_incidents import LatestIncidents
+from pool.api.ops.live.unhurried import Unhurried
+from pool.api.ops.session.sessions import Session
 from pool.errors import LedgerUnavailable
 from pool.model.incidents import Incident, What
 from tests.unit.test_ops_pages import NOW
@@ -40,9 +40,9 @@ class Slow:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have nothing waited for."""
-    for module in ("unhurried", "latest"):
-        monkeypatch.setattr(f"pool.api.ops.{module}.PATIENCE_SECONDS", 0.01)
-    monkeypatch.setattr("pool.api.ops.latest.KEPT_SECONDS", 0.0)
+    for module in ("unhurried", "latest_incidents"):
+        monkeypatch.setattr(f"pool.api.ops.live.{module}.PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr("pool.api.ops.live.latest_incidents.KEPT_SECONDS", 0.0)
 
 
 async def test_pages_of_one_meeting_share_a_reading() -> None:

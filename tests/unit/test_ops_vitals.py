@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pool.api.ops.live import joined
+from pool.api.ops.live.beat import joined
 from pool.errors import LedgerUnavailable, StoreUnavailable
 from pool.ledger import Ledger
 from pool.model.incidents import What

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pool.api.ops.figures import bar, sparkline
-from pool.api.ops.rendering import ticked
+from pool.api.ops.charts.figures import bar, sparkline
+from pool.api.ops.frame.rendering import ticked
 from pool.operations.words import ago_words, count_words, range_words, rate_words, runway_words
 
 

@@ -10,15 +10,10 @@ import pytest
 from fastapi import Request, Response
 
 from pool.access.api_keys import KeyRing, make_key
-from pool.api.ops.endings import Endings
-from pool.api.ops.sessions import (
-    COOKIE,
-    Sessions,
-    check_same_site,
-    cookie_of,
-    drop_cookie,
-    keep_cookie,
-)
+from pool.api.ops.session.cookies import cookie_of, drop_cookie, keep_cookie
+from pool.api.ops.session.endings import Endings
+from pool.api.ops.session.forms import check_same_site
+from pool.api.ops.session.sessions import COOKIE, Sessions
 from pool.errors import Forbidden, LedgerUnavailable, Unauthorized
 from pool.ledger.records import ApiKey
 

@@ -4,31 +4,26 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from pool.api.ops import (
-    adding,
+from pool.api.ops.actions import adding, hooks, public_keys, settings, several, trying
+from pool.api.ops.actions import meeting as meeting_actions
+from pool.api.ops.frame import static_files
+from pool.api.ops.frame.routing import views
+from pool.api.ops.pages import (
     api_keys,
     audit,
     event,
     find,
     history,
-    hooks,
     inbox,
     meeting,
-    meeting_acts,
     overview,
     palette,
     preferences,
-    public_keys,
     runbooks,
-    settings_acts,
-    several,
     sign_in,
-    static_files,
     stream,
-    trying,
 )
-from pool.api.ops.routing import views
-from pool.api.ops.sessions import SignedIn
+from pool.api.ops.session.sessions import SignedIn
 from pool.errors import Unknown
 
 _lost = views()
@@ -42,7 +37,7 @@ async def nowhere(path: str, _session: SignedIn) -> Response:
 
 router = APIRouter(include_in_schema=False)
 for _view in (
-    static_files, sign_in, stream, overview, adding, meeting, meeting_acts, settings_acts, several,
+    static_files, sign_in, stream, overview, adding, meeting, meeting_actions, settings, several,
     trying, runbooks, public_keys, find, history, inbox, event, hooks, audit, api_keys,
     palette, preferences,
 ):  # fmt: skip

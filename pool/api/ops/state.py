@@ -10,15 +10,15 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-from pool.api.ops.boards import Board, Boards, frame_of
-from pool.api.ops.endings import Endings
-from pool.api.ops.inbox_boards import InboxBoards
-from pool.api.ops.latest import LatestIncidents
-from pool.api.ops.live import Live
-from pool.api.ops.meeting_boards import MeetingBoards
-from pool.api.ops.offers import Lists
-from pool.api.ops.pasts import Pasts
-from pool.api.ops.sessions import Session, Sessions
+from pool.api.ops.live.beat import Live
+from pool.api.ops.live.boards import Board, Boards, frame_of
+from pool.api.ops.live.inbox_boards import InboxBoards
+from pool.api.ops.live.latest_incidents import LatestIncidents
+from pool.api.ops.live.meeting_boards import MeetingBoards
+from pool.api.ops.live.offers import Lists
+from pool.api.ops.live.pasts import Pasts
+from pool.api.ops.session.endings import Endings
+from pool.api.ops.session.sessions import Session, Sessions
 from pool.api.service import Service, repeat
 from pool.config.addresses import secret_key
 from pool.errors import LinkpoolError

@@ -20,7 +20,7 @@ from pool.api.http.messages import response_of
 from pool.api.http.mount import mount, url
 from pool.api.http.people import People
 from pool.api.ops.routes import router as ops_router
-from pool.api.ops.sessions import signed_in
+from pool.api.ops.session.sessions import signed_in
 from pool.api.ops.state import open_ops
 from pool.api.routes import (
     claims,

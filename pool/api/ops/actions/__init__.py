@@ -1,0 +1,1 @@
+"""Do what operators ask for on a page, and show how it went."""

@@ -1,0 +1,1 @@
+"""Turn samples of the past into geometry that templates draw."""

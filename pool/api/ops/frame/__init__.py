@@ -1,0 +1,1 @@
+"""Give each page what all of them share: routing, rendering, navigation, outcomes."""

@@ -1,0 +1,108 @@
+"""Route views, and show their errors as pages in the frame, not as problem documents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+from urllib.parse import quote
+
+import structlog
+from fastapi import APIRouter, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+
+from pool.api.http import problems
+from pool.api.http.access_log import route_of
+from pool.api.http.mount import redirect_to
+from pool.api.ops.frame.rendering import render
+from pool.api.ops.session.cookies import PATH
+from pool.api.ops.session.sessions import Session, find_session
+from pool.errors import InvalidRequest, LinkpoolError, Unauthorized
+
+log = structlog.get_logger()
+
+SIGN_IN = "/ops/sign-in"
+
+
+class PageRoute(APIRoute):
+    """Turns a view's errors into pages. Visitors who are not signed in go to the sign-in."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the framework's handler, wrapped."""
+        view = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            try:
+                return await view(request)
+            except Unauthorized:
+                return to_sign_in(request)
+            except LinkpoolError as error:
+                return error_page(request, error)
+            except RequestValidationError:
+                return error_page(
+                    request, InvalidRequest("this address has a parameter that is not valid")
+                )
+            except Exception:
+                log.exception("page failed", route=route_of(request.scope))
+                return render(
+                    request,
+                    "error.html",
+                    _session_if_any(request),
+                    title="Something went wrong inside linkpool",
+                    status=500,
+                    status_code=500,
+                    detail="This is a bug in linkpool. The server's log has the details",
+                    what_to_do="",
+                )
+
+        return handle
+
+
+def views() -> APIRouter:
+    """Return a router for views."""
+    return APIRouter(include_in_schema=False, route_class=PageRoute)
+
+
+def to_sign_in(request: Request) -> Response:
+    """Return a redirect to the sign-in, which leads back to the requested page."""
+    if request.method != "GET":
+        return redirect_to(SIGN_IN)
+    here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    return redirect_to(SIGN_IN if here == "/ops" else f"{SIGN_IN}?next={quote(here)}")
+
+
+def place_or_overview(place: str) -> str:
+    """Return where a form leads back to: `place` if it is below /ops, else the overview."""
+    plain = place.isascii() and place.isprintable() and "\\" not in place
+    below = place == PATH or place.startswith((f"{PATH}/", f"{PATH}?"))
+    return place if plain and below else PATH
+
+
+def error_page(request: Request, error: LinkpoolError) -> Response:
+    """Return a page that says what went wrong and what to do."""
+    problem = problems.problem_of(error)
+    detail = "; ".join(error.errors) if isinstance(error, InvalidRequest) else str(error)
+    return render(
+        request,
+        "error.html",
+        _session_if_any(request),
+        title=problem.title,
+        status=problem.status,
+        status_code=problem.status,
+        detail=detail,
+        what_to_do=_advice(problem),
+    )
+
+
+def _advice(problem: problems.Problem) -> str:
+    """Return what people can do about a problem. They see no headers and send no bodies."""
+    if problem.status in (404, 422):
+        return ""
+    return problem.what_to_do.replace("after Retry-After seconds", "in a few seconds")
+
+
+def _session_if_any(request: Request) -> Session | None:
+    try:
+        return find_session(request)
+    except Unauthorized:
+        return None

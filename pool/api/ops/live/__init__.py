@@ -1,0 +1,1 @@
+"""Keep open pages up to date, with one reading and one rendering for all that show the same."""

@@ -1,0 +1,58 @@
+"""Read the latest incidents for the overview, every few seconds for all pages together."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+from pool.api.ops.session.sessions import Session
+from pool.errors import LedgerError
+from pool.ledger import Ledger
+from pool.model.incidents import Incident, together
+from pool.store.ending import end_tasks
+
+SHOWN = 5
+_READ = 60  # of which many may be about one event, or not for this viewer
+KEPT_SECONDS = 2.0
+PATIENCE_SECONDS = 0.3  # a page that shows pools does not wait for a slow ledger
+
+
+class LatestIncidents:
+    """The latest incidents, as they were last read."""
+
+    def __init__(self, ledger: Ledger, clock: Callable[[], float] = time.monotonic) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._found: list[Incident] = []
+        self._began = -KEPT_SECONDS
+        self._reading: asyncio.Task[None] | None = None
+
+    async def of(self, session: Session) -> list[Incident]:
+        """Return those that concern this viewer; the last known while the ledger is silent."""
+        now = self._clock()
+        is_over = self._reading is None or self._reading.done()
+        if is_over and now - self._began >= KEPT_SECONDS:
+            self._began, self._reading = now, asyncio.create_task(self._read())
+        if self._reading is not None:
+            patience = max(0.0, self._began + PATIENCE_SECONDS - now)
+            await asyncio.wait({self._reading}, timeout=patience)
+        return together(visible(self._found, session))[:SHOWN]
+
+    async def close(self) -> None:
+        """End the reading that is under way."""
+        if self._reading is not None:
+            await end_tasks([self._reading])
+
+    async def _read(self) -> None:
+        try:
+            self._found = await self._ledger.incidents.latest(_READ)
+        except LedgerError:
+            return  # the banner says that it does not answer
+
+
+def visible(found: Sequence[Incident], session: Session) -> list[Incident]:
+    """Return the incidents about meetings that the session may see."""
+    return [
+        each for each in found if each.sids is None or any(session.sees(sid) for sid in each.sids)
+    ]

@@ -1,0 +1,154 @@
+"""Render the changing parts of a meeting's page, once per moment for all pages that show it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pool.api.ops.charts.compose import charts
+from pool.api.ops.charts.earlier import Before, Earlier
+from pool.api.ops.charts.windows import Window
+from pool.api.ops.frame.rendering import fragment
+from pool.api.ops.live.boards import Board, numbers
+from pool.api.ops.live.pasts import Past, Pasts
+from pool.api.ops.live.unhurried import Unhurried
+from pool.operations.advice import meanings
+from pool.operations.explain import explain, standing_of
+from pool.operations.since import since_of
+from pool.operations.snapshot import Snapshot
+from pool.operations.status import MeetingStatus
+from pool.operations.trends import Trends
+from pool.operations.words import duration_words
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    past: Past
+    before: Sequence[Before]
+    html: str
+
+
+class MeetingBoards:
+    """The boards of the meetings that are being viewed."""
+
+    def __init__(self, pasts: Pasts, trends: Trends) -> None:
+        self.unhurried = Unhurried(pasts)
+        self._trends = trends
+        self._snapshot: Snapshot | None = None
+        self._boards: dict[tuple[str, str, tuple[Earlier, ...], int], Board] = {}
+        self._drawn: dict[tuple[str, str, tuple[Earlier, ...]], _Drawn] = {}
+        self._making = asyncio.Lock()
+
+    async def board(
+        self,
+        snapshot: Snapshot,
+        frame: Board,
+        sid: str,
+        window: Window,
+        compared: tuple[Earlier, ...] = (),
+    ) -> Board:
+        """Return a meeting's board at this moment, on the frame that its viewer sees."""
+        async with self._making:
+            if snapshot is not self._snapshot:
+                self._snapshot, self._boards = snapshot, {}
+            key = (sid, window.name, compared, frame.number)
+            if key not in self._boards:
+                self._boards[key] = await self._make(snapshot, frame, sid, window, compared)
+            return self._boards[key]
+
+    async def parts(
+        self,
+        status: MeetingStatus,
+        window: Window,
+        past: Past | None,
+        before: Sequence[Before] = (),
+    ) -> dict[str, str]:
+        """Return the changing parts of a meeting's page."""
+        sid = status.meeting.sid
+        standing = standing_of(status, past.incidents if past else None)
+        values: dict[str, Any] = {
+            "pool": status,
+            "why": explain(status),
+            "standing": standing,
+            "since": since_of(status, standing, past.series if past else None),
+            "visitors": (await self._trends.visitors([sid]))[sid],
+            "span_words": span_words,
+            "meanings": meanings(status.meeting, status.claims_per_second, status.fresh),
+        }
+        parts = {
+            name: fragment(f"meeting/{name}.html", **values)
+            for name in ("state", "why", "now", "meanings")
+        }
+        return parts | {"charts": self._charts(status, window, past, before)}
+
+    async def _make(
+        self,
+        snapshot: Snapshot,
+        frame: Board,
+        sid: str,
+        window: Window,
+        compared: tuple[Earlier, ...],
+    ) -> Board:
+        status = next((each for each in snapshot.found if each.meeting.sid == sid), None)
+        if status is None:
+            # Nothing is known of it now, so that is what the page says.
+            parts = {"state": fragment("meeting/unknown.html")} if snapshot.store_problem else {}
+            return replace(frame, parts=frame.parts | parts, number=next(numbers), _messages={})
+        past, before = await self.unhurried.of(sid, window, compared)
+        parts = await self.parts(status, window, past, before)
+        if past is None:
+            del parts["charts"]  # the page keeps those that it has
+        return replace(
+            frame,
+            parts=frame.parts | parts,
+            states={sid: status.state},
+            number=next(numbers),
+            _messages={},
+        )
+
+    def _charts(
+        self,
+        status: MeetingStatus,
+        window: Window,
+        past: Past | None,
+        before: Sequence[Before],
+    ) -> str:
+        """Return the charts, drawn again only when there is something new to draw."""
+        if past is None:
+            return fragment("meeting/charts.html", charts=())
+        level = (status.fresh, status.target)
+        key = (status.meeting.sid, window.name, tuple(each.earlier for each in before))
+        drawn = self._drawn.get(key)
+        if drawn is None or drawn.past is not past or not _same(drawn.before, before):
+            found = charts(
+                past.series,
+                window,
+                counted=past.counted,
+                incidents=past.incidents or (),
+                now=None if status.state == "recovering" else level,
+                before=before,
+            )
+            drawn = _Drawn(past, before, fragment("meeting/charts.html", charts=found))
+            if len(self._drawn) > 100:
+                self._drawn.clear()
+            self._drawn[key] = drawn
+        return drawn.html
+
+
+def _same(one: Sequence[Before], other: Sequence[Before]) -> bool:
+    """Return True if both are of the same reading."""
+    return [id(each.series) for each in one] == [id(each.series) for each in other]
+
+
+def span_words(low_seconds: float, high_seconds: float | None) -> str:
+    """Return a range of time in words: 4 to 9 min. None stands for more than a day."""
+    low = duration_words(low_seconds)
+    if high_seconds is None:
+        return f"{low} to over a day"
+    high = duration_words(high_seconds)
+    if low == high:
+        return f"about {high}"
+    same_unit = low.partition(" ")[2] == high.partition(" ")[2]
+    return f"{low.partition(' ')[0] if same_unit else low} to {high}"

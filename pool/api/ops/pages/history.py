@@ -1,0 +1,131 @@
+"""Show the past of all pools together: what visitors got, what was made for nothing, incidents."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from fastapi import Request, Response
+
+from pool.access.api_keys import Scope
+from pool.api.ops.charts.compose import charts
+from pool.api.ops.charts.earlier import EARLIER, chosen
+from pool.api.ops.charts.windows import BY_NAME, DEFAULT, WINDOWS
+from pool.api.ops.frame.rendering import render
+from pool.api.ops.frame.routing import views
+from pool.api.ops.live.latest_incidents import visible
+from pool.api.ops.pages.csv_files import csv_answer, csv_text
+from pool.api.ops.session.sessions import SignedIn
+from pool.api.routes.access import TheService
+from pool.errors import LedgerError
+from pool.model.incidents import together
+from pool.model.outcomes import EVERYWHERE, NAMES, Outcomes, added
+from pool.store.records import Span
+from pool.store.tallies import Counted
+
+if TYPE_CHECKING:
+    from pool.api.ops.state import Ops
+
+router = views()
+
+_DAYS_SHOWN = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """Count what became of visitors and links on one day, in UTC."""
+
+    day: date
+    outcomes: Outcomes
+
+
+@router.get("/ops/history")
+async def history(
+    request: Request,
+    session: SignedIn,
+    service: TheService,
+    span: str = "day",
+    compare: str = "",
+) -> Response:
+    """Show the past of all pools. A key of some meetings sees the incidents of those only."""
+    session.caller.check(Scope.READ)
+    ops: Ops = request.app.state.ops
+    window, compared = BY_NAME.get(span, DEFAULT), chosen(compare)
+    everywhere = session.caller.meetings is None
+    problem, past = "", None
+    try:
+        past = await ops.pasts.of(EVERYWHERE, window)
+    except LedgerError:
+        problem = "The ledger does not answer, and only it has this range."
+    before = await ops.pasts.before(EVERYWHERE, window, compared) if everywhere else ()
+    found = visible(list(past.incidents or ()), session) if past else []
+    days: list[Day] = []
+    if everywhere:
+        [counted] = await service.parts.store.tallies.past([EVERYWHERE], Span.FIVE_WEEKS)
+        [today] = await service.parts.store.tallies.past([EVERYWHERE], Span.DAY)
+        days = by_day(counted.counted, today.counted)[:_DAYS_SHOWN]
+    return render(
+        request,
+        "history.html",
+        session,
+        title="History",
+        windows=WINDOWS,
+        window=window,
+        earlier=EARLIER,
+        compared=compared,
+        missing=[each for each in compared if each not in [b.earlier for b in before]],
+        charts=charts(
+            past.series,
+            window,
+            counted=past.counted,
+            incidents=found,
+            levels=False,
+            before=before,
+        )
+        if past and everywhere
+        else (),
+        everywhere=everywhere,
+        incidents=together(found),
+        days=days,
+        problem=problem,
+        ledger_away=past is None or past.incidents is None,
+    )
+
+
+@router.get("/ops/history.csv")
+async def history_csv(
+    request: Request, session: SignedIn, span: str = "day", compare: str = ""
+) -> Response:
+    """Return the past of all pools as comma-separated values."""
+    session.caller.check_everywhere(Scope.READ)
+    ops: Ops = request.app.state.ops
+    window = BY_NAME.get(span, DEFAULT)
+    past = await ops.pasts.of(EVERYWHERE, window)
+    before = await ops.pasts.before(EVERYWHERE, window, chosen(compare))
+    return csv_answer(f"linkpool-{window.name}.csv", csv_text(past, window, before))
+
+
+def by_day(hours: Iterable[Counted], minutes: Iterable[Counted]) -> list[Day]:
+    """Return days, the latest first: hours that are over, and minutes of the hour that is not.
+
+    A slot counts what happened before it began.
+    """
+    days: dict[date, list[Outcomes]] = defaultdict(list)
+    last_ms = 0
+    for each in hours:
+        last_ms = max(last_ms, each.at_ms)
+        began = datetime.fromtimestamp(each.at_ms / 1000, UTC) - timedelta(hours=1)
+        days[began.date()].append(each.outcomes)
+    for each in minutes:
+        if each.at_ms > last_ms:
+            began = datetime.fromtimestamp(each.at_ms / 1000, UTC) - timedelta(minutes=1)
+            days[began.date()].append(each.outcomes)
+    found = [Day(day, added(several)) for day, several in days.items()]
+    return sorted(
+        (each for each in found if any(each.outcomes[name] for name in NAMES)),
+        key=lambda each: each.day,
+        reverse=True,
+    )

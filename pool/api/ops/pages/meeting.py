@@ -1,0 +1,192 @@
+"""Show one meeting's pool, now and in the past."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Request, Response
+
+from pool.access.api_keys import Scope
+from pool.api.ops.actions.settings_form import problems_of, shown
+from pool.api.ops.charts.compose import rows
+from pool.api.ops.charts.earlier import EARLIER, chosen, names_of
+from pool.api.ops.charts.windows import BY_NAME, DEFAULT, WINDOWS, Window
+from pool.api.ops.frame.rendering import render
+from pool.api.ops.frame.routing import views
+from pool.api.ops.live.pasts import Past
+from pool.api.ops.pages.csv_files import csv_answer, csv_text
+from pool.api.ops.session.flash import flash_of
+from pool.api.ops.session.forms import Form
+from pool.api.ops.session.sessions import SignedIn
+from pool.api.routes.access import Sid, TheService
+from pool.api.service import Service
+from pool.errors import LedgerError
+from pool.ledger.records import AuditEntry, PublicKey
+from pool.model.incidents import together
+from pool.model.links import State
+from pool.model.meetings import Meeting
+from pool.operations.advice import suggestions
+from pool.operations.status import MeetingStatus, statuses
+from pool.operations.undo import undoable
+
+if TYPE_CHECKING:
+    from pool.api.ops.state import Ops
+
+router: APIRouter = views()
+
+_AGE_EDGES_SECONDS = (60, 600, 3_600, 6 * 3_600, 86_400, 7 * 86_400)
+_AGE_WORDS = (
+    "under 1 min", "1 to 10 min", "10 to 60 min", "1 to 6 h", "6 to 24 h", "1 to 7 days", "older",
+)  # fmt: skip
+_ACTS_SHOWN = 6
+_INCIDENTS_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """One bar of several: a count, and its length in percent of the longest."""
+
+    label: str
+    count: int
+    percent: float
+    words: str = ""
+
+
+@router.get("/ops/meetings/{sid}")
+async def meeting(
+    sid: Sid, request: Request, session: SignedIn, service: TheService,
+    span: str = "hour", compare: str = "",
+) -> Response:  # fmt: skip
+    """Show everything about one meeting."""
+    session.caller.check(Scope.READ, sid)
+    ops: Ops = request.app.state.ops
+    window, compared = BY_NAME.get(span, DEFAULT), chosen(compare)
+    found = await service.known_meetings.latest(sid)
+    status, acts, public_keys = await _from_ledger(service, found)
+    past, problem = await _past(ops, sid, window)
+    before = await ops.pasts.before(sid, window, compared)
+    stock = service.parts.store.stock
+    by_pool = [await stock.ages(pool, _AGE_EDGES_SECONDS) for pool in found.pools]
+    ages = [sum(counts) for counts in zip(*by_pool, strict=True)]
+    return render(
+        request,
+        "meeting.html",
+        session,
+        title=sid,
+        sid=sid,
+        pool=status,
+        parts=await ops.meeting_boards.parts(status, window, past, before),
+        windows=WINDOWS,
+        window=window,
+        earlier=EARLIER,
+        compared=compared,
+        missing=[each for each in compared if each not in [b.earlier for b in before]],
+        past_problem=problem,
+        rows=rows(past.series, window, past.counted) if past and past.series.samples else [],
+        incidents=together(list(past.incidents or ()))[:_INCIDENTS_SHOWN] if past else [],
+        stream=f"/ops/stream?{urlencode(_watched(sid, window, names_of(compared)))}",
+        funnel=funnel(status.counts),
+        withdrawn=[
+            (state.value, status.counts[state])
+            for state in (State.LAPSED, State.RETIRED, State.QUARANTINED)
+            if status.counts.get(state)
+        ],
+        ages=_shares(zip(_AGE_WORDS, ages, strict=True)),
+        settings=shown(found),
+        problems=_problems(request, found),
+        suggestions=suggestions(status, datetime.now(UTC)),
+        undoable=await _undoable(service, found),
+        public_keys=public_keys,
+        acts=acts,
+    )
+
+
+@router.get("/ops/meetings/{sid}/history.csv")
+async def history_csv(
+    sid: Sid, request: Request, session: SignedIn, span: str = "hour", compare: str = ""
+) -> Response:
+    """Return the meeting's past as comma-separated values, a line per stretch of the charts."""
+    session.caller.check(Scope.READ, sid)
+    ops: Ops = request.app.state.ops
+    window = BY_NAME.get(span, DEFAULT)
+    past = await ops.pasts.of(sid, window)
+    before = await ops.pasts.before(sid, window, chosen(compare))
+    return csv_answer(f"{sid}-{window.name}.csv", csv_text(past, window, before))
+
+
+def _watched(sid: str, window: Window, compared: str) -> dict[str, str]:
+    """Return what the stream of this view is asked for."""
+    asked = {"view": "meeting", "sid": sid, "span": window.name, "compare": compared}
+    return {name: value for name, value in asked.items() if value}
+
+
+async def _past(ops: Ops, sid: str, window: Window) -> tuple[Past | None, str]:
+    """Return the meeting's past, and why a part of it is missing."""
+    try:
+        past = await ops.pasts.of(sid, window)
+    except LedgerError:
+        return None, "The ledger does not answer, and only it has this range."
+    return past, "" if past.incidents is not None else "The ledger does not answer: no incidents."
+
+
+def _problems(request: Request, meeting: Meeting) -> dict[str, str]:
+    """Return what was wrong with the settings that were just refused, by field."""
+    flash = flash_of(request)
+    if flash is None or flash.kind != "failed" or flash.where != "settings" or not flash.typed:
+        return {}
+    return problems_of(Form(flash.typed), meeting)
+
+
+async def _undoable(service: Service, meeting: Meeting) -> AuditEntry | None:
+    try:
+        return await undoable(service.parts.ledger, meeting)
+    except LedgerError:
+        return None
+
+
+async def _from_ledger(
+    service: Service, meeting: Meeting
+) -> tuple[MeetingStatus, list[AuditEntry] | None, list[PublicKey] | None]:
+    """Return the status, the latest actions and the valid public keys.
+
+    While the ledger does not answer, the status has no counts, and the others are None.
+    """
+    store, ledger = service.parts.store, service.parts.ledger
+    try:
+        [status] = await statuses(store, ledger, [meeting])
+        keys = [
+            key
+            for key in await ledger.public_keys.all()
+            if key.meeting_sid == meeting.sid and key.revoked_at is None
+        ]
+        return status, await ledger.audit.list(_ACTS_SHOWN, meeting.sid), keys
+    except LedgerError:
+        [status] = await statuses(store, None, [meeting])
+        return status, None, None
+
+
+def funnel(counts: Mapping[State, int]) -> list[Share]:
+    """Return how many links were claimed, how many of these booked, and of these cancelled."""
+    cancelled = counts.get(State.CANCELLED, 0)
+    booked = counts.get(State.CONSUMED, 0) + cancelled
+    claimed = booked + counts.get(State.CLAIMED, 0) + counts.get(State.LAPSED, 0)
+
+    def share(label: str, count: int, of: int, what: str) -> Share:
+        words = f"{100 * count / of:.0f} % of those {what}" if of and what else ""
+        return Share(label, count, round(100 * count / max(1, claimed), 1), words)
+
+    return [
+        share("Claimed", claimed, claimed, ""),
+        share("Consumed", booked, claimed, "claimed"),
+        share("Cancelled", cancelled, booked, "consumed"),
+    ]
+
+
+def _shares(counted: Iterable[tuple[str, int]]) -> list[Share]:
+    pairs = list(counted)
+    most = max((count for _, count in pairs), default=0) or 1
+    return [Share(label, count, round(100 * count / most, 1)) for label, count in pairs]
