@@ -56,7 +56,7 @@ class SettingsError(LinkpoolError):
     """A setting is missing or wrong."""
 
     def __init__(self, name: str, problem: str) -> None:
-        """Make it one line, whatever characters a name has that somebody else chose."""
+        """Make the message one line, since names that others chose may hold any characters."""
         text = f"{name}: {problem}"
         super().__init__("".join(each if each.isprintable() else "?" for each in text))
         self.name = name
@@ -315,7 +315,7 @@ class UnknownWorkspace(Unknown):
 def is_away(error: Exception) -> bool:
     """Return True if Redis or the ledger is away, which concerns every meeting.
 
-    What Redis refuses of a single command concerns the meeting whose keys it names.
+    A refusal of a single command concerns only the meeting whose keys it names.
     """
     if isinstance(error, StoreUnavailable):
         return error.is_outage and not error.of_one_master

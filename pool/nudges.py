@@ -48,9 +48,9 @@ CLOCKS_DIFFER_SECONDS = 300.0  # at most, between the hosts of beat and workers
 EXPIRES_SECONDS = 30  # by then, sweeps have done what an older hint asks for
 _SPACING_SECONDS = 0.5  # between two rounds of sending, and so between two equal hints
 _WAITING_LIMIT = 1000
-# Tasks that do without arguments for all meetings what they do for one. In each round, at most
-# _APART hints for single meetings are sent. A hint takes longer to send than a claim to serve:
-# with thousands of busy meetings, one hint for all of them is what a process can afford.
+# Without arguments, these tasks do for all meetings what they otherwise do for one. In each round,
+# at most _APART hints for single meetings are sent. A hint takes longer to send than a claim to
+# serve: with thousands of busy meetings, one hint for all of them is what a process can afford.
 _FOR_ALL = {RECORD}
 _APART = 16
 
@@ -96,7 +96,7 @@ async def check_before_sending(settings: Settings) -> None:
 
 
 def sweep_expires_seconds(sweep_seconds: float) -> float:
-    """Return for how long a sweep that beat asks for is of use.
+    """Return the seconds after which a sweep that beat asked for is no longer useful.
 
     The worker compares it with its own clock, which may be wrong by minutes.
     """
@@ -123,7 +123,7 @@ class Nudges:
             self._settings["broker_transport_options"]["socket_timeout"] = 2
         self._headers = headers
         self._pending: dict[tuple[str, str], Nudge] = {}  # to be sent in the next round
-        self._apart: Counter[str] = Counter()  # of these, hints for single meetings, by task
+        self._apart: Counter[str] = Counter()  # the hints for single meetings among them, by task
         self._some_pending = threading.Condition()  # guards both
         self._ending = threading.Event()
         self._thread: threading.Thread | None = None

@@ -34,10 +34,10 @@ SIGN_INS_WHILE_MANY_FAIL = 3
 IN_ALL_PER_SECOND = 100.0
 AT_ONCE_IN_ALL = 100.0
 LONGEST_IN_ALL_SECONDS = 20.0
-# The same of scripts that every visitor's browser loads once.
+# The same for scripts, which every visitor's browser loads once.
 SCRIPTS_PER_SECOND = 500.0
 AT_ONCE_SCRIPTS = 1000.0
-REGULAR_SECONDS = 60.0  # after its first probe, an address that goes on is no attacker's new one
+REGULAR_SECONDS = 60.0  # of regular probing; then an address is not one that attackers change
 _FORGOTTEN_SECONDS = 600.0  # after its last probe
 _PROBERS = 10_000
 SENDER_SECONDS = 24 * 3600.0  # since its last genuine webhook
@@ -75,7 +75,7 @@ class Doors:
         self._probers: dict[str, tuple[float, float]] = {}  # their first probe and their last
         self._window_ends = 0.0
         self._failures: dict[tuple[Door, str], int] = {}
-        self._more = False  # addresses failed in this window than are logged
+        self._more = False  # more addresses failed in this window than are logged
         self._senders: dict[str, float] = {}  # of genuine webhooks, and when the last one came
 
     def check_sign_in(self, address: str) -> None:

@@ -1,6 +1,6 @@
 """Limit new bindings and failed attempts, per API key or per caller's address.
 
-Draining the pool is the attack that this design invites. Customers who hold a link are
+The obvious attack on this design is to drain the pool. Customers who hold a link are
 never limited. Only the claim script knows whether a claim needs a new link, so the limit is
 checked before the script call and counted after it. The counts are kept in memory, per API
 process.

@@ -1,8 +1,8 @@
 """Make, revoke and know the public keys with which pages without a backend claim.
 
 A public key is `pk_<24 hex>`, bound to one meeting and an exact list of origins. It is no secret:
-everybody who visits the page can read it. Browsers say truthfully which origin a page has, other
-programs say what they like, so the limits and the meeting's reserve are what a key rests on.
+everybody who visits the page can read it. Browsers report a page's origin truthfully, but other
+programs can send any origin. So the limits and the meeting's reserve are what protects the pool.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _PORTS = {"http": 80, "https": 443}
 def check_origin(text: str) -> str:
     """Return the origin if it is written as browsers write it. Raise InvalidRequest otherwise.
 
-    A scheme, a host in lower case and in ASCII, a port that is not the scheme's own, and nothing
-    behind it.
+    It has a scheme, a host in lower-case ASCII, and a port unless it is the scheme's default, and
+    nothing after that.
     """
     try:
         parts = urlsplit(text)

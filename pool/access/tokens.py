@@ -23,7 +23,7 @@ from pool.model.emails import check_email
 from pool.model.links import check_customer_id, is_sid
 
 ALGORITHM = "HS256"
-# A customer id of 256 characters, each an escaped pair, and an e-mail address fit in.
+# Enough for a customer id of 256 characters, each an escaped pair, and an e-mail address.
 TOKEN_CHARACTERS = 6_144
 LONGEST_SECONDS = 24 * 3600  # from now until a token's `exp`
 LEEWAY_SECONDS = 60  # clocks differ
@@ -73,7 +73,9 @@ class Tokens:
         return sign(secret, caller.key_id, claims, expires_at), expires_at
 
     def verify(self, token: str) -> tuple[Caller, TokenClaims]:
-        """Return in whose name a token claims, and what. What the key may do is not checked here.
+        """Return the caller in whose name a token claims, and its claims.
+
+        What the caller's key may do is not checked here.
 
         Raise InvalidToken unless the token is whole, in time and signed with a secret of its key.
         For a token that is, raise UnknownMeeting, InvalidCustomerId or InvalidRequest if what it
@@ -131,7 +133,7 @@ def _key_id(token: str) -> str:
     if header.get("alg") != ALGORITHM:
         raise InvalidToken("the token's `alg` is not HS256, the only one that is accepted")
     if unknown := header.keys() - _HEADERS:
-        # Of `crit`, RFC 7515 demands this; the others could only confuse.
+        # RFC 7515 demands that `crit` is refused; the other fields could only confuse.
         names = ", ".join(sorted(unknown))[:100]
         raise InvalidToken(f"the token's header has more than alg, typ and kid: {names!a}")
     key_id = header.get("kid")

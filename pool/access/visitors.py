@@ -32,7 +32,7 @@ class Visitors:
         self._key = hashlib.sha256(b"linkpool visitors\0" + secret_key).digest()
 
     def new(self, public_key: str) -> Visitor:
-        """Return a visitor that nobody was before."""
+        """Return a new visitor."""
         return self._visitor(public_key, _text(secrets.token_bytes(_RANDOM_BYTES)))
 
     def known(self, public_key: str, text: str) -> Visitor | None:

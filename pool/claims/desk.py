@@ -37,7 +37,7 @@ from pool.store.records import BATCH_LIMIT, AnsweredClaim, Batch, Outcome, paylo
 log = structlog.get_logger()
 
 CALLS_PER_MEETING = 2  # more would only cut batches smaller
-WORTH_A_CALL = BATCH_LIMIT // 2  # waiting customers for whom a second call is made
+WORTH_A_CALL = BATCH_LIMIT // 2  # this many waiting customers are worth a second call
 CALLS_AT_ONCE = 32  # of all meetings together; those that begin together share a connection
 WAITING_LIMIT = 20_000  # claims; beyond it the answer is 503 at once
 

@@ -32,7 +32,7 @@ class KnownMeetings:
         self._ledger = ledger
         self._clock = clock
         self._meetings: dict[str, Meeting] = {}
-        self.spread: dict[str, Meeting] = {}  # those of several shards: mostly none
+        self.spread: dict[str, Meeting] = {}  # meetings with several shards; usually none
         self._unknown: dict[str, float] = {}
         self._version: int | None = None
 
@@ -55,7 +55,7 @@ class KnownMeetings:
         now = self._clock()
         if self._unknown.get(sid, 0.0) < now:
             try:
-                with within():  # claims come here by a way of their own
+                with within():  # claims bypass the framework, which bounds other requests
                     meeting = await self._ledger.meetings.get(sid)
             except LedgerError:
                 # Redis has a copy of all meetings. If we have read it, the meeting does not exist.

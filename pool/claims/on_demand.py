@@ -19,7 +19,7 @@ from pool.store import Store
 from pool.store.records import Outcome
 from pool.supply.link_maker import LinkMaker
 
-AT_ONCE = 4  # links under way per process; a crowd at an empty pool must not storm the provider
+AT_ONCE = 4  # links under way per process; a crowd at an empty pool must not flood the provider
 
 
 class OnDemandLinks:

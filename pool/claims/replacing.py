@@ -1,4 +1,4 @@
-"""Replace a link that the provider burnt: the customer gets a fresh one, the old one is retired.
+"""Replace a link that no longer works at the provider: the customer gets a fresh one.
 
 The script decides in one step: the customer's binding changes from the old link to the new
 one, and the stream's entry carries both the claim of the new and the end of the old. A process

@@ -1,10 +1,10 @@
 """Recognise events that are about erased customers, and redact them.
 
-An event is about an erased customer if it was matched to their link, is of their booking, names
-their link and no other, or has their e-mail as its own and no other customer's link. Its body is
-replaced by what settling needs (Provider.redact), and its booking and e-mail are recognised from
-then on, too. An event that only mentions erased customers loses its body's words once it is
-settled. An e-mail or id that belongs to a customer who holds a link stays.
+An event is about an erased customer if it was matched to their link, concerns their booking, names
+their link and no other, or has their e-mail and names no other customer's link. Its body is reduced
+to what settling needs (Provider.redact), and its booking and e-mail are recognised from then on,
+too. An event that only mentions erased customers loses its body's words once it is settled. An
+e-mail or id that belongs to a customer who holds a link stays.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ class ErasedEvents:
         return kept
 
     async def _named(self, parsed: BookingEvent | None) -> list[Link]:
-        """Return the links of ours that an event names, in the order in which it names them."""
+        """Return our links that an event names, in its order."""
         if parsed is None:
             return []
         tokens = list(dict.fromkeys([*([parsed.ref] if parsed.ref else []), *parsed.tokens]))

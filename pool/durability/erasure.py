@@ -1,10 +1,10 @@
 """Erase a customer everywhere, and screen the events that come in about them later.
 
 The order of `DELETE`: record what is on its way, erase the ledger's rows (one transaction, which
-leaves the stage `erasing`), drop the binding in Redis, take what is personal out of the bodies
-of events, empty SQLite's log. The stage is removed last. Whatever fails on the way, the worker
-goes on from the stage, and so does the next `DELETE`. pool/durability/erased_events.py says
-which events are about erased customers.
+leaves the stage `erasing`), drop the binding in Redis, take what is personal out of the bodies of
+events, empty SQLite's log. The stage is removed last. If a step fails, the worker continues from
+the stage, and so does the next `DELETE`. pool/durability/erased_events.py says which events are
+about erased customers.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """Close the pools that a meeting had before its number of shards was changed.
 
-A customer's link is in one pool, which another number of shards makes another one. So no pool of
-the new number may hand out links before all pools of any other number are closed for good, and all
-that they handed out is in the ledger, from where the new ones are loaded.
+Each customer is served by one pool, and another number of shards makes that another pool. So no
+pool of the new number may hand out links before all pools of any other number are closed for good
+and the ledger has all that they handed out. The new pools are loaded from there.
 
-The ledger's fact `opened:<pool>` is what this rests on. Whoever opens a pool first takes its lock,
-then writes the fact, and only then reads how many shards the meeting has. So if they read the old
-number, whoever opens pools of the new one sees the fact, and closing the pool takes the lock away,
-which the former notices at the next step.
+This rests on the ledger's fact `opened:<pool>`. A process that opens a pool takes its lock, then
+writes the fact, and only then reads the meeting's number of shards. If it read the old number, a
+process that opens pools of the new one finds the fact and closes the pool. Closing takes the lock
+away, which the first process notices at its next step.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from pool.store.recovery import Rebind, RecoveryLost
 
 log = structlog.get_logger()
 
-_SPREAD = "spread:"  # begins the fact, `spread:sid/shards`, that there were ever so many pools
+_SPREAD = "spread:"  # `spread:sid/shards`: the meeting once had this number of shards
 OPENING = "opening"  # the fact of a pool that is being opened for the first time
 _CLOSED, _CLEARED = "closed:", "cleared"  # `closed:<milliseconds since 1970>`
 CLEAR_AFTER_SECONDS = 300.0  # by then every process knows of the change
@@ -60,10 +60,10 @@ def was_opened(fact: str | None) -> bool:
 
 
 def reshaped(opened: Mapping[str, str], pools: Sequence[str]) -> set[str]:
-    """Return the SIDs of those meetings of which pools of another number of shards may stand.
+    """Return the SIDs of meetings that may still have open pools of another number of shards.
 
-    `opened` are the ledger's facts on opened pools. Nobody who knows of shards opens such a pool
-    again once the new ones stand, but a worker of an older release may.
+    `opened` are the ledger's facts on opened pools. This release opens no such pool once the new
+    ones are open, but a worker of an older release may.
     """
     spread: dict[str, set[int]] = {}
     for pool, fact in opened.items():
@@ -88,20 +88,20 @@ class FormerPools:
         self._closing: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def in_the_way(self, pools: Sequence[str]) -> set[str]:
-        """Return the SIDs of those of these pools' meetings whose former pools are not closed."""
+        """Return the SIDs of these pools' meetings whose former pools are not all closed."""
         if not pools:
             return set()
         return reshaped(await self._ledger.facts.beginning_with(OPENED), pools)
 
     async def make_way(self, pool: str) -> str | None:
-        """Close all pools that this one takes the place of, before it may be opened.
+        """Close all pools that this one replaces, before it may be opened.
 
         The caller holds the lock of its recovery. Return the fact on this pool as it was. Raise
         RecoveryLost if the meeting has another number of shards by now, or is gone.
         """
         sid = sid_of(pool)
         known = await self._facts(sid)
-        # That of a SID with no fact at all is closed in any case, below.
+        # A pool named by the SID that has no fact at all is closed in any case, below.
         if not was_opened(known.get(pool)) and (pool != sid or pool in known):
             if pool != sid:
                 await self._ledger.facts.put(f"{_SPREAD}{sid}/{shards_of(pool)}", "")
@@ -112,13 +112,13 @@ class FormerPools:
             facts = await self._facts(sid)
             former = [each for each in facts if each not in meeting.pools and is_open(facts[each])]
             if meeting.shards > 1 and sid not in facts:
-                former.append(sid)  # of before there were such facts
+                former.append(sid)  # its pool may be older than these facts
             if former:
                 await self._close(sid, former, facts)
         return known.get(pool)
 
     async def check(self, pool: str) -> Meeting:
-        """Return the meeting of a pool. Raise RecoveryLost if the pool is none of it any more."""
+        """Return the meeting of a pool. Raise RecoveryLost if it has other pools by now."""
         sid = sid_of(pool)
         meeting = await self._ledger.meetings.get(sid)
         if meeting is None or pool not in meeting.pools:
@@ -139,7 +139,7 @@ class FormerPools:
         return {name.removeprefix(OPENED): fact for name, fact in found.items()}
 
     async def _close(self, sid: str, former: Sequence[str], facts: Mapping[str, str]) -> None:
-        unseen = set()  # epochs of pools that forgot nothing: nobody has seen their fresh links
+        unseen = set()  # epochs of pools that forgot nothing, so nobody has seen their fresh links
         forgetful = False
         for pool in former:
             # A file of Redis that bears a seal of this pool must not be believed later.

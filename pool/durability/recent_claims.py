@@ -1,7 +1,8 @@
 """Keep the claims that this process answered in the last seconds, to assert them after a fence.
 
 A Redis that syncs its append-only file every second may forget the last second when it dies.
-Visitors were answered the claims it forgot, so the process that answered them asserts them again.
+Visitors have got answers for the claims it forgot, so the process that gave these answers asserts
+the claims again.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import msgspec
 from pool.store.records import AnsweredClaim
 
 KEPT_SECONDS = 10.0
-# With Sentinels: a master that was replaced goes on answering clients that do not know of the new
-# one until the Sentinels turn it into a replica, which takes them some ten seconds.
+# With Sentinels, a replaced master goes on answering clients that do not know of the new one until
+# the Sentinels turn it into a replica. That takes about ten seconds.
 FAILOVER_KEPT_SECONDS = 30.0
 KEPT_CLAIMS = 200_000  # about 30 MB; 10 s at 20,000 claims/s
 ALWAYS_KEPT_CLAIMS = 100  # of each meeting, however busy others are
@@ -31,8 +32,8 @@ class _Kept:
     __slots__ = ("batches", "count")
 
     def __init__(self) -> None:
-        # When a batch was answered, how many claims it has, and the claims, packed: as
-        # objects they would be a tenth of the claim path's time, most of it to free them.
+        # When a batch was answered, how many claims it has, and the claims. They are packed: as
+        # objects they would take a tenth of the claim path's time, most of it for freeing them.
         self.batches: deque[tuple[float, int, bytes]] = deque()
         self.count = 0
 
@@ -73,7 +74,7 @@ class RecentClaims:
         return [claim for _, _, packed in kept.batches for claim in _decoder.decode(packed)]
 
     def sids(self) -> set[str]:
-        """Return the SIDs of the meetings of which claims are kept."""
+        """Return the SIDs of the meetings whose claims are kept."""
         now = self._clock()
         for sid, kept in list(self._kept.items()):
             self._prune(kept, now)

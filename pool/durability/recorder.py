@@ -137,8 +137,8 @@ class Recorder:
             pool = self._store.pool_of(meeting, link.customer_id) if link.customer_id else sid
             await self._store.mark(pool, link.slug, link.customer_id, booked_claim(link, booking))
         for claim in recorded.forgotten:
-            # An older file of Redis, or an API process that asserted the claim again, brought
-            # back the binding of an erased customer.
+            # The binding of an erased customer came back, from an older file of Redis or from an
+            # API process that asserted the claim again.
             pool = self._store.pool_of(meeting, claim.customer_id)
             await self._store.mark(pool, claim.slug, claim.customer_id, None)
 

@@ -1,10 +1,9 @@
 """Seal pools before a planned stop, and recover them after Redis may have forgotten claims.
 
-Recovery works per meeting, under a lock whose loss every step notices: wait a moment for the
-API processes to assert what they answered lately, record what the stream holds, quarantine
-every link that was fresh, load the live bindings back from the ledger, drop those of
-customers who were forgotten, set a new epoch.
-A pool whose seal the ledger confirms is adopted as it is, once.
+Recovery works per meeting, under a lock whose loss every step notices: wait a moment for the API
+processes to assert what they answered lately; record what the stream holds; quarantine every link
+that was fresh; load the live bindings back from the ledger; drop the bindings of erased customers;
+set a new epoch. A pool whose seal the ledger confirms is adopted as it is, once.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ class Recovered(StrEnum):
     """The result of a recovery."""
 
     STANDS = "stands"  # nothing was wrong
-    SEALED = "sealed"  # sealed on this very server: stays so until it is restarted
+    SEALED = "sealed"  # sealed on this very server, until it is restarted
     ADOPTED = "adopted"  # the seal held: the pool goes on as it was
     OPENED = "opened"  # a pool that was never open before
     QUARANTINED = "quarantined"  # fresh links were set aside, bindings loaded from the ledger
@@ -77,7 +76,7 @@ class PoolRecovery:
     async def seal(self, pools: Iterable[str]) -> list[str]:
         """Stop handing out links of these pools until Redis is restarted.
 
-        Return the pools whose seal the ledger knows: they outlive a planned stop.
+        Return the pools whose seal the ledger knows; they survive a planned stop.
         """
         sealed = []
         for pool in pools:
@@ -105,10 +104,10 @@ class PoolRecovery:
     async def fallen(self, levels: Sequence[Level]) -> list[str]:
         """Return the names of the pools that must be recovered.
 
-        A fence also counts as fallen if the pool was opened on another server since: in a
-        failover that is reverted, the first master may never have learned that there was another,
-        while the ledger has set its links aside and the other has answered customers. And so it
-        counts if a pool of another number of shards of the same meeting was opened since.
+        A fence also counts as fallen if the pool has been opened on another server since. In a
+        failover that is reverted, the first master may never learn that there was another, although
+        the other answered customers and the ledger set the first one's links aside. The same holds
+        if the meeting has had a pool of another number of shards since.
         """
         opened = await self._ledger.facts.beginning_with(OPENED)
         again = reshaped(opened, [level.sid for level in levels])
@@ -141,9 +140,9 @@ class PoolRecovery:
         All of them together are one entry of the audit log. `costs`, if given, gets the number
         of links that were quarantined, by SID of the meetings whose pools lost theirs.
 
-        A pool that fails does not stop the others: it is passed to `failed`, and tried again at
-        the next call. Raise StoreUnavailable or LedgerUnavailable when pool after pool fails
-        with it: then Redis or the ledger is away.
+        A pool that fails does not stop the others; it is passed to `failed`, and the next call
+        tries it again. Raise StoreUnavailable or LedgerUnavailable when several pools in a row fail
+        with it, since Redis or the ledger is then away.
         """
         slots = asyncio.Semaphore(AT_ONCE)
         report = failed or _log_failure
@@ -180,7 +179,7 @@ class PoolRecovery:
         results: Sequence[tuple[str, tuple[Recovered, int]]],
         costs: dict[str, int] | None = None,
     ) -> None:
-        """Write what recoveries cost to the audit log: one entry, for however many pools."""
+        """Write what recoveries cost to the audit log, in one entry for all pools."""
         noted = {
             pool: (result, quarantined)
             for pool, (result, quarantined) in sorted(results)
@@ -320,8 +319,8 @@ class PoolRecovery:
     async def _all_fresh(self, pool: str) -> bool:
         """Return True if the ledger, which knows every claim before a seal, agrees with the pool.
 
-        A slot of a Redis Cluster is moved key by key. That the seal came along does not prove
-        that the rest did: a master that crashed may have kept keys of long ago in its file.
+        A slot of a Redis Cluster is moved key by key. The seal may arrive without the rest: a
+        master that crashed may have old keys in its file.
         """
         slugs = await self._store.stock.oldest(pool, _EVERY)
         for start in range(0, len(slugs), _CALL):
@@ -338,7 +337,7 @@ class PoolRecovery:
     async def _load_bindings(self, pool: str, lock: Held) -> None:
         """Load the live bindings from the ledger into Redis.
 
-        The calls are made one after the other, as a customer's latest claimed link must come
+        The calls are made one after the other, because a customer's latest claimed link must come
         last. While Redis is at work on one call, the next is packed.
         """
         recovery = self._store.recovery

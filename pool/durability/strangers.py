@@ -1,10 +1,10 @@
 """Find pools whose links this ledger never wrote, and keep them from being handed out.
 
-Somebody may set DATABASE_URL to another database while Redis keeps the pools of the old one. Such
-a pool looks well, but a link of it has no row: its claim could not be told from another's after
-Redis has lost data, and its booking would match nothing. So it counts as not ours. The ledger that
-opens a pool writes that down first; a pool that stands without it, with links that the ledger does
-not know, is another ledger's.
+Somebody may set DATABASE_URL to another database while Redis keeps the pools of the old one. Such a
+pool looks healthy, but its links have no rows. After Redis has lost data nobody could say who holds
+such a link, and its booking would match nothing. So the pool counts as another ledger's. A ledger
+notes each pool before it opens it; a pool that it did not note, with links that it does not know,
+belongs to another ledger.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ REASON = "its links are not in this database: is LINKPOOL_DATABASE_URL the one t
 
 
 class Strangers:
-    """Looks for such pools."""
+    """Looks for pools that belong to another ledger."""
 
     def __init__(self, store: Store, ledger: Ledger) -> None:
         self._store = store
@@ -36,10 +36,10 @@ class Strangers:
     async def find(
         self, levels: Sequence[Level], opened: Mapping[str, str] | None = None
     ) -> list[Level]:
-        """Return those of these pools that are another ledger's.
+        """Return the ones among these pools that belong to another ledger.
 
         `opened` are the ledger's facts on opened pools, read here if they are not given. In a
-        service that is well, no pool is asked for its links.
+        healthy service no pool is asked for its links.
         """
         standing = [each for each in levels if each.fence == "stands" and each.fresh]
         if not standing:
@@ -56,7 +56,7 @@ class Strangers:
         return found
 
     async def everywhere(self, known: Collection[str] = ()) -> list[Level]:
-        """Return such pools among all that this Redis has, but those of `known` meetings."""
+        """Return such pools among all in this Redis, leaving out those of `known` meetings."""
         published = await self._store.published.pools()
         pools = [pool for pool in published if sid_of(pool) not in known]
         levels = await self._store.look(pools) if pools else []

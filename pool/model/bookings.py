@@ -57,7 +57,7 @@ class Booking:
     made_at: datetime | None  # by the provider's clock
     changed_at: datetime | None  # by the provider's clock
     heard_at: datetime  # when the first report arrived, by our clock
-    stood: bool  # whether it ever held the link; all but incomplete ones do
+    stood: bool  # True once it held the link; all but incomplete bookings do
     stood_at: datetime | None  # since when; None without a report of it standing
     email_key: str | None  # a keyed hash
     match: str | None

@@ -20,7 +20,7 @@ HOURS = 24  # the length of an outlook
 AHEAD_SECONDS = 3_600  # an automatic target covers the busiest time within this
 _FADE_SECONDS = 3_600.0  # time constant with which a difference from the usual rate fades
 _RECENT_SECONDS = 60.0  # the present rate is an average over this: twice its decay time
-_SIGMAS = 1.28  # the range holds in eight of ten cases
+_SIGMAS = 1.28  # the true value lies in the range in eight of ten cases
 _DAY_WEIGHT = 0.9  # of a day relative to the day after it
 _WEEKDAY_WEIGHT = 5.0  # of the same weekday relative to any other
 _UNSEEN_SHARE = 0.5  # the relative error of a rate that was seen only once
@@ -52,9 +52,9 @@ class Outlook:
 class Forecast:
     """A pool's runway, as a range that holds in eight of ten cases, and its suggested target.
 
-    A runway is None if the stock lasts more than a day. `needed` is the suggested target before
-    it is kept between the meeting's least and most; it is for the busiest time of the next hour,
-    which begins in `busiest_in_seconds`.
+    A runway is None if the stock lasts more than a day. `needed` is the suggested target before it
+    is limited to min_fresh and max_fresh. It is for the busiest time of the next hour, which begins
+    in `busiest_in_seconds`.
     """
 
     runway_low_seconds: float | None
@@ -196,5 +196,5 @@ class Curve:
 
 
 def _bounded(expected: float, deviation: float, sigmas: float) -> float:
-    """Return a bound on the claims: rates may be off, and claims arrive at random."""
+    """Return the claims, bounded: rates may be wrong, and claims arrive at random."""
     return max(0.0, expected + sigmas * math.hypot(deviation, math.sqrt(expected)))

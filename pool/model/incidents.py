@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 KEPT_DAYS = 90
-# Two of a kind this close to each other are one: a part that comes and goes is one trouble.
+# Two incidents of a kind this close together are one: a part that comes and goes is one trouble.
 SAME_SECONDS = 30.0
 
 
@@ -30,11 +30,11 @@ class Incident:
     """One incident. `ended_at` is None while it lasts."""
 
     what: What
-    about: str  # a SID, a workspace or nothing: with `what`, the name of a trouble that stands
+    about: str  # a SID, a workspace or nothing; with `what`, it names a trouble that lasts
     began_at: datetime
     ended_at: datetime | None
     text: str  # why, in a few words
-    sids: tuple[str, ...] | None = None  # the meetings it is about; None: all
+    sids: tuple[str, ...] | None = None  # the meetings that it concerns; None: all
     links_lost: int = 0  # quarantined
     turned_away: int = 0  # visitors who got no link meanwhile
     # How many visitors of these meetings had been turned away in all when it began; None: not

@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from pool.model.emails import same_email
 
-MARK_BYTES = 8  # with ten million events and as many erased customers, one in a million is wrong
+MARK_BYTES = 8  # with ten million events and erased customers each, one match in a million is wrong
 PSEUDONYM = "erased-"
 MARKS_MAX = 4_096  # per body
 # Before a kept mark: it is only searched for. bytes.fromhex() passes over it.

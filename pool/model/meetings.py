@@ -62,7 +62,7 @@ class Meeting:
         return max(self.min_fresh, min(self.wanted(claims_per_second), self.max_fresh))
 
     def wanted(self, claims_per_second: float) -> int:
-        """Return how many links this claim rate asks for, whatever the least and the most are."""
+        """Return how many links this claim rate asks for, before min_fresh and max_fresh apply."""
         return math.ceil(claims_per_second * (self.cover_seconds + LEAD_SECONDS))
 
     def is_capped(self, claims_per_second: float) -> bool:

@@ -2,8 +2,8 @@
 
 The pool of a meeting with one shard has the meeting's SID for a name. With several, a pool is named
 `sid:shard/shards`. Since the name says of how many shards the pool is one, pools of another number
-of shards are other pools with other keys: a process that does not know of a change yet meets a pool
-that is closed, and never one in which a customer of its has another link.
+of shards are other pools with other keys: a process that does not know of a change yet finds a
+closed pool, never one in which its customer holds another link.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ _CHARACTERS = 8  # of a customer's name, which are 48 bits
 
 
 def pool_names(sid: str, shards: int) -> tuple[str, ...]:
-    """Return the names of the pools of a meeting that is spread over so many shards."""
+    """Return the names of the pools of a meeting with this number of shards."""
     if shards == 1:
         return (sid,)
     return tuple(f"{sid}:{shard}/{shards}" for shard in range(shards))
 
 
 def sid_of(pool: str) -> str:
-    """Return the SID of the meeting that a pool is of."""
+    """Return the SID of a pool's meeting."""
     return pool.partition(":")[0]
 
 
 def shards_of(pool: str) -> int:
-    """Return of how many shards a pool is one."""
+    """Return the number of shards of the meeting when this pool was its own."""
     return int(pool.rpartition("/")[2]) if ":" in pool else 1
 
 
@@ -44,7 +44,7 @@ def pool_of(sid: str, shards: int, customer_name: str) -> str:
 
 
 def serves(pool: str, customer_name: str) -> bool:
-    """Return True if this pool serves the customer, among the pools of as many shards."""
+    """Return True if this pool serves the customer, among the pools of its number of shards."""
     return pool == pool_of(sid_of(pool), shards_of(pool), customer_name)
 
 

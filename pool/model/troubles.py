@@ -37,7 +37,7 @@ HOLDS_SECONDS: dict[Kind, tuple[float, float]] = {
     Kind.BLOCKED: (0, 30),
     Kind.WORKER: (0, 0),
     Kind.LAG: (60, 30),
-    Kind.UNMATCHED: (60, 0),  # the recorder may be a moment behind the visitor
+    Kind.UNMATCHED: (60, 0),  # the recorder may be a moment behind
     Kind.DEAD: (0, 0),
     Kind.FENCE: (0, 30),
 }
@@ -117,7 +117,7 @@ def step(
     return (None if started else Standing(True, None)), notice
 
 
-# What receivers turn into mentions and links without any brackets: "@here" (Mattermost and
+# Receivers turn these into mentions and links even without brackets: "@here" (Mattermost and
 # others, and Slack if configured so), "https://…", "www.example.com", "[text](address)".
 _LIVE = re.compile(r"@|:(?=//)|\](?=\()|(?<=\w)\.(?=[^\W\d])")
 _BREAK = "\u200b"  # a zero-width space: it ends a name and is invisible

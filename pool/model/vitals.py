@@ -1,4 +1,4 @@
-"""Define what a process says of itself every second, so that its silence is noticed."""
+"""Define the pulse that each process sends every second, so that its silence is noticed."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import msgspec
 
 Role = Literal["api", "worker"]
 BEAT_SECONDS = 1.0
-# A process that has said nothing for so long is frozen, dead, or cut off.
+# A process without a pulse for this long is frozen, dead, or cut off.
 SILENT_SECONDS = 2.5
-# A process that was silent for so long is not coming back; others may have taken its place.
+# A process that was silent for this long will not come back; others may have replaced it.
 GONE_SECONDS = 60.0
 
 
@@ -23,7 +23,7 @@ class Calls(msgspec.Struct, frozen=True):
 
 
 class Pulse(msgspec.Struct, frozen=True):
-    """What one process says of itself."""
+    """The state of one process, as it reports it every second."""
 
     role: Role
     host: str
@@ -39,7 +39,7 @@ class HeardPulse(msgspec.Struct, frozen=True):
 
 
 class Heard(msgspec.Struct, frozen=True):
-    """All that one look at Redis tells of the processes, and of what visitors got."""
+    """All pulses, and the counts of what visitors got, in one reading from Redis."""
 
     now_ms: int
     pulses: tuple[HeardPulse, ...]

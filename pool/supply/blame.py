@@ -7,9 +7,9 @@ Meetings that are blocked already and only probed say nothing about their worksp
 neither do links made on the spot: those are asked for where pools are empty, which is where
 something is wrong. So only top-up, which knows how many meetings there are, may blame it.
 
-A provider that fails now and then, whoever asks, is to blame for rows of failures that nobody
-causes. How many of its calls fail between links is therefore kept, and a row proves something
-only if that share does not explain it.
+A provider that fails now and then, for every meeting, causes rows of failures that are no meeting's
+fault. So the share of its calls that usually fail is kept, and a row proves something only if that
+share does not explain it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from enum import Enum, auto
 
 from pool.errors import MeetingRefused, ProviderError, Throttled, WorkspaceRefused
 
-# After this many failures in a row it is no longer bad luck: the provider is down, or its
-# answers will never do (the same slug again and again, say) ...
+# After this many failures in a row it is no longer bad luck: the provider is down, or none of its
+# answers can be used (say, the same slug again and again) ...
 FAILURES_TO_BLOCK = 8
 # ... and fewer are enough while the neighbours get links: it is not the provider that is down.
 OWN_FAILURES_TO_BLOCK = 3
@@ -31,17 +31,17 @@ OTHERS_LINKS = 3  # that the neighbours got since the first of the failures
 OTHERS_LINKS_UNTHROTTLED = 10  # the same for 429s, which chance and pace also cause
 ALIKE_TO_BLOCK = 3  # meetings that fail in the same way
 TRIED_LATELY = 10  # meetings, of which those that fail alike must be more than half
-SUSPECT_ODDS = 0.01  # a row of failures less likely than this makes a meeting suspect ...
-BLOCK_ODDS = 1e-6  # ... and one less likely than this is no chance
+SUSPECT_ODDS = 0.01  # a row of failures with less than this probability makes a meeting suspect ...
+BLOCK_ODDS = 1e-6  # ... and one with less than this is no coincidence
 _MOST_USUAL = 0.8  # a share of failures above this explains no row
-_USUAL_OVER = 100  # links over which the usual share is a mean
+_USUAL_OVER = 100  # the usual share is a mean over this many links
 _SURE_AFTER = 40  # links and failures; before that the share counts for less
 
 
 class Blame(Enum):
     """The one to whom a failure is attributed."""
 
-    NOBODY = auto()  # it may have been chance
+    NOBODY = auto()  # it may have been coincidence
     MEETING = auto()
     WORKSPACE = auto()
 

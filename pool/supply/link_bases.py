@@ -1,4 +1,4 @@
-"""Keep what the URLs of a workspace's links begin with: set, or learned from the provider.
+"""Keep the beginning of the URLs of a workspace's links, as it is set or learned from the provider.
 
 A workspace can have a domain of its own, so its links may begin differently from its API's
 address. The first answer with a link, which the provider gave to our key over TLS, shows how;

@@ -1,7 +1,7 @@
 """Make one link at the provider, within the workspace's budget, and learn from the answer.
 
-Top-up and links made on demand both use this: what one learns about the provider's limits and
-refusals, the other heeds at once.
+Top-up and links made on demand both use this: when one learns of a limit or a refusal, the other
+respects it at once.
 """
 
 from __future__ import annotations
@@ -111,8 +111,8 @@ class LinkMaker:
         """Return a new link, for a caller that has waited for its turn. Raise ProviderError.
 
         A caller that makes links for all meetings of the workspace passes their number as
-        `meetings`: the workspace may then be blocked for what several of them meet. `probe`: the
-        meeting is blocked, and this finds out whether it still has to be.
+        `meetings`: the workspace may then be blocked for what several of them meet. `probe` means
+        that the meeting is blocked, and this request finds out whether that is still necessary.
         """
         try:
             link = await self.provider.create_link(sid)
@@ -164,7 +164,7 @@ class LinkMaker:
         if isinstance(error, Throttled):
             blame = self.troubles.throttled(sid)
             if blame is Blame.MEETING:
-                # The pace is not at fault, so that of the others stays as it is.
+                # The pace is not at fault, so the others keep theirs.
                 await self._block_meeting(sid, f"{reason}, for this meeting alone", kind)
             else:
                 await self._store.budget.report(

@@ -1,9 +1,9 @@
 """Plan for which meetings the next links are made, so that none waits for ever. No I/O.
 
-Most links go to the meeting that runs dry first. Every FAIR_EVERYth goes to the emptiest
-pool, whatever its claim rate: a busy meeting could take all of the budget, and one that nobody
-has claimed from yet must still get its first links. At most every PROBE_EVERYth probes a
-blocked meeting, so that many of those cannot take the others' turns.
+Most links go to the meeting that runs dry first. Every FAIR_EVERYth goes to the emptiest pool,
+whatever its claim rate: otherwise a busy meeting could take the whole budget, and a meeting without
+any claims yet would never get its first links. At most every PROBE_EVERYth probes a blocked
+meeting, so that many of those cannot take the others' turns.
 """
 
 from __future__ import annotations
@@ -84,9 +84,9 @@ def plan(needs: Sequence[Need], links: int) -> list[Need]:
 
 
 def workspace_probe(needs: list[Need], block: Block) -> list[Need]:
-    """Return the one meeting that probes its blocked workspace, each time another.
+    """Return the meeting that probes its blocked workspace, another one each time.
 
-    By turns it is one of those that are not blocked themselves, and any. The list is empty if
+    It alternates between a meeting that is not blocked itself and any meeting. The list is empty if
     there is no need at all.
     """
     well = [need for need in needs if not need.probe]

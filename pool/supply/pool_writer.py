@@ -99,9 +99,9 @@ class PoolWriter:
             try:
                 await self._store.add(pool, epoch, slugs, round(made_at.timestamp() * 1000))
             except StoreError as error:
-                # The outcome is in doubt, or the epoch is another by now: the links are set
-                # aside, never added again, and taken out, as they may have entered. `expire`
-                # finds those that stay in.
+                # The outcome is in doubt, or the pool has a new epoch by now. The links are set
+                # aside and never added again, and they are taken out of the pool, since they may
+                # have entered it. `expire` finds those that stay in.
                 log.warning("links not pooled", meeting=sid, links=len(slugs), reason=str(error))
                 await self._ledger.links.move(slugs, State.QUARANTINED, at=made_at)
                 with suppress(StoreError):

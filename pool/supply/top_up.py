@@ -93,7 +93,7 @@ class TopUp:
                     planned = await self._look()
                     planned.follow(self._plan)
                     self._plan = planned
-                    # Looking at very many meetings takes its time; it must not become the work.
+                    # Looking at very many meetings takes long, and must not take most of the time.
                     interval = max(LOOK_SECONDS, 5 * (time.monotonic() - looked_at))
                     if not await lock.extend():
                         break
@@ -149,7 +149,7 @@ class TopUp:
             meeting = meetings[level.sid]
             wanted |= split(totals[level.sid], parts)
             for part in parts:
-                # What the provider says of the meeting concerns each of its pools.
+                # The provider's answer about the meeting concerns each of its pools.
                 pool = structs.replace(part, block=level.block) if len(parts) > 1 else part
                 under_way = making[level.sid] if pool.block else making_for[pool.sid]
                 need = self._need(meeting, pool, wanted[pool.sid], under_way)
@@ -305,7 +305,7 @@ class TopUp:
             and self._block is not None
             and kind_of(error) != self._block.kind
         ):
-            # The provider answers this key again, with another problem than before.
+            # The provider accepts the key again, but has another problem than before.
             await self._lift_workspace()
 
     async def _lift_workspace(self) -> None:

@@ -1,10 +1,10 @@
 """Share counts among the processes of a part, by files in one directory of the part.
 
 Each running part has a directory of its own below `metrics` in the data directory, named after the
-part, its host and its port: two APIs on one data directory count apart. A part whose counts
-somebody else shows, as the API shows those of workers without a port, is named after its host
-alone. While a part runs, it touches the file `alive` in its directory; what was not touched for an
-hour belongs to nobody any more, and is removed.
+part, its host and its port: two APIs on one data directory count apart. Where another part shows
+the counts, as the API does for workers without a port, the directory is named after the host alone.
+A running part touches the file `alive` in its directory; a directory that was not touched for an
+hour is no longer in use, and is removed.
 """
 
 from __future__ import annotations
