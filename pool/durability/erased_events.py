@@ -43,7 +43,7 @@ class ErasedEvents:
         self._marks = marks
 
     async def marks_of(self, event: NewEvent | InboxEvent) -> dict[str, str]:
-        """Return the marks of all that could identify a customer in an event, with their texts."""
+        """Return marks of all that could identify a customer in an event, each with its text."""
 
         def work() -> dict[str, str]:
             return self._marks.told_by(texts_of(event.body))

@@ -248,7 +248,7 @@ class TopUp:
         task.add_done_callback(done)
 
     async def _wait_for_one(self, until: float) -> None:
-        """Wait for a link to be made, or for the next look: those that hang hold up no other."""
+        """Wait for a link to be made, or for the next look, since a request may hang."""
         seconds = max(MOMENT_SECONDS, until - time.monotonic())
         await asyncio.wait(self._under_way, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
 
