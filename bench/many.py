@@ -20,7 +20,7 @@ def open_many(stage: Stage, meetings: Sequence[Meeting]) -> None:
     """Put meetings into the ledger, publish them, and open their pools."""
 
     async def put(parts: Parts) -> None:
-        # The ledger's own door takes one meeting at a time, as people add them.
+        # The ledger's own method takes one meeting at a time, as people add them.
         rows = [asdict(meeting) for meeting in meetings]
         database = parts.ledger.meetings._database
         await database.write(lambda connection: connection.execute(insert(table), rows).rowcount)

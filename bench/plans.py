@@ -14,7 +14,7 @@ from sqlalchemy import Engine, event
 LARGE = ("links", "bookings", "inbox", "forgotten", "erased_marks", "pruned_marks")
 
 
-_A_FEW_PAGES_BYTES = 256 * 1024  # that are read at once sooner than by an index
+_A_FEW_PAGES_BYTES = 256 * 1024  # a table this small is read faster whole than by an index
 
 
 class Statements:

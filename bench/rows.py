@@ -1,4 +1,4 @@
-"""Hold a measure's results: numbers with their spread, and the goals they are held against."""
+"""Hold a measure's results: numbers with their spread, and their goals."""
 
 from __future__ import annotations
 

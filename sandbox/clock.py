@@ -35,5 +35,5 @@ def parsed(text: str) -> datetime | None:
 
 
 def days_later(moment: str, days: int) -> str:
-    """Return the moment so much later, in days, as `iso` writes it."""
+    """Return the moment this number of days later, as `iso` writes it."""
     return iso(datetime.fromisoformat(moment) + timedelta(days=days))

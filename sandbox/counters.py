@@ -1,4 +1,4 @@
-"""Count what happened, for those who watch from outside."""
+"""Count requests and answers, for observers outside."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Keep web pages away from the control calls, which need no key.
 
-A page that is open in a browser on this machine can send requests here. Two things give it
-away: a browser names the page's origin on every POST and PATCH, and a name that the
+A page that is open in a browser on this machine can send requests here. Such a request can be
+recognised: a browser names the page's origin on every POST and PATCH, and a host name that the
 page's owner points at this machine (DNS rebinding) is in the Host header.
 """
 
@@ -50,7 +50,7 @@ class ControlGuard:
         return None
 
     def _is_ours(self, host: str) -> bool:
-        """Return True for an address or a local name, which nobody else can have pointed here."""
+        """Return True for an IP address or a local name, since nobody can point these here."""
         try:
             name = urlsplit(f"//{host}").hostname
         except ValueError:

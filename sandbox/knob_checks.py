@@ -67,7 +67,7 @@ def _span(low: float, high: float) -> str:
 
 
 def _formed(name: str, value: str, metadata: Mapping[str, Any]) -> str:
-    """Check the parts of a text that lists something, or is an address."""
+    """Check the parts of a text that is a list or an address."""
     form, choices = metadata["form"], metadata["choices"]
     if form == "url":
         if value and not re.fullmatch(r"https?://[^/?#\s]+(/[^?#\s]*)?", value):

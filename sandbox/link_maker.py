@@ -1,4 +1,4 @@
-"""Answer POST …/one-off-links, the call that makes a link, and every way it can go wrong."""
+"""Answer POST …/one-off-links, the call that makes a link, and make it fail in every way."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from sandbox.knobs import PROBABILITIES, Knobs
 
-# What no slug may look like: path tricks, markup, controls, empty, far too long, not ASCII.
+# Slugs that must be refused: path tricks, markup, controls, empty, far too long, not ASCII.
 BAD_SLUGS = (
     "../x",
     'a b"<',
@@ -22,10 +22,7 @@ BAD_SLUGS = (
 
 
 class Misbehaviour:
-    """Draw once per call for a link, whatever the knobs are.
-
-    So consecutive calls go the same way in every run with one seed.
-    """
+    """Draw once per call, whatever the knobs are: runs with one seed treat calls alike."""
 
     def __init__(self, knobs: Knobs) -> None:
         self._knobs = knobs

@@ -9,8 +9,8 @@ from typing import Literal
 
 RECENT_SLUGS = 200  # per meeting, to repeat one of them
 
-# Statuses of a booking. Which of them the real one writes is documented for cancelled and
-# incomplete only; `set_status` writes any other text, as a provider may tomorrow.
+# Statuses of a booking. NeetoCal documents only cancelled and incomplete; `set_status` writes any
+# other text, as the provider may do one day.
 CONFIRMED = "confirmed"
 PENDING = "pending"  # waits for the host's approval; the link is closed
 REJECTED = "rejected"  # the host said no

@@ -17,7 +17,7 @@ from sandbox.core import Sandbox
 # Connections still open this long after the signal are cut: a caller who reads slowly, or
 # has sent half a request, must not hold up the end.
 GRACE_SECONDS = 0.4
-# When cutting did not help either, uvicorn cancels what is left.
+# If cutting does not help either, uvicorn cancels the rest.
 LAST_RESORT_SECONDS = 1
 BACKLOG = 2048
 

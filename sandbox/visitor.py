@@ -186,7 +186,7 @@ class VisitorPages:
         return framed.html(request, page, 422 if problem else 200)
 
     def _what(self, sid: str) -> str:
-        """Return what calls for a link of this meeting, and its form, make."""
+        """Return in words what a link and a booking form of this meeting make."""
         rules = self._sandbox.rules
         if rules.is_deleted(sid) or rules.is_disabled(sid):
             return "nothing: deleted" if rules.is_deleted(sid) else "nothing: disabled"

@@ -49,7 +49,7 @@ _Held = tuple[Delivery, float]  # with the delay before it is first sent
 
 
 class Webhooks:
-    """Sign and send events. What is pending when the process ends is lost with it."""
+    """Sign and send events. Events that are pending when the process ends are lost."""
 
     def __init__(
         self,

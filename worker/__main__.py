@@ -24,7 +24,7 @@ from worker.reloading import reload_beat, reload_worker
 
 def main(role: str) -> int:
     """Run until stopped. Return the exit code, 2 when a setting is wrong."""
-    gc.disable()  # it would find nothing in what is imported, which all stays
+    gc.disable()  # imported code stays, so a collection would find nothing
     try:
         settings = load()
         configure_logging(log_format=settings.log_format, log_level=settings.log_level)

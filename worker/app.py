@@ -38,14 +38,14 @@ _started_at, _started = datetime.now(UTC), time.monotonic()
 
 
 def _steady_now() -> datetime:
-    """Return a time that never jumps: beat would sleep for as long as the clock is set back."""
+    """Return a time that never jumps: after a clock was set back, beat would sleep too long."""
     return _started_at + timedelta(seconds=time.monotonic() - _started)
 
 
 def make_app(settings: Settings, *, works: bool = True) -> Celery:
-    """Return a Celery application, with all tasks if it `works`. Nothing is connected yet.
+    """Return a Celery application, with all tasks if it `works`.
 
-    Beat knows them by name, and need not import what they do.
+    Nothing is connected yet. Beat knows tasks by name and does not import their code.
     """
     url, connecting = broker(broker_url(settings))
     app = Celery("linkpool", broker=url, amqp=BrokerAMQP, set_as_current=True)

@@ -14,10 +14,10 @@ RECONNECT_SECONDS = 0.5
 class _QoS(redis.QoS):
     """Counts the messages that a worker took and has not acknowledged, for kombu's limit on them.
 
-    kombu goes on counting a message whose acknowledgement failed. After as many of them as the
-    worker may hold, it reads nothing more, not even that the connection has ended, and never
-    works again. Here such a message no longer counts: the broker delivers it again, which does
-    no harm.
+    kombu goes on counting a message whose acknowledgement failed. Once there are as many of them as
+    the worker may hold, it reads nothing more, does not even notice that the connection has ended,
+    and never works again. Here such a message no longer counts: the broker delivers it again, which
+    does no harm.
     """
 
     def ack(self, delivery_tag: str) -> None:

@@ -28,7 +28,7 @@ async def each(
     """Do the work for every meeting. Return the SIDs of those it failed for.
 
     Where the work is done by workspace, pass their names, and the prefix `workspace ` for the
-    reports. Raise StoreUnavailable or LedgerUnavailable if meeting after meeting fails with it.
+    reports. Raise StoreUnavailable or LedgerUnavailable if many meetings in a row fail with it.
     """
     failed: list[str] = []
     away = 0
@@ -48,7 +48,7 @@ async def each(
 
 def report(parts: Parts, task: str, sid: str, error: Exception) -> None:
     """Count a meeting that a task failed for, and log the reason."""
-    sid = sid_of(sid)  # of a pool it is its meeting's
+    sid = sid_of(sid)  # a pool is reported as its meeting
     parts.metrics.meeting_failures.labels(task, sid).inc()
     if isinstance(error, LinkpoolError):
         log.error("failed for a meeting", task=task, meeting=sid, reason=str(error))

@@ -34,7 +34,7 @@ async def erase(parts: Parts) -> None:
 
 
 async def finish_erasing(parts: Parts) -> int:
-    """Erase what is left of forgotten customers. Return the number of links that are done."""
+    """Erase the remaining data of forgotten customers. Return the number of finished links."""
     await parts.erasure.mark_events()
     return await parts.erasure.go_on()
 

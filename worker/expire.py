@@ -37,7 +37,7 @@ async def expire(parts: Parts) -> None:
 
     async def one(sid: str) -> None:
         level, known = levels[sid], fresh.get(sid, 0)
-        # Of several pools one that does not stand would make all links of it look astray.
+        # If one of several pools were closed, all of its links would look astray.
         if level.fence != "stands":
             return
         for pool in pools[sid]:

@@ -31,7 +31,8 @@ async def keep(parts: Parts) -> int:
         since = newest + HOUR if newest is not None else this_hour - timedelta(days=34)
         sids = [meeting.sid for meeting in await parts.store.published.all()]
         rows = 0
-        # Those of all meetings are written last: they say that the others are complete.
+        # The rows of all meetings together are written last; they show that the others are
+        # complete.
         everywhere: list[Hour] = []
         for start in range(0, len(sids), AT_ONCE):
             some = sids[start : start + AT_ONCE]

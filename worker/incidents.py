@@ -35,7 +35,7 @@ async def observe(
     levels: Sequence[Level],
     targets: Mapping[str, int],
 ) -> None:
-    """Note which blocks and dry pools began and ended, and what older incidents cost."""
+    """Note blocks and dry pools that began or ended, and the cost of older incidents."""
     try:
         now = datetime.now(UTC)
         blocks = {
@@ -65,7 +65,7 @@ def found(
     blocks: Mapping[str, Block | None],
     now: datetime,
 ) -> dict[_Name, Incident]:
-    """Return the incidents that stand, by name. What is blocked for one reason is one incident."""
+    """Return the incidents that last, by name. Blocks with one reason are one incident."""
     standing: dict[_Name, Incident] = {}
     for workspace, block in blocks.items():
         if block is not None:
@@ -124,7 +124,7 @@ async def note_fence(
 
 
 async def _settle(parts: Parts, now: datetime) -> None:
-    """Note what incidents cost that ended a moment ago."""
+    """Note the cost of incidents that have just ended."""
     for each in await parts.ledger.incidents.unsettled(
         now - timedelta(seconds=SETTLE_SECONDS), now - _UNSETTLED
     ):
@@ -137,6 +137,6 @@ async def _settle(parts: Parts, now: datetime) -> None:
 
 
 def _counted_sids(incident: Incident) -> list[str]:
-    """Return whose visitors an incident turns away."""
+    """Return the meetings whose visitors an incident turns away."""
     everybodys = incident.sids is None or incident.what is What.FENCE
     return [EVERYWHERE] if everybodys else list(incident.sids or ())

@@ -49,7 +49,7 @@ class HealthOnce:
         self._health = Health(())
 
     def __call__(self) -> Health:
-        """Return how all parts are, as they were at most two seconds ago."""
+        """Return the state of all parts, at most two seconds old."""
         with self._looking:
             if time.monotonic() - self._looked_at >= KEPT_SECONDS:
                 self._health = asyncio.run(self._look())
@@ -158,7 +158,7 @@ class _Server(ThreadingHTTPServer):
             self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: a client that hangs up is no news, and others are logged where they are."""
+        """Log nothing: clients may hang up, and other errors are logged where they happen."""
 
 
 class _Handler(BaseHTTPRequestHandler):

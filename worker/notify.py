@@ -1,4 +1,4 @@
-"""Task `notify`: send notices; and note the troubles for them at each sweep."""
+"""Task `notify`: send notices. Each sweep notes the troubles that cause them."""
 
 from __future__ import annotations
 

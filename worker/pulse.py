@@ -1,7 +1,7 @@
-"""Say every second that this worker process is alive, and whether the providers answer it.
+"""Send this worker process's pulse every second, with whether the providers answer it.
 
-A child of the worker says so only while its main process is at work: a main process that is
-frozen or gone hands out no tasks, and all its children would look well.
+A child sends it only while the main process is at work: a main process that is frozen or gone hands
+out no tasks, although all its children would look well.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ async def beat_on(parts: Parts, main_at_work: Callable[[], bool]) -> None:
     here = f"worker {socket.gethostname()}:"
     process = f"{here}{os.getpid()}"
     try:
-        # Those that this process replaces are not silent: they are gone, and not awaited.
+        # The processes that this one replaces are gone, so they must not count as silent.
         with suppress(LinkpoolError):
             await parts.store.pulses.forget_ended(here, _lives)
         while True:
@@ -59,7 +59,7 @@ def _state_of(pid: int) -> str:
 
 
 def pulse_of(parts: Parts) -> Pulse:
-    """Return what this process says of itself now."""
+    """Return this process's pulse."""
     calls = {name: each.calls for name, each in parts.answering.items()}
     return Pulse("worker", socket.gethostname(), calls)
 

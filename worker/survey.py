@@ -89,9 +89,8 @@ def _closed_reason(
 ) -> str:
     """Return why the meeting must be closed, and an empty text if there is no reason.
 
-    That a meeting is not listed means little by itself: a key may not see all meetings. It does
-    mean something if the meeting was listed before, or if the provider answers that there is no
-    such meeting.
+    A missing entry alone proves little, since a key may not see all meetings. It proves something
+    if the meeting was listed before, or if the provider answers that there is no such meeting.
     """
     there = listed.get(meeting.sid)
     if there is not None:

@@ -19,7 +19,7 @@ from worker.each import report
 async def sweep(parts: Parts) -> list[tuple[str, dict[str, Any]]]:
     """Return the tasks that are due now, each with its arguments.
 
-    Leave a heartbeat, too, and make Redis agree with the ledger on the meetings.
+    Also leave a heartbeat, and make Redis agree with the ledger on the meetings.
     """
     now = datetime.now(UTC)
     await parts.store.heartbeat(to_ms(now))

@@ -1,11 +1,11 @@
-"""Attack as strangers without a key do, in the worst ways we know.
+"""Attack like strangers without a key, in the worst ways we know.
 
     python -m bench.loads.hostile --port N --seconds S --connections C --meeting SID [--everywhere]
 
-Each connection has one trick, and plays it as fast as it is answered; it comes again when it is
-thrown out. With --everywhere each connection has an address of its own, and comes again from
-another before it would have to wait for its turn (Linux has all of 127.0.0.0/8). Writes one
-line of JSON: how often each trick was answered, and with what.
+Each connection repeats one trick as fast as it is answered, and reconnects when it is thrown out.
+With --everywhere each connection has an address of its own, and comes again from another before it
+would have to wait for its turn (Linux has all of 127.0.0.0/8). Writes one line of JSON: how often
+each trick was answered, and with what.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import uvloop
 
 _BODY_BYTES = 256 * 1024
 _ANSWER_SECONDS = 10.0
-_ANSWERS_PER_ADDRESS = 38  # as many as an address gets without waiting, or a few less
+_ANSWERS_PER_ADDRESS = 38  # an address gets a few more than this without waiting
 _LETTERS = "éa".encode() * (_BODY_BYTES // 3)
 _QUOTES = '"é<'.encode() * (_BODY_BYTES // 4)
 _JSON = b'{"reason": "' + b"x" * 16_000 + b'"}'

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-# 24 characters, as long as the ids that take its place, so that lengths stay true.
+# 24 characters, as long as the ids that replace it, so that lengths stay true.
 CUSTOMER = "CUSTOMER-ID-CUSTOMER-ID-"
 # 6 characters: the meeting, where a load goes over many.
 MEETING = "MTNG00"

@@ -1,4 +1,4 @@
-"""Measure how soon a visitor's calendar is asked for, beside the way of the vendor's article.
+"""Measure how soon a visitor's calendar is requested, compared with the vendor's article.
 
 The article's way: the site's backend asks the provider for a link, which takes 150 ms, and renders
 the page with it. The tag's way: the page is there, and claims when its container is in sight.

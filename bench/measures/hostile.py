@@ -1,8 +1,8 @@
 """Measure a site with a key that claims at a steady rate while strangers without one attack.
 
-The strangers' own process is nice: they would have a machine of their own. They come from one
-address first, for all of which the limits by address hold together, as this machine is no trusted
-proxy here; and then from so many that none has to wait for its turn.
+The strangers' own process is nice: they would have a machine of their own. First they all come from
+one address, whose limits they share, since this machine is no trusted proxy here. Then they come
+from so many addresses that none has to wait for its turn.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ CONNECTIONS = 64
 WEBHOOK_SECRET = "of the benchmark"  # noqa: S105 - nobody signs with it
 RATE = 400.0  # claims per second: a busy site, far below the peak
 SECONDS, QUICK_SECONDS = 30.0, 3.0
-_BEFORE_SECONDS = 1.0  # in which the strangers are there already
+_BEFORE_SECONDS = 1.0  # before the measure, while the strangers are already attacking
 
 
 def measure(bench: Bench) -> list[Row]:

@@ -1,6 +1,6 @@
 """Measure the ledger on PostgreSQL with very many links, against itself with few.
 
-What tasks and people ask of it is run as the product does, and each statement's plan is looked at.
+The work of tasks and people is run as the product runs it, and each statement's plan is examined.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def _kinds(ledger: Ledger, count: int, run: int) -> dict[str, _Work]:
             )
 
     async def prune() -> None:
-        # As many of each kind as a smaller ledger has, run after run; a year is what it holds.
+        # Of each kind, as many as the smaller ledger has for every run; it holds a year.
         for walk in await ledger.pruning.walks():
             old = await ledger.pruning.look(walk, now - timedelta(days=180), None, 125)
             ripe = [each.slug for each in old if each.ripe]
@@ -153,7 +153,7 @@ def _kinds(ledger: Ledger, count: int, run: int) -> dict[str, _Work]:
             WORKSPACE, over_since=now - timedelta(days=2)
         ),
         "the first page of recovery": lambda: _first_page(ledger, sid),
-        # So few that there are as many to prune in the smaller one, run after run.
+        # So few that the smaller ledger has enough of them for every run.
         "prune fifty events": lambda: ledger.retention.prune(
             events_before=now - timedelta(days=90),
             bodies_before=now - timedelta(days=20),

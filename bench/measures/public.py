@@ -28,7 +28,7 @@ from pool.compose import Parts
 ORIGIN = "https://www.example.com"
 RATE = 200.0  # claims per second with the API key
 SECONDS, QUICK_SECONDS = 60.0, 5.0
-_START_SECONDS = 2.0  # that the script may take to start
+_START_SECONDS = 2.0  # time for the script to start
 SPARE, QUICK_SPARE = 2_000, 300  # links above the reserve, fewer than the script asks for
 
 
@@ -114,7 +114,7 @@ def _wait_until_it_claims(stage: Stage, sid: str, links: int) -> None:
 
 @contextmanager
 def _script(port: int, key: str, seconds: float) -> Iterator[Counter[str]]:
-    """Run the script for this long. Yield what holds its answers at the end."""
+    """Run the script for this long. Yield a counter that holds its answers at the end."""
     command = [PYTHON, "-m", "bench.loads.drain", "--port", str(port), "--origin", ORIGIN]
     command += ["--seconds", str(seconds), "--public-key", key]
     told: Counter[str] = Counter()

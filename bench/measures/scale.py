@@ -1,8 +1,8 @@
 """Measure claims per second with very much in Redis, against very little.
 
-Two Redis servers stand side by side, each with its API. The full one holds half of its links
-and bindings in the meeting that is claimed from, the rest spread over all others. The small
-one begins each run with what the run uses up, nothing else.
+Two Redis servers stand side by side, each with its API. The full one holds half of its links and
+bindings in the meeting that is claimed from, the rest spread over all others. The small one begins
+each run with only the links that the run uses up.
 
 Redis doubles its table of keys when there are more keys than places (2^20, say), and moves
 them one by one while it serves. That happens once in a long while and takes a fifth of its
@@ -121,7 +121,7 @@ def _fill(bench: Bench, stage: Stage) -> int:
 
 
 def _refill(bench: Bench, stage: Stage, run: int) -> None:
-    """Replace what a run uses up. What it bound stays, as it does in life."""
+    """Replace the links that a run uses up. Its bindings stay, as they do in real use."""
     wanted = int(bench.options.sizes.links_per_second * (bench.options.seconds + 2))
     if preload.level(stage.redis, SID) < wanted:
         preload.fresh_links(stage.redis, SID, wanted, prefix=f"e{run:03x}")
@@ -129,7 +129,7 @@ def _refill(bench: Bench, stage: Stage, run: int) -> None:
 
 
 def _settle(stage: Stage) -> None:
-    """Wait until Redis no longer rewrites its file, which would be measured too."""
+    """Wait until Redis has stopped rewriting its file, which would disturb the measure."""
     while True:
         state = stage.redis.info("persistence")
         if not state["aof_rewrite_in_progress"] and not state["aof_rewrite_scheduled"]:

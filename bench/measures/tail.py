@@ -130,7 +130,7 @@ class _Fill:
         self._made = 0
 
     def up_to(self, links: int) -> None:
-        """Add links until the pool has so many."""
+        """Add links until the pool has this number."""
         missing = links - preload.level(self._stage.redis, SID)
         if missing > 0:
             preload.fresh_links(self._stage.redis, SID, missing, prefix="bbbb", first=self._made)

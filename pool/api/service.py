@@ -91,7 +91,7 @@ async def replace_link(
     return replacement
 
 
-HEALTH_SECONDS = 10.0  # so that /healthz knows since when a part is down
+HEALTH_SECONDS = 10.0  # so that /healthz can date the failure of a part
 
 
 def kept_seconds(settings: Settings) -> float:
@@ -202,7 +202,7 @@ def _process() -> str:
 
 
 async def _beat(parts: Parts) -> None:
-    """Say that this process is alive, and whether the providers answer it."""
+    """Send this process's pulse: that it is alive, and whether the providers answer it."""
     calls = {name: each.calls for name, each in parts.answering.items()}
     await parts.store.pulses.beat(_process(), Pulse("api", socket.gethostname(), calls))
 

@@ -132,7 +132,7 @@ class Bookings:
     # -- settling --------------------------------------------------------------------
 
     async def settle_due(self, limit: int = 100) -> int:
-        """Settle the events that wait and are due. Return the number that were looked at."""
+        """Settle the events that wait and are due. Return how many it looked at."""
         events = await self._ledger.inbox.due(datetime.now(UTC), limit)
         for event in events:
             await self._settler.settle(event)
@@ -231,7 +231,7 @@ class Bookings:
 
 
 def _news_of(booking: Booking) -> tuple[object, ...]:
-    """Return the fields whose change is news: none of those that are erased with a customer."""
+    """Return the fields whose change is news, without those that are erased with a customer."""
     return (booking.state, booking.made_at, booking.changed_at, booking.starts_at, booking.ends_at)
 
 

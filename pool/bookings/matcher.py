@@ -1,4 +1,4 @@
-"""Match a booking to its link, by the best sign that its event gives.
+"""Match a booking to its link, by the best sign in its event.
 
 | sign | how sure | applies to |
 |---|---|---|
@@ -6,7 +6,8 @@
 | the answer to the field that carries the slug | certain | any event |
 | a slug of ours anywhere in the event | certain, if it is the only one | any event |
 | the booking it belongs to is known | certain | any event |
-| none of these, but what it names was pruned | certain: it is about none of ours now | any event |
+| none of these, but it names something that was pruned | certain: it matches no link now |
+any event |
 | its e-mail | probable: one claim of that meeting stood when it was made | if it may stand |
 
 A visitor can edit what comes back in the form, so a slug counts only where the event's meeting
@@ -43,7 +44,7 @@ class Mismatch:
     """The reason why a booking could not be matched to a link of ours."""
 
     reason: str
-    is_final: bool = False  # True: it never will be, so that nobody need look at it again
+    is_final: bool = False  # True: it never will be, so nobody needs to look at it again
 
 
 class Matcher:
@@ -83,9 +84,9 @@ class Matcher:
         return await self._by_email(workspace, meetings, event, heard_at)
 
     async def hopeless(self, workspace: str, events: Collection[BookingEvent]) -> set[str]:
-        """Return the SIDs of those bookings that certainly match nothing of ours.
+        """Return the SIDs of the bookings that certainly match no link.
 
-        The others may still match nothing. The ledger is asked for all of them at once.
+        The others may match none, either. The ledger is asked for all of them at once.
         """
         slugs = {slug for event in events for slug in candidates(event)}
         ours = {link.slug for link in await self._ledger.links.find(sorted(slugs))}
@@ -160,7 +161,7 @@ class Matcher:
         if not meetings[sid].match_email:
             return Mismatch("it names no link, and its meeting does not match by e-mail")
         await self._recorder.record(sid)
-        # Not later than we heard of it: a claim made since then cannot be what was booked.
+        # At the latest when we heard of it: a claim made after that cannot be the booked one.
         made_at = min(event.made_at or heard_at, heard_at)
         claims = await self._ledger.links.given_to_email(
             sid, event.email, by=made_at + CLOCKS, until=made_at

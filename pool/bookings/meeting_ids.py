@@ -14,7 +14,7 @@ from pool.providers import Provider
 
 log = structlog.get_logger()
 
-ASK_SECONDS = 300.0  # between two questions to a provider for one id that it does not list
+ASK_SECONDS = 300.0  # between two questions to a provider about an id that it does not list
 GAP_SECONDS = 2.0  # and between any two: a meeting may be new, and its booking newer
 _ASKED_MOST = 10_000  # ids whose question is remembered
 _decode = msgspec.json.Decoder(dict[str, str]).decode
@@ -37,9 +37,9 @@ class MeetingIds:
         self._without_ids: set[str] = set()
 
     async def sid_of(self, workspace: str, meeting_id: str) -> str | None:
-        """Return the SID of the meeting with this id, and None if the provider cannot name it now.
+        """Return the SID of the meeting with this id, or None if the provider cannot name it now.
 
-        The provider is asked only for an id that is new, and seldom.
+        The provider is asked only about new ids, and seldom.
         """
         if meeting_id not in self._known.get(workspace, {}):
             kept = await self._ledger.facts.get(_fact(workspace))

@@ -36,7 +36,7 @@ from pool.store import Store
 log = structlog.get_logger()
 
 MAX_ATTEMPTS = 10
-EVENT_SECONDS = 25  # for one event, so that it cannot hold up those behind it for ever
+EVENT_SECONDS = 25  # for one event, so that it cannot block those behind it
 RETRY_SECONDS = 5  # doubled with each attempt, up to ten minutes
 RETRY_MAX_SECONDS = 600
 # An unmatched event is looked at again when it is half as old again, within these limits. An

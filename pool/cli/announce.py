@@ -1,4 +1,4 @@
-"""Print what `linkpool up` says once it serves."""
+"""Print the addresses of `linkpool up` once it serves."""
 
 from __future__ import annotations
 

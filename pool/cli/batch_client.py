@@ -22,7 +22,7 @@ Claim = dict[str, Any]
 
 
 class NotReachable(LinkpoolError):
-    """No linkpool answers there, or not for as long as the caller is willing to wait."""
+    """No linkpool answers there, or none within the time that the caller allows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +70,11 @@ class BatchClient:
     def claim(
         self, wanted: Sequence[Claim | Result], settled: Callable[[list[Result]], None]
     ) -> None:
-        """Claim for all, and hand on results in order, as soon as all before them are there.
+        """Claim for all.
 
-        A result among the claims is handed on as it is. Raise Unauthorized, Forbidden,
-        UnknownMeeting, InvalidRequest or NotReachable.
+        Yield the results in order, each as soon as all before it are known. A result among the
+        claims is yielded as it is. Raise Unauthorized, Forbidden, UnknownMeeting, InvalidRequest or
+        NotReachable.
         """
         results = [each if isinstance(each, Result) else None for each in wanted]
         done = 0
@@ -99,7 +100,7 @@ class BatchClient:
     def _ask(self, claims: dict[int, Claim], results: list[Result | None]) -> tuple[float, str]:
         """Ask once, and put each result that stands in its place.
 
-        Return for how long to wait and why, if some are open still.
+        If some are still open, return how long to wait, and why.
         """
         try:
             answer = self._http.post(

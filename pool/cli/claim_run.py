@@ -1,4 +1,4 @@
-"""Claim for the customers of a CSV file, batch by batch, and write what each was given."""
+"""Claim for the customers of a CSV file, batch by batch, and write each one's result."""
 
 from __future__ import annotations
 
@@ -86,12 +86,12 @@ class Bar:
         self._progress.stop()
 
     def advance(self, rows: int) -> None:
-        """Show that so many more rows are done."""
+        """Advance the bar by this number of rows."""
         self._reason = ""
         self._progress.update(self._task, advance=rows, description="")
 
     def waiting(self, reason: str) -> None:
-        """Show what is waited for."""
+        """Show the reason for a delay."""
         if not self._shown and reason != self._reason:
             sys.stderr.write(f"linkpool: waiting: {reason}\n")
         self._reason = reason

@@ -1,6 +1,4 @@
-"""Read customers from a CSV file, and write what each was given to another, so that a run that
-was killed goes on where it stopped.
-"""
+"""Read customers from a CSV file, and write results to another, so that a killed run can resume."""
 
 from __future__ import annotations
 
@@ -46,7 +44,7 @@ class CustomerFile:
         self.count = sum(1 for _ in self.rows())  # also finds what cannot be read, before any claim
 
     def rows(self) -> Iterator[Row]:
-        """Yield the rows in order; empty lines are none."""
+        """Yield the rows in order, without empty lines."""
         lines = self._lines()
         next(lines)
         for cells in lines:
@@ -171,7 +169,7 @@ class ResultFile:
         self._write([*row.cells, *results] for row, results in rows)
 
     def _cut(self, whole_bytes: int) -> None:
-        """Drop what follows the whole rows; but nothing that cannot have been begun here."""
+        """Cut off a row that was begun. Refuse a file in which a run cannot have begun it."""
         self._file.seek(whole_bytes)
         if not whole_bytes and not _text([self._header]).startswith(self._file.read()):
             raise InvalidRequest(f"{self._path} already exists and is no result of this command")

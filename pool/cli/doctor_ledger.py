@@ -8,7 +8,7 @@ from pool.cli.findings import Finding
 from pool.compose import Parts, check_secret_key
 from pool.errors import LedgerError, SettingsError, StoreError
 
-COUNTED_LINKS = 5_000_000  # counting more takes seconds, which nobody expects of doctor
+COUNTED_LINKS = 5_000_000  # counting more would take seconds, too long for doctor
 
 
 async def ledger(parts: Parts) -> AsyncIterator[Finding]:
@@ -58,7 +58,7 @@ async def ledger(parts: Parts) -> AsyncIterator[Finding]:
 
 
 async def _counts(parts: Parts) -> Finding:
-    """Return whether the kept numbers of links are right, where counting them takes no minutes."""
+    """Return whether the kept numbers of links are right, unless counting would take minutes."""
     total = await parts.ledger.counts.present()
     if total > COUNTED_LINKS:
         return Finding("counts", "ok", f"{total:,} links, too many to count here")

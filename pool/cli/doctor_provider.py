@@ -107,7 +107,7 @@ async def _link_base(parts: Parts, name: str) -> AsyncIterator[Finding]:
 
 
 async def from_outside(settings: Settings, name: str) -> Finding:
-    """Return what became of a test event that took the way of the provider's webhooks."""
+    """Return the result of a test event that took the way of the provider's webhooks."""
     what = f"webhook {name} from outside"
     if not settings.public_url:
         return Finding(

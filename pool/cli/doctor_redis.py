@@ -16,7 +16,7 @@ OLDEST_REDIS = (6, 2)
 
 
 def of_server(info: Mapping[str, Any], where: str) -> Iterator[Finding]:
-    """Yield what INFO says of a server that holds pools. `where` tells it from others."""
+    """Yield findings from the INFO of a server that holds pools; `where` names that server."""
     text = str(info.get("redis_version", "0"))
     kind = "Valkey" if "valkey_version" in info else "Redis"
     if tuple(int(part) for part in text.split(".")[:2]) < OLDEST_REDIS:
@@ -46,7 +46,7 @@ def of_server(info: Mapping[str, Any], where: str) -> Iterator[Finding]:
 
 
 async def cluster(parts: Parts) -> AsyncIterator[Finding]:
-    """Yield whether a master of a Cluster that is cut off, or is lost, does more harm than it must.
+    """Yield whether the Cluster's settings limit the harm of a master that is cut off or lost.
 
     A master that is cut off stops writing after cluster-node-timeout, in which API processes must
     still remember what they answered (pool/durability/recent_claims.py).

@@ -1,4 +1,4 @@
-"""Import the module of a command when it is called, so that the others cost it no time.
+"""Import a command's module only when the command is called.
 
 A health check runs `linkpool status` every few seconds, and most of a command's time would go
 into imports.
@@ -28,7 +28,7 @@ class LazyGroup(TyperGroup):
         """Return the command of a name, None if there is none."""
         del ctx
         if cmd_name not in self.commands:
-            # A name that nobody knows is compared with all names, to say what it may have meant.
+            # An unknown name is compared with all names, to suggest the right one.
             wanted = [cmd_name] if cmd_name in self.elsewhere else self.elsewhere
             self.commands.update({name: self._imported(name) for name in wanted})
         return self.commands.get(cmd_name)

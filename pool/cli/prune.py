@@ -88,7 +88,7 @@ async def _clean(ledger: Ledger, *, compact: bool) -> bool:
 
 
 def _progress() -> Callable[[PrunedLinks], None]:
-    """Return what shows people who look at a terminal how far it has come."""
+    """Return a function that shows the progress on a terminal."""
 
     def show(done: PrunedLinks) -> None:
         if sys.stderr.isatty():

@@ -69,7 +69,8 @@ def status(
 async def _check_age(settings: Settings, max_age_seconds: float) -> None:
     """Check the last sweep, for health checks of worker and beat: only Redis is asked.
 
-    What reads pools and ledger is not even imported; it would take longer than the check.
+    The code that reads pools and ledger is not even imported, which would take longer than the
+    check.
     """
     from pool.store import Store
 

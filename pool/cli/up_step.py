@@ -1,7 +1,7 @@
 """Take the steps of `linkpool up` that need the ledger, each in a process that ends.
 
-`linkpool up` only waits for as long as its parts run. What it would import for these steps would be
-memory that does nothing.
+While its parts run, `linkpool up` only waits. Imports for these steps would stay in its memory
+unused.
 """
 
 from __future__ import annotations

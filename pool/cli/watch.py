@@ -27,7 +27,7 @@ _QUIT = ("q", "Q", "\x03", "\x04")
 
 
 async def watch(parts: Parts) -> None:
-    """Show changes live until q is pressed. A Redis that is away is shown and ends nothing."""
+    """Show changes live until q is pressed. If Redis is away, show that and go on."""
     known_meetings = KnownMeetings(parts.store, parts.ledger)
     reader = Reader(
         parts.store, parts.ledger, known_meetings, parts.settings, every_seconds=READ_SECONDS

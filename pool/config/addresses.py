@@ -1,4 +1,4 @@
-"""Find the addresses of Redis, broker and ledger and the secret key, also where no setting says."""
+"""Find the addresses of Redis, broker and ledger, and the secret key, with or without a setting."""
 
 from __future__ import annotations
 

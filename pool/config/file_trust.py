@@ -17,7 +17,7 @@ _OTHERS = 0o077
 
 
 def distrust_of_directory(path: Path) -> str | None:
-    """Say why this is not a directory of ours alone. A symbolic link of ours to one is allowed.
+    """Return why other users could touch this directory. Our own symbolic link to one is allowed.
 
     Raise OSError when it cannot be looked at.
     """
@@ -37,7 +37,7 @@ def distrust_of_directory(path: Path) -> str | None:
 
 
 def distrust_of_own_file(path: Path) -> str | None:
-    """Say why this is not a file that we made and kept to ourselves. Return None if it is missing.
+    """Return why other users could have touched this file of ours. Return None if it is missing.
 
     Raise OSError when it cannot be looked at.
     """
@@ -58,7 +58,7 @@ def distrust_of_own_file(path: Path) -> str | None:
 
 
 def distrust_of_secret_file(path: Path) -> str | None:
-    """Say why the secret in this file may be known to, or chosen by, other users.
+    """Return why other users may know, or may have chosen, the secret in this file.
 
     Symbolic links are followed, since Kubernetes makes them. Containers get secrets that every
     user may read, in a directory that only root can change, and there the owner is that of the

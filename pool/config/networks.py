@@ -72,7 +72,8 @@ class TrustedProxies:
             return _bare(peer)
         if self.anybody:
             return _bare(hops[0])
-        # Each proxy appends to the list, so what precedes an untrusted hop is only that hop's word.
+        # Each proxy appends to the list, so only that hop vouches for the part before an untrusted
+        # hop.
         visitors = (hop for each in reversed(hops) if not self.trusts(hop := _bare(each)))
         return next(visitors, _bare(hops[0]))
 

@@ -1,4 +1,4 @@
-"""Say at which address this linkpool receives webhooks."""
+"""Return the address at which this linkpool receives webhooks."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - listening, not an a
 
 
 def webhook_address(settings: Settings, workspace: str) -> str:
-    """Return where the outside reaches the webhook; without PUBLIC_URL, where it listens."""
+    """Return the webhook's outside address; without PUBLIC_URL, the address it listens on."""
     return f"{settings.public_url or _listening(settings)}/v1/webhooks/{workspace}"
 
 

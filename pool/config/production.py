@@ -1,7 +1,7 @@
-"""Refuse what serves on one machine and would lose data or secrets where others rely on it.
+"""Refuse settings that do for one machine, but would lose data or secrets in production.
 
-LINKPOOL_ENV=production is set by the files in deploy/ and docker-compose.yml. It turns every silent
-default that is wrong there into one line.
+LINKPOOL_ENV=production is set by the files in deploy/ and docker-compose.yml. Each default that
+would be wrong there becomes an error of one line.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def check_production_of_up(settings: Settings) -> None:
 
 
 def where(settings: Settings) -> dict[str, str]:
-    """Return where this process finds Redis, broker and ledger, as people may read it."""
+    """Return the addresses of Redis, broker and ledger, without secrets, for people."""
     broker = broker_url(settings)
     return {
         "redis": parse_redis(redis_url(settings)).masked(),

@@ -1,7 +1,7 @@
-"""Read which header names the person whom a reverse proxy has signed in, and what each may do.
+"""Read the header in which a reverse proxy names the person it signed in, and people's roles.
 
 A role is given to a name, to a group, or to everybody whom the proxy lets in:
-`ada@example.com=admin, group:on-call=operator, *=viewer`. Of several, the highest counts.
+`ada@example.com=admin, group:on-call=operator, *=viewer`. The highest of several roles counts.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ROLES: tuple[Role, ...] = ("viewer", "operator", "admin")  # each may do what th
 
 GROUP, EVERYBODY = "group:", "*"
 _HEADER = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,63}")
-# These have a meaning of their own, and anybody may send them.
+# These headers have other meanings, and anybody may send them.
 _OTHERS = frozenset(
     (
         "accept", "authorization", "connection", "content-length", "content-type", "cookie",
@@ -55,7 +55,7 @@ class ProxyPeople:
 
 
 def proxy_people(settings: Settings) -> ProxyPeople | None:
-    """Return what the settings say of people behind proxies; None: nobody is named by a proxy.
+    """Return the settings for people behind proxies, or None if proxies name nobody.
 
     Raise SettingsError where they would let anybody in under any name, or nobody at all.
     """

@@ -51,13 +51,13 @@ _Wrong = Callable[[str], SettingsError]
 
 @dataclass(frozen=True, slots=True)
 class RedisAddress:
-    """One Redis: where it listens, or which Sentinels or nodes know, and how to enter."""
+    """The address of one Redis, or of the Sentinels or nodes that know it, and its credentials."""
 
     # Of Redis, of the Sentinels if there is a service, or of some nodes of a Cluster.
     hosts: tuple[tuple[str, int], ...] = ()
     is_cluster: bool = False
     path: str = ""  # of a Unix socket, instead of hosts
-    service: str = ""  # that the Sentinels are asked for
+    service: str = ""  # the name of its service at the Sentinels
     database: int = 0
     username: str | None = None
     password: str | None = field(default=None, repr=False)
@@ -107,7 +107,7 @@ class RedisAddress:
         return url, options
 
     def masked(self) -> str:
-        """Return the address as people may read it, without user, password and options."""
+        """Return the address for people, without user, password and options."""
         scheme = _PLAIN if self.tls is None else "rediss"
         if self.path:
             return f"{_SOCKET}://{self.path}?db={self.database}"

@@ -107,10 +107,10 @@ class Settings(BaseSettings):
     public_claims_per_minute_per_address: int = Field(default=20, ge=0)
     public_claims_per_minute_per_meeting: int = Field(default=120, ge=0)
     trusted_proxies: str = "127.0.0.1,::1"  # addresses and networks; * trusts every peer
-    proxy_identity_header: str | None = None  # in which they name the person they signed in
+    proxy_identity_header: str | None = None  # proxies name the person they signed in here
     proxy_groups_header: str | None = None  # and that person's groups
     proxy_roles: str = ""  # names and groups, each with a role; see pool/config/proxy_people.py
-    public_url: str = ""  # where the provider and people reach this linkpool; empty: not known
+    public_url: str = ""  # this linkpool's outside address; empty: not known
     redis_forgets: bool = True
     demo_meeting: str | None = Field(default=None, pattern=SID_PATTERN)  # shown at /demo
     inbox_retention_days: int = Field(default=90, ge=1, le=3_650)
@@ -237,7 +237,7 @@ class Settings(BaseSettings):
 
     @property
     def sqlite_path(self) -> Path:
-        """Return where the ledger is when no DATABASE_URL is set."""
+        """Return the ledger's file when no DATABASE_URL is set."""
         return self.data_dir.absolute() / "ledger.sqlite3"
 
     def learn_link_base(self, name: str, base: str) -> None:

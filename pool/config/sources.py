@@ -1,6 +1,6 @@
 """Read values from the environment, from secret files and from linkpool.toml.
 
-What is wrong there is named as its user wrote it.
+Errors name a value as its user wrote it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pool.errors import SettingsError
 
 PREFIX = "LINKPOOL_"
 TOML_FILE = "linkpool.toml"
-# Not settings of linkpool, but of those who call it: where it answers, and by which key.
+# These are not linkpool's settings but its callers': its address, and the key to use.
 URL_VARIABLE = f"{PREFIX}URL"
 KEY_VARIABLE = f"{PREFIX}KEY"
 # Settings that may come from a file named by X_FILE, as container secrets do.
@@ -34,8 +34,8 @@ SECRETS = (
     "NOTIFY_URL",
 )
 
-# Those of them whose file may be empty, as deploy/secrets.sh makes it where there is none. An empty
-# one of the others would be a door without its lock, or a ledger of this machine alone.
+# The settings among these whose file may be empty, as deploy/secrets.sh leaves it for an unset one.
+# For the others, an empty file would leave a door open, or keep the ledger on this machine.
 _MAY_BE_EMPTY = (
     "NEETOCAL_WEBHOOK_SECRET",
     "NEETOCAL_WEBHOOK_SECRET_PREVIOUS",
@@ -151,7 +151,7 @@ def _read_secret(name: str, file: str) -> str:
     try:
         distrust = distrust_of_secret_file(Path(file))
         text = "" if distrust else Path(file).read_text("utf-8").strip()
-    except UnicodeDecodeError:  # whose message shows a byte of the secret
+    except UnicodeDecodeError:  # its message would show a byte of the secret
         raise SettingsError(name, f"cannot read {file}: it is not text in UTF-8") from None
     except OSError as error:
         raise SettingsError(name, f"cannot read {file}: {error.strerror}") from None

@@ -101,8 +101,8 @@ class Workspace(_Frozen):
     @property
     def link_url(self) -> str:
         """Return what every link's URL begins with, without a trailing slash."""
-        # Every claim's answer asks, and the library's way to a private attribute takes longer than
-        # all the rest of the answer.
+        # Every claim's answer reads this, and the library's access to a private attribute takes
+        # longer than the rest of the answer.
         private = self.__pydantic_private__ or {}
         return self.link_base_url or private.get("_learned_link_base") or self.api_url
 
@@ -133,7 +133,8 @@ class MeetingDefaults(_Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> MeetingDefaults:
-        # Where one of two is not declared, the ledger has it: the migration compares them.
+        # If only one of the two is declared, the other is in the ledger; the migration compares
+        # them.
         if self.min_fresh and self.max_fresh and self.max_fresh < self.min_fresh:
             raise ValueError(f"max_fresh ({self.max_fresh}) is below min_fresh ({self.min_fresh})")
         return self

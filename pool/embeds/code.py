@@ -39,7 +39,7 @@ def html(workspace: Workspace, claim: Claim, options: Options | None = None) -> 
 
 
 def _place(slug: str, options: Options) -> str:
-    """Return the element that the embed opens in or by, unless the page has one already."""
+    """Return the element in which the embed opens, or its button, unless the page has one."""
     if options.element_selector is not None or options.type == "floating-popup":
         return ""
     place = encoding.attribute(place_id(slug))

@@ -1,8 +1,8 @@
 """Encode values for the place in a page where they stand.
 
 Pages go through more than an HTML parser: template languages read them before or after, on the
-server and in the browser. So nothing that comes from outside keeps a character with a meaning in
-HTML, JavaScript or a template, whatever place it stands in.
+server and in the browser. So in every value from outside, each character with a meaning in HTML,
+JavaScript or a template is replaced, wherever the value stands.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ class Options:
 
     type: EmbedType = "inline"
     prefill: Mapping[str, str] = field(default_factory=dict, repr=False)
-    nonce: str | None = None  # what the page's Content Security Policy allows scripts by
+    nonce: str | None = None  # the nonce of the page's Content Security Policy
     styles: str | Mapping[str, str] | None = None  # of the frame, as the provider's script takes it
     # A CSS selector. Without it the code brings its own container, or its own button.
     element_selector: str | None = None

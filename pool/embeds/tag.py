@@ -1,4 +1,4 @@
-"""Compose the script that a page loads: our own tag, which knows the provider's scripts."""
+"""Compose the script that a page loads: the tag, which loads the provider's script."""
 
 from __future__ import annotations
 

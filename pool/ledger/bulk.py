@@ -31,11 +31,11 @@ from pool.ledger.columns import UtcTime, json_text, milliseconds, whole_millisec
 from pool.ledger.database import Database
 from pool.ledger.tables import links
 
-PLACE = "place"  # the name under which a row given to PostgreSQL says where its link is
+PLACE = "place"  # the column in which a row given to PostgreSQL says where its link is
 
 
 class Place(UserDefinedType[str]):
-    """Where PostgreSQL has a version of a row: it stays there while the row is locked."""
+    """The place of a row's version in PostgreSQL, which does not change while the row is locked."""
 
     cache_ok = True
 

@@ -19,7 +19,7 @@ class UtcTime(TypeDecorator[datetime]):
     """An aware time, exact to the millisecond, that comes back in UTC.
 
     timestamptz on PostgreSQL; on SQLite, which has no such type, milliseconds since 1970.
-    It refuses naive times with a ValueError.
+    Naive times raise ValueError.
     """
 
     impl = BigInteger

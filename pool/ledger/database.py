@@ -58,7 +58,7 @@ class Database:
     """
 
     def __init__(self, database_url: str, connections: int = CONNECTIONS) -> None:
-        """Open at most so many connections at once, on PostgreSQL.
+        """Open at most this number of connections at once, on PostgreSQL.
 
         Raise SettingsError unless the URL is sqlite:///path, postgresql://… or postgres://….
         """
@@ -98,7 +98,7 @@ class Database:
                 return await self._kind.migrate(work)
 
     async def truncate_log(self) -> bool:
-        """Take what was overwritten out of SQLite's write-ahead log, by emptying it.
+        """Empty SQLite's write-ahead log, so that nothing overwritten stays in it.
 
         Return False if a reader or another writer was in the way. Return True on PostgreSQL,
         which manages its log by itself.
@@ -159,7 +159,7 @@ class Database:
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._left_behind.discard(task)
         if not task.cancelled():
-            task.exception()  # looked at, so that nobody reports that it was not
+            task.exception()  # retrieved, so that asyncio does not complain
 
     def insert(self, table: Table) -> _Insert:
         """Return an INSERT that supports ON CONFLICT."""

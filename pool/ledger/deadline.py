@@ -1,4 +1,4 @@
-"""Bound all that one request asks of the ledger, however many statements it takes.
+"""Bound the time of all statements that one request runs on the ledger.
 
 A sender of webhooks waits some ten seconds for its answer. Each statement has a limit of its own,
 but several in a row would each wait as long as the first.
@@ -18,13 +18,13 @@ MIGRATION_SECONDS = 600  # for an index on a large table, or a file that is rewr
 
 @dataclass(slots=True)
 class Deadline:
-    """When the work of one request must be done."""
+    """The time by which the work of one request must be done."""
 
     ends_at: float
     over: bool = False  # a task that outlives the request has its own time again
 
     def lift(self) -> None:
-        """Bound nothing from here on: the answer has begun, and may be a stream that lasts."""
+        """Lift the bound: the answer has begun, and may be a stream that lasts."""
         self.over = True
 
 
@@ -33,7 +33,7 @@ _present: ContextVar[Deadline | None] = ContextVar("deadline", default=None)
 
 @contextmanager
 def within(seconds: float = REQUEST_SECONDS) -> Iterator[Deadline]:
-    """Give all work on ledgers in this block, and in the tasks it starts, so much time together.
+    """Give all work on ledgers in this block, and in the tasks it starts, this time in all.
 
     Within another such block, the sooner end counts.
     """
@@ -53,7 +53,7 @@ def is_bounded() -> bool:
 
 
 def left_seconds(otherwise: float) -> float:
-    """Return the time that is left, at most `otherwise`, which holds where there is no bound."""
+    """Return the time that is left, at most `otherwise`; without a bound, `otherwise`."""
     deadline = _present.get()
     if deadline is None or deadline.over:
         return otherwise

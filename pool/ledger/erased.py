@@ -49,7 +49,7 @@ class Erased:
         return await self._unfinished(theirs & forgotten.c.stage.is_not(None), 1_000)
 
     async def finish(self, slugs: Collection[str], *, heard: bool) -> None:
-        """Note that these links are erased everywhere, and whether a caller hears of it."""
+        """Note that these links are erased everywhere, and whether a caller was informed."""
         stage = None if heard else UNHEARD
         chosen = self._database.among(forgotten.c.slug, slugs)
         staged = forgotten.c.stage.is_not(None)
@@ -67,7 +67,7 @@ class Erased:
     # -- marks -------------------------------------------------------------------------
 
     async def among(self, marks: Collection[str]) -> dict[str, set[str]]:
-        """Return those of these marks that belong to erased customers, with the links they held."""
+        """Return the marks among these that belong to erased customers, with their links."""
         found: dict[str, set[str]] = {}
         if marks:
             chosen = self._database.among(erased_marks.c.mark, marks)
@@ -77,7 +77,7 @@ class Erased:
         return found
 
     async def slugs_among(self, slugs: Collection[str]) -> set[str]:
-        """Return those of these links whose customers were forgotten."""
+        """Return the links among these whose customers were forgotten."""
         if not slugs:
             return set()
         chosen = self._database.among(forgotten.c.slug, slugs)

@@ -31,7 +31,7 @@ class Facts:
         return {name.removeprefix(prefix): value for name, value in rows}
 
     async def named(self, names: Collection[str]) -> dict[str, str]:
-        """Return those of the facts with these names that there are, by their names."""
+        """Return the facts that exist among these names, by name."""
         chosen = self._database.among(facts.c.name, names)
         rows = await self._database.rows(select(facts.c.name, facts.c.value).where(chosen))
         return {name: value for name, value in rows}  # noqa: C416 - rows are no pairs to a type checker

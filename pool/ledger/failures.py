@@ -36,7 +36,7 @@ _SQLITE_CODES = frozenset(
 _SQLSTATE_CLASSES = frozenset({"08", "25", "28", "3D", "40", "53", "55", "57", "58"})
 _UNDEFINED_TABLE = "42P01"
 _NO_PRIVILEGE = "42501"
-# What will stay so until somebody changes the setting or the database, by SQLSTATE or SQLite's
+# Failures that last until somebody changes the setting or the database, by SQLSTATE or SQLite's
 # code.
 _NOT_OPENED = "names a file that cannot be opened or made; its directory must exist"
 _REFUSALS: dict[object, str] = {

@@ -154,7 +154,7 @@ class Inbox:
         max_attempts: int = 10,
         its_fault: bool = True,
     ) -> int:
-        """Note that work on a pending event failed. Return how often it has failed by now.
+        """Note that settling a pending event failed. Return the number of failures so far.
 
         It is due again at `not_before`, or dead after `max_attempts`. A failure that was not
         the event's fault does not count. Raise UnknownEvent if no such event is pending.
@@ -188,9 +188,9 @@ class Inbox:
         return event_of(rows[0])
 
     async def retry_dead(self) -> int:
-        """Make every dead event pending again, due at once. Return how many.
+        """Make every dead event pending again, due at once.
 
-        Those whose body was erased stay dead: there is nothing in them to settle.
+        Return how many. Events whose body was erased stay dead, since nothing is left to settle.
         """
         return await self._database.change(
             reopened(

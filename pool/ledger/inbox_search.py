@@ -27,7 +27,7 @@ _RECENT = 10  # webhooks of a workspace whose delay is looked at
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """What a text names. An event is meant if it is, or is about, any one of these."""
+    """The things that a text names. An event matches if it is, or is about, one of these."""
 
     event_ids: tuple[str, ...] = ()
     booking_sids: tuple[str, ...] = ()
@@ -44,7 +44,7 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Sought:
-    """Which events are looked for. None and empty: whatever it is."""
+    """The events to find. None and empty values match everything."""
 
     state: EventState | None = None
     workspace: str = ""
@@ -55,7 +55,7 @@ class Sought:
     named: Named | None = None
 
     def before(self, moment: datetime) -> Sought:
-        """Return the same, but for events that were received at this time or later."""
+        """Return the same search, restricted to events received before this time."""
         return replace(self, until=min(self.until or moment, moment))
 
 
@@ -86,8 +86,8 @@ class InboxSearch:
     async def replay(self, sought: Sought, *, most: int = REPLAY_MOST) -> int:
         """Make the found events pending again, due at once, the oldest first. Return how many.
 
-        At most `most`. Those whose body was erased stay as they are: there is nothing in them
-        to settle.
+        At most `most`. Events whose body was erased stay as they are, since nothing is left to
+        settle.
         """
         readable = self._chosen(select(inbox.c.id), sought, None).where(
             func.length(inbox.c.body) > 0

@@ -18,7 +18,7 @@ _SIDS_KEPT = 2_000  # of one incident
 class Incidents:
     """The incidents of the last 90 days.
 
-    At most one of a kind and about the same stands at a time, whoever notices it.
+    Only one of a kind and subject lasts at a time, whichever process notices it.
     """
 
     def __init__(self, database: Database) -> None:
@@ -93,7 +93,7 @@ class Incidents:
         )
 
     async def settle(self, incident_id: int, turned_away: int, links_lost: int = 0) -> None:
-        """Note what an incident cost, for good. It may be noted again with the same numbers."""
+        """Note the final cost of an incident. It may be noted again with the same numbers."""
         await self._database.change(
             update(incidents)
             .where(incidents.c.id == incident_id)

@@ -65,7 +65,7 @@ class Ledger:
     def open(cls, database_url: str, connections: int = CONNECTIONS) -> Ledger:
         """Return the ledger at `database_url`, which connects when first used.
 
-        On PostgreSQL it opens at most so many connections at once.
+        On PostgreSQL it opens at most this number of connections at once.
 
         Raise SettingsError unless the URL is sqlite:///path, postgresql://… or postgres://….
         """
@@ -76,9 +76,9 @@ class Ledger:
         await self._database.close()
 
     async def connections_most(self) -> int | None:
-        """Return how many connections the server takes from everybody; None for SQLite.
+        """Return how many connections the server accepts in all; None for SQLite.
 
-        Behind a pooler it is the number of the server, of which the pooler takes its part.
+        Behind a pooler this is still the server's number, of which the pooler uses a part.
         """
         if self._database.sqlite_path is not None:
             return None
@@ -86,7 +86,7 @@ class Ledger:
         return int(setting)
 
     async def ping(self) -> None:
-        """Return if the database can be written to, which is found out by writing.
+        """Return if the database can be written to. This writes, to find out.
 
         A database that can only read (a replica, a full disk, a lock that another writer holds)
         answers every query, but could not keep a new link. The second statement changes nothing,

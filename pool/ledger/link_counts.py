@@ -82,7 +82,7 @@ class LinkCounts:
             pass
 
     async def wrong(self) -> list[str]:
-        """Return the meetings whose numbers are not those of their links, by counting all links.
+        """Count all links. Return the meetings whose kept numbers are wrong.
 
         This may take minutes.
         """

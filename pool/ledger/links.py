@@ -66,7 +66,7 @@ class Links:
         return await self._database.write(work)
 
     async def move(self, slugs: Sequence[str], new: State, *, at: datetime) -> list[str]:
-        """Move those links that may move to `new` (retired, quarantined). Return their slugs."""
+        """Move the links that may move to `new` (retired, quarantined). Return their slugs."""
         if not slugs:
             return []
         movable = self._database.among(links.c.slug, slugs) & links.c.state.in_(states_before(new))
@@ -170,7 +170,7 @@ class Links:
         return link_of(await self._database.rows(select(*LINK).where(links.c.slug == slug)))
 
     async def find(self, slugs: Sequence[str]) -> list[Link]:
-        """Return the links of those of these slugs that are known, in no order."""
+        """Return the known links among these slugs, in no order."""
         if not slugs:
             return []
         return await self._list(select(*LINK).where(self._database.among(links.c.slug, slugs)))
@@ -220,7 +220,7 @@ class Links:
         return [link for link in found if link.email and same_email(link.email) == wanted]
 
     async def known_emails(self, emails: Collection[str]) -> set[str]:
-        """Return those of these e-mails with which a link may have been claimed."""
+        """Return the e-mails among these with which a link may have been claimed."""
         forms = {form for email in emails for form in kept_forms(email)}
         if not forms:
             return set()

@@ -23,7 +23,7 @@ _KEPT = """
     sslpassword sslnegotiation ssl_min_protocol_version ssl_max_protocol_version
     target_session_attrs krbsrvname gsslib application_name options
 """
-# What tunes connections in other libraries. linkpool has bounds of its own for all of it.
+# Options that tune connections in other libraries. linkpool has its own bounds for all of these.
 _DROPPED = """
     channel_binding client_encoding connect_timeout connection_limit fallback_application_name
     gssencmode keepalives keepalives_count keepalives_idle keepalives_interval pool_timeout
@@ -84,7 +84,7 @@ def parse_postgresql(database_url: str, setting: str) -> PostgresqlAddress:
             schema = _schema(text, setting)
             url = url.difference_update_query([name])
         elif name == "sslmode":
-            # What node-postgres calls encrypted and not verified is libpq's `require`.
+            # node-postgres's "encrypted and not verified" is libpq's `require`.
             text = {"no-verify": "require"}.get(text, text)
             if text not in _SSL_MODES:
                 raise SettingsError(setting, f"must have one of {', '.join(_SSL_MODES)} as sslmode")

@@ -1,10 +1,9 @@
 """Know links and bookings whose rows were pruned, by a hash of 64 bits of each name.
 
 A slug that the provider repeats must not enter a pool again, whatever the ledger has let go: the
-row's primary key refuses it while there is a row, and its mark afterwards. Two of ten million
-names share a mark once in four hundred thousand ledgers; then one new link is taken for a pruned
-one, and not handed out. Marks are in no need of a key: a slug or a booking's SID says nothing of
-a person.
+row's primary key refuses it while there is a row, and its mark afterwards. Two of ten million names
+share a mark once in four hundred thousand ledgers; then one new link is taken for a pruned one, and
+not handed out. Marks need no key, since a slug or a booking's SID says nothing about a person.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ def _mark(text: str) -> int:
 
 
 class Pruned:
-    """What is known of links and bookings that were pruned."""
+    """The marks of links and bookings that were pruned."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -53,7 +52,7 @@ class Pruned:
 
 
 def pruned_of(database: Database, connection: Connection, slugs: Iterable[str]) -> set[str]:
-    """Return those of these slugs whose links were pruned."""
+    """Return the slugs among these whose links were pruned."""
     by_mark = {mark_of_link(slug): slug for slug in slugs}
     if not by_mark:
         return set()

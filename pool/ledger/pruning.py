@@ -55,7 +55,7 @@ class Walk:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """How far a walk has come."""
+    """The position of a walk."""
 
     at: datetime
     passed: bool = False  # True: go on behind this moment, because nothing at it could be pruned
@@ -121,7 +121,7 @@ class Pruning:
         return [OldLink(*row) for row in await self._database.rows(statement)]
 
     async def prune(self, slugs: Sequence[str], before: datetime) -> PrunedLinks:
-        """Delete those of these links that are ripe, with their bookings.
+        """Delete the ripe links among these, with their bookings.
 
         A link that another process is writing is passed over. Running twice at once does no harm.
         """
@@ -130,7 +130,8 @@ class Pruning:
 
         def work(connection: Connection) -> PrunedLinks:
             held = list(connection.scalars(mine.with_for_update(skip_locked=True)))
-            # Looked at once more now that nobody else can write them: a booking may have come.
+            # Checked once more now that nobody else can write them: a booking may have come
+            # meanwhile.
             ripe = connection.execute(
                 select(links.c.slug, links.c.meeting_sid, links.c.state)
                 .where(database.among(links.c.slug, held))

@@ -51,7 +51,7 @@ class Verdict(Enum):
 
 
 def judge(kept: Kept | None, customer_id: str) -> Verdict:
-    """Return what a claim by this customer does to a link of which this is kept."""
+    """Return what a claim by this customer does to a link with this row."""
     if kept is None:
         return Verdict.INSERT
     if kept.forgotten:
@@ -82,7 +82,7 @@ def _plan(kept: dict[str, Kept], claims: Sequence[RecordedClaim], pruned: Collec
     for claim in claims:
         before = kept.get(claim.slug)
         verdict = judge(before, claim.customer_id)
-        # Who had a link that was pruned is not known any more; somebody may have had it.
+        # It is no longer known whether somebody held a link that was pruned.
         if verdict is Verdict.CONFLICT or claim.slug in pruned:
             plan.conflicts.append(claim)
             continue

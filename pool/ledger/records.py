@@ -68,9 +68,9 @@ class EventState(StrEnum):
     """The state of an event in the inbox."""
 
     PENDING = "pending"  # kept, not yet worked on; due once `not_before` has passed
-    SETTLED = "settled"  # it moved a link, or had nothing left to move; final
+    SETTLED = "settled"  # it moved a link, or there was nothing to move; final
     UNMATCHED = "unmatched"  # matches no link; tried again later, or assigned by a person
-    IGNORED = "ignored"  # of a kind that concerns no link; final unless replayed
+    IGNORED = "ignored"  # its kind concerns no link; final unless replayed
     DEAD = "dead"  # failed too often; waits for a person to replay it
 
 
@@ -106,7 +106,7 @@ class InboxEvent:
     reason: str
     slug: str | None
     match: str | None
-    attempts: int  # how often working on it failed since it was last made pending
+    attempts: int  # failed attempts since it was last made pending
     last_error: str | None
     not_before: datetime | None
     seen: int  # how often it came; 1 for an event that was never repeated

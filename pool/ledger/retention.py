@@ -89,6 +89,6 @@ class Retention:
 
 
 def _ends(days: int) -> tuple[datetime, datetime]:
-    """Return before which time events are deleted, and bodies."""
+    """Return the times before which events, and bodies, are deleted."""
     now, kept = datetime.now(UTC), timedelta(days=days)
     return now - kept, now - kept / BODY_SHARE

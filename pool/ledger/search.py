@@ -19,7 +19,7 @@ from pool.model.links import Link
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A link, with what only the ledger knows of it."""
+    """A link, with the facts that only the ledger has."""
 
     link: Link
     withdrawn_at: datetime | None  # when it was retired or quarantined

@@ -81,7 +81,7 @@ links = Table(
     Column("cancelled_at", UtcTime),
     Column("booking_sid", Text),
     Column("match", Text),
-    # What only the ledger needs.
+    # Columns that only the ledger needs.
     Column("email_key", Text),  # the e-mail as it is compared
     Column("withdrawn_at", UtcTime),  # when it was retired or quarantined
     Column("withdrawn_reason", Text),  # why its customer was given another one

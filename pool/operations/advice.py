@@ -20,7 +20,7 @@ _WORTH = 1.2  # a suggestion closer to the present target than this is noise
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What one setting means now; `bad` if it is too small or too large for this rate."""
+    """The meaning of one setting now; `bad` if it is too small or too large for this rate."""
 
     words: str
     bad: bool = False
@@ -28,7 +28,7 @@ class Meaning:
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """Settings that would fit better: what, why, and as the fields of the form."""
+    """Settings that would fit better: in words, the reason, and as fields of the form."""
 
     title: str
     why: str
@@ -112,7 +112,7 @@ def _no_minimum(meeting: Meeting) -> Meaning:
 
 
 def suggestions(status: MeetingStatus, now: datetime) -> list[Suggestion]:
-    """Return what would fit this pool better, the best first; none if it is set well."""
+    """Return settings that would fit this pool better, the best first; none if it is set well."""
     meeting, forecast, rate = status.meeting, status.forecast, status.claims_per_second
     needed = max(forecast.needed, meeting.wanted(rate))
     why = _why(status, now)

@@ -1,4 +1,4 @@
-"""Say what an event of the inbox is about: its appointment, and why it matched or did not."""
+"""Describe an event of the inbox: its appointment, and why it matched or did not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pool.providers import BookingEvent
 
 @dataclass(frozen=True, slots=True)
 class Appointment:
-    """When a booking takes place, in the zone that its booker chose, and how it stands."""
+    """The time of a booking, in the zone that its booker chose, and its state."""
 
     starts_at: datetime | None
     ends_at: datetime | None
@@ -44,13 +44,13 @@ class Sign:
     """One of the signs by which a booking is matched to a link, the best first."""
 
     name: str
-    found: str  # what the event has of it
+    found: str  # the event's own value of it
     decided: bool = False  # the match was made by this one
 
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """What an event is about."""
+    """An event's appointment, and the signs by which it was matched."""
 
     appointment: Appointment | None
     signs: tuple[Sign, ...]
@@ -59,7 +59,7 @@ class Story:
 async def story_of(
     ledger: Ledger, event: InboxEvent, said: BookingEvent | None, ref_field: str | None
 ) -> Story:
-    """Return an event's story. `said` is None where its body was erased or cannot be read."""
+    """Return an event's story. `said` is None if its body was erased or cannot be read."""
     sid = event.booking_sid
     booking = await ledger.bookings.get(event.workspace, sid) if sid else None
     if said is None or said.kind == "other":

@@ -137,7 +137,7 @@ def _advice(status: MeetingStatus) -> str:
 
 
 def standing_of(status: MeetingStatus, incidents: tuple[Incident, ...] | None) -> Incident | None:
-    """Return the incident that stands for a pool's state, which says since when; None if none."""
+    """Return the lasting incident that explains a pool's state, or None. It dates the state."""
     kinds = {
         "paused": (What.PAUSE,),
         "blocked": (What.BLOCKED,),

@@ -1,4 +1,4 @@
-"""Explain linkpool's own words, for places where they stand."""
+"""Explain linkpool's own words where a page uses them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Say how every part of the service is, and since when: for people and monitors, at /healthz.
+"""Report the state of every part of the service, and since when, at /healthz.
 
 `/readyz` tells a balancer whether claims can be served, and looks at Redis alone. This looks at
 everything; a part that is down here may be missed only hours later.
@@ -41,7 +41,7 @@ class PartHealth:
     name: str  # redis, ledger, broker, worker, beat, webhooks, or provider:<workspace>
     state: State
     detail: str = ""  # why, in a few words
-    since: datetime | None = None  # when the state began; filled in from memory if nobody says
+    since: datetime | None = None  # when the state began; if unknown, as remembered
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Health:
 
     @property
     def state(self) -> State:
-        """Return the worst state of a part; what is unknown is no trouble."""
+        """Return the worst state of a part; unknown states do not count."""
         states = {part.state for part in self.parts}
         return next((each for each in _WORST if each in states), "ok")
 
@@ -73,7 +73,7 @@ class Health:
 
 
 class HealthWatch:
-    """Looks at all parts when somebody asks, and remembers since when each is as it is."""
+    """Looks at all parts on request, and remembers since when each is in its state."""
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class HealthWatch:
         self._known = {part.name: part for part in known}  # from an earlier look
 
     async def look(self) -> Health:
-        """Return how all parts are. It never raises, and takes some seconds at most."""
+        """Return the state of all parts. Never raise, and take some seconds at most."""
         async with self._looking:
             if self._clock() - self._looked_at >= KEPT_SECONDS:
                 found = await self._look()
@@ -104,7 +104,7 @@ class HealthWatch:
             return Health(tuple(self._known.values()))
 
     async def remember(self) -> None:
-        """Look now, so that what begins now is dated now, whenever it is asked for."""
+        """Look now, so that a state that begins now gets its true date."""
         await self.look()
 
     def _dated(self, part: PartHealth) -> PartHealth:
@@ -156,7 +156,7 @@ class HealthWatch:
         return [PartHealth("ledger", "ok"), PartHealth("webhooks", state, "; ".join(details))]
 
     async def _broker(self) -> tuple[PartHealth, datetime | None]:
-        """Return how the broker is, and when beat last asked for a sweep that still waits."""
+        """Return the broker's state, and when beat last asked for a sweep that still waits."""
         try:
             url = broker_url(self._settings)
             if not is_redis(url):
@@ -193,7 +193,7 @@ class HealthWatch:
 
 
 def work(heard: Heard, sweep_seconds: float, asked_at: datetime | None) -> list[PartHealth]:
-    """Return how worker and beat are, by pulses, by the last sweep, and by what waits for one.
+    """Return the state of worker and beat, by pulses, by the last sweep, and by waiting sweeps.
 
     `asked_at` is when beat asked for the newest sweep that no worker has taken yet.
     """
@@ -224,7 +224,7 @@ def work(heard: Heard, sweep_seconds: float, asked_at: datetime | None) -> list[
 
 
 def silent_seconds(heard: Heard, workspace: str) -> float:
-    """Return for how long a provider has answered no call of any process, 0 while it does."""
+    """Return the seconds for which a provider has answered no process; 0 while it answers."""
     calls = [
         (each.pulse.calls[workspace], each.age_seconds)
         for each in (*heard.speaking("api"), *heard.speaking("worker"))

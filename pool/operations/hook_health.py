@@ -1,4 +1,4 @@
-"""Report how the webhooks of each workspace do."""
+"""Report the health of each workspace's webhooks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COUNTED_MOST = 9_999
 
 @dataclass(frozen=True, slots=True)
 class HookHealth:
-    """What is known of the webhooks of one workspace."""
+    """The health of one workspace's webhooks."""
 
     workspace: str
     can_verify: bool

@@ -109,12 +109,12 @@ class InboxSelection:
 
     @property
     def tokens(self) -> list[str]:
-        """Return what was searched for, as the address has it."""
+        """Return the search as the address holds it."""
         return list(_tokens(self.named))
 
     @property
     def named_words(self) -> str:
-        """Return what the search goes by, without the text that was typed."""
+        """Return the terms of the search in words, without the text that was typed."""
         if self.named is None:
             return ""
         found = [
@@ -149,7 +149,7 @@ def _day(text: str) -> datetime | None:
 
 
 def _named(tokens: list[str]) -> Named | None:
-    """Return what the tokens name. A search for nothing that is known finds nothing."""
+    """Return what the tokens name. A search for an unknown name finds nothing."""
     if not tokens:
         return None
     found: dict[str, list[str]] = {}

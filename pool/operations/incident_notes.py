@@ -10,13 +10,13 @@ from pool.ledger import Ledger
 from pool.model.incidents import Incident, What
 from pool.operations.vitals import Name, Over, Trouble, Vitals
 
-LASTS_SECONDS = 3.0  # what is over sooner was a hiccup
+LASTS_SECONDS = 3.0  # a shorter trouble is not noted
 _TIDY_SECONDS = 30.0
 _OURS = (What.REDIS, What.WORKER, What.PROVIDER)
 
 
 class IncidentNotes:
-    """Notes the beginning and end of troubles. Several processes that see one note it once."""
+    """Notes the beginning and end of troubles. If several processes see one, it is noted once."""
 
     def __init__(self, ledger: Ledger, clock: Callable[[], float] = time.monotonic) -> None:
         self._ledger = ledger
@@ -26,7 +26,7 @@ class IncidentNotes:
         self._tidied_at = -_TIDY_SECONDS
 
     async def note(self, vitals: Vitals) -> None:
-        """Make the ledger agree with how things are. Raise LedgerUnavailable; call it again."""
+        """Make the ledger agree with the present. Raise LedgerUnavailable; then repeat the call."""
         standing = {(each.what, each.about): each for each in vitals.troubles}
         if (What.LEDGER, "") in standing:
             return
@@ -53,7 +53,7 @@ class IncidentNotes:
         self._ended[name] = over.ended_at
 
     async def _tidy(self, standing: Collection[Name]) -> None:
-        """End what a process noted that did not live to see the end."""
+        """End incidents of a process that has died since it noted them."""
         if (What.REDIS, "") in standing:
             return
         for each in await self._ledger.incidents.standing(_OURS):

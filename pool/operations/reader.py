@@ -1,4 +1,4 @@
-"""Read the state of the service once for all viewers, and not at all without any."""
+"""Read the state of the service, once for all viewers, and only while there are any."""
 
 from __future__ import annotations
 

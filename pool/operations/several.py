@@ -1,4 +1,4 @@
-"""Do one thing to several meetings, and say of each what became of it."""
+"""Do one thing to several meetings, and report the outcome for each."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _DONE: dict[Act, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one meeting: nothing is said of what was done, else why it was not."""
+    """The outcome for one meeting: why nothing was done; empty if it was done."""
 
     sid: str
     left: str = ""  # why nothing had to be done
@@ -37,7 +37,7 @@ class Outcome:
 
 
 def needless(act: Act, status: MeetingStatus | None) -> str:
-    """Return why this act would change nothing, empty if it would or that is not known."""
+    """Return why this act would change nothing; empty if it would, or if that is not known."""
     if status is None:
         return ""
     if act == "pause" and status.meeting.paused:
@@ -61,7 +61,7 @@ async def act_on_several(
     known: Mapping[str, MeetingStatus],
     changed: Callable[[Meeting], None],
 ) -> list[Outcome]:
-    """Do this to each meeting, some at a time, and return what became of each, in their order.
+    """Do this to each meeting, some at a time, and return the outcomes in their order.
 
     A meeting that fails stops no other. `changed` is called with each that was done. There is
     one entry in the audit for each, with the same reason.

@@ -1,4 +1,4 @@
-"""Find what a page may show of a link: the claim of the customer who holds it."""
+"""Find the claim that a page may show for a link: that of the customer who holds it."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from pool.store.records import Sample, Series
 
 @dataclass(frozen=True, slots=True)
 class Since:
-    """When a state began. `at_least`: it was so already at the beginning of what is known."""
+    """The beginning of a state. `at_least`: it is older than everything that is known."""
 
     at: datetime
     at_least: bool = False
@@ -25,7 +25,7 @@ def since_of(
 ) -> Since | None:
     """Return since when a pool has been in its state; None if nobody has noted it yet.
 
-    Levels are looked up in the past that is shown. What people and providers did are incidents.
+    Levels are looked up in the past that is shown. Acts of people and providers are incidents.
     """
     holds = _HOLDS.get(status.state)
     if holds is None or series is None:

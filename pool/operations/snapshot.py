@@ -1,4 +1,4 @@
-"""Hold the state of the whole service at one moment, as far as it is known."""
+"""Hold the known state of the whole service at one moment."""
 
 from __future__ import annotations
 

@@ -17,12 +17,12 @@ from pool.store import Store
 from pool.store.records import Block, Level
 
 PoolState = Literal["ok", "low", "empty", "paused", "blocked", "recovering"]
-# What visitors feel: turned away now; turned away soon; nothing yet, though no links can be made;
-# nothing, though the pool is low; turned away, as a person wishes; nothing.
+# The effect on visitors: turned away now; turned away soon; none yet, though no links can be made;
+# none, though the pool is low; turned away, as an operator wishes; none.
 Feel = Literal["dry", "soon", "stocked", "low", "paused", "ok"]
-# The smaller, the sooner it needs somebody.
+# The smaller the number, the sooner a person must act.
 FEELS: dict[Feel, int] = {"dry": 0, "soon": 1, "stocked": 2, "low": 2, "paused": 3, "ok": 4}
-# A pool that cannot be filled needs somebody sooner than one that top-up is at work on.
+# A pool that cannot be filled is more urgent than one that top-up is filling.
 SOON_SECONDS, SOON_BLOCKED_SECONDS = 60.0, 300.0
 LOW_SHARE = 0.5  # of the target
 LOW_RUNWAY_SECONDS = 60.0
@@ -50,12 +50,12 @@ class MeetingStatus:
 
     @property
     def feel(self) -> Feel:
-        """Return what visitors feel."""
+        """Return the effect on visitors."""
         if self.state == "paused":
             return "paused"
         if self.state == "recovering":
             return "dry"
-        if self.meeting.closed_reason:  # they are turned away, however many links there are
+        if self.meeting.closed_reason:  # visitors are turned away, however many links there are
             return "dry" if self.claims_per_second > 0 else "stocked"
         if self.fresh == 0 and self.target > 0:
             # An empty pool without claims affects nobody yet.

@@ -1,6 +1,4 @@
-"""Summarise the service: one sentence on the pools, and tiles for worker, provider, ledger
-and bookings.
-"""
+"""Summarise the service: a sentence on the pools, and tiles for the parts of the service."""
 
 from __future__ import annotations
 
@@ -88,14 +86,14 @@ def _counted(state: PoolState, found: Sequence[MeetingStatus], count: int) -> st
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """What the tab's title and icon say: nothing while all is well."""
+    """The warning in the tab's title and icon; empty while all is well."""
 
     level: Level
     words: str = ""
 
 
 def alarm(snapshot: Snapshot, found: Sequence[MeetingStatus]) -> Alarm:
-    """Return the alarm for somebody who sees these pools: what visitors feel comes first."""
+    """Return the alarm for a viewer of these pools. The effect on visitors comes first."""
     troubles = snapshot.vitals.troubles if snapshot.vitals else ()
     words = [_SILENT[each.what] for each in troubles if each.what is What.REDIS]
     felt = Counter(each.feel for each in found)
@@ -131,7 +129,7 @@ _WHY = {
 
 
 def visitors(found: Outcomes | None) -> Tile:
-    """Return the tile that says what visitors got in the last hour."""
+    """Return the tile with the visitors of the last hour and their answers."""
     if found is None:
         return Tile("Visitors, last hour", "unknown", "unknown while Redis does not answer")
     got = f"{found['claims']:,} got a link"

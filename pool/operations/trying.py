@@ -1,4 +1,4 @@
-"""Ask a provider at once whether it makes links again, and say in words what it answered.
+"""Ask a provider at once whether it makes links again, and put its answer into words.
 
 First comes the list of meetings, which changes nothing there; then, for a meeting that may have
 links, one link, which enters the pool as any other. Both take their turns of the request budget.
@@ -27,7 +27,7 @@ NO_TURN = "the request budget allows no question now; try again in some seconds"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a provider answered, in words; `works` if it makes links, as far as was asked."""
+    """A provider's answer in words; `works` if it makes links, as far as it was asked."""
 
     words: str
     works: bool = False

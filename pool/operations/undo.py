@@ -14,7 +14,7 @@ _REASON_CHARACTERS = 400
 async def undoable(ledger: Ledger, meeting: Meeting) -> AuditEntry | None:
     """Return the change of settings that can be undone, None if there is none.
 
-    It is the last one, if it changed anything and the settings that it made are those of now.
+    It is the last one, if it changed anything and its settings are still the present ones.
     Raise LedgerUnavailable.
     """
     last = await ledger.audit.latest("put", meeting.sid)
@@ -33,7 +33,7 @@ async def undo(
     *,
     limited: bool = False,
 ) -> tuple[Meeting, AuditEntry]:
-    """Restore what was before this entry of the audit. Return the meeting and the entry.
+    """Restore the settings from before this entry of the audit. Return the meeting and the entry.
 
     Raise InvalidRequest if the settings were changed since, and as `Administration.put` does.
     """

@@ -1,7 +1,7 @@
-"""Notice within three seconds that a part is silent, in every API process, by looking all the time.
+"""Notice within three seconds, in every API process, that a part is silent.
 
-One pipeline to Redis and a short question to the ledger tell of all parts: Redis and the ledger
-by answering, workers by their pulses, providers by the calls under way in any process.
+One pipeline to Redis and a short question to the ledger show the state of all parts: Redis and the
+ledger answer; workers have pulses; providers are known by the calls under way in any process.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _REDIS_PATIENCE_SECONDS = 1.0
 _LEDGER_EVERY_SECONDS = 1.0
 _LEDGER_IDLE_SECONDS = 5.0  # while nobody looks
 _LEDGER_PATIENCE_SECONDS = 1.5
-OVER_SHOWN_SECONDS = 60.0  # how long it is said that a trouble is over
-_COST_SETTLES_SECONDS = 10.0  # counts of visitors that other processes made arrive until then
+OVER_SHOWN_SECONDS = 60.0  # the end of a trouble is shown for this long
+_COST_SETTLES_SECONDS = 10.0  # by then, other processes' counts of visitors have arrived
 _GRACE_SECONDS = 3.0  # for pulses to come back after Redis has
 
 Name = tuple[What, str]
@@ -39,14 +39,14 @@ class Trouble:
     what: What
     about: str
     since: datetime
-    text: str  # what that means, in a sentence
+    text: str  # its consequence, in a sentence
     turned_away: int | None = None  # visitors in all before it began; None: not known
     quarantined: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Over:
-    """A trouble that has ended a moment ago, and what it cost."""
+    """A trouble that has just ended, and its cost."""
 
     trouble: Trouble
     ended_at: datetime
@@ -61,7 +61,7 @@ class Over:
 
 @dataclass(frozen=True, slots=True)
 class Vitals:
-    """All parts at one moment. `heard` is the last that was heard; it is old if Redis is silent."""
+    """All parts at one moment. `heard` holds the last pulses; it is old if Redis is silent."""
 
     at: datetime
     troubles: tuple[Trouble, ...] = ()
@@ -97,7 +97,7 @@ class VitalsWatch:
         self._redis_back_at = -_GRACE_SECONDS
         self._standing: dict[Name, Trouble] = {}
         self._over: list[Over] = []
-        self.looked_at = -1.0e9  # when somebody last wanted to know
+        self.looked_at = -1.0e9  # when somebody last asked
         self.latest = Vitals(now())
         self.news = asyncio.Event()
 
@@ -129,7 +129,7 @@ class VitalsWatch:
         if self._redis_problem:
             text = f"Redis does not answer: {self._redis_problem}"
             found[What.REDIS, ""] = Trouble(What.REDIS, "", self._heard_at, text)
-            # What pulses would say is not known now; what stood before stands until they do.
+            # Without Redis there are no pulses, so the troubles that they showed before stay.
             unknown = (What.WORKER, What.PROVIDER)
             found |= {name: each for name, each in self._standing.items() if name[0] in unknown}
         elif self._heard is not None:
@@ -202,8 +202,8 @@ def heard_troubles(heard: Heard, now: datetime, sweep_seconds: float) -> list[Tr
 def has_answered(heard: Heard, trouble: Trouble, now: datetime) -> bool:
     """Return True if a provider has answered any process since its trouble began.
 
-    Where those that asked it have died or are frozen, nobody knows that it is well again. It is
-    not waited for where no process has to do with that workspace any more.
+    If the processes that asked it have died or are frozen, nobody can know that it is well again.
+    If no process works with that workspace any more, the trouble is over.
     """
     speaking = (*heard.speaking("api"), *heard.speaking("worker"))
     found = [
@@ -237,7 +237,7 @@ def _worker(heard: Heard, now: datetime, sweep_seconds: float) -> Trouble | None
 def _with_cost(over: Over, totals: Mapping[str, int], now: datetime) -> Over:
     if not totals:
         return over
-    # A recovery may take longer than the visitors it concerns: what it sets aside still counts.
+    # A recovery may outlast the visitors that it concerns: links that it sets aside still count.
     lost = max(0, totals.get("quarantined", 0) - over.trouble.quarantined)
     over = replace(over, quarantined=lost)
     if now - over.ended_at > timedelta(seconds=_COST_SETTLES_SECONDS):

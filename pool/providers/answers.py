@@ -32,7 +32,7 @@ _plain_base = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+(/[A-Za-z0-9_./-]*)?")
 def new_link(workspace: Workspace, status: int, body: bytes) -> NewLink:
     """Return the link in a create answer of either shape, {"one_off_link": {…}} or flat.
 
-    Raise BadAnswer, always with maybe_made: the provider did say that it made a link.
+    Raise BadAnswer, always with maybe_made, since the provider reported that it made a link.
     """
 
     def bad(problem: str) -> BadAnswer:

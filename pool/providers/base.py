@@ -1,6 +1,6 @@
-"""Define what linkpool needs of a scheduling provider.
+"""Define what linkpool needs from a scheduling provider.
 
-The rest of `pool` uses these words, whatever a provider's own are. There is one object per
+The rest of `pool` uses these words, whatever words a provider uses. There is one object per
 workspace; all of its calls raise `pool.errors.ProviderError`.
 """
 
@@ -88,7 +88,7 @@ class Provider(Protocol):
 
     @property
     def clock_offset_seconds(self) -> float | None:
-        """Return how far its clock was ahead of ours at its last answer, to the second.
+        """Return the seconds by which its clock was ahead of ours at its last answer.
 
         None before the first answer.
         """

@@ -1,8 +1,8 @@
 """Reduce the body of an erased customer's event to what settling needs.
 
-The result has the same form as a webhook's, so that an event is settled, replayed and assigned
-as before. Everything that a person wrote, or that names one, is left out: only times, known
-words, the meeting, the booking's pseudonym and slugs of ours are kept.
+The result has the same form as a webhook's, so that an event is settled, replayed and assigned as
+before. Everything that a person wrote, or that names one, is left out. Only times, known words, the
+meeting, the booking's pseudonym and our slugs are kept.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Send this linkpool a signed event, by the way that the provider's webhooks take.
 
-The receiving side recognises it behind the signature: it answers, and keeps and changes nothing.
-The address is that of the settings, never one that somebody typed; redirects are not followed,
-and an answer is read up to a few KiB.
+The receiving side recognises it after verifying the signature, answers, and neither keeps nor
+changes anything. The address is that of the settings, never one that somebody typed; redirects are
+not followed, and an answer is read up to a few KiB.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _EVENT = re.compile(rb'\{"event":"linkpool_test","nonce":"[0-9a-f]{32}"\}')
 
 
 class SelfTest(msgspec.Struct, frozen=True):
-    """What became of a test event."""
+    """The result of a test event."""
 
     passed: bool
     words: str  # one sentence without a full stop

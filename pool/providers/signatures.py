@@ -1,8 +1,8 @@
 """Verify the signatures of NeetoCal's webhooks.
 
-The header `x-neeto-webhook-signature: sha256=<hex>` carries the HMAC-SHA256 of the payload with
-the webhook's secret (https://help.neetocal.com/articles/securing-webhook-requests). Accepted and
-refused, exactly:
+The header `x-neeto-webhook-signature: sha256=<hex>` carries the HMAC-SHA256 of the payload with the
+webhook's secret (https://help.neetocal.com/articles/securing-webhook-requests). These are accepted,
+and these refused:
 
 | header                                     | body                              |        |
 |--------------------------------------------|-----------------------------------|--------|
@@ -24,9 +24,9 @@ that takes as long as 12 to 20 SHA-256 of the same body where it is full of lett
 ASCII, and as 50 for the worst mixtures (measured where the processor computes SHA-256). So they are
 tried only if they differ from the body, and only for bodies of at most ESCAPED_MOST_BYTES with at
 most ESCAPED_MOST_SIGNS of the signs that both forms escape: then no body costs more than six
-SHA-256 of the largest webhook, 256 KiB. A booking's event has a few KiB and a few dozen such
-signs; the limits leave room for long answers to the questions of a form. Where a larger event is
-signed over an escaped form after all, asking the provider for its bookings finds what it said.
+SHA-256 of the largest webhook, 256 KiB. A booking's event has a few KiB and a few dozen such signs;
+the limits leave room for long answers to the questions of a form. If a larger event is signed over
+an escaped form after all, its booking is found by asking the provider for its bookings.
 """
 
 from __future__ import annotations

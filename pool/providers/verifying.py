@@ -1,10 +1,10 @@
 """Verify large webhooks in a thread beside the event loop, one at a time.
 
-Anyone who knows the address of a webhook can send 256 KiB without a valid signature. Finding
-that out takes about a millisecond at most, in which no claim should wait, and at most one core.
-None is refused because others wait: a genuine one may be among them, and its sender would try
-again in five minutes only. Bodies that wait take no memory that they would not take anyway,
-since they have arrived; the number of connections bounds them.
+Anyone who knows the address of a webhook can send 256 KiB without a valid signature. Finding that
+out takes about a millisecond at most, in which no claim should wait, and at most one core. A
+webhook is never refused because others wait: it may be genuine, and its sender would only try again
+after five minutes. Bodies that wait take no memory that they would not take anyway, since they have
+arrived; the number of connections bounds them.
 """
 
 from __future__ import annotations

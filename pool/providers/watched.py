@@ -1,4 +1,4 @@
-"""Notice whether a provider answers, call by call, so that its silence is seen at once."""
+"""Note for each call whether the provider answers, so that its silence is seen at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pool.providers.base import BookingPage, NewLink, Provider, ProviderMeeting
 
 
 class Answering:
-    """Whether a provider answers this process's calls."""
+    """The record of whether a provider answers this process's calls."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -24,7 +24,7 @@ class Answering:
 
     @property
     def calls(self) -> Calls:
-        """Return how the calls stand at this moment."""
+        """Return the record of the calls at this moment."""
         now = self._clock()
         return Calls(
             self._under_way,
@@ -49,13 +49,13 @@ class Answering:
             raise
         finally:
             self._under_way -= 1
-            # A call that was soon given up says nothing about the provider.
+            # A call that was given up early proves nothing about the provider.
             given_up = not answered and not failed and self._clock() - began < SILENT_SECONDS
             if given_up and not self._under_way:
                 self._asked_at = None
             if answered:
                 self._answered_at = self._clock()
-                # The silence of calls still under way begins now: others were answered.
+                # For calls still under way the silence begins now, since others were answered.
                 self._asked_at = self._answered_at if self._under_way else None
 
 

@@ -90,7 +90,7 @@ def parse(body: bytes, ref_field: str | None) -> BookingEvent:
         at=times[0] or times[1],
         state=CANCELLED if kind == "cancelled" else state_of(booking.get("status")),
         provider_id=provider_id if provider_id != sid else None,
-        # Nobody documents whether a parent is named by its id or by its SID.
+        # It is not documented whether a parent is named by its id or by its SID.
         parent_sid=parent if parent not in (sid, provider_id) else None,
         meeting_id=_id(booking.get("meeting_id"))
         or (_id(meeting.get("id")) if isinstance(meeting, dict) else None),
@@ -105,7 +105,7 @@ def parse(body: bytes, ref_field: str | None) -> BookingEvent:
 
 
 def state_of(status: object) -> str:
-    """Return the state that a booking's status means. An undocumented one stays as it came."""
+    """Return the state that a booking's status means; an undocumented status as it is."""
     word = _unspeakable.sub("", status).strip()[:64] if isinstance(status, str) else ""
     if word.lower().startswith("cancel"):  # canceled, cancelled_by_host
         return CANCELLED

@@ -42,7 +42,7 @@ class Alerts:
         self._redis = redis
 
     async def look(self, now_ms: int) -> Outbox:
-        """Return the troubles that stand, and what is to be done about them."""
+        """Return the troubles that last, and the notice to send now, if any."""
         with store_errors():
             pipe = self._redis.pipeline(transaction=False)
             pipe.hgetall(key_names.ALERTS)

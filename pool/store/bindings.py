@@ -59,7 +59,7 @@ class CustomerNames:
 
     @property
     def fingerprint(self) -> str:
-        """Return a hash that tells secret keys apart without giving one away."""
+        """Return a hash that distinguishes secret keys without revealing one."""
         return hashlib.sha256(b"linkpool fingerprint\0" + self._key).hexdigest()[:16]
 
 

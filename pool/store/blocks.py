@@ -1,4 +1,4 @@
-"""Keep why a provider is not asked for links, of one meeting or of a whole workspace."""
+"""Keep the blocks: why a provider is not asked for links of a meeting, or of a whole workspace."""
 
 from __future__ import annotations
 

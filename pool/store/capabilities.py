@@ -1,7 +1,7 @@
-"""Find out what a Redis does not let linkpool do, before it is needed.
+"""Find out which commands a Redis refuses, before they are needed.
 
-Managed servers rename commands and give users a part of them. A command that is refused only
-when it is needed looks like a fallen fence or an outage, for ever.
+Managed servers rename commands, and allow users only some of them. A command that is first refused
+when it is needed looks like a fallen fence or an outage that never ends.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _DATA = """
     ZADD ZCARD ZCOUNT ZMSCORE ZRANGE ZRANGEBYSCORE ZREVRANGEBYSCORE ZREM
     XADD XLEN XRANGE XREVRANGE XTRIM XDEL
 """
-# What Celery's transport adds, of which a part that only sends hints needs less.
+# Celery's transport also needs these; a part that only sends hints needs fewer.
 _BROKER = "BRPOP MULTI EXEC DISCARD WATCH UNWATCH PUBLISH"
 _SENDING = """
     PING LPUSH SADD SMEMBERS SREM LLEN EXISTS MULTI EXEC DISCARD WATCH UNWATCH PUBLISH
@@ -57,8 +57,8 @@ _OPTIONAL = "SELECT CONFIG|GET BGREWRITEAOF"
 # ask for a key that is being moved.
 _CLUSTERED = "CLUSTER|SLOTS CLUSTER|INFO ASKING"
 _CLUSTER = "is a Redis Cluster; write its address as redis+cluster://host:6379,host:6379"
-# What a server says to a connection that will never work, in parts of its words or of the
-# library's, and what to do about it.
+# Parts of the messages, of a server or of the library, for a connection that will never work; and
+# what to do about each.
 _HOPELESS = {
     "authentication required": "has no password, and this Redis wants one",
     "invalid username-password": "has a user or password that this Redis refuses",
@@ -114,7 +114,7 @@ def tag_on(master: Master, serving: Callable[[int], Master | None]) -> str:
 
 
 async def _check_one(redis: Redis, tag: str, setting: str) -> Mapping[str, Any]:
-    """Return the server's INFO, once its commands and its memory were found to be as needed."""
+    """Return the server's INFO if its commands and its memory are as needed."""
     probe = scripts.source("probe")
     keys = [f"lp:{{{tag}}}:{kind}" for kind in ("s", "h", "m", "l", "z", "x")]
     replies = await _ask(
@@ -143,7 +143,7 @@ async def _check_one(redis: Redis, tag: str, setting: str) -> Mapping[str, Any]:
 async def check_broker(url: str, setting: str = "LINKPOOL_BROKER_URL") -> None:
     """Raise SettingsError if the Redis at `url` refuses the connection of a broker for good.
 
-    It names `setting`. A node of a Redis Cluster is none either. Raise StoreUnavailable if it does
+    It names `setting`. A node of a Redis Cluster is refused, too. Raise StoreUnavailable if it does
     not answer.
     """
     async with _connected(url, setting) as redis:

@@ -51,10 +51,10 @@ def kept_seconds(span: Span) -> int:
 
 
 def looks_kept_seconds(span: Span) -> int:
-    """Return how long it is kept which slots were sampled.
+    """Return how long the list of sampled slots is kept.
 
-    That is as long as every entry is kept, so that pages can compare with the day or the week
-    before; of the finest step nothing is compared.
+    That is as long as the entries, so that pages can compare with the day or the week before. The
+    finest step is never compared.
     """
     return span.seconds if span is Span.HOUR else kept_seconds(span)
 

@@ -1,4 +1,4 @@
-"""Claim links, and keep what Redis holds of a customer's claim true."""
+"""Claim links, and keep each customer's claim in Redis true."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from pool.store.records import Answer, AnsweredClaim, Batch, Replacing
 from pool.store.replies import as_answer, as_batch, as_replacing, expect
 from pool.store.wire import Abandon, Wire
 
-# Errors that say that nothing was run, and after which `claim` may find a way: the script's text
-# goes along, or the slot is looked for on another master of the Redis Cluster.
+# After these errors, which mean that nothing was run, `claim` may still succeed: it sends the
+# script's text along, or finds the slot on another master of the Redis Cluster.
 _NOT_RUN = (NoScriptError, AskError, ClusterDownError)
 
 
@@ -95,7 +95,7 @@ class Claims:
         return self._wire.together() if isinstance(self._wire, Wire) else nullcontext()
 
     def master_of(self, sid: str) -> object:
-        """Return what tells the master of a meeting from others; always None on a single Redis."""
+        """Return a value that identifies the master of a meeting; always None on a single Redis."""
         if isinstance(self._wire, ClusterWire):
             return self._wire.master_of(key_names.epoch(sid))
         return None

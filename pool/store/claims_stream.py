@@ -75,7 +75,7 @@ _customers = msgspec.msgpack.Decoder(list[_Customer])
 
 
 class Unreadable(Exception):
-    """An entry of a claims stream is not of the form that this linkpool writes and reads."""
+    """An entry of a claims stream is not in the form that this linkpool reads."""
 
 
 def streamed(entry_id: bytes, fields: dict[bytes, bytes]) -> list[StreamedClaim]:

@@ -121,7 +121,7 @@ def _master_pool(address: RedisAddress, options: dict[str, Any]) -> _MasterPool:
     )
 
 
-# Errors that lie in the state of Redis, not in the command: it is full, cannot write to its
+# These errors come from the state of Redis, not from the command: it is full, cannot write to its
 # disk, is a replica, has too few replicas, is busy, or no longer accepts our password.
 _OUTAGES = (
     OutOfMemoryError,
@@ -140,8 +140,8 @@ async def run_each(pipe: Pipeline, *, reads: bool = False) -> list[Any]:
     """Run a pipeline whose commands concern a meeting each. Return the replies.
 
     A key of another type than linkpool writes concerns its meeting only: its reply is None, and
-    `Store.look` says what is wrong. So does, for a pipeline that `reads`, a master of a Redis
-    Cluster that is away, unless all are. Raise any other error.
+    `Store.look` says what is wrong. The same holds, for a pipeline that `reads`, if a master of a
+    Redis Cluster is away, unless all are. Raise any other error.
     """
     replies: list[Any] = await pipe.execute(raise_on_error=False)
     spared = OneMasterAway | SlotUnavailable

@@ -96,7 +96,8 @@ class History:
         newest = [_newest(head) for head in heads]
         for place, span in enumerate(STEPS):
             if newest[place] > slots[place] + 1:
-                # The clock was set far back: forget which slots were sampled rather than wait.
+                # The clock was set far back: forget which slots were sampled, instead of waiting
+                # for it to catch up.
                 await self._redis.delete(key_names.history_taken(span.step_seconds))
                 newest[place] = -1
         due = [slot > last for slot, last in zip(slots, newest, strict=True)]
@@ -130,7 +131,7 @@ class History:
         if changed:
             # First, so that a crash in between loses a slot rather than counting it twice.
             pipe.hset(key_names.HISTORY_LAST, mapping=changed)
-            if isinstance(self._redis, ClusterRedis):  # whose masters keep no order among them
+            if isinstance(self._redis, ClusterRedis):  # its masters run commands in no common order
                 await run_each(pipe)
                 pipe = self._redis.pipeline(transaction=False)
         for key, text, span in texts:
@@ -168,7 +169,7 @@ class History:
     ) -> list[Series]:
         """Return the histories of these meetings, in their order, by one pipeline after TIME.
 
-        With `ago_seconds` they end that long ago. What is not kept any more is missing.
+        With `ago_seconds` they end that long ago. Samples that are no longer kept are missing.
         """
         if not sids:
             return []
@@ -290,7 +291,7 @@ def _before(last: _Last) -> Entry:
 
 
 def _grown(was: int, total: int) -> int:
-    """Return how much a total grew. One that fell was counted from 0 again."""
+    """Return how much a total grew. If it fell, Redis began again at 0."""
     return total - was if total >= was else total
 
 

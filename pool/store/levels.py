@@ -1,4 +1,4 @@
-"""Look at how many pools are, at one moment."""
+"""Look at the state of many pools at one moment."""
 
 from __future__ import annotations
 

@@ -29,8 +29,8 @@ class Locks:
     async def held(self, name: str, *, seconds: float = LOCK_SECONDS) -> AsyncIterator[Held | None]:
         """Yield the lock, or None at once if it is held already.
 
-        It is renewed for as long as the block runs. A lock that was taken on another Redis
-        process, or before a failover, counts for nothing.
+        It is renewed while the block runs. A lock that was taken on another Redis process, or
+        before a failover, is not valid.
         """
         with store_errors():
             value = await scripts.run(

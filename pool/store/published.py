@@ -89,8 +89,8 @@ class Published:
     async def pools(self) -> list[str]:
         """Return the names of the published meetings' pools.
 
-        Where a meeting has several, its SID is among them: claims may be left there of the time
-        when it had one.
+        A meeting with several also has its SID among them: claims may be left there from the time
+        when it had one pool.
         """
         with store_errors():
             pipe = self._redis.pipeline(transaction=False)

@@ -1,4 +1,4 @@
-"""Keep what each process says of itself, and read all of it at a glance."""
+"""Keep the pulse of each process, and read all pulses in one round trip."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pool.model.vitals import Heard, HeardPulse, Pulse
 from pool.store import key_names, scripts
 from pool.store.connect import store_errors
 
-FORGET_SECONDS = 600  # a process that was not heard for so long
+FORGET_SECONDS = 600  # after which a silent process is forgotten
 _SINCE = b"since "
 
 
@@ -24,7 +24,7 @@ class Pulses:
         self._redis = redis
 
     async def beat(self, process: str, pulse: Pulse) -> None:
-        """Note that a process is alive, and what it says."""
+        """Note that a process is alive, with its pulse."""
         with store_errors():
             await scripts.run(
                 self._redis,
@@ -48,7 +48,7 @@ class Pulses:
                 await self._redis.hdel(key_names.PULSES, *ended)
 
     async def hear(self) -> Heard:
-        """Return what all processes last said, in one round trip."""
+        """Return the last pulse of each process, in one round trip."""
         pipe = self._redis.pipeline(transaction=False)
         pipe.time()
         pipe.hgetall(key_names.PULSES)

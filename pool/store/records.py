@@ -113,7 +113,7 @@ class Block(msgspec.Struct, frozen=True):
     def is_probe_due(self, now_ms: int, probe_seconds: float) -> bool:
         """Return True if the provider may be asked once.
 
-        A time further away than any that is ever set was set before the clock went back.
+        A time further ahead than any that is ever set was set before the clock went back.
         """
         return not now_ms < self.probe_at_ms <= now_ms + probe_seconds * 1000
 
@@ -174,7 +174,7 @@ class Sample:
     top_ups: int
     bookings: int
     covers_seconds: int  # the time since the sample before, over which the counts were made
-    after_gap: bool  # no sweep for longer than usual: a chart should break its line here
+    after_gap: bool  # no sweep for longer than usual, so a chart breaks its line here
 
     @property
     def claims_per_second(self) -> float:

@@ -20,13 +20,13 @@ from pool.store.records import PoolFence, Totals
 from pool.store.replies import FOREIGN, fence_of
 from pool.store.wire import Wire
 
-_STANDINGS = 500  # epochs per script call, which takes a tenth of a millisecond
+_STANDINGS = 500  # epochs per script call, which then takes a tenth of a millisecond
 # Limits one call, since a wire by itself waits for ever; hundreds of bindings take milliseconds.
 CALL_SECONDS = 2.0
 
 
 class RecoveryLost(StoreError):
-    """Another process recovers this pool by now, or another server answers."""
+    """Another process is recovering this pool, or another server answers."""
 
 
 class Rebind(NamedTuple):
@@ -42,7 +42,7 @@ class Closed(NamedTuple):
     """A pool as it was when it was closed."""
 
     epoch: str
-    stood: bool  # it handed out links until then, and so has forgotten none
+    stood: bool  # it handed out links until then, so it has forgotten none
     totals: Totals
 
 
@@ -94,7 +94,9 @@ class RecoverySteps:
             await pipe.execute()
 
     async def clear(self, sid: str, token: str) -> None:
-        """Delete what is left of a pool that was closed, but its bindings. Its lock must be held.
+        """Delete what is left of a pool that was closed, except its bindings.
+
+        Its lock must be held.
 
         What stands under a meeting's SID stays: it concerns the meeting as a whole, too.
         """

@@ -25,7 +25,7 @@ class Server:
         return isinstance(self._redis, ClusterRedis)
 
     async def ping(self) -> None:
-        """Return if Redis answers."""
+        """Return if Redis answers; raise otherwise."""
         with store_errors():
             await self._redis.ping()
 
@@ -78,7 +78,7 @@ class Server:
     async def cluster_habits(self) -> tuple[float | None, bool | None]:
         """Return how a Redis Cluster is set up: the worst that any master's CONFIG says.
 
-        First the seconds after which a master that is cut off stops writing, then whether all
+        Return the seconds after which a master that is cut off stops writing, and True if all
         masters stop while one is away. Both are None where a master does not say.
         """
         try:

@@ -54,7 +54,7 @@ class SetAsides:
             of_it = f"{sid}[ :]*"
             async for name, kept in self._redis.hscan_iter(key_names.SET_ASIDE, match=of_it):
                 if secret in kept:
-                    # As long as it was, so that what stands around it keeps its form.
+                    # Of the same length, so that the data around it keeps its form.
                     blanked = kept.replace(secret, b"x" * len(secret))
                     await self._redis.hset(key_names.SET_ASIDE, name, blanked)
 

@@ -53,8 +53,8 @@ class Stock:
     async def ages(self, sid: str, edges_seconds: Sequence[int]) -> list[int]:
         """Return how many fresh links are younger than each edge but not than the one before it.
 
-        `edges_seconds` ascend. One more count follows, of links older than the last edge. It
-        takes two round trips, the second as fast for a million links as for ten.
+        `edges_seconds` ascend. One more count follows, of links older than the last edge. It takes
+        two round trips; the second takes no longer for a million links than for ten.
         """
         with store_errors():
             now_seconds, microseconds = await self._redis.time()

@@ -1,4 +1,4 @@
-"""Sum up the levels of a meeting's pools, for whoever looks at the meeting as a whole."""
+"""Sum up the levels of a meeting's pools, for callers that look at the whole meeting."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from msgspec import structs
 from pool.model.meetings import Meeting
 from pool.store.records import Fence, Level, Totals
 
-# The worst comes first: a meeting is as its worst pool is.
+# The worst comes first: a meeting is in the state of its worst pool.
 _WORST: tuple[Fence, ...] = ("unreadable", "foreign", "fallen", "sealed", "stands")
 
 
@@ -30,7 +30,8 @@ class Looked:
 def looked_at(meetings: Iterable[Meeting]) -> list[str]:
     """Return the pools whose levels `summed` takes for these meetings, in this order.
 
-    A meeting with several is looked at under its SID, too: what concerns it as a whole is there.
+    A meeting with several pools is also looked at under its SID, where the keys of the whole
+    meeting are.
     """
     names: list[str] = []
     for meeting in meetings:

@@ -30,8 +30,8 @@ _unpack = msgspec.msgpack.Decoder(list[dict[str, int]]).decode
 class HandOver:
     """Counts of one process that are not in Redis yet: counting is an addition, without I/O.
 
-    A reply that is lost on the way counts twice, and a process that is killed loses what it
-    counted since its last flush, a second or two.
+    If a reply is lost, its counts are added twice. A process that is killed loses the counts since
+    its last flush, a second or two.
     """
 
     def __init__(self, tallies: Tallies) -> None:
@@ -55,7 +55,7 @@ class HandOver:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """What was counted in one slot."""
+    """The counts of one slot."""
 
     at_ms: int  # the beginning of the slot
     outcomes: Outcomes
@@ -114,8 +114,8 @@ class Tallies:
         changed: dict[Any, Any] = {}
         pipe = self._redis.pipeline(transaction=False)
         for sid, now in totals.items():
-            # What was counted before the first sample is not known to belong to a slot; but a
-            # meeting's first counts should not be lost, so they belong to this one.
+            # It is not known when counts before the first sample were made. A meeting's first
+            # counts must not be lost, so they belong to this slot.
             before = lasts.get(sid) or [{} for _ in STEPS]
             after = list(before)
             for place, span in enumerate(STEPS):
@@ -165,7 +165,7 @@ class Tallies:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What was counted of one meeting, oldest first; slots without any count are left out."""
+    """The counts of one meeting, oldest first; slots without any count are left out."""
 
     sid: str
     step_seconds: int
@@ -191,7 +191,7 @@ def _by_sid(held: Mapping[bytes, bytes]) -> dict[str, dict[str, int]]:
 
 
 def _grown(was: int, total: int) -> int:
-    """Return how much a total grew. One that fell was counted from 0 again."""
+    """Return how much a total grew. If it fell, Redis began again at 0."""
     return total - was if total >= was else total
 
 

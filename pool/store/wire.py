@@ -1,8 +1,8 @@
 """Call Redis over connections of our own: one write and one read per call, nothing in between.
 
-The library connects (TLS, passwords, sockets, failover) and then hands its transport over;
-from then on calls bypass its layers. Those cost three times what the call itself takes, which
-is most of what a claim on an idle server waits for.
+The library connects (TLS, passwords, sockets, failover) and then hands its transport over; from
+then on calls bypass its layers. Those layers take three times as long as the call itself, which is
+most of the time that a claim takes on an idle server.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ Abandon = Callable[[], None]  # gives up waiting for the reply
 
 
 class Wire:
-    """Connections to one Redis, as many as there are calls under way."""
+    """Connections to one Redis, one for each call under way."""
 
     def __init__(self, redis: Redis) -> None:
         self._pool = redis.connection_pool
         self._idle: list[_Line] = []
         self._busy: set[_Line] = set()
         self._is_together = False
-        self._shared: _Line | None = None  # what takes the calls that go together
+        self._shared: _Line | None = None  # collects the calls of a `together` block
 
     async def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:
         """Run a script that Redis knows already and return its reply, as `call` does."""
@@ -162,7 +162,7 @@ def _close(connection: Any, opening: asyncio.Task[None]) -> None:
 
 
 def _lost(error: RuntimeError) -> RedisConnectionError:
-    """Return the error for a connection whose end the event loop has noticed before us."""
+    """Return the error for a connection that the event loop has found closed."""
     return RedisConnectionError(f"connection lost: {error}")
 
 

@@ -19,7 +19,7 @@ from pool.errors import LinkpoolError, SettingsError
 
 UP_LOCK = "up.lock"  # held by `linkpool up`, with its process id inside
 PARTS_LOCK = "parts.lock"  # held by every part together
-ENVIRONMENT = "up.json"  # the settings the parts run with, while they do; for the command line
+ENVIRONMENT = "up.json"  # the settings of the running parts, for the command line
 REDIS_DIRECTORY = "redis"
 REDIS_PASSWORD = "redis.password"  # noqa: S105 - a file's name
 SUPERVISOR_CONFIG = "supervisord.conf"
@@ -146,7 +146,7 @@ class DataDirectory:
             yield
 
     def no_part_lives(self) -> bool:
-        """Return True if no part of any run, nor anything that a part forked, is left."""
+        """Return True if no part of any run is left, and nothing that a part forked."""
         with (self.path / PARTS_LOCK).open("r+") as file:
             return _lock(file.fileno())
 

@@ -7,8 +7,8 @@ no part outlives `linkpool up`. SIGTERM and not SIGKILL: Redis must get to write
 
 Each lock is a file, or "-" for none, held until the process and everything it forks has ended.
 SHARED_LOCK is held by all parts together: a process that can take it alone knows that none is left.
-OWN_LOCK is held alone: two Redis servers never write into one directory, not even for the
-moment in which one is still ending and the next one starts.
+OWN_LOCK is held alone: two Redis servers never write into one directory, not even while one is
+still ending and the next one starts.
 
 It imports little of the standard library and nothing else, because it runs before every start.
 """

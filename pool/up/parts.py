@@ -32,7 +32,7 @@ _SANDBOX_REF_FIELD = "ref"
 class Commands:
     """The command that starts each part; the sandbox's flags are added to its command.
 
-    They bypass pool.cli, whose imports would cost each part half a second.
+    The commands bypass pool.cli, whose imports would cost each part half a second.
     """
 
     api: tuple[str, ...] = field(default_factory=lambda: module("pool.api"))

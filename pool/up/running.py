@@ -21,13 +21,13 @@ FOLDER = "running"
 
 
 class Said(msgspec.Struct, frozen=True):
-    """What a part says in its file."""
+    """The content of a part's file."""
 
     part: str  # api, worker or beat
     pid: int
     started_at: float
     reloads: int = 0  # that were tried
-    problem: str = ""  # why the last one was refused
+    problem: str = ""  # the reason why the last one was refused
 
 
 class Running:
@@ -38,7 +38,7 @@ class Running:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._said = Said(part, os.getpid(), time.time())
         self._path = directory / f"{part}-{socket.gethostname()}-{os.getpid()}.json"
-        # Held open for the lock. It is not inherited by a program that takes this one's place.
+        # Held open for the lock. A program that replaces this one does not inherit it.
         self._file = os.fdopen(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600), "r+b")
         self._size_bytes = 0
         with contextlib.suppress(OSError):  # a file system without locks

@@ -45,9 +45,8 @@ pidfile={directory}/supervisord.pid
 childlogdir={logs}
 """
 # stopasgroup: with true, a worker's children would lose their tasks. Their parent ends them in
-# order, and what it leaves behind is killed as a group.
-# startretries: a part that cannot start is tried for as long as `up` runs (pool/up/watch.py keeps
-# the pauses between the tries short).
+# order, and the remaining ones are killed as a group. startretries: a part that cannot start is
+# tried again while `up` runs (pool/up/watch.py keeps the pauses between the tries short).
 _PROGRAM = """
 [program:{name}]
 command={command}

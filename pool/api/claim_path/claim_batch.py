@@ -1,8 +1,8 @@
 """Claim for many customers of one meeting in one request.
 
-Each customer takes the same steps as a claim of its own: the same limits, the same desk, the
-same answer or error. Only so many are put in line at a time that visitors who come meanwhile
-wait behind two script calls at most.
+Each customer takes the same steps as a claim of its own: the same limits, the same desk, the same
+answer or error. Few enough are put in line at a time that visitors who come meanwhile wait for two
+script calls at most.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pool.errors import InvalidRequest, MalformedJson, PoolEmpty, RateLimited, S
 from pool.store.records import BATCH_LIMIT
 
 BATCH_CUSTOMERS = 1_000
-_IN_LINE = 2 * BATCH_LIMIT  # what two script calls serve
+_IN_LINE = 2 * BATCH_LIMIT  # the customers of two script calls
 _REFILL = BATCH_LIMIT
 
 _encode = msgspec.json.Encoder().encode
@@ -102,7 +102,7 @@ class ClaimBatch:
         self._results: list[bytes] = []
         self._in_line = 0
         self._changed: asyncio.Future[None] | None = None
-        # Failures of a pool that customers of it still to come would only wait for in vain.
+        # Failures of a pool. Its remaining customers get the same error without waiting.
         self._outages: dict[str, StoreError] = {}
         self._empty: dict[str, PoolEmpty] = {}
 
@@ -117,7 +117,7 @@ class ClaimBatch:
         return b'{"results":[%b]}' % b",".join(self._results)
 
     async def _until(self, in_line: int) -> None:
-        """Wait until no more than so many customers are in line."""
+        """Wait until at most this number of customers are in line."""
         while self._in_line > in_line:
             self._changed = asyncio.get_running_loop().create_future()
             await self._changed

@@ -237,8 +237,8 @@ class ClaimLane:
     def join(self, admitted: Admitted, waiter: Waiter) -> None:
         """Put the customer in line; the waiter gets the receipt, or the error.
 
-        A claim that may turn out to be new counts as new from here on: even if the client
-        hangs up before its answer, a link is spent.
+        A claim that may be new counts as new from here on: even if the client hangs up before its
+        answer, a link is spent.
         """
         if self.has_limits and not admitted.limited:
             admitted.counted = True

@@ -1,8 +1,8 @@
 """Count on the claim path by plain addition, and flush to the metrics library twice a second.
 
-At each count the library takes a lock, asks for the process id and writes to a shared file,
-which is a tenth of a claim's time. The price: if a process is killed, the metrics lose the
-half second that it had not flushed yet.
+At each count the library takes a lock, asks for the process id and writes to a shared file, which
+is a tenth of a claim's time. The price is that the metrics lose up to half a second of counts when
+a process is killed.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ log = structlog.get_logger()
 EVERY_SECONDS = 10.0
 SLOW_SECONDS = 0.25  # one of the histogram's bounds
 _NO_LINK = frozenset({"empty", "recovering", "error"})  # paused is an operator's wish
-_MEETINGS = 20  # named each time: those with the most claims; the others are summed up
+_MEETINGS = 20  # meetings named each time, those with the most claims; the others are summed up
 
 
 class ClaimLog:

@@ -93,7 +93,7 @@ class TracedWaiter:
         self._key = key
 
     def done(self) -> bool:
-        """Return True if nobody waits any more; then end the span."""
+        """Return True if nobody waits any more. In that case, end the span."""
         if not self._waiter.done():
             return False
         self._leave()

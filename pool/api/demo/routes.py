@@ -1,4 +1,4 @@
-"""Serve the demo page, what it shows of the pool, and its links for browsers without JavaScript."""
+"""Serve the demo page, the pool's level for it, and its links for browsers without JavaScript."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _static = {name: (_FILES / name).read_bytes() for name in _KINDS}
 
 
 class Demo:
-    """The meeting that is shown, and whose it is."""
+    """The demo's meeting, and the service that it belongs to."""
 
     def __init__(self, service: Service, meeting: Meeting, workspace: Workspace) -> None:
         self.service = service
@@ -46,7 +46,7 @@ class Demo:
         self.workspace = workspace
 
     async def status(self) -> MeetingStatus:
-        """Return how the pool is. Raise StoreUnavailable or LedgerUnavailable."""
+        """Return the pool's status. Raise StoreUnavailable or LedgerUnavailable."""
         parts = self.service.parts
         return (await statuses(parts.store, parts.ledger, [self.meeting]))[0]
 

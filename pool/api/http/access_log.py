@@ -63,7 +63,7 @@ class Access:
         self._method = scope["method"]
         self._request_id = request_id.decode()
         self._started = time.perf_counter()
-        self.stranger = True  # until the gate says that the request proves something
+        self.stranger = True  # until the gate finds a valid proof
         self._status = 0  # stays 0 if the client went away before an answer
 
     def note(self, message: Message) -> None:

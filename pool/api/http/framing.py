@@ -1,4 +1,4 @@
-"""Read HTTP strictly about where a request begins and where it ends.
+"""Read HTTP strictly, so that everybody agrees where a request begins and ends.
 
 A proxy and this server read the same stream of bytes and must agree on every border in it;
 otherwise one client's body becomes another's request. llhttp refuses nearly all that could be

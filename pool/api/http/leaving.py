@@ -1,9 +1,9 @@
 """End a connection after its last answer, without taking the answer back from the client.
 
-If a socket is closed while its client still sends, the bytes that arrive are answered with a
-reset, which may reach the client before it has read the answer. So the connection is closed for
-writing only; what still arrives is read and dropped, until the client closes it or has had
-enough time and bytes.
+If a socket is closed while its client still sends, the bytes that arrive are answered with a reset,
+which may reach the client before it has read the answer. So the connection is closed for writing
+only; what still arrives is read and dropped, until the client closes it, or its bound in time or
+bytes is reached.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 LAST_ANSWER_SECONDS = 2.0  # from the moment that all of the answer is with the system
-UNREAD_SECONDS = 30.0  # within which the client has to read on
+UNREAD_SECONDS = 30.0  # in which the client must read something
 DROPPED_BYTES = 1024 * 1024
 
 
 class WayOut:
-    """Stand in for the transport in a server's cycle: the same, but that it leaves in peace.
+    """Stand in for the transport in a server's cycle: the same, except that closing ends politely.
 
     Its attributes are the transport's own methods, so that writing costs no further call.
     """

@@ -21,7 +21,7 @@ BATCH_BODY_BYTES = 4 * 1024 * 1024  # 1,000 claims of 4 KiB
 BATCH_SUFFIX = "/claims:batch"
 BODY_SECONDS = 10.0
 LOOK_SECONDS = 0.5  # between two looks whether a client that waits for its turn is still there
-CONNECTION = "linkpool.connection"  # what tells in a request's scope whether it is closing
+CONNECTION = "linkpool.connection"  # a request's scope has True here if it is closing
 
 Headers = Iterable[tuple[bytes, bytes]]
 Answer = tuple[int, Sequence[tuple[bytes, bytes]], bytes]
@@ -80,7 +80,7 @@ def response_of(answer: Answer) -> Response:
 
 
 async def wait_for_turn(scope: Scope, seconds: float) -> None:
-    """Wait so long, or until the client has gone: who only sends must not be kept in memory."""
+    """Wait this long, or until the client has gone, so that nothing is kept for a dead one."""
     connection = scope.get(CONNECTION)
     ends_at = time.monotonic() + seconds
     while (left := ends_at - time.monotonic()) > 0:

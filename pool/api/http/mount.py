@@ -1,4 +1,4 @@
-"""Say at which address outside a place of this server is: below LINKPOOL_ROOT_PATH.
+"""Translate between this server's paths and their outside addresses, below LINKPOOL_ROOT_PATH.
 
 Inside, every place is named without the prefix: routes, redirects, cookies, templates. It is added
 where an address leaves, by `url` and `redirect_to`, and taken off where one arrives, by
@@ -20,12 +20,12 @@ def mount(root_path: str) -> None:
 
 
 def url(place: str) -> str:
-    """Return the address outside of a place of this server, such as `/ops/find?q=x`."""
+    """Return the outside address of a path of this server, such as `/ops/find?q=x`."""
     return _root + place
 
 
 def place_of(address: bytes) -> bytes:
-    """Return the place of this server that an address outside names, without the prefix."""
+    """Return the path of this server that an outside address names, without the prefix."""
     root = _root.encode()
     rest = address[len(root) :]
     if not address.startswith(root) or rest[:1] not in (b"", b"/", b"?"):

@@ -1,4 +1,4 @@
-"""Find the person whom a trusted proxy names in a header, and hide that header from all else.
+"""Find the person whom a trusted proxy names in a header, and hide that header from other code.
 
 A visitor can write the same header. So it counts only on a connection that comes from a trusted
 proxy, only if it is there once, and only if it holds one name: a proxy that adds its own header
@@ -21,7 +21,7 @@ _KEY = "linkpool.person"
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Who is asking, as a trusted proxy says: `role` is None for somebody without one."""
+    """The person whom a trusted proxy names; `role` is None for a person without one."""
 
     name: str
     role: Role | None
@@ -39,7 +39,7 @@ class People:
     def seen(self, scope: Scope, peer: str) -> Scope:
         """Return the request without the headers, and with the person they name, if they count.
 
-        `peer` is the address that the connection comes from, whatever it says of itself.
+        `peer` is the address that the connection comes from, whatever its headers claim.
         """
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         said = [(name.lower(), value) for name, value in headers]
@@ -69,7 +69,7 @@ class People:
 
 
 def person_of(scope: Scope) -> Person | None:
-    """Return whom a trusted proxy named for this request; None: nobody."""
+    """Return the person whom a trusted proxy named for this request, or None."""
     person: Person | None = scope.get(_KEY)
     return person
 

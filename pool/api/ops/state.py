@@ -47,7 +47,7 @@ class Ops:
     inbox_boards: InboxBoards
 
     def frame(self, session: Session) -> Board:
-        """Return what every view shows, without asking anybody."""
+        """Return the parts that every page shows, from memory."""
         return frame_of(self.live.known, session)
 
 

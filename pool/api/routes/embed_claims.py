@@ -113,7 +113,9 @@ async def claim_from_browser(body: EmbedClaim, request: Request, service: TheSer
 
 
 def _admitted(service: Service, token: str, address: str) -> tuple[Caller, TokenClaims]:
-    """Return in whose name to claim, and for whom. Raise what `verify` raises, or Forbidden.
+    """Return the key in whose name to claim, and the customer.
+
+    Raise what `verify` raises, or Forbidden.
 
     The networks that a key is bound to are those of the site's backend, which signs; browsers
     are anywhere.

@@ -79,7 +79,7 @@ _CODE: dict[int | str, dict[str, Any]] = {
 async def show_embed(
     slug: str, wanted: Annotated[LinkEmbed, Query()], caller: TheCaller, service: TheService
 ) -> Response:
-    """Show the code that embeds a customer's link in a page, or says that they have booked."""
+    """Show the code that embeds a customer's link in a page, or confirms their booking."""
     caller.check(Scope.READ)
     options = Options.asked_for(wanted.type, wanted)
     link = await link_of_slug(service.parts.ledger, slug)

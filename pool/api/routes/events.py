@@ -64,7 +64,7 @@ async def receive(
         event_id = await service.parts.bookings.receive(workspace, body, signatures)
     except BadSignature:
         service.doors.failed("webhook", address)
-        if service.doors.sends_webhooks(address):  # so it has not waited before
+        if service.doors.sends_webhooks(address):  # the gate let it pass without a wait
             await wait_for_turn(request.scope, service.doors.turn(address))
         raise
     service.doors.genuine(address)

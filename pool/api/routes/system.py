@@ -56,7 +56,7 @@ async def _all_foreign(service: Service) -> bool:
     pools = [pool for meeting in service.known_meetings.all() for pool in meeting.pools]
     if not pools:
         return False
-    # Where the first is well, so are others; most often one question is enough.
+    # Usually the first is well, and one question is enough.
     fences = await service.parts.store.recovery.fences(pools[:1])
     if fences[0].fence != "foreign":
         return False
@@ -68,8 +68,8 @@ async def _all_foreign(service: Service) -> bool:
 async def healthz(caller: TheCaller, service: TheService) -> JSONResponse:
     """Return how every part is, and since when, for a key with the scope read.
 
-    Redis, ledger, broker, worker, beat, each workspace's provider, and webhooks. The answer is 200
-    whatever they say: to take a process away is for /livez and /readyz to decide.
+    Redis, ledger, broker, worker, beat, each workspace's provider, and webhooks. The answer is
+    always 200: /livez and /readyz decide whether a process is taken out of service.
     """
     caller.check_everywhere(Scope.READ)
     return JSONResponse((await service.health.look()).as_json())

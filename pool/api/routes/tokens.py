@@ -1,4 +1,4 @@
-"""Sign browser tokens for backends that would rather ask than sign."""
+"""Sign browser tokens for backends that do not sign their own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ router = APIRouter(prefix="/v1", tags=["browsers"])
 
 
 class TokenRequest(BaseModel):
-    """For whom a browser is to claim, and for how long it may."""
+    """The meeting and customer that a browser is to claim for, and the token's lifetime."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 

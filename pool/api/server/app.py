@@ -129,7 +129,7 @@ class Application:
         """Serve with these settings from now on; claims under way are answered by the old."""
         old, service = self._serving, self.framework.state.service
         self._serving = await self._open(settings, service.parts.metrics)
-        seconds = kept_seconds(service.settings) + 1  # it may have to assert what it answered
+        seconds = kept_seconds(service.settings) + 1  # it may have to assert its claims
 
         async def close() -> None:
             try:
@@ -187,10 +187,7 @@ def _framework(lifespan: Any) -> FastAPI:
 
 
 def _describe(app: FastAPI) -> None:
-    """Add what the framework does not know to the OpenAPI document.
-
-    That is how keys are sent, the claim's own schemas, and the form of problems.
-    """
+    """Complete the OpenAPI document: how keys are sent, the claim's schemas, the problems."""
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:

@@ -25,7 +25,7 @@ class Connection(Protocol):
         """Return the network of the client, or None if it may have any number of connections."""
 
     def waits_since(self) -> float:
-        """Return the time of the loop since when it waits for the same thing."""
+        """Return since when it has waited for the same thing, by the loop's clock."""
 
 
 class Crowd:

@@ -86,7 +86,7 @@ class Edge:
                 message["headers"] = headers
             await send(message)
             if head_only:
-                # End now: the body may be a stream that never ends.
+                # End now, since the body may be a stream without end.
                 await send({"type": "http.response.body", "body": b""})
 
         path = scope["path"]

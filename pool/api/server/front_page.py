@@ -1,4 +1,4 @@
-"""Serve the page at the server's own address: what this is, and where to go from here."""
+"""Serve the page at the server's own address, with links to everything else."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PLACES = {
 
 @router.get("/")
 async def front_page(service: TheService) -> HTMLResponse:
-    """Return a page of links, with the demo where it is there."""
+    """Return a page of links, with the demo where one is served."""
     hidden = set()
     try:
         await demo_of(service)

@@ -87,7 +87,7 @@ class Gate:
         path: str = scope["path"]
         if path.startswith(WEBHOOKS):
             self._check_webhook(scope, path[len(WEBHOOKS) :].rstrip("/"), address)
-            # If its signature is wrong after all, the route lets it wait for its answer.
+            # If its signature turns out to be wrong, the route delays its answer.
             return self._doors.sends_webhooks(address)
         if path.startswith(_KEYED) and not path.startswith(KEYLESS):
             self._check_key(scope, address)

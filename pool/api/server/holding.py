@@ -1,4 +1,4 @@
-"""Parse what arrives in slices, and no more requests than wait for their answers at a time.
+"""Parse what arrives in slices, and stop while too many requests wait for answers.
 
 One read may hold thousands of small requests. Parsing them at once would keep every claim waiting
 meanwhile, and each takes kilobytes until it is answered.
@@ -39,7 +39,7 @@ class Holding(Base):
     def feed(self) -> None:
         """Parse slices of what is held until enough requests wait; then read no more."""
         if self._feeding:
-            return  # called for an answer that was given while a slice was parsed
+            return  # called again, by an answer given while a slice was parsed
         self._feeding = True
         held, at = self._held, 0
         self.slice_bytes = SLICE_BYTES

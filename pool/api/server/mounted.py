@@ -1,4 +1,4 @@
-"""Serve requests whose address begins with LINKPOOL_ROOT_PATH as those without it.
+"""Serve requests below LINKPOOL_ROOT_PATH like those without the prefix.
 
 A proxy in front may take the prefix off, or leave it; health checks come without it.
 """

@@ -28,7 +28,7 @@ log = structlog.get_logger()
 async def try_reload(
     old: Settings, running: Running | None, take: Callable[[Settings], Awaitable[None]]
 ) -> None:
-    """Have new settings taken; if they are bad, say so in one line, and leave all as it is."""
+    """Take new settings. If they are bad, say so in one line and keep the old ones."""
     try:
         await take(await reloaded(old))
     except LinkpoolError as error:
@@ -72,7 +72,7 @@ def on_hang_up(react: Callable[[], Awaitable[None]]) -> Iterator[None]:
 
 
 class Processes(Multiprocess):
-    """uvicorn's first process, which replaces the others only by such as can start."""
+    """uvicorn's first process. It replaces the others only once their successors can start."""
 
     def __init__(self, settings: Settings, running: Running, *arguments: Any, **more: Any) -> None:
         self._settings = settings

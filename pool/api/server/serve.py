@@ -53,7 +53,7 @@ def make_application() -> Application:
         log.warning("trusted proxies", problem=text)
     application = Application(settings, open_tracing("api"))
     application.running = _only_process
-    # What is loaded now stays, so the collector need not look at it again.
+    # Everything loaded by now stays, so the collector need not look at it again.
     gc.collect()
     gc.freeze()
     return application

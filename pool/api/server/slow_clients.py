@@ -90,7 +90,7 @@ class GuardedProtocol(Holding, ClaimProtocol):
     _bytes_of: Any = None
     _maybe_large: bool = False  # heads may be too large here, so they are measured
     _refused: bool = False
-    # Whether a good key was seen, as of the last look at it, and in which request that was.
+    # True if a good key was seen at the last look, and the request it was in.
     _keyed: bool = False
     _keyed_of: Any = None
 

@@ -31,7 +31,7 @@ from pool.store.wire import Wire
 
 T = TypeVar("T")
 LOOK_SECONDS = 0.2  # between two looks at the slots, at least
-_REDIRECTIONS = 5  # in a row, before a command is given up
+_REDIRECTIONS = 5  # in a row; then a command is given up
 LOST = (RedisConnectionError, RedisTimeoutError, OSError)
 
 
@@ -128,8 +128,9 @@ class Topology:
             except TryAgainError:
                 raise SlotUnavailable(f"slot {slot} is being moved") from None
             except ClusterDownError as error:
-                # A master says so of itself: when it was cut off, and then for ever, though another
-                # may serve by now; and in its first two seconds, though all others serve.
+                # A master says this of itself after it was cut off, and goes on saying so although
+                # another may serve by now. It also says so in its first two seconds, although all
+                # others serve.
                 self.suspect(master)
                 if await self.master_of(slot) is master:
                     raise SlotUnavailable(f"slot {slot} is not served: {error}") from None
@@ -174,7 +175,7 @@ class Topology:
         for address in nodes:
             node = self.node(*address)
             try:
-                # As two words: the library has a reading of its own for them as one.
+                # Sent as two words: for the command in one, the library parses the reply by itself.
                 rows: Any = await _raw(node.redis, "CLUSTER", "SLOTS")
             except (*LOST, ResponseError) as error:
                 problem = error
@@ -214,6 +215,6 @@ async def _raw(redis: Any, *command: str) -> Any:
 
 
 def _retrieve(looking: asyncio.Task[None]) -> None:
-    """Look at how a look ended, as every caller of it may have been cancelled."""
+    """Retrieve the result of a look, since every caller of it may have been cancelled."""
     if not looking.cancelled():
         looking.exception()

@@ -46,7 +46,7 @@ class ClusterWire:
         return None if master is None else master.wire.call_at_once(command, on_reply)
 
     def master_of(self, key: str) -> object:
-        """Return what tells the master of a key from others, or None while it is not known."""
+        """Return a value that identifies the master of a key, or None while it is not known."""
         master = self._topology.serving(slot_of(("GET", key)))
         return None if master is None else master.address
 

@@ -1,4 +1,4 @@
-"""Show where a workspace's webhooks go, and test that way."""
+"""Show the address of a workspace's webhooks, and test it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def addresses(request: Request, service: Service) -> list[HookAddress]:
 
 @router.post("/ops/hooks/{workspace}/test")
 async def send(workspace: str, request: Request, action: Posted, service: TheService) -> Response:
-    """Send a signed test event to the configured address, and say what became of it."""
+    """Send a signed test event to the configured address, and show the result."""
     action.caller.check_everywhere(Scope.ADMIN)
     found = service.settings.workspace(workspace)
     if found is None:

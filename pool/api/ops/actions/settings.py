@@ -1,4 +1,4 @@
-"""Change the settings of a meeting, take a change back, and say what settings would mean."""
+"""Change the settings of a meeting, undo a change, and preview the meaning of settings."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def change(sid: Sid, request: Request, action: Posted, service: TheService
 
 @router.post("/ops/meetings/{sid}/settings/undo")
 async def take_back(sid: Sid, request: Request, action: Posted, service: TheService) -> Response:
-    """Restore what the settings were before the last change."""
+    """Restore the settings from before the last change."""
     action.caller.check(Scope.ADMIN, sid)
     entry = action.form.fields.get("entry", "")
 

@@ -37,11 +37,11 @@ async def several(request: Request, action: Posted, service: TheService) -> Resp
     """Do one thing to several pools. Pausing more than one is confirmed on a page of its own."""
     ops: Ops = request.app.state.ops
     fields = action.form.fields
-    # The address says all that the list was filtered by, whatever filters there are.
+    # The address holds every filter of the list.
     selection = Selection.of(dict(parse_qsl(urlsplit(fields.get("selection", "")).query)))
     snapshot = await ops.live.moment()
     found = seen(snapshot, action.session)
-    # A reading may be two seconds old; what was done here since then is known.
+    # A reading may be two seconds old; actions of this process since then are known.
     known = {
         each.meeting.sid: replace(
             each, meeting=service.known_meetings.get(each.meeting.sid) or each.meeting
@@ -126,5 +126,5 @@ def _act(name: str) -> Act:
 
 
 def _digest(sids: list[str]) -> str:
-    """Return a short text that stands for these meetings: what was confirmed is what is done."""
+    """Return a digest of these meetings, so that exactly the confirmed ones are changed."""
     return hashlib.sha256(" ".join(sorted(sids)).encode()).hexdigest()[:16]

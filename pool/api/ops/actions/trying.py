@@ -31,7 +31,7 @@ router = views()
 
 @router.post("/ops/meetings/{sid}/try")
 async def try_meeting(sid: Sid, request: Request, action: Posted, service: TheService) -> Response:
-    """Ask the provider for a link of this meeting now, whatever blocks it."""
+    """Ask the provider for a link of this meeting now, even if it is blocked."""
     action.caller.check(Scope.ADMIN, sid)
     meeting = await service.known_meetings.latest(sid)
 
@@ -96,7 +96,7 @@ async def try_workspace(
 
 
 async def _said(request: Request, place: str, work: Awaitable[Answer]) -> Response:
-    """Return a redirect that says what was answered: as good news only if links are made."""
+    """Return a redirect that shows the answer, as a success only if links are made."""
     bad: list[Answer] = []
 
     async def words() -> str:

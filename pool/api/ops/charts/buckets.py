@@ -25,7 +25,7 @@ class Bucket:
     claims: float  # counts; a sample that covers two stretches is divided between them
     top_ups: float
     bookings: float
-    seen_seconds: float  # how much of the stretch is known
+    seen_seconds: float  # seconds of the stretch that are known
     counts: dict[str, int] = field(default_factory=dict)  # by name: pool.model.outcomes
 
     def rate(self, count: float) -> float:

@@ -76,7 +76,8 @@ def charts(
     span = window.bucket_seconds
 
     def booked(each: Bucket) -> float:
-        # A stretch of which only a part is known, as the last one, shows what the whole may have.
+        # If only a part of a stretch is known, like the last one, the chart extrapolates to the
+        # whole.
         return each.rate(each.bookings) * span if each.seen_seconds else 0.0
 
     drawn.append(

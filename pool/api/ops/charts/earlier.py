@@ -1,4 +1,4 @@
-"""Name the earlier stretches of time that charts lay under the present one."""
+"""Name the earlier stretches of time that charts show behind the present one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Earlier:
     def spans(self, window: Window) -> list[Span]:
         """Return the histories that reach back far enough, the finest first.
 
-        There is none for a window of which only the ledger knows.
+        There is none for a window that only the ledger has.
         """
         if window.span is None:
             return []
@@ -31,7 +31,7 @@ class Earlier:
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """What happened in an earlier stretch, moved to the times of the window."""
+    """The history of an earlier stretch, moved to the times of the window."""
 
     earlier: Earlier
     series: Series

@@ -1,7 +1,7 @@
-"""Keep open pages up to date: one beat a second for all of them, and at once when a part is silent.
+"""Keep open pages up to date: each second for all of them, and at once when a part is silent.
 
-What a page shows is the latest reading of the pools, joined with what is known of the parts at
-this moment: a reading takes as long as Redis takes to answer, silence is known without it.
+A page shows the latest reading of the pools, joined with the present state of the parts: a reading
+takes as long as Redis takes to answer, while silence is known without it.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def _names(vitals: Vitals) -> list[object]:
 
 
 def joined(reading: Snapshot | None, vitals: Vitals) -> Snapshot:
-    """Return a reading as it stands at this moment: nothing is known of pools without Redis."""
+    """Return a reading with the present state of the parts. Without Redis it has no pools."""
     if reading is None:
         reading = Snapshot(datetime.now(UTC), 2.0, LedgerHealth(), is_read=False)
     ledger = vitals.trouble(What.LEDGER)

@@ -22,7 +22,7 @@ from pool.operations.trends import Trends
 
 _Seen = frozenset[str] | None
 numbers = itertools.count(1)  # of boards
-SAID_ONCE = 3  # a reason that so many pools share is said above the list
+SAID_ONCE = 3  # a reason shared by this many pools is shown once, above the list
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -159,7 +159,7 @@ class Boards:
         )
 
     def _shared(self, selected: Selected) -> list[tuple[str, int]]:
-        """Return the reasons that many of the shown pools share, with their numbers."""
+        """Return the reasons that many of the shown pools share, with the number of pools."""
         counts = Counter(each.reason for each in selected.rows)
         return [(reason, counts[reason]) for reason in self._said_once if counts[reason]]
 
@@ -187,7 +187,7 @@ def seen(snapshot: Snapshot, session: Session) -> list[MeetingStatus]:
 def of_workspace(
     snapshot: Snapshot, found: list[MeetingStatus], workspace: str
 ) -> tuple[Snapshot, list[MeetingStatus]]:
-    """Return what concerns one workspace. Silent parts concern all."""
+    """Return the troubles that concern one workspace. Silent parts concern all."""
     only = tuple(each for each in snapshot.workspaces if each.name == workspace)
     mine = [each for each in found if each.meeting.workspace == workspace]
     return replace(snapshot, workspaces=only), mine
@@ -200,7 +200,7 @@ def frame_of(snapshot: Snapshot, session: Session) -> Board:
 
 
 def banner(snapshot: Snapshot) -> str:
-    """Return which parts are silent, since when and why; and what is over, with its cost."""
+    """Return the silent parts, since when and why, and ended troubles with their cost."""
     vitals = snapshot.vitals
     return fragment(
         "banner.html",

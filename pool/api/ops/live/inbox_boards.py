@@ -84,7 +84,7 @@ class InboxBoards:
         return found
 
     def forget(self) -> None:
-        """Have the next board read anew, since something was done."""
+        """Have the next board read anew, because an action changed the inbox."""
         self._known = {key: (0.0, found) for key, (_, found) in self._known.items()}
 
     async def close(self) -> None:

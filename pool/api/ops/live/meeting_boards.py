@@ -93,7 +93,7 @@ class MeetingBoards:
     ) -> Board:
         status = next((each for each in snapshot.found if each.meeting.sid == sid), None)
         if status is None:
-            # Nothing is known of it now, so that is what the page says.
+            # Nothing is known of the meeting now, and the page says so.
             parts = {"state": fragment("meeting/unknown.html")} if snapshot.store_problem else {}
             return replace(frame, parts=frame.parts | parts, number=next(numbers), _messages={})
         past, before = await self.unhurried.of(sid, window, compared)

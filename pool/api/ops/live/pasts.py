@@ -31,7 +31,7 @@ _DAY = 86_400
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What is known of a meeting, or of all, in a window. Incidents are the latest first."""
+    """The history of a meeting, or of all, in a window. The latest incident comes first."""
 
     series: Series
     counted: tuple[Counted, ...]
@@ -67,10 +67,10 @@ class Pasts:
     async def before(
         self, sid: str, window: Window, wanted: Sequence[Earlier]
     ) -> tuple[Before, ...]:
-        """Return what happened in these earlier stretches, as far as it is known.
+        """Return the history of these earlier stretches, as far as it is known.
 
-        It is as fine as what is kept of that time: steps of a minute for a day and a half, then
-        of an hour. A stretch that cannot be read now is left out: the present is shown anyway.
+        Its steps are those in which that time is kept: a minute for a day and a half, then an hour.
+        A stretch that cannot be read now is left out: the present is shown anyway.
         """
         found = []
         async with self._reading:

@@ -1,6 +1,6 @@
-"""Read pasts behind the pages: none stands still while the ledger takes its time.
+"""Read pasts in the background, so that no page stops while the ledger is slow.
 
-A live page that hears nothing for some seconds calls itself disconnected, and it would be wrong.
+A live page that gets nothing for some seconds would wrongly say that it is disconnected.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from pool.api.ops.live.pasts import Past, Pasts
 from pool.errors import LedgerError, StoreError
 from pool.store.ending import end_tasks
 
-PATIENCE_SECONDS = 0.3  # in which what Redis and the ledger know is read, when they are well
-_STALE_SECONDS = 15.0  # longer than any answer of the ledger takes: the page has gone meanwhile
+PATIENCE_SECONDS = 0.3  # enough to read Redis and the ledger when they are well
+_STALE_SECONDS = 15.0  # longer than any answer of the ledger takes; by then the page has gone
 _KEPT = 100
 
 _Name = tuple[str, str, tuple[Earlier, ...]]

@@ -43,7 +43,7 @@ async def event(
 async def show_booker(
     event_id: str, request: Request, action: Posted, service: TheService
 ) -> Response:
-    """Show the event with its booker and as it came, this once, and note who asked for it."""
+    """Show the event once with its booker and its body, and note in the audit who asked."""
     action.caller.check_everywhere(Scope.ADMIN)
     found = await _seen(service, action.session, event_id)
     await service.parts.ledger.audit.add(
@@ -110,7 +110,7 @@ async def _page(
 def may_act_on_events(session: Session) -> bool:
     """Return True if this session may replay events and see who booked.
 
-    As in the API: an event may turn out to be about any meeting.
+    As in the API, this takes a key for all meetings, since an event may concern any of them.
     """
     return session.may_act and session.caller.meetings is None
 

@@ -1,4 +1,4 @@
-"""Show the past of all pools together: what visitors got, what was made for nothing, incidents."""
+"""Show the past of all pools together: visitors' answers, wasted links, incidents."""
 
 from __future__ import annotations
 

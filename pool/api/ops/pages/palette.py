@@ -1,4 +1,4 @@
-"""Answer the palette's question: which meetings are called so?"""
+"""Find meetings by name for the palette."""
 
 from __future__ import annotations
 

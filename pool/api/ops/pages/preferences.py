@@ -15,7 +15,7 @@ router = views()
 
 @router.post("/ops/theme")
 async def theme(request: Request, session: SignedIn) -> Response:
-    """Remember the chosen theme, and show the same page in it. Any other is no choice."""
+    """Remember the chosen theme, and show the same page in it. Ignore unknown themes."""
     form = await form_of(request)
     check_csrf(request, session, form)
     response = redirect_to(place_or_overview(form.fields.get("next", "")))

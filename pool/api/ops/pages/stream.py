@@ -28,10 +28,10 @@ router = views()
 
 # Proxies must forward each event at once.
 _STREAM_HEADERS = HEADERS | {"x-accel-buffering": "no"}
-# Now and then a page without a list gets all its parts again, whatever has become of it.
+# Now and then a page without a list gets all its parts again, in case it has lost some.
 WHOLE_EVERY = 10
-# A stream is one request, so a proxy says once for all of it who is asking. After this time the
-# page asks anew, and somebody whom the proxy lets in no more sees no more.
+# A stream is one request, so a proxy names its viewer only once. After this time the page opens a
+# new one, and a person whom the proxy no longer lets in sees no more.
 PERSON_SECONDS = 300.0
 
 

@@ -16,7 +16,7 @@ _SECURE = "__Secure-"  # only over https
 def cookie_of(request: Request, name: str) -> str:
     """Return the value of one of our cookies. Over https, only a cookie set by https counts.
 
-    Others are not looked at: a head may hold thousands of them, and anybody may send it.
+    Other cookies are not parsed: a head may hold thousands of them, and anybody may send it.
     """
     ours = re.escape(_named(request, name)[0])
     found = re.findall(rf"(?:^|;)[ \t]*{ours}=([^;]*)", request.headers.get("cookie", ""))

@@ -15,7 +15,7 @@ from pool.api.ops.session.sessions import Session, SignedIn
 from pool.errors import Forbidden, InvalidRequest
 
 TEXT_MAX_CHARACTERS = 500
-_FIELDS = 100  # a page of rows to choose from, and what is said of them
+_FIELDS = 100  # enough for a page of rows to choose from, and its other fields
 
 
 @dataclass(frozen=True, slots=True)

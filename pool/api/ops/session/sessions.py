@@ -5,9 +5,9 @@ these together with the digest of the key that opened the session. The cookie is
 the key ring on every request, so the session ends with its key, even if another key gets the same
 id. Every API process accepts the cookie until the session is signed out.
 
-A person whom a trusted proxy names needs no cookie: each request says anew who it is, and what
-the person may do is looked up each time. Their forms carry a token like all others, since a
-browser sends what the proxy signs in with forms of other sites, too.
+A person whom a trusted proxy names needs no cookie: each request names the person, whose role is
+looked up each time. Their forms carry a token like all others, since a browser sends the proxy's
+sign-in along with forms of other sites, too.
 """
 
 from __future__ import annotations
@@ -199,7 +199,7 @@ def _found(sessions: Sessions, request: Request) -> Session:
         return sessions.of_person(person)
     cookie = cookie_of(request, COOKIE)
     if person is not None and not cookie:
-        return sessions.of_person(person)  # which says why not
+        return sessions.of_person(person)  # raises the reason
     return sessions.find(cookie, address_of(request))
 
 
