@@ -20,7 +20,7 @@ knobs.
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any, Unpack, get_args
 
 from sandbox.answers import booking_json
 from sandbox.clock import days_later
@@ -33,6 +33,7 @@ from sandbox.records import (
     PENDING,
     REJECTED,
     Booking,
+    Form,
     Refused,
     RescheduleStyle,
 )
@@ -74,12 +75,8 @@ class Acts:
         *,
         slug: str | None,
         meeting_sid: str | None,
-        name: str,
-        email: str,
-        starts_at: str,
-        answers: dict[str, str],
-        time_zone: str = "UTC",
         created_at: str | None = None,
+        **form: Unpack[Form],
     ) -> Booking:
         """Fill in the form of a link or of a meeting. Return the booking, of a series the first."""
         sid = self.state.bookable(slug, meeting_sid).sid
@@ -90,19 +87,15 @@ class Acts:
         booking = self.state.book(
             slug=slug,
             meeting_sid=meeting_sid,
-            name=name,
-            email=email,
-            starts_at=starts_at,
-            answers=answers,
             status=status,
             closes_link=status != INCOMPLETE or self.knobs.incomplete_closes_link,
-            time_zone=time_zone,
             created_at=created_at,
+            **form,
         )
         made = [booking]
         if kind == "series":
             for number in range(1, self.knobs.series_length):
-                later = days_later(starts_at, number * SERIES_STEP_DAYS)
+                later = days_later(form["starts_at"], number * SERIES_STEP_DAYS)
                 made.append(
                     self.state.another(
                         booking,

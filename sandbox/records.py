@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NotRequired, TypedDict
 
 RECENT_SLUGS = 200  # per meeting, to repeat one of them
 
@@ -47,6 +47,16 @@ class Link:
     meeting_sid: str
     made_at: str
     booking_sid: str | None = None  # of the booking that closed it
+
+
+class Form(TypedDict):
+    """The fields that a visitor fills in to book."""
+
+    name: str
+    email: str
+    starts_at: str
+    answers: dict[str, str]
+    time_zone: NotRequired[str]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from dataclasses import asdict, replace
-from typing import Any
+from typing import Any, Unpack
 
 from sandbox.clock import iso, utc_now
 from sandbox.journal import Journal
-from sandbox.records import CONFIRMED, Booking, Link, Meeting, Refused
+from sandbox.records import CONFIRMED, Booking, Form, Link, Meeting, Refused
 
 MEETINGS_MOST = 20_000
 BOOKINGS_MOST = 100_000
@@ -98,14 +98,10 @@ class State:
         *,
         slug: str | None,
         meeting_sid: str | None,
-        name: str,
-        email: str,
-        starts_at: str,
-        answers: dict[str, str],
         status: str = CONFIRMED,
         closes_link: bool = True,
-        time_zone: str = "UTC",
         created_at: str | None = None,
+        **form: Unpack[Form],
     ) -> Booking:
         """Make a booking with a one-off link, which is used up by it, or without one.
 
@@ -118,15 +114,11 @@ class State:
             sid=secrets.token_hex(8),
             meeting_sid=meeting.sid,
             slug=slug,
-            name=name,
-            email=email,
-            starts_at=starts_at,
             created_at=made_at,
             updated_at=made_at,
             status=status,
-            answers=answers,
-            time_zone=time_zone,
             closes_link=closes_link,
+            **form,
         )
         self._save(booking)
         return booking

@@ -7,9 +7,6 @@ from so many addresses that none has to wait for its turn.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -17,9 +14,8 @@ from contextlib import contextmanager
 
 from bench.contestants.linkpool import Linkpool
 from bench.loads.arrivals import Arrived, arrivals
-from bench.loads.wrk import BadLoad
+from bench.loads.beside import beside
 from bench.measures.base import Bench
-from bench.processes import PYTHON
 from bench.rows import Goal, Row, ratio
 from bench.stage import Stage
 
@@ -46,11 +42,11 @@ def measure(bench: Bench) -> list[Row]:
                 bench.say(f"run {run + 1}: p99 {calm[-1].p99_ms:.2f} ms")
                 for under, options in ((attacked, ()), (everywhere, ("--everywhere",))):
                     lasts = seconds + 2 * _BEFORE_SECONDS
-                    with _strangers(ours.port, ours.sid, lasts, *options) as told:
+                    with _strangers(ours.port, ours.sid, lasts, *options) as got:
                         under.append(arrivals(ours.request, rate=RATE, seconds=seconds))
                     bench.say(
                         f"attacked from {'many addresses' if options else 'one address'}: p99 "
-                        f"{under[-1].p99_ms:.2f} ms; {_summary(told)}"
+                        f"{under[-1].p99_ms:.2f} ms; {_summary(got)}"
                     )
         finally:
             ours.stop()
@@ -93,26 +89,16 @@ def _strangers(
     port: int, sid: str, seconds: float, *options: str
 ) -> Iterator[dict[str, Counter[str]]]:
     """Run the strangers for this long. Yield a list that holds their answers at the end."""
-    command = [PYTHON, "-m", "bench.loads.hostile", "--port", str(port), "--meeting", sid]
-    command += ["--seconds", str(seconds), "--connections", str(CONNECTIONS), *options]
-    told: dict[str, Counter[str]] = {}
-    process = subprocess.Popen(  # noqa: S603 - our own program
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=lambda: os.nice(19)
-    )
-    try:
+    options = ("--port", str(port), "--meeting", sid, "--connections", str(CONNECTIONS), *options)
+    got: dict[str, Counter[str]] = {}
+    with beside("bench.loads.hostile", seconds, *options) as answers:
         time.sleep(_BEFORE_SECONDS)
-        yield told
-        said, complained = process.communicate(timeout=seconds + 60)
-    finally:
-        process.kill()
-        process.wait()
-    if process.returncode:
-        raise BadLoad(f"the strangers failed: {complained.decode()[-500:]}")
-    told.update({name: Counter(counts) for name, counts in json.loads(said).items()})
+        yield got
+    got.update({name: Counter(counts) for name, counts in answers.items()})
 
 
-def _summary(told: dict[str, Counter[str]]) -> str:
+def _summary(got: dict[str, Counter[str]]) -> str:
     return "; ".join(
         f"{name}: {', '.join(f'{status} x {count:,}' for status, count in sorted(counts.items()))}"
-        for name, counts in told.items()
+        for name, counts in got.items()
     )

@@ -6,9 +6,6 @@ meeting is off, which would end that at once: here only the reserve stands in it
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -17,9 +14,9 @@ from contextlib import contextmanager
 from bench import preload
 from bench.contestants.linkpool import Linkpool
 from bench.loads.arrivals import Arrived, arrivals
+from bench.loads.beside import beside
 from bench.loads.wrk import BadLoad
 from bench.measures.base import Bench
-from bench.processes import PYTHON
 from bench.rows import Goal, Row, ratio
 from bench.stage import Stage, quiet_meeting
 from pool.access.public_keys import issue_public_key
@@ -55,14 +52,14 @@ def measure(bench: Bench) -> list[Row]:
                 _fill(stage, ours.sid, reserve + spare, run)
                 alone.append(arrivals(ours.request, rate=RATE, seconds=seconds))
                 _fill(stage, ours.sid, reserve + spare, run)
-                with _script(ours.port, key, seconds + _START_SECONDS) as told:
+                with _script(ours.port, key, seconds + _START_SECONDS) as got:
                     _wait_until_it_claims(stage, ours.sid, reserve + spare)
                     beside.append(arrivals(ours.request, rate=RATE, seconds=seconds))
-                given.append(float(told["201"]))
+                given.append(float(got["201"]))
                 refused.append(float(beside[-1].bad + beside[-1].unanswered))
                 bench.say(
                     f"run {run + 1}: keyed p99 {alone[-1].p99_ms:.2f} ms alone, "
-                    f"{beside[-1].p99_ms:.2f} ms beside the script, which got {dict(told)}"
+                    f"{beside[-1].p99_ms:.2f} ms beside the script, which got {dict(got)}"
                 )
         finally:
             ours.stop()
@@ -115,18 +112,8 @@ def _wait_until_it_claims(stage: Stage, sid: str, links: int) -> None:
 @contextmanager
 def _script(port: int, key: str, seconds: float) -> Iterator[Counter[str]]:
     """Run the script for this long. Yield a counter that holds its answers at the end."""
-    command = [PYTHON, "-m", "bench.loads.drain", "--port", str(port), "--origin", ORIGIN]
-    command += ["--seconds", str(seconds), "--public-key", key]
-    told: Counter[str] = Counter()
-    process = subprocess.Popen(  # noqa: S603 - our own program
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=lambda: os.nice(19)
-    )
-    try:
-        yield told
-        said, complained = process.communicate(timeout=seconds + 60)
-    finally:
-        process.kill()
-        process.wait()
-    if process.returncode:
-        raise BadLoad(f"the script failed: {complained.decode()[-500:]}")
-    told.update(json.loads(said))
+    options = ("--port", str(port), "--origin", ORIGIN, "--public-key", key)
+    got: Counter[str] = Counter()
+    with beside("bench.loads.drain", seconds, *options) as answers:
+        yield got
+    got.update(answers)

@@ -32,9 +32,10 @@ from pool.config.addresses import broker_url, redis_url, secret_key
 from pool.config.networks import TrustedProxies
 from pool.config.redis_address import parse_redis
 from pool.config.settings import Settings
+from pool.config.workspaces import Workspace
 from pool.durability.fence_watch import FenceWatch
 from pool.durability.recent_claims import FAILOVER_KEPT_SECONDS, KEPT_SECONDS, RecentClaims
-from pool.errors import LinkpoolError
+from pool.errors import LinkpoolError, UnknownMeeting
 from pool.ledger.deadline import within
 from pool.model.meetings import Meeting
 from pool.model.vitals import BEAT_SECONDS, Pulse
@@ -69,6 +70,13 @@ class Service:
     administration: Administration
     health: HealthWatch
     replacer: Replacer
+
+    def workspace_of(self, meeting: Meeting) -> Workspace:
+        """Return a meeting's workspace. Raise UnknownMeeting if it is no longer configured."""
+        workspace = self.settings.workspace(meeting.workspace)
+        if workspace is None:
+            raise UnknownMeeting(f"the workspace of meeting {meeting.sid} is no longer configured")
+        return workspace
 
 
 async def replace_link(

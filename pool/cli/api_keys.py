@@ -15,16 +15,14 @@ from pool.cli.common import (
     AsJson,
     DataDir,
     ReasonOption,
+    check_sid,
     fail,
-    moment,
     on_ledger,
-    print_json,
-    print_views,
     settings_for,
 )
+from pool.cli.printing import moment, print_json, print_views
 from pool.config.networks import networks_of
 from pool.ledger.records import ApiKey
-from pool.model.links import is_sid
 
 app = typer.Typer(help="API keys.", no_args_is_help=True)
 
@@ -51,8 +49,7 @@ def create(
 ) -> None:
     """Make a key and print it once; only its hash is kept."""
     for sid in meeting or []:
-        if not is_sid(sid):
-            fail(f"--meeting {sid!r}: a SID has 1 to 64 letters, digits, - and _", WRONG_USAGE)
+        check_sid(sid, "--meeting")
     scopes = frozenset(each.value for each in scope or [Scope.CLAIM])
     meetings = frozenset(meeting) if meeting else None
     try:

@@ -17,14 +17,14 @@ from pool.cli.common import (
     WRONG_USAGE,
     AsJson,
     DataDir,
+    check_sid,
     exit_code,
     fail,
-    print_json,
     settings_for,
 )
+from pool.cli.printing import print_json
 from pool.config.settings import KEY_VARIABLE, URL_VARIABLE
 from pool.errors import LinkpoolError
-from pool.model.links import is_sid
 from pool.up.ports import reachable
 
 
@@ -59,8 +59,7 @@ def claim(
     The key is read from LINKPOOL_KEY; a `linkpool up` on this machine needs none. A run that was
     stopped goes on where it was: call it again with the same files.
     """
-    if not is_sid(meeting):
-        fail(f"--meeting {meeting!r}: a SID has 1 to 64 letters, digits, - and _", WRONG_USAGE)
+    check_sid(meeting, "--meeting")
     address, key = _whom_to_ask(url, data_dir)
     # Imported here, because what speaks HTTP and draws bars takes long to import.
     from pool.cli.batch_client import NotReachable

@@ -9,7 +9,6 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from pool.errors import InvalidRequest
@@ -130,12 +129,7 @@ class ResultFile:
             raise InvalidRequest(f"another run is writing {self._path}; wait for it") from None
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._file.close()
 
     def resume(self, rows: Iterator[Row]) -> Iterator[tuple[str, ...]]:

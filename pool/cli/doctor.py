@@ -9,21 +9,13 @@ from typing import Annotated
 
 import typer
 
-from pool.cli.common import (
-    DONE,
-    FAILED,
-    NOT_REACHABLE,
-    AsJson,
-    DataDir,
-    print_json,
-    run,
-    settings_for,
-)
+from pool.cli.common import DONE, FAILED, NOT_REACHABLE, AsJson, DataDir, run, settings_for
 from pool.cli.doctor_ledger import ledger
 from pool.cli.doctor_provider import from_outside, provider
 from pool.cli.doctor_provider import webhook as webhook_here
 from pool.cli.doctor_redis import cluster, of_server, replicas, set_aside
 from pool.cli.findings import Finding, Verdict
+from pool.cli.printing import print_json
 from pool.compose import Parts, compose
 from pool.config.addresses import redis_url
 from pool.config.proxy_warnings import proxy_warnings

@@ -7,15 +7,8 @@ from typing import Annotated
 
 import typer
 
-from pool.cli.common import (
-    WRONG_USAGE,
-    AsJson,
-    DataDir,
-    fail,
-    on_parts,
-    print_json,
-    settings_for,
-)
+from pool.cli.common import WRONG_USAGE, AsJson, DataDir, fail, on_parts, settings_for
+from pool.cli.printing import print_json
 from pool.compose import Parts
 from pool.embeds import Options, arguments, check_embed_type, html
 from pool.errors import UnknownMeeting

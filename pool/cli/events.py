@@ -14,13 +14,10 @@ from pool.cli.common import (
     DataDir,
     ReasonOption,
     fail,
-    moment,
     on_parts,
-    print_json,
-    print_record,
-    print_views,
     settings_for,
 )
+from pool.cli.printing import moment, print_json, print_record, print_views
 from pool.ledger.records import EventState, InboxEvent
 
 app = typer.Typer(

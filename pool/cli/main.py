@@ -16,6 +16,7 @@ from pool.cli.common import (
     FAILED,
     WRONG_USAGE,
     DataDir,
+    check_sid,
     environment_for,
     exit_code,
     fail,
@@ -117,7 +118,6 @@ def up(
     from pool.cli import announce, up_step
     from pool.config.production import check_production_of_up
     from pool.config.settings import load
-    from pool.model.links import is_sid
     from pool.up.run import run as run_up
 
     try:
@@ -127,8 +127,7 @@ def up(
         fail(str(error), WRONG_USAGE)
     sids = list(dict.fromkeys(meeting or []))
     for sid in sids:
-        if not is_sid(sid):
-            fail(f"--meeting {sid!r}: a SID has 1 to 64 letters, digits, - and _", WRONG_USAGE)
+        check_sid(sid, "--meeting")
     if not sids and not settings.meetings and not settings.workspaces:
         sids = ["demo"]
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -15,17 +16,16 @@ from pool.cli.common import (
     AsJson,
     DataDir,
     ReasonOption,
+    check_sid,
     fail,
     on_parts,
-    print_json,
-    print_record,
     settings_for,
 )
+from pool.cli.printing import print_json, print_record
 from pool.cli.status import as_json, print_statuses
 from pool.compose import Parts
 from pool.config.addresses import broker_url
 from pool.errors import InvalidRequest, UnknownMeeting, UnknownWorkspace
-from pool.model.links import is_sid
 from pool.model.meetings import Meeting
 from pool.model.pools import SHARDS_MOST
 from pool.nudges import TOP_UP, Nudges
@@ -34,6 +34,8 @@ from pool.operations.status import MeetingStatus, statuses
 
 app = typer.Typer(help="Meetings and their pools.", no_args_is_help=True)
 
+_STATE = {"sid", "paused", "pause_reason", "closed_reason"}
+_SETTINGS = {each.name for each in fields(Meeting)} - _STATE
 Sid = Annotated[str, typer.Argument(help="The meeting's SID at the provider.")]
 Action = Callable[[Administration], Awaitable[str]]
 
@@ -51,24 +53,6 @@ def list_meetings(as_json_: AsJson = False, data_dir: DataDir = None) -> None:
         print_json([as_json(each) for each in found])
     else:
         print_statuses(found)
-
-
-def _options(
-    workspace: str | None,
-    min_fresh: int | None,
-    max_fresh: int | None,
-    cover_seconds: int | None,
-    claim_ttl_seconds: int | None,
-    max_fresh_age_seconds: int | None,
-    after_booking: str | None,
-    on_empty: str | None,
-    target_mode: str | None,
-    fallback_url: str | None,
-    match_email: bool | None,
-    reserve: int | None,
-    shards: int | None,
-) -> dict[str, Any]:
-    return {name: value for name, value in locals().items() if value is not None}
 
 
 Workspace = Annotated[str | None, typer.Option(help="Workspace at the provider.")]
@@ -97,7 +81,10 @@ OnEmpty = Annotated[
 ]
 Target = Annotated[
     Literal["fixed", "auto"] | None,
-    typer.Option(help="Follow the present number of visitors (fixed), or the forecast (auto)."),
+    typer.Option(
+        "--target",
+        help="Follow the present number of visitors (fixed), or the forecast (auto).",
+    ),
 ]
 Fallback = Annotated[
     str | None, typer.Option(help="A page to send visitors to when no link is ready.")
@@ -149,7 +136,7 @@ def add(
     max_fresh_age_seconds: Age = None,
     after_booking: After = None,
     on_empty: OnEmpty = None,
-    target: Target = None,
+    target_mode: Target = None,
     fallback_url: Fallback = None,
     match_email: MatchEmail = None,
     reserve: Reserve = None,
@@ -157,25 +144,10 @@ def add(
     data_dir: DataDir = None,
 ) -> None:
     """Add a meeting, or change its settings if it is there."""
+    given = locals()
+    changes = {name: given[name] for name in given if name in _SETTINGS and given[name] is not None}
     is_set = context.info_name == "set"
-    if not is_sid(sid):
-        fail(f"{sid!r}: a SID has 1 to 64 letters, digits, - and _", WRONG_USAGE)
-    changes = _options(
-        workspace,
-        min_fresh,
-        max_fresh,
-        cover_seconds,
-        claim_ttl_seconds,
-        max_fresh_age_seconds,
-        after_booking,
-        on_empty,
-        target,
-        fallback_url,
-        match_email,
-        reserve,
-        shards,
-    )
-
+    check_sid(sid)
     if is_set and not changes:
         fail(
             f"name a setting to change for {sid}; `linkpool meetings set --help` lists it",

@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from pool.cli.common import AsJson, DataDir, on_ledger, on_parts, print_json, settings_for
+from pool.cli.common import AsJson, DataDir, on_ledger, on_parts, settings_for
+from pool.cli.printing import print_json
 from pool.compose import Parts
 from pool.config.settings import Settings
 from pool.ledger import Ledger

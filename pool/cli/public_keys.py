@@ -8,17 +8,8 @@ from typing import Annotated
 import typer
 
 from pool.access.public_keys import issue_public_key, revoke_public_key
-from pool.cli.common import (
-    ACTOR,
-    AsJson,
-    DataDir,
-    ReasonOption,
-    moment,
-    on_ledger,
-    print_json,
-    print_views,
-    settings_for,
-)
+from pool.cli.common import ACTOR, AsJson, DataDir, ReasonOption, on_ledger, settings_for
+from pool.cli.printing import moment, print_json, print_views
 from pool.ledger.records import PublicKey
 
 app = typer.Typer(help="Keys with which pages without a backend claim.", no_args_is_help=True)

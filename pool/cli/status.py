@@ -9,16 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pool.cli.common import (
-    FAILED,
-    AsJson,
-    DataDir,
-    fail,
-    on_parts,
-    print_json,
-    run,
-    settings_for,
-)
+from pool.cli.common import FAILED, AsJson, DataDir, fail, on_parts, run, settings_for
+from pool.cli.printing import print_json
 from pool.config.addresses import redis_url
 from pool.config.settings import Settings
 from pool.errors import LedgerError

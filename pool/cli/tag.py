@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from pool.cli.common import WRONG_USAGE, AsJson, DataDir, fail, print_json, settings_for
+from pool.cli.common import AsJson, DataDir, check_sid, settings_for
+from pool.cli.printing import print_json
 from pool.embeds.tag import tag_of
-from pool.model.links import is_sid
 
 
 def tag(
@@ -29,8 +29,7 @@ def tag(
     data_dir: DataDir = None,
 ) -> None:
     """Print the tag that shows a meeting's links in a static or cached page."""
-    if not is_sid(meeting):
-        fail(f"--meeting {meeting!r}: a SID has 1 to 64 letters, digits, - and _", WRONG_USAGE)
+    check_sid(meeting, "--meeting")
     found = tag_of(settings_for(data_dir).workspaces)
     src = url.rstrip("/") + (found.path if pinned else "/embed.js")
     if as_json:

@@ -12,17 +12,8 @@ import typer
 from pool.access.api_keys import Scope, digest
 from pool.access.token_secrets import SecretSource, issue_secret, revoke_secret
 from pool.access.tokens import LONGEST_SECONDS, TokenClaims, sign
-from pool.cli.common import (
-    ACTOR,
-    AsJson,
-    DataDir,
-    ReasonOption,
-    moment,
-    on_ledger,
-    print_json,
-    print_views,
-    settings_for,
-)
+from pool.cli.common import ACTOR, AsJson, DataDir, ReasonOption, on_ledger, settings_for
+from pool.cli.printing import moment, print_json, print_views
 from pool.config.addresses import secret_key
 from pool.config.settings import Settings
 from pool.errors import UnknownKey, UnknownMeeting

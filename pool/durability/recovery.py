@@ -17,25 +17,24 @@ from enum import StrEnum
 import structlog
 
 from pool.durability.former_pools import GRACE_SECONDS, FormerPools, reshaped, was_opened
+from pool.durability.rebinding import drop_forgotten, keep, load_bindings
 from pool.durability.recorder import Recorder
 from pool.durability.strangers import OPENED, Strangers
 from pool.errors import LinkpoolError, StoreUnavailable, is_away
 from pool.ledger import Ledger
-from pool.ledger.records import Binding
-from pool.model.claims import claim_in_state
 from pool.model.links import State
 from pool.model.meetings import Meeting
 from pool.model.pools import nonce_of, pool_names, pool_of_epoch, shards_of, sid_of
 from pool.store import Store, key_names
 from pool.store.locks import Held
 from pool.store.records import Level
-from pool.store.recovery import Rebind, RecoveryLost
+from pool.store.recovery import RecoveryLost
 
 log = structlog.get_logger()
 
 AT_ONCE = 8  # pools that are recovered at the same time
 _EVERY = 10_000_000  # links; more than any pool holds
-_CALL = 500  # bindings per script call; a hundred take well under a millisecond
+_SLUGS = 500  # per query
 
 
 class Recovered(StrEnum):
@@ -255,7 +254,7 @@ class PoolRecovery:
         identity = await self._adopt(pool, lock, epoch, nonce)
         if identity:
             if self._store.is_cluster:
-                await self._load_bindings(pool, lock)
+                await load_bindings(self._store, self._ledger, pool, lock)
             await self._open(pool, lock, identity, nonce)
             return Recovered.ADOPTED, 0
         is_new = not epoch and not await self._ledger.links.has_any(sid)
@@ -276,8 +275,8 @@ class PoolRecovery:
         await self._ledger.meetings.seal(pool, secrets.token_hex(16))
         identity = await self._store.recovery.begin(pool, lock.token, keep_fresh=False)
         if not is_new:
-            await self._load_bindings(pool, lock)
-            await self._drop_forgotten(pool, lock)
+            await load_bindings(self._store, self._ledger, pool, lock)
+            await drop_forgotten(self._store, self._ledger, pool, lock)
         await self._open(pool, lock, identity, nonce)
         opened = is_new or is_first
         return (Recovered.OPENED if opened else Recovered.QUARANTINED), quarantined
@@ -294,7 +293,7 @@ class PoolRecovery:
     async def _open(self, pool: str, lock: Held, identity: str, nonce: str) -> None:
         # A recovery that lost its lock must not say that it has opened the pool. A failover may
         # have brought the lock back, so the number of shards is asked for once more.
-        await _keep(lock, pool)
+        await keep(lock, pool)
         await self.former.check(pool)
         # The ledger is written first: from here on, any pool of another epoch must be recovered.
         await self._ledger.facts.put(f"{OPENED}{pool}", f"{identity}:{nonce}")
@@ -323,8 +322,8 @@ class PoolRecovery:
         master that crashed may have old keys in its file.
         """
         slugs = await self._store.stock.oldest(pool, _EVERY)
-        for start in range(0, len(slugs), _CALL):
-            some = slugs[start : start + _CALL]
+        for start in range(0, len(slugs), _SLUGS):
+            some = slugs[start : start + _SLUGS]
             fresh = {
                 link.slug
                 for link in await self._ledger.links.find(some)
@@ -333,43 +332,6 @@ class PoolRecovery:
             if not fresh.issuperset(some):
                 return False
         return True
-
-    async def _load_bindings(self, pool: str, lock: Held) -> None:
-        """Load the live bindings from the ledger into Redis.
-
-        The calls are made one after the other, because a customer's latest claimed link must come
-        last. While Redis is at work on one call, the next is packed.
-        """
-        recovery = self._store.recovery
-        now_ms = await self._store.now_ms()
-        under_way: asyncio.Task[None] | None = None
-        try:
-            async for bindings in self._ledger.links.live_bindings(sid_of(pool)):
-                for start in range(0, len(bindings), _CALL):
-                    rebinds = (as_rebind(each, now_ms) for each in bindings[start : start + _CALL])
-                    packed = recovery.packed(pool, filter(None, rebinds))
-                    if under_way is not None:
-                        await under_way
-                    under_way = asyncio.create_task(recovery.put(pool, lock.token, packed))
-                    await asyncio.sleep(0)  # so that the call starts
-                await _keep(lock, pool)
-            if under_way is not None:
-                await under_way
-        finally:
-            if under_way is not None:
-                under_way.cancel()
-                await asyncio.wait([under_way])
-
-    async def _drop_forgotten(self, pool: str, lock: Held) -> None:
-        """Drop the bindings of erased customers that an older file of Redis brought back."""
-        after = ""
-        meeting_sid = sid_of(pool)
-        while page := await self._ledger.links.forgotten(meeting_sid, after=after, limit=_CALL):
-            await self._store.recovery.drop(
-                pool, lock.token, [(each.customer_name, each.slug) for each in page]
-            )
-            await _keep(lock, pool)
-            after = page[-1].slug
 
 
 def _gravity(result: Recovered) -> bool:
@@ -382,27 +344,3 @@ def _raise(_sid: str, error: Exception) -> None:
 
 def _log_failure(sid: str, error: Exception) -> None:
     log.error("pool not recovered yet", meeting=sid, reason=str(error))
-
-
-async def _keep(lock: Held, sid: str) -> None:
-    if not await lock.extend():
-        raise RecoveryLost(f"recovery of meeting {sid} took longer than its lock")
-
-
-def as_rebind(binding: Binding, now_ms: int) -> Rebind | None:
-    """Return what Redis must do for a ledger row, and None if the claim has lapsed by now."""
-    claim = claim_in_state(
-        binding.slug,
-        binding.state,
-        binding.source,
-        binding.claimed_at_ms,
-        binding.consumed_at_ms,
-        binding.booking_sid,
-        binding.booked,
-    )
-    if binding.state is State.CANCELLED:
-        return Rebind(binding.customer_id, claim, "drop", 0)
-    if binding.state is State.CONSUMED:
-        return Rebind(binding.customer_id, claim, "bind", 0)
-    ttl_ms = binding.lapses_at_ms - now_ms if binding.lapses_at_ms else 0
-    return Rebind(binding.customer_id, claim, "bind", ttl_ms) if ttl_ms > 0 else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from datetime import datetime
 
 from sqlalchemy import select, update
@@ -22,15 +23,11 @@ class Keys:
         """Add a new key. Raise IntegrityError if its id or digest is in use."""
         await self._database.change(
             self._database.insert(api_keys).values(
-                id=key.id,
-                digest=key.digest,
-                scopes=sorted(key.scopes),
-                meetings=None if key.meetings is None else sorted(key.meetings),
-                label=key.label,
-                created_at=key.created_at,
-                revoked_at=key.revoked_at,
-                expires_at=key.expires_at,
-                networks=None if key.networks is None else list(key.networks),
+                asdict(key)
+                | {
+                    "scopes": sorted(key.scopes),
+                    "meetings": None if key.meetings is None else sorted(key.meetings),
+                }
             )
         )
 
@@ -39,16 +36,12 @@ class Keys:
         statement = select(api_keys).order_by(api_keys.c.created_at, api_keys.c.id)
         return [
             ApiKey(
-                id=row.id,
-                digest=row.digest,
-                scopes=frozenset(row.scopes),
-                meetings=None if row.meetings is None else frozenset(row.meetings),
-                label=row.label,
-                created_at=row.created_at,
-                revoked_at=row.revoked_at,
-                expires_at=row.expires_at,
-                last_used_at=row.last_used_at,
-                networks=None if row.networks is None else tuple(row.networks),
+                **row._mapping
+                | {
+                    "scopes": frozenset(row.scopes),
+                    "meetings": None if row.meetings is None else frozenset(row.meetings),
+                    "networks": None if row.networks is None else tuple(row.networks),
+                }
             )
             for row in await self._database.rows(statement)
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 
 from sqlalchemy import select, update
@@ -19,29 +20,13 @@ class PublicKeys:
 
     async def add(self, key: PublicKey) -> None:
         """Add a new key."""
-        await self._database.change(
-            self._database.insert(public_keys).values(
-                id=key.id,
-                meeting_sid=key.meeting_sid,
-                origins=list(key.origins),
-                label=key.label,
-                created_at=key.created_at,
-                revoked_at=key.revoked_at,
-            )
-        )
+        await self._database.change(self._database.insert(public_keys).values(asdict(key)))
 
     async def all(self) -> list[PublicKey]:
         """Return all keys, the oldest first."""
         statement = select(public_keys).order_by(public_keys.c.created_at, public_keys.c.id)
         return [
-            PublicKey(
-                id=row.id,
-                meeting_sid=row.meeting_sid,
-                origins=tuple(row.origins),
-                label=row.label,
-                created_at=row.created_at,
-                revoked_at=row.revoked_at,
-            )
+            PublicKey(**row._mapping | {"origins": tuple(row.origins)})
             for row in await self._database.rows(statement)
         ]
 

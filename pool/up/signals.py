@@ -7,7 +7,7 @@ import os
 import select
 import signal
 from collections.abc import Callable
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any
 
 _Handler = Callable[[int, FrameType | None], Any] | int
@@ -33,12 +33,7 @@ class StopRequest:
             self._before[number] = signal.SIG_DFL if before is None else before
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         os.close(self._read)

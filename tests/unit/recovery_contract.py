@@ -16,8 +16,9 @@ import pytest
 from pydantic import SecretStr
 
 from pool.config.settings import Settings, Workspace
+from pool.durability.rebinding import as_rebind
 from pool.durability.recorder import Recorder
-from pool.durability.recovery import PoolRecovery, Recovered, as_rebind
+from pool.durability.recovery import PoolRecovery, Recovered
 from pool.errors import Fenced, LedgerUnavailable, StoreUnavailable
 from pool.ledger import Ledger
 from pool.ledger.records import Binding
@@ -525,7 +526,7 @@ async def test_bindings_are_put_back_one_call_after_the_other(
     for who in ("ann", "bob"):
         await stage.claim(who)
     await stage.recorder.record(SID)
-    monkeypatch.setattr("pool.durability.recovery._CALL", 1)
+    monkeypatch.setattr("pool.durability.rebinding._CALL", 1)
     put, under_way, calls = stage.store.recovery.put, [0], [0]
 
     async def watched(*arguments: Any) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from pool.durability.recovery import Recovered, as_rebind
+from pool.durability.rebinding import as_rebind
+from pool.durability.recovery import Recovered
 from pool.errors import LedgerUnavailable
 from pool.ledger.records import Binding, RecordedClaim
 from pool.model.links import State

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from pool.cli.common import print_table
 from pool.cli.main import app
+from pool.cli.printing import print_table
 from pool.cli.status import print_statuses
 from pool.model.forecast import Forecast
 from pool.model.meetings import Meeting

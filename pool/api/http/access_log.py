@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any
 
 import structlog
@@ -75,12 +74,7 @@ class Access:
         self._tokens = structlog.contextvars.bind_contextvars(request_id=self._request_id)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         route = route_of(self.scope)
         about: dict[str, Any] = {"method": self._method, "route": route}
         sid = self.scope.get("path_params", {}).get("sid", "")

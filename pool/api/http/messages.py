@@ -21,7 +21,7 @@ BATCH_BODY_BYTES = 4 * 1024 * 1024  # 1,000 claims of 4 KiB
 BATCH_SUFFIX = "/claims:batch"
 BODY_SECONDS = 10.0
 LOOK_SECONDS = 0.5  # between two looks whether a client that waits for its turn is still there
-CONNECTION = "linkpool.connection"  # a request's scope has True here if it is closing
+CONNECTION = "linkpool.connection"  # the key of the connection in a scope
 
 Headers = Iterable[tuple[bytes, bytes]]
 Answer = tuple[int, Sequence[tuple[bytes, bytes]], bytes]

@@ -18,7 +18,7 @@ from pool.api.routes.bodies import LinkAnswer, Replacement, problem_answers
 from pool.api.routes.embeds import TheClaimEmbed
 from pool.api.service import replace_link
 from pool.embeds import EMBED_TYPES
-from pool.errors import StoreError, UnknownClaim, UnknownLink, UnknownMeeting
+from pool.errors import StoreError, UnknownClaim, UnknownLink
 from pool.model.claims import claim_of_link
 from pool.model.links import check_customer_id, is_slug
 
@@ -115,9 +115,7 @@ async def show_claim(
     check_customer_id(customer_id)
     options = embed.options()
     meeting = await service.known_meetings.find(sid)
-    workspace = service.settings.workspace(meeting.workspace)
-    if workspace is None:
-        raise UnknownMeeting(f"the workspace of meeting {sid} is no longer configured")
+    workspace = service.workspace_of(meeting)
     try:
         pool = service.parts.store.pool_of(meeting, customer_id)
         found = await service.parts.store.claim_of(pool, customer_id)
@@ -153,9 +151,7 @@ async def replace_claim(
     check_customer_id(customer_id)
     options = embed.options()
     meeting = await service.known_meetings.find(sid)
-    workspace = service.settings.workspace(meeting.workspace)
-    if workspace is None:
-        raise UnknownMeeting(f"the workspace of meeting {sid} is no longer configured")
+    workspace = service.workspace_of(meeting)
     done = await replace_link(
         service, meeting, customer_id, body.reason, caller.key_id, slug=body.slug
     )

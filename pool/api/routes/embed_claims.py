@@ -31,7 +31,6 @@ from pool.errors import (
     InvalidPublicKey,
     InvalidToken,
     OriginNotAllowed,
-    UnknownMeeting,
 )
 
 router = APIRouter(prefix="/v1/embed", tags=["browsers"])
@@ -169,9 +168,7 @@ async def _public(
 
 def _answer(service: Service, receipt: Receipt, visitor: str | msgspec.UnsetType) -> bytes:
     meeting, claim = receipt.meeting, receipt.claim
-    workspace = service.settings.workspace(meeting.workspace)
-    if workspace is None:
-        raise UnknownMeeting(f"the workspace of meeting {meeting.sid} is no longer configured")
+    workspace = service.workspace_of(meeting)
     return msgspec.json.encode(
         EmbedAnswer(
             claim.state,

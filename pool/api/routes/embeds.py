@@ -11,7 +11,6 @@ from pool.access.api_keys import Scope
 from pool.api.routes.access import TheCaller, TheService
 from pool.api.routes.bodies import problem_answers
 from pool.embeds import EmbedType, Options, arguments, html
-from pool.errors import UnknownMeeting
 from pool.operations.shown_claims import claim_on, link_of_slug
 
 router = APIRouter(prefix="/v1", tags=["claims"])
@@ -86,9 +85,7 @@ async def show_embed(
     caller.check(Scope.READ, link.meeting_sid)
     claim = await claim_on(service.parts.ledger, service.parts.store, link)
     meeting = await service.known_meetings.find(link.meeting_sid)
-    workspace = service.settings.workspace(meeting.workspace)
-    if workspace is None:
-        raise UnknownMeeting(f"the workspace of meeting {meeting.sid} is no longer configured")
+    workspace = service.workspace_of(meeting)
     code = html(workspace, claim, options)
     headers = {"cache-control": "no-store"}
     if wanted.format == "html":

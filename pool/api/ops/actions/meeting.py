@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from fastapi import Request, Response
 
 from pool.access.api_keys import Scope
 from pool.api.ops.frame.outcome import outcome
 from pool.api.ops.frame.rendering import render
 from pool.api.ops.frame.routing import views
-from pool.api.ops.session.forms import Posted
+from pool.api.ops.session.forms import Action, Posted
 from pool.api.ops.session.sessions import SignedIn
 from pool.api.routes.access import Sid, TheService
+from pool.api.service import Service
 from pool.errors import InvalidRequest
+from pool.model.meetings import Meeting
 from pool.nudges import TOP_UP
 from pool.operations.words import count_words
 
 router = views()
+
+Filling = Callable[..., Awaitable[Meeting]]
 
 
 @router.post("/ops/meetings/{sid}/pause")
@@ -36,32 +42,29 @@ async def pause(sid: Sid, request: Request, action: Posted, service: TheService)
 @router.post("/ops/meetings/{sid}/resume")
 async def resume(sid: Sid, request: Request, action: Posted, service: TheService) -> Response:
     """End a pause or a block."""
-    action.caller.check(Scope.ADMIN, sid)
-
-    async def work() -> str:
-        reason = action.reason
-        found = await service.administration.resume(
-            sid, reason, action.caller.key_id, limited=action.caller.limited
-        )
-        service.known_meetings.put(found)
-        service.nudges.send(TOP_UP, workspace=found.workspace)
-        return "Resumed. Claims are answered again, and a top-up was requested."
-
-    return await outcome(request, _page(sid), work(), action.form)
+    said = "Resumed. Claims are answered again, and a top-up was requested."
+    return await _fill(sid, request, action, service, service.administration.resume, said)
 
 
 @router.post("/ops/meetings/{sid}/top-up")
 async def top_up(sid: Sid, request: Request, action: Posted, service: TheService) -> Response:
     """Request a top-up now."""
-    action.caller.check(Scope.ADMIN, sid)
+    said = "Top-up requested. A worker makes links now, as fast as the budget allows."
+    return await _fill(sid, request, action, service, service.administration.top_up, said)
+
+
+async def _fill(
+    sid: str, request: Request, action: Action, service: Service, act: Filling, said: str
+) -> Response:
+    """Perform an act after which the provider may be asked again, and have the pool filled."""
+    caller = action.caller
+    caller.check(Scope.ADMIN, sid)
 
     async def work() -> str:
-        reason = action.reason
-        found = await service.administration.top_up(
-            sid, reason, action.caller.key_id, limited=action.caller.limited
-        )
+        found = await act(sid, action.reason, caller.key_id, limited=caller.limited)
+        service.known_meetings.put(found)
         service.nudges.send(TOP_UP, workspace=found.workspace)
-        return "Top-up requested. A worker makes links now, as fast as the budget allows."
+        return said
 
     return await outcome(request, _page(sid), work(), action.form)
 
