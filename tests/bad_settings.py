@@ -26,7 +26,7 @@ STARTED = 77  # the exit code of a command that found nothing wrong
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What a command said, and how it ended."""
+    """The output of a command, and its exit code."""
 
     code: int
     out: str

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class Kept:
-    """What the tests of one share have started, by name."""
+    """The things that the tests of one share have started, by name."""
 
     def __init__(self) -> None:
         self._found: dict[str, Any] = {}

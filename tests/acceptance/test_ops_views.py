@@ -282,7 +282,7 @@ def test_settings_are_changed_and_checked(product: Product, visit: Visit) -> Non
 def test_what_is_wrong_with_a_setting_stands_beside_it_and_a_change_is_undone(
     product: Product, visit: Visit
 ) -> None:
-    """What was typed is kept; lengths of time are in words; the way back is one click."""
+    """Typed values are kept; lengths of time are in words; the way back is one click."""
     product.put("undone", min_fresh=2, cover_seconds=0)
     admin, url = visit("admin"), "/ops/meetings/undone/settings"
     answer = admin.post(url, reason="why", min_fresh="many", cover_seconds="2 weeks")

@@ -25,7 +25,7 @@ def test_nothing_shuts_anybody_out(open_tab: OpenTab, look: str) -> None:
 
 
 def test_the_first_page_leads_everywhere(tab: Tab) -> None:
-    """What stands at the server's own address is a page, and so is each place it names."""
+    """The server's own address is a page, and so is each address that it names."""
     tab.page.goto(tab.product.url + "/")
     expect(tab.page.get_by_role("heading", level=1)).to_have_text("One-off booking links")
     links = tab.page.get_by_role("main").get_by_role("link")

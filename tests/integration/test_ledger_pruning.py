@@ -110,7 +110,7 @@ async def test_a_booking_of_which_nobody_knows_the_end_goes_by_when_it_was_heard
 async def test_a_link_whose_customer_is_being_erased_stays_until_that_is_done(
     ledger: Ledger,
 ) -> None:
-    """What is left to do is found by its row."""
+    """The remaining work is found by its row."""
     await ended(ledger, "a-1", State.CONSUMED, OLD)
     await ledger.links.forget("intro", "c-a-1", "name", MARKS)
     assert await pruned(ledger) == PrunedLinks()

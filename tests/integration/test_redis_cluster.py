@@ -276,8 +276,9 @@ async def test_keys_that_a_slot_left_behind_long_ago_are_not_adopted(
 async def test_a_silent_master_keeps_no_call_from_the_others(
     on_masters: InProcess, masters_alone: RedisCluster
 ) -> None:
-    """It accepts connections and says nothing, as behind a firewall that forgot them. Calls to it
-    last until their deadline; those to other masters have calls of their own.
+    """It accepts connections and says nothing, as behind a firewall that forgot them.
+
+    Calls to it last until their deadline; those to other masters have calls of their own.
     """
     product, cluster = on_masters, masters_alone
     silent = cluster.master_of(key_names.epoch("m0"))
@@ -320,7 +321,7 @@ class _Listener:
 
 
 class Process:
-    """What an API process has of its own, for claims."""
+    """The parts of an API process that serve claims."""
 
     def __init__(self, product: InProcess) -> None:
         store, self.known = product.store, KnownMeetings(product.store, product.ledger)
@@ -337,8 +338,9 @@ class Process:
 async def test_a_meeting_of_six_shards_outlives_a_master_and_a_change(
     on_replicas: InProcess, with_replicas: RedisCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is served by all masters, each of which stops only the shards that it has. Whatever number
-    of shards there is, a customer has one link, at every process and in every tab.
+    """It is served by all masters, each of which stops only the shards that it has.
+
+    Whatever number of shards there is, a customer has one link, at every process and in every tab.
     """
     monkeypatch.setattr("worker.recover.GRACE_SECONDS", 0.0)
     product, cluster = on_replicas, with_replicas

@@ -64,7 +64,7 @@ def test_what_the_database_refuses_for_good_is_named(
     database: str,
     problem: str,
 ) -> None:
-    """Whether it is found when connecting, or when a row is written."""
+    """It is found when connecting, or when a row is written."""
     if (words, user) == ("db upgrade", "poor"):
         database = "postgres"  # there is something left to do for it there
     monkeypatch.chdir(tmp_path)

@@ -40,7 +40,7 @@ OPTIONS = [
 
 @dataclass(frozen=True)
 class Tests:
-    """Which tests are run, and how long for one mutant."""
+    """The tests to run, and the time for one mutant."""
 
     files: tuple[str, ...]
     cpu_seconds: float  # those likeliest to notice come first; the others are left out
@@ -50,7 +50,7 @@ class Tests:
 
 @dataclass
 class Reach:
-    """What each test reaches, and how long it computes."""
+    """The code that each test reaches, and its CPU time."""
 
     blocks: dict[str, frozenset[str]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)

@@ -104,7 +104,7 @@ async def test_a_node_without_a_name_is_where_it_was_asked(nodes: Nodes) -> None
 
 
 async def test_a_slot_that_is_moving_is_asked_for_once(nodes: Nodes) -> None:
-    """Where its keys are by now; where only some of them are, the caller comes again."""
+    """It goes to where its keys are by now; if only some of them are there, it is tried again."""
     nodes.at[ONE].answers = [AskError("0 two:2"), AskError("0 two:2"), TryAgainError("some")]
     nodes.at[TWO].answers = [b"there", TryAgainError("some")]
     assert await nodes.get() == b"there"

@@ -154,7 +154,7 @@ def event(number: int = 1, **fields: Any) -> Any:
 
 
 async def test_a_customer_is_erased_everywhere(world: World) -> None:
-    """What is recorded first, cannot come back; what was finished before is only heard of."""
+    """Claims that are recorded first cannot come back; finished erasures are only reported."""
     assert await world.erasure().forget("intro", "ann") == 2
     assert [each for each in world.done if each[0] not in ("tied", "judge")] == [
         ("record", "intro"),
@@ -250,7 +250,7 @@ async def test_events_are_searched_as_long_as_they_reveal_more(
 async def test_a_settled_event_is_screened_once_more(
     world: World, theirs: str | None, state: EventState, redacted: bool, kept: bool
 ) -> None:
-    """Where it added marks, the earlier events of that link are searched again."""
+    """If it added marks, the earlier events of that link are searched again."""
     world.event = event(state=state)
     world.verdict, world.new_marks = Verdict((), theirs, frozenset({"m"})), [True, False]
     await world.erasure().screen_settled("e-1")
@@ -300,7 +300,7 @@ async def test_an_event_of_an_erased_customer_is_kept_without_what_is_theirs(
 
 
 class Files:
-    """What the task's steps touch."""
+    """The parts that the task's steps use."""
 
     def __init__(self) -> None:
         self.facts: dict[str, str] = {}

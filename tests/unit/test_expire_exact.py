@@ -152,7 +152,7 @@ async def test_old_links_are_pruned_for_five_seconds_with_rests_between(
 
 
 async def test_one_worker_records_a_meeting_and_one_all_of_them(product: InProcess) -> None:
-    """What another is at is left to it."""
+    """It leaves alone what another process is working on."""
     for sid in ("a", "b", "idle"):
         await product.meeting(sid)
         await product.stock(sid, f"{sid}-1", f"{sid}-2")

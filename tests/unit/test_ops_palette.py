@@ -36,7 +36,7 @@ def test_meetings_are_found_by_sid_and_name(text: str, found: list[str]) -> None
 
 
 def test_every_place_has_a_letter_of_its_own() -> None:
-    """What opens one view by keyboard opens no other."""
+    """A key that opens one page opens no other."""
     letters = [place.key for place in PLACES]
     assert len(set(letters)) == len(letters)
     assert all(len(letter) == 1 and letter.islower() for letter in letters)

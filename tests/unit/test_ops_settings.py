@@ -100,7 +100,7 @@ def words(meeting: Meeting, rate: float, fresh: int) -> str:
 
 
 def test_settings_are_said_in_words_at_the_present_rate() -> None:
-    """How long the stock lasts, what the cover asks for, up to which rate the maximum is enough."""
+    """They say how long the stock lasts, what the cover asks for, where the maximum ends."""
     said = words(Meeting("m", min_fresh=20), 0.6, 20)
     assert "At 0.6 claims/s, 20 links last 33 s." in said
     assert "To last 5 min, this rate asks for 183 links" in said
@@ -155,7 +155,7 @@ def test_a_pool_that_may_hold_too_little_is_offered_more() -> None:
 
 
 def test_the_forecast_says_why() -> None:
-    """When the busy time begins, how sure that is, and what it rests on."""
+    """It says when the busy time begins, how sure that is, and on what data it is based."""
     hour = int(NOW.timestamp() // 3_600)
     busy = Outlook(hour, (Usual(36.0, 4.0), *[Usual(3_600.0, 200.0)] * 23))
     more, follow = advised(Meeting("m"), 0.01, busy)
@@ -181,7 +181,7 @@ def acting(product: InProcess) -> Administration:
 
 
 async def test_a_change_is_undone_with_one_click_and_again(product: InProcess) -> None:
-    """What was before comes from the audit; an undo is a change that can be undone."""
+    """The earlier settings come from the audit; an undo is a change that can be undone."""
     administration, ledger = acting(product), product.ledger
     await administration.put("m", {"min_fresh": 5}, "ann")
     assert await undoable(ledger, Meeting("m", min_fresh=5)) is None  # it was made, not changed

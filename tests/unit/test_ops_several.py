@@ -191,7 +191,7 @@ async def test_the_budget_bounds_what_is_tried(product: InProcess, trial: Trial)
 
 @pytest.mark.parametrize("state", URGENCY)
 def test_every_state_is_explained(state: str) -> None:
-    """Why, what visitors see, what linkpool does, what to do; and a runbook that exists."""
+    """It names the reason, the effect on visitors, the remedy, and a runbook that exists."""
     for meeting in (Meeting("m"), Meeting("m", closed_reason="gone", fallback_url="https://x.t")):
         for reason in ("why so", "sealed for a restart", "its keys in Redis cannot be read: x"):
             why = explain(status("m", state, meeting=meeting, reason=reason))

@@ -265,7 +265,7 @@ async def test_a_pooler_drops_what_a_connection_sets(
 
 
 async def test_a_pooler_refuses_what_a_connection_sets(driver: Driver) -> None:
-    """What else is refused is an error, and the connection is closed."""
+    """Any other refusal is an error, and the connection is closed."""
     driver.refuses = asyncpg.ProtocolViolationError("unsupported startup parameter: x")
     assert await _is_pooled(DSN) is True
     driver.refuses = asyncpg.ProtocolViolationError("something else")

@@ -54,7 +54,7 @@ async def test_a_customer_whose_booking_was_pruned_may_claim_anew(product: InPro
 
 @pytest.mark.parametrize("product", [RETAINED], indirect=True)
 async def test_a_pruned_booking_is_dropped_from_whichever_pool_has_it(product: InProcess) -> None:
-    """Where a meeting has several, the customer's name says from which."""
+    """Of a meeting's several pools, the customer's name chooses the right one."""
     await booked(product, "a-1", "a-2", "a-3", days=101)
     changed = Meeting("intro", min_fresh=3, shards=3)
     await product.ledger.meetings.put(changed)

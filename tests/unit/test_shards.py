@@ -381,7 +381,7 @@ async def test_a_pool_of_before_that_an_older_release_opens_is_closed_again(
 
 
 async def test_what_was_answered_is_asserted_in_the_pools_of_now(product: InProcess) -> None:
-    """What a process remembers of a pool of before, it asserts where that is looked for."""
+    """A process asserts the claims of a former pool again while that pool is being closed."""
     meeting = await spread(product, 1)
     desk, known, recent, _ = await desk_of(product)
     held = await claims_of(desk, *CUSTOMERS[:8])

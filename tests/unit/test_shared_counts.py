@@ -76,7 +76,7 @@ def test_a_worker_with_a_port_shows_its_counts_itself(tmp_path: Path, counts: Pa
 
 
 def test_directories_of_hosts_that_are_gone_are_removed(tmp_path: Path, counts: Path) -> None:
-    """What workers counted there stays counted, however many hosts there were."""
+    """The counts of workers there are kept, however many hosts there were."""
     api = part(tmp_path, counts, "api-host-8000")
     for number in range(20):
         for kind in ("worker", "api", "own-worker"):

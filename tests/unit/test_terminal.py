@@ -40,7 +40,7 @@ def test_an_id_is_whole_at_any_width(
 def test_a_pipe_gets_whole_lines(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What no terminal reads has no width to fit into."""
+    """Output that goes to no terminal has no width to fit into."""
     monkeypatch.delenv("COLUMNS", raising=False)
     print_table("Events", COLUMNS, [ROW])
     [line] = [line for line in capsys.readouterr().out.splitlines() if ID in line]

@@ -378,7 +378,7 @@ async def test_a_probe_is_taken_once(now: int, due: bool) -> None:
 def test_when_the_levels_are_looked_at(
     monkeypatch: pytest.MonkeyPatch, empty: bool, again: bool, age: float, due: bool
 ) -> None:
-    """When the plan is done, or old, or no longer right."""
+    """It looks again once the plan is done, old, or no longer right."""
     run = World().run()
     monkeypatch.setattr(top_up.time, "monotonic", lambda: 50.0 + age)
     run._plan = Plan() if empty else run._plan

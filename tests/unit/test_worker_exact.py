@@ -230,7 +230,7 @@ async def test_events_are_settled_again_until_nothing_is_left_or_time_is_up(
 async def test_a_top_up_is_made_of_the_workspaces_own_parts(
     product: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What it makes is counted twice: for Prometheus and for the page."""
+    """Each link is counted twice: for Prometheus and for the page."""
     made: dict[str, Any] = {}
 
     def noted(workspace: str, **parts: Any) -> str:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Chosen:
-    """Where the pools and the ledger are."""
+    """The kinds of Redis and ledger that a trial runs on."""
 
     redis: str = "one"  # or sentinels
     database: str = "sqlite"  # or postgresql, behind PgBouncer
