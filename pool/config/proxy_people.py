@@ -10,13 +10,10 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pool.config.networks import TrustedProxies, networks_of
 from pool.errors import SettingsError
-
-if TYPE_CHECKING:
-    from pool.config.settings import Settings
 
 Role = Literal["viewer", "operator", "admin"]
 ROLES: tuple[Role, ...] = ("viewer", "operator", "admin")  # each may do what those before it may
@@ -54,14 +51,16 @@ class ProxyPeople:
         return max(found, key=ROLES.index, default=None)
 
 
-def proxy_people(settings: Settings) -> ProxyPeople | None:
-    """Return the settings for people behind proxies, or None if proxies name nobody.
+def proxy_people(
+    header: str | None, groups: str | None, roles_text: str, proxies: str
+) -> ProxyPeople | None:
+    """Return the people behind proxies by the settings, or None if proxies name nobody.
 
-    Raise SettingsError where they would let anybody in under any name, or nobody at all.
+    `proxies` is empty unless a setting names them. Raise SettingsError if the settings would let
+    anybody in under any name, or nobody at all.
     """
-    header, groups = settings.proxy_identity_header, settings.proxy_groups_header
     if not header:
-        for name, value in ((_GROUPS, groups), (_ROLES, settings.proxy_roles)):
+        for name, value in ((_GROUPS, groups), (_ROLES, roles_text)):
             if value:
                 raise SettingsError(name, f"is set, but {_IDENTITY} is not; set both or neither")
         return None
@@ -72,12 +71,12 @@ def proxy_people(settings: Settings) -> ProxyPeople | None:
             )
     if groups and groups.lower() == header.lower():
         raise SettingsError(_GROUPS, f"names the same header as {_IDENTITY}")
-    _check_proxies(settings)
-    if not settings.proxy_roles:
+    _check_proxies(proxies)
+    if not roles_text:
         raise SettingsError(
             _ROLES, f"is missing: with {_IDENTITY} set it says who may do what, as ada=admin"
         )
-    roles = roles_of(settings.proxy_roles)
+    roles = roles_of(roles_text)
     if not groups and any(each.startswith(GROUP) for each in roles):
         raise SettingsError(_ROLES, f"names a group, so {_GROUPS} has to be set")
     return ProxyPeople(header.lower().encode(), groups.lower().encode() if groups else None, roles)
@@ -98,11 +97,9 @@ def roles_of(text: str) -> Mapping[str, Role]:
     return MappingProxyType(roles)
 
 
-def _check_proxies(settings: Settings) -> None:
+def _check_proxies(text: str) -> None:
     """Raise SettingsError unless the proxies whose word counts were named."""
-    text = settings.trusted_proxies
-    named = "trusted_proxies" in settings.model_fields_set and text.strip()
-    if not named:
+    if not text.strip():
         raise SettingsError(
             _IDENTITY, f"is set, so {_PROXIES} must name the proxies that sign people in"
         )

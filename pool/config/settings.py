@@ -25,7 +25,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from pool.config.amqp_address import is_amqp, parse_amqp
 from pool.config.networks import TrustedProxies
-from pool.config.proxy_people import proxy_people
+from pool.config.proxy_people import ProxyPeople, proxy_people
 from pool.config.public_url import checked_public_url
 from pool.config.redis_address import NO_BROKER, check_files, parse_redis
 from pool.config.root_path import checked_root_path
@@ -218,7 +218,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _people_behind_proxies(self) -> Settings:
-        proxy_people(self)
+        self.people_behind_proxies()  # raises
         return self
 
     @field_validator("notify_url")
@@ -229,6 +229,16 @@ class Settings(BaseSettings):
         if url:
             check_port(url.get_secret_value())
         return url
+
+    def people_behind_proxies(self) -> ProxyPeople | None:
+        """Return the people whom trusted proxies name, or None if proxies name nobody."""
+        named = "trusted_proxies" in self.model_fields_set
+        return proxy_people(
+            self.proxy_identity_header,
+            self.proxy_groups_header,
+            self.proxy_roles,
+            self.trusted_proxies if named else "",
+        )
 
     @property
     def worker_processes(self) -> int:

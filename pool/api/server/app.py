@@ -21,7 +21,6 @@ from pool.api.server.gate import Gate
 from pool.api.server.reloading import on_hang_up, try_reload
 from pool.api.service import Service, kept_seconds, open_service
 from pool.config.networks import TrustedProxies
-from pool.config.proxy_people import proxy_people
 from pool.config.settings import Settings
 from pool.store.ending import end_tasks
 from pool.telemetry.metrics import Metrics
@@ -118,5 +117,5 @@ class Application:
 
 def _people(settings: Settings) -> People | None:
     """Return the people whom trusted proxies name, None if the settings believe no proxy."""
-    people = proxy_people(settings)
+    people = settings.people_behind_proxies()
     return People(people, TrustedProxies(settings.trusted_proxies)) if people else None
