@@ -1,4 +1,4 @@
-"""Make every part from the settings, in this one place. Tests compose their own."""
+"""Make every part from the settings, in this one place. Tests compose their own parts."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Parts:
     erasure: Erasure
     pruner: Pruner
     metrics: Metrics
-    outcomes: HandOver  # what became of visitors and links, as this process counts it
+    outcomes: HandOver  # outcomes for visitors and links, counted by this process
     notifier: Notifier | None  # None: no webhook for notices is set
     tracing: Tracing | None = None  # if set, store and providers are traced
     answering: dict[str, Answering] = field(default_factory=dict)  # providers, by workspace

@@ -144,8 +144,9 @@ class Nudges:
     def send(self, task: str, **arguments: Any) -> None:
         """Ask a worker to run a task soon, with the same arguments at most twice a second.
 
-        A hint that comes too soon after an equal one is delayed and not dropped: its cause may
-        have come after the task looked. Very many hints for one task become one for all meetings.
+        A hint that comes too soon after an equal one is delayed and not dropped: its cause may have
+        come after the task looked. Very many hints for one task become a single hint for all
+        meetings.
         """
         key = (task, repr(arguments))
         with self._some_pending:

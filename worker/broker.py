@@ -1,4 +1,4 @@
-"""Keep a worker connected to a broker that comes and goes, where kombu has no setting for it."""
+"""Keep a worker connected to a broker that comes and goes, for which kombu has no setting."""
 
 from __future__ import annotations
 

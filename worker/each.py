@@ -27,8 +27,8 @@ async def each(
 ) -> list[str]:
     """Do the work for every meeting. Return the SIDs of those it failed for.
 
-    Where the work is done by workspace, pass their names, and the prefix `workspace ` for the
-    reports. Raise StoreUnavailable or LedgerUnavailable if many meetings in a row fail with it.
+    For work by workspace, pass the workspaces' names, and the prefix `workspace ` for reports.
+    Raise StoreUnavailable or LedgerUnavailable if many meetings in a row fail with it.
     """
     failed: list[str] = []
     away = 0

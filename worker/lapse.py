@@ -19,7 +19,8 @@ _RUN_SECONDS = 30.0  # after that, the next run goes on: no task may run for eve
 async def lapse(parts: Parts) -> None:
     """Mark the claims whose time is over, the earliest first, and keep the counts short.
 
-    Several runs may be under way at once: if one is too slow for what comes due, the next helps.
+    Several runs may be under way at once: if one is too slow for the claims that come due, the next
+    helps.
     """
     await parts.ledger.counts.fold()
     now = await earlier_clock(parts)

@@ -62,7 +62,7 @@ class Loop:
             raise
 
     def _take_next(self) -> None:
-        """Close what was made with the old settings. A process runs one task at a time."""
+        """Close the parts that the old settings made. A process runs one task at a time."""
         with self._lock:
             settings, self._next = self._next, None
             if settings is None:

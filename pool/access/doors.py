@@ -37,7 +37,7 @@ LONGEST_IN_ALL_SECONDS = 20.0
 # The same for scripts, which every visitor's browser loads once.
 SCRIPTS_PER_SECOND = 500.0
 AT_ONCE_SCRIPTS = 1000.0
-REGULAR_SECONDS = 60.0  # of regular probing; then an address is not one that attackers change
+REGULAR_SECONDS = 60.0  # after which a probing address is no attacker's throwaway
 _FORGOTTEN_SECONDS = 600.0  # after its last probe
 _PROBERS = 10_000
 SENDER_SECONDS = 24 * 3600.0  # since its last genuine webhook

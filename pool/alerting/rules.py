@@ -40,7 +40,7 @@ def pool_readings(
 
 
 def _blocked(meeting: Meeting, level: Level) -> Reading:
-    """Return whether the meeting gets no links until somebody looks, as a reading."""
+    """Return a reading of whether the meeting gets no links until a person acts."""
     if level.fence == "unreadable":
         text = f"the keys of {level.sid} in Redis cannot be read: {level.problem}"
         return Reading(Kind.BLOCKED, level.sid, "there", text)
@@ -84,7 +84,7 @@ def _low(meeting: Meeting, level: Level, target: int) -> Reading:
 
 
 def blocked(about: str, name: str, block: Block | None) -> Reading:
-    """Return whether the provider refuses a meeting or a workspace, as a reading."""
+    """Return a reading of whether the provider refuses a meeting or a workspace."""
     if block is None:
         return Reading(Kind.BLOCKED, about, "over", f"the provider makes links for {name} again")
     text = f"the provider makes no links for {name}: {block.reason}"
@@ -92,7 +92,7 @@ def blocked(about: str, name: str, block: Block | None) -> Reading:
 
 
 def lag(claims: int) -> Reading:
-    """Return whether the ledger falls behind, as a reading."""
+    """Return a reading of whether the ledger falls behind."""
     sign: Sign = "between"
     if claims >= LAG_CLAIMS:
         sign = "there"
@@ -102,7 +102,7 @@ def lag(claims: int) -> Reading:
 
 
 def unmatched(events: int) -> Reading:
-    """Return whether unmatched bookings wait for a person, as a reading."""
+    """Return a reading of whether unmatched bookings wait for a person."""
     text = f"{events} bookings match no link: `linkpool events list --state unmatched`"
     if not events:
         text = "every booking is matched to a link"
@@ -110,7 +110,7 @@ def unmatched(events: int) -> Reading:
 
 
 def dead(events: int) -> Reading:
-    """Return whether the attempts to settle some events were given up, as a reading."""
+    """Return a reading of whether some events could not be settled for good."""
     text = f"{events} events could not be settled: `linkpool events list --state dead`, then replay"
     if not events:
         text = "there are no dead events"
@@ -118,7 +118,7 @@ def dead(events: int) -> Reading:
 
 
 def fence(levels: Sequence[Level], lately: bool) -> Reading:
-    """Return whether Redis may have forgotten claims, as a reading.
+    """Return a reading of whether Redis may have forgotten claims.
 
     `lately` says that a recovery has just cost a pool its fresh links. A pool without an epoch
     does not count, as it may be new; nor does a sealed one, as its data may be complete: if it
@@ -137,7 +137,7 @@ def fence(levels: Sequence[Level], lately: bool) -> Reading:
 
 
 def worker(silent_seconds: float, sweep_seconds: float) -> Reading:
-    """Return whether the workers have stopped sweeping, as a reading."""
+    """Return a reading of whether the workers have stopped sweeping."""
     sign: Sign = "between"
     if silent_seconds > max(STUCK_LEAST_SECONDS, STUCK_SWEEPS * sweep_seconds):
         sign = "there"

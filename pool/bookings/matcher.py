@@ -2,7 +2,7 @@
 
 | sign | how sure | applies to |
 |---|---|---|
-| the booking is known | certain: it stays with its link, whatever it says now | any event |
+| the booking is known | certain: it stays with its link, whatever the event says now | any event |
 | the answer to the field that carries the slug | certain | any event |
 | a slug of ours anywhere in the event | certain, if it is the only one | any event |
 | the booking it belongs to is known | certain | any event |
@@ -41,7 +41,7 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Mismatch:
-    """The reason why a booking could not be matched to a link of ours."""
+    """The reason why a booking could not be matched to one of our links."""
 
     reason: str
     is_final: bool = False  # True: it never will be, so nobody needs to look at it again

@@ -142,7 +142,8 @@ class ScriptCalls:
             except TimeoutError:
                 raise StoreUnavailable(_TOO_SLOW) from None
             except UnknownMeeting:
-                # Redis lost the settings of a meeting we know: they are published again, once.
+                # Redis has lost the settings of a meeting that we know, so they are published
+                # again, once.
                 if unpublished:
                     raise
                 unpublished = True

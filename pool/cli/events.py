@@ -49,7 +49,7 @@ def list_events(
     as_json: AsJson = False,
     data_dir: DataDir = None,
 ) -> None:
-    """List events, the newest first, and what became of them."""
+    """List events with their outcomes, the newest first."""
     events = on_parts(
         settings_for(data_dir), lambda parts: parts.ledger.inbox.list(state, limit=limit)
     )
@@ -59,7 +59,7 @@ def list_events(
 
 @app.command("show")
 def show(event_id: EventId, as_json: AsJson = False, data_dir: DataDir = None) -> None:
-    """Show one event and what became of it, without what its booker wrote."""
+    """Show one event and its outcome, without its booker's words."""
     event = on_parts(settings_for(data_dir), lambda parts: parts.ledger.inbox.get(event_id))
     if event is None:
         fail(f"there is no event {event_id}; `linkpool events list` lists them", NOT_FOUND)

@@ -91,7 +91,7 @@ Fallback = Annotated[
 ]
 MatchEmail = Annotated[
     bool | None,
-    typer.Option(help="Whether a booking may be matched to a link by its e-mail address alone."),
+    typer.Option(help="Let a booking be matched to a link by its e-mail address alone."),
 ]
 
 Reserve = Annotated[

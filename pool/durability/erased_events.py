@@ -26,7 +26,7 @@ _LARGE_BYTES = 16_384  # larger bodies are searched in a thread, not on the even
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The treatment of an event that is about erased customers or mentions them."""
+    """The treatment of an event that concerns or mentions erased customers."""
 
     slugs: tuple[str, ...]  # links of ours that it names
     theirs: str | None  # the erased link it belongs to; None: it only mentions them

@@ -103,7 +103,7 @@ class Erased:
         return await self._database.write(work)
 
     async def held(self, texts: Collection[str]) -> set[str]:
-        """Return those of these ids and addresses with which a customer holds a link."""
+        """Return the ids and addresses among these with which a customer holds a link."""
         if not texts:
             return set()
         forms = {form for text in texts for form in kept_forms(text)}

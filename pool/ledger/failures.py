@@ -70,8 +70,8 @@ def translated() -> Iterator[None]:
     except OSError as error:
         raise LedgerUnavailable("the ledger cannot be reached") from error
     except Exception as error:
-        # A driver's own, of a connection that is opened apart from the pool. It is known by its
-        # code, so that PostgreSQL's driver need not be imported where it is not used.
+        # A driver's own error, of a connection opened outside the pool. It is known by its code, so
+        # that PostgreSQL's driver need not be imported where it is not used.
         refusal = _refusal_of(error)
         if not refusal:
             raise

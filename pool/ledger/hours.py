@@ -1,4 +1,4 @@
-"""Keep what became of visitors and links, by meeting and hour, for 90 days.
+"""Keep the outcomes for visitors and links, by meeting and hour, for 90 days.
 
 Redis keeps finer steps for five weeks; this outlasts both those and Redis.
 """

@@ -1,4 +1,4 @@
-"""Keep verified events in the inbox, with what became of them."""
+"""Keep verified events in the inbox, with their outcomes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Inbox:
     async def add(self, event: NewEvent) -> tuple[InboxEvent, bool]:
         """Keep an event. Return it as it is kept, and True if it is new.
 
-        A repeat changes nothing but `seen`, whatever has become of the first.
+        A repeat changes nothing but `seen`, whatever the outcome of the first.
         """
         values: dict[str, Any] = {
             "id": event.id,
@@ -125,7 +125,7 @@ class Inbox:
         reason: str = "",
         not_before: datetime | None = None,
     ) -> None:
-        """Note what became of an event. An unmatched one is tried again at `not_before`.
+        """Note the outcome of an event. An unmatched one is tried again at `not_before`.
 
         A settled event stays settled: another worker's later and lesser outcome changes nothing.
         Raise UnknownEvent.

@@ -35,9 +35,8 @@ class Postgresql:
     """One PostgreSQL database, also behind a pooler in transaction mode.
 
     Such a pooler (PgBouncer, and what hosting services call the pooled address) gives each
-    transaction another connection to the server. So nothing may outlive a transaction: no
-    setting, and no prepared statement but the unnamed one. Whether there is one is found out
-    at the first use.
+    transaction another connection to the server. So nothing may outlive a transaction: no setting,
+    and no prepared statement but the unnamed one. The first use finds out whether there is one.
     """
 
     def __init__(self, address: PostgresqlAddress, connections: int, **options: Any) -> None:

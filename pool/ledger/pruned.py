@@ -61,7 +61,7 @@ def pruned_of(database: Database, connection: Connection, slugs: Iterable[str]) 
 
 
 def take_back_pruned(database: Database, connection: Connection, slugs: set[str]) -> set[str]:
-    """Delete those of these rows, inserted in this transaction, whose slugs were pruned before.
+    """Delete the rows, inserted in this transaction, whose slugs were pruned before.
 
     Return the others' slugs. The marks are looked at after the insert, which waits for a
     transaction that is pruning one of these very slugs.

@@ -92,7 +92,7 @@ class NewEvent:
 
 @dataclass(frozen=True, slots=True)
 class InboxEvent:
-    """An event of the inbox and what became of it."""
+    """An event of the inbox and its outcome."""
 
     id: str
     workspace: str

@@ -1,4 +1,4 @@
-"""Name what became of visitors and links, in the order in which counts of it are kept.
+"""Name the outcomes for visitors and links, in the order in which their counts are kept.
 
 New names go to the end: kept counts are known by their place.
 """
@@ -37,7 +37,7 @@ WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """Counts of what became of visitors and links, by name."""
+    """Counts of the outcomes for visitors and links, by name."""
 
     counts: Mapping[str, int]
 

@@ -29,7 +29,7 @@ def sid_of(pool: str) -> str:
 
 
 def shards_of(pool: str) -> int:
-    """Return the number of shards of the meeting when this pool was its own."""
+    """Return the number of shards that a pool's name states."""
     return int(pool.rpartition("/")[2]) if ":" in pool else 1
 
 

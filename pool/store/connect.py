@@ -50,7 +50,7 @@ _LINE: dict[str, Any] = {
 
 
 def open_redis(url: str, *, timeout_seconds: float, max_connections: int) -> Redis:
-    """Return a client that never repeats a command: only its caller knows what is safe to repeat.
+    """Return a client that never repeats a command, since only callers know what is safe to repeat.
 
     Raise SettingsError if the address is malformed.
     """

@@ -1,4 +1,4 @@
-"""Count what became of visitors and links, and keep how the counts grew over time.
+"""Count the outcomes for visitors and links, and keep the growth of the counts over time.
 
 The counts are totals since Redis began. A sweep writes how much each grew in a slot, as
 pool/store/history.py does with levels and in the same slots, so a count that was handed over
@@ -39,7 +39,7 @@ class HandOver:
         self._counts: Counter[tuple[str, str]] = Counter()
 
     def count(self, sid: str, name: str, count: int = 1) -> None:
-        """Count something that became of visitors or links. Other names are not kept."""
+        """Count an outcome for visitors or links. Other names are not kept."""
         if count and name in _KEPT:
             self._counts[sid, name] += count
 

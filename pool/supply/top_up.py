@@ -317,8 +317,8 @@ class TopUp:
     def _leave(self, pool: str) -> None:
         """Make no more links for this pool in this run, since they do not enter it.
 
-        End the run if there is a second meeting with such a pool, or if it is half of all pools:
-        the links of the others may not enter either.
+        End the run if a second meeting has such a pool, or if half of all pools are such: the links
+        of the others may not enter, either.
         """
         self._skipped.add(pool)
         self._plan.drop_pool(pool)

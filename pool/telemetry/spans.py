@@ -34,5 +34,5 @@ class WaitingSpans:
             del self._spans[sid, name]
 
     def of(self, sid: str, names: Sequence[str]) -> list[Span]:
-        """Return the spans of those of these customers who wait here."""
+        """Return the spans of the customers among these who wait here."""
         return [span for name in names if (span := self._spans.get((sid, name)))]

@@ -1,6 +1,6 @@
 """Know which parts run on a data directory of this host, so that `linkpool reload` reaches them.
 
-Each part keeps a file with its process id, locked while it runs, and writes there what became of
+Each part keeps a file with its process id, locked while it runs, and writes there the outcome of
 the last reload.
 """
 

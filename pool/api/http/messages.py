@@ -80,7 +80,7 @@ def response_of(answer: Answer) -> Response:
 
 
 async def wait_for_turn(scope: Scope, seconds: float) -> None:
-    """Wait this long, or until the client has gone, so that nothing is kept for a dead one."""
+    """Wait this long, or until the client has gone, so that none stays in memory for nothing."""
     connection = scope.get(CONNECTION)
     ends_at = time.monotonic() + seconds
     while (left := ends_at - time.monotonic()) > 0:

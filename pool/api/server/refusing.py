@@ -47,7 +47,7 @@ def problem(name: str, detail: str) -> Answer:
 
 
 async def too_many(_scope: Scope, _receive: Receive, send: Send) -> None:
-    """Refuse whatever is asked on a connection that is one too many."""
+    """Refuse every request on a connection that is one too many."""
     status, headers, body = problem("too-many-connections", "the server has reached its limit")
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -1,4 +1,4 @@
-"""Tell which slot of a Redis Cluster a command's keys are in."""
+"""Find the slot of a Redis Cluster that holds a command's keys."""
 
 from __future__ import annotations
 

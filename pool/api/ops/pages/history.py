@@ -36,7 +36,7 @@ _DAYS_SHOWN = 30
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """Count what became of visitors and links on one day, in UTC."""
+    """The outcomes for visitors and links on one day, in UTC."""
 
     day: date
     outcomes: Outcomes
