@@ -36,7 +36,7 @@ class Keys:
         statement = select(api_keys).order_by(api_keys.c.created_at, api_keys.c.id)
         return [
             ApiKey(
-                **row._mapping
+                **dict(row._mapping)
                 | {
                     "scopes": frozenset(row.scopes),
                     "meetings": None if row.meetings is None else frozenset(row.meetings),

@@ -26,7 +26,7 @@ class PublicKeys:
         """Return all keys, the oldest first."""
         statement = select(public_keys).order_by(public_keys.c.created_at, public_keys.c.id)
         return [
-            PublicKey(**row._mapping | {"origins": tuple(row.origins)})
+            PublicKey(**dict(row._mapping) | {"origins": tuple(row.origins)})
             for row in await self._database.rows(statement)
         ]
 
