@@ -50,11 +50,6 @@ class Outcomes:
         return sum(self[name] for name in TURNED_AWAY)
 
     @property
-    def wasted(self) -> int:
-        """Return how many links were made for nothing."""
-        return sum(self[name] for name in WASTED)
-
-    @property
     def reasons(self) -> list[tuple[str, int]]:
         """Return why visitors were turned away, the commonest reason first."""
         found = [(name, self[name]) for name in TURNED_AWAY if self[name]]

@@ -6,7 +6,6 @@ The tag is the real one, and so is the stand-in for the provider's embed script.
 from __future__ import annotations
 
 import json
-import re
 import threading
 import time
 from collections import Counter
@@ -231,8 +230,3 @@ def strict_policy(stage: Stage) -> dict[str, str]:
         f"script-src 'nonce-{NONCE}'; style-src 'nonce-{NONCE}'; connect-src 'self' {stage.api}; "
         f"frame-src {stage.api}"
     }
-
-
-def events_in_words(html: str) -> list[str]:
-    """Return the names of the events that a page has written down."""
-    return re.findall(r"linkpool:(\w+)", html)

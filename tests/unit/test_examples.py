@@ -12,8 +12,6 @@ from pool.api.routes import docs
 from pool.api.server.app import Application
 from pool.config.settings import load
 
-_WITHOUT_JSON = {("get", "/metrics")}
-
 
 @pytest.fixture(scope="module")
 def document() -> dict[str, Any]:

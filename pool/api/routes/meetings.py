@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from fastapi import APIRouter, Response
 
-from pool.access.api_keys import Scope
+from pool.access.api_keys import Caller, Scope
 from pool.api.routes.access import Sid, TheCaller, TheService
 from pool.api.routes.bodies import (
     MeetingAnswer,
@@ -19,6 +21,8 @@ from pool.errors import LedgerError
 from pool.model.meetings import Meeting
 from pool.nudges import TOP_UP
 from pool.operations.status import MeetingStatus, statuses, urgency
+
+Act = Callable[..., Awaitable[Meeting]]  # of Administration
 
 router = APIRouter(
     prefix="/v1/meetings",
@@ -80,13 +84,7 @@ async def resume(
     sid: Sid, caller: TheCaller, service: TheService, body: Reason | None = None
 ) -> MeetingAnswer:
     """End a pause; a blocked meeting is retried at once."""
-    caller.check(Scope.ADMIN, sid)
-    meeting = await service.administration.resume(
-        sid, _reason(body), caller.key_id, limited=caller.limited
-    )
-    service.known_meetings.put(meeting)
-    service.nudges.send(TOP_UP, workspace=meeting.workspace)
-    return await _answer(service, meeting)
+    return await _retried(sid, caller, service, body, service.administration.resume)
 
 
 @router.post("/{sid}/top-up")
@@ -94,10 +92,16 @@ async def top_up(
     sid: Sid, caller: TheCaller, service: TheService, body: Reason | None = None
 ) -> MeetingAnswer:
     """Ask for a top-up now; a blocked meeting is retried at once."""
+    return await _retried(sid, caller, service, body, service.administration.top_up)
+
+
+async def _retried(
+    sid: str, caller: Caller, service: Service, body: Reason | None, act: Act
+) -> MeetingAnswer:
+    """Perform an act after which the provider may be asked again, and have the pool filled."""
     caller.check(Scope.ADMIN, sid)
-    meeting = await service.administration.top_up(
-        sid, _reason(body), caller.key_id, limited=caller.limited
-    )
+    meeting = await act(sid, _reason(body), caller.key_id, limited=caller.limited)
+    service.known_meetings.put(meeting)
     service.nudges.send(TOP_UP, workspace=meeting.workspace)
     return await _answer(service, meeting)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 from fastapi import Request, Response
 
 from pool.access.api_keys import Scope
@@ -13,15 +11,13 @@ from pool.api.ops.frame.routing import views
 from pool.api.ops.session.forms import Action, Posted
 from pool.api.ops.session.sessions import SignedIn
 from pool.api.routes.access import Sid, TheService
+from pool.api.routes.meetings import Act
 from pool.api.service import Service
 from pool.errors import InvalidRequest
-from pool.model.meetings import Meeting
 from pool.nudges import TOP_UP
 from pool.operations.words import count_words
 
 router = views()
-
-Filling = Callable[..., Awaitable[Meeting]]
 
 
 @router.post("/ops/meetings/{sid}/pause")
@@ -54,7 +50,7 @@ async def top_up(sid: Sid, request: Request, action: Posted, service: TheService
 
 
 async def _fill(
-    sid: str, request: Request, action: Action, service: Service, act: Filling, said: str
+    sid: str, request: Request, action: Action, service: Service, act: Act, said: str
 ) -> Response:
     """Perform an act after which the provider may be asked again, and have the pool filled."""
     caller = action.caller

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pool.model.outcomes import TURNED_AWAY, WASTED
+from pool.model.outcomes import TURNED_AWAY
 from pool.store.records import Series
 from pool.store.tallies import Counted
 
@@ -41,11 +41,6 @@ class Bucket:
     def reused(self) -> int:
         """Return how many visitors got their link again."""
         return self.counts.get("reused", 0)
-
-    @property
-    def wasted(self) -> int:
-        """Return how many links were made for nothing."""
-        return sum(self.counts.get(name, 0) for name in WASTED)
 
 
 def buckets(
