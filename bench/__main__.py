@@ -36,6 +36,12 @@ def parse(arguments: list[str] | None = None) -> Options:
     parser.add_argument(
         "--links", type=int, help="links of the large ledger, against 100,000 (10000000)"
     )
+    parser.add_argument(
+        "--keep", type=Path, help="directory in which filled ledgers stay, to be measured again"
+    )
+    parser.add_argument(
+        "--fill-only", action="store_true", help="fill the ledgers of --keep, and measure nothing"
+    )
     parser.add_argument("--wrk-threads", type=int, default=2, help="threads of wrk (2)")
     parser.add_argument(
         "--out", type=Path, default=Path("bench-results"), help="directory of the results"
@@ -50,6 +56,8 @@ def parse(arguments: list[str] | None = None) -> Options:
         value = getattr(given, name)
         if value is not None and value <= 0:
             parser.error(f"--{name.replace('_', '-')} must be above 0")
+    if given.fill_only and given.keep is None:
+        parser.error("--fill-only needs --keep")
     chosen = given.only or [
         name
         for name, each in MEASURES.items()
@@ -67,6 +75,8 @@ def parse(arguments: list[str] | None = None) -> Options:
         only=tuple(name for name in MEASURES if name in chosen),
         quick=given.quick,
         sizes=sizes,
+        keep=given.keep,
+        fill_only=given.fill_only,
     )
 
 

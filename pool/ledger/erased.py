@@ -7,13 +7,31 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, LargeBinary, func, literal, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    LargeBinary,
+    func,
+    literal,
+    or_,
+    select,
+    union,
+    update,
+)
 
 from pool.ledger.database import Database
 from pool.ledger.forget import ERASING, UNHEARD, keep_marks, rename_booking
 from pool.ledger.inbox import event_of
 from pool.ledger.records import InboxEvent
-from pool.ledger.tables import UNMARKED, erased_marks, forgotten, inbox, links
+from pool.ledger.tables import (
+    UNMARKED,
+    erased_marks,
+    forgotten,
+    inbox,
+    link_counts,
+    links,
+    meetings,
+)
 from pool.model.emails import kept_forms, same_email
 from pool.model.marks import Marks
 
@@ -92,7 +110,11 @@ class Erased:
         the SID of its booking by a pseudonym, if it was written since.
         """
 
+        # The link is locked first, as by all who write its bookings, so that none deadlock.
+        lock = select(links.c.slug).where(links.c.slug == slug).with_for_update()
+
         def work(connection: Connection) -> bool:
+            connection.execute(lock)
             rename_booking(self._database, connection, slug, marks)
             if not keep_marks(self._database, connection, slug, kept):
                 return False
@@ -111,7 +133,11 @@ class Erased:
         # A key that an earlier release wrote may be that of another mailbox.
         addresses = {same_email(email) for (email,) in await self._database.rows(emails)}
         held = {text for text in texts if same_email(text) in addresses}
-        ids = select(links.c.customer_id).where(self._database.among(links.c.customer_id, texts))
+        # Meeting by meeting, as their index has them: it would be read as a whole otherwise.
+        everywhere = union(select(meetings.c.sid), select(link_counts.c.meeting_sid))
+        ids = select(links.c.customer_id).where(
+            self._database.among(links.c.customer_id, texts), links.c.meeting_sid.in_(everywhere)
+        )
         return held | {text for (text,) in await self._database.rows(ids)}
 
     # -- events ------------------------------------------------------------------------

@@ -34,6 +34,14 @@ _SQLITE_CODES = frozenset(
 # no such database, rolled back (deadlock), no resources, object in use (lock time-out),
 # operator intervention (shutdown, cancelled by time-out), system error.
 _SQLSTATE_CLASSES = frozenset({"08", "25", "28", "3D", "40", "53", "55", "57", "58"})
+# What an operator can do something about, in words; the others are named by their SQLSTATE alone.
+_OUTAGES = {
+    "25006": "only reads: LINKPOOL_DATABASE_URL names a standby, or its server lets nobody write",
+    "53100": "has a full disk",
+    "53300": "has no connection left; its max_connections is reached",
+    "57014": "does not answer in time",
+    "57P03": "is starting or stopping",
+}
 _UNDEFINED_TABLE = "42P01"
 _NO_PRIVILEGE = "42501"
 # Failures that last until somebody changes the setting or the database, by SQLSTATE or SQLite's
@@ -91,8 +99,9 @@ def _problem_of(error: DBAPIError) -> str | None:
     if sqlstate == _UNDEFINED_TABLE or "no such table" in str(error.orig):
         return "the ledger's tables are missing; run `linkpool db upgrade`"
     if sqlstate is not None:
-        unusable = str(sqlstate)[:2] in _SQLSTATE_CLASSES or sqlstate == _NO_PRIVILEGE
-        return f"the ledger refuses to work (SQLSTATE {sqlstate})" if unusable else None
+        if str(sqlstate)[:2] not in _SQLSTATE_CLASSES and sqlstate != _NO_PRIVILEGE:
+            return None
+        return f"the ledger {_OUTAGES.get(sqlstate, 'refuses to work')} (SQLSTATE {sqlstate})"
     code = getattr(error.orig, "sqlite_errorcode", None)
     if code is not None:
         name = getattr(error.orig, "sqlite_errorname", "an error")

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection, Text, case, cast, func, null, or_, select, update
+from sqlalchemy import Connection, Text, case, cast, false, func, null, or_, select, update
 
 from pool.ledger.bookings import erase as erase_bookings
 from pool.ledger.bookings import rename
 from pool.ledger.database import Database
+from pool.ledger.in_order import in_order
 from pool.ledger.inbox import event_of
 from pool.ledger.records import EventState, Forgotten, InboxEvent
 from pool.ledger.rows import LINK, links_of
@@ -108,7 +109,8 @@ def _blank_settled(
     """
     settled = (inbox.c.slug == slug) & (inbox.c.state == EventState.SETTLED)
     events = [event_of(row) for row in connection.execute(select(inbox).where(settled)).all()]
-    connection.execute(update(inbox).where(settled).values(body=b"", marks=b"", last_error=None))
+    blank = update(inbox).where(in_order(inbox.c.id, settled))
+    connection.execute(blank.values(body=b"", marks=b"", last_error=None))
     for workspace, sid in {(each.workspace, each.booking_sid) for each in events}:
         if sid is not None:
             named = settled & (inbox.c.workspace == workspace) & (inbox.c.booking_sid == sid)
@@ -159,20 +161,24 @@ def rename_booking(database: Database, connection: Connection, slug: str, marks:
             bookings.c.provider_id,
         ):
             named = (column.table.c.slug == slug) & (column == sid)
+            if column.table is inbox:  # bookings are written by who has locked their link
+                named = in_order(inbox.c.id, named)
             connection.execute(update(column.table).where(named).values({column: pseudonym}))
         rename(connection, workspace, sid, pseudonym)
 
 
 def _erase_from_audit(connection: Connection, written: list[str]) -> None:
     """Blank what people wrote into the audit, where it names the customer."""
-    for text in written:
-        named = or_(
-            *(
-                func.lower(column).contains(text.lower(), autoescape=True)
-                for column in (audit.c.reason, cast(audit.c.detail, Text))
-            )
-        )
-        connection.execute(update(audit).where(named).values(reason=_ERASED, detail={}))
+    named = or_(
+        false(),
+        *(
+            func.lower(column).contains(text.lower(), autoescape=True)
+            for text in written
+            for column in (audit.c.reason, cast(audit.c.detail, Text))
+        ),
+    )
+    blank = update(audit).where(in_order(audit.c.id, named))
+    connection.execute(blank.values(reason=_ERASED, detail={}))
 
 
 async def forgotten_of(database: Database, sid: str, after: str, limit: int) -> list[Forgotten]:

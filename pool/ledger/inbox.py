@@ -7,11 +7,12 @@ from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, Update, case, func, or_, select, update
+from sqlalchemy import Row, Select, Update, and_, case, func, or_, select, update
 
 from pool.errors import NotAssignable, UnknownEvent
 from pool.ledger.columns import storable
 from pool.ledger.database import Database
+from pool.ledger.in_order import in_order
 from pool.ledger.records import ASSIGNED, EventState, InboxEvent, NewEvent
 from pool.ledger.tables import inbox, links
 
@@ -192,10 +193,9 @@ class Inbox:
 
         Return how many. Events whose body was erased stay dead, since nothing is left to settle.
         """
+        dead = (inbox.c.state == EventState.DEAD) & (func.length(inbox.c.body) > 0)
         return await self._database.change(
-            reopened(
-                update(inbox).where(inbox.c.state == EventState.DEAD, func.length(inbox.c.body) > 0)
-            )
+            reopened(update(inbox).where(in_order(inbox.c.id, dead)))
         )
 
     async def assign(self, event_id: str, slug: str) -> InboxEvent:
@@ -245,17 +245,16 @@ class Inbox:
         This is for events that came before the report of the booking that names the link.
         """
         stored = [storable(name) for name in names]
+        theirs = and_(
+            inbox.c.state == EventState.UNMATCHED,
+            inbox.c.workspace == workspace,
+            or_(
+                self._database.among(inbox.c.booking_sid, stored),
+                self._database.among(inbox.c.parent_sid, stored),
+            ),
+        )
         return await self._database.change(
-            reopened(
-                update(inbox).where(
-                    inbox.c.state == EventState.UNMATCHED,
-                    inbox.c.workspace == workspace,
-                    or_(
-                        self._database.among(inbox.c.booking_sid, stored),
-                        self._database.among(inbox.c.parent_sid, stored),
-                    ),
-                )
-            )
+            reopened(update(inbox).where(in_order(inbox.c.id, theirs)))
         )
 
     async def _list(self, statement: Select[Any]) -> _Events:

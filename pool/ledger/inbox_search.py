@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, LargeBinary, Select, false, func, literal,
 
 from pool.ledger.columns import storable
 from pool.ledger.database import Database
+from pool.ledger.in_order import in_order
 from pool.ledger.inbox import event_of, reopened
 from pool.ledger.records import EventState, InboxEvent
 from pool.ledger.tables import bookings, inbox, links
@@ -98,7 +99,9 @@ class InboxSearch:
         if not ids:
             return 0
         return await self._database.change(
-            reopened(update(inbox)).where(self._database.among(inbox.c.id, ids))
+            reopened(update(inbox)).where(
+                in_order(inbox.c.id, self._database.among(inbox.c.id, ids))
+            )
         )
 
     async def named(

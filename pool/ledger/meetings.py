@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -54,6 +55,22 @@ class Meetings:
             return False
 
         return await self._database.write(work)
+
+    async def change(self, sid: str, settings: Mapping[str, Any]) -> Meeting:
+        """Change these settings of a meeting and no others. Return the meeting as it is then.
+
+        What somebody else changes at the same time stays, as `put` would not have it. Raise
+        UnknownMeeting.
+        """
+        if settings:
+            changed = update(meetings).where(meetings.c.sid == sid).values(**settings)
+            rows = await self._database.changed(changed.returning(*_columns))
+            meeting = _meeting(rows[0]) if rows else None
+        else:
+            meeting = await self.get(sid)
+        if meeting is None:
+            raise UnknownMeeting(f"there is no meeting {sid}")
+        return meeting
 
     async def close(self, sid: str, reason: str) -> bool:
         """Keep why a meeting is closed at the provider, empty if it is not. Return True if new."""

@@ -91,19 +91,33 @@ class Postgresql:
                         poolclass=NullPool,
                     ),
                 )
-                if pooled and schema is not None:
-                    for engine in (writer, self._engines.migrator):
-                        _search(engine, schema)
+                if pooled:
+                    _set_in_each(writer, _settings(STATEMENT_SECONDS, schema))
+                    _set_in_each(self._engines.migrator, _settings(MIGRATION_SECONDS, schema))
             return self._engines
 
 
-def _search(engine: AsyncEngine, schema: str) -> None:
-    """Have every transaction use this schema, since a pooler keeps nothing else."""
+def _set_in_each(engine: AsyncEngine, settings: dict[str, str]) -> None:
+    """Have every transaction begin with these settings, since a pooler keeps nothing else.
+
+    They go in one statement. Without them nothing would end the transaction of a worker whose
+    machine is gone, and with it the locks on its rows.
+    """
+    each = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in settings.items())
 
     def begun(connection: Connection) -> None:
-        connection.exec_driver_sql(f'SET LOCAL search_path TO "{schema}"')
+        connection.exec_driver_sql(f"SELECT {each}")
 
     event.listen(engine.sync_engine, "begin", begun)
+
+
+def _settings(statement_seconds: int, schema: str | None) -> dict[str, str]:
+    """Return what holds for our statements, by the server's names."""
+    settings = {
+        "statement_timeout": str(statement_seconds * 1000),
+        "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_SECONDS * 1000),
+    }
+    return settings if schema is None else settings | {"search_path": f'"{schema}"'}
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +161,8 @@ async def _connect(
     else:
         options["server_settings"] = {
             "application_name": "linkpool",
-            "statement_timeout": str(statement_seconds * 1000),
-            "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_SECONDS * 1000),
+            **_settings(statement_seconds, schema),
         }
-        if schema is not None:
-            options["server_settings"]["search_path"] = schema
     # asyncpg reads the URL itself, so that all it documents (sslmode, several hosts,
     # target_session_attrs, socket directories) works.
     return await asyncpg.connect(

@@ -74,17 +74,17 @@ class Retention:
             .with_for_update(skip_locked=True)
         )
         deleted = await self._database.change(delete(inbox).where(inbox.c.id.in_(old)))
-        blanked = 0
-        for state in _DONE:
-            readable = (
-                select(inbox.c.id)
-                .where(READABLE, inbox.c.state == state, inbox.c.received_at < bodies_before)
-                .order_by(inbox.c.received_at)
-                .limit(limit)
-                .with_for_update(skip_locked=True)
-            )
-            statement = update(inbox).where(inbox.c.id.in_(readable))
-            blanked += await self._database.change(statement.values(body=b"", marks=b""))
+        # In the order of the index over bodies alone: by their time alone, PostgreSQL would pass
+        # all events whose bodies are blank already.
+        readable = (
+            select(inbox.c.id)
+            .where(READABLE, inbox.c.state.in_(_DONE), inbox.c.received_at < bodies_before)
+            .order_by(inbox.c.state, inbox.c.received_at, inbox.c.id)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        statement = update(inbox).where(inbox.c.id.in_(readable))
+        blanked = await self._database.change(statement.values(body=b"", marks=b""))
         return Pruned(deleted, blanked, deleted >= limit or blanked >= limit)
 
 

@@ -70,7 +70,11 @@ class Administration:
             raise UnknownWorkspace(
                 f"workspace {meeting.workspace} is not configured; see LINKPOOL_NEETOCAL_SUBDOMAIN"
             )
-        await self._write(meeting)
+        if before is None:
+            await self._ledger.meetings.put(meeting)
+        else:  # nothing else, so that a pause of this moment stays
+            meeting = await self._ledger.meetings.change(sid, changes)
+        await self._store.published.put([meeting])
         was = {name: getattr(before, name) for name in changes} if before else None
         await self._ledger.audit.add(actor, "put", sid, reason, changes, was)
         if before is None:
@@ -84,8 +88,8 @@ class Administration:
 
     async def pause(self, sid: str, reason: str, actor: str) -> Meeting:
         """Stop top-up and claims of new links. Customers who hold a link still get it."""
-        meeting = replace(await self._get(sid), paused=True, pause_reason=reason)
-        await self._write(meeting)
+        await self._get(sid)
+        meeting = await self._change(sid, paused=True, pause_reason=reason)
         await self._ledger.audit.add(actor, "pause", sid, reason, {})
         away = (await self._store.tallies.totals([sid])).turned_away
         await self._ledger.incidents.begin(
@@ -98,10 +102,10 @@ class Administration:
 
         A caller who is `limited` to some meetings does not lift a block of the workspace.
         """
-        meeting = replace(await self._get(sid), paused=False, pause_reason="", closed_reason="")
+        await self._get(sid)
         # The provider is asked again, and decides anew whether the meeting is closed.
         await self._ledger.meetings.close(sid, "")
-        await self._write(meeting)
+        meeting = await self._change(sid, paused=False, pause_reason="")
         await self._unblock(meeting, limited=limited)
         await self._ledger.audit.add(actor, "resume", sid, reason, {})
         await self._ledger.incidents.end(What.PAUSE, sid, datetime.now(UTC))
@@ -163,9 +167,10 @@ class Administration:
             raise UnknownMeeting(f"there is no meeting {sid}; add it with PUT /v1/meetings/{sid}")
         return meeting
 
-    async def _write(self, meeting: Meeting) -> None:
-        await self._ledger.meetings.put(meeting)
+    async def _change(self, sid: str, **settings: Any) -> Meeting:
+        meeting = await self._ledger.meetings.change(sid, settings)
         await self._store.published.put([meeting])
+        return meeting
 
     async def _unblock(self, meeting: Meeting, *, limited: bool) -> None:
         await self._store.blocks.put(meeting.sid, None)

@@ -140,6 +140,7 @@ class HealthWatch:
         ]
         try:
             with within(_LEDGER_SECONDS):
+                await self._ledger.ping()  # a standby, or a full disk, answers what is read
                 dead = await self._ledger.inbox.count("dead")
                 unmatched = await self._ledger.inbox.count("unmatched")
         except LedgerError as error:

@@ -34,6 +34,18 @@ async def test_a_meeting_comes_back_as_it_was_put(ledger: Ledger) -> None:
     assert await ledger.meetings.all() == [Meeting("demo", workspace="other"), changed]
 
 
+async def test_who_changes_a_setting_leaves_the_others_as_they_are(ledger: Ledger) -> None:
+    """Somebody else may have paused the meeting since it was looked at."""
+    await ledger.meetings.put(Meeting("intro"))
+    await ledger.meetings.change("intro", {"paused": True, "pause_reason": "flood"})
+    changed = await ledger.meetings.change("intro", {"min_fresh": 7})
+    assert changed == Meeting("intro", min_fresh=7, paused=True, pause_reason="flood")
+    assert await ledger.meetings.change("intro", {}) == changed
+    assert await ledger.meetings.get("intro") == changed
+    with pytest.raises(UnknownMeeting):
+        await ledger.meetings.change("nobody", {"min_fresh": 7})
+
+
 async def test_of_many_who_put_a_meeting_one_creates_it(ledger: Ledger, other: Ledger) -> None:
     """Exactly one of them learns that it created the meeting."""
     created = await asyncio.gather(

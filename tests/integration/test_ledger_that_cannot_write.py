@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 import asyncpg
 import pytest
 
+from pool.cli import doctor_ledger
 from pool.errors import LedgerUnavailable, PoolEmpty
 from pool.ledger import Ledger
+from pool.operations.health import HealthWatch
 from pool.store.records import payload
 from tests.any_redis import AnyRedis
 from tests.in_process import InProcess, in_process
@@ -79,6 +81,13 @@ async def test_no_link_is_made_for_a_postgresql_that_only_reads(
         await product.ledger.meetings.all()
     assert len(await product.ledger.meetings.all()) == 1  # it reads
     assert await refused_links(product) == 0
+    watch = HealthWatch(product.store, product.ledger, product.parts.settings)
+    parts = {each.name: each for each in (await watch.look()).parts}
+    assert (parts["ledger"].state, parts["webhooks"].state) == ("down", "down")
+    assert "the ledger only reads" in parts["ledger"].detail
+    [finding, *_] = [each async for each in doctor_ledger.ledger(product.parts)]
+    assert (finding.what, finding.verdict) == ("database", "failed")
+    assert "names a standby" in finding.text
     await read_only(postgres, False)
     with suppress(LedgerUnavailable):  # the connection that was cut
         await product.ledger.ping()

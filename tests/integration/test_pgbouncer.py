@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import pytest
 from ledger_samples import NOW, claim, fresh
+from sqlalchemy import func, select
 
 from pool.ledger import Ledger
 from pool.model.links import State
@@ -131,3 +132,23 @@ async def test_the_ledger_works_behind_a_pooler(
         assert found == ["links" if "schema" in given else "public"]
     finally:
         await ledger.close()
+
+
+@pytest.mark.parametrize("given", ["", "?schema=links"])
+async def test_no_transaction_outlasts_its_bounds_behind_a_pooler(
+    pooled_url: str, given: str, postgres: PostgresServer
+) -> None:
+    """A worker that is gone in mid-transaction keeps no row locked, as without a pooler."""
+    ledger = Ledger.open(pooled_url + given)
+    names = ("statement_timeout", "idle_in_transaction_session_timeout")
+    bounds = select(*(func.current_setting(name) for name in names))
+    database = ledger._database
+    for run in (database.read, database.write, database.migrate):
+        longest = "10min" if run == database.migrate else "15s"
+        assert await run(lambda at: tuple(at.execute(bounds).one())) == (longest, "30s")
+    await ledger.upgrade()
+    await ledger.close()
+    # Nothing of it stays with the server's connections, which others use, too.
+    other: Any = await asyncpg.connect(pooled_url, statement_cache_size=0)
+    assert await other.fetchval("SHOW statement_timeout") == "0"
+    await other.close()

@@ -54,6 +54,10 @@ OUTAGES: dict[str, tuple[Exception, str]] = {
             "42501",
         )
     },
+    "a standby": (raised(sqlstate("25006")), "the ledger only reads"),
+    "a full disk": (raised(sqlstate("53100")), "the ledger has a full disk"),
+    "no connection left": (raised(sqlstate("53300")), "max_connections"),
+    "a statement that took too long": (raised(sqlstate("57014")), "does not answer in time"),
     "no table, PostgreSQL": (raised(sqlstate("42P01")), "linkpool db upgrade"),
     "no table, SQLite": (
         raised(sqlite3.OperationalError("no such table: links")), "linkpool db upgrade",

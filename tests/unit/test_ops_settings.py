@@ -219,3 +219,26 @@ async def test_a_change_that_others_followed_is_not_undone(product: InProcess) -
     await ledger.meetings.put(past_the_audit)
     assert await undoable(ledger, past_the_audit) is None
     assert (await ledger.meetings.get("m")) == past_the_audit
+
+
+async def test_a_pause_stays_while_somebody_changes_a_setting(
+    product: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The change looked at the meeting before it was paused, and is written afterwards."""
+    administration, ledger = acting(product), product.ledger
+    await administration.put("m", {}, "ann")
+    get = ledger.meetings.get
+
+    async def paused_meanwhile(sid: str) -> Meeting | None:
+        found = await get(sid)
+        monkeypatch.setattr(ledger.meetings, "get", get)
+        await administration.pause("m", "flood", "bob")
+        return found
+
+    monkeypatch.setattr(ledger.meetings, "get", paused_meanwhile)
+    meeting, _ = await administration.put("m", {"min_fresh": 7}, "ann")
+
+    assert meeting == await get("m")
+    assert (meeting.min_fresh, meeting.paused, meeting.pause_reason) == (7, True, "flood")
+    [published] = await product.store.published.all()
+    assert (published.min_fresh, published.paused) == (7, True)

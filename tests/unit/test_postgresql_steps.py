@@ -179,6 +179,7 @@ async def test_no_more_connections_are_opened_than_a_process_may(
 
 
 @pytest.mark.parametrize(("said", "asks"), [(True, 0), (False, 1)])
+@pytest.mark.usefixtures("begins")
 async def test_behind_a_pooler_nothing_outlives_a_transaction(
     driver: Driver, engines: list[Engine], said: bool, asks: int
 ) -> None:
@@ -218,23 +219,27 @@ async def test_a_connection_searches_the_schema_that_the_address_names(
     """It says so once, when it is opened."""
     await Postgresql(PostgresqlAddress(DSN, schema="links"), 5).write(lambda ran: ran)
     for engine in engines:
-        assert (await opened(engine, driver))["server_settings"]["search_path"] == "links"
+        assert (await opened(engine, driver))["server_settings"]["search_path"] == '"links"'
     assert begins == []
 
 
-async def test_behind_a_pooler_each_transaction_searches_the_schema(
-    driver: Driver, engines: list[Engine], begins: list[Any]
+@pytest.mark.parametrize("schema", [None, "links"])
+async def test_behind_a_pooler_each_transaction_sets_its_bounds_and_its_schema(
+    driver: Driver, engines: list[Engine], begins: list[Any], schema: str | None
 ) -> None:
-    """Without one nothing is said."""
-    await Postgresql(PostgresqlAddress(DSN, pooled=True), 5).write(lambda ran: ran)
-    assert begins == []
-    engines.clear()
-    await Postgresql(PostgresqlAddress(DSN, pooled=True, schema="links"), 5).write(lambda ran: ran)
+    """In one statement, and for this transaction alone."""
+    address = PostgresqlAddress(DSN, pooled=True, schema=schema)
+    await Postgresql(address, 5).write(lambda ran: ran)
     assert [engine for engine, _ in begins] == [engine.sync_engine for engine in engines]
     said: list[str] = []
     for _, hears in begins:
         hears(SimpleNamespace(exec_driver_sql=said.append))
-    assert said == ['SET LOCAL search_path TO "links"'] * 2
+    path = "" if schema is None else """, set_config('search_path', '"links"', true)"""
+    assert said == [
+        f"SELECT set_config('statement_timeout', '{longest}', true), "
+        f"set_config('idle_in_transaction_session_timeout', '30000', true){path}"
+        for longest in (15_000, 600_000)
+    ]
     assert "server_settings" not in await opened(engines[0], driver)
 
 
