@@ -1,8 +1,8 @@
-"""Have PostgreSQL's planner take small tables for those of a ledger with ten million links.
+"""Make PostgreSQL's planner treat small tables as those of a ledger with ten million links.
 
-A planner is right to read a small table as a whole, so its plans there prove nothing; and with
-`enable_seqscan = off` it may go through a whole index instead. What it knows of a table's size and
-values stands in tables of its own, which a transaction may change, and take back.
+A planner is right to read a small table as a whole, so its plans there prove nothing; with
+`enable_seqscan = off` it may read a whole index instead. What it knows of a table's size and
+values is in system tables, which a transaction may change and roll back.
 """
 
 from __future__ import annotations

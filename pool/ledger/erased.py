@@ -110,7 +110,7 @@ class Erased:
         the SID of its booking by a pseudonym, if it was written since.
         """
 
-        # The link is locked first, as by all who write its bookings, so that none deadlock.
+        # Every writer of a link's bookings locks the link first, so that none deadlock.
         lock = select(links.c.slug).where(links.c.slug == slug).with_for_update()
 
         def work(connection: Connection) -> bool:
@@ -133,7 +133,7 @@ class Erased:
         # A key that an earlier release wrote may be that of another mailbox.
         addresses = {same_email(email) for (email,) in await self._database.rows(emails)}
         held = {text for text in texts if same_email(text) in addresses}
-        # Meeting by meeting, as their index has them: it would be read as a whole otherwise.
+        # The index begins with the meeting: without meetings it would be read as a whole.
         everywhere = union(select(meetings.c.sid), select(link_counts.c.meeting_sid))
         ids = select(links.c.customer_id).where(
             self._database.among(links.c.customer_id, texts), links.c.meeting_sid.in_(everywhere)

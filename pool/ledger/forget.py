@@ -161,7 +161,7 @@ def rename_booking(database: Database, connection: Connection, slug: str, marks:
             bookings.c.provider_id,
         ):
             named = (column.table.c.slug == slug) & (column == sid)
-            if column.table is inbox:  # bookings are written by who has locked their link
+            if column.table is inbox:  # bookings are protected by their link's lock
                 named = in_order(inbox.c.id, named)
             connection.execute(update(column.table).where(named).values({column: pseudonym}))
         rename(connection, workspace, sid, pseudonym)

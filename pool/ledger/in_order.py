@@ -1,4 +1,4 @@
-"""Write several rows in an order in which all transactions do, so that none deadlock."""
+"""Lock several rows in one fixed order, so that no two transactions deadlock."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from sqlalchemy import Column, ColumnElement, select
 
 
 def in_order(key: Column[Any], chosen: ColumnElement[bool]) -> ColumnElement[bool]:
-    """Return the condition of an UPDATE that locks the chosen rows by `key`, the least first.
+    """Return the condition of an UPDATE that locks the chosen rows by `key`, in ascending order.
 
-    PostgreSQL would lock them in the order in which it comes across them, which differs from one
-    transaction to the next, and two that wait for each other fail.
+    Without it PostgreSQL locks rows in the order in which it finds them, which differs between
+    transactions. Two that wait for each other fail.
     """
     return key.in_(select(key).where(chosen).order_by(key).with_for_update())

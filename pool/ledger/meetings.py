@@ -59,8 +59,8 @@ class Meetings:
     async def change(self, sid: str, settings: Mapping[str, Any]) -> Meeting:
         """Change these settings of a meeting and no others. Return the meeting as it is then.
 
-        What somebody else changes at the same time stays, as `put` would not have it. Raise
-        UnknownMeeting.
+        A change that somebody else makes to another setting at the same time is kept; `put` would
+        undo it. Raise UnknownMeeting.
         """
         if settings:
             changed = update(meetings).where(meetings.c.sid == sid).values(**settings)

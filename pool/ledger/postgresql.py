@@ -100,8 +100,8 @@ class Postgresql:
 def _set_in_each(engine: AsyncEngine, settings: dict[str, str]) -> None:
     """Have every transaction begin with these settings, since a pooler keeps nothing else.
 
-    They go in one statement. Without them nothing would end the transaction of a worker whose
-    machine is gone, and with it the locks on its rows.
+    They go in one statement. Without them a worker whose machine is gone would keep its rows
+    locked, since nothing would end its transaction.
     """
     each = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in settings.items())
 

@@ -74,8 +74,8 @@ class Retention:
             .with_for_update(skip_locked=True)
         )
         deleted = await self._database.change(delete(inbox).where(inbox.c.id.in_(old)))
-        # In the order of the index over bodies alone: by their time alone, PostgreSQL would pass
-        # all events whose bodies are blank already.
+        # Only the index over bodies has this order. In the order of time alone, PostgreSQL would
+        # read all events whose bodies are blank already.
         readable = (
             select(inbox.c.id)
             .where(READABLE, inbox.c.state.in_(_DONE), inbox.c.received_at < bodies_before)
