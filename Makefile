@@ -9,7 +9,7 @@ ONLY ?=
 SEED ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install test quick unit lint types imports format trial bench picture framing mutants mutants-changed lock
+.PHONY: help install test quick unit lint types imports format trial bench picture schema framing mutants mutants-changed lock
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ bench: ## Measure against the peers (ONLY="claims latency"; all measures without
 picture: ## Draw the rooms and their imports anew (needs Graphviz)
 	$(PYTHON) -m tests.architecture > docs/architecture.dot
 	dot -Tsvg docs/architecture.dot > docs/pictures/architecture.svg
+
+schema: ## Write pool/ledger/migrations/newest_sqlite.sql anew, after a migration was added
+	$(PYTHON) -m tests.newest_schema
 
 framing: ## Split every row of the framing table at every byte, fuzz for ten minutes, send 100,000 requests through each proxy
 	LINKPOOL_SECURITY=long nice -n 10 $(PYTHON) -m pytest -n 0 -s tests/security

@@ -7,10 +7,10 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from pool.compose import check_secret_key, compose
 from pool.config.addresses import database_url, redis_url, secret_key
 from pool.config.production import check_production
 from pool.config.settings import DEFAULT_WORKSPACE, TOML_FILE, Settings, load
+from pool.durability.opening import check_secret_key, open_durability
 from pool.errors import (
     InvalidRequest,
     LedgerError,
@@ -20,9 +20,9 @@ from pool.errors import (
     UnknownWorkspace,
 )
 from pool.ledger import Ledger
+from pool.model.meeting_rules import check_meeting
 from pool.model.meetings import Meeting
 from pool.nudges import check_before_sending
-from pool.operations.administration import check_meeting
 from pool.store.bindings import CustomerNames
 from pool.store.capabilities import check_redis
 
@@ -33,7 +33,7 @@ async def prepare(settings: Settings, sids: list[str]) -> None:
     `sids` are declared with default settings unless they are known; meetings that linkpool.toml
     declares follow that file. Raise LinkpoolError.
     """
-    async with compose(settings) as parts:
+    async with open_durability(settings) as parts:
         await migrate(parts.ledger, settings, sids)
         await check_secret_key(parts.ledger, parts.store.names.fingerprint)
         meetings = await parts.ledger.meetings.all()

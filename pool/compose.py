@@ -14,7 +14,6 @@ from pool.durability.erasure import Erasure
 from pool.durability.pruner import Pruner
 from pool.durability.recorder import Recorder
 from pool.durability.recovery import PoolRecovery
-from pool.errors import SettingsError
 from pool.ledger import Ledger
 from pool.model.outcomes import EVERYWHERE
 from pool.providers import Provider, open_provider
@@ -25,8 +24,6 @@ from pool.supply.link_bases import LinkBases
 from pool.supply.link_maker import LinkMaker
 from pool.telemetry.metrics import Metrics
 from pool.telemetry.tracing import Tracing
-
-_FINGERPRINT = "secret-key-fingerprint"
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,15 +150,3 @@ def _store(settings: Settings, tracing: Tracing | None) -> Store:
     from pool.store.traced import TracedStore
 
     return TracedStore.open(*where, timeout_seconds=timeout_seconds, tracing=tracing)
-
-
-async def check_secret_key(ledger: Ledger, fingerprint: str) -> None:
-    """Raise SettingsError if the ledger was filled under another secret key.
-
-    With two keys one customer would have two names, and get two links.
-    """
-    if await ledger.facts.keep(_FINGERPRINT, fingerprint) != fingerprint:
-        raise SettingsError(
-            "LINKPOOL_SECRET_KEY",
-            "is not the key that this ledger was created with; every process needs the same key",
-        )

@@ -1,5 +1,1 @@
-"""The command line: `linkpool`."""
-
-from pool.cli.main import main
-
-__all__ = ["main"]
+"""The command line: `linkpool`, which is `main` of pool/cli/main.py."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from pool.cli.findings import Finding
-from pool.compose import Parts, check_secret_key
+from pool.compose import Parts
+from pool.durability.opening import check_secret_key
 from pool.errors import LedgerError, SettingsError, StoreError
 
 COUNTED_LINKS = 5_000_000  # counting more would take seconds, too long for doctor

@@ -280,9 +280,9 @@ def _for_part(data_dir: Path | None, host: str | None = None, port: int | None =
 
 
 async def _seal(settings: Settings, *, undo: bool) -> tuple[int, int]:
-    from pool.compose import compose
+    from pool.durability.opening import open_durability
 
-    async with compose(settings) as parts:
-        pools = [pool for each in await parts.ledger.meetings.all() for pool in each.pools]
+    async with open_durability(settings) as parts:
+        pools = await parts.pools()
         done = await (parts.recovery.unseal(pools) if undo else parts.recovery.seal(pools))
         return len(done), len(pools)

@@ -54,7 +54,9 @@ def take(settings: Settings, step: str, *sids: str) -> None:
 def main(step: str, sids: list[str]) -> int:
     """Take a step in this process. Return the exit code, 2 when a setting is wrong."""
     import asyncio
+    import gc
 
+    gc.disable()  # the process ends before there is anything to collect
     from pool.config.settings import load
     from pool.errors import LinkpoolError, SettingsError
     from pool.telemetry.logs import configure_logging
@@ -75,11 +77,10 @@ def _step(settings: Settings, step: str, sids: list[str]) -> Coroutine[object, o
 
 
 async def _seal(settings: Settings) -> None:
-    from pool.compose import compose
+    from pool.durability.opening import open_durability
 
-    async with compose(settings) as parts:
-        pools = [pool for each in await parts.ledger.meetings.all() for pool in each.pools]
-        await parts.recovery.seal(pools)
+    async with open_durability(settings) as parts:
+        await parts.recovery.seal(await parts.pools())
 
 
 if __name__ == "__main__":

@@ -9,21 +9,19 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
 
 from pool.config.settings import Settings
 from pool.durability.erasure import Erasure
 from pool.durability.recovery import PoolRecovery
-from pool.errors import Forbidden, InvalidRequest, UnknownClaim, UnknownMeeting, UnknownWorkspace
+from pool.errors import Forbidden, UnknownClaim, UnknownMeeting, UnknownWorkspace
 from pool.ledger import Ledger
 from pool.model.incidents import Incident, What
 from pool.model.links import State
+from pool.model.meeting_rules import check_meeting
 from pool.model.meetings import Meeting
-from pool.model.pools import SHARDS_MOST
 from pool.store import Store
 
 _DRAIN_BATCH = 1_000
-URL_CHARACTERS = 2_048
 
 
 class Administration:
@@ -177,38 +175,3 @@ class Administration:
         if limited:
             return
         await self._store.blocks.put_workspace(meeting.workspace, None)
-
-
-def check_meeting(meeting: Meeting) -> None:
-    """Raise InvalidRequest if the settings contradict each other."""
-    problems = []
-    if meeting.max_fresh < max(1, meeting.min_fresh):
-        problems.append(f"max_fresh: {meeting.max_fresh} is below min_fresh ({meeting.min_fresh})")
-    if meeting.reserve and meeting.reserve >= meeting.min_fresh:
-        problems.append(
-            f"reserve: {meeting.reserve} is not below min_fresh ({meeting.min_fresh}), so that "
-            "claims with a public key might never get a link"
-        )
-    if not 1 <= meeting.shards <= SHARDS_MOST:
-        problems.append(f"shards: {meeting.shards} is not between 1 and {SHARDS_MOST}")
-    elif meeting.shards > max(1, meeting.min_fresh - meeting.reserve):
-        problems.append(
-            f"shards: each of {meeting.shards} needs at least one link, but only "
-            f"{meeting.min_fresh - meeting.reserve} are kept ready (min_fresh, without the reserve)"
-        )
-    if meeting.fallback_url is not None:
-        url = meeting.fallback_url
-        if not _is_web_address(url):
-            problems.append("fallback_url: must be an http:// or https:// address")
-    if problems:
-        raise InvalidRequest("invalid meeting settings", problems)
-
-
-def _is_web_address(url: str) -> bool:
-    if len(url) > URL_CHARACTERS or not url.isascii() or not url.isprintable() or " " in url:
-        return False
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and bool(parts.hostname)

@@ -7,15 +7,26 @@ import sys
 
 import pytest
 
-HEAVY = ("alembic", "asyncpg", "celery", "fastapi", "httpx", "pool.compose", "sqlalchemy")
+HEAVY = (
+    "alembic",
+    "asyncpg",
+    "celery",
+    "fastapi",
+    "httpx",
+    "opentelemetry.sdk.metrics",
+    "pool.compose",
+    "sqlalchemy",
+    "typer",
+)
 
 
 @pytest.mark.parametrize(
     ("modules", "needed"),
     [
-        pytest.param("pool.cli.main, pool.cli.status, pool.store", (), id="a health check"),
+        pytest.param("pool.cli.main, pool.cli.status, pool.store", ("typer",), id="a health check"),
         pytest.param("pool.nudges, worker.app", ("celery",), id="beat"),
-        pytest.param("pool.cli.main, pool.cli.up_step, pool.cli.announce", (), id="up"),
+        pytest.param("pool.cli.main, pool.cli.up_step, pool.cli.announce", ("typer",), id="up"),
+        pytest.param("pool.cli.up_step, pool.bootstrap", ("sqlalchemy",), id="a step of up"),
     ],
 )
 def test_only_what_is_needed_is_imported(modules: str, needed: tuple[str, ...]) -> None:

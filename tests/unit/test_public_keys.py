@@ -22,8 +22,8 @@ from pool.errors import (
     UnknownMeeting,
 )
 from pool.ledger import Ledger
+from pool.model.meeting_rules import check_meeting
 from pool.model.meetings import Meeting
-from pool.operations.administration import check_meeting
 
 SITE = "https://www.example.com"
 OTHER_KEY = "pk_" + "0" * 24

@@ -21,6 +21,7 @@ from pool.durability.recovery import Recovered
 from pool.errors import Fenced, InvalidRequest, StoreUnavailable
 from pool.ledger.records import RecordedClaim
 from pool.model.links import State
+from pool.model.meeting_rules import check_meeting
 from pool.model.meetings import Meeting
 from pool.model.pools import (
     nonce_of,
@@ -33,7 +34,6 @@ from pool.model.pools import (
     sid_of,
 )
 from pool.model.times import from_ms
-from pool.operations.administration import check_meeting
 from pool.operations.status import statuses
 from pool.store import key_names
 from pool.store.bindings import CustomerNames

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, column, inspect, select, table, text
 
 from pool.errors import LedgerError
 from pool.ledger.database import Database
+from pool.ledger.migrations.newest import make_newest
 
 HEAD = "0018"  # the newest file in versions/
 
@@ -31,6 +32,9 @@ async def upgrade(database: Database) -> None:
     if database.sqlite_path is not None:
         with suppress(OSError):  # opening the file says then what is wrong
             database.sqlite_path.parent.mkdir(parents=True, exist_ok=True)
+        await database.migrate(make_newest)
+        if await current(database) == HEAD:
+            return
     # The import takes a second, during which no process should wait for the transaction.
     importlib.import_module("alembic.command")
 
