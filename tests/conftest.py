@@ -37,6 +37,7 @@ from tests.aside import in_thread, migrated
 from tests.fake_redis import FakeRedisServer
 from tests.in_process import InProcess, in_process
 from tests.kept import Kept
+from tests.own_ports import keep_apart
 from tests.postgres import PostgresServer, database, make_template, start_postgres
 from tests.shares import ByShare, share_of
 
@@ -59,6 +60,7 @@ def _keep_files_in_memory() -> None:
 
 
 _keep_files_in_memory()
+keep_apart()
 
 gc.disable()  # until the first test
 

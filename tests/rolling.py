@@ -28,6 +28,7 @@ import httpx
 from pool.up import ports
 from tests.acceptance.product import LINKPOOL, Product, wait_until
 from tests.debian import debian
+from tests.ending import end, end_all
 
 _HAPROXY = """
 global
@@ -158,9 +159,7 @@ class Pair:
 
     def restart(self, name: str) -> None:
         """End an API in order, start it again, and return once the proxy uses it, too."""
-        process = self._running.pop(name)
-        process.send_signal(signal.SIGTERM)
-        process.wait(60)
+        end(self._running.pop(name), self._directory / f"{name}.log")
         self.start(name, self.apis[name])
         time.sleep(1.0)  # some checks of the proxy
 
@@ -185,10 +184,10 @@ class Pair:
             wait_until(lambda: _ready(self.port), what="the proxy serves")
             yield
         finally:
-            for process in self._running.values():
-                process.terminate()
-            for process in self._running.values():
-                process.wait(60)
+            end_all(
+                (process, self._directory / f"{name}.log")
+                for name, process in self._running.items()
+            )
 
 
 def _ready(port: int) -> bool:

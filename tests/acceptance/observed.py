@@ -19,6 +19,7 @@ from product import wait_until
 
 from pool.up import ports
 from tests.debian import debian
+from tests.ending import end
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMETHEUS = ROOT / "deploy" / "prometheus"
@@ -84,8 +85,7 @@ def prometheus(directory: Path, target: str) -> Iterator[Prometheus]:
         yield running
     finally:
         running.close()
-        process.terminate()
-        process.wait(20)
+        end(process, directory / "log")
 
 
 def dashboard_queries() -> list[tuple[str, str]]:

@@ -22,6 +22,7 @@ import httpx
 
 from pool.up import ports
 from tests.acceptance.stopwatch import Stopwatch
+from tests.ending import end
 from tests.processes import processes
 from tests.warm_commands import WarmCommands
 
@@ -144,14 +145,7 @@ class Product:
         if self.process is None:
             return 0
         process, self.process = self.process, None
-        if process.poll() is None:
-            process.send_signal(how)
-        try:
-            return process.wait(40)
-        finally:
-            if process.poll() is None:
-                process.kill()
-                process.wait()
+        return end(process, self.complained, *sorted((self.data / "logs").glob("*.log")), how=how)
 
     def close(self) -> None:
         """End it if need be, and close everything."""

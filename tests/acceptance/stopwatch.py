@@ -21,6 +21,7 @@ class Stopwatch:
     def __init__(self, pids: Callable[[], Iterable[int]]) -> None:
         self._pids = pids
         self._before = self._counts()
+        self._seen: dict[Path, tuple[float, float]] = {}
         self._started = time.monotonic()
 
     @property
@@ -28,11 +29,16 @@ class Stopwatch:
         """Return the seconds until now, without those for which threads had no processor."""
         took = time.monotonic() - self._started
         ran = waited = 0.0
-        for thread, (running, waiting) in self._counts().items():
+        self.look()
+        for thread, (running, waiting) in self._seen.items():
             ran_before, waited_before = self._before.get(thread, (0.0, 0.0))
             ran += running - ran_before
             waited += waiting - waited_before
         return took - min(waited, took * waited / (ran + waited)) if waited else took
+
+    def look(self) -> None:
+        """Note how long the threads have run and waited, those for whose end the caller waits."""
+        self._seen |= self._counts()
 
     def _counts(self) -> dict[Path, tuple[float, float]]:
         """Return the seconds for which each thread ran and waited, this process's among them."""

@@ -20,6 +20,7 @@ from product import LINKPOOL, Product, signed, wait_until
 
 from pool.up import ports
 from tests.debian import debian
+from tests.ending import end_all
 
 ROOT = "/linkpool"
 SID = "prefixed"
@@ -81,10 +82,7 @@ def prefixed(shared: Product, tmp_path_factory: pytest.TempPathFactory) -> Itera
         _furnish(shared)
         yield Prefixed(api, strips, leaves)
     finally:
-        for process in running:
-            process.terminate()
-        for process in running:
-            process.wait(30)
+        end_all((process, directory / "log") for process in running)
 
 
 def _furnish(product: Product) -> None:

@@ -23,6 +23,7 @@ from pool.up import ports
 from pool.up.data_dir import ENVIRONMENT
 from pool.up.redis_server import RedisServer
 from tests.bad_tokens import Forge
+from tests.ending import end, end_all
 
 DONE, FAILED, WRONG_USAGE, NOT_REACHABLE, NOT_FOUND = 0, 1, 2, 3, 4
 
@@ -509,15 +510,16 @@ class Alone:
             NEETOCAL_BASE_URL=f"http://127.0.0.1:{self.sandbox_port}",
             NEETOCAL_REF_FIELD="ref",
         )
-        self.started: list[subprocess.Popen[bytes]] = []
+        self.started: dict[subprocess.Popen[bytes], Path] = {}  # with their logs
 
     def start(self, *words: str, **environ: str) -> subprocess.Popen[bytes]:
         """Run `linkpool words…` in the background."""
-        with (self.directory / f"{words[0]}.log").open("ab") as log:
+        said = self.directory / f"{words[0]}.log"
+        with said.open("ab") as log:
             process = subprocess.Popen(
                 [*LINKPOOL, *words], env=self.environ | environ, stdout=log, stderr=log
             )
-        self.started.append(process)
+        self.started[process] = said
         return process
 
     def call(self, method: str, path: str, **request: Any) -> httpx.Response:
@@ -542,15 +544,10 @@ def alone(tmp_path: Path) -> Iterator[Alone]:
     try:
         yield alone
     finally:
-        for process in reversed(alone.started):
-            if process.poll() is None:
-                process.terminate()
-        for process in alone.started:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(20)
-            process.kill()
-            process.wait()
-        alone.redis.stop()
+        try:
+            end_all(reversed(alone.started.items()))
+        finally:
+            alone.redis.stop()
 
 
 def test_each_part_runs_alone(alone: Alone) -> None:
@@ -589,8 +586,7 @@ def test_each_part_runs_alone(alone: Alone) -> None:
 
     wait_until(lambda: state() == "consumed", 10)
     for process in (api, worker, beat):
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) in (0, -signal.SIGTERM), process.args
+        assert end(process, alone.started[process]) in (0, -signal.SIGTERM), process.args
     done = subprocess.run(
         [*LINKPOOL, "doctor"],
         env=alone.environ,
@@ -609,7 +605,7 @@ def test_a_second_api_says_that_the_port_is_taken(product: Product, alone: Alone
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=60,
     )
     assert done.returncode == FAILED
     assert str(product.port) in done.stderr

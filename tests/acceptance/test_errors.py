@@ -17,6 +17,7 @@ import pytest
 from product import LINKPOOL, Product, signed, wait_until
 
 from pool.up import ports
+from tests.ending import end
 
 KIB = 1024
 REVOKED_SECONDS = 5.0  # until a revoked key is refused everywhere
@@ -375,24 +376,25 @@ def test_a_lying_content_length_is_refused_before_the_body(product: Product) -> 
 @pytest.fixture(scope="module")
 def strict_api(shared: Product) -> Iterator[str]:
     """Start a second API on the same data: 3 new claims a minute per key, no webhook secret."""
-    port = ports.choose()
-    process = subprocess.Popen(
-        [*LINKPOOL, "api", "--data-dir", str(shared.data), "--port", str(port)],
-        env=shared.environ
-        | {
-            "LINKPOOL_NEW_CLAIMS_PER_MINUTE_PER_KEY": "3",
-            "LINKPOOL_NEETOCAL_WEBHOOK_SECRET": "",
-        },
-        cwd=shared.directory,
-        stdout=subprocess.DEVNULL,
-    )
+    port, said = ports.choose(), shared.directory / "strict-api.log"
+    with said.open("wb") as log:
+        process = subprocess.Popen(
+            [*LINKPOOL, "api", "--data-dir", str(shared.data), "--port", str(port)],
+            env=shared.environ
+            | {
+                "LINKPOOL_NEW_CLAIMS_PER_MINUTE_PER_KEY": "3",
+                "LINKPOOL_NEETOCAL_WEBHOOK_SECRET": "",
+            },
+            cwd=shared.directory,
+            stdout=log,
+            stderr=log,
+        )
     try:
         url = f"http://127.0.0.1:{port}"
         wait_until(lambda: _serves(url), 20, what="the second API serves")
         yield url
     finally:
-        process.terminate()
-        process.wait(20)
+        end(process, said)
 
 
 def _serves(url: str) -> bool:

@@ -19,6 +19,7 @@ import pytest
 
 from pool.up import ports
 from pool.up.redis_server import find_redis_server
+from tests.ending import end
 
 ROOT = Path(__file__).parents[2]
 WRONG = "WRONG PACKAGE"
@@ -98,12 +99,7 @@ def running(command: list[str], output: Path, **how: object) -> Iterator[subproc
         try:
             yield process
         finally:
-            process.terminate()
-            try:
-                process.wait(30)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            end(process, output)
 
 
 def until(condition: object, *processes: tuple[subprocess.Popen[bytes], Path]) -> None:

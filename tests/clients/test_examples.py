@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import signal
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -15,9 +14,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from pool.up import ports
 from tests.acceptance.product import Product, wait_until
 from tests.clients import examples
 from tests.clients.scripted_linkpool import CLAIMED, Answer, Asked, ScriptedLinkpool, problem
+from tests.ending import end
 
 SLUG = re.compile(r"one-off-[0-9a-f]+")
 SAYS_TOO_MUCH = re.compile(r"Traceback|Exception|Fatal|Warning|Error|lp_")
@@ -49,12 +50,6 @@ class Site:
         return False
 
 
-def free_port() -> int:
-    """Return a port that nobody uses now."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
 @pytest.fixture(scope="module")
 def between(product: Product) -> Iterator[ScriptedLinkpool]:
     """A server that passes all on to linkpool, until a test lets it answer something else."""
@@ -71,7 +66,7 @@ def site(
 ) -> Iterator[Site]:
     """Start an example with a key that may claim and nothing else."""
     between.script = [passed_on(product)]
-    port = free_port()
+    port = ports.choose()
     start = examples.STARTS[request.param](request.config.cache, port)
     environ = examples.environment(
         start, port, URL=between.url, KEY=claim_key(product), MEETING="demo"
@@ -88,12 +83,7 @@ def site(
         assert process.poll() is None, site.log.read_text()
         yield site
     finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process, site.log)
 
 
 def passed_on(product: Product) -> Callable[[Asked], Answer]:

@@ -20,6 +20,8 @@ import pytest
 from pool.up import ports
 from pool.up.data_dir import DataDirectory
 from pool.up.redis_server import answers, bundled_redis_server
+from tests.acceptance.stopwatch import Stopwatch
+from tests.ending import kill, outcome
 from tests.processes import processes
 
 STAGE = Path(__file__).with_name("up_stage.py")
@@ -77,8 +79,7 @@ class Stage:
 
     def end(self, process: subprocess.Popen[str], how: signal.Signals = signal.SIGTERM) -> str:
         process.send_signal(how)
-        _, said = process.communicate(timeout=30)
-        return said
+        return str(outcome(process)[1])
 
     def events(self, kind: str) -> list[dict[str, Any]]:
         if not self.file.exists():
@@ -116,11 +117,9 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
 
 def clear(stage: Stage) -> None:
     for up in stage.ups:
-        if up.poll() is None:
-            up.kill()
+        kill(up)
         assert up.stderr is not None
         up.stderr.close()
-        up.wait()
     deadline = time.monotonic() + 10
     while (left := stage.processes()) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -148,9 +147,13 @@ def test_it_starts_every_part_and_a_stop_leaves_none_and_seals_in_between(stage:
     assert prepared["broker_url"] is None
     until(lambda: len(stage.events("started")) == 4)
 
-    began = time.monotonic()
+    watch = Stopwatch(lambda: [up.pid, *stage.processes()])
+    up.terminate()
+    while up.poll() is None:
+        watch.look()
+        time.sleep(0.05)
+    stopped = watch.seconds
     said = stage.end(up)
-    stopped = time.monotonic() - began
     print(f"start {started:.2f} s, stop {stopped:.2f} s")
     assert up.returncode == 0
     assert said == ""
@@ -292,7 +295,7 @@ def test_a_second_up_on_the_directory_names_the_first(stage: Stage) -> None:
     """The second ends with code 1 and one line with the first one's pid; the first serves on."""
     first = stage.serving()
     second = stage.up(port=ports.choose())
-    _, said = second.communicate(timeout=10)
+    _, said = outcome(second)
     assert second.returncode == 1
     assert len(said.splitlines()) == 1
     assert f"(process {first.pid})" in said
@@ -303,7 +306,7 @@ def test_a_port_in_use_is_one_clear_line(stage: Stage) -> None:
     """It names host and port and what to do, and starts nothing."""
     with socket.create_server(("127.0.0.1", stage.port)):
         up = stage.up()
-        _, said = up.communicate(timeout=10)
+        _, said = outcome(up)
     assert up.returncode == 1
     assert len(said.splitlines()) == 1
     assert f"127.0.0.1:{stage.port} is in use" in said
@@ -316,7 +319,7 @@ def test_an_unusable_data_directory_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     stage = Stage(tmp_path, data=tmp_path / "file" / "data")
     up = stage.up()
-    _, said = up.communicate(timeout=10)
+    _, said = outcome(up)
     assert up.returncode == 2
     assert len(said.splitlines()) == 1
     assert "LINKPOOL_DATA_DIR" in said
@@ -343,7 +346,7 @@ def test_a_path_that_supervisord_cannot_take_is_one_clear_line(tmp_path: Path) -
     """A percent sign would be expanded: `up` says so and starts nothing."""
     stage = Stage(tmp_path, data=tmp_path / "50%")
     up = stage.up()
-    _, said = up.communicate(timeout=10)
+    _, said = outcome(up)
     assert up.returncode == 2
     assert len(said.splitlines()) == 1
     assert "LINKPOOL_DATA_DIR" in said
@@ -380,7 +383,7 @@ def test_a_part_that_cannot_start_is_named_with_its_last_words(tmp_path: Path) -
     stage = Stage(tmp_path, STAGE_API="broken")
     try:
         up = stage.up()
-        _, said = up.communicate(timeout=30)
+        _, said = outcome(up)
         assert up.returncode == 1
         assert "api ended 3 times while starting" in said
         assert "the stand-in is broken" in said

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pool.up import ports
 from tests.debian import debian
+from tests.ending import end
 
 _NGINX = """
 daemon off; worker_processes 1; pid {directory}/pid; error_log {directory}/error.log;
@@ -102,12 +103,11 @@ def running(name: str, directory: Path, upstream: int) -> Iterator[int]:
         _wait(port, process, directory / "said")
         yield port
     finally:
-        process.terminate()
-        process.wait(10)
+        end(process, directory / "said")
 
 
 def _wait(port: int, process: subprocess.Popen[bytes], said: Path) -> None:
-    ends = time.monotonic() + 20
+    ends = time.monotonic() + 60
     while True:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return

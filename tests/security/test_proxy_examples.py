@@ -17,6 +17,7 @@ import pytest
 from pool.up import ports
 from tests.acceptance.product import Product, wait_until
 from tests.debian import debian
+from tests.ending import end
 from tests.security.table import KEY, SID
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "deploy" / "proxies"
@@ -109,8 +110,7 @@ def outside(
             wait_until(answers, 60)
             yield client
     finally:
-        process.terminate()
-        process.wait(10)
+        end(process, tmp_path / "said")
 
 
 def test_an_example_serves_visitors_and_hides_what_is_for_the_inside(

@@ -40,3 +40,23 @@ def test_time_without_a_processor_does_not_count_and_sleep_does() -> None:
     watch = Stopwatch(list)
     time.sleep(0.2)
     assert watch.seconds >= 0.15
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux counts waits")
+def test_what_has_ended_had_waited_all_the_same() -> None:
+    """Of a process that was looked at before it ended, the wait is known."""
+    allowed = os.sched_getaffinity(0)
+    processor = min(allowed)
+    others = [spinning(processor) for _ in range(3)]
+    looked = spinning(processor)
+    try:
+        watch = Stopwatch(lambda: [looked.pid])
+        began = time.monotonic()
+        while time.monotonic() - began < 0.4:
+            time.sleep(0.05)
+            watch.look()
+    finally:
+        for other in (looked, *others):
+            other.kill()
+            other.wait()
+    assert watch.seconds < 0.8 * (time.monotonic() - began)
