@@ -67,6 +67,8 @@ def main(step: str, sids: list[str]) -> int:
     except LinkpoolError as error:
         sys.stderr.write(f"{_OURS}{error}\n")
         return 2 if isinstance(error, SettingsError) else 1
+    finally:
+        gc.freeze()  # otherwise Python looks through all that was imported once more as it ends
     return 0
 
 
