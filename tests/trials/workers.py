@@ -31,6 +31,7 @@ from tests.trials.harness.crowd import Crowd, until
 from tests.trials.harness.stage import Stage, signal_all
 from tests.trials.harness.trial import Outcome, Trial
 from tests.trials.stages import whole, without_worker
+from tests.warm_parts import WarmProcess
 from worker.expire import quarantine_astray
 
 UNACKED = ("lp:broker:unacked", "lp:broker:unacked_index")
@@ -52,7 +53,7 @@ def dying_workers(stage: Stage, seed: int, size: int) -> Outcome:
     )  # fmt: skip
     chance = random.Random(seed)
     environ = stage.environ("worker", WORKER_CONCURRENCY=1)
-    beat = Process([PYTHON, "-m", "worker", "beat"], stage.log("beat"), environ=environ)
+    beat = WarmProcess(["worker", "beat"], stage.log("beat"), environ=environ)
     died: list[str] = []
     with beat:
         for number in range(size):
@@ -143,9 +144,8 @@ def too_many(stage: Stage, seed: int, size: int) -> Outcome:
     target, limit = 60, 60.0
     stage.knobs(limit_per_second=limit, limit_burst=10)
     environ = stage.environ("worker")
-    more = [Process([PYTHON, "-m", "worker", "beat"], stage.log("beat-2"), environ=environ)] + [
-        Process([PYTHON, "-m", "worker", "worker"], stage.log(f"worker-{n}"), environ=environ)
-        for n in (2, 3)
+    more = [WarmProcess(["worker", "beat"], stage.log("beat-2"), environ=environ)] + [
+        WarmProcess(["worker", "worker"], stage.log(f"worker-{n}"), environ=environ) for n in (2, 3)
     ]
     sid = ""
     tape = Tape()

@@ -43,6 +43,7 @@ from tests.trials.harness.forgetting import Forgetting
 from tests.trials.harness.kinds import chosen
 from tests.trials.harness.postgres import PooledPostgres
 from tests.trials.harness.proxy import Proxy
+from tests.warm_parts import WarmProcess
 
 T = TypeVar("T")
 SANDBOX_KEY = "sandbox-key"
@@ -229,9 +230,7 @@ class Stage:
             port = ports.choose()
             name = f"api-{len(self.servers)}"
             environ = self.environ(name, API_WORKERS=1, HOST="127.0.0.1", PORT=port, **settings)
-            process = Process(
-                [PYTHON, "-m", "pool.api"], self.log(name), environ=environ, port=port
-            )
+            process = WarmProcess(["pool.api"], self.log(name), environ=environ, port=port)
             self.servers.append(Server(process, port))
             new.append(self.servers[-1])
         list(self.pool.map(Server.start, new))
@@ -240,10 +239,8 @@ class Stage:
     def start_worker(self) -> None:
         """Start a Celery worker and beat. Return once a sweep ran."""
         environ = self.environ("worker")
-        self.worker = Process(
-            [PYTHON, "-m", "worker", "worker"], self.log("worker"), environ=environ
-        )
-        self.beat = Process([PYTHON, "-m", "worker", "beat"], self.log("beat"), environ=environ)
+        self.worker = WarmProcess(["worker", "worker"], self.log("worker"), environ=environ)
+        self.beat = WarmProcess(["worker", "beat"], self.log("beat"), environ=environ)
         started_at = time.time()
         self.worker.start()
         self.beat.start()
