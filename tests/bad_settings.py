@@ -13,12 +13,11 @@ import pytest
 import typer
 from prometheus_client import values
 
+from pool.cli import main as commands
 from pool.cli.main import app
 from pool.up import ports
 from worker.__main__ import main as run_part
 
-# `pool.cli.main` is a function in its package, so the module of that name is found here.
-COMMANDS = sys.modules["pool.cli.main"]
 # Imported before a command sets its directory: else all tests of this process would share counts.
 assert values.ValueClass.__name__ == "MutexValue"
 STARTED = 77  # the exit code of a command that found nothing wrong
@@ -54,7 +53,7 @@ def attempt(words: str, environ: Mapping[str, str], monkeypatch: pytest.MonkeyPa
         # It is for good, and the other tests of this process are no workers.
         patched.setattr("worker.imports.keep_current_directory_out", lambda: None)
         patched.setattr("pool.up.run.make_plan", _begins)
-        patched.setattr(COMMANDS, "become", lambda _module, role: sys.exit(run_part(role)))
+        patched.setattr(commands, "become", lambda _module, role: sys.exit(run_part(role)))
         out, err, code = io.StringIO(), io.StringIO(), 0
         before = dict(os.environ)
         with redirect_stdout(out), redirect_stderr(err):
