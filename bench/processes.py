@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 PYTHON = sys.executable
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 
 
 class DidNotStart(Exception):

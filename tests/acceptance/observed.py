@@ -31,7 +31,7 @@ class Prometheus:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._http = httpx.Client(base_url=url, timeout=10, trust_env=False)
+        self._http = httpx.Client(base_url=url, timeout=60, trust_env=False)
         self.close = self._http.close
 
     def get(self, path: str, **params: str) -> Any:

@@ -45,7 +45,7 @@ class Connection:
     """A connection as a browser holds it, read byte by byte."""
 
     def __init__(self, product: Product) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", product.port), timeout=10)
+        self._socket = socket.create_connection(("127.0.0.1", product.port), timeout=60)
         self._file = self._socket.makefile("rb")
 
     def __enter__(self) -> Connection:

@@ -526,7 +526,7 @@ class Alone:
         """Call the API by the admin key."""
         headers = {"X-API-Key": self.environ["LINKPOOL_ADMIN_KEY"]}
         return httpx.request(
-            method, self.url + path, headers=headers, trust_env=False, timeout=10, **request
+            method, self.url + path, headers=headers, trust_env=False, timeout=60, **request
         )
 
     def answers(self) -> bool:

@@ -343,7 +343,7 @@ def test_a_body_without_end_is_refused_while_it_is_read(
 ) -> None:
     """A chunked body that never ends is answered once it is over the limit."""
     chunk = b"1000\r\n" + b" " * 4096 + b"\r\n"
-    with socket.create_connection(("127.0.0.1", product.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", product.port), timeout=60) as connection:
         connection.sendall(
             f"POST {path} HTTP/1.1\r\nHost: x\r\nX-API-Key: {product.key}\r\n"
             f"X-Neeto-Webhook-Signature: {WRONG}\r\n"
@@ -362,7 +362,7 @@ def test_a_body_without_end_is_refused_while_it_is_read(
 
 def test_a_lying_content_length_is_refused_before_the_body(product: Product) -> None:
     """A request that announces too much is refused without waiting for its body."""
-    with socket.create_connection(("127.0.0.1", product.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", product.port), timeout=60) as connection:
         connection.sendall(
             b"POST /v1/meetings/demo/claims HTTP/1.1\r\nHost: x\r\n"
             b"X-API-Key: " + product.key.encode() + b"\r\nContent-Length: 1000000000\r\n\r\n"
@@ -504,7 +504,7 @@ def test_a_locked_database_refuses_webhooks_and_no_claims(product: Product, sid:
     """With the ledger locked by another writer webhooks are answered 503, claims as always."""
     slug = product.slug(sid, "before")
     with contextlib.closing(
-        sqlite3.connect(product.data / "ledger.sqlite3", isolation_level=None, timeout=10)
+        sqlite3.connect(product.data / "ledger.sqlite3", isolation_level=None, timeout=60)
     ) as other:
         other.execute("BEGIN IMMEDIATE")
         with product.turned(webhook_retry_seconds=0.5):

@@ -45,7 +45,7 @@ def running(directory: Path, *options: str, port: int) -> Iterator[blocking_redi
         process = subprocess.Popen(command, stdout=log, stderr=log)
     client = blocking_redis.Redis(port=port)
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             try:
                 client.ping()

@@ -59,7 +59,7 @@ def pgbouncer(server: PostgresServer, more: str) -> Iterator[int]:
         [str(PGBOUNCER), "-q", str(folder / "ini")], **account, stderr=subprocess.DEVNULL
     )
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             try:
                 socket.create_connection(("127.0.0.1", port), 1).close()

@@ -50,7 +50,7 @@ class Running:
             raise AssertionError(f"no address: {line!r} {self.process.stderr.read()}")  # type: ignore[union-attr]
         self.url = found[1]
         self.client = httpx.Client(
-            base_url=self.url, headers={"X-API-KEY": KEY}, timeout=10, trust_env=False
+            base_url=self.url, headers={"X-API-KEY": KEY}, timeout=60, trust_env=False
         )
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> tuple[int, float, str]:

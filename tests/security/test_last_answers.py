@@ -89,7 +89,7 @@ async def test_the_last_answer_reaches_a_client_that_sends_on(port: int, name: s
     """The end of the answers comes as an end, not as a reset, and the server lets go soon."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(LAST[name])
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         said = b""
         while b"\r\n\r\n" not in said:
             said += await reader.read(65_536)
@@ -107,7 +107,7 @@ async def test_a_client_that_floods_is_let_go_at_once(port: int) -> None:
     """A megabyte is dropped for it, and no more."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(LAST["a request that closes"])
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         assert await reader.readuntil(b"\r\n\r\n")
         started = asyncio.get_running_loop().time()
         with pytest.raises(ConnectionError):
@@ -136,7 +136,7 @@ async def test_an_answer_that_is_read_slowly_is_not_cut_off(port: int) -> None:
     )
     writer.write(b"x")
     got = 0
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await asyncio.sleep(3 * leaving.LAST_ANSWER_SECONDS)
         while piece := await reader.read(1 << 20):
             got += len(piece)
