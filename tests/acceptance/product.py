@@ -149,8 +149,10 @@ class Product:
 
     def close(self) -> None:
         """End it if need be, and close everything."""
-        self.stop()
-        self._http.close()
+        try:
+            self.stop()
+        finally:
+            self._http.close()
 
     # -- HTTP
 
