@@ -10,16 +10,12 @@ Every tenth claim is of a new customer.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
-import json
 import os
 import signal
 import subprocess
 import tempfile
-import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +25,7 @@ from pool.up import ports
 from tests.acceptance.product import LINKPOOL, Product, wait_until
 from tests.debian import debian
 from tests.ending import end, end_all
+from tests.steady_crowd import SteadyCrowd
 
 _HAPROXY = """
 global
@@ -53,84 +50,6 @@ listen linkpool
   server one 127.0.0.1:{one} check inter 200ms fall 2 rise 1
   server two 127.0.0.1:{two} check inter 200ms fall 2 rise 1
 """
-
-
-class Crowd:
-    """Customers who claim at a steady rate, each connection one request at a time."""
-
-    def __init__(self, port: int, sid: str, key: str, rate: float) -> None:
-        self.answers: Counter[str] = Counter()
-        self.slowest_seconds = 0.0
-        self._port, self._sid, self._key = port, sid, key
-        self._connections = max(4, min(64, int(rate / 25)))
-        self._every = self._connections / rate
-        self._ended = threading.Event()
-        self._numbers = iter(range(10**9))
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._all()))
-
-    def __enter__(self) -> Crowd:
-        self._thread.start()
-        wait_until(lambda: self.claimed > self._connections, what="claims are answered")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    @property
-    def claimed(self) -> int:
-        """Return how many claims got a link."""
-        return self.answers["200"] + self.answers["201"]
-
-    @property
-    def failed(self) -> dict[str, int]:
-        """Return what else was answered, and how often."""
-        return {what: count for what, count in self.answers.items() if what not in ("200", "201")}
-
-    async def _all(self) -> None:
-        await asyncio.gather(*(self._one(number) for number in range(self._connections)))
-
-    async def _one(self, number: int) -> None:
-        await asyncio.sleep(self._every * number / self._connections)
-        due = time.monotonic()
-        line: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-        while not self._ended.is_set():
-            due += self._every
-            started = time.monotonic()
-            try:
-                line = line or await asyncio.open_connection("127.0.0.1", self._port)
-                status, goes_on = await asyncio.wait_for(self._claim(*line), 30)
-                self.answers[status] += 1
-                if not goes_on:
-                    line = self._close(line)
-            except (OSError, EOFError, ValueError, TimeoutError) as error:
-                self.answers[type(error).__name__] += 1
-                line = self._close(line)
-            self.slowest_seconds = max(self.slowest_seconds, time.monotonic() - started)
-            await asyncio.sleep(max(0.0, due - time.monotonic()))
-        self._close(line)
-
-    @staticmethod
-    def _close(line: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None) -> None:
-        if line is not None:
-            line[1].close()
-
-    async def _claim(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> tuple[str, bool]:
-        """Return the status of a claim, and False if its connection is closed after it."""
-        number = next(self._numbers)
-        customer = f"new-{number}" if number % 10 == 0 else f"known-{number % 50}"
-        body = json.dumps({"customer_id": customer}).encode()
-        writer.write(
-            b"POST /v1/meetings/%b/claims HTTP/1.1\r\nhost: x\r\nx-api-key: %b\r\n"
-            b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
-            % (self._sid.encode(), self._key.encode(), len(body), body)
-        )
-        head = (await reader.readuntil(b"\r\n\r\n")).lower()
-        length = int(head.split(b"content-length:")[1].split(b"\r\n")[0])
-        await reader.readexactly(length)
-        return head.split()[1].decode(), b"connection: close" not in head
 
 
 class Pair:
@@ -217,7 +136,7 @@ def main() -> int:
 def _roll(product: Product, directory: Path, rate: float, hold: float) -> int:
     failed = 0
     pair = Pair(product, directory)
-    with pair.serving(), Crowd(pair.port, "rolling", product.key, rate) as crowd:
+    with pair.serving(), SteadyCrowd(pair.port, "rolling", product.key, rate) as crowd:
         steps = [(name, lambda name=name: pair.restart(name)) for name in pair.apis]
         steps += [
             (part, lambda part=part: _restart_part(product, part)) for part in ("worker", "beat")
@@ -225,22 +144,29 @@ def _roll(product: Product, directory: Path, rate: float, hold: float) -> int:
         for what, step in steps:
             time.sleep(hold)
             step()
-            print(f"{what} restarted: {crowd.claimed} claimed, failed: {crowd.failed}")
+            print(f"{what} restarted: {_so_far(crowd)}", flush=True)
         time.sleep(hold)
         failed += sum(crowd.failed.values())
     both = ports.choose()
     with pair.serving():
         pair.start("both", both, workers=2)
-        with Crowd(both, "rolling", product.key, rate) as crowd:
+        with SteadyCrowd(both, "rolling", product.key, rate) as crowd:
             time.sleep(hold)
             pair.replace_processes("both")
             time.sleep(hold)
-        print(f"processes replaced: {crowd.claimed} claimed, failed: {crowd.failed}")
+        print(f"processes replaced: {_so_far(crowd)}", flush=True)
         failed += sum(crowd.failed.values())
     print(f"failed: {failed}")
     if failed:
         print((directory / "haproxy.log").read_text())  # what it says of each failed request
     return 1 if failed else 0
+
+
+def _so_far(crowd: SteadyCrowd) -> str:
+    return (
+        f"{crowd.claimed} claimed, {crowd.per_second:,.0f}/s, "
+        f"slowest {crowd.slowest_seconds:.2f} s, failed: {crowd.failed}"
+    )
 
 
 def _restart_part(product: Product, part: str) -> None:
