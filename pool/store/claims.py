@@ -88,11 +88,8 @@ class Claims:
         return self._wire.call_at_once(command, replied)
 
     def claims_together(self) -> AbstractContextManager[None]:
-        """Send the claims that are made at once within the block together, where that is possible.
-
-        On a Redis Cluster each goes by itself.
-        """
-        return self._wire.together() if isinstance(self._wire, Wire) else nullcontext()
+        """Send the claims that are made at once within the block together, to each master."""
+        return nullcontext() if self._wire is None else self._wire.together()
 
     def master_of(self, sid: str) -> object:
         """Return a value that identifies the master of a meeting; always None on a single Redis."""

@@ -92,14 +92,22 @@ class Wire:
         Redis answers the calls in their order, and mostly in one write as well. A call that is
         abandoned takes the others with it, which end as with a lost connection.
         """
-        self._is_together = True
+        self.begin_together()
         try:
             yield
         finally:
-            self._is_together = False
-            line, self._shared = self._shared, None
-            if line is not None:
-                line.flush()
+            self.end_together()
+
+    def begin_together(self) -> None:
+        """Hold what is called at once, until `end_together`."""
+        self._is_together = True
+
+    def end_together(self) -> None:
+        """Send what was held since `begin_together`."""
+        self._is_together = False
+        line, self._shared = self._shared, None
+        if line is not None:
+            line.flush()
 
     def _share(self, line: _Line, command: tuple[Any, ...], on_reply: OnReply) -> Abandon:
         self._busy.add(line)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from redis.asyncio import Redis
@@ -17,6 +19,7 @@ class ClusterWire:
     def __init__(self, redis: ClusterRedis) -> None:
         self._redis = redis
         self._topology = redis.topology
+        self._together: set[Wire] | None = None  # those that hold calls, within `together`
 
     async def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:
         """Run a script that its master knows already and return its reply, as `call` does."""
@@ -43,7 +46,27 @@ class ClusterWire:
         A redirection is passed to `on_reply`: `call` follows it.
         """
         master = self._topology.serving(slot_of(command))
-        return None if master is None else master.wire.call_at_once(command, on_reply)
+        if master is None:
+            return None
+        wire = master.wire
+        if self._together is not None and wire not in self._together:
+            self._together.add(wire)
+            wire.begin_together()
+        return wire.call_at_once(command, on_reply)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Send what is called at once within the block in one write to each master.
+
+        A call that is abandoned takes the others to its master with it, as `Wire.together` says.
+        """
+        self._together = set()
+        try:
+            yield
+        finally:
+            wires, self._together = self._together, None
+            for wire in wires:
+                wire.end_together()
 
     def master_of(self, key: str) -> object:
         """Return a value that identifies the master of a key, or None while it is not known."""
