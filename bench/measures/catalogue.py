@@ -28,6 +28,7 @@ from bench.measures import (
     recovery,
     repeated,
     scale,
+    shards,
     shared_limit,
     soak,
     startup,
@@ -65,6 +66,9 @@ MEASURES: dict[str, Measure] = {
     "two-apis": Measure("Two API processes behind HAProxy", two_apis.measure, by_default=False),
     "scale": Measure("Very many links, bindings and meetings", scale.measure),
     "cluster": Measure("On a Redis Cluster", cluster.measure, in_quick=False),
+    "shards": Measure(
+        "One hot meeting over the masters of a Cluster", shards.measure, in_quick=False
+    ),
     "doubling": Measure("While Redis's table of keys doubles", doubling.measure, in_quick=False),
     "memory": Measure("Memory", memory.measure),
     "history": Measure("History", history.measure),
