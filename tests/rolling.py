@@ -27,29 +27,7 @@ from tests.debian import debian
 from tests.ending import end, end_all
 from tests.steady_crowd import SteadyCrowd
 
-_HAPROXY = """
-global
-  maxconn 2000
-  log stderr format raw local0
-defaults
-  log global
-  option httplog
-  option dontlog-normal
-  mode http
-  timeout connect 2s
-  timeout client 30s
-  timeout server 30s
-  timeout check 20s
-  option redispatch 1
-  retries 3
-  # As deploy/proxies/haproxy.cfg: a request may meet a connection just as it is closed.
-  retry-on conn-failure empty-response
-listen linkpool
-  bind 127.0.0.1:{port}
-  option httpchk GET /readyz
-  server one 127.0.0.1:{one} check inter 200ms fall 2 rise 1
-  server two 127.0.0.1:{two} check inter 200ms fall 2 rise 1
-"""
+_EXAMPLE = Path(__file__).parents[1] / "deploy" / "proxies" / "haproxy.cfg"
 
 
 class Pair:
@@ -80,7 +58,7 @@ class Pair:
         """End an API in order, start it again, and return once the proxy uses it, too."""
         end(self._running.pop(name), self._directory / f"{name}.log")
         self.start(name, self.apis[name])
-        time.sleep(1.0)  # some checks of the proxy
+        time.sleep(2.0)  # twice what the proxy lets pass between two checks
 
     def replace_processes(self, name: str) -> None:
         """Have an API of several processes replace them, and return once it has."""
@@ -93,7 +71,7 @@ class Pair:
     def serving(self) -> Iterator[None]:
         """Run all of it."""
         config = self._directory / "haproxy.cfg"
-        config.write_text(_HAPROXY.format(port=self.port, **self.apis))
+        config.write_text("\n".join(self._example()))
         try:
             for name, port in self.apis.items():
                 self.start(name, port)
@@ -107,6 +85,23 @@ class Pair:
                 (process, self._directory / f"{name}.log")
                 for name, process in self._running.items()
             )
+
+    def _example(self) -> Iterator[str]:
+        """Yield the lines of our own example, without TLS and for these APIs."""
+        for line in _EXAMPLE.read_text("utf-8").splitlines():
+            if "bind :443" in line:
+                yield f"    bind 127.0.0.1:{self.port}"
+            elif "server one" in line:
+                for name, port in self.apis.items():
+                    yield f"    server {name} 127.0.0.1:{port}"
+            else:
+                yield line
+            if line == "defaults":
+                yield from (
+                    "    log stderr format raw local0",
+                    "    option httplog",
+                    "    option dontlog-normal",
+                )
 
 
 def _ready(port: int) -> bool:

@@ -21,7 +21,7 @@ from bench.stage import Stage, quiet_meeting
 from pool.model.pools import pool_names
 from pool.store import key_names
 
-CONNECTIONS = 192
+CONNECTIONS = 192  # for each pool: fewer would make smaller batches, which cost more
 ALONE = "hot"
 _US = 1e6
 
@@ -69,7 +69,7 @@ def measure(bench: Bench) -> list[Row]:
         ),
         ratio(
             "ratio.rate.shards",
-            f"claims/s here, three shards against one (2 API workers, {CONNECTIONS} connections)",
+            f"claims/s here, three shards against one ({CONNECTIONS} connections a pool)",
             [load.rate for load in three.loads],
             [load.rate for load in one.loads],
         ),
@@ -109,10 +109,13 @@ def _load(
             prefix = f"{256 * run + 16 * shards + number:04x}"
             preload.fresh_links(client, pool, missing, prefix=prefix)
     request = stage.request(port, sid)
-    warm_up(bench, request, CONNECTIONS)
+    warm_up(bench, request, CONNECTIONS * shards)
     before = _cpu(cluster)
     load = wrk(
-        request, connections=CONNECTIONS, seconds=options.seconds, threads=options.wrk_threads
+        request,
+        connections=CONNECTIONS * shards,
+        seconds=options.seconds,
+        threads=options.wrk_threads,
     )
     spent = [
         _US * (after - first) / load.requests

@@ -82,5 +82,6 @@ def where(settings: Settings) -> dict[str, str]:
 
 def _masked(url: str) -> str:
     """Return an address without user, password and options."""
-    scheme, _, rest = url.partition("?")[0].partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
+    # Whatever a parser makes of it, a password with a raw ? or @ must not be cut in two here.
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"

@@ -43,7 +43,8 @@ _MAY_BE_EMPTY = (
     "NOTIFY_URL",
 )
 
-# LINKPOOL_PORT is the address of a Service named linkpool, too, but then it is no number.
+# LINKPOOL_PORT and LINKPOOL_METRICS_PORT are the addresses of Services named linkpool and
+# linkpool-metrics, too, but then they are no numbers.
 _SERVICE_ADDRESS = re.compile(r"(?:tcp|udp|sctp)://")
 _SERVICE_VARIABLE = re.compile(
     r"LINKPOOL_(?:[A-Z0-9_]+_)?"
@@ -82,7 +83,7 @@ def from_environment(env: Mapping[str, str], fields: Collection[str]) -> dict[st
     for field in fields:
         name = field.upper()
         value = env.get(PREFIX + name)
-        if value and field == "port" and _SERVICE_ADDRESS.match(value):
+        if value and field in ("port", "metrics_port") and _SERVICE_ADDRESS.match(value):
             value = None
         file = env.get(f"{PREFIX}{name}_FILE") if name in SECRETS else None
         if value and file:

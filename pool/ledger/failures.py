@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -75,18 +76,35 @@ def translated() -> Iterator[None]:
         raise
     except TimeoutError as error:
         raise LedgerUnavailable("the ledger does not answer in time") from error
-    except OSError as error:
-        raise LedgerUnavailable("the ledger cannot be reached") from error
     except Exception as error:
-        # A driver's own error, of a connection opened outside the pool. It is known by its code, so
-        # that PostgreSQL's driver need not be imported where it is not used.
+        # Of a connection that is opened apart from the pool, or by the network.
         refusal = _refusal_of(error)
+        if isinstance(error, OSError) and not refusal:
+            raise LedgerUnavailable("the ledger cannot be reached") from error
+        if _is(error, "TargetServerAttributeNotMatched"):
+            raise LedgerUnavailable(
+                "none of the ledger's servers is as target_session_attrs wants it"
+            ) from error
         if not refusal:
             raise
         raise LedgerUnavailable(f"the ledger {refusal}", refusal=refusal) from error
 
 
+def _is(error: BaseException | None, name: str) -> bool:
+    """Return True for an error of PostgreSQL's driver, which is imported only where it is used."""
+    return name in [kind.__name__ for kind in type(error).__mro__]
+
+
 def _refusal_of(error: BaseException | None) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"leads to a server whose certificate is not trusted ({error.verify_message}); "
+            "name the file of its authority by ?sslrootcert="
+        )
+    if isinstance(error, ConnectionError) and "rejected SSL upgrade" in str(error):
+        return "asks for TLS by its sslmode, and the server has none"
+    if _is(error, "ClientConfigurationError"):
+        return "has options that do not go together, or name what is not there"
     code = getattr(error, "sqlite_errorcode", None)
     return _REFUSALS.get(getattr(error, "sqlstate", None) if code is None else code & 0xFF, "")
 

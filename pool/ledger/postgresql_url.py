@@ -7,9 +7,12 @@ it for one of its own settings.
 
 from __future__ import annotations
 
+import re
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import certifi
 from sqlalchemy import make_url
@@ -38,10 +41,16 @@ _ONE_OF = {
         "read-only",
         "prefer-standby",
     ),
+    "gsslib": ("gssapi", "sspi"),
     "sslnegotiation": ("postgres", "direct"),
     "ssl_min_protocol_version": ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"),
     "ssl_max_protocol_version": ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"),
 }
+_HOME_AUTHORITY = Path("~/.postgresql/root.crt")  # where libpq looks by itself
+# postgresql://user:password@host:5432,host:5433/database
+_SEVERAL = re.compile(
+    r"(postgres(?:ql)?://(?:[^@]*@)?)([\w.:\[\]-]+(?:,[\w.:\[\]-]+)+)(/[^?]*)?(?:\?(.*))?"
+)
 _SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _FILES = ("sslcert", "sslkey", "sslrootcert", "sslcrl", "passfile")
 
@@ -60,10 +69,15 @@ def parse_postgresql(database_url: str, setting: str) -> PostgresqlAddress:
 
     No error shows user, password or the value of an option.
     """
-    if "#" in database_url:
-        raise SettingsError(setting, "has a # in it, which must be percent-encoded: %23")
+    before, _, _ = database_url.rpartition("@")
+    if "#" in database_url or "@" in before or "?" in before:
+        raise SettingsError(
+            setting,
+            "has a character in its user, password or options that must be percent-encoded: "
+            "# is %23, @ is %40, ? is %3F",
+        )
     try:
-        url = make_url(database_url).set(drivername="postgresql")
+        url = make_url(_with_one_host(database_url)).set(drivername="postgresql")
     except (ArgumentError, ValueError):
         raise SettingsError(
             setting,
@@ -74,9 +88,11 @@ def parse_postgresql(database_url: str, setting: str) -> PostgresqlAddress:
         raise SettingsError(setting, "has a port that is not between 1 and 65535")
     pooled, schema = False, None
     for name, value in dict(url.query).items():
-        text = value if isinstance(value, str) else value[-1]
+        text = str(value)
         if name in _DROPPED.split():
             url = url.difference_update_query([name])
+        elif not isinstance(value, str):
+            raise SettingsError(setting, f"has its option {_shown(name)} twice")
         elif name == "pgbouncer":
             pooled = text.lower() not in ("false", "0", "no")
             url = url.difference_update_query([name])
@@ -96,9 +112,35 @@ def parse_postgresql(database_url: str, setting: str) -> PostgresqlAddress:
         elif name in _FILES and not Path(text).is_file():
             raise SettingsError(setting, f"names a file as {name} that does not exist")
         elif name not in _KEPT.split():
-            shown = name if name.replace("_", "").isalnum() and len(name) <= 40 else "unreadable"
-            raise SettingsError(setting, f"has an unknown option, {shown}; leave it out")
+            raise SettingsError(setting, f"has an unknown option, {_shown(name)}; leave it out")
+    _check_tls(url.query, setting)
     return PostgresqlAddress(url.render_as_string(hide_password=False), pooled, schema)
+
+
+def _with_one_host(database_url: str) -> str:
+    """Return an address of several hosts, as libpq has them, with all of them as an option."""
+    several = _SEVERAL.fullmatch(database_url)
+    if several is None:
+        return database_url
+    begin, hosts, database, query = several.groups("")
+    return f"{begin}{database or '/'}?host={quote(hosts)}&{query}".rstrip("&")
+
+
+def _shown(name: str) -> str:
+    return name if name.replace("_", "").isalnum() and len(name) <= 40 else "unreadable"
+
+
+def _check_tls(options: Mapping[str, object], setting: str) -> None:
+    """Raise SettingsError if options of TLS lack another that they need."""
+    mode = options.get("sslmode")
+    named = options.get("sslrootcert") or _HOME_AUTHORITY.expanduser().is_file()
+    if mode in ("verify-ca", "verify-full") and not named:
+        raise SettingsError(
+            setting,
+            f"must name an authority with sslmode={mode}: sslrootcert=system, or its file",
+        )
+    if options.get("sslnegotiation") == "direct" and mode not in _SSL_MODES[3:]:
+        raise SettingsError(setting, "must have sslmode=require or stricter for a direct TLS")
 
 
 def _system_authorities() -> str:

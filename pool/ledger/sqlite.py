@@ -97,8 +97,12 @@ def sqlite_path(database_url: str, setting: str) -> Path:
         raise SettingsError(setting, "is not a URL; write sqlite:///path") from None
     if url.host or not url.database or url.database.startswith((":", "file:")):
         raise SettingsError(setting, "must name a file: sqlite:///relative or sqlite:////absolute")
-    if Path(url.database).is_dir():
-        raise SettingsError(setting, f"must name a file, and {url.database} is a directory")
+    if url.query:
+        raise SettingsError(setting, "has options, and a SQLite file takes none")
+    path = Path(url.database)
+    if path.exists() and not path.is_file():
+        kind = "a directory" if path.is_dir() else "none"
+        raise SettingsError(setting, f"must name a file, and {path} is {kind}")
     return Path(url.database)
 
 

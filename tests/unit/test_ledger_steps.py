@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+import ssl
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import asyncpg
 import pytest
 from sqlalchemy import insert, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError, InvalidRequestError
@@ -101,6 +103,43 @@ def test_a_database_that_cannot_be_used_now_is_an_outage(case: str) -> None:
     assert says in str(found.value)
     assert "what the driver says" not in str(found.value)
     assert found.value.__cause__ is error
+
+
+def untrusted(message: str) -> Exception:
+    error = ssl.SSLCertVerificationError(1, "what the driver says")
+    error.verify_message = message
+    return error
+
+
+REFUSED = {
+    "an unknown authority": (untrusted("self-signed certificate"), "not trusted (self-signed"),
+    "a server without TLS": (
+        ConnectionError('PostgreSQL server at "what the driver says" rejected SSL upgrade'),
+        "asks for TLS",
+    ),
+    "options at odds": (
+        asyncpg.exceptions.ClientConfigurationError("what the driver says"),
+        "options that do not go together",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_stays_so_until_the_address_is_mended_is_a_refusal(case: str) -> None:
+    """A start ends there, with that sentence."""
+    error, says = REFUSED[case]
+    with pytest.raises(LedgerUnavailable) as found, translated():
+        raise error
+    assert says in found.value.refusal
+    assert "what the driver says" not in found.value.refusal
+
+
+def test_servers_of_another_kind_may_change_their_minds() -> None:
+    """After a failover one of them is the primary."""
+    none = asyncpg.exceptions.TargetServerAttributeNotMatched("what the driver says")
+    with pytest.raises(LedgerUnavailable, match="target_session_attrs") as found, translated():
+        raise none
+    assert not found.value.refusal
 
 
 @pytest.mark.parametrize("case", DEFECTS)

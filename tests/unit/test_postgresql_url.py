@@ -32,6 +32,12 @@ PLAIN = "postgresql://u:p%2Fq@h:5432/db"
             False,
         ),
         ("postgresql://u@/db?host=/run", "postgresql://u@/db?host=%2Frun", False),
+        (
+            "postgresql://u:p@one:5432,two/db?target_session_attrs=primary",
+            "postgresql://u:p@/db?host=one%3A5432%2Ctwo&target_session_attrs=primary",
+            False,
+        ),
+        ("postgresql://one,[::1]:5433", "postgresql:///?host=one%2C%5B%3A%3A1%5D%3A5433", False),
     ],
 )
 def test_options_of_other_libraries_are_kept_translated_or_dropped(
@@ -61,6 +67,11 @@ def test_a_schema_of_its_own_is_kept_apart() -> None:
         (f"{PLAIN}?s3cr3t%20=1", "unknown option"),
         (f"{PLAIN}?schema=s3cr3t'--", "plain name"),
         ("postgresql://u:s3cr3t#more@h/db", "percent-encoded"),
+        ("postgresql://u:s3cr3t@more@h/db", "percent-encoded"),
+        ("postgresql://u:s3cr3t?more@h/db", "percent-encoded"),
+        (f"{PLAIN}?sslmode=require&sslmode=s3cr3t", "option sslmode twice"),
+        (f"{PLAIN}?gsslib=s3cr3t", "gsslib"),
+        (f"{PLAIN}?sslnegotiation=direct", "sslmode=require"),
         ("postgresql://u:s3cr3t@h:port/db", "not a URL"),
     ],
 )
@@ -70,6 +81,19 @@ def test_what_cannot_be_meant_is_refused_in_one_line(url: str, problem: str) -> 
         parse_postgresql(url, SETTING)
     assert "s3cr3t" not in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_an_authority_is_needed_where_it_is_verified(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The file in the home directory does, as for libpq."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for mode in ("verify-ca", "verify-full"):
+        with pytest.raises(SettingsError, match="sslrootcert=system"):
+            parse_postgresql(f"{PLAIN}?sslmode={mode}", SETTING)
+    (tmp_path / ".postgresql").mkdir()
+    (tmp_path / ".postgresql" / "root.crt").touch()
+    assert parse_postgresql(f"{PLAIN}?sslmode=verify-full", SETTING).dsn.endswith("verify-full")
 
 
 def test_a_file_that_exists_is_kept(tmp_path: Path) -> None:

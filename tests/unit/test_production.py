@@ -78,6 +78,8 @@ def test_a_start_names_its_parts_without_secrets(tmp_path: Path) -> None:
     )
     assert plain["broker"] == "amqp://mq/v"
     assert plain["ledger"] == f"sqlite:///{tmp_path}/ledger.sqlite3"
+    raw = load({"LINKPOOL_REDIS_URL": "redis://h", "LINKPOOL_DATABASE_URL": "postgres://u:a?b@h/d"})
+    assert where(raw)["ledger"] == "postgres://h/d"
 
 
 def test_a_data_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:

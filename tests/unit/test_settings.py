@@ -165,7 +165,7 @@ def test_a_webhook_secret_alone_is_half_a_workspace() -> None:
     assert problem({"LINKPOOL_NEETOCAL_WEBHOOK_SECRET": "s"})[0] == "LINKPOOL_NEETOCAL_SUBDOMAIN"
 
 
-@pytest.mark.parametrize("service", ["", "API_", "REDIS_MASTER_0_"])
+@pytest.mark.parametrize("service", ["", "API_", "METRICS_", "REDIS_MASTER_0_"])
 def test_what_kubernetes_sets_for_a_service_is_ignored(service: str) -> None:
     """In a namespace with a Service named linkpool, or linkpool-api, every container gets these."""
     names = ["SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT", "PORT_8000_TCP"]
