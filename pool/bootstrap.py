@@ -79,15 +79,16 @@ async def declare(ledger: Ledger, settings: Settings, sids: Sequence[str] = ()) 
             await ledger.meetings.change(meeting.sid, settings.meetings[meeting.sid].given())
 
 
-async def check_before_serving(settings: Settings) -> None:
+async def check_before_serving(settings: Settings, *, works: bool = False) -> None:
     """Declare the meetings of linkpool.toml. Raise SettingsError if Redis or database refuse what
     is needed, the ledger has another secret key, or a meeting cannot be as it is declared.
 
     If either is away, serve nevertheless: it may come back, and claims do not need the ledger.
+    A process that `works` also receives what the broker has for it.
     """
     with suppress(StoreUnavailable):
         await check_redis(redis_url(settings))
-    await check_before_sending(settings)
+    await check_before_sending(settings, works=works)
     ledger = Ledger.open(database_url(settings))
     try:
         await check_secret_key(ledger, CustomerNames(secret_key(settings)).fingerprint)

@@ -18,7 +18,8 @@ from pool.config.addresses import broker_url
 from pool.config.amqp_address import parse_amqp
 from pool.config.redis_address import is_redis, parse_redis
 from pool.errors import StoreUnavailable
-from pool.store.capabilities import check_broker
+from pool.store import key_names
+from pool.store.broker_rights import check_broker
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -63,7 +64,7 @@ TRANSPORT_OPTIONS: dict[str, Any] = {
     "socket_keepalive": True,
     "health_check_interval": 10,
     "unacked_restore_interval": 10,
-    "global_keyprefix": "lp:broker:",
+    "global_keyprefix": key_names.BROKER,
 }
 # A RabbitMQ that is gone without a farewell is noticed by its missing heartbeats.
 HEARTBEAT_SECONDS = 20
@@ -86,13 +87,26 @@ def broker(url: str) -> tuple[str, dict[str, Any]]:
     }
 
 
-async def check_before_sending(settings: Settings) -> None:
-    """Raise SettingsError if the broker refuses this process's address for good."""
+async def check_before_sending(settings: Settings, *, works: bool = False) -> None:
+    """Raise SettingsError if the broker refuses this process's address, or a command, for good.
+
+    A process that `works` receives messages, besides sending them.
+    """
     url = broker_url(settings)
     setting = "LINKPOOL_BROKER_URL" if settings.broker_url else "LINKPOOL_REDIS_URL"
     if is_redis(url):
         with suppress(StoreUnavailable):
-            await check_broker(url, setting)
+            await check_broker(url, setting, works=works)
+
+
+def try_amqp(url: str) -> None:
+    """Connect to a RabbitMQ once. Raise what its library raises, or SettingsError."""
+    from kombu.connection import Connection
+
+    address, tls = parse_amqp(url)
+    connection = Connection(address, ssl=tls, connect_timeout=2)  # type: ignore[no-untyped-call]
+    with connection:
+        connection.ensure_connection(max_retries=1, timeout=2)
 
 
 def sweep_expires_seconds(sweep_seconds: float) -> float:

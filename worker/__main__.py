@@ -35,10 +35,13 @@ def main(role: str) -> int:
             directory = share_metrics(settings.data_dir, "worker", settings.metrics_port)
         # Imported here because the metrics library needs its directory when it is imported.
         if role == "worker":
-            from pool.bootstrap import check_before_serving as check
+            from pool.bootstrap import check_before_serving
+
+            asyncio.run(check_before_serving(settings, works=True))
         else:
-            from pool.nudges import check_before_sending as check
-        asyncio.run(check(settings))
+            from pool.nudges import check_before_sending
+
+            asyncio.run(check_before_sending(settings))
         from celery.signals import setup_logging
 
         from worker.app import make_app

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from pool.cli.common import DONE, FAILED, NOT_REACHABLE, AsJson, DataDir, run, settings_for
+from pool.cli.doctor_broker import broker
 from pool.cli.doctor_ledger import ledger
 from pool.cli.doctor_provider import from_outside, provider
 from pool.cli.doctor_provider import webhook as webhook_here
@@ -93,6 +94,7 @@ async def examine(parts: Parts, *, make_link: bool) -> AsyncIterator[Finding]:
     async for finding in _redis(parts):
         sound = sound and finding.verdict in ("ok", "warning")
         yield finding
+    yield await broker(parts.settings)
     async for finding in ledger(parts):
         sound = sound and finding.verdict in ("ok", "warning")
         yield finding

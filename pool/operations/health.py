@@ -21,7 +21,7 @@ from pool.ledger import Ledger
 from pool.ledger.deadline import within
 from pool.model.times import from_ms
 from pool.model.vitals import SILENT_SECONDS, Heard
-from pool.nudges import QUEUE, SWEEP, TRANSPORT_OPTIONS, sweep_expires_seconds
+from pool.nudges import QUEUE, SWEEP, TRANSPORT_OPTIONS, sweep_expires_seconds, try_amqp
 from pool.operations.words import duration_words
 from pool.store import Store
 from pool.store.broker_queue import newest_expiry
@@ -161,7 +161,7 @@ class HealthWatch:
         try:
             url = broker_url(self._settings)
             if not is_redis(url):
-                await asyncio.to_thread(_connect, url)
+                await asyncio.to_thread(try_amqp, url)
                 return PartHealth("broker", "ok"), None
             prefix = TRANSPORT_OPTIONS["global_keyprefix"]
             expires = await newest_expiry(url, f"{prefix}{QUEUE}", SWEEP)
@@ -237,10 +237,3 @@ def silent_seconds(heard: Heard, workspace: str) -> float:
         default=float("inf"),
     )
     return 0.0 if answered < silent else silent
-
-
-def _connect(url: str) -> None:
-    from kombu.connection import Connection
-
-    with Connection(url, connect_timeout=2) as connection:  # type: ignore[no-untyped-call]
-        connection.ensure_connection(max_retries=1, timeout=2)

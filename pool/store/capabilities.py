@@ -22,7 +22,6 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from pool.config.redis_address import NO_BROKER
 from pool.errors import SettingsError, StoreUnavailable
 from pool.store import scripts
 from pool.store.cluster.client import ClusterRedis
@@ -64,6 +63,10 @@ _HOPELESS = {
     "invalid username-password": "has a user or password that this Redis refuses",
     "invalid password": "has a password that this Redis refuses",
     "without any password configured": "has a password, and this Redis knows none",
+    # With what the library knows of the certificate: its name or its time may be what is wrong.
+    "hostname mismatch": "leads to a server whose certificate bears another name than the address",
+    "ip address mismatch": "leads to a server whose certificate does not bear this IP address",
+    "certificate has expired": "leads to a server whose certificate has expired",
     "certificate verify failed": (
         "leads to a server whose certificate is not trusted; "
         "name the file of its authority by ?ssl_ca_certs="
@@ -87,7 +90,7 @@ async def check_redis(url: str) -> None:
     Raise StoreUnavailable if it does not answer.
     """
     setting = "LINKPOOL_REDIS_URL"
-    async with _connected(url, setting) as redis:
+    async with connected(url, setting) as redis:
         if not isinstance(redis, ClusterRedis):
             try:
                 info = await _check_one(redis, "probe", setting)
@@ -100,8 +103,8 @@ async def check_redis(url: str) -> None:
         try:
             masters = await topology.masters()
         except RedisError as error:
-            if _refuses(error):
-                raise SettingsError(setting, _problem(["CLUSTER|SLOTS"])) from None
+            if refuses(error):
+                raise SettingsError(setting, problem_of(["CLUSTER|SLOTS"])) from None
             raise
         for master in masters:
             await _check_one(master.redis, tag_on(master, topology.serving), setting)
@@ -126,34 +129,22 @@ async def _check_one(redis: Redis, tag: str, setting: str) -> Mapping[str, Any]:
         ("EVALSHA", scripts.sha1("probe"), len(keys), *keys),
         ("EVAL", probe, len(keys), *keys),
     )
-    refused = [name for name, reply in zip(_SIMPLE, replies, strict=True) if _refuses(reply)]
+    refused = [name for name, reply in zip(_SIMPLE, replies, strict=True) if refuses(reply)]
     probed = next((each for each in replies[4:] if isinstance(each, list)), [])
     texts = [part.decode(errors="replace") for part in probed]
     for name, text in zip(texts[::2], texts[1::2], strict=True):
         if name not in refused and _refusal.search(text):
             refused.append(name)
     if refused:
-        raise SettingsError(setting, _problem(refused))
+        raise SettingsError(setting, problem_of(refused))
     info: Mapping[str, Any] = replies[2]
     if reason := evicts(info):
         raise SettingsError(setting, reason)
     return info
 
 
-async def check_broker(url: str, setting: str = "LINKPOOL_BROKER_URL") -> None:
-    """Raise SettingsError if the Redis at `url` refuses the connection of a broker for good.
-
-    It names `setting`. A node of a Redis Cluster is refused, too. Raise StoreUnavailable if it does
-    not answer.
-    """
-    async with _connected(url, setting) as redis:
-        _, info = await _ask(redis, ("PING",), ("INFO",))
-    if isinstance(info, Mapping) and info.get("redis_mode") == "cluster":
-        raise SettingsError(setting, f"names a node of a Redis Cluster, {NO_BROKER}")
-
-
 @asynccontextmanager
-async def _connected(url: str, setting: str) -> AsyncIterator[Redis]:
+async def connected(url: str, setting: str) -> AsyncIterator[Redis]:
     """Yield a client. A failure that will last is raised as SettingsError."""
     redis = open_redis(url, timeout_seconds=5.0, max_connections=1)
     try:
@@ -175,7 +166,7 @@ async def _ask(redis: Redis, *commands: tuple[Any, ...]) -> list[Any]:
         pipe.execute_command(*command)
     replies: list[Any] = await pipe.execute(raise_on_error=False)
     for reply in replies:
-        if isinstance(reply, Exception) and not _refuses(reply):
+        if isinstance(reply, Exception) and not refuses(reply):
             raise reply
     return replies
 
@@ -198,13 +189,13 @@ def _grants(commands: Sequence[str]) -> str:
     return " ".join(f"+{name.lower()}" for name in commands)
 
 
-def _refuses(reply: object) -> bool:
+def refuses(reply: object) -> bool:
     return isinstance(reply, NoPermissionError) or (
         isinstance(reply, ResponseError) and _refusal.search(str(reply)) is not None
     )
 
 
-def _problem(refused: Sequence[str]) -> str:
+def problem_of(refused: Sequence[str]) -> str:
     purposes = [_PURPOSES[name] for name in refused if name in _PURPOSES][:1]
     because = f" ({purposes[0]})" if purposes else ""
     return (

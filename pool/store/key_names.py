@@ -12,6 +12,7 @@ MEETINGS = "lp:meetings"  # set of the SIDs that are published in this Redis
 SHARDS = "lp:shards"  # hash: SID → how many shards it has; absent: one
 VERSION = "lp:version"  # counter that grows whenever a meeting is published
 HEARTBEAT = "lp:heartbeat"  # milliseconds since 1970 of the last sweep a worker ran
+BROKER = "lp:broker:"  # begins all keys of Celery, where the broker is this Redis
 
 ALERTS = "lp:{alerts}:standing"  # hash: name of a trouble → how it stands, as JSON
 NOTICES = "lp:{alerts}:notices"  # list: notices to send, oldest first, as JSON

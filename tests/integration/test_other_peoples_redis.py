@@ -19,10 +19,12 @@ from pool.errors import Fenced, SettingsError, StoreUnavailable
 from pool.model.meetings import Meeting
 from pool.nudges import broker
 from pool.store import Store
-from pool.store.capabilities import acl, check_broker, check_redis
+from pool.store.broker_rights import check_broker
+from pool.store.capabilities import acl, check_redis
 from pool.store.records import payload
 from pool.up import ports
 from tests.any_redis import SECRET_KEY
+from tests.aside import in_thread
 from tests.bad_settings import attempt
 
 SERVER = shutil.which("redis-server")
@@ -128,7 +130,7 @@ async def test_pool_and_broker_share_one_database_with_few_rights(
     """The rules that doctor prints are enough, by TCP, by a socket and by TLS."""
     url = getattr(theirs, kind) + (f"?{theirs.authority}" if kind == "tls" else "")
     await check_redis(url)
-    await check_broker(url)
+    await check_broker(url, works=True)
     store = Store.open(url, SECRET_KEY)
     try:
         await store.published.put([Meeting(kind)])
@@ -161,6 +163,7 @@ def send_and_receive(url: str, text: str) -> None:
 @pytest.mark.usefixtures("nothing_refused")
 def test_beats_own_user_may_send(theirs: Theirs) -> None:
     url = theirs.plain.replace("linkpool-api", "linkpool-beat")
+    in_thread(check_broker(url))
     celery_url, settings = broker(url)
     app = Celery(broker=celery_url, set_as_current=False)
     app.conf.update(settings)
@@ -180,7 +183,7 @@ async def test_an_unknown_authority_is_refused_by_pool_and_broker_alike(theirs: 
     ):
         send_and_receive(theirs.tls, "never")
     elsewhere = theirs.tls.replace("localhost", "127.0.0.1") + f"?{theirs.authority}"
-    with pytest.raises(SettingsError, match="not trusted"):
+    with pytest.raises(SettingsError, match="does not bear this IP address"):
         await check_redis(elsewhere)
     for weaker in ("ssl_cert_reqs=none", f"{theirs.authority}&ssl_check_hostname=false"):
         await check_redis(f"{theirs.tls.replace('localhost', '127.0.0.1')}?{weaker}")
@@ -263,6 +266,32 @@ async def test_a_command_that_is_refused_is_named_at_the_start(
     name = command.upper().replace("|", r"\|")
     with pytest.raises(SettingsError, match=rf"may not run .*{name}.*{rest}.*grant .*\+"):
         await check_redis(url)
+
+
+@pytest.mark.parametrize(
+    ("rights", "works", "named"),
+    [
+        ("+@all -brpop ~lp:* &*", True, r"may not run BRPOP.*grant \+brpop on the keys lp:\*"),
+        ("+@all -multi ~lp:* &*", False, "may not run MULTI"),
+        ("+@all -lpush ~lp:* &*", False, "may not run LPUSH"),
+        ("+@all -zadd ~lp:* &*", True, "may not run ZADD"),
+        ("+@all ~other:* &*", False, "may not run SADD, SMEMBERS, SREM, LPUSH"),
+        ("+@read +@connection %R~* &*", False, "may not run SADD"),
+    ],
+)
+async def test_what_a_broker_refuses_is_named_at_the_start(
+    theirs: Theirs, rights: str, works: bool, named: str
+) -> None:
+    """Otherwise a worker would wait for messages for ever, and look well."""
+    if "%R" in rights and int(theirs.client.info("server")["redis_version"].split(".")[0]) < 7:
+        rights = rights.replace("%R", "")
+    theirs.client.execute_command(
+        "ACL", "SETUSER", "some", "reset", "on", ">s3cr3t", *rights.split()
+    )
+    url = f"redis://some:s3cr3t@127.0.0.1:{theirs.port}/0"
+    with pytest.raises(SettingsError, match=f"LINKPOOL_BROKER_URL: .*{named}"):
+        await check_broker(url, works=works)
+    assert not list(theirs.client.scan_iter("lp:broker:probe*")), "nothing is left"
 
 
 async def test_without_client_and_config_everything_works(theirs: Theirs) -> None:

@@ -30,7 +30,8 @@ from pool.errors import Fenced, PoolEmpty, SettingsError, StoreUnavailable
 from pool.model.links import Link, State
 from pool.model.meetings import Meeting
 from pool.store import Store, key_names
-from pool.store.capabilities import acl, check_broker, check_redis
+from pool.store.broker_rights import check_broker
+from pool.store.capabilities import acl, check_redis
 from pool.store.records import AnsweredClaim, Outcome, Span, payload
 from pool.up.redis_server import RedisServer
 from tests.any_redis import SECRET_KEY

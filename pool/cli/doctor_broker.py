@@ -1,0 +1,41 @@
+"""Report to `linkpool doctor` on Celery's broker."""
+
+from __future__ import annotations
+
+import asyncio
+
+from pool.cli.findings import Finding
+from pool.config.addresses import broker_url
+from pool.config.redis_address import is_redis
+from pool.config.settings import Settings
+from pool.errors import SettingsError, StoreUnavailable
+from pool.nudges import try_amqp
+from pool.store.broker_rights import check_broker
+
+# What RabbitMQ says, by the names of its library's errors.
+_REFUSED = {
+    "AccessRefused": "RabbitMQ refuses this user or password",
+    "NotAllowed": "RabbitMQ has no such virtual host, or this user may not use it",
+}
+
+
+async def broker(settings: Settings) -> Finding:
+    """Return whether messages can be sent and received."""
+    url = broker_url(settings)
+    setting = "LINKPOOL_BROKER_URL" if settings.broker_url else "LINKPOOL_REDIS_URL"
+    try:
+        if is_redis(url):
+            await check_broker(url, setting, works=True)
+        else:
+            await asyncio.to_thread(try_amqp, url)
+    except SettingsError as error:
+        return Finding("broker", "failed", str(error), "Run `linkpool doctor --acl`.")
+    except StoreUnavailable as error:
+        return Finding("broker", "unreachable", str(error), f"Is it running? See {setting}.")
+    except Exception as error:  # noqa: BLE001 - RabbitMQ's library raises what it likes
+        name = type(error).__name__
+        if name in _REFUSED:
+            return Finding("broker", "failed", _REFUSED[name], f"See {setting}.")
+        text = f"RabbitMQ does not answer ({name})"
+        return Finding("broker", "unreachable", text, f"Is it running? See {setting}.")
+    return Finding("broker", "ok", "takes messages and gives them back")

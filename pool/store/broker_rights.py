@@ -1,0 +1,83 @@
+"""Find out what a Redis does not let Celery do as its broker, before a task waits in vain."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from pool.config.redis_address import NO_BROKER
+from pool.errors import SettingsError
+from pool.store import key_names
+from pool.store.capabilities import connected, problem_of, refuses
+
+_MOMENT_SECONDS = 0.1  # for a BRPOP that should find its message at once
+
+
+async def check_broker(
+    url: str, setting: str = "LINKPOOL_BROKER_URL", *, works: bool = False
+) -> None:
+    """Raise SettingsError if the Redis at `url` cannot be this process's broker.
+
+    It refuses the connection for good, is a node of a Redis Cluster, or refuses a command that a
+    process which sends, or one that `works`, needs on the broker's keys. The error names `setting`.
+    Raise StoreUnavailable if it does not answer.
+    """
+    key = f"{key_names.BROKER}probe-{secrets.token_hex(8)}"
+    commands = [("PING",), ("INFO",), *_sending(f"{key}:")]
+    if works:
+        commands += _receiving(f"{key}:")
+    async with connected(url, setting) as redis:
+        pipe = redis.pipeline(transaction=False)
+        for command in commands:
+            pipe.execute_command(*command)
+        replies: list[Any] = await pipe.execute(raise_on_error=False)
+        refused = [
+            str(command[0])
+            for command, reply in zip(commands, replies, strict=True)
+            # What INFO says is of use, but not needed.
+            if refuses(reply) and command[0] != "INFO"
+        ]
+        info = replies[1]
+        if isinstance(info, Mapping) and info.get("redis_mode") == "cluster":
+            raise SettingsError(setting, f"names a node of a Redis Cluster, {NO_BROKER}")
+        if refused:
+            raise SettingsError(setting, problem_of(list(dict.fromkeys(refused))))
+        for reply in replies:
+            if isinstance(reply, Exception) and not isinstance(reply, ResponseError):
+                raise reply
+
+
+def _sending(key: str) -> list[tuple[Any, ...]]:
+    """Return what kombu's transport runs to declare a queue and to send, and what removes it."""
+    return [
+        ("SADD", f"{key}set", "x"),
+        ("SMEMBERS", f"{key}set"),
+        ("SREM", f"{key}set", "x"),
+        ("LPUSH", f"{key}list", "x"),
+        ("LLEN", f"{key}list"),
+        ("LREM", f"{key}list", 0, "x"),
+        ("EXISTS", f"{key}list"),
+        ("MULTI",),
+        ("EXEC",),
+    ]
+
+
+def _receiving(key: str) -> list[tuple[Any, ...]]:
+    """Return what it runs to receive, to acknowledge and to restore messages."""
+    return [
+        ("LPUSH", f"{key}list", "x"),
+        ("BRPOP", f"{key}list", _MOMENT_SECONDS),
+        ("LREM", f"{key}list", 0, "x"),
+        ("HSET", f"{key}hash", "x", "x"),
+        ("HGET", f"{key}hash", "x"),
+        ("HDEL", f"{key}hash", "x"),
+        ("ZADD", f"{key}zset", 0, "x"),
+        ("ZRANGE", f"{key}zset", 0, 0),
+        ("ZREM", f"{key}zset", "x"),
+        ("SET", f"{key}lock", "x", "PX", 1_000),
+        ("WATCH", f"{key}hash"),
+        ("UNWATCH",),
+    ]
