@@ -16,6 +16,7 @@ Networks = tuple[IPv4Network | IPv6Network, ...]
 ANYBODY = "*"
 _FORWARDED_FOR, _FORWARDED_PROTO = b"x-forwarded-for", b"x-forwarded-proto"
 _HOPS = 32  # that are looked at; a visitor may write thousands into the header
+_MAPPED_BITS = 96  # before an IPv4 address that is written as one of IPv6
 _ADDRESS_CHARACTERS = 64  # the longest address has 45 characters, and a zone
 
 
@@ -27,13 +28,24 @@ def networks_of(text: str) -> Networks:
     found = []
     for word in text.replace(",", " ").split():
         try:
-            found.append(ip_network(word))
+            found.append(_as_ipv4(ip_network(word)))
         except ValueError:
             raise ValueError(
                 f"{word[:_ADDRESS_CHARACTERS]!r} is neither an address "
                 "nor a network such as 10.0.0.0/8"
             ) from None
     return tuple(found)
+
+
+def _as_ipv4(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    """Return a network of IPv4 that is written within IPv6 (::ffff:10.0.0.0/104) as one of IPv4.
+
+    Addresses of visitors are compared in that form.
+    """
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    if mapped is None or network.prefixlen < _MAPPED_BITS:
+        return network
+    return IPv4Network((mapped, network.prefixlen - _MAPPED_BITS))
 
 
 def holds(networks: Networks, address: str) -> bool:

@@ -12,7 +12,12 @@ def webhook_address(settings: Settings, workspace: str) -> str:
     return f"{settings.public_url or _listening(settings)}/v1/webhooks/{workspace}"
 
 
-def _listening(settings: Settings) -> str:
-    host = _ANY.get(settings.host, settings.host)
+def listening_address(settings: Settings, host: str | None = None) -> str:
+    """Return the URL at which this process listens, or with `host` in its place."""
+    host = settings.host if host is None else host
     shown = f"[{host}]" if ":" in host else host
     return f"http://{shown}:{settings.port}{settings.root_path}"
+
+
+def _listening(settings: Settings) -> str:
+    return listening_address(settings, _ANY.get(settings.host, settings.host))

@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from pool.bookings.bookings import Bookings
-from pool.config.own_address import webhook_address
+from pool.config.own_address import listening_address, webhook_address
 from pool.config.settings import Settings, Workspace
 from pool.errors import BadSignature, SettingsError
 from pool.providers import open_provider
@@ -168,6 +168,10 @@ def test_an_event_that_says_anything_else_is_no_test(said: dict[str, Any]) -> No
 )
 def test_only_our_own_address_is_asked(settings: dict[str, Any], address: str) -> None:
     assert webhook_address(Settings(**settings), "w") == address
+
+
+def test_a_listening_address_is_a_url_in_ipv6_too() -> None:
+    assert listening_address(Settings(host="::", port=8001)) == "http://[::]:8001"
 
 
 @pytest.mark.parametrize(

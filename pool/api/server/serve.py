@@ -18,6 +18,7 @@ import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 
 from pool.api.server.mounted import protocol_of
+from pool.config.own_address import listening_address
 from pool.config.production import check_production, where
 from pool.config.proxy_warnings import proxy_warnings
 from pool.config.settings import Settings, load
@@ -102,7 +103,7 @@ def serve(settings: Settings) -> None:
     log.info(
         "linkpool api starts",
         version=version("linkpool"),
-        address=f"http://{settings.host}:{settings.port}{settings.root_path}",
+        address=listening_address(settings),
         processes=settings.api_workers,
         **where(settings),
     )
