@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from pool.cli.findings import Finding
 from pool.compose import Parts
 from pool.durability.opening import check_secret_key
-from pool.errors import LedgerError, SettingsError, StoreError
+from pool.errors import LedgerError, LedgerUnavailable, SettingsError, StoreError
 
 COUNTED_LINKS = 5_000_000  # counting more would take seconds, too long for doctor
 
@@ -35,9 +35,7 @@ async def ledger(parts: Parts) -> AsyncIterator[Finding]:
         await check_secret_key(parts.ledger, parts.store.names.fingerprint)
         meetings = await parts.ledger.meetings.all()
     except LedgerError as error:
-        yield Finding(
-            "database", "unreachable", str(error), "Is it running? See LINKPOOL_DATABASE_URL."
-        )
+        yield _unavailable(error)
         return
     except SettingsError as error:
         yield Finding("secret key", "failed", str(error), "Give every process the same key.")
@@ -66,6 +64,20 @@ async def _writing(parts: Parts, head: str) -> Finding:
         what_to_do = "Name the server that writes in LINKPOOL_DATABASE_URL, or make room there."
         return Finding("database", "failed", str(error), what_to_do)
     return Finding("database", "ok", f"answers, schema {head}")
+
+
+def _unavailable(error: LedgerError) -> Finding:
+    refusal = error.refusal if isinstance(error, LedgerUnavailable) else ""
+    if refusal:
+        text = f"LINKPOOL_DATABASE_URL {refusal}"
+        return Finding("database", "failed", text, "Mend the setting, or the database.")
+    answers = "SQLSTATE" in str(error)
+    to_do = (
+        "It answers and refuses: see its own log."
+        if answers
+        else "Is it running? See LINKPOOL_DATABASE_URL."
+    )
+    return Finding("database", "unreachable", str(error), to_do)
 
 
 async def _counts(parts: Parts) -> Finding:

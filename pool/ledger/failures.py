@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from pool.errors import LedgerUnavailable
+from pool.errors import LedgerUnavailable, LinkpoolError
 
 # SQLite's primary result codes (https://sqlite.org/rescode.html).
 _SQLITE_CODES = frozenset(
@@ -40,7 +40,9 @@ _OUTAGES = {
     "25006": "only reads: LINKPOOL_DATABASE_URL names a standby, or its server lets nobody write",
     "53100": "has a full disk",
     "53300": "has no connection left; its max_connections is reached",
+    "55000": "does not accept connections to this database",
     "57014": "does not answer in time",
+    "57P01": "is being shut down",
     "57P03": "is starting or stopping",
 }
 _UNDEFINED_TABLE = "42P01"
@@ -76,18 +78,31 @@ def translated() -> Iterator[None]:
         raise
     except TimeoutError as error:
         raise LedgerUnavailable("the ledger does not answer in time") from error
+    except LinkpoolError:
+        raise
     except Exception as error:
-        # Of a connection that is opened apart from the pool, or by the network.
-        refusal = _refusal_of(error)
-        if isinstance(error, OSError) and not refusal:
-            raise LedgerUnavailable("the ledger cannot be reached") from error
-        if _is(error, "TargetServerAttributeNotMatched"):
-            raise LedgerUnavailable(
-                "none of the ledger's servers is as target_session_attrs wants it"
-            ) from error
-        if not refusal:
+        problem = _problem_of_connecting(error)
+        if problem is None:
             raise
-        raise LedgerUnavailable(f"the ledger {refusal}", refusal=refusal) from error
+        raise LedgerUnavailable(problem, refusal=_refusal_of(error)) from error
+
+
+def _problem_of_connecting(error: Exception) -> str | None:
+    """Return a sentence for an error of the network, or of the driver itself while it connects.
+
+    SQLAlchemy has not seen these: they come without its own kinds of errors.
+    """
+    if refusal := _refusal_of(error):
+        return f"the ledger {refusal}"
+    if isinstance(error, OSError):
+        return "the ledger cannot be reached"
+    if _is(error, "TargetServerAttributeNotMatched"):
+        return "none of the ledger's servers is as target_session_attrs wants it"
+    if (sqlstate := getattr(error, "sqlstate", None)) is not None:
+        return _problem_of_state(str(sqlstate))
+    if any(_is(error, name) for name in ("InterfaceError", "InternalClientError")):
+        return "the ledger does not answer as PostgreSQL does"
+    return None
 
 
 def _is(error: BaseException | None, name: str) -> bool:
@@ -102,7 +117,9 @@ def _refusal_of(error: BaseException | None) -> str:
             "name the file of its authority by ?sslrootcert="
         )
     if isinstance(error, ConnectionError) and "rejected SSL upgrade" in str(error):
-        return "asks for TLS by its sslmode, and the server has none"
+        return "asks for TLS by its sslmode, and leads to a server without; or to no PostgreSQL"
+    if isinstance(error, UnicodeError) and "idna" in str(error):
+        return "has a host whose name cannot exist"
     if _is(error, "ClientConfigurationError"):
         return "has options that do not go together, or name what is not there"
     code = getattr(error, "sqlite_errorcode", None)
@@ -117,12 +134,17 @@ def _problem_of(error: DBAPIError) -> str | None:
     if sqlstate == _UNDEFINED_TABLE or "no such table" in str(error.orig):
         return "the ledger's tables are missing; run `linkpool db upgrade`"
     if sqlstate is not None:
-        if str(sqlstate)[:2] not in _SQLSTATE_CLASSES and sqlstate != _NO_PRIVILEGE:
-            return None
-        return f"the ledger {_OUTAGES.get(sqlstate, 'refuses to work')} (SQLSTATE {sqlstate})"
+        return _problem_of_state(str(sqlstate))
     code = getattr(error.orig, "sqlite_errorcode", None)
     if code is not None:
         name = getattr(error.orig, "sqlite_errorname", "an error")
         return f"the ledger cannot be used now ({name})" if code & 0xFF in _SQLITE_CODES else None
     # A driver's error for a connection that it finds closed carries no code.
     return "the connection to the ledger broke" if "connection" in str(error.orig).lower() else None
+
+
+def _problem_of_state(sqlstate: str) -> str | None:
+    if sqlstate[:2] not in _SQLSTATE_CLASSES and sqlstate != _NO_PRIVILEGE:
+        return None
+    said = _OUTAGES.get(sqlstate, "refuses to work")
+    return f"the ledger {said} (SQLSTATE {sqlstate})"

@@ -12,6 +12,7 @@ import asyncpg
 from sqlalchemy import Connection, NullPool, event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from pool.errors import LedgerUnavailable
 from pool.ledger.deadline import MIGRATION_SECONDS
 from pool.ledger.postgresql_url import PostgresqlAddress
 
@@ -22,6 +23,7 @@ STATEMENT_SECONDS = 15
 KEPT_CONNECTIONS = 2  # while nothing is asked of the database
 # A client that vanished during a transaction must not keep its row locks.
 IDLE_IN_TRANSACTION_SECONDS = 30
+_ENCODINGS = ("UTF8", "SQL_ASCII")  # that hold whatever a customer is called
 _AUTOCOMMIT: Any = {"isolation_level": "AUTOCOMMIT"}
 _POOLING: dict[str, Any] = {
     "pool_timeout": POOL_SECONDS,
@@ -165,13 +167,19 @@ async def _connect(
         }
     # asyncpg reads the URL itself, so that all it documents (sslmode, several hosts,
     # target_session_attrs, socket directories) works.
-    return await asyncpg.connect(
+    connection = await asyncpg.connect(
         dsn,
         timeout=CONNECT_SECONDS,
         # Longer than the server's own limit, for a server that no longer answers.
         command_timeout=statement_seconds + 1,
         **options,
     )
+    encoding = getattr(connection.get_settings(), "server_encoding", "UTF8")
+    if encoding not in _ENCODINGS:
+        connection.terminate()
+        refusal = f"names a database in {encoding}, which cannot hold all names; make one in UTF8"
+        raise LedgerUnavailable(f"the ledger {refusal}", refusal=refusal)
+    return connection
 
 
 def _engine(

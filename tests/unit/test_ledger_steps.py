@@ -134,6 +134,24 @@ def test_what_stays_so_until_the_address_is_mended_is_a_refusal(case: str) -> No
     assert "what the driver says" not in found.value.refusal
 
 
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (asyncpg.CannotConnectNowError("what the driver says"), "starting or stopping"),
+        (asyncpg.TooManyConnectionsError("what the driver says"), "no connection left"),
+        (asyncpg.ObjectNotInPrerequisiteStateError("what the driver says"), "does not accept"),
+        (asyncpg.ProtocolViolationError("what the driver says"), "SQLSTATE 08P01"),
+        (asyncpg.InternalClientError("what the driver says"), "does not answer as PostgreSQL"),
+        (asyncpg.InterfaceError("what the driver says"), "does not answer as PostgreSQL"),
+    ],
+)
+def test_what_the_driver_meets_while_it_connects_is_an_outage(error: Exception, says: str) -> None:
+    """A server that is just starting must not end a process that could wait for it."""
+    with pytest.raises(LedgerUnavailable, match=says) as found, translated():
+        raise error
+    assert not found.value.refusal
+
+
 def test_servers_of_another_kind_may_change_their_minds() -> None:
     """After a failover one of them is the primary."""
     none = asyncpg.exceptions.TargetServerAttributeNotMatched("what the driver says")

@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 from sqlalchemy import NullPool
 
+from pool.errors import LedgerUnavailable
 from pool.ledger import postgresql
 from pool.ledger.postgresql import Postgresql, _is_pooled, _PooledConnection
 from pool.ledger.postgresql_url import PostgresqlAddress
@@ -33,8 +34,9 @@ POOLING = {
 class Connection:
     """A connection of the driver that answers one question, within a transaction."""
 
-    def __init__(self, answer: object) -> None:
+    def __init__(self, answer: object, encoding: str = "UTF8") -> None:
         self.answer, self.within, self.closed = answer, False, list[object]()
+        self.encoding = encoding
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[None]:
@@ -52,6 +54,12 @@ class Connection:
     async def close(self, **how: object) -> None:
         self.closed.append(how)
 
+    def get_settings(self) -> object:
+        return SimpleNamespace(server_encoding=self.encoding)
+
+    def terminate(self) -> None:
+        self.closed.append("terminated")
+
 
 class Driver:
     """Take the place of asyncpg.connect()."""
@@ -59,6 +67,7 @@ class Driver:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.answer: object = "15000"
+        self.encoding = "UTF8"
         self.refuses: Exception | None = None
         self.made: list[Connection] = []
         monkeypatch.setattr(asyncpg, "connect", self.connect)
@@ -68,7 +77,7 @@ class Driver:
         await asyncio.sleep(0)
         if self.refuses is not None:
             raise self.refuses
-        self.made.append(Connection(self.answer))
+        self.made.append(Connection(self.answer, self.encoding))
         return self.made[-1]
 
 
@@ -267,6 +276,15 @@ async def test_a_pooler_drops_what_a_connection_sets(
     assert await _is_pooled(DSN) is pooled
     assert driver.asked == [(DSN, TIMES | {"command_timeout": 16, "statement_cache_size": 0})]
     assert driver.made[0].closed == [{"timeout": 3}]
+
+
+async def test_a_database_that_cannot_hold_all_names_is_refused(driver: Driver) -> None:
+    """Claims of some customers could never be recorded there, and would keep others waiting."""
+    driver.encoding = "LATIN1"
+    with pytest.raises(LedgerUnavailable, match="LATIN1") as raised:
+        await _is_pooled(DSN)
+    assert "UTF8" in raised.value.refusal
+    assert driver.made[0].closed == ["terminated"]
 
 
 async def test_a_pooler_refuses_what_a_connection_sets(driver: Driver) -> None:
