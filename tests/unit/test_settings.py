@@ -175,6 +175,18 @@ def test_what_kubernetes_sets_for_a_service_is_ignored(service: str) -> None:
     assert load(injected | {"LINKPOOL_HOST": "0.0.0.0"}).port == 8000
 
 
+def test_blanks_around_a_secret_are_not_part_of_it() -> None:
+    """They come from files that end with a newline. Only the secret key is taken as it is."""
+    strong = "kq8ZtT3vHn2LwYc7RbX5mPd9sGfJ4aVe"
+    given = {"REDIS_URL": "redis://h", "ADMIN_KEY": strong, "SECRET_KEY": strong}
+    found = load({f"LINKPOOL_{name}": f"{value}\n" for name, value in given.items()})
+    assert found.redis_url == "redis://h"
+    assert found.admin_key is not None
+    assert found.admin_key.get_secret_value() == strong
+    assert found.secret_key is not None
+    assert found.secret_key.get_secret_value() == f"{strong}\n"
+
+
 @pytest.mark.parametrize("value", ["tcp:/10.0.0.1", "http://10.0.0.1:8000", "0", "65536", "8000x"])
 def test_a_port_that_is_none_is_still_refused(value: str) -> None:
     """Only the address of a Service is left to Kubernetes."""
