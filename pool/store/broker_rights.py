@@ -6,8 +6,6 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from redis.exceptions import ResponseError
-
 from pool.config.redis_address import NO_BROKER
 from pool.errors import SettingsError
 from pool.store import key_names
@@ -46,8 +44,8 @@ async def check_broker(
         if refused:
             raise SettingsError(setting, problem_of(list(dict.fromkeys(refused))))
         for reply in replies:
-            if isinstance(reply, Exception) and not isinstance(reply, ResponseError):
-                raise reply
+            if isinstance(reply, Exception) and not refuses(reply):
+                raise reply  # by a replica, or one that is full
 
 
 def _sending(key: str) -> list[tuple[Any, ...]]:

@@ -26,7 +26,7 @@ from pool.errors import SettingsError, StoreUnavailable
 from pool.store import scripts
 from pool.store.cluster.client import ClusterRedis
 from pool.store.cluster.topology import Master
-from pool.store.connect import open_redis, store_errors
+from pool.store.connect import OUTAGE, open_redis, store_errors
 
 # What each command is for, where its name does not say it.
 _PURPOSES = {
@@ -140,6 +140,9 @@ async def _check_one(redis: Redis, tag: str, setting: str) -> Mapping[str, Any]:
     info: Mapping[str, Any] = replies[2]
     if reason := evicts(info):
         raise SettingsError(setting, reason)
+    for text in texts[1::2]:  # a replica, a full memory or disk: it may pass, but looks well
+        if OUTAGE.search(text):
+            raise StoreUnavailable(f"Redis cannot be written to: {text[:100]}", is_outage=True)
     return info
 
 

@@ -133,7 +133,7 @@ _OUTAGES = (
     MasterDownError,
 )
 # The same in words: errors that come through a script, or have no class in the library.
-_outage = re.compile(r"(?:^|[ -])(?:OOM|MISCONF|READONLY|NOREPLICAS|BUSY|UNKILLABLE|MASTERDOWN)\b")
+OUTAGE = re.compile(r"(?:^|[ -])(?:OOM|MISCONF|READONLY|NOREPLICAS|BUSY|UNKILLABLE|MASTERDOWN)\b")
 
 
 async def run_each(pipe: Pipeline, *, reads: bool = False) -> list[Any]:
@@ -169,7 +169,7 @@ def store_error(error: Exception) -> StoreUnavailable:
     lost = isinstance(error, RedisConnectionError | RedisTimeoutError | OSError)
     # The library strips the code from some errors' texts and expresses it as their class.
     one = isinstance(error, OneMasterAway | SlotUnavailable)
-    known = one or isinstance(error, _OUTAGES) or _outage.search(reason) is not None
+    known = one or isinstance(error, _OUTAGES) or OUTAGE.search(reason) is not None
     return StoreUnavailable(
         f"Redis: {reason}", connection_lost=lost, is_outage=known, of_one_master=one
     )

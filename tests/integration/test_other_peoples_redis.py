@@ -333,6 +333,21 @@ async def test_a_server_that_cannot_hold_claims_is_refused(
         await check_redis(f"redis://127.0.0.1:{port}")
 
 
+async def test_a_server_that_takes_no_writes_does_not_look_well(tmp_path: Path) -> None:
+    """It may be a replica that was master; a start waits for it, and doctor says so."""
+    port = ports.choose()
+    with running(tmp_path / "own", "--min-replicas-to-write", "1", port=port) as client:
+        url = f"redis://127.0.0.1:{port}"
+        with pytest.raises(StoreUnavailable, match="cannot be written to: NOREPLICAS"):
+            await check_redis(url)
+        client.config_set("min-replicas-to-write", 0)
+        client.replicaof("127.0.0.1", 1)
+        with pytest.raises(StoreUnavailable, match="(?i)read only replica"):
+            await check_redis(url)
+        with pytest.raises(StoreUnavailable, match="(?i)read only replica"):
+            await check_broker(url, works=True)
+
+
 async def test_a_policy_of_eviction_without_a_limit_evicts_nothing(tmp_path: Path) -> None:
     port = ports.choose()
     with running(tmp_path / "own", "--maxmemory-policy", "volatile-lru", port=port):
