@@ -342,9 +342,9 @@ async def test_a_server_that_takes_no_writes_does_not_look_well(tmp_path: Path) 
             await check_redis(url)
         client.config_set("min-replicas-to-write", 0)
         client.replicaof("127.0.0.1", 1)
-        with pytest.raises(StoreUnavailable, match="(?i)read only replica"):
+        with pytest.raises(StoreUnavailable, match=r"(?i)read only replica"):
             await check_redis(url)
-        with pytest.raises(StoreUnavailable, match="(?i)read only replica"):
+        with pytest.raises(StoreUnavailable, match=r"(?i)read only replica"):
             await check_broker(url, works=True)
 
 
