@@ -24,7 +24,7 @@ async def check_broker(
     Raise StoreUnavailable if it does not answer.
     """
     key = f"{key_names.BROKER}probe-{secrets.token_hex(8)}"
-    commands = [("PING",), ("INFO",), *_sending(f"{key}:")]
+    commands: list[tuple[Any, ...]] = [("PING",), ("INFO",), *_sending(f"{key}:")]
     if works:
         commands += _receiving(f"{key}:")
     async with connected(url, setting) as redis:

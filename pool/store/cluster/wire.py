@@ -60,12 +60,13 @@ class ClusterWire:
 
         A call that is abandoned takes the others to its master with it, as `Wire.together` says.
         """
-        self._together = set()
+        together: set[Wire] = set()
+        self._together = together
         try:
             yield
         finally:
-            wires, self._together = self._together, None
-            for wire in wires:
+            self._together = None
+            for wire in together:
                 wire.end_together()
 
     def master_of(self, key: str) -> object:
