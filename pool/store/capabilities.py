@@ -56,6 +56,8 @@ _OPTIONAL = "SELECT CONFIG|GET BGREWRITEAOF"
 # ask for a key that is being moved.
 _CLUSTERED = "CLUSTER|SLOTS CLUSTER|INFO ASKING"
 _CLUSTER = "is a Redis Cluster; write its address as redis+cluster://host:6379,host:6379"
+_SENTINEL = "is a Sentinel; write its address as redis+sentinel://host:26379/service"
+_NO_SENTINEL = "names as Sentinel what is none; write its address as redis://host:6379"
 # Parts of the messages, of a server or of the library, for a connection that will never work; and
 # what to do about each.
 _HOPELESS = {
@@ -77,6 +79,8 @@ _HOPELESS = {
     ),
     "db index is out of range": "names a database that this Redis does not have; 0 always exists",
     "cluster support disabled": "is no Redis Cluster; write its address as redis://host:6379",
+    "unknown command 'sentinel'": _NO_SENTINEL,
+    "unknown command `sentinel`": _NO_SENTINEL,
     "run the 'select' command": "names a database, and its user may not SELECT; grant +select",
 }
 _refusal = re.compile(r"NOPERM|permission|can't run this command|unknown.*command", re.IGNORECASE)
@@ -129,6 +133,8 @@ async def _check_one(redis: Redis, tag: str, setting: str) -> Mapping[str, Any]:
         ("EVALSHA", scripts.sha1("probe"), len(keys), *keys),
         ("EVAL", probe, len(keys), *keys),
     )
+    if isinstance(replies[2], Mapping) and replies[2].get("redis_mode") == "sentinel":
+        raise SettingsError(setting, _SENTINEL)
     refused = [name for name, reply in zip(_SIMPLE, replies, strict=True) if refuses(reply)]
     probed = next((each for each in replies[4:] if isinstance(each, list)), [])
     texts = [part.decode(errors="replace") for part in probed]
@@ -154,9 +160,11 @@ async def connected(url: str, setting: str) -> AsyncIterator[Redis]:
         with store_errors():
             yield redis
     except StoreUnavailable as error:
+        said = str(error).lower()
+        whose = "its Sentinel (sentinel_password)" if "no master found" in said else "this Redis"
         for text, problem in _HOPELESS.items():
-            if text in str(error).lower():
-                raise SettingsError(setting, problem) from None
+            if text in said:
+                raise SettingsError(setting, problem.replace("this Redis", whose)) from None
         raise
     finally:
         await redis.aclose(close_connection_pool=True)

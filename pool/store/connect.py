@@ -17,7 +17,7 @@ from redis.asyncio import (
 from redis.asyncio.client import Pipeline
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
+from redis.asyncio.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
@@ -163,9 +163,17 @@ def store_errors() -> Iterator[None]:
         raise store_error(error) from error
 
 
+def _of_sentinels(error: MasterNotFoundError) -> str:
+    """Return why no Sentinel names a master, without the library's names of all its objects."""
+    service, _, rest = str(error).partition(" : ")
+    said = dict.fromkeys(re.findall(r" - \w+\([\"'](.*?)[\"']\)", rest))
+    return f"{service} ({'; '.join(said) or 'the Sentinels know none that is up'})"
+
+
 def store_error(error: Exception) -> StoreUnavailable:
     """Return the error that stands for a failure of Redis."""
-    reason = str(error).split("\n", 1)[0][:200] or type(error).__name__
+    text = _of_sentinels(error) if isinstance(error, MasterNotFoundError) else str(error)
+    reason = text.split("\n", 1)[0][:200] or type(error).__name__
     lost = isinstance(error, RedisConnectionError | RedisTimeoutError | OSError)
     # The library strips the code from some errors' texts and expresses it as their class.
     one = isinstance(error, OneMasterAway | SlotUnavailable)

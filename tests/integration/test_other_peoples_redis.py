@@ -7,7 +7,7 @@ import socket
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -331,6 +331,48 @@ async def test_a_server_that_cannot_hold_claims_is_refused(
         pytest.raises(SettingsError, match=problem),
     ):
         await check_redis(f"redis://127.0.0.1:{port}")
+
+
+@contextmanager
+def sentinel(directory: Path, master: int) -> Iterator[int]:
+    """Run a Sentinel with a password of its own, which knows a master as `main`. Yield its port."""
+    port = ports.choose()
+    (directory / "sentinel.conf").write_text(
+        f"port {port}\nbind 127.0.0.1\ndir {directory}\nlogfile {directory}/sentinel.log\n"
+        f"requirepass s3cr3t\nsentinel monitor main 127.0.0.1 {master} 1\n"
+    )
+    process = subprocess.Popen([str(SERVER), str(directory / "sentinel.conf"), "--sentinel"])
+    try:
+        deadline = time.monotonic() + 20
+        while True:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            assert time.monotonic() < deadline, (directory / "sentinel.log").read_text()
+            time.sleep(0.02)
+        yield port
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def test_sentinels_with_a_password_of_their_own(theirs: Theirs, tmp_path: Path) -> None:
+    """What they refuse is not said of Redis, and neither is taken for the other."""
+    with sentinel(tmp_path, theirs.port) as port:
+        url = f"redis+sentinel://linkpool-api:PASSWORD@127.0.0.1:{port}/main/0"
+        for given, problem in (
+            ("", "has no password, and its Sentinel"),
+            ("?sentinel_password=wrong", "password that its Sentinel"),
+        ):
+            with pytest.raises(SettingsError, match=problem):
+                await check_redis(url + given)
+        known = f"{url}?sentinel_password=s3cr3t"
+        await check_redis(known)
+        with pytest.raises(StoreUnavailable, match="know none that is up"):
+            await check_redis(known.replace("/main/", "/mymaster/"))
+        with pytest.raises(SettingsError, match="is a Sentinel"):
+            await check_redis(f"redis://:s3cr3t@127.0.0.1:{port}")
+        with pytest.raises(SettingsError, match="names as Sentinel what is none"):
+            await check_redis(f"redis+sentinel://127.0.0.1:{theirs.port}/main")
 
 
 async def test_a_server_that_takes_no_writes_does_not_look_well(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from redis.asyncio.sentinel import MasterNotFoundError
 from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
@@ -289,6 +290,19 @@ def test_what_lies_in_redis_is_told_from_what_lies_in_a_command(
     with pytest.raises(StoreUnavailable) as raised, store_errors():
         raise error
     assert raised.value.__cause__ is error
+
+
+def test_sentinels_that_name_no_master_say_why() -> None:
+    """Without the library's names of its objects, which are longer than the reason."""
+    asked = "Redis(<redis.asyncio.connection.ConnectionPool(<host=s,port=1,db=0>)>)"
+    refusals = (
+        f"{asked} - AuthenticationError('Authentication required.'), {asked} - TimeoutError()"
+    )
+    found = store_error(MasterNotFoundError(f"No master found for 'main' : {refusals}"))
+    assert str(found) == "Redis: No master found for 'main' (Authentication required.)"
+    assert found.connection_lost
+    found = store_error(MasterNotFoundError("No master found for 'main'"))
+    assert str(found).endswith("'main' (the Sentinels know none that is up)")
 
 
 def test_what_is_away_for_all() -> None:
