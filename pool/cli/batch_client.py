@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from itertools import takewhile
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -16,6 +17,7 @@ from pool.errors import Forbidden, InvalidRequest, LinkpoolError, Unauthorized, 
 
 LONGEST_WAIT_SECONDS = 60.0
 REQUEST_SECONDS = 60.0
+_HERE = ("127.0.0.1", "::1", "localhost")
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 
 Claim = dict[str, Any]
@@ -61,7 +63,12 @@ class BatchClient:
         self._headers = {"x-api-key": key, "content-type": "application/json"}
         self._patience = patience_seconds
         self._waiting = waiting
-        self._http = http or httpx.Client(timeout=REQUEST_SECONDS, follow_redirects=False)
+        self._http = http or httpx.Client(
+            timeout=REQUEST_SECONDS,
+            follow_redirects=False,
+            # A proxy of the environment must not see the key of a linkpool on this very machine.
+            trust_env=urlsplit(url).hostname not in _HERE,
+        )
 
     def close(self) -> None:
         """Close the connections."""

@@ -121,7 +121,10 @@ def _refusal_of(error: BaseException | None) -> str:
     if isinstance(error, UnicodeError) and "idna" in str(error):
         return "has a host whose name cannot exist"
     if _is(error, "ClientConfigurationError"):
-        return "has options that do not go together, or name what is not there"
+        return (
+            "has options, or this environment has variables PG…, that do not go together or name "
+            "what is not there"
+        )
     code = getattr(error, "sqlite_errorcode", None)
     return _REFUSALS.get(getattr(error, "sqlstate", None) if code is None else code & 0xFF, "")
 

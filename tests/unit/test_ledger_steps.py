@@ -119,7 +119,7 @@ REFUSED = {
     ),
     "options at odds": (
         asyncpg.exceptions.ClientConfigurationError("what the driver says"),
-        "options that do not go together",
+        "that do not go together",
     ),
 }
 
