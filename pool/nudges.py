@@ -104,8 +104,7 @@ def try_amqp(url: str) -> None:
     from kombu.connection import Connection
 
     address, tls = parse_amqp(url)
-    connection = Connection(address, ssl=tls, connect_timeout=2)  # type: ignore[no-untyped-call]
-    with connection:
+    with Connection(address, ssl=tls, connect_timeout=2) as connection:  # type: ignore[no-untyped-call]
         connection.ensure_connection(max_retries=1, timeout=2)
 
 

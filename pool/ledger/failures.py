@@ -32,11 +32,13 @@ _SQLITE_CODES = frozenset(
 )
 # PostgreSQL's classes of SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html):
 # connection, transaction state (read-only after a failover, idle for too long), authorisation,
-# no such database, rolled back (deadlock), no resources, object in use (lock time-out),
+# no such database or schema, rolled back (deadlock), no resources, object in use (lock time-out),
 # operator intervention (shutdown, cancelled by time-out), system error.
-_SQLSTATE_CLASSES = frozenset({"08", "25", "28", "3D", "40", "53", "55", "57", "58"})
+_SQLSTATE_CLASSES = frozenset({"08", "25", "28", "3D", "3F", "40", "53", "55", "57", "58"})
+_SYNTAX_CLASSES = frozenset({"22", "42"})  # of a connection: its options
 # What an operator can do something about, in words; the others are named by their SQLSTATE alone.
 _OUTAGES = {
+    "08P01": "is behind a pooler that refuses the database, the user or an option",
     "25006": "only reads: LINKPOOL_DATABASE_URL names a standby, or its server lets nobody write",
     "53100": "has a full disk",
     "53300": "has no connection left; its max_connections is reached",
@@ -54,6 +56,7 @@ _REFUSALS: dict[object, str] = {
     "28P01": "has a user or password that the server refuses",
     "28000": "has a user that the server does not let in from here, or not without TLS",
     "3D000": "names a database that does not exist",
+    "3F000": "names a schema, by itself or by a search_path, that does not exist there",
     _NO_PRIVILEGE: "has a user without a right that linkpool needs; let it own its database",
     sqlite3.SQLITE_NOTADB: "names a file that is no SQLite database",
     sqlite3.SQLITE_CANTOPEN: _NOT_OPENED,
@@ -81,10 +84,18 @@ def translated() -> Iterator[None]:
     except LinkpoolError:
         raise
     except Exception as error:
-        problem = _problem_of_connecting(error)
+        refusal = _refusal_of(error) or _option_refused(error)
+        problem = f"the ledger {refusal}" if refusal else _problem_of_connecting(error)
         if problem is None:
             raise
-        raise LedgerUnavailable(problem, refusal=_refusal_of(error)) from error
+        raise LedgerUnavailable(problem, refusal=refusal) from error
+
+
+def _option_refused(error: Exception) -> str:
+    """Return what is wrong with the address if the server refuses one of its options."""
+    sqlstate = str(getattr(error, "sqlstate", None) or "")
+    refused = sqlstate[:2] in _SYNTAX_CLASSES and sqlstate != _NO_PRIVILEGE
+    return "has options, or a value of one, that the server does not take" if refused else ""
 
 
 def _problem_of_connecting(error: Exception) -> str | None:
@@ -92,8 +103,6 @@ def _problem_of_connecting(error: Exception) -> str | None:
 
     SQLAlchemy has not seen these: they come without its own kinds of errors.
     """
-    if refusal := _refusal_of(error):
-        return f"the ledger {refusal}"
     if isinstance(error, OSError):
         return "the ledger cannot be reached"
     if _is(error, "TargetServerAttributeNotMatched"):

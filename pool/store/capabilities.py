@@ -79,6 +79,10 @@ _HOPELESS = {
     ),
     "db index is out of range": "names a database that this Redis does not have; 0 always exists",
     "cluster support disabled": "is no Redis Cluster; write its address as redis://host:6379",
+    "(authenticationerror": (
+        "is refused by its Sentinels; their own password is ?sentinel_password=, "
+        "and their user sentinel_username"
+    ),
     "unknown command 'sentinel'": _NO_SENTINEL,
     "unknown command `sentinel`": _NO_SENTINEL,
     "run the 'select' command": "names a database, and its user may not SELECT; grant +select",
@@ -161,10 +165,9 @@ async def connected(url: str, setting: str) -> AsyncIterator[Redis]:
             yield redis
     except StoreUnavailable as error:
         said = str(error).lower()
-        whose = "its Sentinel (sentinel_password)" if "no master found" in said else "this Redis"
         for text, problem in _HOPELESS.items():
             if text in said:
-                raise SettingsError(setting, problem.replace("this Redis", whose)) from None
+                raise SettingsError(setting, problem) from None
         raise
     finally:
         await redis.aclose(close_connection_pool=True)

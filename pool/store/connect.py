@@ -166,8 +166,9 @@ def store_errors() -> Iterator[None]:
 def _of_sentinels(error: MasterNotFoundError) -> str:
     """Return why no Sentinel names a master, without the library's names of all its objects."""
     service, _, rest = str(error).partition(" : ")
-    said = dict.fromkeys(re.findall(r" - \w+\([\"'](.*?)[\"']\)", rest))
-    return f"{service} ({'; '.join(said) or 'the Sentinels know none that is up'})"
+    # Each is named by its class, of which newer versions say nothing more.
+    kinds = dict.fromkeys(re.findall(r" - (?:\w+:)?(\w*Error)\b", rest))
+    return f"{service} ({', '.join(kinds) or 'the Sentinels know none that is up'})"
 
 
 def store_error(error: Exception) -> StoreUnavailable:

@@ -121,6 +121,15 @@ REFUSED = {
         asyncpg.exceptions.ClientConfigurationError("what the driver says"),
         "that do not go together",
     ),
+    "an option that is none": (
+        asyncpg.PostgresSyntaxError("what the driver says"),
+        "the server does not take",
+    ),
+    "an unknown setting": (
+        asyncpg.UndefinedObjectError("what the driver says"),
+        "the server does not take",
+    ),
+    "no such schema": (raised(sqlstate("3F000")), "names a schema"),
 }
 
 

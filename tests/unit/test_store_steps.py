@@ -295,11 +295,9 @@ def test_what_lies_in_redis_is_told_from_what_lies_in_a_command(
 def test_sentinels_that_name_no_master_say_why() -> None:
     """Without the library's names of its objects, which are longer than the reason."""
     asked = "Redis(<redis.asyncio.connection.ConnectionPool(<host=s,port=1,db=0>)>)"
-    refusals = (
-        f"{asked} - AuthenticationError('Authentication required.'), {asked} - TimeoutError()"
-    )
+    refusals = f"{asked} - auth:AuthenticationError, {asked} - OSError('x'), {asked} - OSError()"
     found = store_error(MasterNotFoundError(f"No master found for 'main' : {refusals}"))
-    assert str(found) == "Redis: No master found for 'main' (Authentication required.)"
+    assert str(found) == "Redis: No master found for 'main' (AuthenticationError, OSError)"
     assert found.connection_lost
     found = store_error(MasterNotFoundError("No master found for 'main'"))
     assert str(found).endswith("'main' (the Sentinels know none that is up)")
