@@ -12,7 +12,6 @@ LOOPBACK = "127.0.0.1"
 # Below the range from which the kernel takes ports for outgoing connections: such a connection
 # could otherwise hold the port just when a part is started again.
 _FIRST, _LAST = 20_000, 32_000
-_chosen: set[int] = set()  # by this process, which may not listen on all of them yet
 
 
 class PortTaken(LinkpoolError):
@@ -31,8 +30,7 @@ def choose(*preferred: int | None) -> int:
             return port
     for _ in range(100):
         port = _FIRST + secrets.randbelow(_LAST - _FIRST)
-        if port not in _chosen and is_free(port):
-            _chosen.add(port)
+        if is_free(port):
             return port
     with socket.create_server((LOOPBACK, 0)) as server:
         return int(server.getsockname()[1])

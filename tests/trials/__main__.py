@@ -12,6 +12,7 @@ from itertools import groupby
 from pathlib import Path
 
 from pool.telemetry.logs import configure_logging
+from tests.own_ports import keep_apart
 from tests.trials.catalogue import TRIALS
 from tests.trials.harness import kinds
 from tests.trials.harness.clusters import on_cluster
@@ -23,6 +24,7 @@ from tests.trials.harness.trial import Outcome, Trial, table
 def main() -> int:
     """Return the exit status: 0 if every promise was kept, 1 if not."""
     options = _options()
+    keep_apart()
     configure_logging(log_format="console", log_level="error")
     # As with Ctrl-C: what was started is ended.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
