@@ -3,7 +3,7 @@
     python -m tests.rolling --rate 2000 --hold 10
 
 Two APIs stand behind HAProxy, which asks /readyz. Each is ended by SIGTERM and started again once
-the other serves, then worker and beat; at the end, an API of two processes replaces them at SIGHUP.
+the other serves, then the worker; at the end, an API of two processes replaces them at SIGHUP.
 Every tenth claim is of a new customer.
 """
 
@@ -133,9 +133,7 @@ def _roll(product: Product, directory: Path, rate: float, hold: float) -> int:
     pair = Pair(product, directory)
     with pair.serving(), SteadyCrowd(pair.port, "rolling", product.key, rate) as crowd:
         steps = [(name, lambda name=name: pair.restart(name)) for name in pair.apis]
-        steps += [
-            (part, lambda part=part: _restart_part(product, part)) for part in ("worker", "beat")
-        ]
+        steps.append(("worker", lambda: _restart_part(product, "worker")))
         for what, step in steps:
             time.sleep(hold)
             step()

@@ -1,14 +1,18 @@
-"""Run `python -m worker worker` or `python -m worker beat`, as `linkpool worker` and `beat` do."""
+"""Run `python -m worker worker` or `python -m worker beat`, as `linkpool worker` and `beat` do.
+
+`python -m worker worker beat` is both in one: `linkpool up` runs it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import sys
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -21,8 +25,11 @@ from pool.up.running import Running
 from worker.ending import end_in_time
 from worker.reloading import reload_beat, reload_worker
 
+if TYPE_CHECKING:
+    from worker.beat_thread import BeatThread
 
-def main(role: str) -> int:
+
+def main(role: str, *, with_beat: bool = False) -> int:
     """Run until stopped. Return the exit code, 2 when a setting is wrong."""
     gc.disable()  # imported code stays, so a collection would find nothing
     try:
@@ -60,14 +67,17 @@ def main(role: str) -> int:
     except SettingsError as error:
         sys.stderr.write(f"linkpool {role}: {error}\n")
         return 2
-    running = Running(settings.data_dir, role)
-    gc.freeze()  # so that no child looks through it, which would copy it
+    running = [Running(settings.data_dir, part) for part in (role, *["beat"] * with_beat)]
+    gc.freeze()
     gc.enable()
     if role == "beat":
-        reload_beat(settings, running)
+        reload_beat(settings, running[0])
         app.Beat(loglevel="WARNING", quiet=True, pidfile=None).run()
         return 0
-    reload_worker(settings, running, app.loop)
+    # Children share what is never written to. The collector writes to all that it looks through,
+    # so nothing that was there before a fork is looked through after it.
+    os.register_at_fork(before=gc.freeze)
+    reload_worker(settings, running, app.loop, _beat_thread(app) if with_beat else None)
     end_in_time()
     app.worker_main(
         [
@@ -78,9 +88,28 @@ def main(role: str) -> int:
             "--without-gossip",
             "-n",
             "linkpool@%h",
+            *_scale(settings),
         ]
     )
     return 0
+
+
+def _scale(settings: Settings) -> list[str]:
+    """Return Celery's option for a number of processes that changes; none if it is set."""
+    most = settings.worker_processes
+    return [f"--autoscale={most},1"] if settings.worker_concurrency is None else []
+
+
+def _beat_thread(app: Any) -> BeatThread:
+    """Return beat, which starts once the worker has its first children, and ends with it."""
+    from celery.signals import worker_ready, worker_shutting_down
+
+    from worker.beat_thread import BeatThread
+
+    beat = BeatThread(app)
+    worker_ready.connect(lambda **_: beat.start(), weak=False)
+    worker_shutting_down.connect(lambda **_: beat.end(), weak=False)
+    return beat
 
 
 def _open_port(settings: Settings, directory: Path | None) -> None:
@@ -98,7 +127,8 @@ def _logging_is_set_up(**_: Any) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2 or sys.argv[1] not in ("worker", "beat"):
-        sys.stderr.write("usage: python -m worker worker|beat\n")
+    words = tuple(sys.argv[1:])
+    if words not in (("worker",), ("beat",), ("worker", "beat")):
+        sys.stderr.write("usage: python -m worker worker|beat, or both\n")
         raise SystemExit(2)
-    raise SystemExit(main(sys.argv[1]))
+    raise SystemExit(main(words[0], with_beat=len(words) > 1))

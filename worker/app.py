@@ -66,6 +66,7 @@ def make_app(settings: Settings, *, works: bool = True) -> Celery:
         task_soft_time_limit=SOFT_LIMIT_SECONDS,
         worker_prefetch_multiplier=1,
         worker_concurrency=settings.worker_processes,
+        worker_autoscaler="worker.scaling:Scaler",
         worker_max_tasks_per_child=5_000,
         worker_soft_shutdown_timeout=5.0,
         worker_enable_remote_control=False,
@@ -80,7 +81,7 @@ def make_app(settings: Settings, *, works: bool = True) -> Celery:
         broker_pool_limit=4,
         beat_scheduler="celery.beat:Scheduler",
         beat_max_loop_interval=1,
-        beat_schedule=_schedule(settings),
+        beat_schedule=schedule_of(settings),
     )
     if works:
         from worker import tasks
@@ -91,7 +92,9 @@ def make_app(settings: Settings, *, works: bool = True) -> Celery:
     return app
 
 
-def _schedule(settings: Settings) -> dict[str, Any]:
+def schedule_of(settings: Settings) -> dict[str, Any]:
+    """Return what beat sends, and how often."""
+
     def every(task: str, seconds: float) -> dict[str, Any]:
         return {
             "task": task,

@@ -2,7 +2,7 @@
 
 The worker's first process checks them, keeps them for the children it will fork, and passes the
 signal on to those it has; each of them reads the settings and takes them before its next task.
-Beat, which holds nothing, begins anew.
+Beat, which holds nothing, begins anew, also where it is a thread of the worker.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -19,10 +20,15 @@ from pool.errors import LinkpoolError
 from pool.up.modules import become
 from pool.up.running import Running
 
+if TYPE_CHECKING:
+    from worker.beat_thread import BeatThread
+
 log = structlog.get_logger()
 
 
-def reload_worker(settings: Settings, running: Running, loop: Any) -> None:
+def reload_worker(
+    settings: Settings, running: Sequence[Running], loop: Any, beat: BeatThread | None = None
+) -> None:
     """Let a worker take SIGHUP once it is ready, in place of Celery, which would restart it."""
     from celery.signals import worker_process_init, worker_ready
 
@@ -36,13 +42,16 @@ def reload_worker(settings: Settings, running: Running, loop: Any) -> None:
         try:
             new = asyncio.run(reloaded(settings))
         except LinkpoolError as error:
-            _refused(running, error)
+            _refused(error, *running)
             return
         loop.take(new)
+        if beat is not None:
+            beat.take(new)
         for child in active_children():
             os.kill(child.pid, signal.SIGHUP)
         log.info("reloaded")
-        running.reloaded()
+        for each in running:
+            each.reloaded()
 
     def hang_up_child(*_: Any) -> None:
         try:
@@ -71,13 +80,14 @@ def reload_beat(settings: Settings, running: Running) -> None:
             new = load(data_dir=settings.data_dir)
             asyncio.run(check_before_sending(new))
         except LinkpoolError as error:
-            _refused(running, error)
+            _refused(error, running)
             return
         become("worker", "beat")
 
     signal.signal(signal.SIGHUP, hang_up)
 
 
-def _refused(running: Running, error: LinkpoolError) -> None:
+def _refused(error: LinkpoolError, *running: Running) -> None:
     log.error("not reloaded", problem=str(error))
-    running.reloaded(str(error))
+    for each in running:
+        each.reloaded(str(error))

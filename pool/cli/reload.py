@@ -27,8 +27,8 @@ def reload(data_dir: DataDir = None) -> None:
     asked = list(running(directory))
     if not asked:
         fail(f"no part of linkpool runs on {directory} on this host", NOT_REACHABLE)
-    for each in asked:
-        os.kill(each.pid, signal.SIGHUP)
+    for pid in {each.pid for each in asked}:  # beat may be a thread of a worker
+        os.kill(pid, signal.SIGHUP)
     bad = 0
     ends_at = time.monotonic() + PATIENCE_SECONDS
     for each in asked:

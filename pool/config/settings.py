@@ -242,7 +242,7 @@ class Settings(BaseSettings):
 
     @property
     def worker_processes(self) -> int:
-        """Return how many processes one worker has, each with its own connections."""
+        """Return how many processes one worker has at most, each with its own connections."""
         return self.worker_concurrency or max(3, len(self.workspaces) + 2)
 
     @property

@@ -14,7 +14,7 @@ from pool.config.settings import Settings
 from pool.errors import LinkpoolError
 from pool.up import ports
 from pool.up.data_dir import DataDirectory
-from pool.up.parts import API, BEAT, REDIS, SANDBOX, WORKER, Plan
+from pool.up.parts import API, REDIS, SANDBOX, WORKER, Plan
 from pool.up.redis_server import answers, is_loading
 from pool.up.signals import StopRequest
 from pool.up.supervisord import OUTPUT as SUPERVISORD_OUTPUT
@@ -24,13 +24,13 @@ from pool.up.watch import Watch
 _POLL_SECONDS = 0.02
 _LOOK_SECONDS = 0.5
 _START_SECONDS = 30.0
-# The worker and beat wait this long for the API, which the first visitor needs first.
+# The worker waits this long for the API, which the first visitor needs first.
 _HEAD_START_SECONDS = 3.0
 _EARLY_DEATHS = 3
 _DEAF_LOOKS = 3
 _RETRY_SECONDS = 5.0
 _GRACE_SECONDS = 2.0
-_STOP_ORDER = ((API,), (WORKER, BEAT), (SANDBOX,))
+_STOP_ORDER = ((API,), (WORKER,), (SANDBOX,))
 
 
 class Interrupted(Exception):
@@ -77,7 +77,6 @@ class Lifecycle:
         self._supervisord.start_part(API)
         self._until(self._api_answers, _HEAD_START_SECONDS)
         self._supervisord.start_part(WORKER)
-        self._supervisord.start_part(BEAT)
         self._await(API, self._api_answers)
         if self._plan.has(SANDBOX):
             self._await(SANDBOX, self._sandbox_listens)

@@ -23,7 +23,7 @@ from pool.up.data_dir import (
 from pool.up.modules import module, safe_environ
 from pool.up.redis_server import find_redis_server, redis_url, write_redis_config
 
-REDIS, SANDBOX, API, WORKER, BEAT = "redis", "sandbox", "api", "worker", "beat"
+REDIS, SANDBOX, API, WORKER = "redis", "sandbox", "api", "worker"
 _SANDBOX_SUBDOMAIN = "sandbox"
 _SANDBOX_REF_FIELD = "ref"
 
@@ -36,8 +36,8 @@ class Commands:
     """
 
     api: tuple[str, ...] = field(default_factory=lambda: module("pool.api"))
-    worker: tuple[str, ...] = field(default_factory=lambda: module("worker", "worker"))
-    beat: tuple[str, ...] = field(default_factory=lambda: module("worker", "beat"))
+    # Beat is a thread of the worker here: another process would take 45 MB.
+    worker: tuple[str, ...] = field(default_factory=lambda: module("worker", "worker", "beat"))
     sandbox: tuple[str, ...] = field(default_factory=lambda: module("sandbox"))
 
 
@@ -93,7 +93,6 @@ def make_plan(settings: Settings, data: DataDirectory, sids: list[str], commands
     parts += [
         Part(API, commands.api, stop_seconds=5, order=90),
         Part(WORKER, commands.worker, stop_seconds=8, order=50),
-        Part(BEAT, commands.beat, stop_seconds=8, order=60),
     ]
     ours = {name: value for name, value in environ.items() if name.startswith(PREFIX)}
     data.write(ENVIRONMENT, json.dumps(ours, sort_keys=True))
@@ -166,7 +165,7 @@ def _inherited(settings: Settings, data: DataDirectory) -> dict[str, str]:
         environ[f"{PREFIX}ADMIN_KEY"] = data.admin_key()
     if settings.secret_key is None:
         environ[f"{PREFIX}SECRET_KEY"] = data.secret_key()
-    # One API shows the counts of all; worker and beat could not both have the port.
+    # One API shows the counts of all.
     environ.pop(f"{PREFIX}METRICS_PORT", None)
     # The parts run in the directory `up` was started in, for linkpool.toml.
     return safe_environ(environ)

@@ -211,7 +211,7 @@ def test_every_line_of_the_logs_is_json(watched: Product, traffic: None) -> None
     )  # fmt: skip
     assert 0 < request["seconds"] < 10
     assert any(each["event"] == "topped up" for each in lines("worker"))
-    for part in ("api", "worker", "beat"):
+    for part in ("api", "worker"):
         assert all({"timestamp", "level", "event"} <= each.keys() for each in lines(part))
         text = (watched.data / "logs" / f"{part}.log").read_text("utf-8")
         assert "visitor-" not in text

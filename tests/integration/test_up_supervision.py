@@ -26,7 +26,7 @@ from tests.processes import processes
 
 STAGE = Path(__file__).with_name("up_stage.py")
 ROOT = Path(__file__).parents[2]
-PARTS = {"redis", "api", "worker", "beat", "sandbox"}
+PARTS = {"redis", "api", "worker", "sandbox"}
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -145,7 +145,7 @@ def test_it_starts_every_part_and_a_stop_leaves_none_and_seals_in_between(stage:
     assert not prepared["api"]
     assert prepared["workspaces"] == ["default"]
     assert prepared["broker_url"] is None
-    until(lambda: len(stage.events("started")) == 4)
+    until(lambda: len(stage.events("started")) == 3)
 
     watch = Stopwatch(lambda: [up.pid, *stage.processes()])
     up.terminate()
@@ -163,9 +163,7 @@ def test_it_starts_every_part_and_a_stop_leaves_none_and_seals_in_between(stage:
     assert sealed[0]["redis"]
     assert not sealed[0]["api"]
     order = [event["part"] for event in stage.events("stopped")]
-    assert order[0] == "api"
-    assert set(order[1:3]) == {"worker", "beat"}
-    assert order[3] == "sandbox"
+    assert order == ["api", "worker", "sandbox"]
     assert sealed[0]["at"] > stage.events("stopped")[-1]["at"]
     assert not (stage.data / "up.json").exists()
     assert stopped < 6
@@ -247,7 +245,7 @@ def test_children_of_a_killed_part_go_with_it(tmp_path: Path) -> None:
 def test_a_killed_supervisord_is_started_again_with_all_parts(stage: Stage) -> None:
     """kill -9 of supervisord: the old parts end, then everything runs anew, prepared again."""
     up = stage.serving()
-    until(lambda: len(stage.events("started")) == 4)
+    until(lambda: len(stage.events("started")) == 3)
     before = set(stage.processes())
     killed = until(lambda: stage.pid("supervisord"))
     os.kill(killed, signal.SIGKILL)
@@ -263,7 +261,7 @@ def test_a_killed_supervisord_is_started_again_with_all_parts(stage: Stage) -> N
 def test_a_killed_up_leaves_no_process(stage: Stage) -> None:
     """kill -9 of `up` takes every part along, in order enough for Redis to save."""
     up = stage.serving()
-    until(lambda: len(stage.events("started")) == 4)
+    until(lambda: len(stage.events("started")) == 3)
     up.kill()
     until(lambda: stage.processes() == {}, 10)
     assert "User requested shutdown" in (stage.data / "logs" / "redis.log").read_text()
@@ -272,7 +270,7 @@ def test_a_killed_up_leaves_no_process(stage: Stage) -> None:
 def test_a_killed_up_and_supervisord_leave_no_process(stage: Stage) -> None:
     """kill -9 of both at once takes every part along as well."""
     up = stage.serving()
-    until(lambda: len(stage.events("started")) == 4)
+    until(lambda: len(stage.events("started")) == 3)
     supervisord = until(lambda: stage.pid("supervisord"))
     os.kill(supervisord, signal.SIGKILL)
     up.kill()
@@ -395,7 +393,7 @@ def test_a_part_that_cannot_start_is_named_with_its_last_words(tmp_path: Path) -
 def test_no_secret_stands_on_a_command_line(stage: Stage) -> None:
     """Keys reach the parts through files and the environment, which only their user can read."""
     stage.serving()
-    until(lambda: len(stage.events("started")) == 4)
+    until(lambda: len(stage.events("started")) == 3)
     secrets = (stage.data / "sandbox.keys").read_text().split()
     for name in ("admin.key", "secret.key", "redis.password"):
         secrets.append((stage.data / name).read_text().strip())

@@ -1,7 +1,7 @@
 """Run `linkpool up` with tiny stand-ins for its parts, as a script for test_up_supervision.py.
 
     up_stage.py up DATA_DIR PORT     runs pool.up.run.run with the stand-ins
-    up_stage.py api|worker|beat|sandbox ...    is a stand-in
+    up_stage.py api|worker|sandbox ...    is a stand-in
 
 What happened is appended to the file named by STAGE_EVENTS, one JSON object per line.
 STAGE_API=broken makes an API that ends at once; STAGE_API=forking one with a child that
@@ -95,7 +95,7 @@ def up(data_dir: str, port: int) -> int:
         facts = dataclasses.asdict(running) | {"data_dir": str(running.data_dir)}
         note("announced", running=facts)
 
-    parts = ("api", "worker", "beat", "sandbox")
+    parts = ("api", "worker", "sandbox")
     commands = Commands(**{part: (sys.executable, __file__, part) for part in parts})
     return run(
         load(data_dir=data_dir, port=port),

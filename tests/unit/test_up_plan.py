@@ -28,9 +28,11 @@ def plan(tmp_path: Path, sids: tuple[str, ...] = ("demo",), **overrides: object)
 
 
 def test_by_default_everything_is_started_here(tmp_path: Path) -> None:
-    """Redis, the sandbox, API, worker and beat, all wired to one another."""
+    """Redis, the sandbox, API and a worker that is beat, too, all wired to one another."""
     made = plan(tmp_path, port=8123)
-    assert {part.name for part in made.parts} == {"redis", "sandbox", "api", "worker", "beat"}
+    assert {part.name for part in made.parts} == {"redis", "sandbox", "api", "worker"}
+    worker = next(part for part in made.parts if part.name == "worker")
+    assert worker.command[-3:] == ("worker", "worker", "beat")
     settings = made.settings
     kept = json.loads((tmp_path / "data" / "up.json").read_text())
     assert settings.redis_url == kept["LINKPOOL_REDIS_URL"]
