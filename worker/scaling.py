@@ -49,3 +49,12 @@ class Scaler(Autoscaler):
             self._shrink(1)
             return True
         return False
+
+    def _shrink(self, n: int) -> None:
+        """End processes that do nothing. They take a second or two to close what they hold."""
+        super()._shrink(n)
+        pool = self.pool._pool  # Celery has no other way to take a process out of service
+        for process in pool._pool:
+            if process._controlled_termination:
+                # It counts as busy, or a task could be sent to it, and lost with it.
+                pool._busy_workers.add(process.inqW_fd)

@@ -15,9 +15,11 @@ HEAVY = (
     "httpx",
     "opentelemetry.sdk.metrics",
     "pool.compose",
+    "rich",
     "sqlalchemy",
     "typer",
 )
+SERVES = ("fastapi", "httpx", "pool.compose", "sqlalchemy")
 
 
 @pytest.mark.parametrize(
@@ -27,6 +29,7 @@ HEAVY = (
         pytest.param("pool.nudges, worker.app", ("celery",), id="beat"),
         pytest.param("pool.cli.main, pool.cli.up_step, pool.cli.announce", ("typer",), id="up"),
         pytest.param("pool.cli.up_step, pool.bootstrap", ("sqlalchemy",), id="a step of up"),
+        pytest.param("pool.api.server.serve, pool.api.service", SERVES, id="the API"),
     ],
 )
 def test_only_what_is_needed_is_imported(modules: str, needed: tuple[str, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,17 +12,20 @@ from worker.scaling import LOOK_SECONDS, PATIENCE_SECONDS, REST_SECONDS, Scaler
 
 
 class Pool:
-    """A pool of processes that only counts them."""
+    """A pool of processes that only counts them, and remembers which are ending."""
 
     def __init__(self) -> None:
         self.num_processes = 1
         self.maintained = 0
+        processes = [SimpleNamespace(_controlled_termination=False, inqW_fd=n) for n in range(9)]
+        self._pool = SimpleNamespace(_pool=processes, _busy_workers=set())
 
     def grow(self, n: int) -> None:
         self.num_processes += n
 
     def shrink(self, n: int) -> None:
         self.num_processes -= n
+        self._pool._pool[self.num_processes]._controlled_termination = True
 
     def maintain_pool(self) -> None:
         self.maintained += 1
@@ -80,6 +84,8 @@ def test_processes_that_are_not_needed_end_one_after_another(worker: Worker) -> 
     assert worker.after(REST_SECONDS - 1, tasks=0) == 2
     assert worker.after(2, tasks=0) == 1
     assert worker.after(10 * REST_SECONDS, tasks=0) == 1
+    # What ends is sent no task: the pool takes it for busy.
+    assert worker.pool._pool._busy_workers == {1, 2}
 
 
 def test_a_process_that_is_needed_again_and_again_stays(worker: Worker) -> None:
