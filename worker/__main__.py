@@ -59,6 +59,8 @@ def main(role: str, *, with_beat: bool = False) -> int:
         # With a receiver on this signal, Celery leaves logging as it is.
         setup_logging.connect(_logging_is_set_up)
         app = make_app(settings, works=role == "worker")
+        if role == "worker":
+            from worker import preload  # noqa: F401
         if settings.metrics_port is not None:
             _open_port(settings, directory)
         structlog.get_logger().info(

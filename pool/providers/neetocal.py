@@ -12,14 +12,13 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from importlib.metadata import PackageNotFoundError, version
 
 import httpx
 
 from pool.config.settings import Workspace
 from pool.errors import BadAnswer, BadSignature, MeetingRefused, ProviderFailed
 from pool.model.links import is_sid
-from pool.providers import answers, redaction, refusals, webhooks
+from pool.providers import answers, clients, redaction, refusals, webhooks
 from pool.providers.base import BookingEvent, BookingPage, NewLink, Observe, ProviderMeeting
 from pool.providers.signatures import verify
 
@@ -69,13 +68,14 @@ class NeetoCal:
                 "Accept": "application/json",
                 # A small compressed answer could grow to any size.
                 "Accept-Encoding": "identity",
-                "User-Agent": f"linkpool/{_version()}",
+                "User-Agent": clients.user_agent(),
             },
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             timeout=httpx.Timeout(timeout_seconds, connect=connect, pool=connect),
             limits=_LIMITS,
             follow_redirects=False,
             trust_env=False,
+            verify=clients.tls(),
             transport=transport,
         )
 
@@ -265,10 +265,3 @@ async def _read(response: httpx.Response, max_bytes: int) -> bytes | None:
         if len(body) > max_bytes:
             return None
     return bytes(body)
-
-
-def _version() -> str:
-    try:
-        return version("linkpool")
-    except PackageNotFoundError:  # run from a checkout
-        return "0"
