@@ -84,7 +84,7 @@ class BeatThread:
             self._sending.release()
 
 
-class _Scheduler(Scheduler):
+class _Scheduler(Scheduler):  # type: ignore[misc]  # Celery has no types
     """Holds a lock while it sends."""
 
     def __init__(self, sending: threading.Lock, **arguments: Any) -> None:

@@ -17,7 +17,7 @@ PATIENCE_SECONDS = 0.25  # a task waits at most this long and one look for a pro
 REST_SECONDS = 60.0  # until a process that is not needed ends
 
 
-class Scaler(Autoscaler):
+class Scaler(Autoscaler):  # type: ignore[misc]  # Celery has no types
     """Adds a process when a task has waited for one, and ends one that was long not needed.
 
     Celery's own adds one for each task that comes while another runs, as at every sweep.
