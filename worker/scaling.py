@@ -25,21 +25,21 @@ class Scaler(Autoscaler):  # type: ignore[misc]  # Celery has no types
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more | {"keepalive": LOOK_SECONDS})
-        self._short_since: float | None = None
-        self._needed_at = monotonic()
+        self._full_since: float | None = None  # when all processes were first seen at work
+        self._short_since: float | None = None  # when a task was first seen to wait
+        self._needed_at = monotonic()  # when all processes were last at work for a while
 
     def _maybe_scale(self, req: Any = None) -> bool:  # noqa: ARG002 - Celery's signature
         """Look once: at each message, and every LOOK_SECONDS. Return True if something changed."""
         now, tasks, processes = monotonic(), self.qty, self.processes
-        if tasks >= processes and processes > self.min_concurrency:
+        full = tasks >= processes
+        short = tasks > processes and processes < self.max_concurrency
+        self._full_since = (self._full_since or now) if full else None
+        self._short_since = (self._short_since or now) if short else None
+        if self._full_since is not None and now - self._full_since >= PATIENCE_SECONDS:
             self._needed_at = now
-        if tasks <= processes or processes >= self.max_concurrency:
+        if self._short_since is not None and now - self._short_since >= PATIENCE_SECONDS:
             self._short_since = None
-        elif self._short_since is None:
-            self._short_since = now
-        elif now - self._short_since >= PATIENCE_SECONDS:
-            self._short_since = None
-            self._needed_at = now
             self._grow(1)
             return True
         # Only while none works: a process may have been sent a task that it has not begun.

@@ -56,15 +56,18 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Worker:
     return Worker(monkeypatch)
 
 
-def test_two_tasks_that_come_together_and_are_done_soon_need_no_more(worker: Worker) -> None:
-    """As at each sweep, for an hour."""
-    for _ in range(720):
-        worker.tasks = 1
-        worker.scaler.maybe_scale()
-        worker.tasks = 2
-        worker.scaler.maybe_scale()
+@pytest.mark.parametrize("had", [1, 3])
+def test_tasks_that_come_together_and_are_done_soon_need_one(worker: Worker, had: int) -> None:
+    """As at each sweep, for half an hour; also when more processes were needed before."""
+    assert worker.after(10, tasks=had) == had
+    for number in range(360):
+        for worker.tasks in range(1, 6 if number % 12 == 0 else 3):
+            worker.scaler.maybe_scale()
         worker.now += 0.05
-        assert worker.after(4.95, tasks=0) == 1
+        worker.after(4.45, tasks=0)
+        worker.now += 0.5  # between two looks
+    assert worker.pool.num_processes == 1
+    assert worker.pool.maintained == 2 * (had - 1)  # grown and shrunk once for each
 
 
 def test_a_task_that_waits_gets_a_process(worker: Worker) -> None:
