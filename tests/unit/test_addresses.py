@@ -20,7 +20,9 @@ def _key_of(directory: str) -> bytes:
 
 def test_processes_that_start_at_once_share_one_secret_key(tmp_path: Path) -> None:
     """Two keys would name one customer twice; also on the very first start there is one."""
-    with ProcessPoolExecutor(8, mp_context=get_context("spawn")) as processes:
+    forked = get_context("forkserver")  # from one process that has imported what they need
+    forked.set_forkserver_preload([__name__])
+    with ProcessPoolExecutor(8, mp_context=forked) as processes:
         for number in range(20):
             directory = str(tmp_path / str(number))
             keys = set(processes.map(_key_of, [directory] * 8))
