@@ -24,11 +24,14 @@ class Tab:
     strangers: list[str] = field(default_factory=list)
 
     def sign_in(self, key: str | None = None) -> Page:
-        """Sign in, as the admin unless another key is given. The overview is shown then."""
+        """Sign in, as the admin unless another key is given. The overview is shown then, and its
+        scripts have run: what was pressed or clicked before would be lost.
+        """
         self.page.goto(f"{self.product.url}/ops")
         self.page.get_by_label("API key").fill(key or self.product.key)
         self.page.get_by_role("button", name="Sign in").click()
         self.page.get_by_role("heading", name="Pools").wait_for()
+        self.page.wait_for_load_state()
         return self.page
 
     def open(self, path: str) -> Page:
