@@ -320,11 +320,12 @@ def _refusal(status: int, head: bytes, body: bytes) -> str:
 
 
 def until(condition: Callable[[], Any], seconds: float, what: str | Callable[[], str]) -> Any:
-    """Return what `condition` returns once that is true. Fail after `seconds`, saying `what` was
-    not.
+    """Return what `condition` returns once that is true. Fail after `seconds`, but not before a
+    minute is over, saying `what` was not.
 
     It is asked ever more seldom, so that a long wait leaves the machine to what is waited for.
     """
+    seconds = max(seconds, 60.0)  # what a wait may cost is measured where it is promised
     deadline = time.monotonic() + seconds
     pause_seconds = 0.02
     while not (found := condition()):
