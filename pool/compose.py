@@ -15,7 +15,7 @@ from pool.durability.pruner import Pruner
 from pool.durability.recorder import Recorder
 from pool.durability.recovery import PoolRecovery
 from pool.ledger import Ledger
-from pool.model.outcomes import EVERYWHERE
+from pool.model.outcomes import webhooks_of
 from pool.providers import Provider, open_provider
 from pool.providers.watched import Answering, WatchedProvider
 from pool.store import Store
@@ -71,7 +71,7 @@ async def compose(
         def webhook_ended(workspace: str, event: str, outcome: str) -> None:
             metrics.webhooks.labels(workspace, event, outcome).inc()
             if outcome == "bad-signature":
-                outcomes.count(EVERYWHERE, "bad_signature")
+                outcomes.count(webhooks_of(workspace), "bad_signature")
 
         bases = LinkBases(store, ledger, settings)
         providers: dict[str, Provider] = {}

@@ -30,7 +30,7 @@ def measure(bench: Bench) -> list[Row]:
     with Stage() as stage:
         meetings = 20 if bench.options.quick else MEETINGS
         stage.open_meetings([quiet_meeting(f"looked-at-{number}") for number in range(meetings)])
-        key = _reading_key(stage)
+        key = reading_key(stage)
         ours = Linkpool(stage, 2, bench.options.sizes.links_per_second)
         try:
             ours.start()
@@ -58,7 +58,8 @@ def measure(bench: Bench) -> list[Row]:
     ]
 
 
-def _reading_key(stage: Stage) -> str:
+def reading_key(stage: Stage) -> str:
+    """Return a new key that may look at the page."""
     key, kept = make_key(frozenset({Scope.READ.value}), None, "bench pages")
 
     async def add(parts: Parts) -> None:

@@ -144,4 +144,4 @@ def worker(silent_seconds: float, sweep_seconds: float) -> Reading:
     elif silent_seconds < max(10.0, 2 * sweep_seconds):
         sign = "over"
     text = f"no worker has run for {silent_seconds:.0f} s: nothing is topped up or recorded"
-    return Reading(Kind.WORKER, "", sign, "workers sweep again" if sign == "over" else text)
+    return Reading(Kind.WORKER, "", sign, "workers run again" if sign == "over" else text)

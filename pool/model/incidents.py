@@ -9,6 +9,7 @@ from enum import StrEnum
 KEPT_DAYS = 90
 # Two incidents of a kind this close together are one: a part that comes and goes is one trouble.
 SAME_SECONDS = 30.0
+_TOGETHER = timedelta(seconds=60)  # several pools within this time are one event to a person
 
 
 class What(StrEnum):
@@ -52,18 +53,15 @@ class Incident:
 
 
 def together(found: list[Incident]) -> list[Incident]:
-    """Return the incidents, with pools that ran dry together as one entry, in the same order.
+    """Return the incidents in the same order, with what happened to several pools as one entry.
 
-    A provider that goes silent empties many pools; that is one event to a person.
+    A provider that goes silent empties many pools, and a person pauses many for one reason; that
+    is one event to a person.
     """
     shown: list[Incident] = []
     for each in found:
         last = shown[-1] if shown else None
-        if (
-            last is not None
-            and last.what is each.what is What.DRY
-            and abs(last.began_at - each.began_at) < timedelta(seconds=60)
-        ):
+        if last is not None and _is_one(last, each):
             ends = [end for end in (last.ended_at, each.ended_at) if end is not None]
             shown[-1] = replace(
                 last,
@@ -76,3 +74,12 @@ def together(found: list[Incident]) -> list[Incident]:
         else:
             shown.append(each)
     return shown
+
+
+def _is_one(one: Incident, other: Incident) -> bool:
+    if one.what is not other.what or abs(one.began_at - other.began_at) >= _TOGETHER:
+        return False
+    if one.what is What.DRY:
+        return True
+    stand = (one.ended_at is None, other.ended_at is None)
+    return one.what in (What.PAUSE, What.SETTINGS) and one.text == other.text and len({*stand}) == 1

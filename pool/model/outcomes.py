@@ -12,7 +12,7 @@ from dataclasses import dataclass
 TURNED_AWAY = ("empty", "paused", "recovering", "limited", "error")
 # Links that were made for nothing.
 WASTED = ("retired", "quarantined", "lapsed", "lost")
-# Webhooks: of no meeting, so they are counted under EVERYWHERE only.
+# Webhooks: of no meeting, so they are counted under their workspace: `webhooks_of`.
 HOOKS = ("bad_signature",)
 # What the sweep counts anyway, summed over all meetings.
 FLOW = ("claims", "top_ups", "bookings")
@@ -33,6 +33,11 @@ WORDS = {
     "lost": "lost",
     "bad_signature": "webhooks with a wrong signature",
 }
+
+
+def webhooks_of(workspace: str) -> str:
+    """Return what stands for the webhooks of a workspace in the place of a SID."""
+    return f"@{workspace}"
 
 
 @dataclass(frozen=True, slots=True)

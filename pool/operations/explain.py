@@ -19,16 +19,36 @@ class Explanation:
     runbook: str = ""
 
 
-# What a silent part means for visitors, what linkpool does about it, and what a person can do.
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What a silent part means for visitors, what linkpool does about it, what a person can do."""
+
+    visitors: str
+    linkpool: str
+    you: str
+
+
 ADVICE = {
-    What.REDIS: "Visitors get no link until it is back; then the pools recover by themselves. "
-    "If it stays away, check the Redis server: `linkpool doctor` says what is wrong.",
-    What.WORKER: "Visitors get links while the pools last. Check that `linkpool worker` and "
-    "`linkpool beat` are running.",
-    What.PROVIDER: "Visitors get links while the pools last; linkpool keeps asking. "
-    "If it lasts, look at the provider's status page.",
-    What.LEDGER: "Visitors get links as ever; claims are recorded once it is back. Check the "
-    "database server: `linkpool doctor` says what is wrong.",
+    What.REDIS: Advice(
+        "They get no link, and are asked to come again in a second",
+        "It tries to reach Redis all the time; once it is back, the pools recover by themselves",
+        "If it stays away, check the Redis server: `linkpool doctor` says what is wrong",
+    ),
+    What.WORKER: Advice(
+        "They get links while the pools last",
+        "It hands out what the pools hold, and keeps the claims to record them later",
+        "Check that `linkpool worker` and `linkpool beat` are running",
+    ),
+    What.PROVIDER: Advice(
+        "They get links while the pools last",
+        "It keeps asking, and makes links as soon as it gets an answer",
+        "If it lasts, look at the provider's status page",
+    ),
+    What.LEDGER: Advice(
+        "They get links while the pools last",
+        "It makes no links until the ledger is back, and records claims then",
+        "Check the database server: `linkpool doctor` says what is wrong",
+    ),
 }
 _SAME = "Customers who hold a link still get it."
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,7 +12,7 @@ from pool.ledger import Ledger
 from pool.ledger.facts import RECONCILED
 from pool.ledger.inbox_search import Sought
 from pool.ledger.records import EventState, InboxEvent
-from pool.model.outcomes import EVERYWHERE
+from pool.model.outcomes import webhooks_of
 from pool.providers import Provider
 from pool.store import Store
 from pool.store.records import Span
@@ -58,13 +58,17 @@ async def hooks_of(ledger: Ledger, providers: Mapping[str, Provider]) -> list[Ho
     return found
 
 
-async def refused_lately(store: Store) -> int | None:
-    """Return how many webhooks had a wrong signature in the last hour; None: not known."""
+async def refused_lately(store: Store, workspaces: Collection[str]) -> dict[str, int] | None:
+    """Return how many webhooks of each workspace had a wrong signature in the last hour.
+
+    The result is None if that is not known.
+    """
     try:
-        [past] = await store.tallies.past([EVERYWHERE], Span.HOUR)
+        pasts = await store.tallies.past([webhooks_of(each) for each in workspaces], Span.HOUR)
     except StoreError:
         return None
-    return past.sum["bad_signature"]
+    counts = (past.sum["bad_signature"] for past in pasts)
+    return dict(zip(workspaces, counts, strict=True))
 
 
 def _delay(provider: Provider, event: InboxEvent) -> float | None:

@@ -9,6 +9,8 @@ from pool.operations.status import MeetingStatus
 from pool.operations.vitals import Vitals
 from pool.store.records import Block
 
+_PATIENCE_SECONDS = 4.0  # a loaded machine reads a little later
+
 
 @dataclass(frozen=True, slots=True)
 class WorkspaceHealth:
@@ -40,3 +42,11 @@ class Snapshot:
     workspaces: tuple[WorkspaceHealth, ...] = ()
     is_read: bool = True  # False: the pools were not looked at yet
     vitals: Vitals | None = None  # what is known of the parts; it may be newer than the pools
+
+    @property
+    def late_seconds(self) -> float:
+        """Return how old the pools are, 0.0 while they are as new as they should be."""
+        if self.vitals is None or not self.is_read or self.store_problem:
+            return 0.0
+        age = (self.vitals.at - self.at).total_seconds()
+        return age if age > 3 * self.every_seconds + _PATIENCE_SECONDS else 0.0

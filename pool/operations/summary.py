@@ -54,6 +54,8 @@ def lead(
     """
     if snapshot.store_problem:
         return "bad", "Redis does not answer, so the state of the pools is unknown"
+    if late := snapshot.late_seconds:
+        return "bad", f"The pools were last read {duration_words(late)} ago: their numbers are old"
     if not found:
         return "ok", "No pools yet"
     counts = Counter(status.state for status in found)
@@ -96,6 +98,7 @@ def alarm(snapshot: Snapshot, found: Sequence[MeetingStatus]) -> Alarm:
     """Return the alarm for a viewer of these pools. The effect on visitors comes first."""
     troubles = snapshot.vitals.troubles if snapshot.vitals else ()
     words = [_SILENT[each.what] for each in troubles if each.what is What.REDIS]
+    words += ["old numbers"] if snapshot.late_seconds else []
     felt = Counter(each.feel for each in found)
     words += [f"{felt[feel]:,} {said}" for feel, said in _FELT if felt[feel]]
     words += [_SILENT[each.what] for each in troubles if each.what is not What.REDIS]

@@ -73,6 +73,12 @@ class Vitals:
         """Return the first trouble of this kind, or None."""
         return next((each for each in self.troubles if each.what is what), None)
 
+    def turned_away_since(self, trouble: Trouble) -> int | None:
+        """Return how many visitors got no link since this trouble began; None: not known now."""
+        if trouble.turned_away is None or self.heard is None or self.trouble(What.REDIS):
+            return None
+        return max(0, turned_away(self.heard.totals) - trouble.turned_away)
+
 
 class VitalsWatch:
     """Looks at all parts twice a second. Call `step` for each look; it never raises."""

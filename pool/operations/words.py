@@ -57,6 +57,22 @@ def count_words(count: int, one: str, many: str = "") -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
+def times_words(count: int) -> str:
+    """Return how often something happened: once, twice, 1,204 times."""
+    return {1: "once", 2: "twice"}.get(count, f"{count:,} times")
+
+
+def at_least_words(count: int, one: str) -> str:
+    """Return a growing count in words that change ever more seldom, as what is read aloud needs.
+
+    Up to ten it is exact; beyond that its first digit counts: more than 40 visitors.
+    """
+    if count <= 10:
+        return count_words(count, one)
+    step = 10 ** (len(str(count - 1)) - 1)
+    return f"more than {(count - 1) // step * step:,} {one}s"
+
+
 _SCOPES = {
     "claim": "gets links for visitors",
     "read": "sees everything, changes nothing",

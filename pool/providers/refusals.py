@@ -79,7 +79,7 @@ def error_of(
         )
     if status == 403:
         denied = MeetingRefused if creating else WorkspaceRefused
-        what = f"links of meeting {meeting_sid}" if creating else "the call"
+        what = "links of this meeting" if creating else "the call"
         return denied(
             f"NeetoCal denies this API key {what} ({said}); give the key access at NeetoCal "
             f"or set {setting(workspace, 'api_key')} to one that has it",
@@ -87,14 +87,14 @@ def error_of(
         )
     if status == 404 and creating:
         return MeetingRefused(
-            f"NeetoCal finds no meeting {meeting_sid} ({said}); check the SID and "
+            f"NeetoCal finds no such meeting ({said}); check the SID and "
             f"{setting(workspace, 'subdomain')}",
             status=status,
         )
     if status in (400, 422) and creating:
         return MeetingRefused(
-            f"NeetoCal makes no one-off links for meeting {meeting_sid} ({said}); "
-            "check at NeetoCal that it is enabled and allows them",
+            f"NeetoCal refuses ({said}); check there that the meeting is enabled and "
+            "allows one-off links",
             status=status,
         )
     if status == 429:

@@ -263,7 +263,7 @@ async def test_an_api_process_notices_that_no_worker_sweeps(parts: Parts) -> Non
     assert "no worker has run" in receiver.got[0]
     await sweep(parts)
     assert await deliver(parts) == 1
-    assert "workers sweep again" in receiver.got[1]
+    assert "workers run again" in receiver.got[1]
 
 
 async def test_where_no_worker_ever_ran_time_counts_from_the_start_of_the_api(

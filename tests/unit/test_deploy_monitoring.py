@@ -12,6 +12,8 @@ import pytest
 import yaml
 
 from pool.api.routes import exposition
+from pool.model.incidents import What
+from pool.operations.incident_words import TITLES
 from pool.telemetry.metrics import BeatMetrics, Metrics
 from tests.debian import debian
 
@@ -63,6 +65,21 @@ def test_each_alert_says_what_to_do(name: str) -> None:
     assert rule["annotations"]["runbook"] == f"docs/monitoring.md#{name.lower()}"
     assert f"\n### {name}\n" in DOCS
     assert f'alertname="{name}"' in (DIRECTORY / "linkpool.tests.yml").read_text("utf-8")
+
+
+def test_alerts_speak_as_the_page_does() -> None:
+    """The same words for the same thing, at 3 a.m. as well: no "swept", no "set aside"."""
+    said = {
+        name: " ".join(rule["annotations"][each] for each in ("summary", "description"))
+        for name, rule in ALERTS.items()
+    }
+    assert TITLES[What.FENCE] in said["LinkpoolFenceFell"]
+    assert "No worker" in said["LinkpoolWorkerStuck"]
+    assert "out of links" in said["LinkpoolRunwayLow"]
+    assert "turned away" in said["LinkpoolClaimsRefused"]
+    assert "quarantined" in said["LinkpoolLinksQuarantined"]
+    old = re.compile("swept|set aside|runs dry|not serving|fence|belong to no link|[Ll]ook at|told")
+    assert {name: found for name, text in said.items() if (found := old.findall(text))} == {}
 
 
 @pytest.mark.parametrize("text", [*(rule["expr"] for rule in RULES), DASHBOARD, DOCS])

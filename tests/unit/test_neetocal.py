@@ -28,7 +28,7 @@ from pool.errors import (
 )
 from pool.providers import NewLink, ProviderMeeting, open_provider
 from pool.providers.base import Provider
-from pool.providers.refusals import retry_after_seconds
+from pool.providers.refusals import error_of, retry_after_seconds
 
 KEY = "key-of-the-workspace-1234567890"
 SECRET = "secret-of-the-webhook"
@@ -226,6 +226,18 @@ async def test_each_status_has_its_error(
     assert type(error) is kind
     assert (error.status, error.maybe_made) == (status, maybe_made)
     assert str(status) in str(error)
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 422])
+def test_refused_meetings_share_their_reason(status: int) -> None:
+    """The page says a reason once for all pools that have it; on a phone, its first words."""
+    body = json.dumps({"error": "This meeting is disabled"}).encode()
+    one, other = (
+        str(error_of(workspace(), status, body, None, meeting_sid=sid))
+        for sid in ("intro-call", "product-demo")
+    )
+    assert one == other
+    assert str(status) in one[:60]
 
 
 LISTED: dict[int, type[ProviderError]] = {

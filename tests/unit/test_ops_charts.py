@@ -148,7 +148,7 @@ def test_visitors_who_were_turned_away_are_drawn_and_summed() -> None:
         "same link again",
         "turned away",
     ]
-    assert visitors.words.endswith("7 times the same link again, 4 visitors turned away.")
+    assert visitors.words.endswith("the same link again 7 times, 4 visitors turned away.")
     quiet = charts(told, HOUR)[1]
     assert [line.label for line in quiet.lines] == ["handed out", "turned away"]
 

@@ -105,6 +105,8 @@ async def test_yesterday_is_known_by_the_minute_and_last_week_by_the_hour(
     one, two = await pasts.before("intro", HOUR, EARLIER)
     assert (one.earlier, two.earlier) == EARLIER
     assert (one.series.step_seconds, two.series.step_seconds) == (60, 3_600)
+    lines = charts(one.series, HOUR, before=[one, two])[1].unders
+    assert [each.label for each in lines] == ["yesterday", "last week, by the hour"]
     assert 59 <= len(one.series.samples) <= 62
     assert {each.claims for each in one.series.samples} == {60}
     drawn = charts(one.series, HOUR)[1]

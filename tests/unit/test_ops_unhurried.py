@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,7 @@ from pool.api.ops.live.latest_incidents import LatestIncidents
 from pool.api.ops.live.unhurried import Unhurried
 from pool.api.ops.session.sessions import Session
 from pool.errors import LedgerUnavailable
+from pool.ledger import Ledger
 from pool.model.incidents import Incident, What
 from tests.unit.test_ops_pages import NOW
 
@@ -91,10 +93,37 @@ async def test_a_slow_past_is_shown_as_it_was() -> None:
     await pasts.close()
 
 
+async def none(_kinds: object) -> list[Incident]:
+    """Find nothing that stands."""
+    return []
+
+
+async def test_what_stands_comes_first_and_what_belongs_together_is_one(
+    sqlite_ledger: Ledger,
+) -> None:
+    """A hundred changes of settings do not push a silent provider off the overview."""
+    began = datetime.now(UTC) - timedelta(minutes=9)
+    kept = sqlite_ledger.incidents
+    await kept.begin(Incident(What.PROVIDER, "default", began, None, "silent"))
+    await kept.begin(Incident(What.PAUSE, "z", began, None, "wrong calendar", ("z",)))
+    for number in range(70):
+        at, sid = began + timedelta(seconds=60 + number / 2), f"pool-{number}"
+        await kept.add(Incident(What.SETTINGS, sid, at, at, "max_fresh 60", (sid,)))
+    for number in range(3):
+        at, sid = began + timedelta(seconds=200 + number), f"pool-{number}"
+        await kept.begin(Incident(What.PAUSE, sid, at, None, "holiday", (sid,)))
+    found = await LatestIncidents(sqlite_ledger).of(READER)
+    assert [(each.what, len(each.sids or ())) for each in found] == [
+        (What.PROVIDER, 0),
+        (What.PAUSE, 3),
+        (What.SETTINGS, 57),  # of the sixty entries that are read
+    ]
+
+
 async def test_the_latest_incidents_are_those_last_known() -> None:
     """While the ledger is slow or away: the banner says so."""
     latest = Slow([Incident(What.SETTINGS, "a", NOW, NOW, "max_fresh")])
-    ledger = SimpleNamespace(incidents=SimpleNamespace(latest=latest))
+    ledger = SimpleNamespace(incidents=SimpleNamespace(latest=latest, standing=none))
     incidents = LatestIncidents(ledger)  # type: ignore[arg-type]
     known = await incidents.of(READER)
     assert [each.what for each in known] == [What.SETTINGS]
@@ -111,7 +140,7 @@ async def test_pages_that_are_drawn_together_share_what_is_latest() -> None:
     """Each gets what was found, whichever of them looks first."""
     latest = Slow([Incident(What.SETTINGS, "a", NOW, NOW, "max_fresh")])
     latest.free.clear()
-    ledger = SimpleNamespace(incidents=SimpleNamespace(latest=latest))
+    ledger = SimpleNamespace(incidents=SimpleNamespace(latest=latest, standing=none))
     incidents = LatestIncidents(ledger)  # type: ignore[arg-type]
     pages = [asyncio.create_task(incidents.of(READER)) for _ in range(3)]
     await asyncio.sleep(0)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from pool.api.ops.live.beat import joined
+from pool.access.api_keys import Caller, Scope
+from pool.api.ops.live.beat import Live, joined
+from pool.api.ops.live.boards import banner, frame_of
+from pool.api.ops.session.sessions import Session
 from pool.errors import LedgerUnavailable, StoreUnavailable
 from pool.ledger import Ledger
 from pool.model.incidents import What
@@ -18,6 +22,7 @@ from pool.model.meetings import Meeting
 from pool.model.vitals import Calls, Heard, HeardPulse, Pulse
 from pool.operations import summary
 from pool.operations.incident_notes import IncidentNotes
+from pool.operations.reader import Reader
 from pool.operations.snapshot import LedgerHealth, Snapshot
 from pool.operations.status import MeetingStatus
 from pool.operations.vitals import Trouble, Vitals, VitalsWatch, heard_troubles
@@ -218,6 +223,67 @@ async def test_troubles_become_incidents_once(sqlite_ledger: Ledger) -> None:
     assert found.ended_at is not None
 
 
+async def test_a_page_that_comes_as_the_last_one_leaves_is_kept_up_to_date() -> None:
+    """As when a tab is reloaded: what ended in between is begun again, whichever it was."""
+    for ends in ("readings", "beat"):
+        readings, vitals = _Readings(), Stage().watch
+        live = Live(cast(Reader, readings), vitals)
+        first = live.follow()
+        await anext(first)
+        await asyncio.sleep(0)
+        await first.aclose()
+        if ends == "readings":
+            readings.come()  # nobody follows: whoever waits for readings goes home
+        else:
+            await vitals.step()
+        await asyncio.sleep(0.01)
+        second = live.follow()
+        await anext(second)
+        await asyncio.sleep(0)
+        readings.come()
+        seen = []
+        for _ in range(3):
+            await asyncio.sleep(0.01)
+            waiting = asyncio.ensure_future(anext(second))
+            await asyncio.sleep(0)
+            live._made_at = 0.0  # a second is over
+            await vitals.step()
+            seen.append((await asyncio.wait_for(waiting, 5)).every_seconds)
+        assert seen[-1] == readings.number, ends
+        await second.aclose()
+        await live.close()
+
+
+class _Readings:
+    """Readings that come when the test says so, known by a number in place of their pace."""
+
+    def __init__(self) -> None:
+        self.number = 0.0
+        self._news = asyncio.Event()
+
+    def come(self) -> None:
+        """Make the next reading."""
+        self.number += 1
+        self._news.set()
+        self._news = asyncio.Event()
+
+    @property
+    def recent(self) -> Snapshot:
+        return replace(snapshot(), every_seconds=self.number)
+
+    async def latest(self) -> Snapshot:
+        return self.recent
+
+    async def follow(self) -> AsyncIterator[Snapshot]:
+        while True:
+            yield self.recent
+            await self._news.wait()
+
+    def stop(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
 # -- what is said ------------------------------------------------------------------------
 
 
@@ -240,6 +306,24 @@ def test_nothing_is_known_of_pools_while_redis_is_silent() -> None:
     assert joined(None, Vitals(NOW)).is_read is False
     gone = joined(reading, Vitals(NOW, (trouble(What.LEDGER),), unmatched=None))
     assert gone.ledger == LedgerHealth("ledger is silent", None)
+
+
+def test_numbers_that_are_not_renewed_are_said_to_be_old() -> None:
+    """Whatever hinders the readings; a loaded machine may be a little late."""
+    good = [status("a")]
+
+    def read(seconds_ago: float) -> Snapshot:
+        return replace(at(), at=NOW - timedelta(seconds=seconds_ago), every_seconds=2.0)
+
+    assert summary.lead(read(9.0), good)[0] == "ok"
+    assert summary.lead(read(30.0), good) == (
+        "bad",
+        "The pools were last read 30 s ago: their numbers are old",
+    )
+    assert summary.alarm(read(30.0), good).words == "old numbers"
+    anybody = Session(Caller("k", frozenset({Scope.READ}), None), "")
+    assert b'"stale":true' in frame_of(read(30.0), anybody).message_after(None)
+    assert b'"stale":false' in frame_of(read(3.0), anybody).message_after(None)
 
 
 def test_the_tab_says_first_what_visitors_feel() -> None:
@@ -288,3 +372,24 @@ def test_tiles_say_at_once_which_part_is_silent() -> None:
         "answered 5 min ago, not asked since",
     )
     assert found["Ledger"].words == "answers", "with claims waiting it is not up to date"
+
+
+@pytest.mark.parametrize("what", [What.REDIS, What.WORKER, What.PROVIDER, What.LEDGER])
+def test_the_line_of_a_silent_part_answers_the_five_questions(what: What) -> None:
+    """Which pools, since when, how many visitors were turned away, what is done, what to do."""
+    about = "acme" if what is What.PROVIDER else ""
+    began = Trouble(what, about, NOW, f"{what} is silent", turned_away=7)
+    text = banner(at(began, heard=heard(totals={"empty": 10, "error": 20})))
+    assert ("workspace acme" in text) == bool(about)
+    assert ("all pools" in text) != bool(about)
+    assert NOW.isoformat() in text
+    known = (
+        "known once Redis is back" if what is What.REDIS else "more than 20 visitors turned away"
+    )
+    assert known in text
+    for place in ("since", "whom", "away", "linkpool", "you"):
+        assert f'class="{place}"' in text
+    calm = banner(at(replace(began, turned_away=30), heard=heard(totals={"empty": 30})))
+    assert ("Nobody was turned away since." in calm) == (what is not What.REDIS)
+    unknown = banner(at(replace(began, turned_away=None), heard=heard(totals={"empty": 30})))
+    assert ("turned away is not known." in unknown) == (what is not What.REDIS)

@@ -8,7 +8,15 @@ import pytest
 
 from pool.api.ops.charts.figures import bar, sparkline
 from pool.api.ops.frame.rendering import ticked
-from pool.operations.words import ago_words, count_words, range_words, rate_words, runway_words
+from pool.operations.words import (
+    ago_words,
+    at_least_words,
+    count_words,
+    range_words,
+    rate_words,
+    runway_words,
+    times_words,
+)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +66,20 @@ def test_a_count_carries_its_noun() -> None:
     """With thousands apart, and one for one."""
     assert count_words(1, "link") == "1 link"
     assert count_words(1204, "entry", "entries") == "1,204 entries"
+    assert [times_words(count) for count in (1, 2, 1204)] == ["once", "twice", "1,204 times"]
+
+
+def test_a_growing_count_is_read_aloud_ever_more_seldom() -> None:
+    """Of a thousand visitors turned away a screen reader hears some thirty times, not each."""
+    said = [at_least_words(count, "visitor") for count in range(1, 1_001)]
+    assert said[:2] == ["1 visitor", "2 visitors"]
+    assert (said[9], said[10], said[99]) == (
+        "10 visitors",
+        "more than 10 visitors",
+        "more than 90 visitors",
+    )
+    assert said[999] == "more than 900 visitors"
+    assert len(set(said)) < 40
 
 
 @pytest.mark.parametrize(

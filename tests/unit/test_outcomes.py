@@ -14,9 +14,11 @@ from msgspec.structs import replace
 
 from pool.errors import MeetingRefused, ProviderFailed, StoreUnavailable
 from pool.model.meetings import Meeting
-from pool.model.outcomes import EVERYWHERE
+from pool.model.outcomes import EVERYWHERE, webhooks_of
 from pool.model.vitals import Calls, Pulse
+from pool.operations.hook_health import refused_lately
 from pool.providers.watched import Answering
+from pool.store.chunks import STEPS
 from pool.store.history import History
 from pool.store.records import Span, Totals
 from pool.store.tallies import HandOver, Tallies
@@ -84,6 +86,19 @@ async def test_slots_have_what_was_counted_since_the_slot_before(fake_redis: Any
     await store.tallies.add({("a", "empty"): 1})
     await sweep(130, 9)
     assert (await past_of(fake_redis, "a", Span.HOUR))[-1] == (start + 130, {"empty": 1})
+
+
+async def test_wrong_signatures_are_known_by_workspace(fake_redis: AnyRedis) -> None:
+    """One workspace's wrong secret is not held against the others; in all they are summed."""
+    store = fake_redis.store
+    process = HandOver(store.tallies)
+    process.count(webhooks_of("acme"), "bad_signature", 3)
+    process.count(webhooks_of("globex"), "bad_signature")
+    await process.flush()
+    await store.tallies.sample(int(time.time()), [True] * len(STEPS), [{} for _ in STEPS])
+    found = await refused_lately(store, ["acme", "globex", "initech"])
+    assert found == {"acme": 3, "globex": 1, "initech": 0}
+    assert (await store.tallies.totals([EVERYWHERE]))["bad_signature"] == 4
 
 
 async def test_a_pool_that_was_emptied_between_two_sweeps_shows_its_dip(

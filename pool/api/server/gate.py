@@ -21,7 +21,7 @@ from pool.errors import (
     Unauthorized,
     UnknownWorkspace,
 )
-from pool.model.outcomes import EVERYWHERE
+from pool.model.outcomes import webhooks_of
 from pool.providers.signatures import SIGNATURE_HEADER, signature_of
 
 WEBHOOKS = "/v1/webhooks/"
@@ -119,6 +119,6 @@ class Gate:
             signature_of([value.decode("latin-1") for value in given])
         except BadSignature:
             self._webhooks.labels(workspace, "unknown", "bad-signature").inc()
-            self._outcomes.count(EVERYWHERE, "bad_signature")
+            self._outcomes.count(webhooks_of(workspace), "bad_signature")
             self._doors.failed("webhook", address)
             raise

@@ -12,7 +12,7 @@ from pool.api.ops.charts.earlier import Before
 from pool.api.ops.charts.parts import Chart, Under, Value
 from pool.api.ops.charts.windows import HOUR, MINUTE, Window
 from pool.model.incidents import Incident
-from pool.operations.words import count_words
+from pool.operations.words import count_words, times_words
 from pool.store.records import Series
 from pool.store.tallies import Counted
 
@@ -57,8 +57,8 @@ def charts(
             unit,
             busiest * seconds,
             lines,
-            f"{_sum_words(series, 'claims', 'claim')} handed out"
-            f"{f', {reused:,} times the same link again' if reused else ''}, "
+            f"{_sum_words(series, 'claims', 'link')} handed out"
+            f"{f', the same link again {times_words(reused)}' if reused else ''}, "
             f"{count_words(away, 'visitor')} turned away.",
         )
     )
@@ -98,7 +98,10 @@ def _under(before: Before, series: Series, window: Window) -> Under:
     begin, end = series.begin_ms / 1000, series.end_ms / 1000
     known = (each for each in found if each is not None and each.seen_seconds)
     shown = tuple(each for each in known if each.end_seconds > begin and each.begin_seconds < end)
-    return Under(before.earlier.name, before.earlier.label, shown)
+    label = before.earlier.label
+    if window.bucket_seconds < before.series.step_seconds == HOUR:
+        label = f"{label}, by the hour"  # all that is kept of that time
+    return Under(before.earlier.name, label, shown)
 
 
 def _levels(draw: Drawing, known: Sequence[Bucket], now: tuple[int, int] | None) -> Chart:

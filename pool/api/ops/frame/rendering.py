@@ -58,6 +58,7 @@ def _environment() -> Environment:
         cost=incident_words.cost_words,
         incident_title=incident_words.title_of,
         lasted=incident_words.lasted_words,
+        at_least=words.at_least_words,
         count=words.count_words,
         duration=words.duration_words,
         from_ms=words.from_ms,

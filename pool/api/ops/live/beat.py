@@ -36,7 +36,8 @@ class Live:
         self._moment = joined(None, vitals.latest)
         self._made_at = -BEAT_SECONDS
         self._news = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._readings: asyncio.Task[None] | None = None
+        self._beats: asyncio.Task[None] | None = None
 
     @property
     def known(self) -> Snapshot:
@@ -57,11 +58,12 @@ class Live:
         self._followers += 1
         try:
             first = await self.moment()
-            if not any(not task.done() for task in self._tasks):
-                self._tasks = [
-                    asyncio.create_task(self._follow_readings()),
-                    asyncio.create_task(self._beat()),
-                ]
+            # Each ends at its own next step after the last page has left: of a page that comes
+            # in between, one may have ended already while the other goes on.
+            if self._readings is None or self._readings.done():
+                self._readings = asyncio.create_task(self._follow_readings())
+            if self._beats is None or self._beats.done():
+                self._beats = asyncio.create_task(self._beat())
             if not self._closed:
                 yield first
             while not self._closed:
@@ -81,7 +83,7 @@ class Live:
     async def close(self) -> None:
         """Stop, and wait for what is under way."""
         self.stop()
-        await end_tasks(self._tasks)
+        await end_tasks([each for each in (self._readings, self._beats) if each is not None])
         await self._reader.close()
 
     async def _follow_readings(self) -> None:

@@ -13,6 +13,8 @@ import msgspec
 from pool.api.ops.frame.rendering import fragment
 from pool.api.ops.live.latest_incidents import LatestIncidents
 from pool.api.ops.session.sessions import Session
+from pool.model.incidents import What
+from pool.model.outcomes import webhooks_of
 from pool.operations import summary
 from pool.operations.selection import Selected, Selection, select
 from pool.operations.snapshot import Snapshot
@@ -56,7 +58,7 @@ class Board:
                     "at_ms": round(self.snapshot.at.timestamp() * 1000),
                     "every_seconds": self.snapshot.every_seconds,
                     "silent": self.silent,
-                    "stale": bool(self.snapshot.store_problem),
+                    "stale": bool(self.snapshot.store_problem or self.snapshot.late_seconds),
                     "alarm": {"level": self.alarm.level, "words": self.alarm.words},
                     "parts": _changed(old_parts, self.parts),
                     "order": list(self.rows),
@@ -125,8 +127,10 @@ class Boards:
             hour = await self._trends.last_hour(
                 None if whole else [each.meeting.sid for each in found]
             )
-            if whole:
-                tiles[-1] = summary.with_refused_webhooks(tiles[-1], hour)
+            if everywhere:
+                name = selection.workspace
+                hooks = await self._trends.last_hour([webhooks_of(name)]) if name else hour
+                tiles[-1] = summary.with_refused_webhooks(tiles[-1], hooks)
             tiles.insert(0, summary.visitors(hour))
         level, sentence = summary.lead(snapshot, found, tiles)
         values: dict[str, Any] = {
@@ -204,7 +208,10 @@ def banner(snapshot: Snapshot) -> str:
     vitals = snapshot.vitals
     return fragment(
         "banner.html",
-        troubles=vitals.troubles if vitals else (),
+        troubles=[(each, vitals.turned_away_since(each)) for each in vitals.troubles]
+        if vitals
+        else [],
+        redis_silent=vitals is not None and vitals.trouble(What.REDIS) is not None,
         over=vitals.over if vitals else (),
     )
 

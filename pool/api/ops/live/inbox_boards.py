@@ -120,15 +120,17 @@ class InboxBoards:
             "most": REPLAY_MOST,
             "more": len(events) > PAGE_EVENTS,
             "nothing_found": not events,
-            "several": len(hooks) > 1,
-            "refused": await refused_lately(self._service.parts.store) if everywhere else None,
         }
+        names = [hook.workspace for hook in hooks]
+        refused = await refused_lately(self._service.parts.store, names) or {}
         parts = {
             name: fragment(f"inbox/{name}.html", **values)
             for name in ("tabs", "matching", "instead", "pages")
         }
         for hook in hooks:
-            parts[f"hook-{hook.workspace}"] = fragment("inbox/hook.html", hook=hook, **values)
+            parts[f"hook-{hook.workspace}"] = fragment(
+                "inbox/hook.html", hook=hook, refused=refused.get(hook.workspace), **values
+            )
         rows = {
             event.id: fragment("inbox/row.html", event=event, how_matched=how_matched)
             for event in events[:PAGE_EVENTS]
