@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pool.model.incidents import Incident, What
+from pool.model.meetings import Meeting
 from pool.operations.status import MeetingStatus
+from pool.operations.words import about, count_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ def explain(status: MeetingStatus) -> Explanation:
                 "Links were claimed faster than they could be made",
                 f"{on_empty}. {_SAME}",
                 "It makes links as fast as the provider's budget allows",
-                "Raise the minimum of links kept ready, or the request budget",
+                _advice_if_empty(status),
                 "LinkpoolPoolEmpty",
             )
         case "low":
@@ -135,7 +137,8 @@ def _blocked(status: MeetingStatus, fallback: str) -> Explanation:
             "Enable the meeting at the provider, then use Try the provider now",
             "LinkpoolMeetingBlocked",
         )
-    left = f"Nothing yet: {status.fresh:,} links are left"
+    are = "is" if status.fresh == 1 else "are"
+    left = f"Nothing yet: {count_words(status.fresh, 'link')} {are} left"
     return Explanation(
         why,
         f"{left if status.fresh else f'New visitors get no link{fallback}'}. {_SAME}",
@@ -152,8 +155,21 @@ def _sentence(words: str) -> str:
 def _advice(status: MeetingStatus) -> str:
     rate = status.claims_per_second
     if status.meeting.is_capped(rate):
-        return f"Set the maximum of links kept ready to {status.meeting.wanted(rate):,} or more"
+        return _raise_the_cap(status.meeting, rate)
     return "Nothing, if it rises. If it falls further, raise the minimum of links kept ready"
+
+
+def _advice_if_empty(status: MeetingStatus) -> str:
+    rate = status.claims_per_second
+    if status.meeting.is_capped(rate):
+        more = "If the provider makes fewer links than are claimed, ask it for a higher limit"
+        return f"{_raise_the_cap(status.meeting, rate)}. {more}"
+    return "Raise the minimum of links kept ready, or ask the provider for a higher limit"
+
+
+def _raise_the_cap(meeting: Meeting, rate: float) -> str:
+    needs = about(meeting.wanted(rate))
+    return f"Set the maximum of links kept ready to {needs:,} or more"
 
 
 def standing_of(status: MeetingStatus, incidents: tuple[Incident, ...] | None) -> Incident | None:

@@ -13,6 +13,7 @@ from pool.model import forecast
 from pool.model.forecast import NO_PAST, Forecast, Outlook
 from pool.model.links import State
 from pool.model.meetings import Meeting, runway_seconds
+from pool.operations.words import about
 from pool.store import Store
 from pool.store.records import Block, Level
 
@@ -183,13 +184,15 @@ def _judge(
         return "blocked", meeting.closed_reason
     if block is not None:
         return "blocked", block.reason
+    rate = level.claims_per_second
+    capped = ""
+    if meeting.is_capped(rate):
+        needs = about(meeting.wanted(rate))
+        capped = f"at most {meeting.max_fresh:,} is too small: this rate needs about {needs:,}"
     if level.fresh == 0 and target > 0:
-        return "empty", "no fresh links; top-up is due"
-    if runway is not None and runway < LOW_RUNWAY_SECONDS:
-        rate = level.claims_per_second
-        if meeting.is_capped(rate):
-            needs = meeting.wanted(rate)
-            return "low", f"At most {meeting.max_fresh} is too small: this rate needs about {needs}"
+        return "empty", f"no fresh links; {capped or 'top-up is due'}"
+    if runway is not None and runway < LOW_RUNWAY_SECONDS and capped:
+        return "low", capped.capitalize()
     if runway is not None and runway < LOW_RUNWAY_SECONDS and level.fresh < target:
         return "low", f"lasts {runway:.0f} s at {level.claims_per_second:.1f} claims/s"
     if level.fresh < target * LOW_SHARE:

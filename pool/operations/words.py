@@ -57,6 +57,12 @@ def count_words(count: int, one: str, many: str = "") -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
+def about(count: int) -> int:
+    """Return a count rounded up to two digits, so that what is said of it changes seldom."""
+    step = 10 ** max(0, len(str(count)) - 2)
+    return -(-count // step) * step
+
+
 def times_words(count: int) -> str:
     """Return how often something happened: once, twice, 1,204 times."""
     return {1: "once", 2: "twice"}.get(count, f"{count:,} times")

@@ -15,6 +15,7 @@ from pool.api.ops.session.sessions import Session
 from pool.model.forecast import NO_PAST, Forecast
 from pool.model.meetings import Meeting
 from pool.model.outcomes import Outcomes
+from pool.operations.explain import explain
 from pool.operations.selection import PAGE_ROWS, Selection, select
 from pool.operations.snapshot import LedgerHealth, Snapshot, WorkspaceHealth
 from pool.operations.status import MeetingStatus, _status, urgency
@@ -250,6 +251,11 @@ async def test_a_capped_pool_says_which_cap_its_rate_needs(
     found = _status(meeting, level, None, {}, NO_PAST, without_worker=False)
     assert (found.state, found.reason) == ("low" if reason else "ok", reason)
     assert found.feel == ("soon" if reason else "ok")
+    if reason:
+        crowd = structs_replace(level, claims_per_second=12.1, fresh=0)
+        dry = _status(meeting, crowd, None, {}, NO_PAST, without_worker=False)
+        assert dry.reason == "no fresh links; at most 1 is too small: this rate needs about 3,700"
+        assert "to 3,700 or more" in explain(dry).you
 
 
 # -- what rows say -------------------------------------------------------------------
