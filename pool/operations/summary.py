@@ -156,12 +156,19 @@ def _of_redis(snapshot: Snapshot, lag_claims: int, sweep_seconds: float) -> list
     unknown = "unknown while Redis does not answer"
     ledger = snapshot.ledger
     return [
-        Tile("Redis", "bad", "does not answer", snapshot.store_problem),
+        Tile("Redis", "bad", "does not answer", _why(snapshot.store_problem)),
         Tile("Worker, provider", "unknown", unknown),
-        Tile("Ledger", "bad", "does not answer", ledger.problem)
+        Tile("Ledger", "bad", "does not answer", _why(ledger.problem))
         if ledger.problem
         else Tile("Ledger", "ok", "answers", "how many claims wait is unknown"),
     ]
+
+
+def _why(problem: str) -> str:
+    """Return a problem without what the tile says anyway."""
+    return problem.partition("does not answer")[2].removeprefix(": ") or (
+        "" if problem.endswith("does not answer") else problem
+    )
 
 
 def _worker(snapshot: Snapshot, sweep_seconds: float) -> Tile:
@@ -244,12 +251,13 @@ def _answered_seconds(snapshot: Snapshot) -> float | None:
 
 def _ledger(snapshot: Snapshot, lag_claims: int) -> Tile:
     waiting = f"{count_words(lag_claims, 'claim')} waiting"
+    still = f"claims are still answered, {waiting}"
     if snapshot.ledger.problem:
         return Tile(
             "Ledger",
             "bad",
             "does not answer",
-            f"{snapshot.ledger.problem}; claims are still answered, {waiting}",
+            "; ".join(filter(None, (_why(snapshot.ledger.problem), still))),
         )
     if lag_claims > LAG_CLAIMS:
         return Tile("Ledger", "low", "behind", waiting)

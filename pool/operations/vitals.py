@@ -28,6 +28,7 @@ _LEDGER_PATIENCE_SECONDS = 1.5
 OVER_SHOWN_SECONDS = 60.0  # the end of a trouble is shown for this long
 _COST_SETTLES_SECONDS = 10.0  # by then, other processes' counts of visitors have arrived
 _GRACE_SECONDS = 3.0  # for pulses to come back after Redis has
+_NOTHING = "no answer"  # the problem of a part that says nothing at all
 
 Name = tuple[What, str]
 
@@ -115,7 +116,7 @@ class VitalsWatch:
             async with asyncio.timeout(_REDIS_PATIENCE_SECONDS):
                 self._heard = await self._store.pulses.hear()
         except TimeoutError:
-            self._redis_problem = "no answer"
+            self._redis_problem = _NOTHING
         except StoreError as error:
             self._redis_problem = str(error)
         else:
@@ -133,7 +134,7 @@ class VitalsWatch:
     def _judge(self, now: datetime) -> None:
         found: dict[Name, Trouble] = {}
         if self._redis_problem:
-            text = f"Redis does not answer: {self._redis_problem}"
+            text = _silent("Redis", self._redis_problem)
             found[What.REDIS, ""] = Trouble(What.REDIS, "", self._heard_at, text)
             # Without Redis there are no pulses, so the troubles that they showed before stay.
             unknown = (What.WORKER, What.PROVIDER)
@@ -174,6 +175,10 @@ class VitalsWatch:
             and (each.trouble.what, each.trouble.about) not in found
         ]
         self._standing = found
+
+
+def _silent(name: str, problem: str) -> str:
+    return f"{name} does not answer{'' if problem == _NOTHING else f': {problem}'}"
 
 
 def turned_away(totals: Mapping[str, int]) -> int:
@@ -272,7 +277,7 @@ class _LedgerLook:
         """Ask again if the last answer is so old."""
         if self._task is not None and not self._task.done():
             if self._clock() - self._asked > _LEDGER_PATIENCE_SECONDS:
-                self._problem = "no answer"
+                self._problem = _NOTHING
                 self.unmatched = None
             return
         if self._clock() - self._asked >= every_seconds or self._problem:
@@ -283,7 +288,7 @@ class _LedgerLook:
         """Return what is wrong, or None."""
         if not self._problem:
             return None
-        text = f"The ledger does not answer: {self._problem}"
+        text = _silent("The ledger", self._problem)
         return Trouble(What.LEDGER, "", self._answered_at, text)
 
     async def close(self) -> None:

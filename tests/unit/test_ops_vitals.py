@@ -384,7 +384,7 @@ def test_the_line_of_a_silent_part_answers_the_five_questions(what: What) -> Non
     assert ("all pools" in text) != bool(about)
     assert NOW.isoformat() in text
     known = (
-        "known once Redis is back" if what is What.REDIS else "more than 20 visitors turned away"
+        "known once Redis is back" if what is What.REDIS else "More than 20 visitors turned away"
     )
     assert known in text
     for place in ("since", "whom", "away", "linkpool", "you"):
