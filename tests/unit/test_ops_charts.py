@@ -68,7 +68,7 @@ def test_what_a_gap_hid_is_no_peak_when_it_ends() -> None:
     after = known(buckets(told, 10))[60]
     assert after.rate(after.claims) == pytest.approx(1)
     assert sum(row.bucket.claims for row in rows(told, HOUR) if row.bucket) == 600
-    assert charts(told, HOUR)[1].words.startswith("600 claims")
+    assert charts(told, HOUR)[1].words.startswith("600 links handed out")
 
 
 def test_what_lies_before_the_window_is_left_out() -> None:
