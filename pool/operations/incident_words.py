@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from pool.model.incidents import Incident, What
 from pool.operations.words import count_words, duration_words
+
+_NAMED = 3  # pools that an incident's title names
 
 TITLES = {
     What.FENCE: "Redis may have forgotten claims",
@@ -27,8 +30,14 @@ def title_of(incident: Incident) -> str:
         return f"{title}: {count_words(len(sids), 'pool')} recovered"
     if sids is None:
         return f"{title}: {incident.about}" if incident.about else title
-    names = sids[0] if len(sids) == 1 else count_words(len(sids), "pool")
-    return f"{title}: {names}"
+    return f"{title}: {_names(sids)}"
+
+
+def _names(sids: Sequence[str]) -> str:
+    """Return the names of pools, or of the first ones and how many more there are."""
+    shown = sids if len(sids) <= _NAMED else sids[: _NAMED - 1]
+    more = len(sids) - len(shown)
+    return ", ".join(shown) + (f" and {count_words(more, 'other pool')}" if more else "")
 
 
 def lasted_words(incident: Incident, now: datetime | None = None) -> str:

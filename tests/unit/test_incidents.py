@@ -12,6 +12,7 @@ from pool.ledger import Ledger
 from pool.model.incidents import Incident, What, together
 from pool.model.meetings import Meeting
 from pool.model.outcomes import EVERYWHERE
+from pool.operations.incident_words import title_of
 from pool.store.records import Block
 from tests.in_process import InProcess
 from worker import incidents
@@ -134,3 +135,6 @@ def test_pools_that_ran_dry_together_are_one_line() -> None:
     assert (shown[1].sids, shown[1].turned_away, shown[1].ended_at) == (("a", "b"), 5, None)
     assert shown[1].began_at == after(-20)
     assert together([]) == []
+    assert title_of(shown[1]) == "Ran out of links: a, b"
+    many = replace(dry, sids=("a", "b", "c", "d"))
+    assert title_of(many) == "Ran out of links: a, b and 2 other pools"
