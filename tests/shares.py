@@ -34,6 +34,7 @@ SHARES = (
         "browser/test_doors.py",
         "browser/test_keyboard.py",
         "browser/test_overview.py",
+        "browser/test_questions.py",
         "browser/test_views.py",
     ),
     ("browser/",),

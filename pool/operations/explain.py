@@ -55,8 +55,11 @@ ADVICE = {
 _SAME = "Customers who hold a link still get it."
 
 
-def explain(status: MeetingStatus) -> Explanation:
-    """Return the explanation of a pool's state."""
+def explain(status: MeetingStatus, turned_away: int = 0) -> Explanation:
+    """Return the explanation of a pool's state.
+
+    `turned_away` is how many visitors of it got no link in the last ten minutes.
+    """
     meeting = status.meeting
     fallback = ", with the fallback address" if meeting.fallback_url else ""
     on_empty = (
@@ -109,7 +112,10 @@ def explain(status: MeetingStatus) -> Explanation:
         case "low":
             return Explanation(
                 _sentence(status.reason),
-                "Nothing yet: everybody gets a link",
+                f"Links come and go: {count_words(turned_away, 'visitor')} got none in the last "
+                "10 minutes"
+                if turned_away
+                else "Nothing yet: everybody gets a link",
                 "It makes links as fast as the provider's budget allows",
                 _advice(status),
                 "LinkpoolRunwayLow",

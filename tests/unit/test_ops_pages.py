@@ -256,6 +256,8 @@ async def test_a_capped_pool_says_which_cap_its_rate_needs(
         dry = _status(meeting, crowd, None, {}, NO_PAST, without_worker=False)
         assert dry.reason == "no fresh links; at most 1 is too small: this rate needs about 3,700"
         assert "to 3,700 or more" in explain(dry).you
+        assert explain(found).visitors.startswith("Nothing yet")
+        assert "271 visitors got none" in explain(found, 271).visitors
 
 
 # -- what rows say -------------------------------------------------------------------

@@ -68,12 +68,13 @@ class MeetingBoards:
         """Return the changing parts of a meeting's page."""
         sid = status.meeting.sid
         standing = standing_of(status, past.incidents if past else None)
+        visitors = (await self._trends.visitors([sid]))[sid]
         values: dict[str, Any] = {
             "pool": status,
-            "why": explain(status),
+            "why": explain(status, visitors.turned_away if visitors else 0),
             "standing": standing,
             "since": since_of(status, standing, past.series if past else None),
-            "visitors": (await self._trends.visitors([sid]))[sid],
+            "visitors": visitors,
             "span_words": span_words,
             "meanings": meanings(status.meeting, status.claims_per_second, status.fresh),
         }
