@@ -359,21 +359,6 @@ def test_severity_is_what_visitors_feel(pool: MeetingStatus, feel: str) -> None:
     assert pool.feel == feel
 
 
-def test_tiles_say_at_once_which_part_is_silent() -> None:
-    """With how long; an idle provider is not said to make links."""
-    troubles = tuple(trouble(what) for what in (What.WORKER, What.PROVIDER))
-    found = {each.name: each for each in summary.tiles(at(*troubles), 0, 5.0, everywhere=True)}
-    assert (found["Worker"].words, found["Provider"].words) == ("is silent", "does not answer")
-    assert "4 s" in found["Worker"].detail
-    idle = at(heard=heard(pulse("api", 0.0, default=Calls(0, 0.0, 300.0))))
-    found = {each.name: each for each in summary.tiles(idle, 193, 5.0, everywhere=True)}
-    assert (found["Provider"].words, found["Provider"].detail) == (
-        "idle",
-        "answered 5 min ago, not asked since",
-    )
-    assert found["Ledger"].words == "answers", "with claims waiting it is not up to date"
-
-
 @pytest.mark.parametrize("what", [What.REDIS, What.WORKER, What.PROVIDER, What.LEDGER])
 def test_the_line_of_a_silent_part_answers_the_five_questions(what: What) -> None:
     """Which pools, since when, how many visitors were turned away, what is done, what to do."""
@@ -393,3 +378,18 @@ def test_the_line_of_a_silent_part_answers_the_five_questions(what: What) -> Non
     assert ("Nobody was turned away since." in calm) == (what is not What.REDIS)
     unknown = banner(at(replace(began, turned_away=None), heard=heard(totals={"empty": 30})))
     assert ("turned away is not known." in unknown) == (what is not What.REDIS)
+
+
+def test_tiles_say_at_once_which_part_is_silent() -> None:
+    """With how long; an idle provider is not said to make links."""
+    troubles = tuple(trouble(what) for what in (What.WORKER, What.PROVIDER))
+    found = {each.name: each for each in summary.tiles(at(*troubles), 0, 5.0, everywhere=True)}
+    assert (found["Worker"].words, found["Provider"].words) == ("is silent", "does not answer")
+    assert "4 s" in found["Worker"].detail
+    idle = at(heard=heard(pulse("api", 0.0, default=Calls(0, 0.0, 300.0))))
+    found = {each.name: each for each in summary.tiles(idle, 193, 5.0, everywhere=True)}
+    assert (found["Provider"].words, found["Provider"].detail) == (
+        "idle",
+        "answered 5 min ago, not asked since",
+    )
+    assert found["Ledger"].words == "answers", "with claims waiting it is not up to date"
