@@ -59,7 +59,7 @@ def count_words(count: int, one: str, many: str = "") -> str:
 
 def about(count: int) -> int:
     """Return a count rounded up to two digits, so that what is said of it changes seldom."""
-    step = 10 ** max(0, len(str(count)) - 2)
+    step: int = 10 ** max(0, len(str(count)) - 2)
     return -(-count // step) * step
 
 
