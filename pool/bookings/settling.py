@@ -148,6 +148,7 @@ class Settler:
             )
             self._counted(event.workspace, "other", "ignored")
             return
+        parsed = await self._matcher.by_one_name(event.workspace, parsed)
         match = await self._assigned(event) or await self._matcher.match(
             event.workspace, parsed, event.received_at
         )
@@ -223,6 +224,36 @@ class Settler:
             settled = await self._ledger.bookings.settle(report)
         if was_fresh:
             log.warning("a link was booked before anyone claimed it", meeting=sid)
+        if settled.link.customer_id is not None:
+            await self._show_booked(settled.link, settled.link.customer_id)
+
+    async def _show_booked(self, link: Link, customer_id: str) -> None:
+        """Have a customer hold the link whose booking stands, although they hold another by now.
+
+        Between two events of one booking that moves, or before a late one, they may have been
+        given a further link. While a booking of theirs stands it would let them book twice. Nobody
+        has booked it, so it is retired; if that was the one that is over now, the other comes back.
+        """
+        meeting = await self._ledger.meetings.get(link.meeting_sid)
+        if meeting is None or meeting.after_booking == "new":
+            return
+        pool = self._store.pool_of(meeting, customer_id)
+        held = await self._store.claim_of(pool, customer_id)
+        if held is not None and (held.state == "consumed" or held.slug == link.slug):
+            return
+        if link.state is not State.CONSUMED:
+            booked = await self._ledger.links.booked_by(link.meeting_sid, customer_id)
+            if booked is None:
+                return
+            link = booked
+        if held is not None:
+            await self._recorder.record(link.meeting_sid)  # the ledger must have its claim first
+            await self._ledger.links.replaced(
+                held.slug, customer_id, _BOOKED_ANOTHER, at=datetime.now(UTC)
+            )
+        claim = booked_claim(link, await self._ledger.bookings.foremost(link))
+        instead_of = held.slug if held is not None else ""
+        await self._store.mark(pool, link.slug, customer_id, claim, instead_of=instead_of)
 
     async def _pool_of(self, link: Link) -> str:
         """Return the pool that holds the link's binding, or would hold the link itself."""
@@ -233,6 +264,7 @@ class Settler:
 
 
 _MOST = timedelta(seconds=UNMATCHED_MOST_SECONDS)
+_BOOKED_ANOTHER = "the customer has booked another of their links"
 
 
 def event_label(event: BookingEvent) -> str:

@@ -113,7 +113,8 @@ class Links:
     async def replaced(self, slug: str, customer_id: str, reason: str, *, at: datetime) -> bool:
         """Retire a link whose customer was given another one. Return True if it was theirs.
 
-        This is the only way from claimed to retired. A booking that turns up late still counts.
+        They have it from an operator, or a booking of theirs stands on it. This is the only way
+        from claimed to retired. A booking that turns up late still counts.
         """
         statement = (
             update(links)
@@ -169,6 +170,11 @@ class Links:
         """Return the link of this slug, or None if it is not known."""
         return link_of(await self._database.rows(select(*LINK).where(links.c.slug == slug)))
 
+    async def any_url(self, sid: str) -> str | None:
+        """Return the URL of one of the meeting's links, or None if it has none."""
+        statement = select(links.c.url).where(links.c.meeting_sid == sid).limit(1)
+        return next((url for (url,) in await self._database.rows(statement)), None)
+
     async def find(self, slugs: Sequence[str]) -> list[Link]:
         """Return the known links among these slugs, in no order."""
         if not slugs:
@@ -177,13 +183,11 @@ class Links:
 
     async def claim_of(self, sid: str, customer_id: str) -> Link | None:
         """Return the customer's last claimed link of this meeting, if it is claimed or consumed."""
-        # A customer has few links of a meeting. For a query of the latest bindable one, SQLite
-        # would walk all claims of the meeting by time.
-        statement = select(*LINK).where(
-            links.c.meeting_sid == sid, links.c.customer_id == customer_id
-        )
-        held = [link for link in await self._list(statement) if link.state in _BINDABLE]
-        return max(held, key=_claimed_last, default=None)
+        return await self._last_of(sid, customer_id, _BINDABLE)
+
+    async def booked_by(self, sid: str, customer_id: str) -> Link | None:
+        """Return the last claimed of the customer's links of this meeting that are consumed."""
+        return await self._last_of(sid, customer_id, (State.CONSUMED,))
 
     def live_bindings(self, sid: str, *, batch: int = 5_000) -> AsyncIterator[list[Binding]]:
         """Yield all bindings of a meeting, the oldest claim first, in lists of at most `batch`.
@@ -271,6 +275,15 @@ class Links:
     async def has_any(self, sid: str) -> bool:
         """Return True if the meeting ever had a link."""
         return bool(await self._kept.of(sid))
+
+    async def _last_of(self, sid: str, customer_id: str, states: Collection[State]) -> Link | None:
+        # A customer has few links of a meeting. For a query of the latest in these states, SQLite
+        # would walk all claims of the meeting by time.
+        statement = select(*LINK).where(
+            links.c.meeting_sid == sid, links.c.customer_id == customer_id
+        )
+        held = [link for link in await self._list(statement) if link.state in states]
+        return max(held, key=_claimed_last, default=None)
 
     async def _list(self, statement: Select[Any]) -> list[Link]:
         return links_of(await self._database.rows(statement))

@@ -160,10 +160,20 @@ class Claims:
             )
         return int(conflicts)
 
-    async def mark(self, sid: str, slug: str, customer_id: str | None, claim: Claim | None) -> bool:
+    async def mark(
+        self,
+        sid: str,
+        slug: str,
+        customer_id: str | None,
+        claim: Claim | None,
+        *,
+        instead_of: str = "",
+    ) -> bool:
         """Make Redis agree with the ledger on a link that is booked (`claim`) or gone (None).
 
-        Return True if the link was in the pool, from which it is taken. Repeating is harmless.
+        A customer who holds another link by now keeps it, unless it is `instead_of` and not
+        booked. Return True if the link was in the pool, from which it is taken. Repeating is
+        harmless.
         """
         name = self.names.name(sid, customer_id) if customer_id is not None else "nobody"
         booked = customer_id is not None and claim is not None
@@ -172,7 +182,12 @@ class Claims:
                 self._redis,
                 "mark",
                 [key_names.fresh(sid), key_names.binding(sid, name)],
-                [slug, "consumed" if booked else "gone", pack(claim) if booked and claim else ""],
+                [
+                    slug,
+                    "consumed" if booked else "gone",
+                    pack(claim) if booked and claim else "",
+                    instead_of,
+                ],
             )
         return bool(was_fresh == 1)
 

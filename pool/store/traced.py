@@ -76,7 +76,15 @@ class TracedStore(Store):
         ):
             return await super().add(sid, epoch, slugs, made_at_ms)
 
-    async def mark(self, sid: str, slug: str, customer_id: str | None, claim: Claim | None) -> bool:
+    async def mark(
+        self,
+        sid: str,
+        slug: str,
+        customer_id: str | None,
+        claim: Claim | None,
+        *,
+        instead_of: str = "",
+    ) -> bool:
         """Record that a booking is written to Redis."""
         with self._tracing.tracer.start_as_current_span(
             "mark script",
@@ -84,4 +92,4 @@ class TracedStore(Store):
             attributes={MEETING: sid_of(sid)},
             record_exception=False,
         ):
-            return await super().mark(sid, slug, customer_id, claim)
+            return await super().mark(sid, slug, customer_id, claim, instead_of=instead_of)
