@@ -11,8 +11,9 @@ over the cancelled ones, with those made last first:
 
 A walk is kept in the ledger after each page and goes on where it stopped. New bookings push
 others to later pages, so an entry may come twice. One is missed only if a booking leaves a list
-meanwhile, and then the next round finds it. At most a fifth of the workspace's request budget is
-used. So a change is found at the latest after
+meanwhile, and then the next round finds it. A page that fails again and again while the one after
+it can be read is passed over, so that it does not keep the walk from all others. At most a fifth of
+the workspace's request budget is used. So a change is found at the latest after
 
     15 min + 2 x (pages to ask for) x 5 / (budget, requests per second)
 """
@@ -29,6 +30,7 @@ import msgspec
 import structlog
 
 from pool.bookings.bookings import Bookings
+from pool.errors import BadAnswer, ProviderFailed
 from pool.ledger import Ledger
 from pool.ledger.facts import RECONCILED
 from pool.providers import BookingPage, Provider
@@ -44,6 +46,7 @@ OVER_SINCE = timedelta(days=30)  # bookings that ended before that are not looke
 BUDGET_SHARE = 0.2
 PASS_SECONDS = 30.0  # for one workspace; well within a task's time limit
 PAGES_MAX = 10_000  # of one walk, a million bookings
+TRIES = 3  # of a page, before the one after it is tried, too
 
 
 class Walk(msgspec.Struct, frozen=True):
@@ -54,6 +57,7 @@ class Walk(msgspec.Struct, frozen=True):
     cancelled: bool = False  # True: it is at the list of cancelled bookings
     page: int = 1
     last: str = ""  # a hash of the page before: a server that knows no pages repeats itself
+    failures: int = 0  # in a row, of this page
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -111,7 +115,11 @@ class Reconciler:
     async def _walk_news(self, until: float) -> bool:
         walk = self._progress.news or await self._begin_news()
         while True:
-            further = await self._step(walk, until)
+            try:
+                further = await self._step(walk, until)
+            except _OF_A_PAGE:
+                await self._keep(news=_failed(walk), round_is_next=True)
+                raise
             if further is None:
                 return False
             if further is _DONE:
@@ -137,7 +145,11 @@ class Reconciler:
             walk = Walk(now, since - OVERLAP)
             await self._keep(round=walk)
         while True:
-            further = await self._step(walk, until, starts_after=walk.began - OVER_SINCE)
+            try:
+                further = await self._step(walk, until, starts_after=walk.began - OVER_SINCE)
+            except _OF_A_PAGE:
+                await self._keep(round=_failed(walk), round_is_next=False)
+                raise
             if further is None:
                 return False
             if further is _DONE:
@@ -161,19 +173,44 @@ class Reconciler:
         left = until - started
         if left <= 0 or not await self._maker.wait_turn(within_seconds=min(5.0, left)):
             return None
-        page = await self._provider.bookings(
-            walk.page, cancelled=walk.cancelled, starts_after=starts_after
-        )
+        number = walk.page
+        try:
+            page = await self._provider.bookings(
+                number, cancelled=walk.cancelled, starts_after=starts_after
+            )
+        except _OF_A_PAGE as error:
+            if walk.failures + 1 < TRIES:
+                raise
+            number += 1
+            page = await self._page_after(number, error, walk, starts_after)
         self.pages += 1
         self.news += await self._bookings.receive_listed(self._workspace, page.bookings)
         await self._pace(started, until)
         digest = _digest(page)
         ends = page.is_last or digest == walk.last or _is_older(page, walk.since)
         if not ends and walk.page < PAGES_MAX:
-            return msgspec.structs.replace(walk, page=walk.page + 1, last=digest)
+            return msgspec.structs.replace(walk, page=number + 1, last=digest, failures=0)
         if walk.cancelled:
             return _DONE
-        return msgspec.structs.replace(walk, cancelled=True, page=1, last="")
+        return msgspec.structs.replace(walk, cancelled=True, page=1, last="", failures=0)
+
+    async def _page_after(
+        self, number: int, error: Exception, walk: Walk, starts_after: datetime | None
+    ) -> BookingPage:
+        """Return the page behind one that fails. Raise `error` if the fault is not the page's."""
+        if not await self._maker.wait_turn(within_seconds=5.0):
+            raise error
+        try:
+            page = await self._provider.bookings(
+                number, cancelled=walk.cancelled, starts_after=starts_after
+            )
+        except _OF_A_PAGE:
+            raise error from None
+        log.warning(
+            "a page of bookings was passed over",
+            workspace=self._workspace, page=number - 1, cancelled=walk.cancelled, reason=str(error),
+        )  # fmt: skip
+        return page
 
     async def _pace(self, started: float, until: float) -> None:
         """Wait so that this walk uses no more than its share of the budget."""
@@ -192,6 +229,7 @@ class Reconciler:
 _PROGRESS = "reconcile:"
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 _DONE = Walk(_LONG_AGO, _LONG_AGO)  # compared by identity
+_OF_A_PAGE = (BadAnswer, ProviderFailed)  # what may fail for one page and not for another
 
 
 def _decode(text: str) -> Progress:
@@ -199,6 +237,10 @@ def _decode(text: str) -> Progress:
         return msgspec.json.decode(text, type=Progress)
     except msgspec.MsgspecError:  # of another version: begin anew
         return Progress()
+
+
+def _failed(walk: Walk) -> Walk:
+    return msgspec.structs.replace(walk, failures=walk.failures + 1)
 
 
 def _is_older(page: BookingPage, since: datetime) -> bool:

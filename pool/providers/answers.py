@@ -15,7 +15,7 @@ import msgspec
 from pool.config.settings import DEFAULT_WORKSPACE, Workspace
 from pool.errors import BadAnswer, MalformedJson
 from pool.model.links import is_sid, is_slug
-from pool.providers import webhooks
+from pool.providers import odd_json, webhooks
 from pool.providers.base import BookingEvent, NewLink, ProviderMeeting
 from pool.providers.refusals import one_line, setting
 
@@ -119,19 +119,25 @@ class _Pagination(msgspec.Struct):
 def page(status: int, body: bytes, key: str) -> tuple[list[Entry], int | None]:
     """Return the entries of one page of a list, as they were written, and the number of pages.
 
-    The number is None if the provider does not give it. Raise BadAnswer.
+    The number is None if the provider does not give it. An entry that is no JSON by the book does
+    not hold up the others. Raise BadAnswer.
     """
-    bad = BadAnswer(f"NeetoCal answered {status} without a list of {key}", status=status)
     try:
         answer = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
         entries = msgspec.json.decode(answer[key], type=list[Entry])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, KeyError):
-        raise bad from None
+        found = odd_json.entries_of(body, key)
+        if found is None:
+            raise BadAnswer(
+                f"NeetoCal answered {status} without a list of {key}", status=status
+            ) from None
+        return [Entry(each) for each in found], None
     try:
         pagination = msgspec.json.decode(answer.get("pagination", b"{}"), type=_Pagination)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         pagination = _Pagination()
-    return entries, pagination.total_pages
+    pages = pagination.total_pages or 0
+    return entries, pages if pages > 0 else None
 
 
 def meeting(entry: Entry) -> ProviderMeeting | None:

@@ -631,6 +631,54 @@ async def test_one_unreadable_booking_does_not_hold_up_the_others() -> None:
     assert [event.booking_sid for event, _ in page.bookings] == ["a"]
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        rb'{"sid": "b", "name": "\ud800"}',
+        b'{"sid": "b", "x": NaN}',
+        b'{"sid": "b", "x": "a\nb"}',
+        b'{"sid": "b", "x": 1e999}',
+        b'{"sid": "b", "x": "\xff"}',
+        b'{"sid": "b", "x": ' + b"[" * 9_999 + b"]" * 9_999 + b"}",
+        b'{"sid": "b", "x": [1, "]", {"bookings": [",", "\\"", NaN]}]}',
+        b"nobody",
+    ],
+    ids=["surrogate", "NaN", "control", "number", "bytes", "depth", "brackets", "word"],
+)
+async def test_one_booking_that_is_no_json_does_not_hold_up_the_others(odd: bytes) -> None:
+    """A visitor may have put half of a letter into their name: the rest of the page is read."""
+    body = b'{"x": ["bookings", ["bookings", []]], "bookings": [%b , %b, %b],"x":{}}'
+    one, other = (json.dumps(booking(sid, day)).encode() for sid, day in (("a", -8), ("c", -9)))
+    page = await provider(answering(200, body % (one, odd, other))).bookings(1, cancelled=False)
+    assert [event.booking_sid for event, _ in page.bookings] == ["a", "c"]
+    assert not page.is_last
+    assert bytes(other) in page.bookings[1][1]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"bookings": [NaN',
+        b'{"bookings": NaN, "x": [1]}',
+        b'[{"bookings": [NaN]}]',
+        b'{"x": {"bookings": [NaN]}}',
+        b'<html>"bookings": [NaN]',
+        b'{"bookings": {"x": [NaN]}}',
+    ],
+)
+async def test_what_holds_no_list_is_a_bad_answer(body: bytes) -> None:
+    """Also where it is no JSON by the book."""
+    with pytest.raises(BadAnswer):
+        await provider(answering(200, body)).bookings(1, cancelled=False)
+
+
+async def test_a_page_count_of_none_is_no_count() -> None:
+    """A page that has entries is not the last one because a server counts none."""
+    body = {"bookings": [booking("a", -8)], "pagination": {"total_pages": 0}}
+    page = await provider(answering(200, body)).bookings(1, cancelled=False)
+    assert not page.is_last
+
+
 async def test_a_throttled_list_raises() -> None:
     """The list raises as any other call does."""
     with pytest.raises(Throttled):

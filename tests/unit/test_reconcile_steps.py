@@ -10,10 +10,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from pool.bookings import reconcile
 from pool.bookings.reconcile import Reconciler
-from pool.errors import ProviderFailed
+from pool.errors import BadAnswer, ProviderFailed
 from pool.providers import BookingEvent, BookingPage
 from tests.unit.test_matcher import EVENT
 
@@ -269,6 +270,75 @@ async def test_what_was_done_before_a_failure_is_kept(world: World) -> None:
     assert world.facts["reconciled:acme"] == NOW.isoformat(), "when the walk began"
 
 
+@pytest.mark.parametrize("error", [ProviderFailed("500", status=500), BadAnswer("odd")])
+async def test_a_page_that_always_fails_is_passed_over(world: World, error: Exception) -> None:
+    """At the third time, if the one after it can be read; what was to come is read, too."""
+    world.news = [page(SECOND), error, page(3 * SECOND), page(4 * SECOND, last=True)]
+    for tries in range(1, reconcile.TRIES):
+        with pytest.raises(type(error)):
+            await world.run()
+        assert world.asked[-1] == (2, False, None), tries
+    with capture_logs() as lines:
+        assert await world.run()
+    assert world.asked[:3] == [(2, False, None), (3, False, None), (4, False, None)]
+    [line] = [each for each in lines if "passed over" in each["event"]]
+    assert (line["workspace"], line["page"], line["cancelled"]) == ("acme", 2, False)
+
+
+async def test_the_last_page_that_always_fails_ends_its_list(world: World) -> None:
+    """There is nothing after it, and the cancelled bookings are next."""
+    world.news = [page(SECOND), ProviderFailed("500", status=500)]
+    for _ in range(1, reconcile.TRIES):
+        with pytest.raises(ProviderFailed):
+            await world.run()
+    assert await world.run()
+    assert world.asked[:3] == [(2, False, None), (3, False, None), (1, True, None)]
+
+
+async def test_an_outage_passes_over_nothing(world: World) -> None:
+    """However long it takes: the page after fails as well, and the first error is raised."""
+    world.news = [page(SECOND), ProviderFailed("first"), BadAnswer("second")]
+    for _ in range(3 * reconcile.TRIES):
+        with pytest.raises(ProviderFailed, match="first"):
+            await world.run()
+    assert world.asked == [(2, False, None), (3, False, None)]
+    # The page after waits for its turn like any other.
+    world.turns_left = 1
+    with pytest.raises(ProviderFailed, match="first"):
+        await world.run()
+    assert world.asked == [(2, False, None)]
+    world.turns_left = 1_000
+    world.news[1:] = [page(2 * SECOND), page(3 * SECOND, last=True)]
+    assert await world.run()
+    assert world.asked[0] == (2, False, None)
+
+
+async def test_failures_are_counted_for_one_page(world: World) -> None:
+    """The next page that fails has as many tries again."""
+    world.news = [page(SECOND), ProviderFailed("500"), page(3 * SECOND, last=True)]
+    with pytest.raises(ProviderFailed):
+        await world.run()
+    world.news = [page(SECOND), page(2 * SECOND), ProviderFailed("500"), page(3 * SECOND)]
+    for _ in range(1, reconcile.TRIES):
+        with pytest.raises(ProviderFailed):
+            await world.run()
+        assert world.asked[-1] == (3, False, None)
+
+
+async def test_news_that_fail_do_not_keep_a_round_from_its_turn(world: World) -> None:
+    """Nor a round the news: the other walk comes first at the next pass."""
+    world.oldest = NOW - DAY
+    under_way = reconcile.Progress(round=reconcile.Walk(NOW, NOW - DAY, page=7))
+    world.facts["reconcile:acme"] = msgspec.json.encode(under_way).decode()
+    world.news = [ProviderFailed("500") for _ in range(9)]
+    with pytest.raises(ProviderFailed):
+        await world.run()
+    assert world.asked == [(1, False, None)]
+    with pytest.raises(ProviderFailed):
+        await world.run()
+    assert world.asked[0] == (7, False, AFTER)
+
+
 async def test_the_walks_take_turns_where_there_is_time_for_one_page(world: World) -> None:
     """Neither waits for the other's end."""
     world.oldest = NOW - DAY
@@ -308,6 +378,23 @@ async def test_news_that_end_leave_the_turn_to_a_round_under_way(world: World) -
     world.page_seconds = 1.0
     assert not await world.run(2.0)
     assert world.asked == [(1, False, None), (1, True, None)]
+    assert not await world.run(1.0)
+    assert world.asked == [(1, False, AFTER)]
+
+
+async def test_news_that_end_in_a_pass_of_their_own_leave_the_turn_to_a_round(
+    world: World,
+) -> None:
+    """The round had its turn before them, and is not over yet."""
+    under_way = reconcile.Progress(
+        news=reconcile.Walk(NOW, NOW - DAY, cancelled=True),
+        round=reconcile.Walk(NOW, NOW - DAY),
+        round_is_next=False,
+    )
+    world.facts["reconcile:acme"] = msgspec.json.encode(under_way).decode()
+    world.page_seconds = 1.0
+    assert not await world.run(1.0)
+    assert world.asked == [(1, True, None)]
     assert not await world.run(1.0)
     assert world.asked == [(1, False, AFTER)]
 
