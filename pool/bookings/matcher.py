@@ -17,7 +17,7 @@ is the link's, or is not known.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from pool.bookings.meeting_ids import MeetingIds
@@ -82,6 +82,25 @@ class Matcher:
             # Not by its e-mail, either: that may be of a later claim.
             return Mismatch("it is about a link past LEDGER_RETENTION_DAYS", is_final=True)
         return await self._by_email(workspace, meetings, event, heard_at)
+
+    async def by_one_name(self, workspace: str, event: BookingEvent) -> BookingEvent:
+        """Return the event with its booking under the one SID by which that is to be known.
+
+        One report of a booking may give its SID and its id, and another only the id. The SID
+        counts, whichever came first.
+        """
+        names = [name for name in (event.booking_sid, event.provider_id) if name]
+        known = await self._ledger.bookings.find_named(workspace, names)
+        sid, number = event.booking_sid, event.provider_id
+        by_sid = known.get(sid) if sid is not None else None
+        if number is None:
+            return event if by_sid is None else replace(event, booking_sid=by_sid.sid)
+        by_number = known.get(number)
+        if sid is None or by_number is None or by_number.sid != number:
+            return event
+        if by_sid is None or by_sid.slug == by_number.slug:  # of two links, each keeps its own
+            await self._ledger.bookings.rename(workspace, number, sid)
+        return event
 
     async def hopeless(self, workspace: str, events: Collection[BookingEvent]) -> set[str]:
         """Return the SIDs of the bookings that certainly match no link.

@@ -90,6 +90,28 @@ class Bookings:
             if name in names
         }
 
+    async def move(self, meeting_sid: str, workspace: str) -> None:
+        """Count the bookings of this meeting's links as those of another workspace.
+
+        Its events name them there. A booking that is known there already stays where it is.
+        """
+        there = bookings.alias("there")
+        known = select(there.c.sid).where(
+            there.c.workspace == workspace, there.c.sid == bookings.c.sid
+        )
+        of_meeting = select(links.c.slug).where(links.c.meeting_sid == meeting_sid)
+        await self._database.change(
+            update(bookings)
+            .where(bookings.c.slug.in_(of_meeting), ~known.exists())
+            .values(workspace=workspace)
+        )
+
+    async def rename(self, workspace: str, name: str, sid: str) -> None:
+        """Keep a booking, known by another name so far, under its SID. Its link is settled next."""
+        await self._database.write(
+            lambda connection: rename(connection, workspace, storable(name), storable(sid))
+        )
+
     async def of_link(self, slug: str) -> list[Booking]:
         """Return all bookings of a link, by SID."""
         statement = select(*BOOKING).where(bookings.c.slug == storable(slug))
@@ -146,7 +168,7 @@ def erase(database: Database, connection: Connection, slugs: Sequence[str]) -> N
 
 
 def rename(connection: Connection, workspace: str, sid: str, pseudonym: str) -> None:
-    """Give a booking another SID, within the caller's transaction.
+    """Give a booking another SID, within the caller's transaction: its pseudonym, or its own.
 
     If a booking has that SID already, merge the two.
     """

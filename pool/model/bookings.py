@@ -128,12 +128,12 @@ def settled(link: Link, bookings: Sequence[Booking]) -> Link:
 def _order(report: Booking) -> tuple[object, ...]:
     """Return the sort key of one booking's reports. Only identical reports have equal keys.
 
-    Of reports without a time, one that ends the booking sorts last, so it is believed; any other
-    sorts first.
+    A report that ends the booking and does not say when sorts last, so it is believed. Any other
+    that does not say when is as old as the booking, and sorts first if that is not known either.
     """
     ends = report.state in (CANCELLED, REJECTED)
     return (
-        report.changed_at or report.made_at or (_LAST if ends else _FIRST),
+        report.changed_at or (_LAST if ends else report.made_at or _FIRST),
         report.made_at or _FIRST,
         _RANKS.get(report.state, _UNDOCUMENTED_RANK),
         report.state,

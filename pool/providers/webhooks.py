@@ -28,6 +28,7 @@ DEPTH_MAX = 64
 _run = re.compile(r"[A-Za-z0-9_-]+")
 _TOKEN_MIN_CHARACTERS, _TOKEN_MAX_CHARACTERS = 4, 128
 _not_in_addresses = re.compile(r"[\s\x00-\x20\x7f-\x9f\ud800-\udfff\"<>\\^`{|}]")
+_utc = re.compile(r"\s*(UTC|GMT|Z)\Z", re.IGNORECASE)
 _unspeakable = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 _KINDS: dict[str, EventKind] = {
@@ -234,12 +235,13 @@ def _email(value: object) -> str | None:
 def time_of(value: object) -> datetime | None:
     """Return a time in ISO 8601 as aware UTC, and None for anything else.
 
-    A time without an offset is taken as UTC.
+    A time without an offset is taken as UTC, whose name may stand behind it: Ruby prints
+    `2026-11-22 06:00:00 UTC`.
     """
     if not isinstance(value, str) or len(value) > 64:
         return None
     try:
-        time = datetime.fromisoformat(value)
+        time = datetime.fromisoformat(_utc.sub("Z", value.strip()))
         return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
     except (ValueError, OverflowError):
         return None

@@ -68,6 +68,10 @@ ORDERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"state": "rejected", "changed_at": None, "made_at": None},
         {"state": "confirmed", "changed_at": NOW},
     ),
+    "an end of which only the making is timed": (
+        {"state": "cancelled", "changed_at": None, "made_at": NOW - HOUR},
+        {"state": "confirmed", "changed_at": NOW, "made_at": NOW - HOUR},
+    ),
     "anything timed, before what is not": (
         {"changed_at": NOW},
         {"changed_at": None, "made_at": None},
@@ -441,6 +445,53 @@ async def test_events_before_that_of_their_booking_are_looked_at_again(product: 
     assert await product.ledger.inbox.count(EventState.UNMATCHED) == 1
     of_link = await product.ledger.bookings.of_link("link-a")
     assert {each.sid for each in of_link} == {"b", "by-sid", "by-id"}
+
+
+REPORTS = {
+    "sid": {"sid": "b", "notes": "link-a", "updated_at": "2026-05-01T10:00:00Z"},
+    "both": {"sid": "b", "id": 7, "notes": "link-a", "updated_at": "2026-05-01T11:00:00Z"},
+    "id": {"id": 7, "notes": "link-a", "updated_at": "2026-05-01T12:00:00Z"},
+}
+
+
+@pytest.mark.parametrize(
+    "order", [("both", "id"), ("id", "both"), ("sid", "id", "both"), ("sid", "both", "id")]
+)
+async def test_a_booking_is_one_whether_its_sid_or_its_id_is_given(
+    product: InProcess, order: tuple[str, ...]
+) -> None:
+    """The SID stays, whichever came first; the last report counts, which cancels it."""
+    await one_claim(product, "link-a", "link-b")
+    for each in order:
+        over = each == "id"
+        await send(
+            product,
+            REPORTS[each] | {"status": "cancelled" if over else "confirmed"},
+            "booking_cancelled" if over else "booking_created",
+        )
+        await product.parts.bookings.settle_due()
+    [booking] = await product.ledger.bookings.of_link("link-a")
+    assert (booking.sid, booking.provider_id, booking.state) == ("b", "7", "cancelled")
+    link = await product.ledger.links.get("link-a")
+    assert link is not None
+    assert (link.state, link.booking_sid) == (State.CANCELLED, "b")
+    assert await product.state("link-b") is State.CLAIMED
+
+
+async def test_an_id_that_is_anothers_sid_moves_no_booking_to_another_link(
+    product: InProcess,
+) -> None:
+    """Each stays with the link that it was first matched to."""
+    await one_claim(product, "link-a", "link-b")
+    for said in (
+        {"sid": "7", "notes": "link-a"},
+        {"sid": "b", "notes": "link-b"},
+        {"sid": "b", "id": "7", "notes": "link-b"},
+    ):
+        await send(product, said)
+        await product.parts.bookings.settle_due()
+    assert [each.sid for each in await product.ledger.bookings.of_link("link-a")] == ["7"]
+    assert [each.sid for each in await product.ledger.bookings.of_link("link-b")] == ["b"]
 
 
 async def test_a_booking_is_counted_once_for_its_link(product: InProcess) -> None:

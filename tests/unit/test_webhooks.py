@@ -156,6 +156,10 @@ def test_without_a_ref_field_no_answer_is_a_ref() -> None:
         ({"created_at": "0001-01-01T00:00:00+10:00"}, "at", None),
         ({"created_at": "2026-11-22"}, "at", datetime(2026, 11, 22, tzinfo=UTC)),
         ({"updated_at": "2026-11-22T06:00:00"}, "at", datetime(2026, 11, 22, 6, tzinfo=UTC)),
+        ({"updated_at": "2026-11-22 06:00:00 UTC"}, "at", datetime(2026, 11, 22, 6, tzinfo=UTC)),
+        ({"updated_at": " 2026-11-22T06:00z "}, "at", datetime(2026, 11, 22, 6, tzinfo=UTC)),
+        ({"updated_at": "2026-11-22 07:00 +0100"}, "at", datetime(2026, 11, 22, 6, tzinfo=UTC)),
+        ({"updated_at": "2026-11-22T07:00+01:00 UTC"}, "at", None),
     ],
 )
 def test_unusable_fields_are_missing_fields(booking: Any, field: str, value: Any) -> None:
