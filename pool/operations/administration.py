@@ -13,7 +13,7 @@ from typing import Any
 from pool.config.settings import Settings
 from pool.durability.erasure import Erasure
 from pool.durability.recovery import PoolRecovery
-from pool.errors import Forbidden, UnknownClaim, UnknownMeeting, UnknownWorkspace
+from pool.errors import Forbidden, InvalidRequest, UnknownClaim, UnknownMeeting, UnknownWorkspace
 from pool.ledger import Ledger
 from pool.model.incidents import Incident, What
 from pool.model.links import State
@@ -68,6 +68,8 @@ class Administration:
             raise UnknownWorkspace(
                 f"workspace {meeting.workspace} is not configured; see LINKPOOL_NEETOCAL_SUBDOMAIN"
             )
+        if before is not None and meeting.workspace != before.workspace:
+            await self._move(sid, meeting.workspace)
         if before is None:
             await self._ledger.meetings.put(meeting)
         else:  # nothing else, so that a pause of this moment stays
@@ -83,6 +85,27 @@ class Administration:
             text = ", ".join(f"{name} {value}" for name, value in sorted(changes.items()))
             await self._ledger.incidents.add(Incident(What.SETTINGS, sid, now, now, text, (sid,)))
         return meeting, before is None
+
+    async def _move(self, sid: str, name: str) -> None:
+        """Take the meeting's bookings to another workspace.
+
+        Raise InvalidRequest if its links begin with another address than those there. Claims answer
+        with the workspace's address, and would send customers to pages that do not exist.
+        """
+        workspace = self._settings.workspace(name)
+        url = await self._ledger.links.any_url(sid)
+        if url is not None and workspace is not None:
+            begins = url.rpartition("/")[0]
+            if begins != workspace.link_url:
+                raise InvalidRequest(
+                    "the meeting's links belong to its workspace",
+                    [
+                        f"workspace: links of this meeting begin with {begins}, those of "
+                        f"workspace {name} with {workspace.link_url}; add the meeting of that "
+                        "workspace by its own SID"
+                    ],
+                )
+        await self._ledger.bookings.move(sid, name)
 
     async def pause(self, sid: str, reason: str, actor: str) -> Meeting:
         """Stop top-up and claims of new links. Customers who hold a link still get it."""
