@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from pydantic import SecretStr
@@ -29,6 +30,7 @@ from pool.model.links import Link, State
 from pool.model.meetings import Meeting
 from pool.operations.timelines import timelines
 from pool.providers import open_provider
+from pool.store import key_names
 from pool.store.connect import store_error
 from sandbox.signing import signed
 from tests.any_redis import AnyRedis
@@ -47,7 +49,7 @@ class Stage:
     """A meeting with two claimed links, and what settles their bookings."""
 
     def __init__(self, redis: AnyRedis, ledger: Ledger) -> None:
-        self.store, self.ledger = redis.store, ledger
+        self.store, self.ledger, self.bare = redis.store, ledger, redis.bare
         settings = Settings(workspaces={"default": ACME})
         recorder = Recorder(redis.store, ledger, settings, conflict=lambda: None)
         provider = open_provider(ACME, timeout_seconds=1.0, observe=lambda *_: None)
@@ -149,6 +151,12 @@ async def test_every_dead_event_comes_back_with_one_call(
     assert (act.actor, act.action, act.meeting_sid, act.reason, act.detail) == (
         "ops", "replay", None, "mended", {"dead events": 1},
     )  # fmt: skip
+    monkeypatch.setattr(stage.ledger.inbox, "retry_dead", AsyncMock(return_value=2))
+    assert await stage.bookings.replay_dead("ops") == 2
+    reasons = {
+        (each.reason, each.detail["dead events"]) for each in await stage.ledger.audit.list()
+    }
+    assert reasons == {("mended", 1), ("", 2)}
 
 
 async def test_an_outage_is_not_the_events_fault(
@@ -297,9 +305,11 @@ async def test_a_link_in_whose_form_somebody_is_leaves_the_pool(stage: Stage) ->
     link = Link("one-off-9", "url", SID, State.FRESH, "pool", "e", now)
     await stage.ledger.links.insert_fresh([link])
     await stage.store.published.put([Meeting(SID)])
+    await stage.bare.zadd(key_names.fresh(SID), {"one-off-8": 1, "one-off-9": 2})
     await stage.receive("one-off-9", status="incomplete")
     await stage.bookings.settle_due()
     assert await stage.state("one-off-9") is State.QUARANTINED
+    assert await stage.store.stock.oldest(SID, 9) == ["one-off-8"]
 
 
 async def test_an_event_that_hangs_does_not_hold_up_the_others(

@@ -17,6 +17,7 @@ from pool.nudges import RECORD, RECOVER, TOP_UP
 from pool.operations.administration import Administration
 from pool.operations.status import statuses
 from pool.store import key_names
+from pool.store.records import payload
 from pool.store.set_aside import SetAside
 from tests.in_process import InProcess
 from worker.each import AWAY, each
@@ -85,11 +86,47 @@ async def test_a_claim_that_the_ledger_takes_in_no_form_is_kept(
         return await write(claims)
 
     monkeypatch.setattr(links, "record", picky)
-    await record(product.parts, "bad")
+    with capture_logs() as lines:
+        await record(product.parts, "bad")
     assert await product.state("bad-2") is State.CLAIMED
     [kept] = await product.store.set_aside.all()
-    assert kept.fields[b"s"] == b"bad-1"
+    assert (kept.sid, kept.entry_id) == ("bad", "recorded-bad-1")
+    assert kept.fields == {b"s": b"bad-1", b"c": payload("ann")}
+    assert kept.reason == "the ledger does not take it (ValueError)"
     assert (await product.level("bad")).backlog == 0
+    told = [(each["event"], each["meeting"], each["exc_info"]) for each in lines]
+    assert told == [
+        ("claims not recorded together", "bad", True),
+        ("a claim is recorded without e-mail and metadata", "bad", True),
+        ("a claim is set aside: the ledger takes it in no form", "bad", True),
+    ]
+
+
+async def test_a_claim_whose_words_the_ledger_does_not_take_is_kept_without_them(
+    product: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the e-mail nor the metadata; the claim itself is recorded, and nothing set aside."""
+    await product.meeting("bad")
+    await product.stock("bad", "bad-1", "bad-2")
+    for who in ("ann", "ben"):
+        name = product.store.names.name("bad", who)
+        document = payload(who, f"{who}@x.test", {"order": 7})
+        await product.store.claim("bad", [(name, document)])
+    links, write = product.ledger.links, product.ledger.links.record
+
+    async def picky(claims: Any) -> Any:
+        if any(claim.slug == "bad-1" and (claim.email or claim.metadata) for claim in claims):
+            raise ValueError("not these words")
+        return await write(claims)
+
+    monkeypatch.setattr(links, "record", picky)
+    await record(product.parts, "bad")
+    kept = [await product.ledger.links.get(slug) for slug in ("bad-1", "bad-2")]
+    assert [each and (each.customer_id, each.email, each.metadata) for each in kept] == [
+        ("ann", None, None),
+        ("ben", "ben@x.test", {"order": 7}),
+    ]
+    assert await product.store.set_aside.all() == []
 
 
 async def fail_for(

@@ -105,6 +105,8 @@ async def test_an_event_about_a_pruned_link_is_ignored_with_the_reason(
     assert kept is not None
     assert (kept.state, kept.slug) == (EventState.IGNORED, None)
     assert "LEDGER_RETENTION_DAYS" in kept.reason
+    told = {"workspace": "default", "event": "booking_created", "outcome": "ignored"}
+    assert product.metric("linkpool_webhooks_total", **told) == 1
 
 
 # -- step by step -------------------------------------------------------------------------

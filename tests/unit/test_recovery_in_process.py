@@ -154,6 +154,27 @@ async def test_a_planned_stop_costs_nothing_once(product: InProcess) -> None:
     assert await product.parts.recovery.recover("intro", grace_seconds=0) is Recovered.QUARANTINED
 
 
+@pytest.mark.parametrize("clustered", [False, True], ids=["one Redis", "a Cluster"])
+async def test_only_on_a_cluster_are_bindings_loaded_into_a_pool_that_is_adopted(
+    product: InProcess, monkeypatch: pytest.MonkeyPatch, clustered: bool
+) -> None:
+    """Its keys may have moved one by one. On one Redis visitors would only wait for them."""
+    await product.meeting("intro")
+    await product.stock("intro", "a-1", "a-2")
+    await product.claim("intro", "ann")
+    await product.parts.recovery.seal(["intro"])
+    await product.redis.restart()
+    loaded: list[str] = []
+
+    async def load(pool: str, _lock: object) -> None:
+        loaded.append(pool)
+
+    monkeypatch.setattr(type(product.store), "is_cluster", property(lambda _store: clustered))
+    monkeypatch.setattr(product.parts.recovery, "_load_bindings", load)
+    assert await product.parts.recovery.recover("intro", grace_seconds=0) is Recovered.ADOPTED
+    assert loaded == (["intro"] if clustered else [])
+
+
 async def test_a_seal_that_was_passed_over_is_not_believed_later(product: InProcess) -> None:
     """The pool was recovered without the file that bears it, and handed out links since."""
     await product.meeting("intro")
