@@ -162,10 +162,10 @@ def machine(host: Product) -> type[RuleBasedStateMachine]:
             self._change(old, "cancelled", "booking_cancelled", slug=False)
 
         @precondition(lambda self: self._any(standing=True))
-        @rule(data=st.data(), slug=st.booleans())
-        def cancel(self, data: st.DataObject, slug: bool) -> None:
+        @rule(data=st.data(), slug=st.booleans(), sid=st.booleans())
+        def cancel(self, data: st.DataObject, slug: bool, sid: bool) -> None:
             truth = self._draw(data, standing=True)
-            self._change(truth, "cancelled", "booking_cancelled", slug=slug)
+            self._change(truth, "cancelled", "booking_cancelled", slug=slug, sid=sid)
 
         @precondition(lambda self: self._any("incomplete", "pending"))
         @rule(data=st.data(), slug=st.booleans())
@@ -210,18 +210,22 @@ def machine(host: Product) -> type[RuleBasedStateMachine]:
             self.truths.append(truth)
             self._tell(truth, "booking_created", slug=slug, email=email)
 
-        def _change(self, truth: Truth, status: str, event: str, *, slug: bool) -> None:
+        def _change(
+            self, truth: Truth, status: str, event: str, *, slug: bool, sid: bool = True
+        ) -> None:
             self.second += 1
             truth.status, truth.changed = status, self.second
             truth.held |= status != "incomplete"
-            self._tell(truth, event, slug=slug, email=False)
+            self._tell(truth, event, slug=slug, email=False, sid=sid)
 
-        def _tell(self, truth: Truth, event: str, *, slug: bool, email: bool) -> None:
+        def _tell(
+            self, truth: Truth, event: str, *, slug: bool, email: bool, sid: bool = True
+        ) -> None:
             def iso(second: int) -> str:
                 return (self.claimed + timedelta(seconds=second)).isoformat()
 
             booking: dict[str, Any] = {
-                "sid": truth.sid,
+                "sid": truth.sid if sid else None,  # then its id alone says which one it is
                 "id": _id_of(truth.sid),
                 "status": truth.status,
                 "created_at": iso(truth.made),
