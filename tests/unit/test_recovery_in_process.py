@@ -166,11 +166,11 @@ async def test_only_on_a_cluster_are_bindings_loaded_into_a_pool_that_is_adopted
     await product.redis.restart()
     loaded: list[str] = []
 
-    async def load(pool: str, _lock: object) -> None:
+    async def load(_store: object, _ledger: object, pool: str, _lock: object) -> None:
         loaded.append(pool)
 
     monkeypatch.setattr(type(product.store), "is_cluster", property(lambda _store: clustered))
-    monkeypatch.setattr(product.parts.recovery, "_load_bindings", load)
+    monkeypatch.setattr("pool.durability.recovery.load_bindings", load)
     assert await product.parts.recovery.recover("intro", grace_seconds=0) is Recovered.ADOPTED
     assert loaded == (["intro"] if clustered else [])
 
