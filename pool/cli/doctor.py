@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from pool.cli.common import DONE, FAILED, NOT_REACHABLE, AsJson, DataDir, run, settings_for
-from pool.cli.doctor_broker import broker
+from pool.cli.doctor_broker import broker, mend
 from pool.cli.doctor_ledger import ledger
 from pool.cli.doctor_provider import from_outside, provider
 from pool.cli.doctor_provider import webhook as webhook_here
@@ -121,7 +121,7 @@ async def _redis(parts: Parts) -> AsyncIterator[Finding]:
         await check_redis(redis_url(parts.settings))
         infos = await parts.store.infos()
     except SettingsError as error:
-        yield Finding("redis", "failed", str(error), "Run `linkpool doctor --acl`.")
+        yield Finding("redis", "failed", str(error), mend(error))
         return
     except StoreUnavailable as error:
         to_do = (

@@ -19,6 +19,13 @@ _REFUSED = {
 }
 
 
+def mend(error: SettingsError) -> str:
+    """Return what to do about a Redis that refuses something for good."""
+    if "may not run" in str(error):
+        return "Run `linkpool doctor --acl`, which prints the rules of its users."
+    return "Mend the setting."
+
+
 async def broker(settings: Settings) -> Finding:
     """Return whether messages can be sent and received."""
     url = broker_url(settings)
@@ -29,9 +36,12 @@ async def broker(settings: Settings) -> Finding:
         else:
             await asyncio.to_thread(try_amqp, url)
     except SettingsError as error:
-        return Finding("broker", "failed", str(error), "Run `linkpool doctor --acl`.")
+        return Finding("broker", "failed", str(error), mend(error))
     except StoreUnavailable as error:
-        return Finding("broker", "unreachable", str(error), f"Is it running? See {setting}.")
+        to_do = f"Is it running? See {setting}."
+        if not error.connection_lost:
+            to_do = "It answers and refuses: see its own log."
+        return Finding("broker", "unreachable", str(error), to_do)
     except Exception as error:  # noqa: BLE001 - RabbitMQ's library raises what it likes
         name = type(error).__name__
         if name in _REFUSED:

@@ -41,6 +41,7 @@ from pool.config.sources import (
     from_environment,
     from_toml,
 )
+from pool.config.tls_files import check_loadable
 from pool.config.workspaces import (
     DEFAULT_WORKSPACE,
     MeetingDefaults,
@@ -174,11 +175,15 @@ class Settings(BaseSettings):
     def _address(cls, url: str | None, info: ValidationInfo) -> str | None:
         if url is None:
             return url
+        setting = f"{PREFIX}{info.field_name}".upper()
         if info.field_name == "broker_url" and is_amqp(url):
-            parse_amqp(url)
+            amqp = parse_amqp(url)[1] or {}
+            named = [amqp.get(name) for name in ("ca_certs", "certfile", "keyfile")]
         else:
-            setting = f"{PREFIX}{info.field_name}".upper()
-            check_files(parse_redis(url, setting).tls or {}, setting)
+            tls = parse_redis(url, setting).tls or {}
+            check_files(tls, setting)
+            named = [tls.get(f"ssl_{name}") for name in ("ca_certs", "certfile", "keyfile")]
+        check_loadable(setting, *named)
         return url
 
     @field_validator("root_path")

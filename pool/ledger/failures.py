@@ -35,6 +35,7 @@ _SQLITE_CODES = frozenset(
 # no such database or schema, rolled back (deadlock), no resources, object in use (lock time-out),
 # operator intervention (shutdown, cancelled by time-out), system error.
 _SQLSTATE_CLASSES = frozenset({"08", "25", "28", "3D", "3F", "40", "53", "55", "57", "58"})
+_FILES_OF = ("X509", "PEM")  # what the library of TLS calls its readers of files
 _SYNTAX_CLASSES = frozenset({"22", "42"})  # of a connection: its options
 # What an operator can do something about, in words; the others are named by their SQLSTATE alone.
 _OUTAGES = {
@@ -125,6 +126,8 @@ def _refusal_of(error: BaseException | None) -> str:
             f"leads to a server whose certificate is not trusted ({error.verify_message}); "
             "name the file of its authority by ?sslrootcert="
         )
+    if isinstance(error, ssl.SSLError) and (error.library in _FILES_OF or "PEM" in str(error)):
+        return "names files for TLS that are no certificate or key, or do not belong together"
     if isinstance(error, ConnectionError) and "rejected SSL upgrade" in str(error):
         return "asks for TLS by its sslmode, and leads to a server without; or to no PostgreSQL"
     if isinstance(error, UnicodeError) and "idna" in str(error):

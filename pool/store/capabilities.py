@@ -18,6 +18,7 @@ from redis.exceptions import (
     AskError,
     ClusterDownError,
     NoPermissionError,
+    NoScriptError,
     RedisError,
     ResponseError,
 )
@@ -77,6 +78,12 @@ _HOPELESS = {
         "leads to a server whose certificate is not trusted; "
         "name the file of its authority by ?ssl_ca_certs="
     ),
+    "certificate required": (
+        "leads to a server that wants a certificate of its clients; "
+        "name it by ?ssl_certfile= and ssl_keyfile="
+    ),
+    "wrong version number": "speaks TLS by rediss://, and the server there does not",
+    "as reply type byte": "leads to a server that is no Redis",
     "db index is out of range": "names a database that this Redis does not have; 0 always exists",
     "cluster support disabled": "is no Redis Cluster; write its address as redis://host:6379",
     "(authenticationerror": (
@@ -180,7 +187,9 @@ async def _ask(redis: Redis, *commands: tuple[Any, ...]) -> list[Any]:
         pipe.execute_command(*command)
     replies: list[Any] = await pipe.execute(raise_on_error=False)
     for reply in replies:
-        if isinstance(reply, Exception) and not refuses(reply):
+        # Without SCRIPT LOAD, which is refused then, the script is unknown.
+        unknown = isinstance(reply, NoScriptError)
+        if isinstance(reply, Exception) and not refuses(reply) and not unknown:
             raise reply
     return replies
 

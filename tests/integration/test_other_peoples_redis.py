@@ -321,6 +321,7 @@ async def test_a_password_that_is_missing_or_not_wanted_is_named(
     ("options", "problem"),
     [
         (["--rename-command", "INFO", ""], "INFO"),
+        (["--rename-command", "SCRIPT", ""], r"SCRIPT\|LOAD"),
         (["--cluster-enabled", "yes"], "is a Redis Cluster"),
         (["--maxmemory", "50mb", "--maxmemory-policy", "volatile-lru"], "evicts keys"),
     ],
@@ -378,6 +379,31 @@ async def test_sentinels_with_a_password_of_their_own(theirs: Theirs, tmp_path: 
             await check_redis(f"redis://:s3cr3t@127.0.0.1:{port}")
         with pytest.raises(SettingsError, match="names as Sentinel what is none"):
             await check_redis(f"redis+sentinel://127.0.0.1:{theirs.port}/main")
+
+
+async def test_a_certificate_that_clients_lack_is_named(theirs: Theirs) -> None:
+    url = f"{theirs.tls}?{theirs.authority}"
+    theirs.client.config_set("tls-auth-clients", "yes")
+    try:
+        with pytest.raises(SettingsError, match="wants a certificate of its clients"):
+            await check_redis(url)
+        tls = f"{theirs.folder}/tls/server"
+        await check_redis(f"{url}&ssl_certfile={tls}.pem&ssl_keyfile={tls}.key")
+    finally:
+        theirs.client.config_set("tls-auth-clients", "no")
+
+
+async def test_a_server_that_is_no_redis_is_named() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await writer.drain()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        for check in (check_redis, check_broker):
+            with pytest.raises(SettingsError, match="leads to a server that is no Redis"):
+                await check(f"redis://127.0.0.1:{port}")
 
 
 async def test_a_server_that_takes_no_writes_does_not_look_well(tmp_path: Path) -> None:
