@@ -71,7 +71,7 @@ class Pair:
     def serving(self) -> Iterator[None]:
         """Run all of it."""
         config = self._directory / "haproxy.cfg"
-        config.write_text("\n".join(self._example()))
+        config.write_text("\n".join([*self._example(), ""]))
         try:
             for name, port in self.apis.items():
                 self.start(name, port)
