@@ -234,7 +234,7 @@ class Product:
     def control(self, what: str, **body: Any) -> dict[str, Any]:
         """Make the sandbox act: book, cancel, emit… Return its answer.
 
-        Whoever books a link fills in a form that the page around it gave the slug.
+        Booking a link fills in a form to which the page around it gave the slug.
         """
         if what == "book" and body.get("slug"):
             body = {"answers": {"ref": body["slug"]}} | body

@@ -372,7 +372,7 @@ def test_two_origins_use_one_key(site: Site) -> None:
 # -- what is left behind -----------------------------------------------------------------
 
 
-def test_failures_are_counted_and_nothing_is_told(stage: Stage, site: Site) -> None:
+def test_failures_are_counted_and_reveal_nothing(stage: Stage, site: Site) -> None:
     """Neither logs, metrics nor the audit log hold a token, a secret or a customer id."""
     customer = "a-customer-nobody-may-read-of"
     good, bad = site.token(customer), site.token(customer, exp=1)

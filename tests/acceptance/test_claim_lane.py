@@ -124,7 +124,7 @@ def test_both_ways_answer_a_body_the_same(product: Product, sid: str, name: str)
     assert ask(product, whole) == answer
 
 
-def test_both_ways_answer_whoever_asks_the_same(product: Product, sid: str) -> None:
+def test_both_ways_answer_every_caller_the_same(product: Product, sid: str) -> None:
     """No key, a wrong one, one that lacks the scope, two that differ, a bearer, a strange id."""
     product.slug(sid, "held")
     reader, elsewhere = product.new_keys(

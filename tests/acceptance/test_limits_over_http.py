@@ -78,7 +78,7 @@ def test_what_a_visitor_says_of_itself_counts_for_nothing(stage: Stage) -> None:
     assert claim(stage, 0, "two-headers", b"198.51.100.99", VISITOR).status == 429
 
 
-def test_whoever_is_no_trusted_proxy_is_not_believed(stage: Stage) -> None:
+def test_only_trusted_proxies_are_believed(stage: Stage) -> None:
     """A header from any other address is nothing: the connection's own address counts."""
     assert taken(stage, 1, "spoofed", b"198.51.100.%d") == ALLOWED
     assert claim(stage, 1, "plain").status == 429

@@ -105,7 +105,7 @@ def test_the_port_says_how_every_part_is(apart: Apart) -> None:
 
 
 @pytest.mark.parametrize("part", ["worker", "beat"])
-def test_a_port_that_is_taken_is_said_in_one_line(apart: Apart, part: str) -> None:
+def test_a_port_that_is_taken_is_reported_in_one_line(apart: Apart, part: str) -> None:
     """Exit code 2, and the setting's name."""
     wait_until(lambda: apart.shows("worker", "linkpool_"))
     port = apart.ports["worker"]

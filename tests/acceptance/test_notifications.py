@@ -74,7 +74,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Ite
         product.close()
 
 
-def test_an_empty_pool_is_told_once_and_once_more_when_it_is_full(
+def test_an_empty_pool_is_reported_once_and_once_more_when_it_is_full(
     watched: Product, receiver: Receiver
 ) -> None:
     """Every sweep sees the trouble; the receiver's address is not logged."""

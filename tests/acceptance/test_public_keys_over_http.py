@@ -293,7 +293,7 @@ def test_the_reserve_is_a_setting_of_the_meeting(pages: Pages) -> None:
     assert pages.admin("GET", path).json()["meeting"]["reserve"] == 30
 
 
-def test_nothing_is_told_of_visitors(pages: Pages) -> None:
+def test_nothing_is_revealed_of_visitors(pages: Pages) -> None:
     """Neither logs, metrics nor the audit log hold a visitor's id or their customer id."""
     visitor = pages.claim("other").json()["visitor"]
     pages.stage.work(lambda parts: parts.recorder.record("other"))

@@ -152,7 +152,7 @@ def test_the_table_names_every_route(product: Product) -> None:
     assert {each for each in _all_routes(product) if not each[1].startswith(PAGES)} == set(ROUTES)
 
 
-def test_operators_pages_show_nothing_to_whoever_is_not_signed_in(
+def test_operators_pages_show_nothing_without_signing_in(
     product: Product, keys: dict[str, str], names: dict[str, str]
 ) -> None:
     """Pages have a sign-in of their own: an API key in a header opens none of them."""

@@ -100,7 +100,7 @@ def test_a_paused_page_says_so_and_stands_still(tab: Tab, sid: str) -> None:
     expect(page.locator("#trouble")).to_be_empty()
 
 
-def test_a_lost_connection_is_said_and_mended(tab: Tab) -> None:
+def test_a_lost_connection_is_shown_and_mended(tab: Tab) -> None:
     """Cut off, the page says that it is and how old it is; it finds its way back by itself."""
     page = tab.sign_in()
     tab.live()
@@ -115,7 +115,7 @@ def test_a_lost_connection_is_said_and_mended(tab: Tab) -> None:
     tab.console.clear()  # the browser's own notes about being offline
 
 
-def test_a_frozen_part_is_said_on_every_view_and_so_is_its_end(tab: Tab, sid: str) -> None:
+def test_a_frozen_part_is_shown_on_every_view_and_so_is_its_end(tab: Tab, sid: str) -> None:
     """Workers: a banner, the title and the icon; the API: nothing claims to be of now."""
     page = tab.sign_in()
     tab.live()

@@ -294,7 +294,7 @@ def test_what_does_not_pass_is_not_repeated(
         Answer(204),
     ],
 )
-def test_an_answer_that_is_not_linkpools_is_said_to_be_that(
+def test_an_answer_that_is_not_linkpools_is_called_that(
     answer: Answer, scripted: ScriptedLinkpool, new_client: NewClient
 ) -> None:
     """Whatever stands at a wrong address, the error is typed, and a redirect never gets the key."""

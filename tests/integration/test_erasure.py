@@ -271,7 +271,7 @@ async def test_a_repetition_finishes_what_a_crash_left(
     assert await stage.found(who.traces()) == {}
 
 
-async def test_a_file_in_use_is_said_to_be(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_file_in_use_is_reported(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """No 204 while erased bytes stand in SQLite's log."""
 
     async def in_use() -> bool:

@@ -176,7 +176,7 @@ async def test_an_email_finds_the_claims_that_stood_at_a_time(ledger: Ledger) ->
     assert await ledger.links.known_emails({mail, "nobody@example.com"}) == {mail}
 
 
-async def test_mailboxes_that_differ_are_told_apart(ledger: Ledger) -> None:
+async def test_different_mailboxes_are_distinguished(ledger: Ledger) -> None:
     """Also under the keys of rows that an older linkpool wrote, which folded ß to ss."""
     await ledger.links.record(
         [

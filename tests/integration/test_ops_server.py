@@ -160,7 +160,9 @@ async def behind_proxy(
 # -- who gets in ---------------------------------------------------------------------
 
 
-async def test_whoever_is_not_signed_in_is_led_to_the_sign_in_and_back(browser: Browser) -> None:
+async def test_visitors_who_are_not_signed_in_are_led_to_the_sign_in_and_back(
+    browser: Browser,
+) -> None:
     """Any page leads a visitor who is not signed in to the sign-in, and from there back to that
     page.
     """

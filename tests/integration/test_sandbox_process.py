@@ -88,7 +88,7 @@ def hooks() -> Iterator[tuple[str, list[tuple[dict[str, str], bytes]]]]:
     server.server_close()
 
 
-def test_a_visitor_books_and_the_site_is_told(
+def test_a_visitor_books_and_the_site_gets_a_webhook(
     hooks: tuple[str, list[tuple[dict[str, str], bytes]]],
 ) -> None:
     """A link made over HTTP is booked through its page, and a webhook signed with the secret

@@ -162,7 +162,7 @@ async def test_a_silent_database_keeps_no_sender_waiting(
     await accepted_again(sender)
 
 
-async def test_a_database_that_is_gone_is_told_at_once(
+async def test_a_database_that_is_gone_is_reported_at_once(
     sender: httpx.AsyncClient, postgres: PostgresServer
 ) -> None:
     """Then nobody waits."""

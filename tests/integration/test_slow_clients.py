@@ -117,7 +117,7 @@ async def drip(writer: Writer, piece: Callable[[int], bytes]) -> None:
     ],
     ids=["silent", "cut", "headers", "url", "no body", "body", "chunks", "second request"],
 )
-async def test_whoever_is_slow_is_told_so_and_let_go(
+async def test_a_slow_client_gets_408_and_is_disconnected(
     port: int, start: bytes, piece: Callable[[int], bytes] | None
 ) -> None:
     """A head or a body gets its time in all, however steadily it trickles in: 408, and the end."""

@@ -204,7 +204,7 @@ async def test_a_sweep_notes_a_fallen_fence_and_its_end(
     assert ["forgotten claims" in receiver.got[0], "serve again" in receiver.got[1]] == [True] * 2
 
 
-async def test_unmatched_bookings_are_told_of(
+async def test_unmatched_bookings_are_reported(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The gauges of a minute that did not match are given up."""
@@ -222,7 +222,7 @@ async def test_unmatched_bookings_are_told_of(
     assert [text for text in receiver.got if "1 bookings match no link" in text]
 
 
-async def test_dead_events_are_told_of_at_once_and_once_they_came_back(
+async def test_dead_events_are_reported_at_once_and_once_they_came_back(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A person has to replay them, and hears that none is left."""

@@ -70,7 +70,7 @@ async def test_a_connection_that_was_ended_is_replaced(redis: Redis, wire: Wire)
     assert await wire.call("ECHO", "b") == b"b"
 
 
-async def test_a_call_at_once_is_told_or_not_made(wire: Wire) -> None:
+async def test_a_call_at_once_is_answered_or_not_made(wire: Wire) -> None:
     """Without a connection that stands ready nothing is sent; with one the reply is delivered."""
     told: list[Any] = []
     assert wire.call_at_once(("SET", "a", "1"), told.append) is None
@@ -145,7 +145,7 @@ async def test_of_calls_that_go_together_all_hear_of_the_end(redis: Redis, wire:
         assert await wire.call("ECHO", "a") == b"a"
 
 
-async def test_what_is_abandoned_is_told_to_nobody(redis: Redis, wire: Wire) -> None:
+async def test_an_abandoned_reply_reaches_nobody(redis: Redis, wire: Wire) -> None:
     """The reply of an abandoned call is no other's; a lost connection is reported, once."""
     told: list[Any] = []
     await wire.call("PING")

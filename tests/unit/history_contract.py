@@ -90,7 +90,7 @@ async def test_every_answered_link_is_counted_once(any_redis: AnyRedis) -> None:
     assert (await store.look([SID]))[0].totals == Totals(claims=3, top_ups=4, bookings=1)
 
 
-async def test_a_sample_per_slot_whoever_sweeps(sweeps: Sweeps) -> None:
+async def test_a_slot_gets_one_sample_however_many_sweep(sweeps: Sweeps) -> None:
     """Sweeps of one slot, one after the other or at once, take one sample."""
     assert await sweeps.at(0, 50)
     assert not await sweeps.at(5, 49, claims=1)

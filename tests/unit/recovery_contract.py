@@ -620,7 +620,7 @@ async def test_an_unrecorded_claim_stays_in_the_stream(
     assert await stage.state("a-1") is State.CLAIMED
 
 
-async def test_a_booking_that_was_faster_is_told_to_redis_by_the_recorder(stage: Stage) -> None:
+async def test_redis_learns_of_a_faster_booking_by_the_recorder(stage: Stage) -> None:
     """The link was consumed before the ledger knew whose it is."""
     await stage.claim("ann")
     await stage.book("a-1", State.CONSUMED)

@@ -116,7 +116,7 @@ async def test_a_new_customer_gets_a_fresh_link(any_redis: AnyRedis) -> None:
     assert TTL_SECONDS * 1000 - 5_000 < left_ms <= TTL_SECONDS * 1000
 
 
-async def test_the_recorder_is_told_all_of_a_claim(any_redis: AnyRedis) -> None:
+async def test_the_recorder_gets_all_of_a_claim(any_redis: AnyRedis) -> None:
     """The stream carries slug, customer, e-mail, metadata, source and the time answered."""
     await open_pool(any_redis, "one-off-1")
     store = any_redis.store
@@ -342,7 +342,7 @@ async def test_who_booked_gets_what_the_meeting_says(any_redis: AnyRedis, settin
     assert await claim(any_redis, "ann") == [(REUSED, expected[1])]
 
 
-async def test_a_booked_link_is_told_with_its_booking(any_redis: AnyRedis) -> None:
+async def test_a_booked_link_is_answered_with_its_booking(any_redis: AnyRedis) -> None:
     """The answer says that it is consumed, since when and by which booking."""
     await open_pool(any_redis, "a-1")
     await claim(any_redis, "ann")
@@ -875,7 +875,7 @@ async def test_a_sealed_pool_is_known_as_such_to_its_own_server_only(any_redis: 
     assert (await any_redis.store.recovery.fences([SID]))[0].fence == "fallen"
 
 
-async def test_thousands_of_fences_are_told_apart(any_redis: AnyRedis) -> None:
+async def test_thousands_of_fences_are_distinguished(any_redis: AnyRedis) -> None:
     """Each is that of its own meeting, in the order asked; a fall is seen at all of them."""
     sids = [f"m{n}" for n in range(1_203)]
     opened = {sid: await open_pool(any_redis, sid=sid) for sid in sids[::400]}
@@ -1271,7 +1271,7 @@ async def test_published_meetings_are_read_as_they_were_written(any_redis: AnyRe
 # -- whatever may happen to a call -----------------------------------------------------
 
 
-async def test_a_server_that_forgot_the_scripts_is_told_them_again(any_redis: AnyRedis) -> None:
+async def test_a_server_that_forgot_the_scripts_gets_them_again(any_redis: AnyRedis) -> None:
     """No caller notices, whichever script it is."""
     store, forget = any_redis.store, any_redis.bare.script_flush
     await forget()
@@ -1315,7 +1315,7 @@ async def test_a_reply_to_another_call_is_not_believed(
             await call
 
 
-async def test_a_refusal_is_told_from_a_broken_connection(any_redis: AnyRedis) -> None:
+async def test_a_refusal_is_distinguished_from_a_broken_connection(any_redis: AnyRedis) -> None:
     """A value of the wrong type is Redis's word; nothing is gained by asking again."""
     await open_pool(any_redis, "a-1")
     await any_redis.bare.set(key_names.fresh(SID), "not a sorted set")

@@ -49,7 +49,7 @@ def told(kind: Kind, *signs: tuple[float, Sign]) -> list[tuple[float, bool]]:
 
 
 @pytest.mark.parametrize("kind", Kind)
-def test_each_trouble_is_told_once_when_it_starts_and_once_when_it_ends(kind: Kind) -> None:
+def test_each_trouble_is_reported_once_when_it_starts_and_once_when_it_ends(kind: Kind) -> None:
     """After it held for its time, and then no more however long it stands."""
     start, end = HOLDS_SECONDS[kind]
     there: list[tuple[float, Sign]] = [(float(second), "there") for second in range(200)]
@@ -57,7 +57,7 @@ def test_each_trouble_is_told_once_when_it_starts_and_once_when_it_ends(kind: Ki
     assert told(kind, *there, *over) == [(start, True), (200 + end, False)]
 
 
-def test_what_comes_and_goes_is_not_told() -> None:
+def test_a_trouble_that_comes_and_goes_is_not_reported() -> None:
     """A start that does not last is not reported, nor is an end that does not last."""
     assert told(Kind.LOW, (0, "there"), (10, "over"), (14, "there"), (20, "between")) == []
     lasting: list[tuple[float, Sign]] = [(0, "there"), (15, "there")]
@@ -145,7 +145,7 @@ def test_blocks_lag_unmatched_bookings_fences_and_workers_are_read() -> None:
         ("this:server:nonce", "stands", False, "over"),
     ],
 )
-def test_a_fence_that_fell_is_told_from_pools_being_opened(
+def test_a_fence_that_fell_is_distinguished_from_pools_being_opened(
     epoch: str, fence: Literal["stands", "fallen"], lately: bool, sign: Sign
 ) -> None:
     """`lately`: a recovery cost fresh links."""

@@ -31,7 +31,7 @@ def says(*found: dict[str, object]) -> str:
         (AWAY, 0, 1, "NOTHING WAS AUDITED: requests.ConnectionError"),
     ],
 )
-def test_what_was_not_audited_is_said_and_stops_a_release(
+def test_an_unaudited_requirement_is_named_and_stops_a_release(
     tmp_path: Path, tool: str, status: int, release_status: int, said: str, release: str
 ) -> None:
     """It names what it found, keeps the lines for the end of the log, and names no host."""

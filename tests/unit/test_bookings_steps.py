@@ -521,7 +521,7 @@ async def test_a_booking_is_counted_once_for_its_link(product: InProcess) -> Non
     assert await booked("b", "link-b") == 2
 
 
-async def test_redis_is_told_of_a_booking_once_if_its_customer_is_known(
+async def test_redis_learns_of_a_booking_once_if_its_customer_is_known(
     product: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The stream is recorded first if no claim is known; a leaked link is nobody's."""

@@ -154,7 +154,7 @@ async def test_a_limited_caller_gets_no_new_link(counter: Front) -> None:
     assert await counter.product.pooled("intro") == ["a-2"]
 
 
-async def test_a_pool_below_its_target_is_told(counter: Front) -> None:
+async def test_a_pool_below_its_target_is_reported(counter: Front) -> None:
     """The low level is reported once the target is known; a full pool is not reported."""
     await counter.product.meeting("intro", min_fresh=3, max_fresh=3)
     await counter.product.top_up()

@@ -456,7 +456,9 @@ async def test_a_broken_connection_is_tried_again(stage: Stage) -> None:
     assert stage.heard.batches == [2]
 
 
-async def test_a_redis_that_stays_away_is_told_within_the_deadline(make_stage: MakeStage) -> None:
+async def test_a_redis_that_stays_away_is_reported_within_the_deadline(
+    make_stage: MakeStage,
+) -> None:
     """Tried again with pauses that grow, not in a tight loop."""
     stage = make_stage(timeout_seconds=0.3)
     stage.store.script = [LOST] * 1_000
@@ -504,7 +506,7 @@ async def test_too_many_who_wait_are_refused_at_once(
 # -- other answers -------------------------------------------------------------------
 
 
-async def test_a_fallen_fence_is_told(stage: Stage) -> None:
+async def test_a_fallen_fence_is_reported(stage: Stage) -> None:
     """To everyone who waits, and to the listener, once a call."""
     stage.store.script = [Fenced(SID)]
     answers = await stage.claims("ann", "bob")
@@ -740,7 +742,7 @@ async def test_a_claim_of_another_part_can_be_asserted_again(stage: Stage) -> No
     )  # fmt: skip
 
 
-async def test_who_is_refused_for_now_is_told_for_how_long(stage: Stage) -> None:
+async def test_a_temporary_refusal_says_for_how_long(stage: Stage) -> None:
     """A limit is over sooner than a pause; a closed meeting says what the provider says."""
     with pytest.raises(RateLimited) as limited:
         await stage.claim(SID, "bob", limited=True)

@@ -202,7 +202,7 @@ async def test_a_sender_of_genuine_webhooks_does_not_wait() -> None:
     assert len(house.doors.waits) == before + 1
 
 
-async def test_whoever_proves_nothing_waits_for_a_turn_and_nobody_else_does() -> None:
+async def test_only_callers_without_proof_wait_for_a_turn() -> None:
     """Neither keys nor sessions, nor what runs on this machine."""
     clear, kept = make_key(frozenset({"claim"}), None, "")
     house = House(kept)

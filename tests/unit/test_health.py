@@ -48,7 +48,7 @@ def heard(*ages: float, swept: float | None = None, always: bool = True) -> Hear
         (heard(5.0, swept=3), None, "down", "ok"),
     ],
 )
-def test_worker_and_beat_are_told_apart(
+def test_worker_and_beat_are_distinguished(
     said: Heard, asked: float | None, worker: str, beat: str
 ) -> None:
     """A sweep needs both; a pulse shows a worker, and a message that waits shows a beat."""

@@ -26,7 +26,7 @@ def event(event_id: str, **fields: Any) -> NewEvent:
     return NewEvent(event_id, **values | fields)
 
 
-async def test_an_event_changes_by_what_is_said_of_it_and_nothing_else(
+async def test_only_its_own_changes_change_an_event(
     sqlite_ledger: Ledger,
 ) -> None:
     """Kept, failed, finished, tried again: the whole row each time, and no other event's."""
@@ -126,7 +126,7 @@ async def test_events_of_a_bookings_children_wait_for_it(sqlite_ledger: Ledger) 
     assert await box.reopen_booking("default", []) == 0
 
 
-async def test_an_event_is_assigned_whatever_was_said_of_it_before(sqlite_ledger: Ledger) -> None:
+async def test_an_event_is_assigned_whatever_its_outcome_was_before(sqlite_ledger: Ledger) -> None:
     """It is due at once, as new, and only this one."""
     box = sqlite_ledger.inbox
     for event_id in ("e1", "other"):

@@ -134,7 +134,7 @@ async def test_without_redis_the_ledger_is_read(stage: Stage) -> None:
     assert stage.known_meetings.get("a") == Meeting("a")
 
 
-async def test_nobody_is_told_unknown_while_nobody_can_know(stage: Stage) -> None:
+async def test_a_meeting_is_not_called_unknown_while_nobody_can_know(stage: Stage) -> None:
     """With the ledger away and Redis never read, the error says so."""
     stage.ledger.away = stage.published.away = True
     await stage.known_meetings.refresh()

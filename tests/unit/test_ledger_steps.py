@@ -578,7 +578,7 @@ async def test_marks_lead_to_the_links_of_the_erased(sqlite_ledger: Ledger) -> N
     assert not await erased.keep("a-2", MARKS, set())
 
 
-async def test_whose_id_or_address_is_held_is_told(sqlite_ledger: Ledger) -> None:
+async def test_held_ids_and_addresses_are_reported(sqlite_ledger: Ledger) -> None:
     """Another mailbox that an older release could not tell apart is not held."""
     await sqlite_ledger.links.record(
         [
@@ -639,7 +639,7 @@ async def test_events_without_marks_are_given_them_once(sqlite_ledger: Ledger) -
     assert (await erased.unmarked())[0].body == b"{}"
 
 
-async def test_whoever_is_forgotten_leaves_nothing_but_names(sqlite_ledger: Ledger) -> None:
+async def test_forgotten_customers_leave_nothing_but_names(sqlite_ledger: Ledger) -> None:
     """Of this meeting alone; a claim lapses, a booking stays, the audit forgets what it wrote."""
     await sqlite_ledger.links.record(
         [
@@ -741,7 +741,7 @@ async def test_bindings_come_page_by_page_in_the_order_of_their_claims(
         assert max(map(len, pages)) <= batch
 
 
-async def test_who_assigns_an_event_is_told_what_became_of_it(sqlite_ledger: Ledger) -> None:
+async def test_an_assignment_reports_its_outcome(sqlite_ledger: Ledger) -> None:
     """Assigned, settled with this link already, another link's, or not there."""
     for name in ("one", "two"):
         await sqlite_ledger.inbox.add(NewEvent(name, "default", "webhook", "booked", b"{}", NOW))

@@ -151,7 +151,7 @@ async def test_a_success_between_failures_starts_the_count_anew(product: InProce
     assert not await anything_blocked(product, "intro")
 
 
-async def test_failures_are_told_to_the_budget(product: InProcess) -> None:
+async def test_failures_reach_the_budget(product: InProcess) -> None:
     """Several in a row make everybody rest."""
     product.provider.always(FAILED)
     for _ in range(4):

@@ -21,7 +21,7 @@ MILLISECOND = timedelta(milliseconds=1)
 # -- links ---------------------------------------------------------------------------------------
 
 
-async def test_a_customers_last_claim_is_told_by_time_then_by_slug(sqlite_ledger: Ledger) -> None:
+async def test_a_customers_last_claim_is_found_by_time_then_by_slug(sqlite_ledger: Ledger) -> None:
     """A link without a time of claim stands before all that have one."""
     await sqlite_ledger.links.record(
         [claim("a-1", "ada"), claim("a-3", "ada"), claim("a-2", "ada")]
@@ -50,7 +50,7 @@ async def test_what_moves_links_says_when(sqlite_ledger: Ledger) -> None:
     assert await sqlite_ledger.links.move(["a-1"], State.RETIRED, at=NOW) == []
 
 
-async def test_who_is_known_by_an_email_is_said_in_the_words_of_the_question(
+async def test_known_emails_are_returned_as_they_were_asked_for(
     sqlite_ledger: Ledger,
 ) -> None:
     await sqlite_ledger.links.record([claim("a-1", "ada", email="ada@x.test"), claim("a-2", "bob")])

@@ -113,7 +113,7 @@ async def test_a_customer_who_returns_later_asks_anew(product: InProcess) -> Non
     assert made
 
 
-async def test_customers_and_meetings_are_told_apart(product: InProcess) -> None:
+async def test_customers_and_meetings_are_distinguished(product: InProcess) -> None:
     """Two customers, or one at two meetings, get two links."""
     intro, demo = await product.meeting("intro"), await product.meeting("demo")
     on_demand = product.on_demand()
@@ -297,7 +297,7 @@ async def test_without_the_ledger_no_link_is_bound(
 
 
 @pytest.mark.parametrize("spread", [0, 1])
-async def test_a_visitor_is_told_when_to_return(
+async def test_a_visitor_learns_when_to_return(
     product: InProcess, monkeypatch: pytest.MonkeyPatch, spread: int
 ) -> None:
     """In two seconds, or thirty while the provider refuses; some a second later than others."""

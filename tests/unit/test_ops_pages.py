@@ -194,7 +194,7 @@ def test_full_pools_are_no_comfort_while_a_part_is_broken() -> None:
     assert lead(reading, [status("a", "empty")], shown)[1] == "1 pool: 1 empty"
 
 
-def test_a_key_of_some_meetings_is_told_of_no_others_bookings() -> None:
+def test_a_key_of_some_meetings_sees_no_others_bookings() -> None:
     """Unmatched bookings are about all meetings."""
     assert "Bookings" not in told(snapshot(), everywhere=False)
 
@@ -263,7 +263,7 @@ async def test_a_capped_pool_says_which_cap_its_rate_needs(
 # -- what rows say -------------------------------------------------------------------
 
 
-async def test_a_reason_that_many_pools_share_is_said_once(fake_redis: AnyRedis) -> None:
+async def test_a_reason_that_many_pools_share_is_shown_once(fake_redis: AnyRedis) -> None:
     """Above the list, with their number; a reason of one pool stands in its row."""
     found = [status(f"b{n}", "blocked", reason="the key was refused") for n in range(3)]
     found.append(status("c", "blocked", reason="the meeting is gone"))

@@ -122,7 +122,7 @@ def test_one_workspace_is_no_choice() -> None:
     ]  # fmt: skip
 
 
-def test_what_concerns_a_workspace_is_said_of_it_alone() -> None:
+def test_a_workspaces_trouble_is_shown_for_it_alone() -> None:
     """Another workspace's block and pools are not its own."""
     both = (WorkspaceHealth("east", 1.0, None), WorkspaceHealth("west", 2.0, None))
     pools = [status("a", meeting=Meeting("a", "east")), status("b", meeting=Meeting("b", "west"))]

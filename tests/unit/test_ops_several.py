@@ -138,7 +138,7 @@ async def test_the_emptiest_pool_of_a_meeting_with_shards_gets_the_link(
     assert [len(await product.pooled(pool)) for pool in meeting.pools] == [1, 1]
 
 
-async def test_what_a_provider_answers_is_said_and_blocks_stay(
+async def test_a_providers_answer_is_shown_and_blocks_stay(
     product: InProcess, trial: Trial
 ) -> None:
     """A refused key costs no link; a disabled meeting neither; a refused link says why."""

@@ -116,7 +116,7 @@ def away() -> Heard:
     raise StoreUnavailable("Redis: refused")
 
 
-async def test_a_silent_redis_is_said_at_once_and_its_cost_when_it_is_over() -> None:
+async def test_a_silent_redis_is_shown_at_once_and_its_cost_when_it_is_over() -> None:
     """Visitors turned away are handed over a moment after; for a minute it is said."""
     stage = Stage()
     stage.totals = {"empty": 10, "quarantined": 5}
@@ -190,7 +190,7 @@ async def test_what_a_slow_recovery_sets_aside_counts_as_its_cost() -> None:
     assert over.quarantined == 400
 
 
-async def test_a_ledger_that_is_gone_is_said_within_three_seconds() -> None:
+async def test_a_ledger_that_is_gone_is_shown_within_three_seconds() -> None:
     """While somebody looks; its number of unmatched bookings is unknown then."""
     stage = Stage()
     stage.watch.looked_at = 1e9

@@ -40,7 +40,7 @@ def test_a_pace_has_its_own_speed() -> None:
     )
 
 
-def test_whoever_pauses_is_served_at_once_again() -> None:
+def test_a_caller_that_pauses_is_served_at_once_again() -> None:
     """They are served as if they had never asked."""
     clock = Clock()
     pace = Pace(clock)

@@ -252,7 +252,7 @@ async def test_behind_a_pooler_each_transaction_sets_its_bounds_and_its_schema(
     assert "server_settings" not in await opened(engines[0], driver)
 
 
-async def test_whoever_asks_first_opens_and_the_others_wait(
+async def test_the_first_caller_opens_and_the_others_wait(
     driver: Driver, engines: list[Engine]
 ) -> None:
     """All use the same pool."""

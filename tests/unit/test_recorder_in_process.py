@@ -66,7 +66,7 @@ def test_what_redis_holds_of_a_booking() -> None:
     assert booked_of(None) is None
 
 
-async def test_one_link_with_two_customers_is_told_to_people(product: InProcess) -> None:
+async def test_one_link_with_two_customers_is_reported_to_people(product: InProcess) -> None:
     """The conflict is counted, and stands in the audit with the slug; the first customer keeps the
     link.
     """
@@ -86,7 +86,7 @@ async def test_one_link_with_two_customers_is_told_to_people(product: InProcess)
     assert product.parts.metrics.conflicts._value.get() == 1
 
 
-async def test_a_booking_that_came_first_is_told_to_redis(product: InProcess) -> None:
+async def test_redis_learns_of_a_booking_that_came_first(product: InProcess) -> None:
     """A customer who comes back is answered that they are booked."""
     await product.meeting("intro")
     await product.stock("intro", "a-1")
@@ -98,7 +98,7 @@ async def test_a_booking_that_came_first_is_told_to_redis(product: InProcess) ->
     assert (held.state, held.booking_sid) == ("consumed", "b-1")
 
 
-async def test_a_cancellation_that_came_first_is_told_to_redis(product: InProcess) -> None:
+async def test_redis_learns_of_a_cancellation_that_came_first(product: InProcess) -> None:
     """The customer may claim anew."""
     await product.meeting("intro")
     await product.stock("intro", "a-1", "a-2")

@@ -80,7 +80,7 @@ async def test_a_meeting_that_the_ledger_does_not_know_is_not_opened(product: In
     assert await product.redis.bare.get(key_names.epoch("ghost")) is None
 
 
-async def test_a_fall_is_told_and_noted(product: InProcess) -> None:
+async def test_a_fall_is_reported_and_noted(product: InProcess) -> None:
     """The number of links set aside stands in the audit and the metrics."""
     await product.meeting("intro")
     await product.stock("intro", "a-1", "a-2", "a-3")

@@ -391,7 +391,7 @@ async def test_claims_in_a_stream_are_to_be_recorded(product: InProcess) -> None
     assert RECORD not in await due(product)
 
 
-async def test_what_redis_forgot_of_the_meetings_is_told_again(product: InProcess) -> None:
+async def test_meetings_that_redis_forgot_are_published_again(product: InProcess) -> None:
     """Meetings that were changed in the ledger alone are published again, too."""
     meeting = await product.meeting("intro", min_fresh=3)
     await product.redis.bare.delete(key_names.meeting("intro"), key_names.MEETINGS)

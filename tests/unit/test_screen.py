@@ -69,7 +69,7 @@ def test_of_many_meetings_the_most_urgent_are_shown_and_the_others_counted() -> 
     assert f"and {1000 - shown} more meetings, {30 - shown} of them not ok" in text
 
 
-def test_a_redis_that_is_away_is_said_first_and_nothing_is_guessed() -> None:
+def test_a_redis_that_is_away_is_shown_first_and_nothing_is_guessed() -> None:
     """No levels, no worker, no rates: they are not known."""
     text = drawn(view(store_problem="Redis: connection refused", found=(), heartbeat_at_ms=None))
     assert "Redis does not answer" in text.splitlines()[0]

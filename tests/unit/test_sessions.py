@@ -135,7 +135,7 @@ async def test_signing_out_everywhere_ends_all_that_the_key_opened() -> None:
     assert process.knows(process.sessions.open(ADMIN_KEY)[1])
 
 
-async def test_a_sign_out_that_the_ledger_misses_is_told_and_made_up_for() -> None:
+async def test_a_sign_out_that_the_ledger_misses_is_reported_and_made_up_for() -> None:
     """It holds in this process at once, and everywhere once the ledger answers."""
     ledger = FakeLedger()
     process = Process(ledger)

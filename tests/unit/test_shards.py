@@ -322,7 +322,7 @@ async def test_a_change_waits_for_a_pool_that_cannot_be_closed(
 
 
 async def test_a_recovery_for_the_number_of_before_gives_way(product: InProcess) -> None:
-    """Whoever read the old number before the change opens no pool of it after."""
+    """A process that read the old number before the change opens none of its pools afterwards."""
     meeting = await spread(product, 3)
     changed = await change(product, meeting, 1)
     assert await product.parts.recovery.recover("intro:1/3") is Recovered.BUSY

@@ -279,7 +279,7 @@ def test_a_reply_that_is_not_the_answer_raises() -> None:
         (ResponseError("ERR a ZOOMED value"), False, False),
     ],
 )
-def test_what_lies_in_redis_is_told_from_what_lies_in_a_command(
+def test_outages_of_redis_are_distinguished_from_failed_commands(
     error: Exception, lost: bool, outage: bool
 ) -> None:
     """A broken connection may be tried again; an outage concerns every meeting."""

@@ -290,7 +290,7 @@ async def test_a_probe_that_fails_says_nothing_about_the_workspace(product: InPr
 
 
 @pytest.mark.parametrize("neighbours", [0, 3])
-async def test_failures_of_one_meeting_alone_are_not_told_to_the_budget(
+async def test_failures_of_one_meeting_alone_do_not_reach_the_budget(
     product: InProcess, neighbours: int
 ) -> None:
     """Nor are refusals; failures for all are."""

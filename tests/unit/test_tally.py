@@ -25,7 +25,7 @@ def test_claims_that_went_well_leave_no_line() -> None:
     assert lines == []
 
 
-def test_trouble_is_said_at_once_and_then_every_ten_seconds() -> None:
+def test_trouble_is_logged_at_once_and_then_every_ten_seconds() -> None:
     """With all that happened meanwhile, by meeting and outcome."""
     clock = Clock()
     claims = ClaimLog(clock)

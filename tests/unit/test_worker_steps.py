@@ -309,7 +309,7 @@ async def test_a_sweep_publishes_what_differs_and_nothing_else(
     assert await product.store.published.version() == version
 
 
-async def test_strangers_are_told_from_ours_however_many_links_there_are(
+async def test_strange_pools_are_recognised_however_many_links_there_are(
     product: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Step by step; nothing that is fresh in the ledger leaves the pool."""
