@@ -126,7 +126,7 @@ def _family(root: int) -> list[int]:
 
 
 def cpu_seconds(pids: Sequence[int]) -> float:
-    """Return the CPU that these processes have used so far."""
+    """Return the CPU that these processes, and children of theirs that ended, have used so far."""
     return sum(map(_cpu_seconds, pids))
 
 
@@ -135,7 +135,8 @@ def _cpu_seconds(pid: int) -> float:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return 0.0
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    # A worker's process that ends must not take what it used out of the sum.
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 def _rss_bytes(pid: int) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 from celery.worker.autoscale import Autoscaler
 
 LOOK_SECONDS = 0.5
-PATIENCE_SECONDS = 0.25  # a task waits at most this long and one look for a process
+PATIENCE_SECONDS = 0.5  # a task waits at most this long and one look for a process
 REST_SECONDS = 60.0  # until a process that is not needed ends
 
 
