@@ -197,7 +197,8 @@
         return document.addEventListener("prerenderingchange", () => this.#restart(), { signal });
       if (!token && !key) return;
       if (load === "now") go();
-      if (load !== "visible") return;
+      // What nobody knows is a slip, and no reason to show nothing for ever.
+      if (/^(click|manual|now)$/.test(load)) return;
       const box = () => this.getBoundingClientRect(), top = () => box().y;
       let timer, frames, was = top();
       // In sight as a painted page opens, and nobody scrolls: an observer says so a frame later.
@@ -321,7 +322,8 @@
     const { className, nonce, style } = own;
     const element = make(NAME, { className, nonce, style: style.cssText });
     for (const { name, value } of own.attributes)
-      if (name.startsWith("data-")) element.setAttribute(name.slice(5), value);
+      // Some names are none without their beginning: data-1p-ignore.
+      if (name.startsWith("data-")) attempt(() => element.setAttribute(name.slice(5), value));
     const texts = document.getElementById(template)?.content;
     if (texts) element.append(texts.cloneNode(true));
     own.replaceWith(element);

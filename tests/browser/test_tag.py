@@ -168,6 +168,17 @@ def test_it_claims_at_once_where_that_is_asked_for(stage: Stage, open_embed: Ope
     assert tab.page.evaluate("scrollY") == 0
 
 
+def test_a_slip_in_an_attribute_does_not_hide_the_calendar(
+    stage: Stage, open_embed: OpenEmbed
+) -> None:
+    """A word that `load` does not know is none; a name that can stand on no element is left out."""
+    slips = {"data_load": "lazy", "data_1p_ignore": "", "data_-": "x"}
+    tab = open_embed(stage.page(stage.tag(**slips)))
+    tab.state("ready")
+    assert len(stage.linkpool.asked) == 1
+    tab.calm()
+
+
 def test_who_has_booked_sees_that(stage: Stage, open_embed: OpenEmbed) -> None:
     """With the time in the page's language, in the booking's own zone; no frame is loaded."""
     booked(stage)
