@@ -34,6 +34,7 @@ MEETINGS = ("intro-call", "product-demo", "pricing-call", "onboarding", "support
 CROWDED = "intro-call"
 CROWD_PER_SECOND = 40.0
 USUAL_PER_SECOND = 0.5  # to each meeting
+STOCK, MOST = 40, 60  # links kept ready, at least and at the crowded meeting at most
 LINKS_PER_SECOND = 20  # what the provider allows
 MOST_BYTES = 1_500_000 // 8  # eight pictures at the most
 WIDE, HIGH = 1280, 860
@@ -127,7 +128,7 @@ def flash_crowd(play: Play) -> None:
         play.page.wait_for_timeout(1_500)
         play.picture("crowd", "The overview: the pool that is dry stands first")
     play.parts[-1].pictures.reverse()
-    wait_until(lambda: play.product.meeting(CROWDED)["state"] == "ok", 60)
+    wait_until(lambda: play.product.meeting(CROWDED)["fresh"] >= STOCK, 60)
 
 
 def provider_outage(play: Play) -> None:
@@ -136,7 +137,8 @@ def provider_outage(play: Play) -> None:
         "The provider stops answering",
         "It takes connections and says nothing. Pools hand out what they have.",
     )
-    with frozen(play.product, "sandbox"):
+    crowd = visitors(play.product, (CROWDED,), CROWD_PER_SECOND / 4)
+    with crowd, frozen(play.product, "sandbox"):
         wait_until(lambda: play.product.meeting(CROWDED)["fresh"] == 0, 120)
         time.sleep(5)
         about_a_silent_part(operator, "The provider does not answer")
@@ -218,9 +220,9 @@ def main(directory: Path) -> None:
             product.start(240)
             product.knobs(limit_per_second=LINKS_PER_SECOND)
             for sid in MEETINGS:
-                most = 60 if sid == CROWDED else 300
-                product.put(sid, fill=False, min_fresh=40, max_fresh=most, on_empty="fail")
-            wait_until(lambda: all(product.meeting(sid)["fresh"] >= 40 for sid in MEETINGS), 120)
+                most = MOST if sid == CROWDED else 10 * MOST
+                product.put(sid, fill=False, min_fresh=STOCK, max_fresh=most, on_empty="fail")
+            wait_until(lambda: all(product.meeting(sid)["fresh"] >= STOCK for sid in MEETINGS), 90)
             page.goto(f"{product.url}/ops")
             page.get_by_label("API key").fill(product.key)
             page.get_by_role("button", name="Sign in").click()
