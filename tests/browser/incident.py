@@ -143,6 +143,8 @@ def provider_outage(play: Play) -> None:
         time.sleep(5)
         about_a_silent_part(operator, "The provider does not answer")
         play.picture("provider", "The line on top answers all five questions, on every view")
+    # As Try the provider now does; by itself linkpool asks again within a minute.
+    play.product.api("POST", f"/v1/meetings/{CROWDED}/top-up", json={"reason": "it answers"})
     play.over("The provider did not answer")
 
 
