@@ -135,7 +135,8 @@ def provider_outage(play: Play) -> None:
     """Freeze the provider while top-up asks it, until pools run dry."""
     operator = play.part(
         "The provider stops answering",
-        "It takes connections and says nothing. Pools hand out what they have.",
+        "It takes connections and says nothing. Pools hand out what they have. Once it answers "
+        "again, one pool is topped up by hand rather than at the next probe.",
     )
     crowd = visitors(play.product, (CROWDED,), CROWD_PER_SECOND / 4)
     with crowd, frozen(play.product, "sandbox"):
