@@ -9,7 +9,7 @@ import msgspec
 Role = Literal["api", "worker"]
 BEAT_SECONDS = 1.0
 # A process without a pulse for this long is frozen, dead, or cut off.
-SILENT_SECONDS = 2.5
+SILENT_SECONDS = 2.25
 # A process that was silent for this long will not come back; others may have replaced it.
 GONE_SECONDS = 60.0
 

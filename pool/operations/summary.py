@@ -15,6 +15,7 @@ from pool.operations.words import count_words, duration_words
 
 Level = Literal["ok", "low", "bad", "unknown"]
 
+IDLE_SECONDS = 5.0  # a provider that was last heard before is not said to be making links
 LAG_CLAIMS = 1_000  # more than the recorder has in progress
 _INBOX = "/ops/inbox?state=unmatched"
 _HISTORY = "/ops/history"
@@ -210,8 +211,8 @@ def _provider(snapshot: Snapshot) -> Tile:
             if each.requests_per_second is not None
         ]
         more = f", and {len(rates) - 2} more workspaces" if len(rates) > 2 else ""
-        answered = _answered_seconds(snapshot)
-        if answered is not None and answered > 30.0:
+        answered = answered_seconds(snapshot)
+        if answered is not None and answered > IDLE_SECONDS:
             ago = f"answered {duration_words(answered)} ago, not asked since"
             return Tile("Provider", "ok", "idle", ago)
         return Tile(
@@ -235,16 +236,21 @@ def _provider(snapshot: Snapshot) -> Tile:
     )
 
 
-def _answered_seconds(snapshot: Snapshot) -> float | None:
-    """Return how long ago the provider answered any process; None if that is not known."""
+def answered_seconds(snapshot: Snapshot, workspace: str = "") -> float | None:
+    """Return how long ago a provider answered any process; None if that is not known.
+
+    Without a workspace any provider counts.
+    """
+    if snapshot.store_problem:
+        return None
     heard = snapshot.vitals.heard if snapshot.vitals else None
     if heard is None:
         return None
     ages = [
         calls.answered_seconds + each.age_seconds
         for each in heard.pulses
-        for calls in each.pulse.calls.values()
-        if calls.answered_seconds is not None
+        for name, calls in each.pulse.calls.items()
+        if calls.answered_seconds is not None and workspace in ("", name)
     ]
     return min(ages, default=None)
 

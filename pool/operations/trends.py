@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Collection, Sequence
 
@@ -12,6 +13,7 @@ from pool.store.records import Span, Spark
 
 POINTS = 60  # of 10 s each
 _KEPT_SECONDS = 5.0  # a new value is written every 10 s
+_PATIENCE_SECONDS = 1.0  # in which Redis answers, or is silent
 
 
 class Trends:
@@ -22,6 +24,7 @@ class Trends:
         self._clock = clock
         self._kept: dict[str, tuple[float, Spark, Outcomes | None]] = {}
         self._hours: dict[frozenset[str] | None, tuple[float, Outcomes | None]] = {}
+        self._silent_at = -_PATIENCE_SECONDS  # when Redis last gave no answer
 
     async def of(self, sids: Sequence[str]) -> dict[str, Spark]:
         """Return the last ten minutes of these pools, empty while Redis does not answer."""
@@ -47,13 +50,22 @@ class Trends:
         }
         if key not in self._hours:
             wanted = [EVERYWHERE] if sids is None else sorted(sids)
+            if self._was_silent:
+                return None
             try:
-                pasts = await self._store.tallies.past(wanted, Span.HOUR)
+                async with asyncio.timeout(_PATIENCE_SECONDS):
+                    pasts = await self._store.tallies.past(wanted, Span.HOUR)
                 found = added([past.sum for past in pasts])
-            except StoreError:
-                found = None
+            except (StoreError, TimeoutError):
+                self._silent_at = self._clock()
+                return None
             self._hours[key] = now, found
         return self._hours[key][1]
+
+    @property
+    def _was_silent(self) -> bool:
+        """Return True if Redis gave no answer a moment ago, so that it is not waited for again."""
+        return self._clock() - self._silent_at < _PATIENCE_SECONDS
 
     async def _read(self, sids: Sequence[str]) -> None:
         now = self._clock()
@@ -61,11 +73,13 @@ class Trends:
             sid: kept for sid, kept in self._kept.items() if now - kept[0] < _KEPT_SECONDS
         }
         missing = [sid for sid in sids if sid not in self._kept]
-        if not missing:
+        if not missing or self._was_silent:
             return
         try:
-            sparks = await self._store.history.sparks(missing, points=POINTS)
-            pasts = await self._store.tallies.past(missing, Span.HOUR, seconds=10 * POINTS)
-        except StoreError:
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                sparks = await self._store.history.sparks(missing, points=POINTS)
+                pasts = await self._store.tallies.past(missing, Span.HOUR, seconds=10 * POINTS)
+        except (StoreError, TimeoutError):
+            self._silent_at = self._clock()
             return
         self._kept |= {past.sid: (now, sparks[past.sid], past.sum) for past in pasts}

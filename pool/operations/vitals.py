@@ -1,5 +1,8 @@
 """Notice within three seconds, in every API process, that a part is silent.
 
+A part that says something every second is silent after two and a quarter, so while somebody watches
+there is a look every quarter of a second.
+
 One pipeline to Redis and a short question to the ledger show the state of all parts: Redis and the
 ledger answer; workers have pulses; providers are known by the calls under way in any process.
 """
@@ -21,9 +24,11 @@ from pool.operations.words import duration_words
 from pool.store import Store
 
 EVERY_SECONDS = 0.5
+WATCHED_EVERY_SECONDS = 0.25
 _REDIS_PATIENCE_SECONDS = 1.0
 _LEDGER_EVERY_SECONDS = 1.0
-_LEDGER_IDLE_SECONDS = 5.0  # while nobody looks
+_LEDGER_IDLE_SECONDS = 5.0
+_WATCHED_SECONDS = 5.0  # after somebody last wanted to know
 _LEDGER_PATIENCE_SECONDS = 1.5
 OVER_SHOWN_SECONDS = 60.0  # the end of a trouble is shown for this long
 _COST_SETTLES_SECONDS = 10.0  # by then, other processes' counts of visitors have arrived
@@ -82,7 +87,7 @@ class Vitals:
 
 
 class VitalsWatch:
-    """Looks at all parts twice a second. Call `step` for each look; it never raises."""
+    """Looks at all parts, twice a second or more. Call `step` for each look; it never raises."""
 
     def __init__(
         self,
@@ -105,13 +110,27 @@ class VitalsWatch:
         self._standing: dict[Name, Trouble] = {}
         self._over: list[Over] = []
         self.looked_at = -1.0e9  # when somebody last asked
+        self._stepped_at = -1.0e9
         self.latest = Vitals(now())
         self.news = asyncio.Event()
 
+    @property
+    def _watched(self) -> bool:
+        return self._clock() - self.looked_at < _WATCHED_SECONDS
+
+    async def step_if_due(self) -> None:
+        """Look, unless nobody watches and the last look was a moment ago.
+
+        Call it every `WATCHED_EVERY_SECONDS`.
+        """
+        due = EVERY_SECONDS - WATCHED_EVERY_SECONDS / 2
+        if self._watched or self._clock() - self._stepped_at >= due:
+            await self.step()
+
     async def step(self) -> None:
         """Look at every part once, and note what has changed."""
-        watched = self._clock() - self.looked_at < _LEDGER_IDLE_SECONDS
-        self._ledger.look(_LEDGER_EVERY_SECONDS if watched else _LEDGER_IDLE_SECONDS)
+        self._stepped_at = self._clock()
+        self._ledger.look(_LEDGER_EVERY_SECONDS if self._watched else _LEDGER_IDLE_SECONDS)
         try:
             async with asyncio.timeout(_REDIS_PATIENCE_SECONDS):
                 self._heard = await self._store.pulses.hear()

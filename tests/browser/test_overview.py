@@ -102,6 +102,8 @@ def test_a_paused_page_says_so_and_stands_still(tab: Tab, sid: str) -> None:
 
 def test_a_lost_connection_is_shown_and_mended(tab: Tab) -> None:
     """Cut off, the page says that it is and how old it is; it finds its way back by itself."""
+    # Being offline does not reach shared workers here, so the page has a stream of its own.
+    tab.page.add_init_script("delete window.SharedWorker")
     page = tab.sign_in()
     tab.live()
     page.context.set_offline(True)
@@ -312,3 +314,10 @@ def _tab_to(page: Page, target: Locator) -> None:
             return
         page.keyboard.press("Tab")
     raise AssertionError("not reached by Tab")
+
+
+def test_a_page_without_a_shared_stream_has_its_own(tab: Tab) -> None:
+    """Here the shared worker never answers."""
+    tab.page.add_init_script("window.SharedWorker = class { port = new MessageChannel().port1 }")
+    tab.sign_in()
+    tab.live()

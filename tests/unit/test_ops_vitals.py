@@ -393,3 +393,30 @@ def test_tiles_say_at_once_which_part_is_silent() -> None:
         "answered 5 min ago, not asked since",
     )
     assert found["Ledger"].words == "answers", "with claims waiting it is not up to date"
+
+
+async def test_parts_are_looked_at_twice_as_often_while_somebody_watches() -> None:
+    """So that one which falls silent after two and a quarter seconds is known within three."""
+    stage, looks = Stage(), 0
+
+    async def look() -> Heard:
+        nonlocal looks
+        looks += 1
+        return stage.well()
+
+    stage.watch._store.pulses.hear = look  # type: ignore[method-assign]
+    for seconds, watched, wanted in ((4.0, False, 8), (4.0, True, 16)):
+        looks = 0
+        for _ in range(round(seconds / 0.25)):
+            stage.seconds += 0.25
+            stage.watch.looked_at = stage.seconds if watched else -1.0e9
+            await stage.watch.step_if_due()
+        assert looks == wanted
+
+
+def test_a_provider_that_was_not_heard_just_now_is_not_said_to_make_links() -> None:
+    """Nobody knows whether it answers until it is asked again."""
+    for seconds, words in ((4.0, "making links"), (6.0, "idle")):
+        now = at(heard=heard(pulse("api", 0.0, default=Calls(0, 0.0, seconds))))
+        found = {each.name: each for each in summary.tiles(now, 0, 5.0, everywhere=True)}
+        assert found["Provider"].words == words

@@ -22,6 +22,7 @@ from pool.api.ops.pages import (
     runbooks,
     sign_in,
     stream,
+    workspace,
 )
 from pool.api.ops.session.sessions import SignedIn
 from pool.errors import Unknown
@@ -38,7 +39,7 @@ async def nowhere(path: str, _session: SignedIn) -> Response:
 router = APIRouter(include_in_schema=False)
 for _view in (
     static_files, sign_in, stream, overview, adding, meeting, meeting_actions, settings, several,
-    trying, runbooks, public_keys, find, history, inbox, event, hooks, audit, api_keys,
+    trying, workspace, runbooks, public_keys, find, history, inbox, event, hooks, audit, api_keys,
     palette, preferences,
 ):  # fmt: skip
     router.include_router(_view.router)

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from fastapi import Request, Response
 
 from pool.access.api_keys import Scope
 from pool.api.ops.frame.outcome import outcome
-from pool.api.ops.frame.rendering import render
 from pool.api.ops.frame.routing import views
-from pool.api.ops.live.boards import seen
 from pool.api.ops.session.flash import failed
 from pool.api.ops.session.forms import Posted
-from pool.api.ops.session.sessions import SignedIn
 from pool.api.routes.access import Sid, TheService
 from pool.api.service import Service
 from pool.errors import UnknownWorkspace
-from pool.model.times import from_ms
 from pool.nudges import TOP_UP
 from pool.operations.trying import Answer, Trial
-
-if TYPE_CHECKING:
-    from pool.api.ops.state import Ops
 
 router = views()
 
@@ -45,34 +36,6 @@ async def try_meeting(sid: Sid, request: Request, action: Posted, service: TheSe
         return answer
 
     return await _said(request, f"/ops/meetings/{sid}", work())
-
-
-@router.get("/ops/workspaces/{workspace}")
-async def workspace_view(
-    workspace: str, request: Request, session: SignedIn, service: TheService
-) -> Response:
-    """Show whether a workspace's provider makes links, and if not, since when and why."""
-    session.caller.check(Scope.READ)
-    _known(service, workspace)
-    ops: Ops = request.app.state.ops
-    snapshot = await ops.live.moment()
-    health = next((each for each in snapshot.workspaces if each.name == workspace), None)
-    block = health.block if health else None
-    pools = [each for each in seen(snapshot, session) if each.meeting.workspace == workspace]
-    return render(
-        request,
-        "workspace.html",
-        session,
-        title=f"Workspace {workspace}",
-        workspace=workspace,
-        health=health,
-        block=block,
-        since=from_ms(block.since_ms) if block else None,
-        again=from_ms(block.probe_at_ms) if block else None,
-        is_due=bool(block) and from_ms(block.probe_at_ms) <= datetime.now(UTC) if block else False,
-        pools=pools,
-        may_try=session.may_act and session.caller.meetings is None,
-    )
 
 
 @router.post("/ops/workspaces/{workspace}/try")

@@ -80,7 +80,9 @@ class Boards:
         self._sweep_seconds = sweep_seconds
         self._snapshot: Snapshot | None = None
         self._found: tuple[MeetingStatus, ...] | None = None
-        self._boards: dict[tuple[Selection | None, _Seen], Board] = {}
+        self._boards: dict[tuple[Selection, _Seen], Board] = {}
+        self._framed: Snapshot | None = None
+        self._frames: dict[_Seen, Board] = {}
         self._rows: dict[str, str] = {}
         self._said_once: dict[str, int] = {}
         self._making = asyncio.Lock()
@@ -94,14 +96,17 @@ class Boards:
                 self._boards[key] = await self._overview(snapshot, selection, session)
             return self._boards[key]
 
-    async def frame(self, snapshot: Snapshot, session: Session) -> Board:
-        """Return what every view shows: the alarm, and which parts are silent."""
-        async with self._making:
-            self._begin(snapshot)
-            key = (None, session.caller.meetings)
-            if key not in self._boards:
-                self._boards[key] = frame_of(snapshot, session)
-            return self._boards[key]
+    def frame(self, snapshot: Snapshot, session: Session) -> Board:
+        """Return what every view shows: the alarm, and which parts are silent.
+
+        It waits for nothing, as a board may that asks a part which has just become silent.
+        """
+        if snapshot is not self._framed:
+            self._framed, self._frames = snapshot, {}
+        seen_meetings = session.caller.meetings
+        if seen_meetings not in self._frames:
+            self._frames[seen_meetings] = frame_of(snapshot, session)
+        return self._frames[seen_meetings]
 
     def _begin(self, snapshot: Snapshot) -> None:
         if snapshot is not self._snapshot:

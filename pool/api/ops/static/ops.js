@@ -133,7 +133,6 @@ function changesInWords(before, after) {
 // A page hears from linkpool every second. Silence for longer than this means that something is
 // wrong, and nothing on the page may be taken for the present.
 const PATIENCE_MS = 2500;
-const RECONNECT_MS = 8000; // after which a silent connection is opened anew
 const BLINK_MS = 1500; // a loss that was shorter needs no words: a process was replaced
 const BACK_SHOWN_MS = 60_000;
 
@@ -143,20 +142,28 @@ class Live {
   #button = byId("live-pause");
   #trouble = byId("trouble");
   #back = byId("back");
-  #source = null;
-  #retry = 0;
-  #tries = 0;
+  #channel;
+  #joined = false;
   #paused = false;
   #connected = false;
-  #lostAt = 0; // 0: connected or closed on purpose
+  #met = false; // true once it was connected
+  #lostAt = 0; // 0: connected, or not wanting to be
   #signedOut = false;
   #stale = false;
   #alarm = null;
   #states = null;
   // The server's clock may differ from ours, so ages count from when a message arrived.
   #heardAt = performance.now();
-  #openedAt = 0;
+  #joinedAt = 0;
   #asOf = Number(this.#place.dataset.atMs);
+
+  constructor(Channel) {
+    this.#channel = new Channel(this.#place.dataset, {
+      heard: (data) => this.#heard(JSON.parse(data)),
+      lost: () => this.#lose(),
+      signedOut: () => this.#leave(),
+    });
+  }
 
   start() {
     if (this.#button) {
@@ -164,10 +171,10 @@ class Live {
       this.#button.addEventListener("click", () => this.#togglePause());
     }
     document.addEventListener("visibilitychange", () => this.#turn());
-    addEventListener("pagehide", () => this.#close());
+    addEventListener("pagehide", () => this.#part());
     addEventListener("pageshow", () => this.#turn());
     this.#turn();
-    setInterval(() => this.#tick(), 500);
+    setInterval(() => this.#tick(), 250);
   }
 
   #togglePause() {
@@ -176,58 +183,45 @@ class Live {
     this.#turn();
   }
 
-  /** Connects while the page is visible and not paused, and closes otherwise. */
+  /** Listens while the page is visible and not paused, and not otherwise. */
   #turn() {
     if (document.hidden || this.#paused || this.#signedOut) {
-      this.#close();
+      this.#part();
       this.#lostAt = 0;
-    } else if (!this.#source) {
-      this.#tries = 0;
-      this.#open();
+    } else if (!this.#joined) {
+      this.#joined = true;
+      this.#joinedAt = performance.now();
+      this.#channel.join();
     }
     this.#tick();
   }
 
-  #open() {
-    this.#close();
-    const source = this.#source = new EventSource(this.#place.dataset.stream);
-    this.#openedAt = performance.now();
-    source.addEventListener("message", (event) => this.#heard(JSON.parse(event.data)));
-    source.addEventListener("signed-out", () => this.#leave());
-    source.addEventListener("stopping", () => this.#lose());
-    source.addEventListener("again", () => this.#open());
-    source.addEventListener("error", () => this.#lose());
-  }
-
-  #close() {
-    clearTimeout(this.#retry);
-    this.#source?.close();
-    this.#source = null;
-    this.#connected = false;
+  #part() {
+    this.#channel.leave();
+    this.#joined = this.#connected = false;
   }
 
   #lose() {
-    this.#close();
+    this.#connected = false;
     this.#lostAt ||= Math.max(this.#heardAt, performance.now() - PATIENCE_MS);
-    this.#retry = setTimeout(() => this.#open(), Math.min(2000, 500 * 2 ** this.#tries++));
     this.#tick();
   }
 
   /** Leads to the sign-in, unless that would lose what somebody has typed. */
   #leave() {
+    this.#part();
     if (!typed) return location.reload();
     this.#signedOut = true;
-    this.#close();
-    this.#tick();
+    this.#turn();
   }
 
   #heard(message) {
-    if (this.#lostAt && performance.now() - this.#lostAt > BLINK_MS) this.#sayBack((performance.now() - this.#lostAt) / 1000);
+    if (!this.#joined) return; // it was on its way
+    if (this.#met && this.#lostAt && performance.now() - this.#lostAt > BLINK_MS) this.#sayBack((performance.now() - this.#lostAt) / 1000);
     this.#heardAt = performance.now();
     this.#asOf = message.at_ms;
-    this.#connected = true;
+    this.#connected = this.#met = true;
     this.#lostAt = 0;
-    this.#tries = 0;
     this.#stale = message.stale;
     this.#alarm = message.alarm;
     show(message);
@@ -242,7 +236,7 @@ class Live {
   }
 
   #sayBack(seconds) {
-    say(this.#back, `Connected again at ${clockWords(new Date())}, after ${durationWords(seconds)} without contact. History shows what visitors got meanwhile.`);
+    say(this.#back, `Connected again at ${clockWords(new Date())}, after ${durationWords(seconds)} without contact. History shows what visitors got meanwhile; those whom no process of linkpool answered are not counted.`);
     setTimeout(() => say(this.#back, ""), BACK_SHOWN_MS);
   }
 
@@ -250,9 +244,11 @@ class Live {
   #tick() {
     const now = performance.now();
     const age = (now - this.#heardAt) / 1000;
-    const silent = now - Math.max(this.#heardAt, this.#openedAt);
-    if (this.#source && silent > RECONNECT_MS) return this.#lose();
-    if (this.#connected && silent > PATIENCE_MS) this.#lostAt ||= this.#heardAt;
+    const silent = now - Math.max(this.#heardAt, this.#joinedAt);
+    if (this.#joined && silent > PATIENCE_MS && !this.#lostAt) {
+      this.#lostAt = now - silent;
+      this.#channel.ask();
+    }
     const clock = clockWords(new Date(this.#asOf));
     const dead = this.#paused || this.#signedOut || this.#lostAt > 0;
     document.body.classList.toggle("stale", dead || this.#stale);
@@ -285,4 +281,9 @@ addEventListener("input", (event) => { typed ||= Boolean(event.target.closest("f
 
 refreshTimes();
 setInterval(() => { if (!document.hidden) refreshTimes(); }, 1000);
-if (byId("live")) new Live().start();
+if (byId("live")) {
+  import(byId("live").dataset.channel).then(({ Channel }) => new Live(Channel).start(), () => {
+    document.body.classList.add("stale");
+    say(byId("trouble"), "This page could not connect to linkpool, so it stays as it is. Reload it.");
+  });
+}

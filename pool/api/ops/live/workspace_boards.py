@@ -1,0 +1,43 @@
+"""Render the changing parts of a workspace's page."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from pool.api.ops.frame.rendering import fragment
+from pool.api.ops.live.boards import Board, numbers, seen
+from pool.api.ops.session.sessions import Session
+from pool.model.incidents import What
+from pool.model.times import from_ms
+from pool.operations.snapshot import Snapshot
+from pool.operations.summary import answered_seconds
+
+
+def workspace_board(snapshot: Snapshot, frame: Board, session: Session, workspace: str) -> Board:
+    """Return a workspace's board at this moment, on the frame that its viewer sees."""
+    parts = frame.parts | parts_of(snapshot, session, workspace)
+    return replace(frame, parts=parts, number=next(numbers), _messages={})
+
+
+def parts_of(snapshot: Snapshot, session: Session, workspace: str) -> dict[str, str]:
+    """Return the changing parts of a workspace's page."""
+    health = next((each for each in snapshot.workspaces if each.name == workspace), None)
+    block = health.block if health else None
+    troubles = snapshot.vitals.troubles if snapshot.vitals else ()
+    values: dict[str, Any] = {
+        "health": health,
+        "block": block,
+        "since": from_ms(block.since_ms) if block else None,
+        "again": from_ms(block.probe_at_ms) if block else None,
+        "is_due": block is not None and from_ms(block.probe_at_ms) <= datetime.now(UTC),
+        "silent": any((each.what, each.about) == (What.PROVIDER, workspace) for each in troubles),
+        "answered_seconds": answered_seconds(snapshot, workspace),
+        "known": not snapshot.store_problem,
+        "pools": [each for each in seen(snapshot, session) if each.meeting.workspace == workspace],
+    }
+    return {
+        f"workspace-{name}": fragment(f"workspace/{name}.html", **values)
+        for name in ("state", "pools")
+    }

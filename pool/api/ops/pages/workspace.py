@@ -1,0 +1,43 @@
+"""Show one workspace: what its provider does, and the pools that it fills, updated live."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import urlencode
+
+from fastapi import Request, Response
+
+from pool.access.api_keys import Scope
+from pool.api.ops.frame.rendering import render
+from pool.api.ops.frame.routing import views
+from pool.api.ops.live.workspace_boards import parts_of
+from pool.api.ops.session.sessions import SignedIn
+from pool.api.routes.access import TheService
+from pool.errors import UnknownWorkspace
+
+if TYPE_CHECKING:
+    from pool.api.ops.state import Ops
+
+router = views()
+
+
+@router.get("/ops/workspaces/{workspace}")
+async def workspace_view(
+    workspace: str, request: Request, session: SignedIn, service: TheService
+) -> Response:
+    """Show whether a workspace's provider makes links, and if not, since when and why."""
+    session.caller.check(Scope.READ)
+    if workspace not in service.parts.makers:
+        raise UnknownWorkspace("there is no workspace with this name in the settings")
+    ops: Ops = request.app.state.ops
+    snapshot = await ops.live.moment()
+    return render(
+        request,
+        "workspace.html",
+        session,
+        title=f"Workspace {workspace}",
+        workspace=workspace,
+        parts=parts_of(snapshot, session, workspace),
+        may_try=session.may_act and session.caller.meetings is None,
+        stream=f"/ops/stream?{urlencode({'view': 'workspace', 'name': workspace})}",
+    )
