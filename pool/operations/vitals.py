@@ -268,8 +268,11 @@ def _with_cost(over: Over, totals: Mapping[str, int], now: datetime) -> Over:
     if not totals:
         return over
     # A recovery may outlast the visitors that it concerns: links that it sets aside still count.
-    lost = max(0, totals.get("quarantined", 0) - over.trouble.quarantined)
-    over = replace(over, quarantined=lost)
+    # A provider or a ledger that was silent has no links set aside, though a Redis that is away
+    # soon after may have: that is its own cost.
+    if over.trouble.what in (What.REDIS, What.WORKER):
+        lost = max(0, totals.get("quarantined", 0) - over.trouble.quarantined)
+        over = replace(over, quarantined=lost)
     if now - over.ended_at > timedelta(seconds=_COST_SETTLES_SECONDS):
         return over
     before = over.trouble.turned_away

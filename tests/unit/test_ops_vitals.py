@@ -190,6 +190,20 @@ async def test_what_a_slow_recovery_sets_aside_counts_as_its_cost() -> None:
     assert over.quarantined == 400
 
 
+async def test_what_a_recovery_sets_aside_is_no_cost_of_a_provider_that_was_silent_before() -> None:
+    """Both may be shown as over at the same time."""
+    stage = Stage()
+    silent = pulse("worker", 0.1, default=Calls(1, 4.0, 5.0))
+    stage.redis = lambda: heard(silent, totals=dict(stage.totals))
+    assert [each.what for each in (await stage.go(1.0)).troubles] == [What.PROVIDER]
+    answers = pulse("worker", 0.1, default=Calls(0, 0.0, 0.0))
+    stage.redis = lambda: heard(answers, totals=dict(stage.totals))
+    assert (await stage.go(1.0)).troubles == ()
+    stage.totals = {"quarantined": 357}
+    [over] = (await stage.go(1.0)).over
+    assert (over.trouble.what, over.quarantined) == (What.PROVIDER, 0)
+
+
 async def test_a_ledger_that_is_gone_is_shown_within_three_seconds() -> None:
     """While somebody looks; its number of unmatched bookings is unknown then."""
     stage = Stage()
