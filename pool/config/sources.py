@@ -86,7 +86,7 @@ def from_environment(env: Mapping[str, str], fields: Collection[str]) -> dict[st
         if value and name in SECRETS and name != "SECRET_KEY":
             # A secret of Kubernetes often ends with the newline of the file that it was made from.
             # The secret key stays as it is, since customers are known by it.
-            value = value.strip()
+            value = value.rstrip("\r\n")
         if value and field in ("port", "metrics_port") and _SERVICE_ADDRESS.match(value):
             value = None
         file = env.get(f"{PREFIX}{name}_FILE") if name in SECRETS else None

@@ -6,13 +6,14 @@ when it is needed looks like a fallen fence or an outage that never ends.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import re
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from redis.asyncio import Redis
+from redis.asyncio import Redis, SSLConnection
 from redis.crc import key_slot
 from redis.exceptions import (
     AskError,
@@ -94,6 +95,7 @@ _HOPELESS = {
     "unknown command `sentinel`": _NO_SENTINEL,
     "run the 'select' command": "names a database, and its user may not SELECT; grant +select",
 }
+_ALERT_SECONDS = 2.0
 _refusal = re.compile(r"NOPERM|permission|can't run this command|unknown.*command", re.IGNORECASE)
 
 
@@ -172,12 +174,39 @@ async def connected(url: str, setting: str) -> AsyncIterator[Redis]:
             yield redis
     except StoreUnavailable as error:
         said = str(error).lower()
+        if "reset by peer" in said:
+            said = (await _alert(redis)).lower()
         for text, problem in _HOPELESS.items():
             if text in said:
                 raise SettingsError(setting, problem) from None
         raise
     finally:
         await redis.aclose(close_connection_pool=True)
+
+
+async def _alert(redis: Redis) -> str:
+    """Return why a server hangs up on TLS; empty if it does not say.
+
+    Nothing is sent here: a server that has hung up answers what it is sent by a reset, which may
+    overtake its alert.
+    """
+    connection = (
+        None if isinstance(redis, ClusterRedis) else redis.connection_pool.make_connection()
+    )
+    if not isinstance(connection, SSLConnection) or not connection.host:
+        return ""
+    try:
+        async with asyncio.timeout(_ALERT_SECONDS):
+            reader, writer = await asyncio.open_connection(
+                connection.host, connection.port, ssl=connection.ssl_context.get()
+            )
+            try:
+                await reader.read(1)
+            finally:
+                writer.close()
+    except (OSError, TimeoutError) as error:
+        return str(error)
+    return ""
 
 
 async def _ask(redis: Redis, *commands: tuple[Any, ...]) -> list[Any]:
