@@ -190,9 +190,10 @@ async def _alert(redis: Redis) -> str:
     Nothing is sent here: a server that has hung up answers what it is sent by a reset, which may
     overtake its alert.
     """
-    connection = (
-        None if isinstance(redis, ClusterRedis) else redis.connection_pool.make_connection()
-    )
+    if isinstance(redis, ClusterRedis):
+        return ""
+    make: Callable[[], Any] = redis.connection_pool.make_connection
+    connection = make()
     if not isinstance(connection, SSLConnection) or not connection.host:
         return ""
     try:
