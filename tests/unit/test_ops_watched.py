@@ -62,7 +62,8 @@ class Ops:
 
 @pytest.fixture
 def ops(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(watched, "PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(watched, "PATIENCE_SECONDS", 0.02)
+    monkeypatch.setattr(watched, "IN_TROUBLE_SECONDS", 0.01)
     return Ops()
 
 

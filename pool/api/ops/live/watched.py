@@ -25,9 +25,10 @@ from pool.store.ending import end_tasks
 
 log = structlog.get_logger()
 
-# How long a view is waited for. Whatever it asks may be the very part that is silent, and what all
-# views show, which parts those are, does not wait for it.
-PATIENCE_SECONDS = 0.4
+# How long a view is waited for, so that it holds up no other, nor what all views show. Once a part
+# is silent it may be the one that a view asks, so it is waited for hardly at all.
+PATIENCE_SECONDS = 0.2
+IN_TROUBLE_SECONDS = 0.05
 # Now and then a page without a list gets all its parts again, whatever has become of it.
 WHOLE_EVERY = 10
 
@@ -85,7 +86,9 @@ class WatchedView:
         """Return the view at this moment, or as it was with what all views show at this moment."""
         if self._making is None:
             self._making = asyncio.create_task(board_of(self._ops, self._query, snapshot, session))
-        await asyncio.wait({self._making}, timeout=PATIENCE_SECONDS)
+        troubled = snapshot.vitals is not None and snapshot.vitals.troubles
+        patience = IN_TROUBLE_SECONDS if troubled else PATIENCE_SECONDS
+        await asyncio.wait({self._making}, timeout=patience)
         frame = self._ops.boards.frame(snapshot, session)
         if not self._making.done():
             return self._shown and _moved(self._shown, frame)
