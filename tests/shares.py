@@ -36,6 +36,7 @@ SHARES = (
         "browser/test_overview.py",
         "browser/test_questions.py",
         "browser/test_views.py",
+        "browser/test_when_parts_fail.py",
     ),
     ("browser/",),
     (

@@ -187,8 +187,9 @@ class VitalsWatch:
         for name, trouble in self._standing.items():
             if name not in found:
                 self._over.append(Over(trouble, now, None, 0))
+        begun = [each.since for each in (*found.values(), *(over.trouble for over in self._over))]
         self._over = [
-            _with_cost(each, totals, now)
+            _with_cost(each, totals, now, alone=all(since < each.ended_at for since in begun))
             for each in self._over
             if now - each.ended_at < timedelta(seconds=OVER_SHOWN_SECONDS)
             and (each.trouble.what, each.trouble.about) not in found
@@ -264,7 +265,11 @@ def _worker(heard: Heard, now: datetime, sweep_seconds: float) -> Trouble | None
     return Trouble(What.WORKER, "", now - timedelta(seconds=silent), text)
 
 
-def _with_cost(over: Over, totals: Mapping[str, int], now: datetime) -> Over:
+def _with_cost(over: Over, totals: Mapping[str, int], now: datetime, *, alone: bool) -> Over:
+    """Return it with its cost by these totals. `alone`: no other trouble has begun since its end.
+
+    Visitors who are turned away during the next trouble are that one's cost.
+    """
     if not totals:
         return over
     # A recovery may outlast the visitors that it concerns: links that it sets aside still count.
@@ -273,7 +278,8 @@ def _with_cost(over: Over, totals: Mapping[str, int], now: datetime) -> Over:
     if over.trouble.what in (What.REDIS, What.WORKER):
         lost = max(0, totals.get("quarantined", 0) - over.trouble.quarantined)
         over = replace(over, quarantined=lost)
-    if now - over.ended_at > timedelta(seconds=_COST_SETTLES_SECONDS):
+    settled = now - over.ended_at > timedelta(seconds=_COST_SETTLES_SECONDS)
+    if settled or not (alone or over.turned_away is None):
         return over
     before = over.trouble.turned_away
     away = None if before is None else max(0, turned_away(totals) - before)

@@ -204,6 +204,27 @@ async def test_what_a_recovery_sets_aside_is_no_cost_of_a_provider_that_was_sile
     assert (over.trouble.what, over.quarantined) == (What.PROVIDER, 0)
 
 
+async def test_visitors_turned_away_in_the_next_trouble_are_no_cost_of_the_last() -> None:
+    """Counts arrive for some seconds after the end, unless another part is silent by then."""
+    stage = Stage()
+    silent = pulse("worker", 0.1, default=Calls(1, 4.0, 5.0))
+    stage.redis = lambda: heard(silent, totals=dict(stage.totals))
+    stage.totals = {"empty": 1}
+    await stage.go(1.0)
+    answers = pulse("worker", 0.1, default=Calls(0, 0.0, 0.0))
+    stage.redis = lambda: heard(answers, totals=dict(stage.totals))
+    await stage.go(1.0)
+    stage.totals = {"empty": 3}
+    [provider] = (await stage.go(1.0)).over
+    assert provider.turned_away == 2
+    stage.redis = away
+    await stage.go(1.0)
+    stage.totals = {"empty": 10}
+    stage.redis = lambda: heard(answers, totals=dict(stage.totals))
+    over = {each.trouble.what: each.turned_away for each in (await stage.go(1.0)).over}
+    assert over == {What.PROVIDER: 2, What.REDIS: 7}
+
+
 async def test_a_ledger_that_is_gone_is_shown_within_three_seconds() -> None:
     """While somebody looks; its number of unmatched bookings is unknown then."""
     stage = Stage()

@@ -1,0 +1,215 @@
+"""Test that no view claims health that is not there, and that each says so when a part is back.
+
+Every view of the page stands open in one browser. Within three seconds of a fault none may show
+anything as well that is not; within five of its end each says how long it lasted and what it cost.
+Time for which a busy machine held up the news does not count (tests/browser/wall.py).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+
+import httpx
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.acceptance.product import Product, wait_until
+from tests.browser.faults import frozen, killed, ledger_locked
+from tests.browser.tab import WAIT_MS
+from tests.browser.test_views import unmatched
+from tests.browser.wall import LIES, UNSAID, Since, Wall, open_wall
+
+expect.set_options(timeout=WAIT_MS)
+
+Fault = Callable[[Product, str], AbstractContextManager[None]]
+SID = "viewed-in-trouble"
+HONEST_SECONDS = 3.0
+BACK_SECONDS = 5.0
+POOLS = ".badge.ok, .sign.ok, #now strong"  # what says that pools are well
+COST = r"(No visitor was|[\d,]+ visitors?) turned away"
+
+
+@pytest.fixture(scope="module")
+def wall(browser: Browser, shared_product: Product) -> Iterator[Wall]:
+    """Open every view."""
+    product = shared_product
+    product.put(SID, min_fresh=10, cover_seconds=0)
+    slug = product.slug(SID, "order-4711", email="kim@example.com")
+    wait_until(lambda: product.link(slug).get("customer_id"), 10, what="it is recorded")
+    paths = {
+        "overview": f"/ops?q={SID}",
+        "meeting": f"/ops/meetings/{SID}",
+        "drain": f"/ops/meetings/{SID}/drain",
+        "workspace": "/ops/workspaces/default",
+        "add": "/ops/add",
+        "find": "/ops/find",
+        "link": f"/ops/links/{slug}",
+        "history": "/ops/history?span=10min",
+        "inbox": "/ops/inbox",
+        "event": f"/ops/inbox/{unmatched(product, 'bk-in-trouble', 'nobody@example.com')}",
+        "audit": "/ops/audit",
+        "keys": "/ops/keys",
+        "runbook": "/ops/runbooks/LinkpoolDown",
+    }
+    with open_wall(browser, product, paths) as wall:
+        yield wall
+
+
+@pytest.fixture(autouse=True)
+def all_well(wall: Wall) -> None:
+    """Begin each test, also its second try, when nothing is silent any more."""
+    for page in wall.pages.values():
+        page.locator("#live.on").wait_for()
+        expect(page.locator("#banner .silent")).to_have_count(0)
+
+
+def _answers(ask: Callable[..., httpx.Response], path: str) -> bool:
+    try:
+        return ask("GET", path, timeout=2).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def _over(wall: Wall, what: str, silent: str, cost: str = COST) -> None:
+    wall.note(UNSAID, silent=silent, says=rf"{what} for \d+ (s|min) .*{cost}")
+
+
+def _ask_for_links(product: Product) -> None:
+    """Have top-up ask the provider: it is heard only when it is asked."""
+    for number in range(3):
+        assert product.claim(SID, f"{time.time()}-{number}").is_success
+
+
+def _try_the_provider(wall: Wall) -> None:
+    """Do as an operator who has mended it: whoever is blocked is asked again once a minute."""
+    page = wall.pages["overview"].context.new_page()
+    page.goto(f"{wall.product.url}/ops/workspaces/default")
+    page.get_by_role("button", name="Try the provider now").click()
+    page.locator(".flash").wait_for()
+    page.close()
+
+
+PROVIDER = {
+    "says": "The provider does not answer",
+    "tile": "Provider",
+    "signs": "#workspace-state .ok",
+}
+WORKER = {"says": "No worker is running", "tile": "Worker"}
+LEDGER = {"says": "The ledger does not answer", "tile": "Ledger"}
+REDIS = {"says": "Redis does not answer", "signs": POOLS}
+
+
+@pytest.mark.parametrize("how", [frozen, killed])
+def test_a_silent_provider_is_said_and_so_is_its_end(wall: Wall, how: Fault) -> None:
+    """Once it is asked, though pools are well stocked."""
+    product = wall.product
+    wait_until(lambda: product.meeting(SID)["fresh"] >= 10, what="the pool is full")
+    wall.note(LIES, **PROVIDER)
+    with how(product, "sandbox"):
+        _ask_for_links(product)
+        wall.all_came(Since(product), HONEST_SECONDS, f"provider {how.__name__}")
+        _over(wall, "The provider did not answer", "The provider")
+    wait_until(lambda: _answers(product.sandbox, "/_control/knobs"), what="it is back")
+    _try_the_provider(wall)
+    wall.all_came(Since(product), BACK_SECONDS, "provider back")
+
+
+def test_a_silent_ledger_and_worker_are_said_together(wall: Wall) -> None:
+    """That one is silent hides not the other, nor ends it. A worker is frozen, and then killed."""
+    product = wall.product
+    with ExitStack() as faults:
+        wall.note(LIES, **LEDGER)
+        faults.enter_context(ledger_locked(product))
+        wall.all_came(Since(product), HONEST_SECONDS, "ledger locked")
+        wall.note(LIES, **WORKER)
+        faults.enter_context(frozen(product, "worker"))
+        wall.all_came(Since(product), HONEST_SECONDS, "worker frozen")
+        for name, page in wall.pages.items():
+            assert page.locator("#banner .silent").count() == 2, name
+        # Charts of the last hour need no ledger, so the meeting is shown and stays live.
+        assert wall.pages["meeting"].locator(".chart").count()
+        assert wall.pages["meeting"].locator("#live.on").count()
+        _over(wall, "The ledger did not answer", "The ledger")
+    wall.all_came(Since(product), BACK_SECONDS, "ledger back")
+    for page in wall.pages.values():
+        over = page.locator("#banner .over").filter(has_text="No worker was running")
+        expect(over).to_contain_text("turned away")
+    wall.note(LIES, **WORKER)
+    since = Since(product)
+    with killed(product, "worker"):
+        wall.all_came(since, HONEST_SECONDS, "worker killed")
+        _over(wall, "No worker was running", "No worker")
+    wait_until(lambda: _works(product), what="a worker is at work")
+    wall.all_came(Since(product), BACK_SECONDS, "worker back")
+
+
+def _works(product: Product) -> bool:
+    """Return True if a worker has swept within the last moment."""
+    found = re.search(
+        r"^linkpool_worker_heartbeat_seconds (\S+)", product.api("GET", "/metrics").text, re.M
+    )
+    return found is not None and float(found[1]) < 2.0
+
+
+def test_nothing_is_claimed_of_pools_while_redis_is_silent(wall: Wall) -> None:
+    """Frozen or killed; and a view that is opened meanwhile shows no number either."""
+    product, page = wall.product, wall.pages["overview"]
+    wall.note(LIES, **REDIS)
+    with frozen(product, "redis"):
+        wall.all_came(Since(product), HONEST_SECONDS, "Redis frozen")
+        expect(wall.pages["meeting"].locator("#state")).to_contain_text("unknown")
+        assert product.claim("demo", "turned-away-by-redis").status_code == 503
+        page.reload()
+        expect(page.locator("#instead")).to_contain_text(REDIS["says"])
+        assert page.evaluate(LIES, REDIS) == []
+        _over(wall, "Redis did not answer", "Redis", r"[1-9]\d* visitors? turned away")
+    wall.all_came(Since(product), BACK_SECONDS, "Redis back")
+    wall.note(LIES, **REDIS)
+    since = Since(product)
+    with killed(product, "redis"):
+        wall.all_came(since, HONEST_SECONDS, "Redis killed")
+        # What the fence costs: links that may have been shown before Redis forgot it.
+        _over(wall, "Redis did not answer", "Redis", rf"[1-9]\d* links quarantined.*{COST}")
+    wall.all_came(Since(product), BACK_SECONDS, "Redis back, and what the fence cost")
+
+
+def test_an_api_that_freezes_and_is_replaced_is_said_and_so_is_its_end(wall: Wall) -> None:
+    """Nothing on any view claims to be of now, and each finds its way back by itself."""
+    product = wall.product
+    wall.note(LIES, says="Disconnected from linkpool", signs=POOLS, gone=True)
+    pids = product.pids("api")
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    wall.all_came(Since(product), HONEST_SECONDS, "API frozen")
+    wall.note(UNSAID, silent="", says=r"Connected again at .* after \d+ s .*History")
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: _answers(product.api, "/v1/meetings"), what="the API is back")
+    wall.all_came(Since(product), BACK_SECONDS, "API replaced")
+
+
+def test_a_session_that_ends_shuts_every_view(wall: Wall) -> None:
+    """At the sign-in; a view on which somebody types says so, and keeps what was typed."""
+    product, pages = wall.product, wall.pages
+    asked = pages["find"].get_by_label("Customer id")
+    asked.fill("half an ord")
+    since = Since(product)
+    pages["keys"].get_by_role("button", name="End all sessions of this key").click()
+    for name, page in pages.items():
+        if name != "find":
+            expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    expect(pages["find"].locator("#trouble")).to_contain_text("You are signed out")
+    print(f"signed out: {time.time() - since.began - since.lost():.2f} s for all")
+    assert time.time() - since.began - since.lost() <= BACK_SECONDS
+    assert pages["find"].title().startswith("(signed out)")
+    assert asked.input_value() == "half an ord"
+    again = pages["meeting"]
+    again.get_by_label("API key").fill(product.key)
+    again.get_by_role("button", name="Sign in").click()
+    again.locator("#live.on").wait_for()
+    assert again.url.endswith(f"/ops/meetings/{SID}")
