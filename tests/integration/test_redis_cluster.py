@@ -32,6 +32,7 @@ from pool.model.meetings import Meeting
 from pool.store import Store, key_names
 from pool.store.broker_rights import check_broker
 from pool.store.capabilities import acl, check_redis
+from pool.store.ending import end_tasks
 from pool.store.records import AnsweredClaim, Outcome, Span, payload
 from pool.up.redis_server import RedisServer
 from tests.any_redis import SECRET_KEY
@@ -87,7 +88,7 @@ class Visitors:
             try:
                 yield self
             finally:
-                coming.cancel()
+                await end_tasks([coming])
 
     async def _come(self) -> None:
         while True:
@@ -433,8 +434,7 @@ async def test_a_meeting_of_six_shards_outlives_a_master_and_a_change(
         await until(lambda answered=answered: len(held) >= answered + 10)  # type: ignore[misc]
     for task in coming:
         assert not task.done(), task
-        task.cancel()
-    await asyncio.gather(*coming, return_exceptions=True)
+    await end_tasks(coming)
     assert refused > 0
     assert len(set(held.values())) == len(held), "a link went to two customers"
     assert await tabs(*held) == held
