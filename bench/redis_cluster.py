@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +232,34 @@ class RedisCluster:
         until(lambda: self._is_epoch_known(to, ids[to], masters), self._state)
         for node in (source, *masters):
             node.client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[to])
+        until(lambda: not self._settled(), self._state)
+
+    def _settled(self) -> list[int]:
+        """Return the slots of which the masters say different things, and settle them anew.
+
+        Such a dispute would last: only who owns a slot tells the others so, and each of two may
+        take the other for its owner.
+        """
+        masters = self.masters()
+        views = [self._slots(node) for node in masters]
+        if all(sorted(view) == sorted(views[0]) for view in views):
+            return []
+        owners = [
+            {slot: port for first, last, port in view for slot in range(first, last + 1)}
+            for view in views
+        ]
+        disputed = [slot for slot in range(16_384) if len({each.get(slot) for each in owners}) > 1]
+        for slot in disputed:
+            to = next((node for node in masters if node.announced == owners[0].get(slot)), None)
+            if to is None:
+                continue
+            node_id = self._raw(to, "CLUSTER", "MYID")
+            to.client.execute_command("CLUSTER", "BUMPEPOCH")
+            for node in (to, *masters):
+                # Who holds keys of it does not give it up.
+                with suppress(blocking_redis.ResponseError):
+                    node.client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", node_id)
+        return disputed
 
     def _knows_all_epochs(self, node: Node) -> bool:
         """Return True if a node has heard of all masters' epochs, and no two are equal."""
@@ -261,9 +290,10 @@ class RedisCluster:
                 self.move_slot(key.decode(), masters[(number + 1) % len(masters)])
 
     def flush(self) -> None:
-        """Empty all masters."""
+        """Empty all masters, which agree then on who serves what."""
         for node in self.masters():
             node.client.flushall()
+        until(lambda: not self._settled(), self._state)
 
     def sids_apart(self, begin: str = "m") -> list[str]:
         """Return a SID on each of the masters."""

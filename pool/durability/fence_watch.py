@@ -43,12 +43,18 @@ class FenceWatch:
         self._clock = clock
         self._epochs: dict[str, str] = {}
         self._asserted: dict[str, float] = {}
+        self._owed: set[str] = set()  # pools whose claims `look` is to assert, once it may
         self._tasks: set[asyncio.Task[None]] = set()
 
     def fallen(self, sid: str) -> None:
-        """Assert the pool's claims again, unless that was done a moment ago."""
+        """Assert the pool's claims again; if that was done a moment ago, in a moment.
+
+        Between two falls in a row the master before may have answered further claims.
+        """
         if self._asserted.get(sid, -_AGAIN_SECONDS) > self._clock() - _AGAIN_SECONDS:
+            self._owed.add(sid)
             return
+        self._owed.discard(sid)
         # Noted here and not in the task: many claims meet the same fallen fence at once.
         self._asserted[sid] = self._clock()
         task = asyncio.create_task(self._assert_again(sid))
@@ -58,16 +64,17 @@ class FenceWatch:
     async def look(self) -> None:
         """Check the fences of the pools that this process answered claims of lately."""
         known: dict[str, str] = {}
-        for sid, fence, epoch in await self._store.recovery.fences(
-            list(self._recent_claims.sids())
-        ):
+        fences = await self._store.recovery.fences(list(self._recent_claims.sids()))
+        self._owed &= {sid for sid, _, _ in fences}  # of the others no claim is recent any more
+        for sid, fence, epoch in fences:
             if fence == "unreadable":  # its master is away: what was known of it is kept
                 if sid in self._epochs:
                     known[sid] = self._epochs[sid]
                 continue
             before = self._epochs.get(sid, epoch)
             # Fallen, or fallen and recovered since the last look.
-            if fence == "fallen" or (fence == "stands" and epoch != before):
+            again = fence == "stands" and (epoch != before or sid in self._owed)
+            if fence == "fallen" or again:
                 self.fallen(sid)
             known[sid] = epoch if fence == "stands" else before
         self._epochs = known
@@ -83,6 +90,7 @@ class FenceWatch:
                     )
         except LinkpoolError as error:
             self._asserted.pop(sid, None)
+            self._owed.add(sid)
             log.warning("claims not asserted again yet", meeting=sid, reason=str(error))
             return
         log.info("claims asserted again", meeting=sid, claims=len(claims), conflicts=conflicts)

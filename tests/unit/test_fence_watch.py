@@ -85,6 +85,42 @@ async def test_what_could_not_be_asserted_is_at_the_next_claim() -> None:
     assert store.calls == [1, 1]
 
 
+async def test_a_fence_that_falls_twice_in_a_row_is_not_passed_over() -> None:
+    """The master of the moment between may have answered claims that its successor lacks."""
+    store, now = _Store(), [100.0]
+    watch = _watch(store, now)
+    for epoch in ("a", "b", "c"):  # two fail-overs within two seconds, each recovered by then
+        store.fences.fences = [PoolFence("intro", "stands", epoch)]
+        await watch.look()
+        await _turns()
+        now[0] += 0.5
+    assert store.calls == [1]
+    now[0] += 2.0
+    await watch.look()
+    await _turns()
+    assert store.calls == [1, 1]
+    now[0] += 3.0
+    await watch.look()
+    await _turns()
+    assert store.calls == [1, 1], "nothing is owed any more"
+
+
+async def test_what_could_not_be_asserted_is_at_the_next_look() -> None:
+    """Though the pool is recovered by then, so that no claim meets a fallen fence."""
+    store, now = _Store(), [100.0]
+    watch = _watch(store, now)
+    store.fences.fences = [PoolFence("intro", "stands", "a")]
+    await watch.look()
+    store.away = True
+    store.fences.fences = [PoolFence("intro", "stands", "b")]
+    await watch.look()
+    await _turns()
+    store.away = False
+    await watch.look()
+    await _turns()
+    assert store.calls == [1, 1]
+
+
 @pytest.mark.parametrize(
     ("seen", "asserted"),
     [
