@@ -44,6 +44,12 @@ class Tile:
     words: str
     detail: str = ""
     url: str = ""
+    clause: str = ""  # the same within a sentence, where name and words do not make one
+
+    @property
+    def said(self) -> str:
+        """Return what is so, as a clause of a sentence."""
+        return self.clause or f"the {self.name.lower()} {self.words}"
 
 
 def lead(
@@ -66,7 +72,7 @@ def lead(
         return "ok", "All pools are paused" if len(found) > 1 else "The pool is paused"
     if not troubled:
         every = "All pools have" if len(found) > 1 else "The pool has"
-        broken = [f"the {tile.name.lower()} {tile.words}" for tile in tiles if tile.level == "bad"]
+        broken = [tile.said for tile in tiles if tile.level == "bad"]
         if broken:
             return "bad", f"{every} enough links now{paused}, but {' and '.join(broken)}"
         return "ok", f"{every} enough links{paused}"
@@ -144,7 +150,10 @@ def visitors(found: Outcomes | None) -> Tile:
     wished = found.turned_away == found["paused"]
     words = f"{found.turned_away:,} turned away"
     detail = f"{reasons}; {got}" + (f", {again}" if again else "")
-    return Tile("Visitors, last hour", "ok" if wished else "bad", words, detail, _HISTORY)
+    were = "visitor was" if found.turned_away == 1 else "visitors were"
+    clause = f"{found.turned_away:,} {were} turned away in the last hour"
+    level: Level = "ok" if wished else "bad"
+    return Tile("Visitors, last hour", level, words, detail, _HISTORY, clause)
 
 
 def _of_redis(snapshot: Snapshot, lag_claims: int, sweep_seconds: float) -> list[Tile]:
@@ -279,7 +288,9 @@ def with_refused_webhooks(tile: Tile, found: Outcomes | None) -> Tile:
         return tile
     said = f"{count_words(refused, 'webhook')} with a wrong signature in the last hour"
     if tile.level == "ok":
-        return Tile(tile.name, "bad", "webhooks refused", f"{said}; is the secret right?", _INBOX)
+        detail = f"{said}; is the secret right?"
+        clause = "webhooks are refused"
+        return Tile(tile.name, "bad", "webhooks refused", detail, _INBOX, clause)
     return replace(tile, detail=f"{tile.detail}; {said}" if tile.detail else said)
 
 

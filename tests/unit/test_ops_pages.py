@@ -194,6 +194,18 @@ def test_full_pools_are_no_comfort_while_a_part_is_broken() -> None:
     assert lead(reading, [status("a", "empty")], shown)[1] == "1 pool: 1 empty"
 
 
+def test_every_broken_part_makes_a_whole_sentence() -> None:
+    """Also those that are named by what they count."""
+    refused = with_refused_webhooks(told(snapshot())["Bookings"], Outcomes({"bad_signature": 1}))
+    for away, said in (
+        (1, "1 visitor was turned away in the last hour"),
+        (2_000, "2,000 visitors were turned away in the last hour"),
+    ):
+        shown = [visitors(Outcomes({"claims": 3, "recovering": away})), refused]
+        words = lead(snapshot(), [status("a")], shown)[1]
+        assert words == f"The pool has enough links now, but {said} and webhooks are refused"
+
+
 def test_a_key_of_some_meetings_sees_no_others_bookings() -> None:
     """Unmatched bookings are about all meetings."""
     assert "Bookings" not in told(snapshot(), everywhere=False)
