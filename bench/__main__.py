@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 a measure failed (the others are written), 2 wrong usage.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import traceback
 from dataclasses import replace
@@ -113,4 +114,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    # Ended by a signal, it ends what it has started and writes what it has, as at Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     raise SystemExit(main())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 import httpx
@@ -19,7 +19,7 @@ from pool.compose import Parts
 CONNECTIONS = 64
 PAGES = 10
 MEETINGS = 1_000
-_OPEN_SECONDS = 15.0
+_OPEN_SECONDS = 30.0
 
 
 def measure(bench: Bench) -> list[Row]:
@@ -36,7 +36,9 @@ def measure(bench: Bench) -> list[Row]:
             ours.start()
             for run in range(bench.options.runs):
                 alone.append(one_load(bench, ours, CONNECTIONS))
-                with open_pages(f"http://127.0.0.1:{ours.request.port}", key):
+                with open_pages(
+                    f"http://127.0.0.1:{ours.request.port}", key, ["view=pools"] * PAGES
+                ):
                     watched.append(one_load(bench, ours, CONNECTIONS))
                 bench.say(
                     f"run {run + 1}: {alone[-1].rate:,.0f}/s, watched {watched[-1].rate:,.0f}/s"
@@ -70,17 +72,20 @@ def reading_key(stage: Stage) -> str:
 
 
 @contextmanager
-def open_pages(url: str, key: str) -> Iterator[None]:
-    """Keep overviews open as browsers do. Raise BadLoad if one of them received nothing."""
+def open_pages(url: str, key: str, queries: Sequence[str]) -> Iterator[None]:
+    """Keep pages open as browsers do, each with a view. Raise BadLoad if one received nothing."""
     with ExitStack() as stack:
-        heard = [0] * PAGES
-        for number in range(PAGES):
-            client = stack.enter_context(httpx.Client(timeout=_OPEN_SECONDS, trust_env=False))
-            client.post(f"{url}/ops/sign-in", data={"key": key})
-            stream = stack.enter_context(client.stream("GET", f"{url}/ops/stream?view=pools"))
+        heard = [0] * len(queries)
+        limits = httpx.Limits(max_connections=None)
+        client = stack.enter_context(
+            httpx.Client(timeout=_OPEN_SECONDS, trust_env=False, limits=limits)
+        )
+        client.post(f"{url}/ops/sign-in", data={"key": key})
+        for number, query in enumerate(queries):
+            stream = stack.enter_context(client.stream("GET", f"{url}/ops/stream?{query}"))
             lines = stream.iter_lines()
             if not next(lines).startswith("data: {"):
-                raise BadLoad("an overview was not let in")
+                raise BadLoad("a page was not let in")
 
             def listen(lines: Iterator[str] = lines, number: int = number) -> None:
                 try:
@@ -92,4 +97,4 @@ def open_pages(url: str, key: str) -> Iterator[None]:
             threading.Thread(target=listen, daemon=True).start()
         yield
         if not all(heard):
-            raise BadLoad(f"overviews received nothing meanwhile: {heard}")
+            raise BadLoad(f"pages received nothing meanwhile: {heard}")

@@ -7,10 +7,8 @@ Redis for some, and five hundred incidents. No page was looked at for a while: n
 from __future__ import annotations
 
 import sqlite3
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -18,7 +16,7 @@ from msgspec.structs import replace
 
 from bench.loads.wrk import BadLoad
 from bench.measures.base import Bench
-from bench.measures.pages import reading_key
+from bench.measures.pages import open_pages, reading_key
 from bench.processes import Process
 from bench.rows import Goal, Row
 from bench.stage import Stage, quiet_meeting
@@ -139,35 +137,11 @@ def _copy_hours(stage: Stage, sid: str) -> None:
 def _memory_of_pages(process: Process, port: int, key: str, sids: list[str]) -> float:
     """Return the megabytes that each of many open pages takes: overviews and meetings."""
     url = f"http://127.0.0.1:{port}"
-    with _open(url, key, ["view=pools"]):  # what the first one takes, all share
+    with open_pages(url, key, ["view=pools"]):  # what the first one takes, all share
         time.sleep(SETTLED_SECONDS / 2)
     before = process.rss_bytes()
     pages = [f"view=meeting&sid={sid}" for sid in sids[: PAGES // 2]]
     pages += ["view=pools"] * (PAGES - len(pages))
-    with _open(url, key, pages):
+    with open_pages(url, key, pages):
         time.sleep(SETTLED_SECONDS)
         return (process.rss_bytes() - before) / len(pages) / 1e6
-
-
-@contextmanager
-def _open(url: str, key: str, queries: list[str]) -> Iterator[None]:
-    """Keep pages open as browsers do. Raise BadLoad if one of them received nothing."""
-    heard = [0] * len(queries)
-    with ExitStack() as stack:
-        client = stack.enter_context(httpx.Client(timeout=30, trust_env=False,
-            limits=httpx.Limits(max_connections=None)))  # fmt: skip
-        client.post(f"{url}/ops/sign-in", data={"key": key})
-        for number, query in enumerate(queries):
-            stream = stack.enter_context(client.stream("GET", f"{url}/ops/stream?{query}"))
-
-            def listen(stream: httpx.Response = stream, number: int = number) -> None:
-                try:
-                    for line in stream.iter_lines():
-                        heard[number] += line.startswith("data: {")
-                except (httpx.HTTPError, httpx.StreamError):
-                    return  # closed from this side, at the end
-
-            threading.Thread(target=listen, daemon=True).start()
-        yield
-        if not all(heard):
-            raise BadLoad(f"pages received nothing: {heard}")

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.acceptance.product import Product
 from tests.browser.accessibility import grave_findings
+from tests.browser.faults import frozen
 from tests.browser.tab import PHONE, WAIT_MS, WIDE, OpenTab, Tab, listening
 
 expect.set_options(timeout=WAIT_MS)
@@ -136,20 +134,6 @@ def test_a_frozen_part_is_shown_on_every_view_and_so_is_its_end(tab: Tab, sid: s
         expect(page).to_have_title(re.compile(r"^\(no contact\)"))
     tab.live()
     expect(page.locator("#trouble")).to_be_empty()
-
-
-@contextmanager
-def frozen(product: Product, part: str) -> Iterator[None]:
-    """Freeze all processes of a part within the block."""
-    pids = product.pids(part)
-    assert pids
-    for pid in pids:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        for pid in pids:
-            os.kill(pid, signal.SIGCONT)
 
 
 def test_a_hidden_tab_asks_for_nothing(tab: Tab) -> None:
