@@ -10,6 +10,10 @@ something is wrong. So only top-up, which knows how many meetings there are, may
 A provider that fails now and then, for every meeting, causes rows of failures that are no meeting's
 fault. So the share of its calls that usually fail is kept, and a row proves something only if that
 share does not explain it.
+
+Failures at the same time are one observation: a provider that closes its idle connections, or whose
+balancer is started anew, fails all requests that are under way. So passing failures prove something
+only once a request has failed that began after the first of them was known.
 """
 
 from __future__ import annotations
@@ -52,6 +56,7 @@ class _Streak:
 
     links: int  # of all meetings, when it began
     failures: int = 0
+    began_at: int = 0  # the number of its first failure, among all that were seen
     throttled: int = 0  # 429s in a row
     links_unthrottled: int = 0  # of all meetings, when those began
     others_throttled: int = 0  # 429s of meetings that are well otherwise, when those began
@@ -70,6 +75,8 @@ class Troubles:
         self._won = 0.0  # links, and the failures before each of them, fading
         self._lost = 0.0
         self._row = 0  # failures in a row, of all meetings, that may pass
+        self._row_began_at = 0  # the number of the first of them
+        self.seen = 0  # failures so far
 
     def worked(self, sid: str) -> None:
         """Note that a meeting got a new link."""
@@ -80,30 +87,46 @@ class Troubles:
         self._lost *= fading
         if streak is not None and not streak.blamed:
             self._lost += streak.failures + streak.throttled
-        self._row = 0
+        self._row = self._row_began_at = 0
         self._well.add(sid)
         self._note(sid, "")
 
     def failed(
-        self, sid: str, kind: str, *, final: bool, meetings: int | None, probe: bool = False
+        self,
+        sid: str,
+        kind: str,
+        *,
+        final: bool,
+        meetings: int | None,
+        probe: bool = False,
+        seen: int | None = None,
     ) -> Blame:
         """Note a failure. Return whom it is attributed to.
 
         `final`: asking again would not help. `meetings` is how many the workspace has, or None
-        if the workspace may not be blamed.
+        if the workspace may not be blamed. `seen` is how many failures had been seen when the
+        request began, or None if all had.
         """
         self._well.discard(sid)
+        seen = self.seen if seen is None else seen
+        self.seen += 1
         streak = self._streak(sid)
         streak.failures += 1
+        streak.began_at = streak.began_at or self.seen
         if meetings is not None and not probe:
             self._note(sid, kind)
-            self._row += not final
-            chance = not final and self._row < self._unusual(1, BLOCK_ODDS)
+            if not final:
+                self._row += 1
+                self._row_began_at = self._row_began_at or self.seen
+            chance = not final and (
+                self._row < self._unusual(1, BLOCK_ODDS) or seen < self._row_began_at
+            )
             if self._is_common(kind, meetings) and not chance:
                 self._lately.clear()  # once the block is lifted, evidence is gathered anew
                 return Blame.WORKSPACE
         enough = OWN_FAILURES_TO_BLOCK if self.is_own(sid) else FAILURES_TO_BLOCK
-        if final or streak.failures >= self._unusual(enough, BLOCK_ODDS):
+        proves = seen >= streak.began_at and streak.failures >= self._unusual(enough, BLOCK_ODDS)
+        if final or proves:
             streak.blamed = True
             return Blame.MEETING
         return Blame.NOBODY

@@ -114,6 +114,7 @@ class LinkMaker:
         `meetings`: the workspace may then be blocked for what several of them meet. `probe` means
         that the meeting is blocked, and this request finds out whether that is still necessary.
         """
+        seen = self.troubles.seen
         try:
             link = await self.provider.create_link(sid)
             if self._bases is not None:
@@ -122,7 +123,7 @@ class LinkMaker:
             self._counted(sid, error.outcome)
             if error.maybe_made:
                 self._counted(sid, "lost")
-            await self._learn(sid, error, meetings, probe)
+            await self._learn(sid, error, meetings, probe, seen)
             raise
         await self._store.budget.report(self.workspace, "ok", first_rate=self._first_rate)
         return link
@@ -155,7 +156,7 @@ class LinkMaker:
         await self._store.blocks.put_workspace(self.workspace, await self._block(reason, kind))
 
     async def _learn(
-        self, sid: str, error: ProviderError, meetings: int | None, probe: bool
+        self, sid: str, error: ProviderError, meetings: int | None, probe: bool, seen: int
     ) -> None:
         kind, reason = kind_of(error), str(error)
         if isinstance(error, WorkspaceRefused):
@@ -175,7 +176,9 @@ class LinkMaker:
                 )
             return
         refused = isinstance(error, MeetingRefused)
-        blame = self.troubles.failed(sid, kind, final=refused, meetings=meetings, probe=probe)
+        blame = self.troubles.failed(
+            sid, kind, final=refused, meetings=meetings, probe=probe, seen=seen
+        )
         if not refused and not self.troubles.is_own(sid):
             # Failures in a row pause the budget; those of one meeting alone block that meeting.
             await self._store.budget.report(self.workspace, "failed", first_rate=self._first_rate)

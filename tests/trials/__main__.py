@@ -93,8 +93,9 @@ def _options() -> argparse.Namespace:
         help="where the pools are (one)",
     )
     parser.add_argument(
-        "--database", choices=["sqlite", "postgresql"], default="sqlite",
-        help="where the ledger is (sqlite); postgresql runs behind PgBouncer",
+        "--database", choices=["sqlite", "postgresql", "plain-postgresql"], default="sqlite",
+        help="where the ledger is (sqlite); postgresql runs behind PgBouncer, plain-postgresql"
+        " without",
     )  # fmt: skip
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--full", action="store_true", help="in the sizes of the table")

@@ -43,6 +43,30 @@ def test_a_failure_may_be_chance() -> None:
     assert fail(troubles, "a") is Blame.MEETING
 
 
+def test_failures_at_the_same_time_are_one_observation() -> None:
+    """However many requests were under way, one that began later has to fail as well."""
+    troubles = Troubles()
+    for _ in range(3 * FAILURES_TO_BLOCK):
+        assert troubles.failed("a", "failed", final=False, meetings=1, seen=0) is Blame.NOBODY
+    assert troubles.is_suspect("a")  # so that it is tried one link at a time
+    assert troubles.failed("a", "failed", final=False, meetings=1, seen=1) is Blame.MEETING
+
+
+def test_meetings_that_fail_at_the_same_time_are_one_observation() -> None:
+    """A link in between begins it anew."""
+    troubles = Troubles()
+    for _ in range(2):
+        seen = troubles.seen
+        for number in range(16):
+            blame = troubles.failed(f"m{number}", "failed", final=False, meetings=16, seen=seen)
+            assert blame is Blame.NOBODY
+        troubles.worked("m0")
+    seen = troubles.seen
+    for number in range(16):
+        troubles.failed(f"m{number}", "failed", final=False, meetings=16, seen=seen)
+    assert fail(troubles, "m3", meetings=16) is Blame.WORKSPACE
+
+
 def test_fewer_failures_are_enough_while_the_neighbours_get_links() -> None:
     """It is not the provider that is down."""
     troubles = Troubles()

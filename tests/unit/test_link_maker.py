@@ -16,7 +16,7 @@ from pool.errors import (
 )
 from pool.supply.blame import FAILURES_TO_BLOCK
 from pool.supply.link_maker import LinkMaker
-from tests.in_process import UNPACED, InProcess
+from tests.in_process import UNPACED, InProcess, until
 from tests.scripted_provider import (
     FAILED,
     LOST,
@@ -135,6 +135,35 @@ async def test_failures_in_a_row_lead_to_a_block(product: InProcess) -> None:
         with pytest.raises(ProviderFailed):
             await maker(product).make_now("intro")
     assert await anything_blocked(product, "intro")
+
+
+@pytest.mark.parametrize("meetings", [1, 16])
+async def test_requests_that_fail_together_block_nothing_until_a_later_one_fails(
+    product: InProcess, meetings: int
+) -> None:
+    """As when a provider closes the connections that were idle while a pool was recovered: all
+    requests under way are lost at once, and the next one works.
+    """
+    sids = [f"m{number}" for number in range(meetings)]
+    for sid in sids:
+        await product.meeting(sid)
+    product.provider.always(LOST)
+    product.provider.gate = asyncio.Event()
+    under_way = [
+        asyncio.create_task(maker(product).make_now(sids[number % meetings], meetings=meetings))
+        for number in range(16)
+    ]
+    await until(lambda: product.provider.under_way == 16)
+    product.provider.gate.set()
+    lost = await asyncio.gather(*under_way, return_exceptions=True)
+    assert all(isinstance(each, ProviderFailed) for each in lost)
+    for sid in sids:
+        assert (await product.level(sid)).block is None
+    assert await product.store.blocks.of_workspace("default") is None
+    with pytest.raises(ProviderFailed):
+        await maker(product).make_now("m0", meetings=meetings)
+    blocked = await product.store.blocks.of_workspace("default") is not None
+    assert blocked or (await product.level("m0")).block is not None
 
 
 async def test_a_success_between_failures_starts_the_count_anew(product: InProcess) -> None:

@@ -14,7 +14,7 @@ class Chosen:
     """The kinds of Redis and ledger that a trial runs on."""
 
     redis: str = "one"  # or sentinels
-    database: str = "sqlite"  # or postgresql, behind PgBouncer
+    database: str = "sqlite"  # or postgresql, behind PgBouncer, or plain-postgresql
 
 
 chosen = Chosen()

@@ -1,4 +1,4 @@
-"""Run PostgreSQL behind PgBouncer in transaction mode as the ledger of a stage."""
+"""Run PostgreSQL, behind PgBouncer in transaction mode or alone, as the ledger of a stage."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ import asyncpg
 from bench.postgres import NoPostgres, Postgres
 from pool.up import ports
 from tests.trials.harness.crowd import until
+from tests.trials.harness.kinds import chosen
 from tests.trials.harness.lacking import Lacking
 
 _PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
@@ -47,47 +48,24 @@ _COPIED = {
 }
 
 
-class PooledPostgres:
-    """A server, and the pooler that everybody but this class goes through."""
+class LedgerServer:
+    """A server that everybody asks directly."""
 
     def __init__(self) -> None:
-        """Raise Lacking if there is no server or no PgBouncer."""
-        if _PROGRAM is None:
-            raise Lacking("PgBouncer: apt-get install pgbouncer")
+        """Raise Lacking if there is no server."""
         try:
             self._server = Postgres()
         except NoPostgres as error:
             raise Lacking(str(error)) from None
-        self._port = ports.choose()
-        self._folder = Path(tempfile.mkdtemp(prefix="pgbouncer-"))
-        (self._folder / "users").write_text('"postgres" ""\n')
-        (self._folder / "ini").write_text(
-            _CONFIGURATION.format(
-                server=self._server.directory, port=self._port, folder=self._folder
-            )
-        )
-        account: dict[str, Any] = {}
-        if os.geteuid() == 0:  # as which it refuses to run
-            nobody = pwd.getpwnam("nobody")
-            account = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-            for each in (self._folder, *self._folder.iterdir()):
-                os.chown(each, nobody.pw_uid, nobody.pw_gid)
-        self._pooler = subprocess.Popen(
-            [_PROGRAM, "-q", str(self._folder / "ini")], **account, stderr=subprocess.DEVNULL
-        )
-        until(lambda: not ports.is_free(self._port), 30, "PgBouncer listens")
 
     @property
     def url(self) -> str:
-        """Return the address of the ledger, through the pooler."""
-        return f"postgresql://postgres@127.0.0.1:{self._port}/postgres"
+        """Return the address of the ledger."""
+        return self._server.url
 
     def close(self) -> None:
-        """End both."""
-        self._pooler.send_signal(signal.SIGKILL)
-        self._pooler.wait()
+        """End it."""
         self._server.__exit__(None, None, None)
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     def rows(self, sql: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
         """Return what a query finds, whose parameters are written as `?`."""
@@ -131,3 +109,49 @@ class PooledPostgres:
             loop.run_until_complete(connection.execute("ROLLBACK"))
             loop.run_until_complete(connection.close())
             loop.close()
+
+
+class PooledPostgres(LedgerServer):
+    """A server, and the pooler that everybody but this class goes through."""
+
+    def __init__(self) -> None:
+        """Raise Lacking if there is no server or no PgBouncer."""
+        if _PROGRAM is None:
+            raise Lacking("PgBouncer: apt-get install pgbouncer")
+        super().__init__()
+        self._port = ports.choose()
+        self._folder = Path(tempfile.mkdtemp(prefix="pgbouncer-"))
+        (self._folder / "users").write_text('"postgres" ""\n')
+        (self._folder / "ini").write_text(
+            _CONFIGURATION.format(
+                server=self._server.directory, port=self._port, folder=self._folder
+            )
+        )
+        account: dict[str, Any] = {}
+        if os.geteuid() == 0:  # as which it refuses to run
+            nobody = pwd.getpwnam("nobody")
+            account = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+            for each in (self._folder, *self._folder.iterdir()):
+                os.chown(each, nobody.pw_uid, nobody.pw_gid)
+        self._pooler = subprocess.Popen(
+            [_PROGRAM, "-q", str(self._folder / "ini")], **account, stderr=subprocess.DEVNULL
+        )
+        until(lambda: not ports.is_free(self._port), 30, "PgBouncer listens")
+
+    @property
+    def url(self) -> str:
+        """Return the address of the ledger, through the pooler."""
+        return f"postgresql://postgres@127.0.0.1:{self._port}/postgres"
+
+    def close(self) -> None:
+        """End both."""
+        self._pooler.send_signal(signal.SIGKILL)
+        self._pooler.wait()
+        super().close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def open_server() -> LedgerServer | None:
+    """Return the server that was chosen for the ledger, or None for SQLite. Raise Lacking."""
+    kinds = {"postgresql": PooledPostgres, "plain-postgresql": LedgerServer}
+    return kinds[chosen.database]() if chosen.database in kinds else None

@@ -40,8 +40,7 @@ from tests.trials.harness.answers import Tape
 from tests.trials.harness.checker import Budget, Evidence, Outage, Stock
 from tests.trials.harness.crowd import until
 from tests.trials.harness.forgetting import Forgetting
-from tests.trials.harness.kinds import chosen
-from tests.trials.harness.postgres import PooledPostgres
+from tests.trials.harness.postgres import open_server
 from tests.trials.harness.proxy import Proxy
 from tests.warm_parts import WarmProcess
 
@@ -119,7 +118,7 @@ class Stage:
         self.pool = ThreadPoolExecutor(8)
         self._set = settings
         self._client: Any = None
-        self.postgres = PooledPostgres() if chosen.database == "postgresql" else None
+        self.postgres = open_server()
         # The sandbox closes a connection that was idle for 5 seconds, as httpx does by itself; a
         # request that is sent in that moment would find it closed.
         kept = httpx.Limits(keepalive_expiry=2.0)
