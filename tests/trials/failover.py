@@ -62,8 +62,6 @@ def failovers(stage: SentinelStage, seed: int, size: int) -> Outcome:
     )
 
 
-# Seen once in five runs, on a crowded machine: new links were not answered within
-# 60 s of a fail-back, and it is not known why.
 TRIALS = [
     Trial("8", "Sentinel: partition; quick fail-back", failovers, 20, 1, stage=watched),
 ]

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.trials.harness.kinds import chosen
 from tests.trials.harness.trial import Outcome, Trial
 
 _TEST = Path(__file__).parent / "test_promises.py"
@@ -23,8 +24,10 @@ def nothing(_seed: int) -> Iterator[None]:
 
 def sequences(_stage: None, seed: int, size: int) -> Outcome:
     """22: claim, top up, book, cancel, expire, pause, crash and roll back, in any order."""
+    ledger = "sqlite" if chosen.database == "sqlite" else "postgresql"
+    options = [f"--hypothesis-seed={seed}", "--ledger", ledger]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", str(_TEST), f"--hypothesis-seed={seed}"],
+        [sys.executable, "-m", "pytest", "-q", str(_TEST), *options],
         env=os.environ | {"LINKPOOL_HYPOTHESIS_EXAMPLES": str(size)},
         capture_output=True,
         text=True,

@@ -95,10 +95,11 @@ def early_api(stage: Stage, seed: int, size: int) -> Outcome:
         assert line is not None
         # The ledger's directory turns up later, as a volume that is mounted late does.
         mount = stage.directory / f"mounted-{number}"
+        volume, url = stage.mounted(mount)
         port = ports.choose()
         environ = stage.environ(
             f"early-{number}", API_WORKERS=1, HOST="127.0.0.1", PORT=port,
-            DATABASE_URL=f"sqlite:///{mount}/{stage.ledger.name}",
+            DATABASE_URL=url,
         )  # fmt: skip
         process = Process(
             [PYTHON, "-m", "pool.api"], stage.log(f"early-{number}"), environ=environ, port=port
@@ -106,7 +107,7 @@ def early_api(stage: Stage, seed: int, size: int) -> Outcome:
         if "redis" in lacking:
             line.refuse()
         if "ledger" not in lacking:
-            mount.symlink_to(stage.directory)
+            mount.symlink_to(volume)
         try:
             process.start()
             with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as http:
@@ -123,7 +124,7 @@ def early_api(stage: Stage, seed: int, size: int) -> Outcome:
                 if refused.status_code != 503 or "retry-after" not in refused.headers:
                     wrong.append(f"{lacking}: a claim is answered {refused.status_code}")
                 if "ledger" in lacking:
-                    mount.symlink_to(stage.directory)
+                    mount.symlink_to(volume)
                 line.calm()
                 since = time.monotonic()
                 until(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from tests.trials.harness.kinds import make_stage
+from tests.trials.harness.postgres import LedgerServer
 from tests.trials.harness.preloaded import Preloaded, clock, disk
 from tests.trials.harness.stage import Stage
 
@@ -63,7 +64,7 @@ class FullStage(Stage):
     """A stage whose disks can be full: Redis's, and the one the ledger is on."""
 
     redis_disk: Preloaded
-    ledger_disk: Preloaded
+    ledger_disk: Preloaded | LedgerServer
 
 
 @contextmanager
@@ -71,10 +72,14 @@ def on_small_disks(seed: int) -> Iterator[FullStage]:
     """Run everything on two disks."""
     with FullStage(seed=seed, **_PATIENCE) as stage:
         stage.redis_disk = disk(stage.directory, "redis-disk")
-        stage.ledger_disk = disk(stage.directory, "ledger-disk")
         with stage.redis_disk.worn():
             stage.redis_server.restart()
-        with stage.ledger_disk.worn():
+        with ExitStack() as worn:
+            if stage.postgres is not None:
+                stage.ledger_disk = stage.postgres
+            else:
+                stage.ledger_disk = disk(stage.directory, "ledger-disk")
+                worn.enter_context(stage.ledger_disk.worn())
             stage.start_servers(1)
             stage.start_worker()
         stage.start_sandbox()

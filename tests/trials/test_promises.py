@@ -1,8 +1,9 @@
 """Test the promises under any order of claims, stock, bookings, crashes and older files.
 
 A model beside the product remembers what was answered to whom. Redis is real and is
-killed, emptied and put back to older files; the ledger is SQLite. Time that must pass is
-made to pass: bindings expire by hand, and the clock of recent claims is the machine's own.
+killed, emptied and put back to older files; the ledger is SQLite, or PostgreSQL with `--ledger
+postgresql`. Time that must pass is made to pass: bindings expire by hand, and the clock of recent
+claims is the machine's own.
 
 LINKPOOL_HYPOTHESIS_EXAMPLES says how many sequences of up to 30 steps are tried.
 """
@@ -18,6 +19,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
+import asyncpg
 import pytest
 import structlog
 from hypothesis import HealthCheck, Phase, settings
@@ -44,6 +46,7 @@ from pool.store.records import AnsweredClaim, Outcome, payload
 from pool.supply.pool_writer import PoolWriter
 from pool.up.redis_server import RedisServer
 from tests.any_redis import SECRET_KEY, AnyRedis, copy_of_its_file, start_from_copy
+from tests.aside import in_thread
 from tests.unit.recovery_contract import BASE, SID, stage_on
 
 EXAMPLES = int(os.environ.get("LINKPOOL_HYPOTHESIS_EXAMPLES", "40"))
@@ -60,14 +63,14 @@ class Promises(RuleBasedStateMachine):
 
     server: RedisServer
     directory: Path
-    template: Path
+    new_ledger: Callable[[], str]  # returns the address of one with tables and nothing in them
 
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
         shutil.rmtree(self.directory, ignore_errors=True)
         self.directory.mkdir()
-        shutil.copy(self.template, self.directory / "ledger.sqlite3")
+        self.ledger_url = type(self).new_ledger()
         empty = self.directory / "empty"
         empty.mkdir()
         start_from_copy(self.server, empty)
@@ -98,7 +101,7 @@ class Promises(RuleBasedStateMachine):
 
     async def _open(self, meeting: Meeting, stock: int) -> None:
         self.meeting = meeting
-        self.ledger = Ledger.open(f"sqlite:///{self.directory}/ledger.sqlite3")
+        self.ledger = Ledger.open(self.ledger_url)
         self.store = Store.open(self.server.url(), SECRET_KEY)
         self.bare = Redis.from_url(self.server.url(), protocol=2)
         self.stage = stage_on(
@@ -577,15 +580,48 @@ class Promises(RuleBasedStateMachine):
             assert link.customer_id in (who, None), "the ledger has another customer"
 
 
+def _in_files(request: pytest.FixtureRequest, directory: Path) -> Callable[[], str]:
+    """Return what makes a new ledger in a file, in place of the one before."""
+    template = request.getfixturevalue("migrated_sqlite")
+
+    def make() -> str:
+        shutil.copy(template, directory / "ledger.sqlite3")
+        return f"sqlite:///{directory}/ledger.sqlite3"
+
+    return make
+
+
+def _on_postgresql(request: pytest.FixtureRequest) -> Callable[[], str]:
+    """Return what makes a new ledger in a database, in place of the one before."""
+    server = request.getfixturevalue("postgres")
+    template = request.getfixturevalue("migrated_postgres")
+
+    async def work() -> None:
+        admin = await asyncpg.connect(server.url("postgres"))
+        await admin.execute("DROP DATABASE IF EXISTS machine WITH (FORCE)")
+        await admin.execute(f"CREATE DATABASE machine TEMPLATE {template}")
+        await admin.close()
+
+    def make() -> str:
+        in_thread(work())
+        return str(server.url("machine"))
+
+    return make
+
+
 def test_the_promises_hold(
-    redis_server: RedisServer, migrated_sqlite: Path, tmp_path: Path
+    redis_server: RedisServer, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     """The promises hold under any events in any order."""
+    on_files = request.config.getoption("--ledger") == "sqlite"
+    place = tmp_path / "machine"
 
     class Machine(Promises):
         server = redis_server
-        template = migrated_sqlite
-        directory = tmp_path / "machine"
+        directory = place
+        new_ledger = staticmethod(
+            _in_files(request, place) if on_files else _on_postgresql(request)
+        )
 
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger("critical"))
     try:

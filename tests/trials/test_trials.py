@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.trials.catalogue import TRIALS
+from tests.trials.harness.kinds import chosen
 from tests.trials.harness.lacking import Lacking
 from tests.trials.harness.trial import Trial
 
@@ -17,8 +18,10 @@ SEED = 1
 
 
 @pytest.fixture(scope="module")
-def stage_of() -> Iterator[Callable[[Trial], Any]]:
+def stage_of(pytestconfig: pytest.Config) -> Iterator[Callable[[Trial], Any]]:
     """Return the stage of a trial; the next trial on the same one finds it running."""
+    if pytestconfig.getoption("--ledger") == "postgresql":
+        chosen.database = "plain-postgresql"
     with ExitStack() as open_stage:
         standing: dict[Any, Any] = {}
 

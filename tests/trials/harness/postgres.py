@@ -63,6 +63,11 @@ class LedgerServer:
         """Return the address of the ledger."""
         return self._server.url
 
+    @property
+    def directory(self) -> Path:
+        """Return the directory that holds the socket of the server itself."""
+        return self._server.directory
+
     def close(self) -> None:
         """End it."""
         self._server.__exit__(None, None, None)
@@ -94,6 +99,31 @@ class LedgerServer:
                     self.rows(f"SELECT {names} FROM {table}", ()),
                 )
             copy.commit()
+
+    def set(self, number: int) -> None:
+        """Let it say at each row that its disk is full, unless the number is 0."""
+        body = "RETURN NULL"
+        if number:
+            body = "RAISE disk_full USING MESSAGE = 'could not extend file: no space left'"
+
+        async def work() -> None:
+            connection: Any = await asyncpg.connect(self._server.url)
+            try:
+                await connection.execute(
+                    "CREATE OR REPLACE FUNCTION trial_disk() RETURNS trigger LANGUAGE plpgsql"
+                    f" AS $$BEGIN {body}; END$$"
+                )
+                for [table] in await connection.fetch(
+                    "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public'"
+                ):
+                    await connection.execute(
+                        f'CREATE OR REPLACE TRIGGER trial_disk BEFORE INSERT OR UPDATE ON "{table}"'
+                        " FOR EACH STATEMENT EXECUTE FUNCTION trial_disk()"
+                    )
+            finally:
+                await connection.close()
+
+        asyncio.run(work())
 
     @contextmanager
     def locked(self) -> Iterator[None]:

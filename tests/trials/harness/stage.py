@@ -186,6 +186,14 @@ class Stage:
         """Return the SQLite file."""
         return self.directory / "ledger.sqlite3"
 
+    def mounted(self, at: Path) -> tuple[Path, str]:
+        """Return the directory that holds the ledger, or its server's socket, and the ledger's
+        address once a link at `at` leads there.
+        """
+        if self.postgres is not None:
+            return self.postgres.directory, f"postgresql://postgres@/postgres?host={at}"
+        return self.directory, f"sqlite:///{at}/{self.ledger.name}"
+
     def environ(self, part: str, *, proxied: bool = True, **more: object) -> dict[str, str]:
         """Return the environment of a process of linkpool."""
         ours = {
