@@ -20,7 +20,7 @@ from pool.errors import LedgerError, LinkpoolError, StoreError
 from pool.ledger import Ledger
 from pool.ledger.deadline import within
 from pool.model.times import from_ms
-from pool.model.vitals import SILENT_SECONDS, Heard
+from pool.model.vitals import BEAT_SECONDS, SILENT_SECONDS, Heard
 from pool.nudges import QUEUE, SWEEP, TRANSPORT_OPTIONS, sweep_expires_seconds, try_amqp
 from pool.operations.words import duration_words
 from pool.store import Store
@@ -231,7 +231,11 @@ def silent_seconds(heard: Heard, workspace: str) -> float:
         for each in (*heard.speaking("api"), *heard.speaking("worker"))
         if workspace in each.pulse.calls
     ]
-    silent = max((one.silent_seconds + age for one, age in calls if one.silent_seconds), default=0)
+    # A process that misses its beats hears no answer either, which says nothing of the provider.
+    silent = max(
+        (one.silent_seconds + min(age, BEAT_SECONDS) for one, age in calls if one.silent_seconds),
+        default=0,
+    )
     answered = min(
         (one.answered_seconds + age for one, age in calls if one.answered_seconds is not None),
         default=float("inf"),

@@ -19,7 +19,7 @@ from pool.errors import LedgerError, StoreError
 from pool.ledger import Ledger
 from pool.model.incidents import What
 from pool.model.outcomes import TURNED_AWAY
-from pool.model.vitals import SILENT_SECONDS, Heard
+from pool.model.vitals import BEAT_SECONDS, SILENT_SECONDS, Heard
 from pool.operations.words import duration_words
 from pool.store import Store
 
@@ -207,7 +207,11 @@ def turned_away(totals: Mapping[str, int]) -> int:
 
 
 def heard_troubles(heard: Heard, now: datetime, sweep_seconds: float) -> list[Trouble]:
-    """Return the troubles of workers and providers that pulses tell of."""
+    """Return the troubles of workers and providers that pulses tell of.
+
+    A call of a process that misses its beats says nothing of the provider: a worker that is frozen
+    hears no answer.
+    """
     found = []
     if trouble := _worker(heard, now, sweep_seconds):
         found.append(trouble)
@@ -215,7 +219,8 @@ def heard_troubles(heard: Heard, now: datetime, sweep_seconds: float) -> list[Tr
     for each in (*heard.speaking("api"), *heard.speaking("worker")):
         for workspace, calls in each.pulse.calls.items():
             silences.setdefault(workspace, []).append(
-                (calls.silent_seconds + each.age_seconds if calls.silent_seconds else 0.0,
+                (calls.silent_seconds + min(each.age_seconds, BEAT_SECONDS)
+                 if calls.silent_seconds else 0.0,
                  None if calls.answered_seconds is None
                  else calls.answered_seconds + each.age_seconds)
             )  # fmt: skip

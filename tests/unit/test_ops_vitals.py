@@ -19,8 +19,9 @@ from pool.errors import LedgerUnavailable, StoreUnavailable
 from pool.ledger import Ledger
 from pool.model.incidents import What
 from pool.model.meetings import Meeting
-from pool.model.vitals import Calls, Heard, HeardPulse, Pulse
+from pool.model.vitals import SILENT_SECONDS, Calls, Heard, HeardPulse, Pulse
 from pool.operations import summary
+from pool.operations.health import silent_seconds
 from pool.operations.incident_notes import IncidentNotes
 from pool.operations.reader import Reader
 from pool.operations.snapshot import LedgerHealth, Snapshot
@@ -72,6 +73,9 @@ def test_a_provider_is_silent_only_if_it_answers_no_process() -> None:
     assert (trouble.what, trouble.about) == (What.PROVIDER, "default")
     assert trouble.since == NOW - timedelta(seconds=4)
     assert heard_troubles(heard(silent, answered), NOW, 5.0) == []
+    frozen = heard(pulse("worker", 2.2, default=Calls(1, 0.6, 5.0)))  # in the middle of a call
+    assert heard_troubles(frozen, NOW, 5.0) == []
+    assert silent_seconds(frozen, "default") < SILENT_SECONDS
 
 
 class Stage:
