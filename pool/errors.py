@@ -91,6 +91,10 @@ class StoreUnavailable(StoreError):
         self.of_one_master = of_one_master
 
 
+class NotInForceYet(StoreUnavailable):
+    """The ledger holds a change that Redis lacks; a worker takes it there once Redis answers."""
+
+
 class StillErasing(StoreError):
     """Some data of a customer could not be erased yet; the workers go on with it."""
 

@@ -1,7 +1,7 @@
 """Perform the actions of operators on meetings, for the API, the page and the command line.
 
-Each action writes the ledger first, then Redis, then the audit log; the sweep finishes what
-a crash leaves half done.
+A change of a meeting is written to the ledger with its audit entry first, then to Redis, so that
+none is in force that the audit log lacks; the sweep finishes what a crash leaves half done.
 """
 
 from __future__ import annotations
@@ -13,7 +13,15 @@ from typing import Any
 from pool.config.settings import Settings
 from pool.durability.erasure import Erasure
 from pool.durability.recovery import PoolRecovery
-from pool.errors import Forbidden, InvalidRequest, UnknownClaim, UnknownMeeting, UnknownWorkspace
+from pool.errors import (
+    Forbidden,
+    InvalidRequest,
+    NotInForceYet,
+    StoreUnavailable,
+    UnknownClaim,
+    UnknownMeeting,
+    UnknownWorkspace,
+)
 from pool.ledger import Ledger
 from pool.model.incidents import Incident, What
 from pool.model.links import State
@@ -54,8 +62,7 @@ class Administration:
 
         Return the meeting, and True if it is new. A caller who is `limited` to some meetings may
         not choose the workspace, since its links and requests belong to other meetings, too.
-        Raise InvalidRequest, UnknownWorkspace, Forbidden, LedgerUnavailable or
-        StoreUnavailable.
+        Raise InvalidRequest, UnknownWorkspace, Forbidden, LedgerUnavailable or NotInForceYet.
         """
         before = await self._ledger.meetings.get(sid)
         meeting = replace(before or Meeting(sid), **changes)
@@ -74,16 +81,16 @@ class Administration:
             await self._ledger.meetings.put(meeting)
         else:  # nothing else, so that a pause of this moment stays
             meeting = await self._ledger.meetings.change(sid, changes)
-        await self._store.published.put([meeting])
         was = {name: getattr(before, name) for name in changes} if before else None
         await self._ledger.audit.add(actor, "put", sid, reason, changes, was)
-        if before is None:
-            for pool in meeting.pools:
-                await self._recovery.recover(pool)
-        elif changes:
+        if before is not None and changes:
             now = datetime.now(UTC)
             text = ", ".join(f"{name} {value}" for name, value in sorted(changes.items()))
             await self._ledger.incidents.add(Incident(What.SETTINGS, sid, now, now, text, (sid,)))
+        await self._publish(meeting)
+        if before is None:
+            for pool in meeting.pools:
+                await self._recovery.recover(pool)
         return meeting, before is None
 
     async def _move(self, sid: str, name: str) -> None:
@@ -110,12 +117,17 @@ class Administration:
     async def pause(self, sid: str, reason: str, actor: str) -> Meeting:
         """Stop top-up and claims of new links. Customers who hold a link still get it."""
         await self._get(sid)
-        meeting = await self._change(sid, paused=True, pause_reason=reason)
+        changes = {"paused": True, "pause_reason": reason}
+        meeting = await self._ledger.meetings.change(sid, changes)
         await self._ledger.audit.add(actor, "pause", sid, reason, {})
-        away = (await self._store.tallies.totals([sid])).turned_away
-        await self._ledger.incidents.begin(
-            Incident(What.PAUSE, sid, datetime.now(UTC), None, reason, (sid,), baseline=away)
-        )
+        away: int | None = None  # not known while Redis is silent
+        try:
+            await self._publish(meeting)
+            away = (await self._store.tallies.totals([sid])).turned_away
+        finally:
+            await self._ledger.incidents.begin(
+                Incident(What.PAUSE, sid, datetime.now(UTC), None, reason, (sid,), baseline=away)
+            )
         return meeting
 
     async def resume(self, sid: str, reason: str, actor: str, *, limited: bool = False) -> Meeting:
@@ -126,10 +138,11 @@ class Administration:
         await self._get(sid)
         # The provider is asked again, and decides anew whether the meeting is closed.
         await self._ledger.meetings.close(sid, "")
-        meeting = await self._change(sid, paused=False, pause_reason="")
-        await self._unblock(meeting, limited=limited)
+        meeting = await self._ledger.meetings.change(sid, {"paused": False, "pause_reason": ""})
         await self._ledger.audit.add(actor, "resume", sid, reason, {})
         await self._ledger.incidents.end(What.PAUSE, sid, datetime.now(UTC))
+        await self._publish(meeting)
+        await self._unblock(meeting, limited=limited)
         return meeting
 
     async def top_up(self, sid: str, reason: str, actor: str, *, limited: bool = False) -> Meeting:
@@ -188,10 +201,15 @@ class Administration:
             raise UnknownMeeting(f"there is no meeting {sid}; add it with PUT /v1/meetings/{sid}")
         return meeting
 
-    async def _change(self, sid: str, **settings: Any) -> Meeting:
-        meeting = await self._ledger.meetings.change(sid, settings)
-        await self._store.published.put([meeting])
-        return meeting
+    async def _publish(self, meeting: Meeting) -> None:
+        """Take to Redis what the ledger holds of a meeting. Raise NotInForceYet."""
+        try:
+            await self._store.published.put([meeting])
+        except StoreUnavailable as error:
+            raise NotInForceYet(
+                "Redis does not answer; the ledger has the change, and it takes effect by itself "
+                "as soon as Redis is back"
+            ) from error
 
     async def _unblock(self, meeting: Meeting, *, limited: bool) -> None:
         await self._store.blocks.put(meeting.sid, None)
