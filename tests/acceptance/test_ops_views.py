@@ -272,7 +272,7 @@ def test_settings_are_changed_and_checked(product: Product, visit: Visit) -> Non
         assert said in admin.told(url, reason="why", **fields), fields
     assert product.meeting("set")["min_fresh"] == 2
     said = admin.told(url, reason="campaign", min_fresh="3", max_fresh="2000", target="auto")
-    assert said == "Saved: min_fresh, target_mode. Changes apply within seconds."
+    assert said == "Saved: Minimum, Target. Changes apply within seconds."
     assert product.meeting("set")["min_fresh"] == 3
     assert product.meeting("set")["target_mode"] == "auto"
     [[detail]] = product.rows("SELECT detail FROM audit WHERE reason = 'campaign'")
@@ -294,14 +294,21 @@ def test_what_is_wrong_with_a_setting_stands_beside_it_and_a_change_is_undone(
         assert f'value="{typed}"' in page
         assert f'<p class="problem" id="e-{field}">{said}</p>' in page
     assert admin.told(url, reason="campaign", cover_seconds="2 min", min_fresh="3").startswith(
-        "Saved: cover_seconds, min_fresh."
+        "Saved: Cover, Minimum."
     )
     page = admin.page("/ops/meetings/undone")
+    assert "Minimum 2 links → 3 links, Cover 0 s → 2 min" in re.sub(r"\s+", " ", page)
+    # Somebody who opened the page before does not take that change back by changing another.
+    old = {"was-min_fresh": "2", "was-cover_seconds": "0 s", "cover_seconds": "0 s"}
+    said = admin.told(url, reason="late", min_fresh="9", **old)
+    assert "Minimum: somebody changed it to 3 links since you opened this page" in said
+    assert admin.told(url, reason="late", min_fresh="2", **old).startswith("Nothing was changed")
+    assert 'name="was-min_fresh" value="3"' in admin.page("/ops/meetings/undone")
     assert "Nobody claims now, so 3 links are kept ready." in page
     assert '<td class="value">2 min</td>' in page
     entry = re.search(r'name="entry" value="(\d+)"', page)
     assert entry
-    assert admin.told(f"{url}/undo", entry=entry[1]).startswith("Undone: cover_seconds, min_fresh.")
+    assert admin.told(f"{url}/undo", entry=entry[1]).startswith("Undone: Cover, Minimum.")
     meeting = product.meeting("undone")
     assert (meeting["min_fresh"], meeting["cover_seconds"]) == (2, 0)
     assert "were changed since" in admin.told(f"{url}/undo", entry=entry[1])
@@ -390,7 +397,17 @@ def test_a_key_is_shown_once_and_revoked(product: Product, visit: Visit) -> None
     admin = visit("admin")
     assert "choose what the key may do" in admin.told("/ops/keys", label="Shop")
     wrong = {"label": "Shop", "scope-claim": "1", "meetings": "seen, no such"}
-    assert "No key was created" in admin.told("/ops/keys", **wrong | {"meetings": "seen, a/b"})
+    wrong |= {"meetings": "seen, a/b", "networks": "10.0.0.0/8", "expires-in-days": "30"}
+    answer = admin.post("/ops/keys", **wrong | {"scope-claim": "", "scope-read": "1"})
+    assert answer.headers["location"] == "/ops/keys#new"
+    page = admin.page("/ops/keys")  # nothing that was typed is lost
+    assert "No key was created: a/b is not a SID" in page.partition('id="new"')[2]
+    for value in ("Shop", "seen, a/b", "10.0.0.0/8", "30"):
+        assert f'value="{value}"' in page
+    assert [f'name="scope-{each}" value="1" checked' in page for each in ("claim", "read")] == [
+        False, True,
+    ]  # fmt: skip
+    assert 'value="Shop"' not in admin.page("/ops/keys")
     fields = {"label": "Shop", "scope-claim": "1", "scope-read": "1", "meetings": "seen unseen"}
     answer = admin.post("/ops/keys", **fields)
     assert answer.status_code == 200
@@ -416,6 +433,11 @@ def test_a_public_key_is_made_and_revoked_on_the_page(
     admin, url = visit("admin"), "/ops/meetings/seen/public-keys"
     assert "is not an origin" in admin.told(url, origins="https://www.example.com/")
     assert "Origins: fill this in" in admin.told(url, origins=" ")
+    admin.post(url, origins="https://a.example/", label="landing page")
+    page = admin.page("/ops/meetings/seen")
+    assert '<details class="edit" open>' in page
+    assert 'value="https://a.example/"' in page
+    assert 'value="landing page"' in page
     origins = "https://www.example.com  http://localhost:3000"
     said = admin.told(url, origins=origins, label="<b>landing</b>")
     key = said.removeprefix("Made ").partition(".")[0]

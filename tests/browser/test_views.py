@@ -112,7 +112,7 @@ def test_settings_say_what_they_would_mean_and_are_undone(tab: Tab) -> None:
     page.get_by_role("button", name="Save settings").click()
     expect(page.locator(".settings")).to_contain_text("2 min")
     page.get_by_role("button", name="Undo this change").click()
-    expect(page.locator(".flash")).to_contain_text("Undone: cover_seconds, min_fresh.")
+    expect(page.locator(".flash")).to_contain_text("Undone: Cover, Minimum.")
     assert tab.product.meeting("assisted")["min_fresh"] == 5
 
 

@@ -485,6 +485,34 @@ async def test_a_form_that_others_made_does_nothing(browser: Browser) -> None:
     assert ACTED == []
 
 
+async def test_what_was_typed_when_the_sign_in_had_ended_is_filled_in_again(
+    browser: Browser,
+) -> None:
+    """After signing in, on the page that it was typed on; unless another site has sent it."""
+    token = await browser.sign_in()
+    typed = {"csrf": token, "reason": "typed for minutes", "origins": "https://a.example"}
+    headers = {
+        "sec-fetch-site": "same-origin",
+        "referer": "http://ops.test/ops/meetings/shown?span=day",
+    }
+    for site in ("same-origin", "cross-site"):
+        browser.http.cookies.clear()
+        answer = await browser.post(
+            "/ops/meetings/shown/pause", typed, **headers | {"sec-fetch-site": site}
+        )
+        assert answer.status_code == 303
+        page = (await browser.get(answer.headers["location"])).text
+        assert ("you were not signed in any more" in page) == (site == "same-origin")
+        answer = await browser.post(
+            "/ops/sign-in", {"key": ADMIN_KEY, "next": "/ops/meetings/shown"}
+        )
+        page = (await browser.get(answer.headers["location"])).text
+        assert ('value="typed for minutes"' in page) == (site == "same-origin")
+    meeting = await browser.ledger.meetings.get("shown")
+    assert meeting is not None
+    assert not meeting.paused
+
+
 async def test_a_key_that_may_only_read_cannot_act(browser: Browser) -> None:
     """A key that may only read is refused whatever action it sends."""
     token = await browser.sign_in(await browser.new_key("read"))

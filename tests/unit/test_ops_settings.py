@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pool.api.ops.actions.settings_form import changes_of, preview, problems_of, shown
+from pool.api.ops.actions.settings_words import check_nobody_else_changed
 from pool.api.ops.session.forms import Form
-from pool.errors import InvalidRequest
+from pool.errors import InvalidRequest, NotInForceYet, StoreUnavailable
 from pool.model.forecast import NO_PAST, Outlook, Usual, forecast
+from pool.model.incidents import What
 from pool.model.meetings import Meeting
 from pool.operations.administration import Administration
 from pool.operations.advice import meanings, suggestions
@@ -242,3 +244,48 @@ async def test_a_pause_stays_while_somebody_changes_a_setting(
     assert (meeting.min_fresh, meeting.paused, meeting.pause_reason) == (7, True, "flood")
     [published] = await product.store.published.all()
     assert (published.min_fresh, published.paused) == (7, True)
+
+
+async def test_a_change_that_redis_missed_is_in_the_audit_and_said_to_take_effect_later(
+    product: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger has it, so to call it failed would be wrong, and nobody would know who did it."""
+    administration, ledger = acting(product), product.ledger
+    await administration.put("m", {}, "ann")
+
+    async def silent(_meetings: object) -> None:
+        raise StoreUnavailable("Redis: Timeout reading from 127.0.0.1:6379")
+
+    monkeypatch.setattr(product.store.published, "put", silent)
+    for done in (
+        administration.put("m", {"min_fresh": 7}, "ann", reason="campaign"),
+        administration.pause("m", "flood", "bob"),
+    ):
+        with pytest.raises(NotInForceYet, match="takes effect by itself"):
+            await done
+    meeting = await ledger.meetings.get("m")
+    assert meeting is not None
+    assert (meeting.min_fresh, meeting.paused) == (7, True)
+    acts = [(each.actor, each.action, each.reason) for each in await ledger.audit.list(2, "m")]
+    assert acts == [("bob", "pause", "flood"), ("ann", "put", "campaign")]
+    [standing] = await ledger.incidents.standing()
+    assert (standing.what, standing.text) == (What.PAUSE, "flood")
+    with pytest.raises(NotInForceYet):
+        await administration.resume("m", "over", "bob")
+    assert [each.action for each in await ledger.audit.list(1, "m")] == ["resume"]
+    assert await ledger.incidents.standing() == []
+
+
+def test_a_page_opened_before_takes_back_nothing_that_others_changed() -> None:
+    """Only what was typed counts; a setting that both changed is named."""
+    opened = {f"was-{each.setting.name}": each.value for each in shown(Meeting("m"))}
+    present = Meeting("m", max_fresh=900, cover_seconds=60)
+    form = Form(opened | {"max_fresh": "2000", "min_fresh": "70", "cover_seconds": "5 min"})
+    assert changes_of(form, present) == {"min_fresh": 70}
+    check_nobody_else_changed(form, present)
+    with pytest.raises(InvalidRequest) as refused:
+        check_nobody_else_changed(Form(opened | {"max_fresh": "100", "min_fresh": "1"}), present)
+    assert [each.partition(" since")[0] for each in refused.value.errors] == [
+        "Maximum: somebody changed it to 900 links"
+    ]
+    check_nobody_else_changed(Form(opened | {"max_fresh": "900"}), present)  # both want the same

@@ -6,7 +6,14 @@ from fastapi import Request, Response
 from fastapi.responses import HTMLResponse
 
 from pool.access.api_keys import Scope
-from pool.api.ops.actions.settings_form import SETTINGS, changes_of, preview, problems_of
+from pool.api.ops.actions.settings_form import (
+    SETTINGS,
+    changes_of,
+    preview,
+    problems_of,
+    touched,
+)
+from pool.api.ops.actions.settings_words import check_nobody_else_changed, labels_of
 from pool.api.ops.frame.outcome import outcome
 from pool.api.ops.frame.rendering import HEADERS, fragment
 from pool.api.ops.frame.routing import views
@@ -31,16 +38,18 @@ async def change(sid: Sid, request: Request, action: Posted, service: TheService
 
     async def work() -> str:
         reason = action.reason
-        changes = changes_of(action.form, await service.known_meetings.latest(sid))
+        present = await service.known_meetings.latest(sid)
+        check_nobody_else_changed(action.form, present)
+        changes = changes_of(action.form, present)
         if not changes:
             return "Nothing was changed: these are the present settings."
         found, _ = await service.administration.put(
             sid, changes, action.caller.key_id, reason=reason, limited=action.caller.limited
         )
         _changed(service, found)
-        return f"Saved: {', '.join(sorted(changes))}. Changes apply within seconds."
+        return f"Saved: {labels_of(changes)}. Changes apply within seconds."
 
-    return await outcome(request, _place(sid), work(), action.form)
+    return await outcome(request, _place(sid), work(), touched(action.form))
 
 
 @router.post("/ops/meetings/{sid}/settings/undo")
@@ -61,7 +70,7 @@ async def take_back(sid: Sid, request: Request, action: Posted, service: TheServ
             limited=action.caller.limited,
         )
         _changed(service, found)
-        return f"Undone: {', '.join(sorted(undone.detail))}. Changes apply within seconds."
+        return f"Undone: {labels_of(undone.detail)}. Changes apply within seconds."
 
     return await outcome(request, _place(sid), work())
 

@@ -15,6 +15,7 @@ from pool.model.meetings import Meeting
 from pool.operations.durations import EXAMPLES, exact_words, seconds_of
 
 URL_MAX_CHARACTERS = 2_048
+SHOWN = "was-"  # before the name of a field, for the value that the page showed
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +113,11 @@ class ShownSetting:
 
 def shown(meeting: Meeting) -> list[ShownSetting]:
     """Return the settings of this meeting, in the order of the form."""
-    return [_shown(setting, getattr(meeting, setting.attribute)) for setting in SETTINGS]
+    return [shown_as(setting, getattr(meeting, setting.attribute)) for setting in SETTINGS]
 
 
-def _shown(setting: Setting, value: Any) -> ShownSetting:
+def shown_as(setting: Setting, value: Any) -> ShownSetting:
+    """Return a value of a setting as the form and the page show it."""
     if isinstance(value, bool):
         value = "true" if value else "false"
     if setting.choices:
@@ -129,11 +131,27 @@ def _shown(setting: Setting, value: Any) -> ShownSetting:
     return ShownSetting(setting, str(value), words)
 
 
+def touched(form: Form) -> Form:
+    """Return the form without the values that nobody changed since the page showed them.
+
+    Each value stands beside the one that was shown, `was-…`. Without this, a page that was opened
+    long ago would take back what others have changed since.
+    """
+    fields = form.fields
+    kept = {
+        name: value
+        for name, value in fields.items()
+        if not name.startswith(SHOWN) and fields.get(SHOWN + name) != value
+    }
+    return Form(kept, form.pairs)
+
+
 def changes_of(form: Form, meeting: Meeting) -> dict[str, Any]:
     """Return the settings that the form changes. Raise InvalidRequest for all invalid values.
 
     Whether the values contradict each other is checked by `check_meeting`.
     """
+    form = touched(form)
     given: dict[str, Any] = {}
     errors: list[str] = []
     for setting in SETTINGS:

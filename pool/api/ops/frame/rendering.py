@@ -108,7 +108,9 @@ def render(
         session=session,
         csrf=session.csrf if session else "",
         flash=flash,
-        typed=flash.typed if flash else {},
+        # Shown in the section that it is about, unless an error's page has come in its place.
+        flash_on_top=flash if flash and (not flash.where or status >= 400) else None,
+        typed_into=flash.typed_into if flash else lambda _path: {},
         places=places,
         theme=theme_of(request),
         here=address_again(request, places),
@@ -119,8 +121,8 @@ def render(
         | values,
     )
     response = HTMLResponse(html, status, HEADERS)
-    if flash is not None:
-        forget_flash(request, response)
+    if flash is not None and session is not None and status < 400:
+        forget_flash(request, response)  # a page in between, such as the sign-in, keeps it
     return response
 
 

@@ -15,13 +15,16 @@ from pool.api.http import problems
 from pool.api.http.access_log import route_of
 from pool.api.http.mount import redirect_to
 from pool.api.ops.frame.rendering import render
-from pool.api.ops.session.cookies import PATH
+from pool.api.ops.frame.sending_again import (
+    SIGN_IN,
+    ask_to_sign_in,
+    is_from_our_page,
+    page_of_form,
+)
 from pool.api.ops.session.sessions import Session, find_session
 from pool.errors import InvalidRequest, LinkpoolError, Unauthorized
 
 log = structlog.get_logger()
-
-SIGN_IN = "/ops/sign-in"
 
 
 class PageRoute(APIRoute):
@@ -35,6 +38,8 @@ class PageRoute(APIRoute):
             try:
                 return await view(request)
             except Unauthorized:
+                if request.method == "POST" and is_from_our_page(request):
+                    return await ask_to_sign_in(request, page_of_form(request))
                 return to_sign_in(request)
             except LinkpoolError as error:
                 return error_page(request, error)
@@ -69,13 +74,6 @@ def to_sign_in(request: Request) -> Response:
         return redirect_to(SIGN_IN)
     here = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     return redirect_to(SIGN_IN if here == "/ops" else f"{SIGN_IN}?next={quote(here)}")
-
-
-def place_or_overview(place: str) -> str:
-    """Return where a form leads back to: `place` if it is below /ops, else the overview."""
-    plain = place.isascii() and place.isprintable() and "\\" not in place
-    below = place == PATH or place.startswith((f"{PATH}/", f"{PATH}?"))
-    return place if plain and below else PATH
 
 
 def error_page(request: Request, error: LinkpoolError) -> Response:

@@ -131,8 +131,16 @@ class InboxBoards:
             parts[f"hook-{hook.workspace}"] = fragment(
                 "inbox/hook.html", hook=hook, refused=refused.get(hook.workspace), **values
             )
+        # Providers seldom name the meeting; the link that a booking was matched to does.
+        slugs = [event.slug for event in events if event.slug]
+        sids = {link.slug: link.meeting_sid for link in await ledger.links.find(slugs)}
         rows = {
-            event.id: fragment("inbox/row.html", event=event, how_matched=how_matched)
+            event.id: fragment(
+                "inbox/row.html",
+                event=event,
+                how_matched=how_matched,
+                sid=event.meeting_sid or sids.get(event.slug or ""),
+            )
             for event in events[:PAGE_EVENTS]
         }
         return InboxParts(parts, rows, matching, counts.get(EventState.DEAD))

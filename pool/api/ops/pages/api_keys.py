@@ -16,7 +16,7 @@ from pool.api.ops.session.forms import Form, Posted
 from pool.api.ops.session.sessions import SignedIn
 from pool.api.routes.access import TheService
 from pool.config.networks import networks_of
-from pool.errors import InvalidRequest, UnknownKey
+from pool.errors import InvalidRequest, LinkpoolError
 from pool.model.links import is_sid
 
 router = views()
@@ -58,18 +58,17 @@ async def create(request: Request, action: Posted, service: TheService) -> Respo
         meetings = _meetings(action.form)
         networks = _networks(action.form)
         days = _number(action.form, "expires-in-days", "Expires after", 36_500)
-        label = action.form.text("label", label="Owner", required=True, max_characters=100)
-    except InvalidRequest as error:
-        return failed(request, HERE, f"No key was created: {'; '.join(error.errors)}.")
-    key, kept = await issue_key(
-        service.parts.ledger,
-        scopes,
-        meetings,
-        label,
-        action.caller.key_id,
-        expires_at=datetime.now(UTC) + timedelta(days) if days else None,
-        networks=networks,
-    )
+        key, kept = await issue_key(
+            service.parts.ledger,
+            scopes,
+            meetings,
+            action.form.text("label", label="Owner", required=True, max_characters=100),
+            action.caller.key_id,
+            expires_at=datetime.now(UTC) + timedelta(days) if days else None,
+            networks=networks,
+        )
+    except LinkpoolError as error:
+        return _not_created(request, f"{HERE}#new", error, action.form)
     return render(request, "key_made.html", action.session, title="New key", key=key, kept=kept)
 
 
@@ -83,10 +82,8 @@ async def rotate(key_id: str, request: Request, action: Posted, service: TheServ
         key, kept = await rotate_key(
             service.parts.ledger, key_id, hours * 3600, action.caller.key_id, action.reason
         )
-    except InvalidRequest as error:
-        return failed(request, HERE, f"No key was created: {'; '.join(error.errors)}.")
-    except UnknownKey as error:
-        return failed(request, HERE, f"No key was created: {error}.")
+    except LinkpoolError as error:
+        return _not_created(request, HERE, error, action.form)
     return render(request, "key_made.html", action.session, title="New key", key=key, kept=kept)
 
 
@@ -101,7 +98,13 @@ async def revoke(key_id: str, request: Request, action: Posted, service: TheServ
         await service.keys.refresh()  # this process at once; others within seconds
         return f"Revoked {key_id}. It stops working within 5 seconds."
 
-    return await outcome(request, HERE, work())
+    return await outcome(request, HERE, work(), action.form)
+
+
+def _not_created(request: Request, place: str, error: LinkpoolError, form: Form) -> Response:
+    """Return a redirect that says why no key was created, and fills the form in again."""
+    why = "; ".join(error.errors) if isinstance(error, InvalidRequest) else str(error)
+    return failed(request, place, f"No key was created: {why}.", form.fields)
 
 
 def _scopes(form: Form) -> frozenset[str]:

@@ -78,7 +78,8 @@ async def assign(event_id: str, request: Request, action: Posted, service: TheSe
         )
         return f"Assigned. The event is {_what_became(after)}."
 
-    return await outcome(request, f"/ops/inbox/{event_id}", work(), action.form)
+    place = f"/ops/inbox/{event_id}"
+    return await outcome(request, place, work(), action.form, section="assign")
 
 
 async def _page(
@@ -88,6 +89,8 @@ async def _page(
     said = _said(service, found)
     may_act = may_act_on_events(session)
     workspace = service.settings.workspace(found.workspace)
+    link = await ledger.links.get(found.slug) if found.slug else None
+    sid = found.meeting_sid or (link.meeting_sid if link else None)
     values: dict[str, Any] = {"booker": said, "body": _pretty(found.body)} if shown else {}
     return render(
         request,
@@ -95,6 +98,7 @@ async def _page(
         session,
         title=f"Event {found.event}",
         event=found,
+        sid=sid if sid and service.known_meetings.get(sid) else None,
         may_act=may_act,
         shown=shown,
         readable=bool(found.body),

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Request, Response
 
 from pool.access.api_keys import Scope
 from pool.api.ops.actions.settings_form import problems_of, shown
+from pool.api.ops.actions.settings_words import changes_in_words
 from pool.api.ops.charts.compose import rows
 from pool.api.ops.charts.earlier import EARLIER, chosen, names_of
 from pool.api.ops.charts.windows import BY_NAME, DEFAULT, WINDOWS, Window
@@ -69,6 +70,7 @@ async def meeting(
     status, acts, public_keys = await _from_ledger(service, found)
     past, problem = await _past(ops, sid, window)
     before = await ops.pasts.before(sid, window, compared)
+    last = await _undoable(service, found)
     stock = service.parts.store.stock
     by_pool = [await stock.ages(pool, _AGE_EDGES_SECONDS) for pool in found.pools]
     ages = [sum(counts) for counts in zip(*by_pool, strict=True)]
@@ -99,7 +101,8 @@ async def meeting(
         settings=shown(found),
         problems=_problems(request, found),
         suggestions=suggestions(status, datetime.now(UTC)),
-        undoable=await _undoable(service, found),
+        undoable=last,
+        undoable_words=changes_in_words(last.before or {}, last.detail) if last else [],
         public_keys=public_keys,
         acts=acts,
     )
@@ -136,9 +139,8 @@ async def _past(ops: Ops, sid: str, window: Window) -> tuple[Past | None, str]:
 def _problems(request: Request, meeting: Meeting) -> dict[str, str]:
     """Return what was wrong with the settings that were just refused, by field."""
     flash = flash_of(request)
-    if flash is None or flash.kind != "failed" or flash.where != "settings" or not flash.typed:
-        return {}
-    return problems_of(Form(flash.typed), meeting)
+    typed = flash.typed_into(f"/ops/meetings/{meeting.sid}/settings") if flash else {}
+    return problems_of(Form(typed), meeting) if typed else {}
 
 
 async def _undoable(service: Service, meeting: Meeting) -> AuditEntry | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from fastapi import Request, Response
 
 from pool.api.http.mount import redirect_to
-from pool.api.ops.frame.routing import place_or_overview, views
+from pool.api.ops.frame.routing import views
+from pool.api.ops.frame.sending_again import place_or_overview
 from pool.api.ops.frame.themes import THEMES, keep_theme
 from pool.api.ops.session.forms import check_csrf, form_of
 from pool.api.ops.session.sessions import SignedIn

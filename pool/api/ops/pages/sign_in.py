@@ -8,7 +8,8 @@ from pool.api.http import problems
 from pool.api.http.mount import redirect_to
 from pool.api.http.people import person_of
 from pool.api.ops.frame.rendering import render
-from pool.api.ops.frame.routing import SIGN_IN, place_or_overview, views
+from pool.api.ops.frame.routing import views
+from pool.api.ops.frame.sending_again import SIGN_IN, place_or_overview
 from pool.api.ops.session.cookies import drop_cookie, keep_cookie
 from pool.api.ops.session.forms import check_csrf, check_same_site, form_of
 from pool.api.ops.session.sessions import (

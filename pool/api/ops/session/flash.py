@@ -20,7 +20,7 @@ from pool.api.ops.session.cookies import cookie_of, drop_cookie, keep_cookie
 from pool.api.ops.session.sessions import sessions_of
 
 _COOKIE = "linkpool_ops_flash"
-_KEPT_SECONDS = 60
+_KEPT_SECONDS = 600  # people sign in meanwhile, or wait for a part that does not answer
 _TEXT_MAX_BYTES = 2_000  # a cookie holds 4 KiB, of which base64 leaves 3
 _BOTH_MAX_BYTES = 2_500
 _TYPED_MAX_BYTES = 1_500
@@ -35,6 +35,11 @@ class Flash(msgspec.Struct, frozen=True):
     text: str
     where: str = ""  # the section of the page that it is about; empty: the page
     typed: dict[str, str] = {}  # what was typed into the form that failed
+    form: str = ""  # the path to which that form was posted
+
+    def typed_into(self, path: str) -> dict[str, str]:
+        """Return what was typed into the form that posts to this path, if it failed."""
+        return self.typed if self.kind == "failed" and self.form == path else {}
 
 
 def done(request: Request, place: str, text: str) -> Response:
@@ -52,7 +57,8 @@ def failed(
     kept = {name: value for name, value in (typed or {}).items() if name != CSRF_FIELD}
     if len(msgspec.json.encode(kept)) > _TYPED_MAX_BYTES:
         kept = {}
-    return _redirect(request, place, Flash("failed", text, "", kept))
+    path = str(request.scope["path"])
+    return _redirect(request, place, Flash("failed", text, "", kept, path))
 
 
 def flash_of(request: Request) -> Flash | None:
@@ -78,7 +84,7 @@ def _redirect(request: Request, place: str, flash: Flash) -> Response:
     most = min(_TEXT_MAX_BYTES, _BOTH_MAX_BYTES - typed_bytes)
     said = flash.text.encode()
     text_of = flash.text if len(said) <= most else said[:most].decode(errors="ignore") + "…"
-    short = Flash(flash.kind, text_of, where, flash.typed)
+    short = Flash(flash.kind, text_of, where, flash.typed, flash.form)
     text = base64.urlsafe_b64encode(msgspec.json.encode(short)).decode()
     response = redirect_to(place)
     signature = sessions_of(request).sign("flash", text)

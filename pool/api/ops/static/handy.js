@@ -1,4 +1,4 @@
-// Small helps: a switch of the theme, and filters that somebody saved.
+// Small helps: forms that are sent once, a switch of the theme, and filters that somebody saved.
 
 const byId = (id) => document.getElementById(id);
 
@@ -25,6 +25,31 @@ document.querySelector("form.themes")?.addEventListener("submit", async (event) 
   body.set("theme", theme);
   const answer = await fetch(form.action, { method: "POST", body, redirect: "manual" }).catch(() => null);
   if (answer?.type !== "opaqueredirect") announce("The theme could not be kept: linkpool does not answer.");
+});
+
+// -- forms ------------------------------------------------------------------------
+
+const AGAIN_MS = 10_000; // after which a form that was not answered may be sent again
+const sent = new Set();
+
+/** Has a second click send nothing: it would make a second key, or try a second link. */
+document.addEventListener("submit", (event) => {
+  const form = event.target, button = event.submitter;
+  if (event.defaultPrevented || form.method !== "post") return;
+  if (sent.has(form)) return event.preventDefault();
+  sent.add(form);
+  button?.setAttribute("aria-busy", "true");
+  setTimeout(() => mayBeSent(form, button), AGAIN_MS);
+});
+
+function mayBeSent(form, button) {
+  sent.delete(form);
+  button?.removeAttribute("aria-busy");
+}
+
+addEventListener("pageshow", (event) => {
+  if (!event.persisted) return;
+  for (const form of sent) mayBeSent(form, form.querySelector("[aria-busy]"));
 });
 
 // -- saved filters ----------------------------------------------------------------

@@ -27,10 +27,13 @@ function refreshTimes() {
     say(time, clockWords(new Date(time.dateTime)));
     time.title = momentWords(new Date(time.dateTime));
   }
+  for (const time of document.querySelectorAll("time[data-moment]")) say(time, momentWords(new Date(time.dateTime)));
 }
 
 /** True where a viewer asked for UTC; times are local otherwise. */
-export const inUtc = () => localStorage.getItem("linkpool-zone") === "UTC";
+export function inUtc() {
+  try { return localStorage.getItem("linkpool-zone") === "UTC"; } catch { return false; } // the browser keeps nothing
+}
 export const zone = () => (inUtc() ? { timeZone: "UTC" } : {});
 
 export function clockWords(at) {
