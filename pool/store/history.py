@@ -270,8 +270,10 @@ def _step(
         level.fresh, target, level.fresh,
         totals.claims, totals.top_ups, totals.bookings, last.chunk if last else -1,
     )  # fmt: skip
-    if last is None:  # what happened before the first sample is not known
-        return now, None
+    if last is None:
+        # What was claimed and made before the first sample counts in the next: a sample tells of
+        # the time before it, and none was looked at before this one.
+        return now._replace(claims=0, top_ups=0, bookings=0), None
     lowest = min(last.lowest, now.lowest, dip)
     if not due:
         return last._replace(lowest=lowest), None

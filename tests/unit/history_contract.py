@@ -106,10 +106,25 @@ async def test_a_slot_gets_one_sample_however_many_sweep(sweeps: Sweeps) -> None
 async def test_what_does_not_change_is_known_and_costs_nothing(sweeps: Sweeps) -> None:
     """Nothing is written of a quiet meeting, and yet it has a sample for every slot looked at."""
     for minute in range(60):
-        await sweeps.at(60 * minute, 50, claims=7)
+        await sweeps.at(60 * minute, 50)
     assert await past_of(sweeps.redis) == {}
     found = await read(sweeps, Span.DAY)
     assert found == [(60 * minute, 50, 50, 0) for minute in range(60)]
+
+
+async def test_counts_from_before_the_first_sample_are_in_the_next(sweeps: Sweeps) -> None:
+    """At each step, also where the meeting came after the slot had its sample; and only once."""
+    other = replace(sweeps.level, sid="older", now_ms=sweeps.start * 1000)
+    history = History(sweeps.redis.bare)
+    assert await history.sample([other], {"older": 50}, sweep_seconds=SWEEP_SECONDS)
+    for seconds, claims in ((10, 7), (20, 7), (60, 9), (120, 9), (3_600, 9)):
+        await sweeps.at(seconds, 50, claims=claims, top_ups=50 + claims)
+    for span, grown in ((Span.DAY, (60, 9, 59)), (Span.FIVE_WEEKS, (3_600, 9, 59))):
+        found = [
+            (each.at_ms // 1000 - sweeps.start, each.claims, each.top_ups)
+            for each in (await sweeps.redis.store.history.read(SID, span)).samples
+        ]
+        assert [each for each in found if each[1] or each[2]] == [grown]
 
 
 async def test_an_earlier_stretch_ends_where_it_is_asked_to(sweeps: Sweeps) -> None:
@@ -168,9 +183,9 @@ async def test_a_level_from_before_the_window_is_still_known(any_redis: AnyRedis
 
 async def test_a_redis_that_counts_anew_does_not_run_backwards(sweeps: Sweeps) -> None:
     """After data was lost, totals begin at 0; counts go on from there and are never negative."""
-    for seconds, claims in ((0, 1_000), (60, 1_010), (120, 4), (180, 9)):
+    for seconds, claims in ((0, 0), (60, 1_010), (120, 4), (180, 9)):
         await sweeps.at(seconds, 50, claims=claims)
-    assert [claims for _, _, _, claims in await read(sweeps, Span.DAY)] == [0, 10, 4, 5]
+    assert [claims for _, _, _, claims in await read(sweeps, Span.DAY)] == [0, 1_010, 4, 5]
 
 
 async def test_a_clock_set_back_does_not_end_the_history(sweeps: Sweeps) -> None:

@@ -31,19 +31,19 @@ function refreshTimes() {
 }
 
 /** True where a viewer asked for UTC; times are local otherwise. */
-export function inUtc() {
+function inUtc() {
   try { return localStorage.getItem("linkpool-zone") === "UTC"; } catch { return false; } // the browser keeps nothing
 }
 export const zone = () => (inUtc() ? { timeZone: "UTC" } : {});
 
-export function clockWords(at) {
+function clockWords(at) {
   const day = (time) => time.toLocaleDateString("en-GB", zone());
   const clock = at.toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit", ...zone() });
   if (day(at) === day(new Date())) return clock;
   return `${at.toLocaleDateString("en-GB", { day: "numeric", month: "short", ...zone() })} ${clock.slice(0, 5)}`;
 }
 
-export function momentWords(at) {
+function momentWords(at) {
   const name = Intl.DateTimeFormat("en-GB", { timeZoneName: "short", ...zone() }).formatToParts(at);
   const day = at.toLocaleDateString("sv-SE", zone());
   return `${day} ${at.toLocaleTimeString("en-GB", zone())} ${name.find((part) => part.type === "timeZoneName").value}`;
