@@ -56,6 +56,7 @@ class Reader:
         self._news = asyncio.Event()
         self._reading = asyncio.Lock()
         self._loop: asyncio.Task[None] | None = None
+        self.rests_seconds = 0.0  # the least time between readings that followers get
 
     @property
     def recent(self) -> Snapshot | None:
@@ -105,7 +106,7 @@ class Reader:
         while self._followers and not self._closed:
             try:
                 latest = await self.latest()
-                due = self._read_at + latest.every_seconds
+                due = self._read_at + max(latest.every_seconds, self.rests_seconds)
             except Exception:
                 log.exception("the page's reading failed")
                 due = self._clock() + self._every_seconds

@@ -136,14 +136,26 @@ def test_a_frozen_part_is_shown_on_every_view_and_so_is_its_end(tab: Tab, sid: s
     expect(page.locator("#trouble")).to_be_empty()
 
 
-def test_a_hidden_tab_asks_for_nothing(tab: Tab) -> None:
-    """A page's stream is closed while it is hidden, and opened again when it is shown."""
+def test_a_hidden_tab_keeps_its_title_and_icon_true(tab: Tab) -> None:
+    """And asks for nothing else; all of it is shown again when it is looked at."""
     page = tab.sign_in()
     tab.live()
+    rows = page.locator("#rows tr").count()
+    assert rows
     _hide(page, hidden=True)
     expect(page.locator("#live")).not_to_have_class(re.compile(r"\bon\b"))
+    with frozen(tab.product, "worker"):
+        expect(page).to_have_title(re.compile(r"worker silent\)"))
+        expect(page.locator("#icon")).to_have_attribute("href", re.compile("icon_bad"))
+        expect(page.locator("#banner .silent")).to_have_count(0)
+    expect(page).not_to_have_title(re.compile("worker silent"))
+    assert page.locator("#rows tr").count() == rows
+    with frozen(tab.product, "api"):
+        expect(page).to_have_title(re.compile(r"^\(no contact\)"))
+    expect(page).not_to_have_title(re.compile("no contact"))
     _hide(page, hidden=False)
     tab.live()
+    expect(page.locator("#banner .over")).to_contain_text("No worker was running for")
 
 
 def _hide(page: Page, *, hidden: bool) -> None:

@@ -23,6 +23,7 @@ from pool.access.api_keys import Caller, KeyRing, make_key
 from pool.access.doors import SIGN_INS
 from pool.api.ops.charts.windows import BY_NAME
 from pool.api.ops.frame.routing import views
+from pool.api.ops.live.beat import UNSEEN_SECONDS, Live
 from pool.api.ops.live.boards import Boards
 from pool.api.ops.session.endings import Endings
 from pool.api.ops.session.flash import done
@@ -41,7 +42,7 @@ from pool.model.outcomes import Outcomes
 from pool.operations.reader import Reader
 from pool.operations.selection import Selection
 from pool.operations.trends import Trends
-from pool.operations.vitals import Trouble, Vitals
+from pool.operations.vitals import Trouble, Vitals, VitalsWatch
 from pool.store import Store
 from pool.store.records import Block
 from pool.up.redis_server import RedisServer
@@ -855,6 +856,26 @@ async def test_ten_pages_cost_what_one_costs(fake_redis: AnyRedis, any_ledger: L
         seen = await asyncio.gather(*(follow() for _ in range(10)))
         assert len({tuple(each) for each in seen}) == 1
         assert store.looks <= 5
+
+
+async def test_pools_are_read_less_often_while_nobody_sees_a_page(
+    fake_redis: AnyRedis, any_ledger: Ledger
+) -> None:
+    """A page that comes into sight is shown the present at once, and others go on resting."""
+    async with reading(fake_redis, any_ledger, 0.02) as (reader, store):
+        live = Live(reader, VitalsWatch(store, any_ledger, 5.0))
+        hidden = live.follow(unseen=True)
+        await anext(hidden)
+        assert reader.rests_seconds == UNSEEN_SECONDS
+        await asyncio.sleep(0.1)  # five times the pace of pages that are seen
+        assert store.looks <= 2
+        seen = live.follow()
+        await anext(seen)
+        assert reader.rests_seconds == 0.0
+        await seen.aclose()
+        assert reader.rests_seconds == UNSEEN_SECONDS
+        await hidden.aclose()
+        await live.close()
 
 
 async def test_nothing_is_read_while_nobody_looks(fake_redis: AnyRedis, any_ledger: Ledger) -> None:

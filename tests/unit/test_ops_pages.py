@@ -11,6 +11,7 @@ from msgspec.structs import replace as structs_replace
 
 from pool.access.api_keys import Caller, Scope
 from pool.api.ops.live.boards import Board, Boards
+from pool.api.ops.live.workspace_boards import parts_of
 from pool.api.ops.session.sessions import Session
 from pool.model.forecast import NO_PAST, Forecast
 from pool.model.meetings import Meeting
@@ -70,6 +71,34 @@ def test_the_most_urgent_pools_come_first() -> None:
     assert order == [
         "d-empty", "c-low", "f-low", "b-low", "h-blocked", "g-empty", "e-paused", "a-ok",
     ]  # fmt: skip
+
+
+def test_a_workspace_shows_its_pools_a_page_at_a_time() -> None:
+    """With the overview's filters, whose addresses are the workspace's own."""
+    mine = Meeting("x", workspace="acme")
+    pools = [
+        status(f"m{n:04}", "low" if n < 3 else "ok", meeting=replace(mine, sid=f"m{n:04}"))
+        for n in range(1_001)
+    ]
+    found = (*pools, status("elsewhere"))
+    session = Session(Caller("k", frozenset({Scope.READ}), None), "token")
+
+    def shown(**query: str) -> dict[str, str]:
+        selection = replace(Selection.of(query), workspace="acme")
+        return parts_of(snapshot(found=found), session, selection)
+
+    first = shown()
+    assert first["workspace-pools"].count("<tr>") == 1 + PAGE_ROWS
+    assert "1,001 pools" in first["workspace-pools"]
+    assert "elsewhere" not in first["workspace-pools"]
+    assert 'href="/ops/workspaces/acme?page=2"' in first["pages"]
+    assert 'href="/ops/workspaces/acme?state=low"' in first["filters"]
+    last = shown(page="99")["workspace-pools"]
+    assert last.count("<tr>") == 2
+    assert "m1000" in last
+    assert shown(state="low")["workspace-pools"].count("<tr>") == 4
+    assert shown(q="m0007")["workspace-pools"].count("<tr>") == 2
+    assert "No pools match" in shown(q="elsewhere")["workspace-pools"]
 
 
 def test_a_search_finds_parts_of_sids_in_any_case() -> None:

@@ -133,6 +133,25 @@ async def test_a_refused_view_ends_no_other(ops: Any) -> None:
     assert await WatchedView(ops, "view=pools").news(WELL, SESSION)
 
 
+async def test_a_page_that_nobody_sees_gets_its_title_and_no_drawing(ops: Any) -> None:
+    """At once when a part falls silent or speaks again; else at every other moment."""
+    ops.boards.board = None  # nothing may be drawn
+    glance = watched.watched(ops, "view=quiet", b"id: 0\n")
+    first = await glance.news(WELL, SESSION)
+    assert first.startswith(b"id: 0\ndata: {")
+    assert told(first)["quiet"]
+    assert told(first)["alarm"]["words"] == ""
+    assert not {"parts", "rows", "order"} & told(first).keys()
+    assert await glance.news(later(WELL, 1), SESSION) == b""
+    assert told(await glance.news(later(WELL, 2), SESSION))["silent"] == []
+    silent = told(await glance.news(later(SILENT, 3), SESSION))
+    assert (silent["silent"], silent["stale"]) == (["redis"], True)
+    assert silent["alarm"]["level"] == "bad"
+    assert told(await glance.news(later(WELL, 4), SESSION))["alarm"]["words"] == ""
+    assert await glance.news(later(WELL, 5), SESSION) == b""
+    await glance.close()
+
+
 async def test_sparklines_wait_for_a_silent_redis_for_a_moment_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

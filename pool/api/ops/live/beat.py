@@ -19,6 +19,8 @@ from pool.operations.vitals import Vitals, VitalsWatch
 from pool.store.ending import end_tasks
 
 BEAT_SECONDS = 1.0
+# While no page is in sight the pools are read for titles and icons only.
+UNSEEN_SECONDS = 4.0
 
 
 class Live:
@@ -31,6 +33,7 @@ class Live:
         self._vitals = vitals
         self._clock = clock
         self._followers = 0
+        self._seen = 0  # the followers of which somebody sees a page
         self._closed = False
         self._reading: Snapshot | None = None
         self._moment = joined(None, vitals.latest)
@@ -53,9 +56,18 @@ class Live:
             self._reading = await self._reader.latest()
         return joined(self._reading, self._vitals.latest)
 
-    async def follow(self) -> AsyncIterator[Snapshot]:
-        """Yield moments as they come, the first at once. End when `stop` is called."""
+    def is_silent(self, what: What) -> bool:
+        """Return True if a part is known to be silent, without asking it."""
+        return self._vitals.latest.trouble(what) is not None
+
+    async def follow(self, *, unseen: bool = False) -> AsyncIterator[Snapshot]:
+        """Yield moments as they come, the first at once. End when `stop` is called.
+
+        The pools are read less often while every follower is `unseen`.
+        """
         self._followers += 1
+        self._seen += not unseen
+        self._reader.rests_seconds = 0.0 if self._seen else UNSEEN_SECONDS
         try:
             first = await self.moment()
             # Each ends at its own next step after the last page has left: of a page that comes
@@ -73,6 +85,8 @@ class Live:
                     yield self._moment
         finally:
             self._followers -= 1
+            self._seen -= not unseen
+            self._reader.rests_seconds = 0.0 if self._seen else UNSEEN_SECONDS
 
     def stop(self) -> None:
         """End every `follow`, for good."""

@@ -24,6 +24,7 @@ from pool.operations.trends import Trends
 
 _Seen = frozenset[str] | None
 numbers = itertools.count(1)  # of boards
+GLANCE = -1  # instead of the number of a board shown before
 SAID_ONCE = 3  # a reason shared by this many pools is shown once, above the list
 
 
@@ -45,6 +46,17 @@ class Board:
         vitals = self.snapshot.vitals
         return [each.what.value for each in vitals.troubles] if vitals else []
 
+    @property
+    def is_stale(self) -> bool:
+        """Return True if what is known of the pools is not of now."""
+        return bool(self.snapshot.store_problem or self.snapshot.late_seconds)
+
+    def glance(self) -> bytes:
+        """Return what a page that nobody sees needs, for its title and icon: JSON in one line."""
+        if GLANCE not in self._messages:
+            self._messages[GLANCE] = msgspec.json.encode({"quiet": True} | self._always())
+        return self._messages[GLANCE]
+
     def message_after(self, shown: Board | None) -> bytes:
         """Return what a page that shows `shown` (None: nothing) needs to show this board.
 
@@ -54,12 +66,8 @@ class Board:
         if before not in self._messages:
             old_parts, old_rows = (shown.parts, shown.rows) if shown else ({}, {})
             self._messages[before] = msgspec.json.encode(
-                {
-                    "at_ms": round(self.snapshot.at.timestamp() * 1000),
-                    "every_seconds": self.snapshot.every_seconds,
-                    "silent": self.silent,
-                    "stale": bool(self.snapshot.store_problem or self.snapshot.late_seconds),
-                    "alarm": {"level": self.alarm.level, "words": self.alarm.words},
+                self._always()
+                | {
                     "parts": _changed(old_parts, self.parts),
                     "order": list(self.rows),
                     "rows": _changed(old_rows, self.rows),
@@ -67,6 +75,15 @@ class Board:
                 }
             )
         return self._messages[before]
+
+    def _always(self) -> dict[str, Any]:
+        return {
+            "at_ms": round(self.snapshot.at.timestamp() * 1000),
+            "every_seconds": self.snapshot.every_seconds,
+            "silent": self.silent,
+            "stale": self.is_stale,
+            "alarm": {"level": self.alarm.level, "words": self.alarm.words},
+        }
 
 
 class Boards:
@@ -141,6 +158,7 @@ class Boards:
         values: dict[str, Any] = {
             "snapshot": snapshot,
             "selected": selected,
+            "place": "/ops",
             "lead_level": level,
             "lead": sentence,
             "tiles": tiles,

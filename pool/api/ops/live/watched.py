@@ -49,6 +49,48 @@ class Drawing(Protocol):
         """Draws the inbox."""
 
 
+QUIET = "view=quiet"  # instead of the view of a page that nobody sees
+GLANCE_EVERY = 2  # moments, where nothing has changed
+
+
+class Watched(Protocol):
+    """What a browser shows."""
+
+    async def news(self, snapshot: Snapshot, session: Session) -> bytes:
+        """Return the event that brings it to this moment; empty if there is none."""
+
+    async def close(self) -> None:
+        """End what is being made."""
+
+
+def watched(ops: Drawing, query: str, label: bytes = b"") -> Watched:
+    """Return what follows the view that `query` says. `label` begins its events."""
+    return Glance(ops, label) if query == QUIET else WatchedView(ops, query, label)
+
+
+class Glance:
+    """The titles and icons of pages that nobody sees. They cost no drawing and few messages."""
+
+    def __init__(self, ops: Drawing, label: bytes = b"") -> None:
+        self._ops = ops
+        self._label = label
+        self._said: object = None
+        self._moments = 0
+
+    async def news(self, snapshot: Snapshot, session: Session) -> bytes:
+        """Return the event that brings titles to this moment; empty if there is none."""
+        frame = self._ops.boards.frame(snapshot, session)
+        say = (frame.alarm, frame.silent, frame.is_stale)
+        self._moments += 1
+        if say == self._said and self._moments < GLANCE_EVERY:
+            return b""
+        self._said, self._moments = say, 0
+        return self._label + b"data: " + frame.glance() + b"\n\n"
+
+    async def close(self) -> None:
+        """Do nothing: a glance is made at once."""
+
+
 class WatchedView:
     """One view that a browser shows. `query` says which; `label` begins its events."""
 
@@ -126,7 +168,7 @@ async def board_of(ops: Drawing, query: str, snapshot: Snapshot, session: Sessio
             return await ops.inbox_boards.board(snapshot, frame, selection, session)
         case "workspace":
             frame = ops.boards.frame(snapshot, session)
-            return workspace_board(snapshot, frame, session, asked.get("name", ""))
+            return workspace_board(snapshot, frame, session, Selection.of(asked))
         case _:
             return ops.boards.frame(snapshot, session)
 

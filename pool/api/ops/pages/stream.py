@@ -12,7 +12,7 @@ from fastapi.responses import StreamingResponse
 
 from pool.api.ops.frame.rendering import HEADERS
 from pool.api.ops.frame.routing import views
-from pool.api.ops.live.watched import WatchedView
+from pool.api.ops.live.watched import QUIET, watched
 from pool.api.ops.session.sessions import find_session
 from pool.errors import Forbidden, Unauthorized
 
@@ -34,7 +34,7 @@ async def stream(request: Request) -> Response:
 
     The query names one view; or several, each as the text of a parameter `of`. Events of several
     views carry the number of theirs as the event's id: a browser opens few connections to a
-    server, so all its pages share one.
+    server, so all its pages share one. The view `quiet` stands for all pages that nobody sees.
     """
     return StreamingResponse(
         _events(request), media_type="text/event-stream", headers=_STREAM_HEADERS
@@ -43,18 +43,18 @@ async def stream(request: Request) -> Response:
 
 async def _events(request: Request) -> AsyncIterator[bytes]:
     ops: Ops = request.app.state.ops
-    watched = [
-        WatchedView(ops, query, b"id: %d\n" % number)
-        for number, query in enumerate(request.query_params.getlist("of"))
-    ] or [WatchedView(ops, request.url.query)]
+    queries = request.query_params.getlist("of")
+    shown = [watched(ops, query, b"id: %d\n" % number) for number, query in enumerate(queries)] or [
+        watched(ops, request.url.query)
+    ]
     began_at = time.monotonic()
     try:
         find_session(request)  # before anything is read for this page
-        async for snapshot in ops.live.follow():
+        async for snapshot in ops.live.follow(unseen=set(queries) == {QUIET}):
             # Checked each time, so that a key revoked meanwhile sees no more.
             session = find_session(request)
             if news := b"".join(
-                await asyncio.gather(*(each.news(snapshot, session) for each in watched))
+                await asyncio.gather(*(each.news(snapshot, session) for each in shown))
             ):
                 yield news
             if session.role and time.monotonic() - began_at > PERSON_SECONDS:
@@ -65,5 +65,5 @@ async def _events(request: Request) -> AsyncIterator[bytes]:
     else:
         yield b"event: stopping\ndata:\n\n"
     finally:
-        for each in watched:
+        for each in shown:
             await each.close()

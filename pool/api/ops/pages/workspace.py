@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode
 
 from fastapi import Request, Response
 
@@ -14,6 +14,7 @@ from pool.api.ops.live.workspace_boards import parts_of
 from pool.api.ops.session.sessions import SignedIn
 from pool.api.routes.access import TheService
 from pool.errors import UnknownWorkspace
+from pool.operations.selection import Selection
 
 if TYPE_CHECKING:
     from pool.api.ops.state import Ops
@@ -31,13 +32,15 @@ async def workspace_view(
         raise UnknownWorkspace("there is no workspace with this name in the settings")
     ops: Ops = request.app.state.ops
     snapshot = await ops.live.moment()
+    selection = replace(Selection.of(request.query_params), workspace=workspace)
     return render(
         request,
         "workspace.html",
         session,
         title=f"Workspace {workspace}",
         workspace=workspace,
-        parts=parts_of(snapshot, session, workspace),
+        parts=parts_of(snapshot, session, selection),
+        selection=selection,
         may_try=session.may_act and session.caller.meetings is None,
-        stream=f"/ops/stream?{urlencode({'view': 'workspace', 'name': workspace})}",
+        stream=selection.address("/ops/stream", view="workspace"),
     )

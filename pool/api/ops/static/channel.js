@@ -2,27 +2,33 @@
 
 const AGAIN_MS = 5000; // how often a page says that it is there
 const ANSWER_MS = 3000; // in which a hub answers; else it has died, as with the page that began it
+const QUIET = "view=quiet"; // instead of a page's view, while nobody sees the page
 const MISSES = 3; // answers in a row, after which a page has a stream of its own
 
 export class Channel {
   #hub;
+  #view;
   #wish;
   #hear;
   #port = null;
   #asking = 0;
   #waiting = 0;
   #misses = 0;
+  #askedAt = 0;
+  #isShared = true;
 
-  /** `data` names the stream and the hub; `hear` has heard(data), lost() and signedOut(). */
+  /** `data` names the stream and the hub; `hear` has heard(data), lost(), left() and signedOut(). */
   constructor(data, hear) {
     const [stream, query = ""] = data.stream.split("?");
+    this.#view = query;
     this.#wish = { stream, query };
     this.#hub = data.hub;
     this.#hear = hear;
   }
 
-  /** Asks for what this page shows, until it leaves. */
-  join() {
+  /** Asks for what this page shows, until it leaves; `quietly` for what its title needs. */
+  join(quietly) {
+    this.#wish = { ...this.#wish, query: quietly ? QUIET : this.#view };
     this.#asking ||= setInterval(() => this.ask(), AGAIN_MS);
     this.ask();
   }
@@ -36,6 +42,12 @@ export class Channel {
   /** Asks now. A hub that does not answer is replaced. */
   ask() {
     this.#port ??= this.#connect();
+    if (this.#wish.query === QUIET && !this.#isShared) {
+      // Each page that nobody sees would take one of the browser's few connections to the server.
+      this.leave();
+      return this.#hear.left();
+    }
+    this.#askedAt = performance.now();
     this.#port.postMessage(this.#wish);
     this.#waiting ||= setTimeout(() => {
       this.#misses++;
@@ -54,8 +66,12 @@ export class Channel {
   }
 
   #connect() {
-    const port = (this.#misses < MISSES && this.#shared()) || this.#own();
+    const shared = this.#misses < MISSES && this.#shared();
+    this.#isShared = Boolean(shared);
+    const port = shared || this.#own();
     port.onmessage = ({ data }) => {
+      // Timers of a page that nobody sees may run but once a minute; messages come on time.
+      if (!data.here && performance.now() - this.#askedAt > AGAIN_MS) this.ask();
       if (data.here) {
         clearTimeout(this.#waiting);
         this.#waiting = this.#misses = 0;

@@ -2,10 +2,14 @@
 // browser opens no more than six connections to a server, so a stream for each page would leave
 // the others waiting. Where there are no shared workers each page runs this for itself.
 //
-// A page says every few seconds what it wants: { stream, query }, the address and the view; or
-// { leave: true }. It hears { heard } (an event's data), { lost } or { signedOut }; and at once, in
+// A page says every few seconds what it wants: { stream, query }, the address and the view, which is
+// QUIET while nobody sees the page; or { leave: true }. It hears { heard } (an event's data), { lost } or { signedOut }; and at once, in
 // answer to what it says, { here }, or { alone } if it has to run this for itself.
 
+const QUIET = "view=quiet"; // part of every stream, so that hiding a page opens no new one
+// A browser holds up the timers of pages that nobody sees, but not ours, nor messages to them. So
+// this tells all pages that nothing is heard any more.
+const DOUBT_MS = 4000;
 const RECONNECT_MS = 8000; // after which a silent connection is opened anew
 const GONE_MS = 30_000; // a page that has said nothing for so long is gone, without a word
 const SETTLE_MS = 3000; // in which a page that left may have come back as another
@@ -16,7 +20,7 @@ const pages = new Map(); // port → { query, at }
 let address = ""; // of the stream, without a query
 let opened = []; // the queries of the stream
 let source = null;
-let tries = 0, due = 0, silence = 0, tidying = 0;
+let tries = 0, due = 0, doubt = 0, silence = 0, tidying = 0;
 
 const tell = (message) => { for (const port of pages.keys()) port.postMessage(message); };
 
@@ -24,17 +28,17 @@ const fields = (queries) => queries.map((query) => `of=${encodeURIComponent(quer
 
 /** Returns the queries that pages want now, each once, as many as one stream may have. */
 function wanted() {
-  const found = [];
+  const found = [QUIET];
   for (const { query } of pages.values()) {
     const more = [...found, query];
     const fits = more.length <= MOST && fields(more).length < LONGEST;
-    if (!found.includes(query) && (fits || !found.length)) found.push(query);
+    if (!found.includes(query) && (fits || found.length === 1)) found.push(query);
   }
   return found;
 }
 
 function close() {
-  for (const each of [due, silence]) clearTimeout(each);
+  for (const each of [due, doubt, silence]) clearTimeout(each);
   source?.close();
   source = null;
   due = 0;
@@ -59,6 +63,7 @@ function open() {
   source.addEventListener("message", (event) => {
     tries = 0;
     listen();
+    tidySoon();
     to(event, { heard: event.data });
   });
   source.addEventListener("refused", (event) => to(event, { signedOut: true }));
@@ -73,7 +78,8 @@ function open() {
 
 /** Gives up on a connection that is silent for long. */
 function listen() {
-  clearTimeout(silence);
+  for (const each of [doubt, silence]) clearTimeout(each);
+  doubt = setTimeout(() => tell({ lost: true }), DOUBT_MS);
   silence = setTimeout(lose, RECONNECT_MS);
 }
 
@@ -81,6 +87,10 @@ function lose() {
   close();
   tell({ lost: true });
   openSoon(Math.min(2000, 500 * 2 ** tries++));
+}
+
+function tidySoon() {
+  tidying ||= setTimeout(tidy, SETTLE_MS);
 }
 
 /** Ends what no page wants any more. */
@@ -98,7 +108,7 @@ export function serve(port) {
       pages.delete(port);
       if (!pages.size) close();
     }
-    tidying ||= setTimeout(tidy, SETTLE_MS);
+    tidySoon();
     if (data.leave) return;
     port.postMessage({ here: true });
     const known = pages.get(port);
@@ -108,7 +118,8 @@ export function serve(port) {
       pages.delete(port);
       return port.postMessage({ alone: true });
     }
-    if (known?.query !== data.query || !(source || due)) openSoon();
+    const isNew = known?.query !== data.query && data.query !== QUIET;
+    if (isNew || !(source || due)) openSoon();
   };
 }
 

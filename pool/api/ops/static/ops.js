@@ -136,6 +136,7 @@ function changesInWords(before, after) {
 // A page hears from linkpool every second. Silence for longer than this means that something is
 // wrong, and nothing on the page may be taken for the present.
 const PATIENCE_MS = 2500;
+const UNSEEN_PATIENCE_MS = 8000; // of a page that nobody sees: its hub says sooner if nothing is heard
 const BLINK_MS = 1500; // a loss that was shorter needs no words: a process was replaced
 const BACK_SHOWN_MS = 60_000;
 
@@ -147,6 +148,8 @@ class Live {
   #back = byId("back");
   #channel;
   #joined = false;
+  #gone = false; // the page was left, and may come back by the browser's way back
+  #unseen = false; // nobody sees the page: only its title and its icon are kept true
   #paused = false;
   #connected = false;
   #met = false; // true once it was connected
@@ -157,6 +160,7 @@ class Live {
   #states = null;
   // The server's clock may differ from ours, so ages count from when a message arrived.
   #heardAt = performance.now();
+  #shownAt = performance.now();
   #joinedAt = 0;
   #asOf = Number(this.#place.dataset.atMs);
 
@@ -164,6 +168,7 @@ class Live {
     this.#channel = new Channel(this.#place.dataset, {
       heard: (data) => this.#heard(JSON.parse(data)),
       lost: () => this.#lose(),
+      left: () => this.#part(),
       signedOut: () => this.#leave(),
     });
   }
@@ -174,8 +179,8 @@ class Live {
       this.#button.addEventListener("click", () => this.#togglePause());
     }
     document.addEventListener("visibilitychange", () => this.#turn());
-    addEventListener("pagehide", () => this.#part());
-    addEventListener("pageshow", () => this.#turn());
+    addEventListener("pagehide", () => { this.#gone = true; this.#part(); });
+    addEventListener("pageshow", () => { this.#gone = false; this.#turn(); });
     this.#turn();
     setInterval(() => this.#tick(), 250);
   }
@@ -186,15 +191,17 @@ class Live {
     this.#turn();
   }
 
-  /** Listens while the page is visible and not paused, and not otherwise. */
+  /** Listens unless it is paused; while nobody sees the page, to what its title needs. */
   #turn() {
-    if (document.hidden || this.#paused || this.#signedOut) {
+    if (this.#gone || this.#paused || this.#signedOut) {
       this.#part();
       this.#lostAt = 0;
-    } else if (!this.#joined) {
+    } else if (!this.#joined || this.#unseen !== document.hidden) {
+      this.#unseen = document.hidden;
       this.#joined = true;
+      this.#connected = false;
       this.#joinedAt = performance.now();
-      this.#channel.join();
+      this.#channel.join(this.#unseen);
     }
     this.#tick();
   }
@@ -222,20 +229,27 @@ class Live {
     if (!this.#joined) return; // it was on its way
     if (this.#met && this.#lostAt && performance.now() - this.#lostAt > BLINK_MS) this.#sayBack((performance.now() - this.#lostAt) / 1000);
     this.#heardAt = performance.now();
-    this.#asOf = message.at_ms;
-    this.#connected = this.#met = true;
+    this.#met = true;
     this.#lostAt = 0;
     this.#stale = message.stale;
     this.#alarm = message.alarm;
+    // What else comes to a page that nobody sees was on its way; all of it comes again.
+    if (!message.quiet && !this.#unseen) this.#show(message);
+    this.#tick();
+    // A page that could not be shown is shown as soon as every part answers.
+    if (document.querySelector("[data-reload]") && !message.silent.length) location.reload();
+  }
+
+  #show(message) {
+    this.#shownAt = performance.now();
+    this.#asOf = message.at_ms;
+    this.#connected = true;
     show(message);
     if (this.#states) {
       const words = changesInWords(this.#states, message.states);
       if (words) say(byId("said"), words);
     }
     this.#states = message.states;
-    this.#tick();
-    // A page that could not be shown is shown as soon as every part answers.
-    if (document.querySelector("[data-reload]") && !message.silent.length) location.reload();
   }
 
   #sayBack(seconds) {
@@ -246,9 +260,9 @@ class Live {
   /** Shows how old the data is, and whether it is still current. */
   #tick() {
     const now = performance.now();
-    const age = (now - this.#heardAt) / 1000;
+    const age = (now - this.#shownAt) / 1000;
     const silent = now - Math.max(this.#heardAt, this.#joinedAt);
-    if (this.#joined && silent > PATIENCE_MS && !this.#lostAt) {
+    if (this.#joined && silent > (this.#unseen ? UNSEEN_PATIENCE_MS : PATIENCE_MS) && !this.#lostAt) {
       this.#lostAt = now - silent;
       this.#channel.ask();
     }
