@@ -23,11 +23,15 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """What a silent part means for visitors, what linkpool does about it, what a person can do."""
+    """What a silent part means for visitors, what linkpool does about it, what a person can do.
+
+    `runbook` is an alert, whose section of the docs says more.
+    """
 
     visitors: str
     linkpool: str
     you: str
+    runbook: str
 
 
 ADVICE = {
@@ -35,21 +39,25 @@ ADVICE = {
         "They get no link, and are asked to come again in a second",
         "It tries to reach Redis all the time; once it is back, the pools recover by themselves",
         "If it stays away, check the Redis server: `linkpool doctor` says what is wrong",
+        "LinkpoolRedisAway",
     ),
     What.WORKER: Advice(
         "They get links while the pools last",
         "It hands out what the pools hold, and keeps the claims to record them later",
         "Check that `linkpool worker` and `linkpool beat` are running",
+        "LinkpoolWorkerStuck",
     ),
     What.PROVIDER: Advice(
         "They get links while the pools last",
         "It keeps asking, and makes links as soon as it gets an answer",
         "If it lasts, look at the provider's status page",
+        "LinkpoolProviderBlocked",
     ),
     What.LEDGER: Advice(
         "They get links while the pools last",
         "It makes no links until the ledger is back, and records claims then",
         "Check the database server: `linkpool doctor` says what is wrong",
+        "LinkpoolLedgerLagGrows",
     ),
 }
 _SAME = "Customers who hold a link still get it."

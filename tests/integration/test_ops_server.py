@@ -792,7 +792,9 @@ async def test_without_redis_the_page_says_so_and_nothing_it_cannot_know(
     browser: Browser, redis_server: RedisServer
 ) -> None:
     """The page comes back with Redis."""
-    await browser.sign_in()
+    token = await browser.sign_in()
+    paused = {"csrf": token, "reason": "was made before Redis went"}
+    assert (await browser.post("/ops/meetings/shown/pause", paused)).status_code == 303
     redis_server.kill()
     try:
         await _read_anew(browser)
@@ -800,11 +802,32 @@ async def test_without_redis_the_page_says_so_and_nothing_it_cannot_know(
         assert "Redis does not answer" in page
         assert "data-sid" not in page
         assert "running" not in page
-        meeting = await browser.get("/ops/meetings/shown")
-        assert meeting.status_code == 503
-        assert "Try again in a few seconds" in meeting.text
+        for path, heading in (
+            ("/ops/meetings/shown", "shown"),
+            ("/ops/meetings/shown?span=90days", "shown"),
+            ("/ops/meetings/shown/drain", "shown"),
+            ("/ops/history", "History"),
+            ("/ops/history?span=90days", "History"),
+        ):
+            view = await browser.get(path)
+            assert view.status_code == 503, path
+            assert f"<h1>{heading}</h1>" in view.text, path
+            assert 'aria-label="Main"' in view.text, path
+            assert 'data-reload="redis"' in view.text, path
+            assert "/ops/runbooks/LinkpoolRedisAway" in view.text, path
+        known = (await browser.get("/ops/meetings/shown")).text
+        assert "state unknown" in known
+        assert "Minimum links kept ready" in known, "the ledger has the settings"
+        assert "Oldest fresh link" not in known
+        assert "was made before Redis went" in known
     finally:
         redis_server.start()
+    async with asyncio.timeout(60):
+        view = await browser.get("/ops/meetings/shown")
+        while view.status_code != 200:
+            await asyncio.sleep(0.2)
+            view = await browser.get("/ops/meetings/shown")
+    assert "data-reload" not in view.text
 
 
 async def _read_anew(browser: Browser) -> None:

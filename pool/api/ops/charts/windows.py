@@ -24,6 +24,11 @@ class Window:
     row_seconds: int  # covered by one row of the table
 
     @property
+    def in_redis(self) -> bool:
+        """Return True if Redis has this span, False if the ledger has."""
+        return self.span is not None
+
+    @property
     def step_seconds(self) -> int:
         """Return the time between two samples."""
         return self.span.step_seconds if self.span else HOUR

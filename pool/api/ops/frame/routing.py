@@ -14,6 +14,7 @@ from fastapi.routing import APIRoute
 from pool.api.http import problems
 from pool.api.http.access_log import route_of
 from pool.api.http.mount import redirect_to
+from pool.api.ops.frame.navigation import places_for
 from pool.api.ops.frame.rendering import render
 from pool.api.ops.frame.sending_again import (
     SIGN_IN,
@@ -22,7 +23,8 @@ from pool.api.ops.frame.sending_again import (
     page_of_form,
 )
 from pool.api.ops.session.sessions import Session, find_session
-from pool.errors import InvalidRequest, LinkpoolError, Unauthorized
+from pool.errors import InvalidRequest, LedgerError, LinkpoolError, StoreError, Unauthorized
+from pool.model.incidents import What
 
 log = structlog.get_logger()
 
@@ -78,17 +80,36 @@ def to_sign_in(request: Request) -> Response:
 
 def error_page(request: Request, error: LinkpoolError) -> Response:
     """Return a page that says what went wrong and what to do."""
+    session = _session_if_any(request)
+    if session and request.method == "GET" and isinstance(error, StoreError | LedgerError):
+        return _without_part(request, session, error)
     problem = problems.problem_of(error)
     detail = "; ".join(error.errors) if isinstance(error, InvalidRequest) else str(error)
     return render(
         request,
         "error.html",
-        _session_if_any(request),
+        session,
         title=problem.title,
         status=problem.status,
         status_code=problem.status,
         detail=detail,
         what_to_do=_advice(problem),
+    )
+
+
+def _without_part(request: Request, session: Session, error: LinkpoolError) -> Response:
+    """Return the view without its content, which it shows as soon as the silent part answers."""
+    given = request.path_params
+    name = given.get("sid") or given.get("slug") or given.get("workspace")
+    places = places_for(session, request.url.path)
+    return render(
+        request,
+        "without_part.html",
+        session,
+        title=name or next((place.label for place in places if place.current), "Pools"),
+        status=503,
+        silent_part=What.REDIS if isinstance(error, StoreError) else What.LEDGER,
+        lacking="What this page shows is kept there.",
     )
 
 

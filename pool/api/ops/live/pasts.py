@@ -153,6 +153,18 @@ class Pasts:
         )
 
 
+async def incidents_of(ledger: Ledger, window: Window) -> tuple[Incident, ...] | None:
+    """Return the incidents of a window, the latest first; None while the ledger is silent."""
+    try:
+        with bounded():
+            return tuple(
+                await ledger.incidents.since(datetime.now(UTC) - timedelta(seconds=window.seconds))
+            )
+    except LedgerError as error:
+        log.warning("incidents not read", reason=str(error))
+        return None
+
+
 def within(series: Series, since: datetime, now: datetime) -> Series:
     """Return the part of a series from `since` to `now`."""
     begin_ms = max(series.begin_ms, _ms(since))

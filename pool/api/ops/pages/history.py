@@ -12,16 +12,17 @@ from fastapi import Request, Response
 
 from pool.access.api_keys import Scope
 from pool.api.ops.charts.compose import charts
-from pool.api.ops.charts.earlier import EARLIER, chosen
+from pool.api.ops.charts.earlier import EARLIER, Before, chosen
 from pool.api.ops.charts.windows import BY_NAME, DEFAULT, WINDOWS
 from pool.api.ops.frame.rendering import render
 from pool.api.ops.frame.routing import views
 from pool.api.ops.live.latest_incidents import visible
+from pool.api.ops.live.pasts import incidents_of
 from pool.api.ops.pages.csv_files import csv_answer, csv_text
 from pool.api.ops.session.sessions import SignedIn
 from pool.api.routes.access import TheService
-from pool.errors import LedgerError
-from pool.model.incidents import together
+from pool.errors import LedgerError, StoreError, StoreUnavailable
+from pool.model.incidents import What, together
 from pool.model.outcomes import EVERYWHERE, NAMES, Outcomes, added
 from pool.store.records import Span
 from pool.store.tallies import Counted
@@ -55,23 +56,37 @@ async def history(
     ops: Ops = request.app.state.ops
     window, compared = BY_NAME.get(span, DEFAULT), chosen(compare)
     everywhere = session.caller.meetings is None
+    without_redis = ops.live.is_silent(What.REDIS)
     problem, past = "", None
+    days: list[Day] = []
+    before: tuple[Before, ...] = ()
     try:
+        if window.in_redis and without_redis:
+            raise StoreUnavailable("Redis does not answer")
         past = await ops.pasts.of(EVERYWHERE, window)
     except LedgerError:
         problem = "The ledger does not answer, and only it has this range."
-    before = await ops.pasts.before(EVERYWHERE, window, compared) if everywhere else ()
-    found = visible(list(past.incidents or ()), session) if past else []
-    days: list[Day] = []
-    if everywhere:
-        [counted] = await service.parts.store.tallies.past([EVERYWHERE], Span.FIVE_WEEKS)
-        [today] = await service.parts.store.tallies.past([EVERYWHERE], Span.DAY)
-        days = by_day(counted.counted, today.counted)[:_DAYS_SHOWN]
+    except StoreError:
+        without_redis = True
+    if everywhere and not without_redis:
+        try:
+            before = await ops.pasts.before(EVERYWHERE, window, compared)
+            [counted] = await service.parts.store.tallies.past([EVERYWHERE], Span.FIVE_WEEKS)
+            [today] = await service.parts.store.tallies.past([EVERYWHERE], Span.DAY)
+            days = by_day(counted.counted, today.counted)[:_DAYS_SHOWN]
+        except StoreError:
+            without_redis = True
+    incidents = past.incidents if past else await incidents_of(service.parts.ledger, window)
+    found = visible(list(incidents or ()), session)
     return render(
         request,
         "history.html",
         session,
         title="History",
+        status=503 if without_redis else 200,
+        silent_part=What.REDIS if without_redis else None,
+        lacking=f"{'Counts by day are' if past else 'Charts of this range and counts by day are'} "
+        "kept there. What the ledger knows is below.",
         windows=WINDOWS,
         window=window,
         earlier=EARLIER,
@@ -91,7 +106,7 @@ async def history(
         incidents=together(found),
         days=days,
         problem=problem,
-        ledger_away=past is None or past.incidents is None,
+        ledger_away=incidents is None,
     )
 
 

@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
+import structlog
 from fastapi import APIRouter, Request, Response
 
 from pool.access.api_keys import Scope
 from pool.api.ops.actions.settings_form import problems_of, shown
 from pool.api.ops.actions.settings_words import changes_in_words
 from pool.api.ops.charts.compose import rows
-from pool.api.ops.charts.earlier import EARLIER, chosen, names_of
+from pool.api.ops.charts.earlier import EARLIER, Earlier, chosen, names_of
 from pool.api.ops.charts.windows import BY_NAME, DEFAULT, WINDOWS, Window
 from pool.api.ops.frame.rendering import render
 from pool.api.ops.frame.routing import views
 from pool.api.ops.live.pasts import Past
 from pool.api.ops.pages.csv_files import csv_answer, csv_text
+from pool.api.ops.pages.link_shares import funnel, shares, withdrawn
+from pool.api.ops.pages.meeting_without_redis import meeting_without_redis
 from pool.api.ops.session.flash import flash_of
 from pool.api.ops.session.forms import Form
-from pool.api.ops.session.sessions import SignedIn
+from pool.api.ops.session.sessions import Session, SignedIn
 from pool.api.routes.access import Sid, TheService
 from pool.api.service import Service
-from pool.errors import LedgerError
+from pool.errors import LedgerError, StoreError
 from pool.ledger.records import AuditEntry, PublicKey
-from pool.model.incidents import together
-from pool.model.links import State
+from pool.model.incidents import What, together
 from pool.model.meetings import Meeting
 from pool.operations.advice import suggestions
 from pool.operations.status import MeetingStatus, statuses
@@ -36,6 +36,8 @@ from pool.operations.undo import undoable
 
 if TYPE_CHECKING:
     from pool.api.ops.state import Ops
+
+log = structlog.get_logger()
 
 router: APIRouter = views()
 
@@ -47,25 +49,28 @@ _ACTS_SHOWN = 6
 _INCIDENTS_SHOWN = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
-    """One bar of several: a count, and its length in percent of the longest."""
-
-    label: str
-    count: int
-    percent: float
-    words: str = ""
-
-
 @router.get("/ops/meetings/{sid}")
 async def meeting(
     sid: Sid, request: Request, session: SignedIn, service: TheService,
     span: str = "hour", compare: str = "",
 ) -> Response:  # fmt: skip
-    """Show everything about one meeting."""
+    """Show everything about one meeting; while Redis is silent, what the ledger knows of it."""
     session.caller.check(Scope.READ, sid)
     ops: Ops = request.app.state.ops
     window, compared = BY_NAME.get(span, DEFAULT), chosen(compare)
+    if not ops.live.is_silent(What.REDIS):
+        try:
+            return await _whole(sid, request, session, service, window, compared)
+        except StoreError as error:
+            log.warning("a meeting is shown without Redis", reason=str(error))
+    return await meeting_without_redis(sid, request, session, service, window, compared)
+
+
+async def _whole(
+    sid: str, request: Request, session: Session, service: Service,
+    window: Window, compared: tuple[Earlier, ...],
+) -> Response:  # fmt: skip
+    ops: Ops = request.app.state.ops
     found = await service.known_meetings.latest(sid)
     status, acts, public_keys = await _from_ledger(service, found)
     past, problem = await _past(ops, sid, window)
@@ -92,12 +97,8 @@ async def meeting(
         incidents=together(list(past.incidents or ()))[:_INCIDENTS_SHOWN] if past else [],
         stream=f"/ops/stream?{urlencode(_watched(sid, window, names_of(compared)))}",
         funnel=funnel(status.counts),
-        withdrawn=[
-            (state.value, status.counts[state])
-            for state in (State.LAPSED, State.RETIRED, State.QUARANTINED)
-            if status.counts.get(state)
-        ],
-        ages=_shares(zip(_AGE_WORDS, ages, strict=True)),
+        withdrawn=withdrawn(status.counts),
+        ages=shares(zip(_AGE_WORDS, ages, strict=True)),
         settings=shown(found),
         problems=_problems(request, found),
         suggestions=suggestions(status, datetime.now(UTC)),
@@ -169,26 +170,3 @@ async def _from_ledger(
     except LedgerError:
         [status] = await statuses(store, None, [meeting])
         return status, None, None
-
-
-def funnel(counts: Mapping[State, int]) -> list[Share]:
-    """Return how many links were claimed, how many of these booked, and of these cancelled."""
-    cancelled = counts.get(State.CANCELLED, 0)
-    booked = counts.get(State.CONSUMED, 0) + cancelled
-    claimed = booked + counts.get(State.CLAIMED, 0) + counts.get(State.LAPSED, 0)
-
-    def share(label: str, count: int, of: int, what: str) -> Share:
-        words = f"{100 * count / of:.0f} % of those {what}" if of and what else ""
-        return Share(label, count, round(100 * count / max(1, claimed), 1), words)
-
-    return [
-        share("Claimed", claimed, claimed, ""),
-        share("Consumed", booked, claimed, "claimed"),
-        share("Cancelled", cancelled, booked, "consumed"),
-    ]
-
-
-def _shares(counted: Iterable[tuple[str, int]]) -> list[Share]:
-    pairs = list(counted)
-    most = max((count for _, count in pairs), default=0) or 1
-    return [Share(label, count, round(100 * count / most, 1)) for label, count in pairs]

@@ -138,6 +138,7 @@ function changesInWords(before, after) {
 const PATIENCE_MS = 2500;
 const UNSEEN_PATIENCE_MS = 8000; // of a page that nobody sees: its hub says sooner if nothing is heard
 const BLINK_MS = 1500; // a loss that was shorter needs no words: a process was replaced
+const RELOAD_MS = 2000; // at most so often a page without all it shows is asked for again
 const BACK_SHOWN_MS = 60_000;
 
 class Live {
@@ -236,8 +237,9 @@ class Live {
     // What else comes to a page that nobody sees was on its way; all of it comes again.
     if (!message.quiet && !this.#unseen) this.#show(message);
     this.#tick();
-    // A page that could not be shown is shown as soon as every part answers.
-    if (document.querySelector("[data-reload]") && !message.silent.length) location.reload();
+    // What a page lacks is shown as soon as the part that has it answers.
+    const missing = document.querySelector("[data-reload]")?.dataset.reload;
+    if (missing && !message.silent.includes(missing) && !typed && performance.now() > RELOAD_MS) location.reload();
   }
 
   #show(message) {
