@@ -10,7 +10,7 @@ from fastapi import Request, Response
 
 from pool.api.ops.actions.settings_form import shown
 from pool.api.ops.charts.compose import charts
-from pool.api.ops.charts.earlier import Earlier, names_of
+from pool.api.ops.charts.earlier import Earlier
 from pool.api.ops.charts.windows import WINDOWS, Window
 from pool.api.ops.frame.rendering import render
 from pool.api.ops.live.pasts import incidents_of
@@ -64,7 +64,6 @@ async def meeting_without_redis(
         windows=WINDOWS,
         window=window,
         compared=compared,
-        compared_names=names_of(compared),
         charts=charts(
             past.series, window, counted=past.counted, incidents=past.incidents or (), levels=False
         )
