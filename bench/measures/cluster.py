@@ -47,7 +47,7 @@ THIN = Kind("thin", 4, 64)  # one or two meetings for each master
 
 @dataclass
 class Found:
-    """What was measured, run by run."""
+    """The figures of each run."""
 
     loads: list[Load] = field(default_factory=list)
     api_us: list[float] = field(default_factory=list)  # CPU per claim

@@ -23,7 +23,7 @@ class Explanation:
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """What a silent part means for visitors, what linkpool does about it, what a person can do.
+    """Advice on a silent part: its effect on visitors, and who does what about it.
 
     `runbook` is an alert, whose section of the docs says more.
     """

@@ -12,6 +12,7 @@ import pytest
 from product import LINKPOOL, Product, wait_until
 
 from pool.up import ports
+from tests.ending import ended
 
 KEY = "metrics-Vq8Zk2Lw0sXy7Rt4Gh9Jd3Fb6Nm1"
 
@@ -56,14 +57,17 @@ class Apart:
 def apart(shared: Product, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Apart]:
     """Start both."""
     apart = Apart(shared, tmp_path_factory.mktemp("apart"))
-    running = [apart.command(part, port) for part, port in apart.ports.items()]
+    running = {part: apart.command(part, port) for part, port in apart.ports.items()}
     try:
         yield apart
     finally:
-        for process in running:
+        for process in running.values():
             process.terminate()
-        for process in running:
-            process.wait(60)
+        codes = {
+            part: ended(process, apart.directory / f"{part}.log")
+            for part, process in running.items()
+        }
+    assert codes == {"worker": 0, "beat": 0}, "no process of theirs hung"
 
 
 def test_each_part_shows_what_it_counted_itself(apart: Apart, shared: Product) -> None:

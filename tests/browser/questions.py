@@ -23,7 +23,7 @@ MOST_CLICKS = 2
 
 @dataclass(frozen=True)
 class Answer:
-    """What the page said, how many clicks from the overview it was, and when it was found."""
+    """Words that answer a question, and the clicks and seconds that led to them."""
 
     text: str
     clicks: int

@@ -83,7 +83,7 @@ def test_the_five_commonest_tasks(tab: Tab, slug: str) -> None:
 
 
 def test_shortcuts_are_listed_keep_out_of_fields_and_can_be_switched_off(tab: Tab) -> None:
-    """As WCAG 2.1.4 asks; Ctrl and K works nevertheless, and the choice is remembered."""
+    """WCAG 2.1.4 asks for this. Ctrl and K works nevertheless, and the choice is remembered."""
     page = tab.sign_in()
     press(page, "?")
     expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_contain_text("Inbox")

@@ -18,7 +18,7 @@ expect.set_options(timeout=WAIT_MS)
 
 
 def test_a_dry_pool_is_explained_within_two_clicks(tab: Tab) -> None:
-    """Which pool, since when, how many were turned away, what is done, what to do."""
+    """The page answers all five questions about it."""
     product, sid = tab.product, "a-crowd"
     product.put(sid, min_fresh=1, max_fresh=1, cover_seconds=0, on_empty="fail")
     operator = Operator(tab.sign_in(), f"{product.url}/ops")

@@ -137,7 +137,7 @@ def test_what_is_in_sight_as_the_page_opens_waits_for_no_observer(
 
 
 def test_it_waits_for_a_click(stage: Stage, open_embed: OpenEmbed) -> None:
-    """Whoever pressed the button by keyboard is in the calendar afterwards."""
+    """A visitor who presses the button by keyboard is in the calendar afterwards."""
     tab = open_embed(stage.page(stage.tag(data_load="click", data_text_button="Termin wählen")))
     button = tab.page.get_by_role("button", name="Termin wählen")
     button.focus()

@@ -30,7 +30,7 @@ OTHERWISE = {
 async def test_every_statement_goes_by_an_index_in_a_ledger_of_ten_million_links(
     ledger: Ledger, database_url: str
 ) -> None:
-    """What tasks, webhooks and people ask of it, as PostgreSQL would plan it there."""
+    """PostgreSQL plans the statements of tasks, webhooks and people as it would there."""
     await ledger.meetings.put(Meeting("intro"))
     await ledger.meetings.put(Meeting("meeting-0"))
     await ledger.links.insert_fresh([fresh("a-1"), fresh("a-2"), fresh("a-3")])
@@ -96,7 +96,7 @@ async def erasing(ledger: Ledger) -> None:
 async def test_a_statement_that_reads_the_whole_table_is_found(
     ledger: Ledger, database_url: str, case: str
 ) -> None:
-    """Also one that goes through a whole index, which no planner calls a sequential scan."""
+    """A plan that goes through a whole index counts, though it is no sequential scan."""
     await ledger.links.insert_fresh([fresh("a-1")])
     statements = Statements()
     statements.seen[OTHERWISE[case]] = ()

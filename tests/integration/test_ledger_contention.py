@@ -49,7 +49,7 @@ async def waiting(rival: Any, work: Coroutine[Any, Any, Any]) -> tuple[asyncio.T
 
 
 async def test_erasing_never_deadlocks_with_settling(ledger: Ledger, rival: Any) -> None:
-    """Whoever writes a link's bookings has locked the link before."""
+    """Both lock the link before they write its bookings."""
     await ledger.links.insert_fresh([fresh("a-1")])
     await ledger.links.record([claim("a-1", "ada")])
     await ledger.links.forget("intro", "ada", "name-of-ada", MARKS)

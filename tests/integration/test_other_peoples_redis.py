@@ -360,7 +360,7 @@ def sentinel(directory: Path, master: int) -> Iterator[int]:
 
 
 async def test_sentinels_with_a_password_of_their_own(theirs: Theirs, tmp_path: Path) -> None:
-    """What they refuse is not said of Redis, and neither is taken for the other."""
+    """An error names the server that refuses, the Sentinel or the Redis."""
     with sentinel(tmp_path, theirs.port) as port:
         url = f"redis+sentinel://linkpool-api:PASSWORD@127.0.0.1:{port}/main/0"
         for given in ("", "?sentinel_password=wrong"):

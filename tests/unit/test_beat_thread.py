@@ -101,7 +101,7 @@ def test_whatever_fails_the_schedule_goes_on(
 def test_new_settings_bring_a_new_schedule(
     sending: tuple[Sending, BeatThread], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And no second beat."""
+    """There is no second beat."""
     made, beat = sending
     beat.start()
     assert made.awaited("sweep")
@@ -115,7 +115,7 @@ def test_new_settings_bring_a_new_schedule(
 def test_a_fork_waits_until_nothing_is_being_sent(
     sending: tuple[Sending, BeatThread], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """But not for ever: a broker that is away must not keep the worker from having children."""
+    """It does not wait for ever: the worker needs its children though the broker is away."""
     made, beat = sending
     go_on, begun = threading.Event(), threading.Event()
 

@@ -667,7 +667,7 @@ async def test_one_booking_that_is_no_json_does_not_hold_up_the_others(odd: byte
     ],
 )
 async def test_what_holds_no_list_is_a_bad_answer(body: bytes) -> None:
-    """Also where it is no JSON by the book."""
+    """This holds for bodies that are not valid JSON, too."""
     with pytest.raises(BadAnswer):
         await provider(answering(200, body)).bookings(1, cancelled=False)
 

@@ -45,7 +45,7 @@ async def test_what_the_script_lacks_is_migrated_after_it(
 
 
 async def test_a_file_with_any_table_is_left_to_the_migrations(tmp_path: Path) -> None:
-    """Also one whose tables have no revision yet."""
+    """This holds for a file whose tables have no revision yet, too."""
     with closing(sqlite3.connect(tmp_path / "ledger.sqlite3")) as connection:
         connection.execute("CREATE TABLE other (one INTEGER)")
     await migrated(f"sqlite:///{tmp_path}/ledger.sqlite3")

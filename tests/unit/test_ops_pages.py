@@ -224,7 +224,7 @@ def test_full_pools_are_no_comfort_while_a_part_is_broken() -> None:
 
 
 def test_every_broken_part_makes_a_whole_sentence() -> None:
-    """Also those that are named by what they count."""
+    """This holds for tiles whose names are no parts of the service, too."""
     refused = with_refused_webhooks(told(snapshot())["Bookings"], Outcomes({"bad_signature": 1}))
     for away, said in (
         (1, "1 visitor was turned away in the last hour"),

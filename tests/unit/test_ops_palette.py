@@ -79,7 +79,7 @@ def test_any_other_theme_is_the_systems(cookie: str) -> None:
 def test_a_choice_leads_back_to_a_page_that_is_there(
     method: str, path: str, query: bytes, again: str
 ) -> None:
-    """Also from a page that answered a form, whose address shows nothing by itself."""
+    """A page that answered a form has no such address, so the choice leads to the page before."""
     scope = {"type": "http", "method": method, "scheme": "http", "path": path}
     request = Request(scope | {"headers": [(b"host", b"ops.test")], "query_string": query})
     session = Session(Caller("k", frozenset({Scope.READ}), None), "")

@@ -60,7 +60,7 @@ async def test_pages_of_one_meeting_share_a_reading() -> None:
 
 
 async def test_what_was_read_for_a_page_that_is_gone_is_read_anew() -> None:
-    """However late somebody comes back."""
+    """This holds however late somebody comes back."""
     of, now = Slow("first"), [0.0]
     pasts = Unhurried(
         SimpleNamespace(of=of, before=Slow(())),  # type: ignore[arg-type]

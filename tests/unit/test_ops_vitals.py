@@ -263,7 +263,7 @@ async def test_troubles_become_incidents_once(sqlite_ledger: Ledger) -> None:
 
 
 async def test_a_page_that_comes_as_the_last_one_leaves_is_kept_up_to_date() -> None:
-    """As when a tab is reloaded: what ended in between is begun again, whichever it was."""
+    """A tab is reloaded: whichever background task ended in between is begun again."""
     for ends in ("readings", "beat"):
         readings, vitals = _Readings(), Stage().watch
         live = Live(cast(Reader, readings), vitals)
@@ -348,7 +348,7 @@ def test_nothing_is_known_of_pools_while_redis_is_silent() -> None:
 
 
 def test_numbers_that_are_not_renewed_are_said_to_be_old() -> None:
-    """Whatever hinders the readings; a loaded machine may be a little late."""
+    """This holds whatever hinders the readings; a loaded machine may be a little late."""
     good = [status("a")]
 
     def read(seconds_ago: float) -> Snapshot:
@@ -400,7 +400,7 @@ def test_severity_is_what_visitors_feel(pool: MeetingStatus, feel: str) -> None:
 
 @pytest.mark.parametrize("what", [What.REDIS, What.WORKER, What.PROVIDER, What.LEDGER])
 def test_the_line_of_a_silent_part_answers_the_five_questions(what: What) -> None:
-    """Which pools, since when, how many visitors were turned away, what is done, what to do."""
+    """It names the pools, the time, the visitors turned away, the remedy and the next step."""
     about = "acme" if what is What.PROVIDER else ""
     began = Trouble(what, about, NOW, f"{what} is silent", turned_away=7)
     text = banner(at(began, heard=heard(totals={"empty": 10, "error": 20})))
@@ -435,7 +435,7 @@ def test_tiles_say_at_once_which_part_is_silent() -> None:
 
 
 async def test_parts_are_looked_at_twice_as_often_while_somebody_watches() -> None:
-    """So that one which falls silent after two and a quarter seconds is known within three."""
+    """A part counts as silent after 2.25 seconds, and is to be known within three."""
     stage, looks = Stage(), 0
 
     async def look() -> Heard:

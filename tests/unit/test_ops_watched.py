@@ -109,7 +109,7 @@ async def test_what_was_drawn_before_redis_went_silent_is_not_shown_after(ops: A
 
 
 async def test_a_view_that_was_never_drawn_says_nothing_yet(ops: Any) -> None:
-    """What every view shows cannot stand in for rows that the page may have."""
+    """The parts that every view shows cannot stand in for rows that the page may have."""
     ops.boards.answers.clear()
     view = WatchedView(ops, "view=pools")
     assert await view.news(WELL, SESSION) == b""

@@ -8,7 +8,7 @@ from pool.up import ports
 
 
 def test_no_port_is_given_twice() -> None:
-    """Also while nothing listens yet, and neither is the one above, which a sandbox takes."""
+    """This holds before anything listens, and for the port above, which a sandbox takes."""
     chosen = [ports.choose() for _ in range(100)]
     assert len({port + more for port in chosen for more in (0, 1)}) == 200
 

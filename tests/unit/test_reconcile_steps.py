@@ -296,7 +296,7 @@ async def test_the_last_page_that_always_fails_ends_its_list(world: World) -> No
 
 
 async def test_an_outage_passes_over_nothing(world: World) -> None:
-    """However long it takes: the page after fails as well, and the first error is raised."""
+    """The page after fails as well, so the first error is raised, however long it takes."""
     world.news = [page(SECOND), ProviderFailed("first"), BadAnswer("second")]
     for _ in range(3 * reconcile.TRIES):
         with pytest.raises(ProviderFailed, match="first"):

@@ -58,7 +58,7 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Worker:
 
 @pytest.mark.parametrize("had", [1, 3])
 def test_tasks_that_come_together_and_are_done_soon_need_one(worker: Worker, had: int) -> None:
-    """As at each sweep, for half an hour; also when more processes were needed before."""
+    """Each sweep sends some, here for half an hour, with one process or three to begin with."""
     assert worker.after(10, tasks=had) == had
     for number in range(360):
         for worker.tasks in range(1, 6 if number % 12 == 0 else 3):

@@ -34,7 +34,7 @@ WHOLE_EVERY = 10
 
 
 class Drawing(Protocol):
-    """What draws the views of this process."""
+    """The boards on which this process draws its views."""
 
     @property
     def boards(self) -> Boards:
