@@ -251,15 +251,22 @@ class RedisCluster:
         disputed = [slot for slot in range(16_384) if len({each.get(slot) for each in owners}) > 1]
         for slot in disputed:
             to = next((node for node in masters if node.announced == owners[0].get(slot)), None)
-            if to is None:
-                continue
-            node_id = self._raw(to, "CLUSTER", "MYID")
-            to.client.execute_command("CLUSTER", "BUMPEPOCH")
-            for node in (to, *masters):
-                # Who holds keys of it does not give it up.
-                with suppress(blocking_redis.ResponseError):
-                    node.client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", node_id)
+            if to is not None:
+                self._claim(slot, to, masters)
         return disputed
+
+    def _claim(self, slot: int, owner: Node, masters: list[Node]) -> None:
+        """Let a master claim a slot with the youngest epoch of all, which the others know of."""
+        node_id = self._raw(owner, "CLUSTER", "MYID")
+        # Two masters of one epoch settle that by a new one for either, maybe for the one that
+        # still claims what it has lost.
+        until(lambda: self._knows_all_epochs(owner), self._state)
+        owner.client.execute_command("CLUSTER", "BUMPEPOCH")
+        until(lambda: self._is_epoch_known(owner, node_id, masters), self._state)
+        for node in (owner, *masters):
+            # Who holds keys of it does not give it up.
+            with suppress(blocking_redis.ResponseError):
+                node.client.execute_command("CLUSTER", "SETSLOT", slot, "NODE", node_id)
 
     def _knows_all_epochs(self, node: Node) -> bool:
         """Return True if a node has heard of all masters' epochs, and no two are equal."""

@@ -111,12 +111,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the tests of a share together, and those that take long first.
 
     What drives browsers and whole products gets a second try: on a machine that does something else
-    for half a minute, a patience of theirs may run out. The summary names each test that needed it.
-    What holds the promises (units, contracts, trials) has one try.
+    for half a minute, a patience of theirs may run out. So do tests on a Redis Cluster whose slots
+    they move: a message that a master sent before may undo a move for a moment. The summary names
+    each test that needed it. What holds the promises (units, contracts, trials) has one try.
     """
     items.sort(key=lambda item: share_of(item.nodeid)[0])
     for item in items:
-        if item.nodeid.startswith(("tests/browser/", "tests/acceptance/")):
+        of_products = item.nodeid.startswith(("tests/browser/", "tests/acceptance/"))
+        if of_products or "masters_alone" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.flaky(reruns=1))
 
 
