@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from sandbox.core import Sandbox
 
+TICK_SECONDS = 1.0
 # Connections still open this long after the signal are cut: a caller who reads slowly, or
 # has sent half a request, must not hold up the end.
 GRACE_SECONDS = 0.4
@@ -66,7 +67,7 @@ def serve(
         loop = runner.get_loop()
 
         def stop() -> None:
-            server.should_exit = True
+            server.stop()
             sandbox.stop()
             loop.call_later(GRACE_SECONDS, cut)
 
@@ -81,6 +82,22 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
         super().__init__(config)
         self._ready = ready
+        self._stopped = asyncio.Event()
+
+    def stop(self) -> None:
+        """Stop at once; call it on the event loop."""
+        self.should_exit = True
+        self._stopped.set()
+
+    async def main_loop(self) -> None:
+        """Serve until `stop` is called. uvicorn itself would wake ten times a second.
+
+        Each tick of number 0 renews the date that answers carry.
+        """
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_SECONDS):
+                    await self._stopped.wait()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

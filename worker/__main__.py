@@ -88,6 +88,7 @@ def main(role: str, *, with_beat: bool = False) -> int:
             "--loglevel=WARNING",
             "--without-mingle",
             "--without-gossip",
+            "--without-heartbeat",  # nobody hears it: worker/pulse.py has ours
             "-n",
             "linkpool@%h",
             *_scale(settings),

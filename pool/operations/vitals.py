@@ -23,8 +23,8 @@ from pool.model.vitals import BEAT_SECONDS, SILENT_SECONDS, Heard
 from pool.operations.words import duration_words
 from pool.store import Store
 
-EVERY_SECONDS = 0.5
-WATCHED_EVERY_SECONDS = 0.25
+_EVERY_SECONDS = 1.0
+_WATCHED_EVERY_SECONDS = 0.25
 _REDIS_PATIENCE_SECONDS = 1.0
 _LEDGER_EVERY_SECONDS = 0.5
 _LEDGER_IDLE_SECONDS = 5.0
@@ -87,7 +87,7 @@ class Vitals:
 
 
 class VitalsWatch:
-    """Looks at all parts, twice a second or more. Call `step` for each look; it never raises."""
+    """Looks at all parts, every second or more often. `step` is one look; it never raises."""
 
     def __init__(
         self,
@@ -110,7 +110,6 @@ class VitalsWatch:
         self._standing: dict[Name, Trouble] = {}
         self._over: list[Over] = []
         self.looked_at = -1.0e9  # when somebody last asked
-        self._stepped_at = -1.0e9
         self.latest = Vitals(now())
         self.news = asyncio.Event()
 
@@ -118,18 +117,12 @@ class VitalsWatch:
     def _watched(self) -> bool:
         return self._clock() - self.looked_at < _WATCHED_SECONDS
 
-    async def step_if_due(self) -> None:
-        """Look, unless nobody watches and the last look was a moment ago.
-
-        Call it every `WATCHED_EVERY_SECONDS`.
-        """
-        due = EVERY_SECONDS - WATCHED_EVERY_SECONDS / 2
-        if self._watched or self._clock() - self._stepped_at >= due:
-            await self.step()
+    def every_seconds(self) -> float:
+        """Return the seconds until the next look is due."""
+        return _WATCHED_EVERY_SECONDS if self._watched else _EVERY_SECONDS
 
     async def step(self) -> None:
         """Look at every part once, and note what has changed."""
-        self._stepped_at = self._clock()
         self._ledger.look(_LEDGER_EVERY_SECONDS if self._watched else _LEDGER_IDLE_SECONDS)
         try:
             async with asyncio.timeout(_REDIS_PATIENCE_SECONDS):

@@ -11,7 +11,8 @@ is learned is published before the first link is pooled, so that no claim answer
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -25,12 +26,21 @@ log = structlog.get_logger()
 _FACT = "link-base:"
 # API processes read what was learned once a second.
 PUBLISHED_SECONDS = 1.5
+_LEDGER_SECONDS = 10.0  # between two looks into the ledger while Redis has nothing
 
 
 class LinkBases:
     """The link bases of all workspaces, as one process knows them."""
 
-    def __init__(self, store: Store, ledger: Ledger, settings: Settings) -> None:
+    def __init__(
+        self,
+        store: Store,
+        ledger: Ledger,
+        settings: Settings,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock = clock
+        self._ledger_asked_at = -_LEDGER_SECONDS
         self._store = store
         self._ledger = ledger
         self._settings = settings
@@ -44,11 +54,13 @@ class LinkBases:
     async def refresh(self) -> None:
         """Read what was learned, from Redis if it has it, and from the ledger if not.
 
-        Raise StoreUnavailable or LedgerUnavailable; what was known stays.
+        The ledger is asked now and then only: most workspaces have nothing to learn. Raise
+        StoreUnavailable or LedgerUnavailable; what was known stays.
         """
         found: Mapping[str, str] = await self._store.published.link_bases()
-        if not found:
+        if not found and self._clock() - self._ledger_asked_at >= _LEDGER_SECONDS:
             found = await self._ledger.facts.beginning_with(_FACT)
+            self._ledger_asked_at = self._clock()
         self._take(found)
 
     async def publish(self) -> None:

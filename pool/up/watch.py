@@ -1,4 +1,8 @@
-"""Watch the parts beside supervisord while everything runs: level-triggered, twice a second."""
+"""Watch the parts beside supervisord while everything runs: level-triggered, twice a second.
+
+Where the system says when a process ends, supervisord is asked only then, and now and then: its
+answer costs both a hundred times as much as a look.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from pool.up.supervisord import ProcessState, Supervisord, kill_group
+from pool.up.ends import Ends
+from pool.up.parts import REDIS
+from pool.up.rewrites import step_back
+from pool.up.supervisord import ProcessState, Supervisord, Unreachable, kill_group
 
 # supervisord lengthens its pauses by a second at each failed start, without a limit.
 _LONGEST_PAUSE_SECONDS = 5
 _QUIET_SECONDS = 10.0  # between two lines about one part
+_ASK_SECONDS = 5.0  # between two questions to supervisord while every part runs
 _AT_REST = ("STOPPED", "EXITED", "FATAL")
 
 
@@ -26,10 +34,24 @@ class Watch:
         self._say = say
         self._pids: dict[str, int] = {}
         self._said: dict[str, float] = {}
+        self._ends = Ends()
+        self._asked_at = -_ASK_SECONDS
+        self._all_run = False
 
     def look(self) -> None:
-        """Look once. Raises Unreachable when supervisord does not answer."""
-        for part in self.note().values():
+        """Look once. Raises Unreachable when supervisord has ended or does not answer."""
+        if redis := self._pids.get(REDIS):
+            step_back(redis)
+        if not self._supervisord.alive:
+            raise Unreachable("supervisord has ended")
+        recently = time.monotonic() - self._asked_at < _ASK_SECONDS
+        if recently and self._all_run and not self._ends.any():
+            return
+        parts = self.note()
+        self._asked_at = time.monotonic()
+        self._all_run = all(part.state == "RUNNING" for part in parts.values())
+        self._all_run &= self._ends.watch(part.pid for part in parts.values())
+        for part in parts.values():
             if part.state == "BACKOFF":
                 self._tell(part.name)
             stuck = part.state == "BACKOFF" and part.ended_seconds_ago >= _LONGEST_PAUSE_SECONDS
@@ -62,6 +84,8 @@ class Watch:
     def forget(self) -> None:
         """Forget all processes, because none runs any more."""
         self._pids.clear()
+        self._ends.close()
+        self._all_run = False
 
     def _tell(self, name: str) -> None:
         now = time.monotonic()

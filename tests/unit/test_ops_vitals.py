@@ -434,23 +434,13 @@ def test_tiles_say_at_once_which_part_is_silent() -> None:
     assert found["Ledger"].words == "answers", "with claims waiting it is not up to date"
 
 
-async def test_parts_are_looked_at_twice_as_often_while_somebody_watches() -> None:
-    """A part counts as silent after 2.25 seconds, and is to be known within three."""
-    stage, looks = Stage(), 0
-
-    async def look() -> Heard:
-        nonlocal looks
-        looks += 1
-        return stage.well()
-
-    stage.watch._store.pulses.hear = look  # type: ignore[method-assign]
-    for seconds, watched, wanted in ((4.0, False, 8), (4.0, True, 16)):
-        looks = 0
-        for _ in range(round(seconds / 0.25)):
-            stage.seconds += 0.25
-            stage.watch.looked_at = stage.seconds if watched else -1.0e9
-            await stage.watch.step_if_due()
-        assert looks == wanted
+def test_parts_are_looked_at_four_times_as_often_while_somebody_watches() -> None:
+    """To notice a silence within three seconds takes a look every quarter of a second."""
+    stage = Stage()
+    stage.watch.looked_at = -1.0e9
+    assert stage.watch.every_seconds() == 1.0
+    stage.watch.looked_at = stage.seconds
+    assert stage.watch.every_seconds() == 0.25
 
 
 def test_a_provider_that_was_not_heard_just_now_is_not_said_to_make_links() -> None:

@@ -25,7 +25,7 @@ from pool.errors import LinkpoolError
 from pool.operations.incident_notes import IncidentNotes
 from pool.operations.reader import Reader
 from pool.operations.trends import Trends
-from pool.operations.vitals import WATCHED_EVERY_SECONDS, VitalsWatch
+from pool.operations.vitals import VitalsWatch
 from pool.store.ending import end_tasks
 
 ENDINGS_SECONDS = 2.0
@@ -75,7 +75,7 @@ async def open_ops(service: Service) -> AsyncIterator[Ops]:
     await vitals.step()
     background = [
         asyncio.create_task(repeat("sessions", ENDINGS_SECONDS, endings.refresh)),
-        asyncio.create_task(repeat("vitals", WATCHED_EVERY_SECONDS, vitals.step_if_due)),
+        asyncio.create_task(repeat("vitals", vitals.every_seconds, vitals.step)),
         asyncio.create_task(repeat("incidents", NOTES_SECONDS, lambda: notes.note(vitals.latest))),
     ]
     try:

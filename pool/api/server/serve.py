@@ -11,6 +11,7 @@ import sys
 import threading
 from contextlib import suppress
 from importlib.metadata import version
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import structlog
@@ -36,6 +37,7 @@ GRACE_SECONDS = 5  # for requests that are under way when the server stops
 # How long a process may take to start, or to answer its parent, before it is replaced. With
 # uvicorn's default of 5 s, a busy machine replaces processes again and again before they start.
 HEALTH_SECONDS = 30
+_TICK_SECONDS = 1.0
 
 _only_process: Running | None = None  # set where one process serves alone; it takes SIGHUP itself
 
@@ -86,6 +88,29 @@ def _end_with_the_parent() -> None:
     threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
+class _Server(uvicorn.Server):
+    """Waits for a signal. uvicorn's own wakes ten times a second, which an idle machine feels."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._signalled = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        """Serve until asked to stop. Each tick of number 0 renews the date that answers carry."""
+        self._loop = asyncio.get_running_loop()
+        while not await self.on_tick(0):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_TICK_SECONDS):
+                    await self._signalled.wait()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Ask the server to stop, at once."""
+        super().handle_exit(sig, frame)
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._signalled.set)
+
+
 def serve(settings: Settings) -> None:
     """Serve until stopped. Raise SettingsError if the settings do not allow it.
 
@@ -133,7 +158,7 @@ def serve(settings: Settings) -> None:
         return
     global _only_process
     _only_process = running
-    server = uvicorn.Server(config)
+    server = _Server(config)
     with suppress(KeyboardInterrupt):
         server.run()
     if not server.started:

@@ -1,0 +1,39 @@
+"""Know at once that one of some processes has ended, without asking anybody (Linux)."""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Iterable
+
+
+class Ends:
+    """The ends of some processes. They need not be children of this one."""
+
+    def __init__(self) -> None:
+        self._files: list[int] = []
+
+    def watch(self, pids: Iterable[int]) -> bool:
+        """Watch these processes instead of those before. Return False if that is not possible.
+
+        It is not where the system has no such files, nor if one of them has ended already.
+        """
+        self.close()
+        try:
+            for pid in pids:
+                self._files.append(os.pidfd_open(pid))
+        except (AttributeError, OSError):  # macOS, an old kernel, or no such process
+            return False
+        return True
+
+    def any(self) -> bool:
+        """Return True if one of them has ended."""
+        poll = select.poll()
+        for file in self._files:
+            poll.register(file, select.POLLIN)
+        return bool(poll.poll(0))
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        while self._files:
+            os.close(self._files.pop())
