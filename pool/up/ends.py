@@ -11,7 +11,7 @@ class Ends:
     """The ends of some processes. They need not be children of this one."""
 
     def __init__(self) -> None:
-        self._files: list[int] = []
+        self.files: list[int] = []  # each is readable once its process has ended
 
     def watch(self, pids: Iterable[int]) -> bool:
         """Watch these processes instead of those before. Return False if that is not possible.
@@ -21,7 +21,7 @@ class Ends:
         self.close()
         try:
             for pid in pids:
-                self._files.append(os.pidfd_open(pid))
+                self.files.append(os.pidfd_open(pid))
         except (AttributeError, OSError):  # macOS, an old kernel, or no such process
             return False
         return True
@@ -29,11 +29,11 @@ class Ends:
     def any(self) -> bool:
         """Return True if one of them has ended."""
         poll = select.poll()
-        for file in self._files:
+        for file in self.files:
             poll.register(file, select.POLLIN)
         return bool(poll.poll(0))
 
     def close(self) -> None:
         """Watch nothing any more."""
-        while self._files:
-            os.close(self._files.pop())
+        while self.files:
+            os.close(self.files.pop())

@@ -22,7 +22,7 @@ from pool.up.supervisord import Supervisord, Unreachable
 from pool.up.watch import Watch
 
 _POLL_SECONDS = 0.02
-_LOOK_SECONDS = 0.5
+_PATIENCE_SECONDS = 0.25  # between two questions why a part is not ready
 _START_SECONDS = 30.0
 # The worker waits this long for the API, which the first visitor needs first.
 _HEAD_START_SECONDS = 3.0
@@ -84,7 +84,7 @@ class Lifecycle:
     def keep_up(self) -> None:
         """Keep everything running until a stop is requested."""
         deaf = 0
-        while not self._stop.wait(_LOOK_SECONDS):
+        while not self._stop.wait(self._watch.pause_seconds, self._watch.ended):
             try:
                 self._watch.look()
                 deaf = 0
@@ -118,7 +118,7 @@ class Lifecycle:
     def _await(self, part: str, ready: Callable[[], bool]) -> None:
         deadline = time.monotonic() + _START_SECONDS
         starts: set[int] = set()
-        while not self._until(ready, _LOOK_SECONDS / 2):
+        while not self._until(ready, _PATIENCE_SECONDS):
             log = self._data.log(part)
             if not self._supervisord.alive:
                 raise PartFailed("supervisord", "did not start", self._data.log(SUPERVISORD_OUTPUT))

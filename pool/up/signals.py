@@ -6,7 +6,7 @@ import contextlib
 import os
 import select
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Any
 
@@ -39,11 +39,14 @@ class StopRequest:
         os.close(self._read)
         os.close(self._write)
 
-    def wait(self, seconds: float) -> bool:
-        """Wait this long, or until a stop is requested. Return True if it is requested."""
+    def wait(self, seconds: float, or_until: Iterable[int] = ()) -> bool:
+        """Wait this long, until a stop is requested, or until one of these files is readable.
+
+        Return True if a stop is requested.
+        """
         if not self.requested:
             # A sleep would go on after the handler ran; a readable pipe ends the wait.
-            select.select([self._read], [], [], seconds)
+            select.select([self._read, *or_until], [], [], seconds)
         return self.requested
 
     def _handle(self, *_: object) -> None:

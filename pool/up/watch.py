@@ -1,14 +1,14 @@
-"""Watch the parts beside supervisord while everything runs: level-triggered, twice a second.
+"""Watch the parts beside supervisord while everything runs: level-triggered, every few moments.
 
 Where the system says when a process ends, supervisord is asked only then, and now and then: its
-answer costs both a hundred times as much as a look.
+answer is most of what an idle `up` computes.
 """
 
 from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pool.up.ends import Ends
@@ -20,6 +20,8 @@ from pool.up.supervisord import ProcessState, Supervisord, Unreachable, kill_gro
 _LONGEST_PAUSE_SECONDS = 5
 _QUIET_SECONDS = 10.0  # between two lines about one part
 _ASK_SECONDS = 5.0  # between two questions to supervisord while every part runs
+_LOOK_SECONDS = 0.5
+_CALM_SECONDS = 1.0  # between two looks while every part runs; Redis rewrites its file for longer
 _AT_REST = ("STOPPED", "EXITED", "FATAL")
 
 
@@ -38,6 +40,16 @@ class Watch:
         self._asked_at = -_ASK_SECONDS
         self._all_run = False
 
+    @property
+    def pause_seconds(self) -> float:
+        """Return how long to wait for the next look, or until one of `ended` is readable."""
+        return _CALM_SECONDS if self._all_run else _LOOK_SECONDS
+
+    @property
+    def ended(self) -> Sequence[int]:
+        """Return files that are readable once a part has ended."""
+        return self._ends.files if self._all_run else ()
+
     def look(self) -> None:
         """Look once. Raises Unreachable when supervisord has ended or does not answer."""
         if redis := self._pids.get(REDIS):
@@ -47,10 +59,11 @@ class Watch:
         recently = time.monotonic() - self._asked_at < _ASK_SECONDS
         if recently and self._all_run and not self._ends.any():
             return
+        self._all_run = False
         parts = self.note()
         self._asked_at = time.monotonic()
-        self._all_run = all(part.state == "RUNNING" for part in parts.values())
-        self._all_run &= self._ends.watch(part.pid for part in parts.values())
+        all_run = all(part.state == "RUNNING" for part in parts.values())
+        self._all_run = all_run and self._ends.watch(part.pid for part in parts.values())
         for part in parts.values():
             if part.state == "BACKOFF":
                 self._tell(part.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -67,10 +68,14 @@ def test_a_part_that_ends_is_noticed_at_the_next_look(process: subprocess.Popen[
     parts, said = Parts(api=process.pid), list[str]()
     watch = watch_of(parts, said)
     watch.look()
+    calm = watch.pause_seconds
     process.kill()
     process.wait()
+    assert select.select(watch.ended, [], [], 0)[0], "nobody waits for the next look"
     parts.pids[API], parts.state[API] = 0, "EXITED"
     watch.look()
+    assert not watch.ended
+    assert watch.pause_seconds < calm
     assert parts.started == [API]
     assert said
     assert API in said[0]
