@@ -196,5 +196,5 @@ def _judge(
     if runway is not None and runway < LOW_RUNWAY_SECONDS and level.fresh < target:
         return "low", f"lasts {runway:.0f} s at {level.claims_per_second:.1f} claims/s"
     if level.fresh < target * LOW_SHARE:
-        return "low", f"{level.fresh} of {target} links"
+        return "low", f"{level.fresh:,} of {target:,} links"
     return "ok", ""

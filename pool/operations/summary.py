@@ -220,6 +220,10 @@ def _provider(snapshot: Snapshot) -> Tile:
             if each.requests_per_second is not None
         ]
         more = f", and {len(rates) - 2} more workspaces" if len(rates) > 2 else ""
+        if snapshot.ledger.problem:
+            return Tile("Provider", "unknown", "not asked", "no links are made without the ledger")
+        if vitals is not None and vitals.trouble(What.WORKER):
+            return Tile("Provider", "unknown", "not asked", "no worker is there to make links")
         answered = answered_seconds(snapshot)
         if answered is not None and answered > IDLE_SECONDS:
             ago = f"answered {duration_words(answered)} ago, not asked since"

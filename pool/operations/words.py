@@ -10,11 +10,13 @@ _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 
 def duration_words(seconds: float) -> str:
     """Return a length of time in its largest sensible unit: 59 s, 10 min, 2 h, 10 days."""
-    if seconds < 2 * _MINUTE:
+    # By what would be shown, so that neither 120 s nor 120 min ever is.
+    if round(seconds) < 2 * _MINUTE:
         return f"{seconds:.0f} s"
-    if seconds < 2 * _HOUR:
+    if round(seconds / _MINUTE) < 2 * _HOUR // _MINUTE:
         return f"{seconds / _MINUTE:.0f} min"
-    return f"{seconds / _HOUR:.0f} h" if seconds < 2 * _DAY else f"{seconds / _DAY:.0f} days"
+    hours = seconds / _HOUR
+    return f"{hours:.0f} h" if round(hours) < 2 * _DAY // _HOUR else f"{seconds / _DAY:.0f} days"
 
 
 def runway_words(seconds: float | None) -> str:

@@ -313,6 +313,10 @@ async def test_a_reason_that_many_pools_share_is_shown_once(fake_redis: AnyRedis
     assert "3 pools" in board.parts["shared"]
     assert not any("the key was refused" in row for row in board.rows.values())
     assert [sid for sid, row in board.rows.items() if "the meeting is gone" in row] == ["c"]
+    measured = [status(f"d{n}", "low", reason="13 of 50 links") for n in range(3)]
+    board = await overview(fake_redis, *measured)
+    assert "13 of 50" not in board.parts["shared"], "they are equal by chance"
+    assert all("13 of 50 links" in row for row in board.rows.values())
 
 
 async def test_a_pool_that_is_recovered_shows_no_links_that_may_be_quarantined(

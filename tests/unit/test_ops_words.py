@@ -21,8 +21,11 @@ from pool.operations.words import (
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(None, "no claims"), (59, "59 s"), (600, "10 min"), (7200, "2 h"), (864_000, "10 days")],
-)
+    [
+        (None, "no claims"), (59, "59 s"), (600, "10 min"), (7200, "2 h"), (864_000, "10 days"),
+        (119.4, "119 s"), (119.6, "2 min"), (7_195, "2 h"), (172_790, "2 days"),
+    ],
+)  # fmt: skip
 def test_a_runway_is_said_in_words(seconds: float | None, words: str) -> None:
     """Short ones in seconds, long ones in days."""
     assert runway_words(seconds) == words

@@ -130,7 +130,10 @@ class Boards:
             self._snapshot, self._boards = snapshot, {}
         if snapshot.found is not self._found:  # rows change with the reading only
             self._found, self._rows = snapshot.found, {}
-            counts = Counter(each.reason for each in snapshot.found if each.reason)
+            # A low pool's reason is a measurement of its own, that others share by chance.
+            counts = Counter(
+                each.reason for each in snapshot.found if each.reason and each.state != "low"
+            )
             self._said_once = {
                 reason: count for reason, count in counts.items() if count >= SAID_ONCE
             }

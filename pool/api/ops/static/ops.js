@@ -5,9 +5,9 @@ export const byId = (id) => document.getElementById(id);
 
 /** Returns a length of time in the same words as the server. */
 function durationWords(seconds) {
-  if (seconds < 2 * MINUTE) return `${Math.round(seconds)} s`;
-  if (seconds < 2 * HOUR) return `${Math.round(seconds / MINUTE)} min`;
-  if (seconds < 2 * DAY) return `${Math.round(seconds / HOUR)} h`;
+  if (Math.round(seconds) < 120) return `${Math.round(seconds)} s`;
+  if (Math.round(seconds / MINUTE) < 120) return `${Math.round(seconds / MINUTE)} min`;
+  if (Math.round(seconds / HOUR) < 48) return `${Math.round(seconds / HOUR)} h`;
   return `${Math.round(seconds / DAY)} days`;
 }
 
@@ -276,7 +276,7 @@ class Live {
     this.#trouble.classList.toggle("calm", this.#paused);
     if (this.#signedOut) {
       say(this.#words, "signed out");
-      say(this.#trouble, `You are signed out. What you typed is still here: copy it, then reload this page. The data is from ${clock}.`);
+      say(this.#trouble, `You are signed out. What you typed is still here: send it, sign in when you are asked to, and it is filled in again. The data is from ${clock}.`);
       sound("bad", "signed out");
     } else if (this.#paused) {
       say(this.#words, `paused, ${durationWords(age)} old`);
