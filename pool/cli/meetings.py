@@ -30,7 +30,9 @@ from pool.model.meetings import Meeting
 from pool.model.pools import SHARDS_MOST
 from pool.nudges import TOP_UP, Nudges
 from pool.operations.administration import Administration
+from pool.operations.durations import exact_words
 from pool.operations.status import MeetingStatus, statuses
+from pool.operations.words import duration_words
 
 app = typer.Typer(help="Meetings and their pools.", no_args_is_help=True)
 
@@ -122,7 +124,19 @@ def show(sid: Sid, as_json_: AsJson = False, data_dir: DataDir = None) -> None:
         print_json(view)
     else:
         first = ("sid", "state", "reason", "fresh", "target", "claims_per_second", "runway_seconds")
-        print_record({name: view[name] for name in first} | view)
+        found = {name: view[name] for name in first} | view
+        print_record({name: in_words(name, value) for name, value in found.items()})
+
+
+def in_words(name: str, value: object) -> object:
+    """Return a value of a meeting for people: lengths of time with their unit, rates rounded."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    if name.endswith("_per_second"):
+        return f"{value:.4g} per second"
+    if not name.endswith("_seconds"):
+        return value
+    return exact_words(value) if isinstance(value, int) else duration_words(value)
 
 
 def add(
@@ -185,7 +199,7 @@ def pause(sid: Sid, reason: ReasonOption = "", data_dir: DataDir = None) -> None
     async def work(administration: Administration) -> str:
         return f"paused {(await administration.pause(sid, reason, ACTOR)).sid}"
 
-    _act(data_dir, work)
+    _act(data_dir, work, must_exist=sid)
 
 
 @app.command("resume")
@@ -195,7 +209,7 @@ def resume(sid: Sid, reason: ReasonOption = "", data_dir: DataDir = None) -> Non
     async def work(administration: Administration) -> str:
         return f"resumed {(await administration.resume(sid, reason, ACTOR)).sid}"
 
-    _act(data_dir, work)
+    _act(data_dir, work, must_exist=sid)
 
 
 @app.command("top-up")
@@ -205,7 +219,7 @@ def top_up(sid: Sid, reason: ReasonOption = "", data_dir: DataDir = None) -> Non
     async def work(administration: Administration) -> str:
         return f"asked for a top-up of {(await administration.top_up(sid, reason, ACTOR)).sid}"
 
-    _act(data_dir, work)
+    _act(data_dir, work, must_exist=sid)
 
 
 @app.command("drain")
@@ -226,7 +240,7 @@ def drain(
         meeting, retired = await administration.drain(sid, reason, ACTOR)
         return f"drained {meeting.sid}: {retired} links retired"
 
-    _act(data_dir, work)
+    _act(data_dir, work, must_exist=sid)
 
 
 def _act(data_dir: Path | None, action: Action, *, must_exist: str | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from dataclasses import asdict
@@ -16,7 +17,7 @@ from pool.config.settings import Settings
 from pool.errors import LedgerError
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
 
     from pool.compose import Parts
     from pool.operations.status import MeetingStatus
@@ -101,15 +102,39 @@ async def _read(parts: Parts) -> tuple[list[MeetingStatus], list[str]]:
 
 
 def print_statuses(found: list[MeetingStatus], notes: list[str] | None = None) -> None:
-    """Print the table."""
+    """Print the table; where a terminal is too narrow for it, two lines for each pool.
+
+    Other commands ask for SIDs, so these are never cut.
+    """
     from rich.console import Console
 
     console = Console()
     longest = max((len(each.meeting.sid) for each in found), default=0)
-    # Other commands ask for SIDs, so these are never cut.
     width = max(console.width, longest + _BESIDE_SID_COLUMNS)
+    if found and width > console.width and (console.is_terminal or "COLUMNS" in os.environ):
+        _print_narrow(console, found, notes or [])
+        return
     drawn = _render(found, notes or [], wide=console.width >= _WIDE_COLUMNS)
     Console(width=width).print(drawn, soft_wrap=False)
+
+
+def _print_narrow(console: Console, found: list[MeetingStatus], notes: list[str]) -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    from pool.cli.screen import STATE_STYLES
+    from pool.operations.words import rate_words, runway_words
+
+    for each in found:
+        console.print(Text(each.meeting.sid, "bold"), soft_wrap=True)
+        runway = runway_words(each.runway_seconds)
+        words = [f"{each.fresh} of {each.target} links", f"{rate_words(each.claims_per_second)}"]
+        words += [f"runway {runway}"] if each.runway_seconds is not None else []
+        rest = ", ".join([*words, *([each.reason] if each.reason else [])])
+        line = Text.assemble((each.state, STATE_STYLES[each.state]), f"  {rest}")
+        console.print(Padding(line, (0, 0, 0, 2)))
+    for note in notes:
+        console.print(Text(note, style="dim"))
 
 
 def _render(found: list[MeetingStatus], notes: list[str], *, wide: bool) -> RenderableType:

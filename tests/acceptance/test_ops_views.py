@@ -193,6 +193,11 @@ def test_a_limited_key_sees_its_own_meeting_everywhere(
         visit("admin").told(f"/ops/meetings/{sid}/top-up", reason=f"reason-{sid}")
     assert stock["slug-seen"] in limited.post("/ops/find", asked="seen-customer").text
     hidden = limited.post("/ops/find", asked="unseen-customer").text
+    # Found again by their slugs, by who comes back to them.
+    both = f"/ops/find?of={stock['slug-seen']},{stock['slug-unseen']},nonsense"
+    assert f'data-again="/ops/find?of={stock["slug-seen"]}"' in limited.page(both)
+    assert "1 link found" in limited.page(both)
+    assert "2 links found" in visit("admin").page(both)
     assert "Nothing found" in hidden
     assert stock["slug-unseen"] not in hidden
     assert "Nothing found" in limited.post("/ops/find", asked=stock["slug-unseen"]).text

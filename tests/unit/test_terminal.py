@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pool.cli.main import app
+from pool.cli.meetings import in_words
 from pool.cli.printing import print_table
 from pool.cli.status import print_statuses
 from pool.model.forecast import Forecast
@@ -61,7 +62,23 @@ def test_a_sid_is_whole_in_the_table_of_meetings(
             )
         ]
     )  # fmt: skip
-    assert sid in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert sid in printed.splitlines()
+    assert "low  1 of 50 links, 1.0/s, runway 1 s, it is low" in printed
+    assert max(map(len, printed.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("claim_ttl_seconds", 2_592_000, "30 days"), ("runway_low_seconds", 18154.6094, "5 h"),
+        ("claims_per_second", 1.23456, "1.235 per second"), ("fresh", 50, "50"),
+        ("paused", False, "False"), ("runway_seconds", None, "None"),
+    ],
+)  # fmt: skip
+def test_a_record_of_a_meeting_is_in_words(name: str, value: object, said: str) -> None:
+    """As on the page; `--json` has the numbers for programs."""
+    assert str(in_words(name, value)) == said
 
 
 def test_a_shell_completes_commands() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Any
+from urllib.parse import quote
 
-from fastapi import Request, Response
+from fastapi import Query, Request, Response
 
 from pool.access.api_keys import Scope
 from pool.api.ops.frame.outcome import outcome
@@ -15,18 +17,32 @@ from pool.api.ops.session.sessions import Session, SignedIn
 from pool.api.routes.access import TheService
 from pool.api.service import Service, replace_link
 from pool.errors import UnknownClaim, UnknownLink
+from pool.ledger.search import Found
 from pool.model.links import CUSTOMER_ID_MAX_CHARACTERS
 from pool.operations.timelines import Timeline, timelines
 
 router = views()
 
+_FOUND_AGAIN = 50  # links
 TIMELINES_SHOWN = 5  # links whose timeline is shown at once; the others are listed
 
 
 @router.get("/ops/find")
-async def ask(request: Request, session: SignedIn) -> Response:
-    """Show the search form."""
-    return _page(request, session, asked="", found=None, more=[])
+async def ask(
+    request: Request,
+    session: SignedIn,
+    service: TheService,
+    of: Annotated[str, Query(max_length=8_000)] = "",
+) -> Response:
+    """Show the search form, or again the links that somebody found and comes back to."""
+    if not of:
+        return _page(request, session, asked="", found=None, more=[])
+    search = service.parts.ledger.search
+    links = [await search.link(slug) for slug in of.split(",")[:_FOUND_AGAIN]]
+    seen = [each for each in links if each and session.sees(each.link.meeting_sid)]
+    if not seen:
+        return _page(request, session, asked="", found=None, more=[])
+    return await _shown(request, session, service, "", seen)
 
 
 @router.post("/ops/find")
@@ -41,16 +57,9 @@ async def find(request: Request, session: SignedIn, service: TheService) -> Resp
     asked = form.text("asked", label="What to look for", max_characters=CUSTOMER_ID_MAX_CHARACTERS)
     if not asked:
         return _page(request, session, asked="", found=None, more=[])
-    ledger = service.parts.ledger
     sids = [each.sid for each in service.known_meetings.all() if session.sees(each.sid)]
-    links = await ledger.search.links(asked, sids)
-    return _page(
-        request,
-        session,
-        asked=asked,
-        found=await timelines(ledger, links[:TIMELINES_SHOWN]),
-        more=links[TIMELINES_SHOWN:],
-    )
+    found = await service.parts.ledger.search.links(asked, sids)
+    return await _shown(request, session, service, asked, found)
 
 
 @router.get("/ops/links/{slug}")
@@ -90,5 +99,22 @@ async def _known(service: Service, session: Session, slug: str) -> Timeline:
     return timeline
 
 
+async def _shown(
+    request: Request, session: Session, service: Service, asked: str, links: Sequence[Found]
+) -> Response:
+    """Show links. Who follows one and comes back gets them by their slugs: a browser does not show
+    the answer to a form again, and what was asked for must not be in an address.
+    """
+    slugs = ",".join(each.link.slug for each in links[:_FOUND_AGAIN])
+    return _page(
+        request,
+        session,
+        asked=asked,
+        found=await timelines(service.parts.ledger, links[:TIMELINES_SHOWN]),
+        more=links[TIMELINES_SHOWN:],
+        again=f"/ops/find?of={quote(slugs)}" if links else "",
+    )
+
+
 def _page(request: Request, session: Session, **values: Any) -> Response:
-    return render(request, "find.html", session, title="Find", **values)
+    return render(request, "find.html", session, title="Find", **{"again": ""} | values)

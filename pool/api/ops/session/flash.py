@@ -23,7 +23,7 @@ _COOKIE = "linkpool_ops_flash"
 _KEPT_SECONDS = 600  # people sign in meanwhile, or wait for a part that does not answer
 _TEXT_MAX_BYTES = 2_000  # a cookie holds 4 KiB, of which base64 leaves 3
 _BOTH_MAX_BYTES = 2_500
-_TYPED_MAX_BYTES = 1_500
+_TYPED_MAX_BYTES = 2_000
 CSRF_FIELD = "csrf"
 _BAD = (ValueError, binascii.Error, msgspec.MsgspecError)
 

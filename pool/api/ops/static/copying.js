@@ -10,11 +10,9 @@ function announce(words) {
   requestAnimationFrame(() => { status.textContent = words; });
 }
 
-/** Copies a text; also where the page is served without TLS, which takes the clipboard away. */
+/** Copies a text; also where there is no clipboard: without TLS, or without permission. */
 async function copied(text) {
-  if (navigator.clipboard) {
-    return navigator.clipboard.writeText(text).then(() => true, () => false);
-  }
+  if (await navigator.clipboard?.writeText(text).then(() => true, () => false)) return true;
   const focused = document.activeElement, area = document.createElement("textarea");
   area.value = text;
   area.className = "unseen";
@@ -29,9 +27,9 @@ async function copied(text) {
 async function copyBy(button, text, what) {
   const done = await copied(text);
   announce(done ? `Copied ${what}.` : `The browser did not let ${what} be copied.`);
-  if (!done) return;
-  button.classList.add("done");
-  setTimeout(() => button.classList.remove("done"), 1500);
+  const shown = done ? "done" : "refused";
+  button.classList.add(shown);
+  setTimeout(() => button.classList.remove(shown), 1500);
 }
 
 document.addEventListener("click", (event) => {

@@ -52,6 +52,12 @@ addEventListener("pageshow", (event) => {
   for (const form of sent) mayBeSent(form, form.querySelector("[aria-busy]"));
 });
 
+// What was found by a form is there again for who follows a link from it and comes back.
+document.addEventListener("click", (event) => {
+  const again = document.querySelector("[data-again]")?.dataset.again;
+  if (again && event.target.closest?.("a[href]")) history.replaceState(null, "", again);
+});
+
 // -- saved filters ----------------------------------------------------------------
 
 const KEPT = "linkpool-filters", PARTS = ["workspace", "q", "state"];
