@@ -122,7 +122,7 @@ class Incidents:
             )
         )
 
-    async def since(self, at: datetime, *, limit: int = 500) -> list[Incident]:
+    async def since(self, at: datetime, *, limit: int = 2_000) -> list[Incident]:
         """Return incidents that stood at some time since then, the latest first."""
         return await self._list(
             select(incidents)

@@ -58,22 +58,27 @@ def together(found: list[Incident]) -> list[Incident]:
     A provider that goes silent empties many pools, and a person pauses many for one reason; that
     is one event to a person.
     """
-    shown: list[Incident] = []
+    groups: list[list[Incident]] = []
     for each in found:
-        last = shown[-1] if shown else None
-        if last is not None and _is_one(last, each):
-            ends = [end for end in (last.ended_at, each.ended_at) if end is not None]
-            shown[-1] = replace(
-                last,
-                about="",
-                began_at=min(last.began_at, each.began_at),
-                ended_at=max(ends) if len(ends) == 2 else None,
-                sids=tuple(sorted({*(last.sids or ()), *(each.sids or ())})),
-                turned_away=last.turned_away + each.turned_away,
-            )
+        if groups and _is_one(groups[-1][-1], each):
+            groups[-1].append(each)
         else:
-            shown.append(each)
-    return shown
+            groups.append([each])
+    return [_one(group) for group in groups]
+
+
+def _one(group: list[Incident]) -> Incident:
+    if len(group) == 1:
+        return group[0]
+    ends = [each.ended_at for each in group if each.ended_at is not None]
+    return replace(
+        group[0],
+        about="",
+        began_at=min(each.began_at for each in group),
+        ended_at=max(ends) if len(ends) == len(group) else None,
+        sids=tuple(sorted({sid for each in group for sid in each.sids or ()})),
+        turned_away=sum(each.turned_away for each in group),
+    )
 
 
 def _is_one(one: Incident, other: Incident) -> bool:

@@ -53,6 +53,7 @@ class Reader:
         self._closed = False
         self._latest: Snapshot | None = None
         self._read_at = 0.0
+        self._forgotten = False
         self._news = asyncio.Event()
         self._reading = asyncio.Lock()
         self._loop: asyncio.Task[None] | None = None
@@ -66,11 +67,17 @@ class Reader:
             return None
         return latest
 
+    def forget(self) -> None:
+        """Have `latest` read anew, because an action has changed the pools."""
+        self._forgotten = True  # also what is being read at this moment
+
     async def latest(self) -> Snapshot:
         """Return the latest reading, renewed if it is older than its `every_seconds`."""
         async with self._reading:  # concurrent callers get the same one
             latest = self._latest
-            if latest is None or self._clock() - self._read_at >= latest.every_seconds:
+            old = latest is None or self._clock() - self._read_at >= latest.every_seconds
+            if latest is None or old or self._forgotten:
+                self._forgotten = False
                 latest = await self._read()
                 self._latest, self._read_at = latest, self._clock()
                 self._announce()

@@ -258,6 +258,12 @@ def test_chosen_events_stay_chosen_while_others_arrive_and_are_replayed(tab: Tab
     later = unmatched(tab.product, "bk-later")
     page.locator(f"[name=pick-{later}]").wait_for()
     expect(page.locator(f"[name=pick-{chosen}]")).to_be_checked()
+    # Rows are written anew every two seconds, and never with the server's times for a moment.
+    received = page.evaluate(
+        "() => new Promise((is) => document.addEventListener('linkpool-arranged',"
+        " () => is(document.querySelector('#rows [data-clock]').textContent)))"
+    )
+    assert "UTC" not in received
     page.get_by_text("Replay several…").click()
     page.get_by_label("Reason").locator("visible=true").fill("the meeting was added")
     page.get_by_role("button", name="Replay the chosen events (1)").click()

@@ -901,6 +901,21 @@ async def test_pools_are_read_less_often_while_nobody_sees_a_page(
         await live.close()
 
 
+async def test_what_was_just_done_is_in_the_next_reading(
+    fake_redis: AnyRedis, any_ledger: Ledger
+) -> None:
+    """Though of many pools a reading is good for seconds; else some would be left out."""
+    async with reading(fake_redis, any_ledger, 60.0) as (reader, _):
+        live = Live(reader, VitalsWatch(reader._store, any_ledger, 5.0))
+        before = (await live.moment()).found
+        reader._known_meetings.put(Meeting("shown", paused=True))
+        assert (await live.moment()).found is before
+        live.forget()
+        [after] = (await live.moment()).found
+        assert after.meeting.paused
+        await live.close()
+
+
 async def test_nothing_is_read_while_nobody_looks(fake_redis: AnyRedis, any_ledger: Ledger) -> None:
     """The reader stops with the last page, and goes on with the next."""
     async with reading(fake_redis, any_ledger, 0.02) as (reader, store):

@@ -138,3 +138,24 @@ def test_pools_that_ran_dry_together_are_one_line() -> None:
     assert title_of(shown[1]) == "Ran out of links: a, b"
     many = replace(dry, sids=("a", "b", "c", "d"))
     assert title_of(many) == "Ran out of links: a, b and 2 other pools"
+
+
+def test_a_thousand_pools_that_a_person_paused_are_one_line() -> None:
+    """And one mark on a chart; those that stand are apart from those that are over."""
+    paused = [
+        incident(
+            What.PAUSE,
+            f"m{n}",
+            text="flood",
+            sids=(f"m{n}",),
+            began_at=after(n / 1000),
+            turned_away=1,
+        )
+        for n in reversed(range(1000))
+    ]
+    [one] = together(paused)
+    assert (one.about, one.began_at, one.turned_away, one.ended_at) == ("", after(0), 1000, None)
+    assert one.sids is not None
+    assert len(one.sids) == 1000
+    over = [replace(each, ended_at=after(60)) for each in paused[:2]]
+    assert [len(each.sids or ()) for each in together(over + paused[2:])] == [2, 998]

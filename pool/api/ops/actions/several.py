@@ -39,6 +39,7 @@ async def several(request: Request, action: Posted, service: TheService) -> Resp
     fields = action.form.fields
     # The address holds every filter of the list.
     selection = Selection.of(dict(parse_qsl(urlsplit(fields.get("selection", "")).query)))
+    ops.live.forget()  # of a thousand pools a reading is seconds old, and would miss some
     snapshot = await ops.live.moment()
     found = seen(snapshot, action.session)
     # A reading may be two seconds old; actions of this process since then are known.

@@ -47,4 +47,5 @@ async def outcome(
         return failed(request, again, f"Redis does not answer, so this failed ({error}).", typed)
     except LinkpoolError as error:
         return failed(request, again, f"The action failed: {error}.", typed)
+    request.app.state.ops.live.forget()  # the page that follows shows what was done
     return done(request, place, text)

@@ -49,6 +49,10 @@ class Live:
         reading = self._reading if self._followers else None
         return joined(reading or self._reader.recent, self._vitals.latest)
 
+    def forget(self) -> None:
+        """Have the next moment hold a reading made after an action that has changed the pools."""
+        self._reader.forget()
+
     async def moment(self) -> Snapshot:
         """Return this moment, with a reading of the pools made now if Redis answers."""
         self._vitals.looked_at = self._clock()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -100,7 +99,7 @@ async def _known(service: Service, session: Session, slug: str) -> Timeline:
 
 
 async def _shown(
-    request: Request, session: Session, service: Service, asked: str, links: Sequence[Found]
+    request: Request, session: Session, service: Service, asked: str, links: list[Found]
 ) -> Response:
     """Show links. Who follows one and comes back gets them by their slugs: a browser does not show
     the answer to a form again, and what was asked for must not be in an address.

@@ -112,6 +112,7 @@ function show(message) {
     else rows.set(sid, fresh);
   }
   arrange(body, held(body, message.order).map((sid) => rows.get(sid)));
+  refreshTimes(); // at once: a time that the server wrote is in UTC
   document.dispatchEvent(new Event("linkpool-arranged"));
   (byId("pools") ?? byId("listed")).hidden = message.order.length === 0;
 }
