@@ -91,10 +91,10 @@ class Claims:
         """Send the claims that are made at once within the block together, to each master."""
         return nullcontext() if self._wire is None else self._wire.together()
 
-    def master_of(self, sid: str) -> object:
-        """Return a value that identifies the master of a meeting; always None on a single Redis."""
+    def master_of(self, pool: str) -> object:
+        """Return a value that identifies the master of a pool; always None on a single Redis."""
         if isinstance(self._wire, ClusterWire):
-            return self._wire.master_of(key_names.epoch(sid))
+            return self._wire.master_of(pool)
         return None
 
     async def bind(self, sid: str, epoch: str, slug: str, name: str, payload: bytes) -> Answer:

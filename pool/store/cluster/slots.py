@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from redis.crc import key_slot
@@ -25,3 +26,9 @@ def slot_of(command: Sequence[Any]) -> int:
     else:
         key = command[1]
     return key_slot(key.encode() if isinstance(key, str) else key)
+
+
+@lru_cache(maxsize=20_000)  # asked for at each claim; 3 MB
+def slot_of_pool(pool: str) -> int:
+    """Return the slot that holds a pool's keys."""
+    return key_slot(key_names.epoch(pool).encode())

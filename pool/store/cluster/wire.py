@@ -9,7 +9,7 @@ from typing import Any
 from redis.asyncio import Redis
 
 from pool.store.cluster.client import ClusterRedis, asking
-from pool.store.cluster.slots import slot_of
+from pool.store.cluster.slots import slot_of, slot_of_pool
 from pool.store.wire import Abandon, OnReply, Wire
 
 
@@ -69,9 +69,9 @@ class ClusterWire:
             for wire in together:
                 wire.end_together()
 
-    def master_of(self, key: str) -> object:
-        """Return a value that identifies the master of a key, or None while it is not known."""
-        master = self._topology.serving(slot_of(("GET", key)))
+    def master_of(self, pool: str) -> object:
+        """Return a value that identifies the master of a pool, or None while it is not known."""
+        master = self._topology.serving(slot_of_pool(pool))
         return None if master is None else master.address
 
     def close(self) -> None:
