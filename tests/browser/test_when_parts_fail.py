@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, ExitStack
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 
 from tests.acceptance.product import Product, wait_until
 from tests.browser.faults import frozen, killed, ledger_locked
@@ -79,6 +79,31 @@ def _over(wall: Wall, what: str, silent: str, cost: str = COST) -> None:
     wall.note(UNSAID, silent=silent, says=rf"{what} for \d+ (s|min) .*{cost}")
 
 
+def _opened(wall: Wall, path: str, says: str) -> Page:
+    """Open a view while a part is silent: it has its frame, says what it lacks, and tells no lie.
+
+    Return its page, which is asked for again by itself.
+    """
+    page = wall.pages["overview"].context.new_page()
+    page.add_init_script("window.openedAt = Date.now()")
+    page.goto(wall.product.url + path)
+    expect(page.locator("[data-reload]").first).to_contain_text(says)
+    expect(page.get_by_role("navigation", name="Main")).to_be_visible()
+    said = page.locator("#banner .silent").filter(has_text=says)
+    expect(said.get_by_role("link", name="Runbook")).to_be_visible()
+    assert page.title().startswith("("), path
+    return page
+
+
+def _completed(page: Page, since: Since, what: str) -> None:
+    """Wait until a view that was opened so has asked for the whole of itself, in time."""
+    expect(page.locator("[data-reload]")).to_have_count(0)
+    took = page.evaluate("window.openedAt") / 1000 - since.began
+    print(f"{what}: asked for the whole after {took:.2f} s, {since.lost():.2f} s lost")
+    assert took - since.lost() <= BACK_SECONDS, what
+    page.close()
+
+
 def _ask_for_links(product: Product) -> None:
     """Have top-up ask the provider: it is heard only when it is asked."""
     for number in range(3):
@@ -134,8 +159,11 @@ def test_a_silent_ledger_and_worker_are_said_together(wall: Wall) -> None:
         # Charts of the last hour need no ledger, so the meeting is shown and stays live.
         assert wall.pages["meeting"].locator(".chart").count()
         assert wall.pages["meeting"].locator("#live.on").count()
+        audit = _opened(wall, "/ops/audit", "The ledger does not answer")
         _over(wall, "The ledger did not answer", "The ledger")
-    wall.all_came(Since(product), BACK_SECONDS, "ledger back")
+    since = Since(product)
+    wall.all_came(since, BACK_SECONDS, "ledger back")
+    _completed(audit, since, "audit log")
     for page in wall.pages.values():
         over = page.locator("#banner .over").filter(has_text="No worker was running")
         expect(over).to_contain_text("turned away")
@@ -164,11 +192,25 @@ def test_nothing_is_claimed_of_pools_while_redis_is_silent(wall: Wall) -> None:
         wall.all_came(Since(product), HONEST_SECONDS, "Redis frozen")
         expect(wall.pages["meeting"].locator("#state")).to_contain_text("unknown")
         assert product.claim("demo", "turned-away-by-redis").status_code == 503
+        opened = {
+            name: _opened(wall, path, REDIS["says"])
+            for name, path in (
+                ("meeting", f"/ops/meetings/{SID}"),
+                ("history", "/ops/history"),
+                ("drain", f"/ops/meetings/{SID}/drain"),
+            )
+        }
+        expect(opened["meeting"].locator("#state")).to_contain_text("unknown")
+        expect(opened["meeting"].get_by_role("heading", name="Settings")).to_be_visible()
+        assert opened["meeting"].evaluate(LIES, REDIS) == []
         page.reload()
         expect(page.locator("#instead")).to_contain_text(REDIS["says"])
         assert page.evaluate(LIES, REDIS) == []
         _over(wall, "Redis did not answer", "Redis", r"[1-9]\d* visitors? turned away")
-    wall.all_came(Since(product), BACK_SECONDS, "Redis back")
+    since = Since(product)
+    wall.all_came(since, BACK_SECONDS, "Redis back")
+    for name, view in opened.items():
+        _completed(view, since, name)
     wall.note(LIES, **REDIS)
     since = Since(product)
     with killed(product, "redis"):

@@ -102,11 +102,12 @@ def _without_part(request: Request, session: Session, error: LinkpoolError) -> R
     given = request.path_params
     name = given.get("sid") or given.get("slug") or given.get("workspace")
     places = places_for(session, request.url.path)
+    label = next((place.label for place in places if place.path == request.url.path), "")
     return render(
         request,
         "without_part.html",
         session,
-        title=name or next((place.label for place in places if place.current), "Pools"),
+        title=name or label or problems.problem_of(error).title,
         status=503,
         silent_part=What.REDIS if isinstance(error, StoreError) else What.LEDGER,
         lacking="What this page shows is kept there.",
