@@ -3,8 +3,9 @@
 // the others waiting. Where there are no shared workers each page runs this for itself.
 //
 // A page says every few seconds what it wants: { stream, query }, the address and the view, which is
-// QUIET while nobody sees the page; or { leave: true }. It hears { heard } (an event's data), { lost } or { signedOut }; and at once, in
-// answer to what it says, { here }, or { alone } if it has to run this for itself.
+// QUIET while nobody sees the page; or { leave: true }. It hears { heard } (an event's data), { lost }
+// or { signedOut }; and at once, in answer to what it says, { here }, or { alone } if it has to run
+// this for itself.
 
 const QUIET = "view=quiet"; // part of every stream, so that hiding a page opens no new one
 // A browser holds up the timers of pages that nobody sees, but not ours, nor messages to them. So
