@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 
-from pool.config.addresses import broker_url
+from pool.config.addresses import broker_setting, broker_url
 from pool.config.amqp_address import parse_amqp
 from pool.config.redis_address import is_redis, parse_redis
 from pool.errors import StoreUnavailable
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 # Task names, as workers register them.
-SWEEP = "linkpool.sweep"  # sent by beat alone
 TOP_UP = "linkpool.top_up"
 RECORD = "linkpool.record"
 SETTLE = "linkpool.settle"
@@ -93,10 +92,9 @@ async def check_before_sending(settings: Settings, *, works: bool = False) -> No
     A process that `works` receives messages, besides sending them.
     """
     url = broker_url(settings)
-    setting = "LINKPOOL_BROKER_URL" if settings.broker_url else "LINKPOOL_REDIS_URL"
     if is_redis(url):
         with suppress(StoreUnavailable):
-            await check_broker(url, setting, works=works)
+            await check_broker(url, broker_setting(settings), works=works)
 
 
 def try_amqp(url: str) -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pool.compose import Parts
 from pool.ledger.hours import Hour
 from pool.model.outcomes import EVERYWHERE, FLOW, NAMES, Outcomes
+from pool.model.times import from_ms
 from pool.store import key_names
 from pool.store.records import Sample, Span
 from pool.store.tallies import Past
@@ -63,7 +64,7 @@ def hours_of(sid: str, samples: Sequence[Sample], past: Past) -> Iterator[Hour]:
     for sample in samples:
         counts = dict(counted.get(sample.at_ms, {}))
         counts |= {name: getattr(sample, name) for name in FLOW}
-        began_at = datetime.fromtimestamp(sample.at_ms / 1000, UTC) - HOUR
+        began_at = from_ms(sample.at_ms) - HOUR
         yield Hour(sid, began_at, sample.level, sample.lowest, sample.target, Outcomes(counts))
 
 
@@ -73,8 +74,7 @@ def summed(hours: Sequence[Hour], past: Past) -> Iterator[Hour]:
     for hour in hours:
         by_time.setdefault(hour.began_at, []).append(hour)
     counted: Mapping[datetime, Outcomes] = {
-        datetime.fromtimestamp(each.at_ms / 1000, UTC) - HOUR: each.outcomes
-        for each in past.counted
+        from_ms(each.at_ms) - HOUR: each.outcomes for each in past.counted
     }
     for began_at, several in sorted(by_time.items()):
         counts = dict(counted.get(began_at, Outcomes({})).counts)

@@ -31,11 +31,6 @@ async def top_up(parts: Parts, workspace: str) -> bool:
 
 def prepare(parts: Parts, workspace: str, maker: LinkMaker) -> TopUp:
     """Return a run of the loop that has not begun yet."""
-
-    def counted(sid: str, outcome: str) -> None:
-        parts.metrics.topup_links.labels(sid, outcome).inc()
-        parts.outcomes.count(sid, outcome)
-
     return TopUp(
         workspace,
         store=parts.store,
@@ -44,5 +39,5 @@ def prepare(parts: Parts, workspace: str, maker: LinkMaker) -> TopUp:
         pool_writer=PoolWriter(parts.store, parts.ledger),
         provider_concurrency=parts.settings.provider_concurrency,
         probe_seconds=parts.settings.probe_seconds,
-        counted=counted,
+        counted=maker.counted,
     )

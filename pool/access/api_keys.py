@@ -124,7 +124,7 @@ async def rotate_key(
     now = datetime.now(UTC)
     old = next((key for key in await ledger.keys.all() if key.id == key_id), None)
     if old is None or not old.good_at(now):
-        raise _no_live_key(key_id)
+        raise no_live_key(key_id)
     lives = None if old.expires_at is None else old.expires_at - old.created_at
     key, kept = make_key(
         old.scopes,
@@ -141,7 +141,8 @@ async def rotate_key(
     return key, kept
 
 
-def _no_live_key(key_id: str) -> UnknownKey:
+def no_live_key(key_id: str) -> UnknownKey:
+    """Return the error to raise where no live key has this id."""
     return UnknownKey(f"there is no live key with the id {key_id}; see `linkpool keys list`")
 
 
@@ -151,7 +152,7 @@ async def revoke_key(ledger: Ledger, key_id: str, actor: str, reason: str = "") 
     Every process refuses the key within 5 s. Raise UnknownKey if no live key has this id.
     """
     if not await ledger.keys.revoke(key_id, datetime.now(UTC)):
-        raise _no_live_key(key_id)
+        raise no_live_key(key_id)
     await ledger.audit.add(actor, "key-revoke", None, reason, {"id": key_id})
 
 

@@ -13,6 +13,7 @@ import hmac
 import secrets
 from datetime import UTC, datetime
 
+from pool.access.api_keys import no_live_key
 from pool.errors import InvalidRequest, UnknownKey
 from pool.ledger import Ledger
 from pool.ledger.records import TokenSecret
@@ -52,7 +53,7 @@ async def issue_secret(
     """
     now = datetime.now(UTC)
     if not any(key.id == key_id and key.good_at(now) for key in await ledger.keys.all()):
-        raise UnknownKey(f"there is no live key with the id {key_id}; see `linkpool keys list`")
+        raise no_live_key(key_id)
     secret = TokenSecret(secrets.token_hex(4), key_id, now)
     if not await ledger.token_secrets.add(secret, at_most=SECRETS_PER_KEY):
         raise InvalidRequest(

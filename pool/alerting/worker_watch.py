@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 
 from pool.alerting import rules
 from pool.alerting.webhook import Notifier
-from pool.model.times import to_ms
 from pool.store import Store
 
 WATCH_SECONDS = 10.0
@@ -38,7 +36,7 @@ class WorkerWatch:
         heartbeat_ms = await store.last_heartbeat_ms()
         # Without a heartbeat, count from the start of this process: workers may start later.
         last = self._started if heartbeat_ms is None else heartbeat_ms / 1000
-        now_ms = to_ms(datetime.fromtimestamp(self._clock(), UTC))
+        now_ms = round(self._clock() * 1000)
         outbox = await store.alerts.look(now_ms)
         silent = max(0.0, self._clock() - last)
         reading = rules.worker(silent, self._sweep_seconds)

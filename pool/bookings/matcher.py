@@ -107,7 +107,7 @@ class Matcher:
 
         The others may match none, either. The ledger is asked for all of them at once.
         """
-        slugs = {slug for event in events for slug in candidates(event)}
+        slugs = {slug for event in events for slug in event.candidates}
         ours = {link.slug for link in await self._ledger.links.find(sorted(slugs))}
         parents = await self._ledger.bookings.find_named(
             workspace, {event.parent_sid for event in events if event.parent_sid}
@@ -119,7 +119,7 @@ class Matcher:
             event.booking_sid
             for event in events
             if event.booking_sid
-            and ours.isdisjoint(candidates(event))
+            and ours.isdisjoint(event.candidates)
             and event.parent_sid not in parents
             and event.email not in emails
         }
@@ -128,7 +128,7 @@ class Matcher:
         self, workspace: str, meetings: dict[str, Meeting], event: BookingEvent
     ) -> Match | Mismatch | None:
         """Return the match by the slugs in the event, and None if none of them is ours."""
-        found = await self._ledger.links.find(candidates(event))
+        found = await self._ledger.links.find(event.candidates)
         ours = [link for link in found if link.meeting_sid in meetings]
         if not ours:
             return None
@@ -164,7 +164,7 @@ class Matcher:
 
     async def _is_pruned(self, workspace: str, event: BookingEvent) -> bool:
         names = [name for name in (event.booking_sid, event.parent_sid) if name]
-        return await self._ledger.pruned.is_any(workspace, slugs=candidates(event), bookings=names)
+        return await self._ledger.pruned.is_any(workspace, slugs=event.candidates, bookings=names)
 
     async def _by_email(
         self, workspace: str, meetings: dict[str, Meeting], event: BookingEvent, heard_at: datetime
@@ -210,8 +210,3 @@ class Matcher:
         if sid not in meetings:
             return Mismatch("it names no link, and its meeting is not one of ours")
         return sid
-
-
-def candidates(event: BookingEvent) -> list[str]:
-    """Return the texts in an event that may be slugs, the answer to the field first."""
-    return list(dict.fromkeys([*([event.ref] if event.ref else []), *event.tokens]))

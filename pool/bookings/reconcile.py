@@ -25,6 +25,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 import msgspec
 import structlog
@@ -114,20 +115,11 @@ class Reconciler:
 
     async def _walk_news(self, until: float) -> bool:
         walk = self._progress.news or await self._begin_news()
-        while True:
-            try:
-                further = await self._step(walk, until)
-            except _OF_A_PAGE:
-                await self._keep(news=_failed(walk), round_is_next=True)
-                raise
-            if further is None:
-                return False
-            if further is _DONE:
-                await self._ledger.facts.put(RECONCILED + self._workspace, walk.began.isoformat())
-                await self._keep(news=None, round_is_next=True)
-                return True
-            walk = further
-            await self._keep(news=walk, round_is_next=True)
+        if not await self._go_on("news", walk, until):
+            return False
+        await self._ledger.facts.put(RECONCILED + self._workspace, walk.began.isoformat())
+        await self._keep(news=None, round_is_next=True)
+        return True
 
     async def _walk_round(self, until: float) -> bool:
         walk = self._progress.round
@@ -144,19 +136,31 @@ class Reconciler:
                 return True
             walk = Walk(now, since - OVERLAP)
             await self._keep(round=walk)
+        if not await self._go_on("round", walk, until, starts_after=walk.began - OVER_SINCE):
+            return False
+        await self._keep(round=None, round_began=walk.began)
+        return True
+
+    async def _go_on(
+        self,
+        kind: Literal["news", "round"],
+        walk: Walk,
+        until: float,
+        *,
+        starts_after: datetime | None = None,
+    ) -> bool:
+        """Continue a walk, which is kept after each page. Return True at its end."""
         while True:
             try:
-                further = await self._step(walk, until, starts_after=walk.began - OVER_SINCE)
+                further = await self._step(walk, until, starts_after)
             except _OF_A_PAGE:
-                await self._keep(round=_failed(walk), round_is_next=False)
+                further = msgspec.structs.replace(walk, failures=walk.failures + 1)
+                await self._keep(**{kind: further}, round_is_next=kind == "news")
                 raise
-            if further is None:
-                return False
-            if further is _DONE:
-                await self._keep(round=None, round_began=walk.began)
-                return True
+            if further is None or further is _DONE:
+                return further is _DONE
             walk = further
-            await self._keep(round=walk, round_is_next=False)
+            await self._keep(**{kind: walk}, round_is_next=kind == "news")
 
     async def _begin_news(self) -> Walk:
         began = self._now()
@@ -165,9 +169,7 @@ class Reconciler:
         since = min(datetime.fromisoformat(last), began) - OVERLAP if last else began - FIRST_LOOK
         return Walk(began, since)
 
-    async def _step(
-        self, walk: Walk, until: float, *, starts_after: datetime | None = None
-    ) -> Walk | None:
+    async def _step(self, walk: Walk, until: float, starts_after: datetime | None) -> Walk | None:
         """Read one page. Return the walk's new position, or None if there is no time for it."""
         started = self._clock()
         left = until - started
@@ -237,10 +239,6 @@ def _decode(text: str) -> Progress:
         return msgspec.json.decode(text, type=Progress)
     except msgspec.MsgspecError:  # of another version: begin anew
         return Progress()
-
-
-def _failed(walk: Walk) -> Walk:
-    return msgspec.structs.replace(walk, failures=walk.failures + 1)
 
 
 def _is_older(page: BookingPage, since: datetime) -> bool:

@@ -20,7 +20,7 @@ from pool.cli.common import (
     on_ledger,
     settings_for,
 )
-from pool.cli.printing import moment, print_json, print_views
+from pool.cli.printing import moment, print_made, print_views
 from pool.config.networks import networks_of
 from pool.ledger.records import ApiKey
 
@@ -57,13 +57,13 @@ def create(
     except ValueError as error:
         fail(f"--network: {error}", WRONG_USAGE)
     expires_at = datetime.now(UTC) + timedelta(expires_in_days) if expires_in_days else None
-    made = on_ledger(
+    key, record = on_ledger(
         settings_for(data_dir),
         lambda ledger: issue_key(
             ledger, scopes, meetings, label, ACTOR, expires_at=expires_at, networks=networks
         ),
     )
-    _print_key(*made, as_json=as_json)
+    print_made(key, {"key": key} | _view(record), as_json=as_json)
 
 
 @app.command("list")
@@ -92,11 +92,11 @@ def rotate(
     data_dir: DataDir = None,
 ) -> None:
     """Make a key with the same rights and print it; the old key expires after the overlap."""
-    made = on_ledger(
+    key, record = on_ledger(
         settings_for(data_dir),
         lambda ledger: rotate_key(ledger, key_id, overlap_hours * 3600, ACTOR, reason),
     )
-    _print_key(*made, as_json=as_json)
+    print_made(key, {"key": key} | _view(record), as_json=as_json)
 
 
 @app.command()
@@ -107,13 +107,6 @@ def revoke(
     """Revoke a key; API processes refuse it within 5 seconds."""
     on_ledger(settings_for(data_dir), lambda ledger: revoke_key(ledger, key_id, ACTOR))
     sys.stdout.write(f"revoked {key_id}\n")
-
-
-def _print_key(key: str, record: ApiKey, *, as_json: bool) -> None:
-    if as_json:
-        print_json({"key": key} | _view(record))
-    else:
-        sys.stdout.write(f"{key}\n")
 
 
 def _view(key: ApiKey) -> dict[str, object]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from pool.cli.findings import Finding
-from pool.config.addresses import broker_url
+from pool.config.addresses import broker_setting, broker_url
 from pool.config.redis_address import is_redis
 from pool.config.settings import Settings
 from pool.errors import SettingsError, StoreUnavailable
@@ -29,7 +29,7 @@ def mend(error: SettingsError) -> str:
 async def broker(settings: Settings) -> Finding:
     """Return whether messages can be sent and received."""
     url = broker_url(settings)
-    setting = "LINKPOOL_BROKER_URL" if settings.broker_url else "LINKPOOL_REDIS_URL"
+    setting = broker_setting(settings)
     try:
         if is_redis(url):
             await check_broker(url, setting, works=True)

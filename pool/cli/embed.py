@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
 from pool.cli.common import WRONG_USAGE, AsJson, DataDir, fail, on_parts, settings_for
-from pool.cli.printing import print_json
+from pool.cli.printing import print_made
 from pool.compose import Parts
 from pool.embeds import Options, arguments, check_embed_type, html
 from pool.errors import UnknownMeeting
@@ -70,7 +69,4 @@ def embed(
         return {"slug": slug, "state": claim.state, "embed": argument, "embed_html": code}
 
     found = on_parts(settings, work)
-    if as_json:
-        print_json(found)
-    else:
-        sys.stdout.write(f"{found['embed_html']}\n")
+    print_made(found["embed_html"], found, as_json=as_json)

@@ -229,19 +229,7 @@ def recount(data_dir: DataDir = None) -> None:
 
     The workers wait with the ledger until it is done; claims are served meanwhile.
     """
-    from pool.config.addresses import database_url
-    from pool.ledger import Ledger
-
-    settings = settings_for(data_dir)
-
-    async def work() -> None:
-        ledger = Ledger.open(database_url(settings))
-        try:
-            await ledger.counts.recount()
-        finally:
-            await ledger.close()
-
-    run(work)
+    on_ledger(settings_for(data_dir), lambda ledger: ledger.counts.recount())
     sys.stdout.write("all links were counted\n")
 
 

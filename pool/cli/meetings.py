@@ -39,7 +39,7 @@ app = typer.Typer(help="Meetings and their pools.", no_args_is_help=True)
 _STATE = {"sid", "paused", "pause_reason", "closed_reason"}
 _SETTINGS = {each.name for each in fields(Meeting)} - _STATE
 Sid = Annotated[str, typer.Argument(help="The meeting's SID at the provider.")]
-Action = Callable[[Administration], Awaitable[str]]
+Action = Callable[[Administration], Awaitable[object]]
 
 
 @app.command("list")
@@ -195,31 +195,24 @@ async def _existing(parts: Parts, sid: str) -> Meeting:
 @app.command("pause")
 def pause(sid: Sid, reason: ReasonOption = "", data_dir: DataDir = None) -> None:
     """Stop making links and handing out new ones; customers who hold a link still get it."""
-
-    async def work(administration: Administration) -> str:
-        return f"paused {(await administration.pause(sid, reason, ACTOR)).sid}"
-
-    _act(data_dir, work, must_exist=sid)
+    _act(data_dir, lambda each: each.pause(sid, reason, ACTOR), f"paused {sid}", must_exist=sid)
 
 
 @app.command("resume")
 def resume(sid: Sid, reason: ReasonOption = "", data_dir: DataDir = None) -> None:
     """End a pause; a blocked meeting is tried again at once."""
-
-    async def work(administration: Administration) -> str:
-        return f"resumed {(await administration.resume(sid, reason, ACTOR)).sid}"
-
-    _act(data_dir, work, must_exist=sid)
+    _act(data_dir, lambda each: each.resume(sid, reason, ACTOR), f"resumed {sid}", must_exist=sid)
 
 
 @app.command("top-up")
 def top_up(sid: Sid, reason: ReasonOption = "", data_dir: DataDir = None) -> None:
     """Ask for more links now; a blocked meeting is tried again at once."""
-
-    async def work(administration: Administration) -> str:
-        return f"asked for a top-up of {(await administration.top_up(sid, reason, ACTOR)).sid}"
-
-    _act(data_dir, work, must_exist=sid)
+    _act(
+        data_dir,
+        lambda each: each.top_up(sid, reason, ACTOR),
+        f"asked for a top-up of {sid}",
+        must_exist=sid,
+    )
 
 
 @app.command("drain")
@@ -243,24 +236,26 @@ def drain(
     _act(data_dir, work, must_exist=sid)
 
 
-def _act(data_dir: Path | None, action: Action, *, must_exist: str | None = None) -> None:
-    """Run one action, print its result, and nudge top-up of every workspace.
+def _act(
+    data_dir: Path | None, action: Action, done: str = "", *, must_exist: str | None = None
+) -> None:
+    """Run one action, print `done` or else its result, and nudge top-up of every workspace.
 
     `must_exist` is the SID of a meeting without which nothing is done.
     """
     settings = settings_for(data_dir)
 
-    async def work(parts: Parts) -> str:
+    async def work(parts: Parts) -> object:
         if must_exist:
             await _existing(parts, must_exist)
         return await action(
             Administration(parts.store, parts.ledger, parts.erasure, parts.recovery, settings)
         )
 
-    said = on_parts(settings, work)
+    result = on_parts(settings, work)
     nudges = Nudges(broker_url(settings))
     nudges.start()
     for workspace in settings.workspaces:
         nudges.send(TOP_UP, workspace=workspace)
     nudges.stop()
-    sys.stdout.write(said + "\n")
+    sys.stdout.write(f"{done or result}\n")

@@ -21,6 +21,14 @@ def print_json(value: object) -> None:
     sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
 
 
+def print_made(text: object, view: object, *, as_json: bool) -> None:
+    """Print what was made: the view as JSON, or for people and pipes the text alone."""
+    if as_json:
+        print_json(view)
+    else:
+        sys.stdout.write(f"{text}\n")
+
+
 def print_views(
     title: str,
     columns: Sequence[str],

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from math import inf
 from typing import Annotated
 
 import typer
 
 from pool.cli.common import AsJson, DataDir, on_ledger, on_parts, settings_for
 from pool.cli.printing import print_json
-from pool.compose import Parts
 from pool.config.settings import Settings
 from pool.ledger import Ledger
 from pool.ledger.pruning import PrunedLinks
@@ -42,7 +41,8 @@ def prune(
     if dry_run:
         events, links = on_ledger(settings, lambda ledger: _count(settings, ledger))
     else:
-        events = on_ledger(settings, lambda ledger: _prune_events(settings, ledger))
+        days = settings.inbox_retention_days
+        events = on_ledger(settings, lambda ledger: ledger.retention.run(days, seconds=inf))
         links = _prune_links(settings)
         cleaned = on_ledger(settings, lambda ledger: _clean(ledger, compact=compact))
     _print(settings, events, links, dry_run=dry_run, cleaned=cleaned, as_json=as_json)
@@ -66,18 +66,10 @@ async def _count(settings: Settings, ledger: Ledger) -> tuple[Pruned, PrunedLink
     return events, await ledger.pruning.count(_before(settings))
 
 
-async def _prune_events(settings: Settings, ledger: Ledger) -> Pruned:
-    return await ledger.retention.run(settings.inbox_retention_days, seconds=float("inf"))
-
-
 def _prune_links(settings: Settings) -> PrunedLinks:
     if not settings.ledger_retention_days:
         return PrunedLinks()
-
-    async def work(parts: Parts) -> PrunedLinks:
-        return await parts.pruner.run(_before(settings), progress=_progress())
-
-    done = on_parts(settings, work)
+    done = on_parts(settings, lambda parts: parts.pruner.run(_before(settings), progress=_show))
     if sys.stderr.isatty():
         sys.stderr.write("\n")
     return done
@@ -88,15 +80,11 @@ async def _clean(ledger: Ledger, *, compact: bool) -> bool:
     return await ledger.compact() if compact else cleaned
 
 
-def _progress() -> Callable[[PrunedLinks], None]:
-    """Return a function that shows the progress on a terminal."""
-
-    def show(done: PrunedLinks) -> None:
-        if sys.stderr.isatty():
-            sys.stderr.write(f"\rpruned {done.links:,} links, {done.bookings:,} bookings")
-            sys.stderr.flush()
-
-    return show
+def _show(done: PrunedLinks) -> None:
+    """Show the progress on a terminal."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\rpruned {done.links:,} links, {done.bookings:,} bookings")
+        sys.stderr.flush()
 
 
 def _print(

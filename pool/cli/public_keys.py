@@ -9,7 +9,7 @@ import typer
 
 from pool.access.public_keys import issue_public_key, revoke_public_key
 from pool.cli.common import ACTOR, AsJson, DataDir, ReasonOption, on_ledger, settings_for
-from pool.cli.printing import moment, print_json, print_views
+from pool.cli.printing import moment, print_made, print_views
 from pool.ledger.records import PublicKey
 
 app = typer.Typer(help="Keys with which pages without a backend claim.", no_args_is_help=True)
@@ -31,10 +31,7 @@ def create(
         settings_for(data_dir),
         lambda ledger: issue_public_key(ledger, sid, origin, label, ACTOR),
     )
-    if as_json:
-        print_json(_view(key))
-    else:
-        sys.stdout.write(f"{key.id}\n")
+    print_made(key.id, _view(key), as_json=as_json)
 
 
 @app.command("list")

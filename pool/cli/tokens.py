@@ -13,7 +13,7 @@ from pool.access.api_keys import Scope, digest
 from pool.access.token_secrets import SecretSource, issue_secret, revoke_secret
 from pool.access.tokens import LONGEST_SECONDS, TokenClaims, sign
 from pool.cli.common import ACTOR, AsJson, DataDir, ReasonOption, on_ledger, settings_for
-from pool.cli.printing import moment, print_json, print_views
+from pool.cli.printing import moment, print_made, print_views
 from pool.config.addresses import secret_key
 from pool.config.settings import Settings
 from pool.errors import UnknownKey, UnknownMeeting
@@ -33,10 +33,7 @@ def create_secret(key_id: KeyId, as_json: AsJson = False, data_dir: DataDir = No
     settings = settings_for(data_dir)
     source = SecretSource(secret_key(settings))
     text, secret = on_ledger(settings, lambda ledger: issue_secret(ledger, source, key_id, ACTOR))
-    if as_json:
-        print_json({"secret": text} | _view(secret))
-    else:
-        sys.stdout.write(f"{text}\n")
+    print_made(text, {"secret": text} | _view(secret), as_json=as_json)
 
 
 @app.command("list-secrets")

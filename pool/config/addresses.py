@@ -30,6 +30,11 @@ def broker_url(settings: Settings) -> str:
     return settings.broker_url or redis_url(settings)
 
 
+def broker_setting(settings: Settings) -> str:
+    """Return the name of the setting that gives the broker's address."""
+    return "LINKPOOL_BROKER_URL" if settings.broker_url else "LINKPOOL_REDIS_URL"
+
+
 def database_url(settings: Settings) -> str:
     """Return the address of the ledger."""
     return settings.database_url or f"sqlite:///{settings.sqlite_path}"

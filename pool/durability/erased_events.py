@@ -150,7 +150,7 @@ class ErasedEvents:
         """Return our links that an event names, in its order."""
         if parsed is None:
             return []
-        tokens = list(dict.fromkeys([*([parsed.ref] if parsed.ref else []), *parsed.tokens]))
+        tokens = parsed.candidates
         found = {link.slug: link for link in await self._ledger.links.find(tokens)}
         return [found[token] for token in tokens if token in found]
 

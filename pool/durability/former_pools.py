@@ -21,23 +21,22 @@ from datetime import UTC, datetime
 
 import structlog
 
+from pool.durability.rebinding import CALL, drop_forgotten, drop_served, keep
 from pool.durability.recorder import Recorder
 from pool.durability.strangers import OPENED
 from pool.ledger import Ledger
-from pool.model.claims import claim_in_state
 from pool.model.links import State
 from pool.model.meetings import Meeting
 from pool.model.pools import (
     SHARDS_MOST,
     pool_names,
     pool_of_epoch,
-    serves,
     shards_of,
     sid_of,
 )
 from pool.store import Store, key_names
 from pool.store.locks import Held
-from pool.store.recovery import Rebind, RecoveryLost
+from pool.store.recovery import RecoveryLost
 
 log = structlog.get_logger()
 
@@ -46,7 +45,6 @@ OPENING = "opening"  # the fact of a pool that is being opened for the first tim
 _CLOSED, _CLEARED = "closed:", "cleared"  # `closed:<milliseconds since 1970>`
 CLEAR_AFTER_SECONDS = 300.0  # by then every process knows of the change
 GRACE_SECONDS = 1.0  # for API processes to assert again what they answered
-_CALL = 500  # bindings per script call
 
 
 def is_open(fact: str) -> bool:
@@ -201,33 +199,16 @@ class FormerPools:
             return False  # it was opened again
         await self._recorder.record_pool(pool)
         await self._check_former(pool)
-        recovery = self._store.recovery
+        name_of = self._store.names.name
         async for bindings in self._ledger.links.live_bindings(sid):
-            for start in range(0, len(bindings), _CALL):
-                drops = (
-                    Rebind(
-                        each.customer_id,
-                        claim_in_state(
-                            each.slug, State.CLAIMED, each.source, each.claimed_at_ms,
-                            None, None, None,
-                        ),
-                        "drop",
-                        0,
-                    )
-                    for each in bindings[start : start + _CALL]
-                )  # fmt: skip
-                await recovery.put(pool, lock.token, recovery.packed(pool, drops))
-            await _keep(lock, pool)
+            for start in range(0, len(bindings), CALL):
+                some = bindings[start : start + CALL]
+                named = ((name_of(sid, each.customer_id), each.slug) for each in some)
+                await drop_served(self._store, pool, lock, named)
+            await keep(lock, pool)
             await self._check_former(pool)
-        after = ""
-        while page := await self._ledger.links.forgotten(sid, after=after, limit=_CALL):
-            names = [
-                (each.customer_name, each.slug) for each in page if serves(pool, each.customer_name)
-            ]
-            await recovery.drop(pool, lock.token, names)
-            await _keep(lock, pool)
-            after = page[-1].slug
-        await recovery.clear(pool, lock.token)
+        await drop_forgotten(self._store, self._ledger, pool, lock)
+        await self._store.recovery.clear(pool, lock.token)
         await self._ledger.facts.put(f"{OPENED}{pool}", _CLEARED)
         return True
 
@@ -236,8 +217,3 @@ class FormerPools:
         meeting = await self._ledger.meetings.get(sid_of(pool))
         if meeting is not None and pool in meeting.pools:
             raise RecoveryLost(f"{pool} is opened again")
-
-
-async def _keep(lock: Held, pool: str) -> None:
-    if not await lock.extend():
-        raise RecoveryLost(f"the lock of {pool} expired")

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 
 from pool.ledger import Ledger
 from pool.ledger.records import Binding
 from pool.model.claims import claim_in_state
 from pool.model.links import State
-from pool.model.pools import sid_of
+from pool.model.pools import serves, sid_of
 from pool.store import Store
 from pool.store.locks import Held
 from pool.store.recovery import Rebind, RecoveryLost
 
-_CALL = 500  # bindings per script call; a hundred take well under a millisecond
+CALL = 500  # bindings per script call; a hundred take well under a millisecond
 
 
 async def load_bindings(store: Store, ledger: Ledger, pool: str, lock: Held) -> None:
@@ -27,8 +28,8 @@ async def load_bindings(store: Store, ledger: Ledger, pool: str, lock: Held) -> 
     under_way: asyncio.Task[None] | None = None
     try:
         async for bindings in ledger.links.live_bindings(sid_of(pool)):
-            for start in range(0, len(bindings), _CALL):
-                rebinds = (as_rebind(each, now_ms) for each in bindings[start : start + _CALL])
+            for start in range(0, len(bindings), CALL):
+                rebinds = (as_rebind(each, now_ms) for each in bindings[start : start + CALL])
                 packed = recovery.packed(pool, filter(None, rebinds))
                 if under_way is not None:
                     await under_way
@@ -46,19 +47,25 @@ async def load_bindings(store: Store, ledger: Ledger, pool: str, lock: Held) -> 
 async def drop_forgotten(store: Store, ledger: Ledger, pool: str, lock: Held) -> None:
     """Drop the bindings of erased customers that an older file of Redis brought back."""
     after = ""
-    meeting_sid = sid_of(pool)
-    while page := await ledger.links.forgotten(meeting_sid, after=after, limit=_CALL):
-        await store.recovery.drop(
-            pool, lock.token, [(each.customer_name, each.slug) for each in page]
-        )
+    while page := await ledger.links.forgotten(sid_of(pool), after=after, limit=CALL):
+        named = ((each.customer_name, each.slug) for each in page)
+        await drop_served(store, pool, lock, named)
         await keep(lock, pool)
         after = page[-1].slug
 
 
-async def keep(lock: Held, sid: str) -> None:
-    """Renew the lock of a recovery. Raise RecoveryLost if it was lost."""
+async def drop_served(
+    store: Store, pool: str, lock: Held, named: Iterable[tuple[str, str]]
+) -> None:
+    """Drop those of the bindings, given as (customer name, slug), that this pool holds."""
+    served = [(name, slug) for name, slug in named if serves(pool, name)]
+    await store.recovery.drop(pool, lock.token, served)
+
+
+async def keep(lock: Held, pool: str) -> None:
+    """Renew the lock of a pool's recovery. Raise RecoveryLost if it was lost."""
     if not await lock.extend():
-        raise RecoveryLost(f"recovery of meeting {sid} took longer than its lock")
+        raise RecoveryLost(f"the lock of {pool} expired")
 
 
 def as_rebind(binding: Binding, now_ms: int) -> Rebind | None:

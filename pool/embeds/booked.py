@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, tzinfo
 from zoneinfo import ZoneInfo
 
 from pool.embeds import encoding
 from pool.model.links import Booked
+from pool.model.times import from_ms
 
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _MONTHS = (
@@ -37,7 +38,7 @@ def booked_block(booked: Booked | None) -> str:
 
 def _when(booked: Booked) -> str:
     try:
-        at = datetime.fromtimestamp((booked.starts_at_ms or 0) / 1000, UTC)
+        at = from_ms(booked.starts_at_ms or 0)
         zone, name = _zone(booked.time_zone)
         local = at.astimezone(zone)
     except (OverflowError, ValueError, OSError):

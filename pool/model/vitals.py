@@ -55,10 +55,43 @@ class Heard(msgspec.Struct, frozen=True):
             if each.pulse.role == role and SILENT_SECONDS < each.age_seconds < GONE_SECONDS
         ]
 
-    def speaking(self, role: Role) -> list[HeardPulse]:
-        """Return the processes of this role that speak."""
+    def speaking(self, *roles: Role) -> list[HeardPulse]:
+        """Return the processes of these roles that speak."""
         return [
             each
             for each in self.pulses
-            if each.pulse.role == role and each.age_seconds <= SILENT_SECONDS
+            if each.pulse.role in roles and each.age_seconds <= SILENT_SECONDS
         ]
+
+    def asking(self, workspace: str) -> list[tuple[Calls, float]]:
+        """Return the calls of each process that speaks to this provider, and the pulse's age."""
+        return [
+            (each.pulse.calls[workspace], each.age_seconds)
+            for each in self.speaking("api", "worker")
+            if workspace in each.pulse.calls
+        ]
+
+    def unanswered_seconds(self, workspace: str) -> float:
+        """Return the seconds for which a provider has answered no process; 0 while it answers.
+
+        An answer to any process ends the silence for all.
+        """
+        calls = self.asking(workspace)
+        # A process that misses its beats hears no answer, which says nothing of the provider.
+        silent = max(
+            (
+                one.silent_seconds + min(age, BEAT_SECONDS)
+                for one, age in calls
+                if one.silent_seconds
+            ),
+            default=0.0,
+        )
+        answered = min(
+            (
+                each.answered_seconds + age
+                for each, age in calls
+                if each.answered_seconds is not None
+            ),
+            default=float("inf"),
+        )
+        return 0.0 if answered < silent else silent

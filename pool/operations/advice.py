@@ -5,14 +5,13 @@ No I/O: everything follows from the settings, the rate, the stock and the foreca
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from pool.model.meetings import LEAD_SECONDS, Meeting
 from pool.operations.durations import exact_words
 from pool.operations.status import MeetingStatus
-from pool.operations.words import count_words, duration_words, rate_words
+from pool.operations.words import about, count_words, duration_words, rate_words
 
 _STILL = 1e-6  # claims per second; below, nobody claims
 _WORTH = 1.2  # a suggestion closer to the present target than this is noise
@@ -117,7 +116,7 @@ def suggestions(status: MeetingStatus, now: datetime) -> list[Suggestion]:
     needed = max(forecast.needed, meeting.wanted(rate))
     why = _why(status, now)
     if needed > meeting.max_fresh:
-        most = _round_up(needed)
+        most = about(needed)
         return [
             Suggestion(
                 f"Allow up to {most:,} links",
@@ -171,9 +170,3 @@ def _links(count: int) -> str:
 
 def _lasts(links: int, rate: float) -> str:
     return duration_words(links / rate)
-
-
-def _round_up(number: int) -> int:
-    """Return the number rounded up to two figures, as a person would set it."""
-    unit = int(10 ** max(0, len(str(number)) - 2))
-    return math.ceil(number / unit) * unit

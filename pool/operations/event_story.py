@@ -66,8 +66,7 @@ async def story_of(
         return Story(_of_booking(booking) if booking else None, ())
     parent_sid = said.parent_sid
     parents = await ledger.bookings.find_named(event.workspace, [parent_sid] if parent_sid else [])
-    texts = dict.fromkeys([*([said.ref] if said.ref else []), *said.tokens])
-    ours = [link.slug for link in await ledger.links.find(list(texts))]
+    ours = [link.slug for link in await ledger.links.find(said.candidates)]
     by = _decided(event, booking, known_parent=bool(parents))
     return Story(
         Appointment(

@@ -20,7 +20,7 @@ from pool.errors import LedgerError, LinkpoolError, StoreError
 from pool.ledger import Ledger
 from pool.ledger.deadline import within
 from pool.model.times import from_ms
-from pool.model.vitals import BEAT_SECONDS, SILENT_SECONDS, Heard
+from pool.model.vitals import SILENT_SECONDS, Heard
 from pool.nudges import QUEUE, SWEEP, TRANSPORT_OPTIONS, sweep_expires_seconds, try_amqp
 from pool.operations.words import duration_words
 from pool.store import Store
@@ -181,7 +181,7 @@ class HealthWatch:
             except StoreError:
                 found.append(PartHealth(part, "unknown", "Redis does not answer"))
                 continue
-            silent = silent_seconds(heard, name) if heard else 0.0
+            silent = heard.unanswered_seconds(name) if heard else 0.0
             if block is not None:
                 since = from_ms(block.since_ms)
                 found.append(PartHealth(part, "down", block.reason, since))
@@ -222,22 +222,3 @@ def work(heard: Heard, sweep_seconds: float, asked_at: datetime | None) -> list[
         quiet = duration_words((now - swept).total_seconds())
         beat = PartHealth("beat", "down", f"it has scheduled no work for {quiet}", swept)
     return [worker, beat]
-
-
-def silent_seconds(heard: Heard, workspace: str) -> float:
-    """Return the seconds for which a provider has answered no process; 0 while it answers."""
-    calls = [
-        (each.pulse.calls[workspace], each.age_seconds)
-        for each in (*heard.speaking("api"), *heard.speaking("worker"))
-        if workspace in each.pulse.calls
-    ]
-    # A process that misses its beats hears no answer either, which says nothing of the provider.
-    silent = max(
-        (one.silent_seconds + min(age, BEAT_SECONDS) for one, age in calls if one.silent_seconds),
-        default=0,
-    )
-    answered = min(
-        (one.answered_seconds + age for one, age in calls if one.answered_seconds is not None),
-        default=float("inf"),
-    )
-    return 0.0 if answered < silent else silent

@@ -19,7 +19,7 @@ from pool.errors import LedgerError, StoreError
 from pool.ledger import Ledger
 from pool.model.incidents import What
 from pool.model.outcomes import TURNED_AWAY
-from pool.model.vitals import BEAT_SECONDS, SILENT_SECONDS, Heard
+from pool.model.vitals import SILENT_SECONDS, Heard
 from pool.operations.words import duration_words
 from pool.store import Store
 
@@ -208,20 +208,9 @@ def heard_troubles(heard: Heard, now: datetime, sweep_seconds: float) -> list[Tr
     found = []
     if trouble := _worker(heard, now, sweep_seconds):
         found.append(trouble)
-    silences: dict[str, list[tuple[float, float | None]]] = {}
-    for each in (*heard.speaking("api"), *heard.speaking("worker")):
-        for workspace, calls in each.pulse.calls.items():
-            silences.setdefault(workspace, []).append(
-                (calls.silent_seconds + min(each.age_seconds, BEAT_SECONDS)
-                 if calls.silent_seconds else 0.0,
-                 None if calls.answered_seconds is None
-                 else calls.answered_seconds + each.age_seconds)
-            )  # fmt: skip
-    for workspace, calls_of in sorted(silences.items()):
-        silent = max(silence for silence, _ in calls_of)
-        answered = min((each for _, each in calls_of if each is not None), default=None)
-        # An answer to any process since then ends the silence for all.
-        if silent > SILENT_SECONDS and (answered is None or answered >= silent):
+    for workspace in sorted({name for each in heard.pulses for name in each.pulse.calls}):
+        silent = heard.unanswered_seconds(workspace)
+        if silent > SILENT_SECONDS:
             text = f"The provider does not answer calls of workspace {workspace}"
             since = now - timedelta(seconds=silent)
             found.append(Trouble(What.PROVIDER, workspace, since, text))
@@ -234,15 +223,10 @@ def has_answered(heard: Heard, trouble: Trouble, now: datetime) -> bool:
     If the processes that asked it have died or are frozen, nobody can know that it is well again.
     If no process works with that workspace any more, the trouble is over.
     """
-    speaking = (*heard.speaking("api"), *heard.speaking("worker"))
-    found = [
-        (each.age_seconds, each.pulse.calls[trouble.about])
-        for each in speaking
-        if trouble.about in each.pulse.calls
-    ]
+    found = heard.asking(trouble.about)
     return not (found or heard.silent("worker")) or any(
         now - timedelta(seconds=calls.answered_seconds + age) >= trouble.since
-        for age, calls in found
+        for calls, age in found
         if calls.answered_seconds is not None
     )
 

@@ -113,8 +113,3 @@ def ago_words(at: datetime, now: datetime | None = None) -> str:
         return "just now"
     words = duration_words(abs(seconds))
     return f"{words} ago" if seconds > 0 else f"in {words}"
-
-
-def from_ms(milliseconds: int) -> datetime:
-    """Return the aware time of milliseconds since 1970."""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)

@@ -68,6 +68,11 @@ class BookingEvent:
     manage_url: str | None = None  # the customer's own page at the provider; http or https
     booker: str | None = field(default=None, repr=False)  # the name of the person who booked
 
+    @property
+    def candidates(self) -> list[str]:
+        """Return the texts that may be slugs, the answer to the field first."""
+        return list(dict.fromkeys([*([self.ref] if self.ref else []), *self.tokens]))
+
 
 @dataclass(frozen=True, slots=True)
 class BookingPage:

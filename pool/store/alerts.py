@@ -69,19 +69,18 @@ class Alerts:
             after, notice = step(before, reading, now_ms)
             if after == before and notice is None:
                 continue
-            with store_errors():
-                turned = await scripts.run(
-                    self._redis,
-                    "turn",
-                    [key_names.ALERTS, key_names.NOTICES],
-                    [
-                        reading.name,
-                        text,
-                        msgspec.json.encode(after) if after else b"",
-                        msgspec.json.encode(notice) if notice else b"",
-                        NOTICES_LIMIT,
-                    ],
-                )
+            turned = await scripts.run(
+                self._redis,
+                "turn",
+                [key_names.ALERTS, key_names.NOTICES],
+                [
+                    reading.name,
+                    text,
+                    msgspec.json.encode(after) if after else b"",
+                    msgspec.json.encode(notice) if notice else b"",
+                    NOTICES_LIMIT,
+                ],
+            )
             made += bool(turned and notice)
         return made
 

@@ -47,8 +47,7 @@ class Budget:
     async def _run(
         self, workspace: str, what: str, first_rate: float, argument: int | str
     ) -> tuple[int, float]:
-        with store_errors():
-            wait, rate = await scripts.run(
-                self._redis, "budget", [key_names.budget(workspace)], [what, first_rate, argument]
-            )
+        wait, rate = await scripts.run(
+            self._redis, "budget", [key_names.budget(workspace)], [what, first_rate, argument]
+        )
         return int(wait), float(rate)

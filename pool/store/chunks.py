@@ -59,6 +59,11 @@ def looks_kept_seconds(span: Span) -> int:
     return span.seconds if span is Span.HOUR else kept_seconds(span)
 
 
+def grown(was: int, total: int) -> int:
+    """Return how much a total grew. If it fell, Redis began again at 0."""
+    return total - was if total >= was else total
+
+
 def write(slot: int, step_seconds: int, entry: Entry, before: Entry | None) -> str:
     """Return the text of an entry. `before` is given for the first one of a chunk."""
     text = _text(slot % _PER_STEP[step_seconds], entry)

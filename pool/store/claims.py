@@ -44,12 +44,11 @@ class Claims:
         UnknownMeeting if the meeting is not published in this Redis.
         """
         echo = next(self._echoes)
-        with store_errors():
-            reply = await scripts.run(
-                self._redis if self._wire is None else self._wire,
-                self._claim_script,
-                *_claim_call(sid, customers, echo),
-            )
+        reply = await scripts.run(
+            self._redis if self._wire is None else self._wire,
+            self._claim_script,
+            *_claim_call(sid, customers, echo),
+        )
         return as_batch(reply, echo, sid)
 
     def claim_at_once(
@@ -103,13 +102,12 @@ class Claims:
         It must not be repeated after a lost reply: the link may have entered the pool.
         """
         echo = next(self._echoes)
-        with store_errors():
-            reply = await scripts.run(
-                self._redis,
-                "bind",
-                _keys(sid, name),
-                [echo, epoch, slug, payload],
-            )
+        reply = await scripts.run(
+            self._redis,
+            "bind",
+            _keys(sid, name),
+            [echo, epoch, slug, payload],
+        )
         expect(reply, echo, sid)
         return as_answer(reply[2])
 
@@ -122,13 +120,12 @@ class Claims:
         Fenced or UnknownMeeting.
         """
         echo = next(self._echoes)
-        with store_errors():
-            reply = await scripts.run(
-                self._redis,
-                "replace",
-                _keys(sid, name),
-                [echo, old, payload, reason, made],
-            )
+        reply = await scripts.run(
+            self._redis,
+            "replace",
+            _keys(sid, name),
+            [echo, old, payload, reason, made],
+        )
         expect(reply, echo, sid)
         return as_replacing(reply[2])
 
@@ -146,18 +143,17 @@ class Claims:
         args: list[Any] = []
         for redo in claims:
             args += [pack(redo.claim), redo.ttl_ms, redo.payload]
-        with store_errors():
-            conflicts = await scripts.run(
-                self._redis,
-                "redo",
-                [
-                    key_names.fresh(sid),
-                    key_names.claims(sid),
-                    key_names.demand(sid),
-                    *(key_names.binding(sid, name) for name in names),
-                ],
-                args,
-            )
+        conflicts = await scripts.run(
+            self._redis,
+            "redo",
+            [
+                key_names.fresh(sid),
+                key_names.claims(sid),
+                key_names.demand(sid),
+                *(key_names.binding(sid, name) for name in names),
+            ],
+            args,
+        )
         return int(conflicts)
 
     async def mark(
@@ -177,18 +173,17 @@ class Claims:
         """
         name = self.names.name(sid, customer_id) if customer_id is not None else "nobody"
         booked = customer_id is not None and claim is not None
-        with store_errors():
-            was_fresh, _ = await scripts.run(
-                self._redis,
-                "mark",
-                [key_names.fresh(sid), key_names.binding(sid, name)],
-                [
-                    slug,
-                    "consumed" if booked else "gone",
-                    pack(claim) if booked and claim else "",
-                    instead_of,
-                ],
-            )
+        was_fresh, _ = await scripts.run(
+            self._redis,
+            "mark",
+            [key_names.fresh(sid), key_names.binding(sid, name)],
+            [
+                slug,
+                "consumed" if booked else "gone",
+                pack(claim) if booked and claim else "",
+                instead_of,
+            ],
+        )
         return bool(was_fresh == 1)
 
     async def count_booking(self, sid: str) -> None:

@@ -20,13 +20,12 @@ class Erasing:
 
     async def drop(self, sid: str, slug: str, name: str) -> None:
         """Drop the binding of the customer with this name, if it is to this link."""
-        with store_errors():
-            await scripts.run(
-                self._redis,
-                "mark",
-                [key_names.fresh(sid), key_names.binding(sid, name)],
-                [slug, "gone", ""],
-            )
+        await scripts.run(
+            self._redis,
+            "mark",
+            [key_names.fresh(sid), key_names.binding(sid, name)],
+            [slug, "gone", ""],
+        )
 
     async def rewrite_file(self) -> bool:
         """Ask Redis to rewrite its append-only file, without what was trimmed or dropped.

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, cast
 
 import msgspec
 from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
 
 from pool.model.outcomes import FLOW
 from pool.store import chunks, key_names
@@ -175,16 +176,12 @@ class History:
             return []
         step = span.step_seconds
         with store_errors():
-            now_seconds, _ = await self._redis.time()
-            latest = now_seconds // step
-            end = latest - ago_seconds // step
-            begin = end - span.seconds // step + 1
+            begin, end, latest = await self._window(span, ago_seconds)
             # Up to the latest: a chunk says how things were before it, also where an earlier
             # one had nothing to say.
             numbers = range(chunks.chunk_of(begin, step), chunks.chunk_of(latest, step) + 1)
             pipe = self._redis.pipeline(transaction=False)
-            pipe.xrange(key_names.history_taken(step), min=begin, max=_until(end, latest))
-            pipe.xrevrange(key_names.history_taken(step), max=begin - 1, count=1)
+            _look_up_taken(pipe, step, begin, end, latest)
             pipe.hmget(key_names.HISTORY_LAST, list(sids))
             for sid in sids:
                 pipe.mget([key_names.history(sid, step, chunk) for chunk in numbers])
@@ -215,16 +212,19 @@ class History:
         """
         step = span.step_seconds
         with store_errors():
-            now_seconds, _ = await self._redis.time()
-            latest = now_seconds // step
-            end = latest - ago_seconds // step
-            begin = end - span.seconds // step + 1
+            begin, end, latest = await self._window(span, ago_seconds)
             pipe = self._redis.pipeline(transaction=False)
-            pipe.xrange(key_names.history_taken(step), min=begin, max=_until(end, latest))
-            pipe.xrevrange(key_names.history_taken(step), max=begin - 1, count=1)
+            _look_up_taken(pipe, step, begin, end, latest)
             taken, before = await pipe.execute()
         samples = chunks.samples(span, begin, 0, _looked(taken), _newest(before), {}, Entry(0, 0))
         return Series("", step, begin * step * 1000, (end + 1) * step * 1000, tuple(samples))
+
+    async def _window(self, span: Span, ago_seconds: int) -> tuple[int, int, int]:
+        """Return the first and last slot of a span that ends so long ago, and the latest slot."""
+        now_seconds, _ = await self._redis.time()
+        latest = now_seconds // span.step_seconds
+        end = latest - ago_seconds // span.step_seconds
+        return end - span.seconds // span.step_seconds + 1, end, latest
 
     async def sparks(self, sids: Sequence[str], *, points: int = 30) -> dict[str, Spark]:
         """Return the last `points` slots of 10 s per meeting, by SID: one pipeline after TIME."""
@@ -256,9 +256,11 @@ class History:
         return sparks
 
 
-def _until(end: int, latest: int) -> str:
-    """Return the last slot to read of a stream; the latest one may still get its entry."""
-    return "+" if end == latest else f"{end}-1"
+def _look_up_taken(pipe: Pipeline, step: int, begin: int, end: int, latest: int) -> None:
+    """Ask for the slots that were sampled in a window, and for the last one before it."""
+    until = "+" if end == latest else f"{end}-1"  # the latest one may still get its entry
+    pipe.xrange(key_names.history_taken(step), min=begin, max=until)
+    pipe.xrevrange(key_names.history_taken(step), max=begin - 1, count=1)
 
 
 def _step(
@@ -280,9 +282,9 @@ def _step(
     entry = Entry(
         now.level,
         now.target,
-        _grown(last.claims, now.claims),
-        _grown(last.top_ups, now.top_ups),
-        _grown(last.bookings, now.bookings),
+        chunks.grown(last.claims, now.claims),
+        chunks.grown(last.top_ups, now.top_ups),
+        chunks.grown(last.bookings, now.bookings),
         now.level - lowest,
     )
     return now, None if entry == _before(last) else entry
@@ -290,11 +292,6 @@ def _step(
 
 def _before(last: _Last) -> Entry:
     return Entry(last.level, last.target)
-
-
-def _grown(was: int, total: int) -> int:
-    """Return how much a total grew. If it fell, Redis began again at 0."""
-    return total - was if total >= was else total
 
 
 def _per_slot(window: range, values: Sequence[tuple[Sample, float]]) -> tuple[float | None, ...]:

@@ -11,7 +11,6 @@ from redis.asyncio import Redis
 
 from pool.errors import StoreUnavailable
 from pool.store import scripts
-from pool.store.connect import store_errors
 
 # How long others wait for an owner that died. A living one renews long before.
 LOCK_SECONDS = 5.0
@@ -32,10 +31,9 @@ class Locks:
         It is renewed while the block runs. A lock that was taken on another Redis process, or
         before a failover, is not valid.
         """
-        with store_errors():
-            value = await scripts.run(
-                self._redis, "lock", [name], [secrets.token_hex(8), int(seconds * 1000)]
-            )
+        value = await scripts.run(
+            self._redis, "lock", [name], [secrets.token_hex(8), int(seconds * 1000)]
+        )
         if not value:
             yield None
             return
@@ -70,8 +68,7 @@ class Held:
         return await self._if_ours("unlock")
 
     async def _if_ours(self, script: str, *more: int) -> bool:
-        with store_errors():
-            return bool(await scripts.run(self._redis, script, [self._name], [self.token, *more]))
+        return bool(await scripts.run(self._redis, script, [self._name], [self.token, *more]))
 
 
 async def _renew(held: Held, every_seconds: float) -> None:

@@ -25,13 +25,12 @@ class Pulses:
 
     async def beat(self, process: str, pulse: Pulse) -> None:
         """Note that a process is alive, with its pulse."""
-        with store_errors():
-            await scripts.run(
-                self._redis,
-                "pulse",
-                [key_names.PULSES],
-                [process, msgspec.json.encode(pulse), FORGET_SECONDS * 1000, pulse.role],
-            )
+        await scripts.run(
+            self._redis,
+            "pulse",
+            [key_names.PULSES],
+            [process, msgspec.json.encode(pulse), FORGET_SECONDS * 1000, pulse.role],
+        )
 
     async def end(self, process: str) -> None:
         """Forget a process that ends in order."""

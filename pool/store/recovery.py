@@ -58,10 +58,7 @@ class RecoverySteps:
 
     async def seal(self, sid: str, token: str) -> bool:
         """Seal the pool: it hands out nothing more. Return False if its fence had fallen."""
-        with store_errors():
-            return bool(
-                await scripts.run(self._redis, "seal", [key_names.epoch(sid)], [token]) == 1
-            )
+        return bool(await scripts.run(self._redis, "seal", [key_names.epoch(sid)], [token]) == 1)
 
     async def disown(self, sid: str, epoch: str) -> None:
         """Let a pool of this epoch hand out nothing until it is recovered."""
@@ -70,18 +67,17 @@ class RecoverySteps:
 
     async def close(self, sid: str) -> Closed:
         """Close a pool whose meeting has another number of shards. It hands out nothing more."""
-        with store_errors():
-            epoch, stood, *totals = await scripts.run(
-                self._redis,
-                "close",
-                [
-                    key_names.recovery_lock(sid),
-                    key_names.epoch(sid),
-                    key_names.fresh(sid),
-                    key_names.demand(sid),
-                ],
-                [],
-            )
+        epoch, stood, *totals = await scripts.run(
+            self._redis,
+            "close",
+            [
+                key_names.recovery_lock(sid),
+                key_names.epoch(sid),
+                key_names.fresh(sid),
+                key_names.demand(sid),
+            ],
+            [],
+        )
         return Closed(epoch.decode(), stood == 1, Totals(*totals))
 
     async def carry(self, sid: str, totals: Totals) -> None:
@@ -103,10 +99,9 @@ class RecoverySteps:
         keys = [key_names.claims(sid), key_names.fresh(sid), key_names.nudged(sid)]
         if ":" in sid:
             keys += [key_names.demand(sid), key_names.meeting(sid)]
-        with store_errors():
-            status = await scripts.run(
-                self._redis, "clear", [key_names.recovery_lock(sid), *keys], [token]
-            )
+        status = await scripts.run(
+            self._redis, "clear", [key_names.recovery_lock(sid), *keys], [token]
+        )
         _check(status, sid)
 
     async def epoch(self, sid: str) -> str:
@@ -165,13 +160,12 @@ class RecoverySteps:
 
     async def begin(self, sid: str, token: str, *, keep_fresh: bool) -> str:
         """Remove the epoch; empty the pool unless `keep_fresh`. Return the server's identity."""
-        with store_errors():
-            status, identity = await scripts.run(
-                self._redis,
-                "recover_begin",
-                [key_names.recovery_lock(sid), key_names.epoch(sid), key_names.fresh(sid)],
-                [token, int(keep_fresh)],
-            )
+        status, identity = await scripts.run(
+            self._redis,
+            "recover_begin",
+            [key_names.recovery_lock(sid), key_names.epoch(sid), key_names.fresh(sid)],
+            [token, int(keep_fresh)],
+        )
         _check(status, sid)
         return str(identity.decode())
 
@@ -221,13 +215,12 @@ class RecoverySteps:
 
     async def open(self, sid: str, token: str, identity: str, nonce: str) -> None:
         """Set the new epoch `identity:nonce`, so that claims are answered again."""
-        with store_errors():
-            status = await scripts.run(
-                self._redis,
-                "recover_open",
-                [key_names.recovery_lock(sid), key_names.epoch(sid)],
-                [token, identity, nonce],
-            )
+        status = await scripts.run(
+            self._redis,
+            "recover_open",
+            [key_names.recovery_lock(sid), key_names.epoch(sid)],
+            [token, identity, nonce],
+        )
         _check(status, sid)
 
 

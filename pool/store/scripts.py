@@ -13,7 +13,7 @@ from redis.exceptions import NoScriptError
 
 from pool.store.cluster.topology import LOST
 from pool.store.cluster.wire import ClusterWire
-from pool.store.connect import masters_of
+from pool.store.connect import masters_of, store_errors
 from pool.store.wire import Wire
 
 # Scripts that stand behind the fence, or read bindings, begin with lua/fence.lua; those that
@@ -57,12 +57,14 @@ async def run(
 ) -> Any:
     """Run a script and return its reply. A Redis that does not know the script gets its text.
 
-    NOSCRIPT means that nothing was run, so sending the text then repeats nothing.
+    NOSCRIPT means that nothing was run, so sending the text then repeats nothing. Raise
+    StoreUnavailable.
     """
-    try:
-        return await redis.evalsha(sha1(name), len(keys), *keys, *args)
-    except NoScriptError:
-        return await redis.eval(source(name), len(keys), *keys, *args)
+    with store_errors():
+        try:
+            return await redis.evalsha(sha1(name), len(keys), *keys, *args)
+        except NoScriptError:
+            return await redis.eval(source(name), len(keys), *keys, *args)
 
 
 async def load(redis: Redis, name: str) -> None:

@@ -23,10 +23,7 @@ class Stock:
         The oldest come first. Return their slugs.
         """
         bound = "+inf" if up_to_ms is None else up_to_ms
-        with store_errors():
-            slugs = await scripts.run(
-                self._redis, "take_out", [key_names.fresh(sid)], [bound, limit]
-            )
+        slugs = await scripts.run(self._redis, "take_out", [key_names.fresh(sid)], [bound, limit])
         return [slug.decode() for slug in slugs]
 
     async def withdraw(self, sid: str, slugs: Sequence[str]) -> int:

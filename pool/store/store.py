@@ -100,13 +100,12 @@ class Store(Claims, Server):
         Raise Fenced if the pool is of another epoch by now.
         """
         echo = next(self._echoes)
-        with store_errors():
-            reply = await scripts.run(
-                self._redis,
-                "add",
-                [key_names.epoch(sid), key_names.fresh(sid), key_names.demand(sid)],
-                [echo, epoch, made_at_ms, *slugs],
-            )
+        reply = await scripts.run(
+            self._redis,
+            "add",
+            [key_names.epoch(sid), key_names.fresh(sid), key_names.demand(sid)],
+            [echo, epoch, made_at_ms, *slugs],
+        )
         expect(reply, echo, sid)
         return int(reply[3])
 

@@ -121,7 +121,7 @@ class Tallies:
             for place, span in enumerate(STEPS):
                 if not due[place]:
                     continue
-                grown = {name: _grown(before[place].get(name, 0), now[name]) for name in now}
+                grown = {name: chunks.grown(before[place].get(name, 0), now[name]) for name in now}
                 if sid == EVERYWHERE:
                     grown |= flow[place]
                 after[place] = now
@@ -188,11 +188,6 @@ def _by_sid(held: Mapping[bytes, bytes]) -> dict[str, dict[str, int]]:
         if name in COUNTED:
             totals[sid][name] = int(total)
     return totals
-
-
-def _grown(was: int, total: int) -> int:
-    """Return how much a total grew. If it fell, Redis began again at 0."""
-    return total - was if total >= was else total
 
 
 def _text(slot: int, span: Span, counts: Mapping[str, int]) -> str:

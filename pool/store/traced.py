@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from opentelemetry import context as contexts
-from opentelemetry.trace import Link, SpanKind, set_span_in_context
+from opentelemetry.trace import Link, Span, SpanKind, set_span_in_context
 from redis.asyncio import Redis
 
 from pool.model.links import Claim
@@ -34,6 +35,17 @@ class TracedStore(Store):
         super().__init__(redis, names, wire)
         self._tracing = tracing
 
+    def _span(
+        self, name: str, sid: str, links: Sequence[Link] = ()
+    ) -> AbstractContextManager[Span]:
+        return self._tracing.tracer.start_as_current_span(
+            name,
+            kind=SpanKind.CLIENT,
+            attributes={MEETING: sid_of(sid)},
+            links=links,
+            record_exception=False,
+        )
+
     def claim_at_once(self, *_: Any) -> None:
         """Return None, so that `claim` is used: a span is current only in a task of its own."""
 
@@ -43,37 +55,24 @@ class TracedStore(Store):
         if waiting:
             # It stays current for the rest of this batch, since its nudges to workers belong to it.
             contexts.attach(set_span_in_context(waiting[0]))
-        with self._tracing.tracer.start_as_current_span(
-            "claim script",
-            kind=SpanKind.CLIENT,
-            attributes={MEETING: sid_of(sid), CUSTOMERS: len(customers)},
-            links=[Link(other.get_span_context()) for other in waiting[1:]],
-            record_exception=False,
-        ) as span:
+        links = [Link(other.get_span_context()) for other in waiting[1:]]
+        with self._span("claim script", sid, links) as span:
+            span.set_attribute(CUSTOMERS, len(customers))
             batch = await super().claim(sid, customers)
             span.set_attribute("linkpool.level", batch.level)
             return batch
 
     async def bind(self, sid: str, epoch: str, slug: str, name: str, payload: bytes) -> Answer:
         """Record the binding of a link made on the spot."""
-        with self._tracing.tracer.start_as_current_span(
-            "bind script",
-            kind=SpanKind.CLIENT,
-            attributes={MEETING: sid_of(sid)},
-            record_exception=False,
-        ) as span:
+        with self._span("bind script", sid) as span:
             answer = await super().bind(sid, epoch, slug, name, payload)
             span.set_attribute(OUTCOME, answer.outcome.value)
             return answer
 
     async def add(self, sid: str, epoch: str, slugs: Sequence[str], made_at_ms: int) -> int:
         """Record that new links enter a pool."""
-        with self._tracing.tracer.start_as_current_span(
-            "add script",
-            kind=SpanKind.CLIENT,
-            attributes={MEETING: sid_of(sid), "linkpool.links": len(slugs)},
-            record_exception=False,
-        ):
+        with self._span("add script", sid) as span:
+            span.set_attribute("linkpool.links", len(slugs))
             return await super().add(sid, epoch, slugs, made_at_ms)
 
     async def mark(
@@ -86,10 +85,5 @@ class TracedStore(Store):
         instead_of: str = "",
     ) -> bool:
         """Record that a booking is written to Redis."""
-        with self._tracing.tracer.start_as_current_span(
-            "mark script",
-            kind=SpanKind.CLIENT,
-            attributes={MEETING: sid_of(sid)},
-            record_exception=False,
-        ):
+        with self._span("mark script", sid):
             return await super().mark(sid, slug, customer_id, claim, instead_of=instead_of)

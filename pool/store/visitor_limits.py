@@ -8,7 +8,6 @@ from redis.asyncio import Redis
 
 from pool.store import key_names, scripts
 from pool.store.bindings import CustomerNames
-from pool.store.connect import store_errors
 
 
 class VisitorLimits:
@@ -39,8 +38,7 @@ class VisitorLimits:
             # As customers' ids, addresses are in Redis as keyed hashes only.
             key_names.visitors_from(sid, self._names.name(sid, f"address:{address}")),
         ]
-        with store_errors():
-            wait_ms: Any = await scripts.run(
-                self._redis, "admit_visitor", keys, [per_meeting, per_address, count]
-            )
+        wait_ms: Any = await scripts.run(
+            self._redis, "admit_visitor", keys, [per_meeting, per_address, count]
+        )
         return int(wait_ms)

@@ -79,7 +79,7 @@ class LinkMaker:
         self._store = store
         self._first_rate = first_rate
         self._probe_seconds = probe_seconds
-        self._counted = counted
+        self.counted = counted
         self._bases = bases
 
     async def wait_turn(self, *, within_seconds: float) -> bool:
@@ -120,9 +120,9 @@ class LinkMaker:
             if self._bases is not None:
                 await self._bases.check(self.workspace, link.url, link.slug)
         except ProviderError as error:
-            self._counted(sid, error.outcome)
+            self.counted(sid, error.outcome)
             if error.maybe_made:
-                self._counted(sid, "lost")
+                self.counted(sid, "lost")
             await self._learn(sid, error, meetings, probe, seen)
             raise
         await self._store.budget.report(self.workspace, "ok", first_rate=self._first_rate)

@@ -15,7 +15,6 @@ from pool.operations.health import (
     Health,
     HealthWatch,
     PartHealth,
-    silent_seconds,
     work,
 )
 from tests.in_process import InProcess
@@ -81,7 +80,7 @@ def test_a_provider_is_silent_if_it_answers_nobody(calls: list[Calls], silent: f
         HeardPulse(f"api {number}", Pulse("api", "host", {"acme": one}), 0.0)
         for number, one in enumerate(calls)
     )
-    assert silent_seconds(Heard(to_ms(NOW), pulses, None, {}), "acme") == silent
+    assert Heard(to_ms(NOW), pulses, None, {}).unanswered_seconds("acme") == silent
 
 
 def test_the_worst_part_is_the_state_of_all() -> None:

@@ -21,7 +21,6 @@ from pool.model.incidents import What
 from pool.model.meetings import Meeting
 from pool.model.vitals import SILENT_SECONDS, Calls, Heard, HeardPulse, Pulse
 from pool.operations import summary
-from pool.operations.health import silent_seconds
 from pool.operations.incident_notes import IncidentNotes
 from pool.operations.reader import Reader
 from pool.operations.snapshot import LedgerHealth, Snapshot
@@ -75,7 +74,7 @@ def test_a_provider_is_silent_only_if_it_answers_no_process() -> None:
     assert heard_troubles(heard(silent, answered), NOW, 5.0) == []
     frozen = heard(pulse("worker", 2.2, default=Calls(1, 0.6, 5.0)))  # in the middle of a call
     assert heard_troubles(frozen, NOW, 5.0) == []
-    assert silent_seconds(frozen, "default") < SILENT_SECONDS
+    assert frozen.unanswered_seconds("default") < SILENT_SECONDS
 
 
 class Stage:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from pool.model.links import SID_PATTERN, SLUG_PATTERN
-from pool.model.meetings import Meeting
 from pool.model.pools import SHARDS_MOST
 from pool.operations.status import MeetingStatus
 
@@ -128,10 +128,8 @@ class MeetingView(BaseModel):
     @classmethod
     def of(cls, status: MeetingStatus, *, counted: bool) -> MeetingView:
         """Return the view of a status; `counted` says whether it has the ledger's counts."""
-        meeting: Meeting = status.meeting
         return cls(
-            sid=meeting.sid,
-            workspace=meeting.workspace,
+            **asdict(status.meeting),
             state=status.state,
             reason=status.reason,
             fresh=status.fresh,
@@ -145,19 +143,6 @@ class MeetingView(BaseModel):
             suggested_target=status.forecast.suggested_target,
             oldest_fresh_seconds=status.oldest_fresh_seconds,
             unrecorded_claims=status.unrecorded,
-            min_fresh=meeting.min_fresh,
-            max_fresh=meeting.max_fresh,
-            cover_seconds=meeting.cover_seconds,
-            claim_ttl_seconds=meeting.claim_ttl_seconds,
-            max_fresh_age_seconds=meeting.max_fresh_age_seconds,
-            after_booking=meeting.after_booking,
-            on_empty=meeting.on_empty,
-            target_mode=meeting.target_mode,
-            fallback_url=meeting.fallback_url,
-            match_email=meeting.match_email,
-            reserve=meeting.reserve,
-            shards=meeting.shards,
-            paused=meeting.paused,
         )
 
 

@@ -19,6 +19,7 @@ from pool.api.ops.frame.themes import THEMES, theme_of
 from pool.api.ops.session.flash import CSRF_FIELD, flash_of, forget_flash
 from pool.api.ops.session.sessions import Session
 from pool.model import outcomes
+from pool.model.times import from_ms
 from pool.operations import durations, explain, glossary, incident_words, words
 
 _TICKED = re.compile("`([^`]+)`")
@@ -61,7 +62,7 @@ def _environment() -> Environment:
         at_least=words.at_least_words,
         count=words.count_words,
         duration=words.duration_words,
-        from_ms=words.from_ms,
+        from_ms=from_ms,
         moment=words.moment_words,
         rate=words.rate_words,
         range=words.range_words,
