@@ -32,9 +32,9 @@ class BookingControl:
         calls: dict[str, Callable[[Request], Any]] = {
             "book": self.book,
             "book_many": self.book_many,
-            "confirm": self.confirm,
-            "approve": self.approve,
-            "reject": self.reject,
+            "confirm": self._simply(self._sandbox.confirm),  # paid, or confirmed by hand
+            "approve": self._simply(self._sandbox.approve),
+            "reject": self._simply(self._sandbox.reject),
             "set_status": self.set_status,
             "cancel": self.cancel,
             "cancel_many": self.cancel_many,
@@ -80,18 +80,6 @@ class BookingControl:
             }
             made.append(self._book(slug, sid, body | numbered).sid)
         return JSONResponse({"booking_sids": made}, status_code=201)
-
-    async def confirm(self, request: Request) -> Response:
-        """Answer POST confirm: an incomplete booking is paid, or the host confirms it by hand."""
-        return self._answer(self._sandbox.confirm(await _booking_sid(request)))
-
-    async def approve(self, request: Request) -> Response:
-        """Answer POST approve: the host approves a pending booking."""
-        return self._answer(self._sandbox.approve(await _booking_sid(request)))
-
-    async def reject(self, request: Request) -> Response:
-        """Answer POST reject: the host rejects a pending booking."""
-        return self._answer(self._sandbox.reject(await _booking_sid(request)))
 
     async def set_status(self, request: Request) -> Response:
         """Answer POST set_status: set any text as the status, known or not, without a webhook."""
@@ -171,6 +159,16 @@ class BookingControl:
         again = self._sandbox.webhooks.redeliver(int(number))
         return JSONResponse({"deliveries": [again]}, status_code=202)
 
+    def _simply(self, act: Callable[[str], Booking]) -> Callable[[Request], Any]:
+        """Return a call that does this to the booking it names."""
+
+        async def call(request: Request) -> Response:
+            body = await forms.json_object(request)
+            forms.known_fields(body, ("booking_sid",))
+            return self._answer(act(forms.text(body.get("booking_sid"), "booking_sid")))
+
+        return call
+
     def _book(self, slug: str | None, sid: str | None, body: dict[str, Any]) -> Booking:
         answers = body.get("answers") or {}
         if not isinstance(answers, dict):
@@ -198,9 +196,3 @@ async def _let_others_in(number: int) -> None:
     """Serve other requests now and then during a long call."""
     if number % 50 == 49:
         await asyncio.sleep(0)
-
-
-async def _booking_sid(request: Request) -> str:
-    body = await forms.json_object(request)
-    forms.known_fields(body, ("booking_sid",))
-    return forms.text(body.get("booking_sid"), "booking_sid")

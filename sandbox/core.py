@@ -71,11 +71,11 @@ class Sandbox(Acts):
         self._stopping = asyncio.Event()
 
     def load(self) -> None:
-        """Take over the state file, if there is one. Raises OSError."""
+        """Take over the state file, if there is one. Raise OSError."""
         self.state.load()
 
     def set_knobs(self, changes: dict[str, object]) -> None:
-        """Put knobs in force. Raises KnobError; then nothing has changed."""
+        """Put knobs in force. Raise KnobError; then nothing has changed."""
         set_knobs(self.knobs, changes)
         if "seed" in changes:
             self.chance.reseed()

@@ -63,7 +63,7 @@ exit status: 0 stopped, 1 could not start, 2 wrong flag"""
 def parse(
     arguments: Sequence[str], environment: Mapping[str, str] = os.environ
 ) -> argparse.Namespace:
-    """Return the flags, with `knobs` set from them. Exits with status 2 if one is wrong."""
+    """Return the flags, with `knobs` set from them. Exit with status 2 if one is wrong."""
     parser = argparse.ArgumentParser(
         prog="python -m sandbox",
         usage="python -m sandbox [flags]",

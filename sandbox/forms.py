@@ -20,7 +20,7 @@ ANSWER_PREFIX = "answer."  # before the field code, in the booking form
 
 
 async def json_object(request: Request) -> dict[str, Any]:
-    """Return the body, which must be a JSON object. Raises Refused 400, 413."""
+    """Return the body, which must be a JSON object. Raise Refused 400, 413."""
     try:
         value = json.loads(await _body(request) or b"{}")
     except (ValueError, RecursionError):
@@ -31,7 +31,7 @@ async def json_object(request: Request) -> dict[str, Any]:
 
 
 async def form_pairs(request: Request) -> list[tuple[str, str]]:
-    """Return the fields of an HTML form, in order. Raises Refused 400, 413."""
+    """Return the fields of an HTML form, in order. Raise Refused 400, 413."""
     try:
         return parse_qsl(
             (await _body(request)).decode("ascii"),
@@ -43,7 +43,7 @@ async def form_pairs(request: Request) -> list[tuple[str, str]]:
 
 
 def text(value: object, name: str, default: str | None = None) -> str:
-    """Return `value`, if it is a text that can be kept and sent on. Raises Refused 422."""
+    """Return `value`, if it is a text that can be kept and sent on. Raise Refused 422."""
     if value is None and default is not None:
         return default
     if not isinstance(value, str):
@@ -58,12 +58,12 @@ def text(value: object, name: str, default: str | None = None) -> str:
 
 
 def optional_text(body: dict[str, Any], name: str) -> str | None:
-    """Return a field's text, or None if it is missing or null. Raises Refused 422."""
+    """Return a field's text, or None if it is missing or null. Raise Refused 422."""
     return None if body.get(name) is None else text(body[name], name)
 
 
 def sid(value: object, name: str) -> str:
-    """Return a meeting's SID. Raises Refused 422."""
+    """Return a meeting's SID. Raise Refused 422."""
     found = text(value, name)
     if not re.fullmatch("[A-Za-z0-9_-]{1,64}", found):
         raise Refused(422, f"{name}: takes 1 to 64 of A-Z, a-z, 0-9, _ and -")
@@ -71,7 +71,7 @@ def sid(value: object, name: str) -> str:
 
 
 def flag(value: object, name: str, default: bool | None) -> bool | None:
-    """Return true or false, `default` where it is missing. Raises Refused 422."""
+    """Return true or false, `default` where it is missing. Raise Refused 422."""
     if value is None:
         return default
     if not isinstance(value, bool):
@@ -80,7 +80,7 @@ def flag(value: object, name: str, default: bool | None) -> bool | None:
 
 
 def number(value: object, name: str, most: float, default: float | None = None) -> float:
-    """Return a number from 0 to `most`, `default` where it is missing. Raises Refused 422."""
+    """Return a number from 0 to `most`, `default` where it is missing. Raise Refused 422."""
     if value is None and default is not None:
         return default
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
@@ -89,7 +89,7 @@ def number(value: object, name: str, most: float, default: float | None = None) 
 
 
 def moment(value: object, name: str) -> str | None:
-    """Return a time as the API writes it, None where it is missing. Raises Refused 422."""
+    """Return a time as the API writes it, None where it is missing. Raise Refused 422."""
     if value is None:
         return None
     found = parsed(text(value, name))
@@ -99,14 +99,14 @@ def moment(value: object, name: str) -> str | None:
 
 
 def texts(value: object, name: str, most: int) -> list[str]:
-    """Return a list of texts. Raises Refused 422."""
+    """Return a list of texts. Raise Refused 422."""
     if not isinstance(value, list) or len(value) > most:
         raise Refused(422, f"{name}: takes a list of at most {most} texts")
     return [text(each, name) for each in value]
 
 
 def answers(pairs: Iterable[tuple[object, object]]) -> dict[str, str]:
-    """Return a map of field code to value; of a repeated code the last. Raises Refused 422."""
+    """Return a map of field code to value; of a repeated code the last. Raise Refused 422."""
     kept = {text(code, "answers"): text(value, f"answers.{code!s:.64}") for code, value in pairs}
     if len(kept) > ANSWERS_MOST:
         raise Refused(422, f"answers: takes at most {ANSWERS_MOST}")

@@ -39,7 +39,7 @@ class Journal:
     def open(self, entries: Iterable[dict[str, Any]]) -> None:
         """Rewrite the file to `entries`, in one step, and append to it from now on.
 
-        Raises OSError.
+        Raise OSError.
         """
         if self._path is None:
             return

@@ -34,7 +34,7 @@ def mapped(text: str) -> Mapping[str, str]:
 
 
 def checked_value(name: str, value: object, kind: type, metadata: Mapping[str, Any]) -> KnobValue:
-    """Return `value` as the knob keeps it. Raises KnobError."""
+    """Return `value` as the knob keeps it. Raise KnobError."""
     if kind is bool:
         if not isinstance(value, bool):
             raise KnobError(name, "takes true or false")

@@ -194,7 +194,7 @@ def knob_facts() -> dict[str, tuple[KnobValue, dict[str, Any]]]:
 
 
 def set_knobs(knobs: Knobs, changes: Mapping[str, object]) -> None:
-    """Put `changes` in force, all of them or, when one is wrong, none. Raises KnobError."""
+    """Put `changes` in force, all of them or, when one is wrong, none. Raise KnobError."""
     facts = knob_facts()
     checked: dict[str, KnobValue] = {}
     for name, value in changes.items():

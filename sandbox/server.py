@@ -24,7 +24,7 @@ BACKLOG = 2048
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a bound socket. Raises OSError, for example if the port is in use."""
+    """Return a bound socket. Raise OSError, for example if the port is in use."""
     family, kind, protocol, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]

@@ -39,7 +39,7 @@ class State:
             self._add_meeting(sid, name)
 
     def load(self) -> None:
-        """Take over what the journal has, and continue writing it. Raises OSError."""
+        """Take over what the journal has, and continue writing it. Raise OSError."""
         for entry in self._journal.read():
             try:
                 self._replay(entry)
@@ -77,7 +77,7 @@ class State:
     def bookable(self, slug: str | None, meeting_sid: str | None) -> Meeting:
         """Return the meeting that a link, or without one a meeting's SID, books.
 
-        Raises Refused: 404 for an unknown slug or meeting, 410 for a used link.
+        Raise Refused: 404 for an unknown slug or meeting, 410 for a used link.
         """
         if slug is not None:
             link = self.links.get(slug)
@@ -105,7 +105,7 @@ class State:
     ) -> Booking:
         """Make a booking with a one-off link, which is used up by it, or without one.
 
-        Raises Refused as `bookable` does.
+        Raise Refused as `bookable` does.
         """
         meeting = self.bookable(slug, meeting_sid)
         made_at = created_at or iso(utc_now())
@@ -152,7 +152,7 @@ class State:
         return changed
 
     def booking(self, booking_sid: str) -> Booking:
-        """Return the booking of this SID. Raises Refused 404."""
+        """Return the booking of this SID. Raise Refused 404."""
         booking = self.bookings.get(booking_sid)
         if booking is None:
             raise Refused(404, "there is no booking of this SID")

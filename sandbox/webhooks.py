@@ -119,7 +119,7 @@ class Webhooks:
         """Send a logged delivery again at once, the same bytes and signature. Return its new id.
 
         This is what the provider's Redeliver button does, whatever became of the first delivery.
-        Raises Refused 404.
+        Raise Refused 404.
         """
         for old in self.log:
             if old.id == delivery_id:

@@ -6,13 +6,15 @@ message may be lost, late or repeated, and a task may run twice at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import structlog
 from celery import Celery
 from celery.signals import task_failure, worker_process_init, worker_process_shutdown
 
+from pool.compose import Parts
 from pool.errors import LinkpoolError
 from pool.nudges import (
     EXPIRE,
@@ -89,43 +91,28 @@ def register(app: Celery, loop: Loop) -> None:
     def _record(sid: str | None = None) -> None:
         loop.run(lambda parts: record.record(parts, sid))
 
-    @task(SETTLE)
-    def _settle() -> None:
-        loop.run(settle.settle)
-
     @task(RECOVER)
     def _recover() -> None:
         for workspace in loop.run(recover.recover):
             hint(TOP_UP, workspace=workspace)
-
-    @task(NOTIFY)
-    def _notify() -> None:
-        loop.run(notify.deliver)
-
-    @task(LAPSE)
-    def _lapse() -> None:
-        loop.run(lapse.lapse)
-
-    @task(EXPIRE)
-    def _expire() -> None:
-        loop.run(expire.expire)
-
-    @task(FORESEE)
-    def _foresee() -> None:
-        loop.run(forecast.foresee)
-
-    @task(KEEP)
-    def _keep() -> None:
-        loop.run(hours.keep)
 
     @task(RECONCILE)
     def _reconcile() -> None:
         if loop.run(reconcile.reconcile):
             hint(RECONCILE)
 
-    @task(SURVEY)
-    def _survey() -> None:
-        loop.run(survey.survey)
+    # The others take no arguments and ask for nothing more.
+    plain: dict[str, Callable[[Parts], Awaitable[object]]] = {
+        SETTLE: settle.settle,
+        NOTIFY: notify.deliver,
+        LAPSE: lapse.lapse,
+        EXPIRE: expire.expire,
+        FORESEE: forecast.foresee,
+        KEEP: hours.keep,
+        SURVEY: survey.survey,
+    }
+    for name, work in plain.items():
+        task(name)(partial(loop.run, work))
 
     def close(**_: Any) -> None:
         loop.close()

@@ -180,19 +180,20 @@ async def open_service(
             await refreshed(parts.bases)
             await parts.recovery.strangers.guard()
         nudges.start()
-        background = [
-            asyncio.create_task(repeat("known_meetings", REFRESH_SECONDS, known_meetings.refresh)),
-            asyncio.create_task(repeat("link bases", REFRESH_SECONDS, parts.bases.refresh)),
-            asyncio.create_task(repeat("keys", 2 * REFRESH_SECONDS, keys.refresh)),
-            asyncio.create_task(repeat("token secrets", 2 * REFRESH_SECONDS, secrets.refresh)),
-            asyncio.create_task(repeat("public keys", 2 * REFRESH_SECONDS, public_claims.refresh)),
-            asyncio.create_task(repeat("metrics", FLUSH_SECONDS, tally.flush)),
-            asyncio.create_task(repeat("worker watch", WORKER_WATCH_SECONDS, worker_watch.look)),
-            asyncio.create_task(repeat("fence watch", WATCH_SECONDS, watch.look)),
-            asyncio.create_task(repeat("outcomes", BEAT_SECONDS, parts.outcomes.flush)),
-            asyncio.create_task(repeat("health", HEALTH_SECONDS, service.health.remember)),
-            asyncio.create_task(repeat("pulse", BEAT_SECONDS, partial(_beat, parts))),
+        steps: list[tuple[str, float, Callable[[], Awaitable[object]]]] = [
+            ("meetings", REFRESH_SECONDS, known_meetings.refresh),
+            ("link bases", REFRESH_SECONDS, parts.bases.refresh),
+            ("keys", 2 * REFRESH_SECONDS, keys.refresh),
+            ("token secrets", 2 * REFRESH_SECONDS, secrets.refresh),
+            ("public keys", 2 * REFRESH_SECONDS, public_claims.refresh),
+            ("metrics", FLUSH_SECONDS, tally.flush),
+            ("worker watch", WORKER_WATCH_SECONDS, worker_watch.look),
+            ("fence watch", WATCH_SECONDS, watch.look),
+            ("outcomes", BEAT_SECONDS, parts.outcomes.flush),
+            ("health", HEALTH_SECONDS, service.health.look),
+            ("pulse", BEAT_SECONDS, partial(_beat, parts)),
         ]
+        background = [asyncio.create_task(repeat(*step)) for step in steps]
         try:
             yield service
         finally:
@@ -228,7 +229,7 @@ def _on_demand_links(parts: Parts) -> OnDemandLinks:
 
 
 async def repeat(
-    what: str, seconds: float | Callable[[], float], step: Callable[[], Awaitable[None]]
+    what: str, seconds: float | Callable[[], float], step: Callable[[], Awaitable[object]]
 ) -> None:
     """Run a step every `seconds` until it is cancelled; `seconds` may change from step to step.
 

@@ -45,7 +45,7 @@ T = TypeVar("T")
 def settings_for(data_dir: Path | None, **overrides: Any) -> Settings:
     """Return the settings of a command; those of a running `linkpool up` stand in for unset ones.
 
-    Ends the process with code 2 when a setting is wrong.
+    End the process with code 2 when a setting is wrong.
     """
     try:
         return load(environment_for(data_dir), data_dir=data_dir, **overrides)

@@ -15,7 +15,7 @@ from pool.cli.doctor_ledger import ledger
 from pool.cli.doctor_provider import from_outside, provider
 from pool.cli.doctor_provider import webhook as webhook_here
 from pool.cli.doctor_redis import cluster, of_server, replicas, set_aside
-from pool.cli.findings import Finding, Verdict
+from pool.cli.findings import Finding, Verdict, failed, ok, unreachable, warning
 from pool.cli.printing import print_json
 from pool.compose import Parts, compose
 from pool.config.addresses import redis_url
@@ -64,9 +64,9 @@ def doctor(
     settings = settings_for(data_dir)
 
     async def work() -> list[Finding]:
-        findings = [Finding("settings", "ok", f"data in {settings.data_dir.absolute()}")]
+        findings = [ok("settings", f"data in {settings.data_dir.absolute()}")]
         findings += [
-            Finding("proxies", "warning", text, "Set LINKPOOL_TRUSTED_PROXIES.")
+            warning("proxies", text, "Set LINKPOOL_TRUSTED_PROXIES.")
             for text in proxy_warnings(settings)
         ]
         async with compose(settings) as parts:
@@ -101,9 +101,8 @@ async def examine(parts: Parts, *, make_link: bool) -> AsyncIterator[Finding]:
     async for finding in _workers(parts):
         yield finding
     if not parts.settings.workspaces:
-        yield Finding(
+        yield failed(
             "provider",
-            "failed",
             "no workspace is configured",
             "Set LINKPOOL_NEETOCAL_SUBDOMAIN and LINKPOOL_NEETOCAL_API_KEY, or use `linkpool up`.",
         )
@@ -112,7 +111,7 @@ async def examine(parts: Parts, *, make_link: bool) -> AsyncIterator[Finding]:
             yield finding
         if make_link and not sound:
             text = "no link was made, because it could not be added to the pool"
-            yield Finding(f"links of {name}", "warning", text, "Fix Redis and the database first.")
+            yield warning(f"links of {name}", text, "Fix Redis and the database first.")
         yield webhook_here(parts.settings, name, workspace)
 
 
@@ -121,7 +120,7 @@ async def _redis(parts: Parts) -> AsyncIterator[Finding]:
         await check_redis(redis_url(parts.settings))
         infos = await parts.store.infos()
     except SettingsError as error:
-        yield Finding("redis", "failed", str(error), mend(error))
+        yield failed("redis", str(error), mend(error))
         return
     except StoreUnavailable as error:
         to_do = (
@@ -129,7 +128,7 @@ async def _redis(parts: Parts) -> AsyncIterator[Finding]:
             if error.connection_lost
             else "It answers and refuses: see its own log."
         )
-        yield Finding("redis", "unreachable", str(error), to_do)
+        yield unreachable("redis", str(error), to_do)
         return
     for info in infos:
         for finding in of_server(info, f" on port {info['tcp_port']}" if len(infos) > 1 else ""):
@@ -147,7 +146,7 @@ async def _workers(parts: Parts) -> AsyncIterator[Finding]:
         return
     to_do = "Are `linkpool worker` and `linkpool beat` running, with the same LINKPOOL_BROKER_URL?"
     if heartbeat is None:
-        yield Finding("worker", "failed", "no worker has run yet", to_do)
+        yield failed("worker", "no worker has run yet", to_do)
         return
     age = time.time() - heartbeat / 1000
     limit = 3 * parts.settings.sweep_seconds + 5
@@ -162,16 +161,14 @@ async def _workers(parts: Parts) -> AsyncIterator[Finding]:
 
 async def _notify(parts: Parts) -> Finding:
     if parts.notifier is None:
-        return Finding(
-            "notices", "failed", "no address is set to send them to", "Set LINKPOOL_NOTIFY_URL."
-        )
+        return failed("notices", "no address is set to send them to", "Set LINKPOOL_NOTIFY_URL.")
     text = "this is a test; notices of trouble will arrive here"
     notice = Notice("test", "", False, text, round(time.time() * 1000))
     try:
         await parts.notifier.send(notice)
     except NotifyFailed as error:
-        return Finding("notices", "failed", str(error), "Check LINKPOOL_NOTIFY_URL.")
-    return Finding("notices", "ok", "the receiver accepted a test notice")
+        return failed("notices", str(error), "Check LINKPOOL_NOTIFY_URL.")
+    return ok("notices", "the receiver accepted a test notice")
 
 
 def _print(findings: list[Finding]) -> None:

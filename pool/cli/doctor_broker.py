@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from pool.cli.findings import Finding
+from pool.cli.findings import Finding, failed, ok, unreachable
 from pool.config.addresses import broker_setting, broker_url
 from pool.config.redis_address import is_redis
 from pool.config.settings import Settings
@@ -36,16 +36,16 @@ async def broker(settings: Settings) -> Finding:
         else:
             await asyncio.to_thread(try_amqp, url)
     except SettingsError as error:
-        return Finding("broker", "failed", str(error), mend(error))
+        return failed("broker", str(error), mend(error))
     except StoreUnavailable as error:
         to_do = f"Is it running? See {setting}."
         if not error.connection_lost:
             to_do = "It answers and refuses: see its own log."
-        return Finding("broker", "unreachable", str(error), to_do)
+        return unreachable("broker", str(error), to_do)
     except Exception as error:  # noqa: BLE001 - RabbitMQ's library raises what it likes
         name = type(error).__name__
         if name in _REFUSED:
-            return Finding("broker", "failed", _REFUSED[name], f"See {setting}.")
+            return failed("broker", _REFUSED[name], f"See {setting}.")
         text = f"RabbitMQ does not answer ({name})"
-        return Finding("broker", "unreachable", text, f"Is it running? See {setting}.")
-    return Finding("broker", "ok", "takes messages and gives them back")
+        return unreachable("broker", text, f"Is it running? See {setting}.")
+    return ok("broker", "takes messages and gives them back")

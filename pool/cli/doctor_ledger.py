@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from pool.cli.findings import Finding
+from pool.cli.findings import Finding, failed, ok, unreachable, warning
 from pool.compose import Parts
 from pool.durability.opening import check_secret_key
 from pool.errors import LedgerError, LedgerUnavailable, SettingsError, StoreError
@@ -38,19 +38,16 @@ async def ledger(parts: Parts) -> AsyncIterator[Finding]:
         yield _unavailable(error)
         return
     except SettingsError as error:
-        yield Finding("secret key", "failed", str(error), "Give every process the same key.")
+        yield failed("secret key", str(error), "Give every process the same key.")
         return
     async for finding in _strangers(parts):
         yield finding
     if not meetings:
-        yield Finding(
-            "meetings", "warning", "no meeting has been added", "Run `linkpool meetings add SID`."
-        )
+        yield warning("meetings", "no meeting has been added", "Run `linkpool meetings add SID`.")
     for meeting in meetings:
         if meeting.workspace not in parts.settings.workspaces:
-            yield Finding(
+            yield failed(
                 "meetings",
-                "failed",
                 f"{meeting.sid} belongs to workspace {meeting.workspace}, which is not configured",
                 "Configure it, or `linkpool meetings set SID --workspace NAME`.",
             )
@@ -62,34 +59,34 @@ async def _writing(parts: Parts, head: str) -> Finding:
         await parts.ledger.ping()
     except LedgerError as error:
         what_to_do = "Name the server that writes in LINKPOOL_DATABASE_URL, or make room there."
-        return Finding("database", "failed", str(error), what_to_do)
-    return Finding("database", "ok", f"answers, schema {head}")
+        return failed("database", str(error), what_to_do)
+    return ok("database", f"answers, schema {head}")
 
 
 def _unavailable(error: LedgerError) -> Finding:
     refusal = error.refusal if isinstance(error, LedgerUnavailable) else ""
     if refusal:
         text = f"LINKPOOL_DATABASE_URL {refusal}"
-        return Finding("database", "failed", text, "Mend the setting, or the database.")
+        return failed("database", text, "Mend the setting, or the database.")
     answers = "SQLSTATE" in str(error)
     to_do = (
         "It answers and refuses: see its own log."
         if answers
         else "Is it running? See LINKPOOL_DATABASE_URL."
     )
-    return Finding("database", "unreachable", str(error), to_do)
+    return unreachable("database", str(error), to_do)
 
 
 async def _counts(parts: Parts) -> Finding:
     """Return whether the kept numbers of links are right, unless counting would take minutes."""
     total = await parts.ledger.counts.present()
     if total > COUNTED_LINKS:
-        return Finding("counts", "ok", f"{total:,} links, too many to count here")
+        return ok("counts", f"{total:,} links, too many to count here")
     wrong = await parts.ledger.counts.wrong()
     if wrong:
         text = f"the kept numbers of links are wrong for {', '.join(wrong[:3])}"
-        return Finding("counts", "failed", text, "Run `linkpool db recount`.")
-    return Finding("counts", "ok", f"{total:,} links, as counted")
+        return failed("counts", text, "Run `linkpool db recount`.")
+    return ok("counts", f"{total:,} links, as counted")
 
 
 async def _strangers(parts: Parts) -> AsyncIterator[Finding]:
@@ -100,9 +97,8 @@ async def _strangers(parts: Parts) -> AsyncIterator[Finding]:
         return  # another finding says that Redis is away
     if found:
         named = ", ".join(level.sid for level in found[:3]) + (", …" if len(found) > 3 else "")
-        yield Finding(
+        yield failed(
             "pools",
-            "failed",
             f"{len(found)} pools in Redis ({named}) have links that this database does not know; "
             "none of them is handed out",
             "Set LINKPOOL_DATABASE_URL to the database they were made with; or add the meetings "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
-from pool.cli.findings import Finding
+from pool.cli.findings import Finding, failed, ok, warning
 from pool.compose import Parts
 from pool.config.addresses import redis_url
 from pool.config.redis_address import parse_redis
@@ -20,26 +20,24 @@ def of_server(info: Mapping[str, Any], where: str) -> Iterator[Finding]:
     text = str(info.get("redis_version", "0"))
     kind = "Valkey" if "valkey_version" in info else "Redis"
     if tuple(int(part) for part in text.split(".")[:2]) < OLDEST_REDIS:
-        yield Finding("redis", "failed", f"{kind} {text} is too old", "Use 6.2 or newer.")
+        yield failed("redis", f"{kind} {text} is too old", "Use 6.2 or newer.")
     else:
         # Valkey calls itself a Redis 7.2 for clients, besides its own version.
         own = info.get("valkey_version", text)
-        yield Finding("redis", "ok", f"{kind} {own} answers{where}")
+        yield ok("redis", f"{kind} {own} answers{where}")
     if reason := evicts(info):
-        yield Finding(
+        yield failed(
             "redis memory",
-            "failed",
             reason,
             "CONFIG SET maxmemory-policy noeviction, and in its configuration file.",
         )
     else:
-        yield Finding("redis memory", "ok", f"never evicts keys{where}")
+        yield ok("redis memory", f"never evicts keys{where}")
     if info.get("aof_enabled"):
-        yield Finding("redis persistence", "ok", f"append-only file is on{where}")
+        yield ok("redis persistence", f"append-only file is on{where}")
     else:
-        yield Finding(
+        yield warning(
             "redis persistence",
-            "warning",
             f"the append-only file is off{where}: a restart loses every fresh link",
             "Set appendonly yes, and appendfsync everysec or always.",
         )
@@ -53,32 +51,28 @@ async def cluster(parts: Parts) -> AsyncIterator[Finding]:
     """
     stops_seconds, all_stop = await parts.store.cluster_habits()
     if stops_seconds is None:
-        yield Finding(
+        yield warning(
             "redis cluster",
-            "warning",
             "CONFIG is refused, so it is unknown when a master that is cut off stops writing",
             f"Keep cluster-node-timeout below {FAILOVER_KEPT_SECONDS:.0f} s.",
         )
         return
     if stops_seconds > FAILOVER_KEPT_SECONDS:
-        yield Finding(
+        yield warning(
             "redis cluster",
-            "warning",
             f"a master that is cut off answers claims for {stops_seconds:.0f} s, longer than "
             f"linkpool remembers them ({FAILOVER_KEPT_SECONDS:.0f} s)",
             "Set cluster-node-timeout to 15000 or less on every node.",
         )
     elif all_stop:
-        yield Finding(
+        yield warning(
             "redis cluster",
-            "warning",
             "while one master is away, all refuse claims",
             "Set cluster-require-full-coverage no on every node.",
         )
     else:
-        yield Finding(
+        yield ok(
             "redis cluster",
-            "ok",
             f"a master that is cut off stops writing after {stops_seconds:g} s; others serve on",
         )
 
@@ -96,20 +90,16 @@ async def replicas(parts: Parts, info: Mapping[str, Any]) -> AsyncIterator[Findi
     least, lag = await parts.store.replicas_to_write()
     longest = FAILOVER_KEPT_SECONDS if with_sentinels else KEPT_SECONDS
     if least is None or lag is None:
-        yield Finding(
+        yield warning(
             "redis replicas",
-            "warning",
             "CONFIG is refused, so it is unknown whether a master that is cut off stops writing",
             f"Set min-replicas-to-write to 1, and min-replicas-max-lag to {longest:.0f} or less.",
         )
     elif least >= 1 and 0 < lag <= longest:
-        yield Finding(
-            "redis replicas", "ok", f"a master that is cut off stops writing after {lag} s"
-        )
+        yield ok("redis replicas", f"a master that is cut off stops writing after {lag} s")
     else:
-        yield Finding(
+        yield warning(
             "redis replicas",
-            "warning",
             f"a master that is cut off for longer than {longest:.0f} s goes on answering claims "
             "that are forgotten when it comes back",
             f"CONFIG SET min-replicas-to-write 1 min-replicas-max-lag {longest:.0f}, and the same "
@@ -120,9 +110,8 @@ async def replicas(parts: Parts, info: Mapping[str, Any]) -> AsyncIterator[Findi
 async def set_aside(parts: Parts) -> AsyncIterator[Finding]:
     """Yield the claims that could not be read and wait for a person."""
     for sid, entries in (await parts.store.set_aside.counts()).items():
-        yield Finding(
+        yield warning(
             f"claims of {sid}",
-            "warning",
             f"{entries} entries of the claims stream could not be read, and were set aside",
             "HGETALL lp:set-aside shows them; delete those you have dealt with by HDEL.",
         )

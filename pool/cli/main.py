@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pool.cli.common import (
-    ACTOR,
     DONE,
     FAILED,
     WRONG_USAGE,
@@ -22,18 +21,17 @@ from pool.cli.common import (
     environment_for,
     exit_code,
     fail,
-    on_ledger,
     run,
     settings_for,
 )
 from pool.cli.lazy import LazyGroup
 from pool.config.settings import PREFIX, Settings
 from pool.errors import LinkpoolError, SettingsError
-from pool.up.data_dir import check_directory, make_directory
+from pool.up.data_dir import check_directory
 from pool.up.modules import become, safe_environ
 
 if TYPE_CHECKING:
-    from pool.ledger import Ledger
+    pass
 
 
 class Commands(LazyGroup):
@@ -45,6 +43,7 @@ class Commands(LazyGroup):
         "tokens": "pool.cli.tokens:app",
         "public-keys": "pool.cli.public_keys:app",
         "events": "pool.cli.events:app",
+        "db": "pool.cli.database:app",
         "token": "pool.cli.tokens:token",
         "tag": "pool.cli.tag:tag",
         "claim": "pool.cli.claim:claim",
@@ -53,12 +52,6 @@ class Commands(LazyGroup):
         "doctor": "pool.cli.doctor:doctor",
         "reload": "pool.cli.reload:reload",
     }
-
-
-class DatabaseCommands(LazyGroup):
-    """The commands of `linkpool db`."""
-
-    elsewhere = {"prune": "pool.cli.prune:prune"}  # noqa: RUF012 - a ClassVar in the base
 
 
 app = typer.Typer(
@@ -70,8 +63,6 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-db = typer.Typer(cls=DatabaseCommands, help="The database.", no_args_is_help=True)
-app.add_typer(db, name="db")
 
 Host = Annotated[str | None, typer.Option(help="Address to serve on (LINKPOOL_HOST).")]
 Port = Annotated[int | None, typer.Option(min=1, max=65_535, help="Port (LINKPOOL_PORT).")]
@@ -201,54 +192,6 @@ def seal(
     done, count = run(lambda: _seal(settings, undo=undo))
     sys.stdout.write(f"{'unsealed' if undo else 'sealed'} {done} of {count} pools\n")
     raise typer.Exit(DONE if done == count else FAILED)
-
-
-@db.command("upgrade")
-def upgrade(data_dir: DataDir = None) -> None:
-    """Upgrade the database to the newest schema, and add the meetings of linkpool.toml.
-
-    Safe to run again, and by two at once.
-    """
-    from pool.bootstrap import migrate
-
-    settings = settings_for(data_dir)
-
-    async def work(ledger: Ledger) -> str:
-        if settings.database_url is None:
-            make_directory(settings.data_dir)  # the ledger is in there
-        await migrate(ledger, settings, [])
-        return (await ledger.migration_state())[1]
-
-    done = on_ledger(settings, work, must_exist=False)  # it is made here
-    sys.stdout.write(f"the database is at {done}\n")
-
-
-@db.command("recount")
-def recount(data_dir: DataDir = None) -> None:
-    """Count all links again, if `linkpool doctor` finds that the kept numbers are wrong.
-
-    The workers wait with the ledger until it is done; claims are served meanwhile.
-    """
-    on_ledger(settings_for(data_dir), lambda ledger: ledger.counts.recount())
-    sys.stdout.write("all links were counted\n")
-
-
-@db.command("restored")
-def restored(data_dir: DataDir = None) -> None:
-    """Note that the database was restored from a backup, before anything is started on it.
-
-    Seals in it are forgotten: a Redis put back to the same moment would hand out once more what
-    was handed out since. What is fresh in the backup is set aside, and made anew.
-    """
-    settings = settings_for(data_dir)
-
-    async def work(ledger: Ledger) -> int:
-        forgotten = await ledger.meetings.forget_seals()
-        await ledger.audit.add(ACTOR, "restored", None, "", {"seals": forgotten})
-        return forgotten
-
-    seals = on_ledger(settings, work)
-    sys.stdout.write(f"forgot {seals} seals; restart Redis before you start linkpool\n")
 
 
 def _for_part(data_dir: Path | None, host: str | None = None, port: int | None = None) -> Settings:

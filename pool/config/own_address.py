@@ -9,7 +9,8 @@ _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - listening, not an a
 
 def webhook_address(settings: Settings, workspace: str) -> str:
     """Return the webhook's outside address; without PUBLIC_URL, the address it listens on."""
-    return f"{settings.public_url or _listening(settings)}/v1/webhooks/{workspace}"
+    here = listening_address(settings, _ANY.get(settings.host, settings.host))
+    return f"{settings.public_url or here}/v1/webhooks/{workspace}"
 
 
 def listening_address(settings: Settings, host: str | None = None) -> str:
@@ -17,7 +18,3 @@ def listening_address(settings: Settings, host: str | None = None) -> str:
     host = settings.host if host is None else host
     shown = f"[{host}]" if ":" in host else host
     return f"http://{shown}:{settings.port}{settings.root_path}"
-
-
-def _listening(settings: Settings) -> str:
-    return listening_address(settings, _ANY.get(settings.host, settings.host))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from pool.config.addresses import broker_url, redis_url
+from pool.config.addresses import broker_url, database_url, redis_url
 from pool.config.amqp_address import parse_amqp
 from pool.config.redis_address import is_redis, parse_redis
 from pool.config.secret_strength import MAKE_ONE, weakness
@@ -76,7 +76,7 @@ def where(settings: Settings) -> dict[str, str]:
     return {
         "redis": parse_redis(redis_url(settings)).masked(),
         "broker": parse_redis(broker).masked() if is_redis(broker) else _masked(broker),
-        "ledger": _masked(settings.database_url or f"sqlite:///{settings.sqlite_path}"),
+        "ledger": _masked(database_url(settings)),
     }
 
 

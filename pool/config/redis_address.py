@@ -97,7 +97,7 @@ class RedisAddress:
         if self.path:
             path = quote(self.path)
             return f"redis+socket://{secret}{path}?virtual_host={self.database}", {}
-        hosts = [f"{f'[{host}]' if ':' in host else host}:{port}" for host, port in self.hosts]
+        hosts = self._places()
         if not self.has_sentinels:
             return f"redis://{secret}{hosts[0]}/{self.database}", {}
         url = ";".join(f"sentinel://{secret}{host}/{self.database}" for host in hosts)
@@ -111,14 +111,16 @@ class RedisAddress:
         scheme = _PLAIN if self.tls is None else "rediss"
         if self.path:
             return f"{_SOCKET}://{self.path}?db={self.database}"
-        hosts = ",".join(
-            f"{f'[{host}]' if ':' in host else host}:{port}" for host, port in self.hosts
-        )
+        hosts = ",".join(self._places())
         if self.has_sentinels:
             return f"{scheme}+sentinel://{hosts}/{self.service}/{self.database}"
         if self.is_cluster:
             return f"{scheme}+cluster://{hosts}"
         return f"{scheme}://{hosts}/{self.database}"
+
+    def _places(self) -> list[str]:
+        """Return each host with its port, as addresses have them."""
+        return [f"{f'[{host}]' if ':' in host else host}:{port}" for host, port in self.hosts]
 
 
 def is_redis(url: str) -> bool:

@@ -10,10 +10,11 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     Field,
     SecretStr,
     ValidationError,
@@ -111,14 +112,17 @@ class Settings(BaseSettings):
     proxy_identity_header: str | None = None  # proxies name the person they signed in here
     proxy_groups_header: str | None = None  # and that person's groups
     proxy_roles: str = ""  # names and groups, each with a role; see pool/config/proxy_people.py
-    public_url: str = ""  # this linkpool's outside address; empty: not known
+    public_url: Annotated[str, AfterValidator(checked_public_url)] = (
+        ""  # this linkpool's outside address; empty: not known
+    )
     redis_forgets: bool = True
     demo_meeting: str | None = Field(default=None, pattern=SID_PATTERN)  # shown at /demo
     inbox_retention_days: int = Field(default=90, ge=1, le=3_650)
     ledger_retention_days: int = Field(default=0, ge=0, le=36_500)  # 0: links are kept for good
     keep_alive_seconds: int = Field(default=75, ge=1, le=3_600)  # of an idle connection
     metrics_port: int | None = Field(default=None, ge=1, le=65_535)  # of worker and beat
-    root_path: str = ""  # the prefix under which a proxy shows the API and its pages
+    # The prefix under which a proxy shows the API and its pages.
+    root_path: Annotated[str, AfterValidator(checked_root_path)] = ""
     env: Literal["production"] | None = None  # refuses what is only for one machine
     log_format: Literal["json", "console"] = "json"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -186,11 +190,6 @@ class Settings(BaseSettings):
         check_loadable(setting, *named)
         return url
 
-    @field_validator("root_path")
-    @classmethod
-    def _prefix(cls, path: str) -> str:
-        return checked_root_path(path)
-
     @model_validator(mode="after")
     def _broker_beside_a_cluster(self) -> Settings:
         if self.redis_url and not self.broker_url and parse_redis(self.redis_url).is_cluster:
@@ -207,11 +206,6 @@ class Settings(BaseSettings):
     def _networks(cls, text: str) -> str:
         TrustedProxies(text)
         return text
-
-    @field_validator("public_url")
-    @classmethod
-    def _public(cls, url: str) -> str:
-        return checked_public_url(url)
 
     @model_validator(mode="after")
     def _public_prefix(self) -> Settings:

@@ -103,10 +103,6 @@ class HealthWatch:
                 self._looked_at = self._clock()
             return Health(tuple(self._known.values()))
 
-    async def remember(self) -> None:
-        """Look now, so that a state that begins now gets its true date."""
-        await self.look()
-
     def _dated(self, part: PartHealth) -> PartHealth:
         before = self._known.get(part.name)
         since = part.since

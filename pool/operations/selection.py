@@ -77,8 +77,7 @@ class Selected:
 
 def select(selection: Selection, found: Sequence[MeetingStatus]) -> Selected:
     """Return the part of `found` that a selection shows, in the same order."""
-    named = _named(selection, found)
-    matched = [each for each in named if _has_state(each, selection.state)]
+    matched = matching(selection, found)
     pages = max(1, -(-len(matched) // PAGE_ROWS))
     shown = replace(selection, page=min(selection.page, pages))
     start = (shown.page - 1) * PAGE_ROWS
@@ -89,7 +88,7 @@ def select(selection: Selection, found: Sequence[MeetingStatus]) -> Selected:
         first=start + 1,
         matching=len(matched),
         total=len(found),
-        filters=_filters(selection.state, named),
+        filters=_filters(selection.state, _named(selection, found)),
         workspaces=_workspaces(selection.workspace, found),
     )
 

@@ -40,7 +40,7 @@ def redacted(
     """
     try:
         event = webhooks.parse(body, ref_field)
-        booking = _booking(webhooks.decode(body))
+        booking = webhooks.booking_of(webhooks.layers_of(webhooks.decode(body)))
     except MalformedJson:
         return b""
     kept: dict[str, Any] = {
@@ -68,20 +68,6 @@ def redacted(
         kept["form_responses"] = [{"field_code": ref_field, "value": event.ref}]
     name = event.name if _is_word(event.name) else "other"
     return msgspec.json.encode({"event": name, "booking": kept, "links": list(slugs)})
-
-
-def _booking(root: dict[str, Any]) -> dict[str, Any]:
-    """Return the booking's fields, which some envelopes hold directly."""
-    layers = [root]
-    for layer in layers:
-        inner = (layer.get(key) for key in ("webhook", "payload", "data"))
-        layers.extend(each for each in inner if isinstance(each, dict))
-    booking = next((each["booking"] for each in layers if _holds_booking(each)), None)
-    return booking or next((each for each in layers if "starts_at" in each), {})
-
-
-def _holds_booking(layer: dict[str, Any]) -> bool:
-    return isinstance(layer.get("booking"), dict)
 
 
 def _is_word(text: str) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import hmac
 import re
 import secrets
 import socket
@@ -21,7 +20,7 @@ import httpx
 import msgspec
 
 from pool.config.settings import Workspace
-from pool.providers.signatures import SIGNATURE_HEADER
+from pool.providers.signatures import SIGNATURE_HEADER, sign
 
 SECONDS = 10.0
 _ANSWER_MOST_BYTES = 4_096
@@ -52,11 +51,10 @@ async def send_self_test(
     if workspace.webhook_secret is None:
         return SelfTest(False, "not sent: no webhook secret is set, so every webhook is refused")
     body = b'{"event":"linkpool_test","nonce":"%s"}' % secrets.token_hex(16).encode()
-    secret = workspace.webhook_secret.get_secret_value().encode()
     headers = {
         "accept-encoding": "identity",
         "content-type": "application/json",
-        SIGNATURE_HEADER: f"sha256={hmac.digest(secret, body, 'sha256').hex()}",
+        SIGNATURE_HEADER: sign(workspace.webhook_secret.get_secret_value(), body),
     }
     began = time.monotonic()
     try:

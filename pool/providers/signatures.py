@@ -86,6 +86,11 @@ def verify(
         )
 
 
+def sign(secret: str, body: bytes) -> str:
+    """Return the header's value for a body that is signed with this secret."""
+    return f"sha256={hmac.digest(secret.encode(), body, 'sha256').hex()}"
+
+
 def signature_of(signatures: Sequence[str]) -> bytes:
     """Return the digest in the signature header.
 

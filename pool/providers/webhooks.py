@@ -68,10 +68,10 @@ def parse(body: bytes, ref_field: str | None) -> BookingEvent:
     """Read a webhook's body, in linear time. Raise MalformedJson and nothing else."""
     root = decode(body)
     strings = _strings(root)
-    layers = _layers(root)
+    layers = layers_of(root)
     name = _event_name(layers)
     kind = _KINDS.get(re.sub(r"[^a-z]+", "_", name.lower()), "other")
-    booking = _booking(layers)
+    booking = booking_of(layers)
     meeting = booking.get("meeting")
     times = [time_of(booking.get("created_at")), time_of(booking.get("updated_at"))]
     if kind != "booked":
@@ -146,7 +146,7 @@ def _tokens(strings: Iterable[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _layers(root: dict[str, Any]) -> list[dict[str, Any]]:
+def layers_of(root: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the object itself and the envelopes in it, outermost first."""
     layers = [root]
     for layer in layers:
@@ -164,12 +164,13 @@ def _event_name(layers: Iterable[Mapping[str, Any]]) -> str:
     return ""
 
 
-def _booking(layers: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def booking_of(layers: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the booking's fields, which some envelopes hold directly."""
     for layer in layers:
         booking = layer.get("booking")
         if isinstance(booking, dict):
             return booking
-    for layer in layers:  # some envelopes hold the booking's fields directly
+    for layer in layers:
         if "starts_at" in layer or "form_responses" in layer:
             return layer
     return {}

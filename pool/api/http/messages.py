@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import Iterable, Sequence
 
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope
 
@@ -77,6 +78,16 @@ def response_of(answer: Answer) -> Response:
     response = Response(body, status)
     response.raw_headers = [*headers, (b"content-length", str(len(body)).encode())]
     return response
+
+
+def json_response(body: bytes | str, status: int = 200) -> Response:
+    """Return JSON that nobody may keep: it names a customer's link."""
+    return Response(body, status, {"cache-control": "no-store"}, "application/json")
+
+
+def address_of(request: Request) -> str:
+    """Return the address of the client, empty if it is not known."""
+    return request.client.host if request.client else ""
 
 
 async def wait_for_turn(scope: Scope, seconds: float) -> None:

@@ -11,22 +11,16 @@ CSP = (
     "frame-ancestors 'none'; base-uri 'none'"
 )
 _STYLE = """
-:root { color-scheme: light dark; --line: #8884; --soft: #8881; --good: #1a7f37;
-  --warn: #9a6700; --bad: #c52a2a; --paper: #fff; --ink: #1b1f24; --link: #0550ae; }
-@media (prefers-color-scheme: dark) { :root { --good: #57c46d; --warn: #d9a441; --bad: #ff7b72;
-  --paper: #14171c; --ink: #e4e7eb; --link: #8ab8ff; } }
+:root { color-scheme: light dark; --line: #8884; --soft: #8881; --paper: #fff; --ink: #1b1f24;
+  --link: #0550ae; }
+@media (prefers-color-scheme: dark) { :root { --paper: #14171c; --ink: #e4e7eb; --link: #8ab8ff; } }
 html { background: var(--paper); color: var(--ink); } a { color: var(--link); }
 body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 60rem; padding: 1rem;
   overflow-wrap: anywhere; }
 h1 { font-size: 1.4rem; } table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; padding: .4rem .6rem; border-bottom: 1px solid var(--line); }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
 details { margin: .4rem 0; } summary { cursor: pointer; } pre { overflow-x: auto; }
 code, pre { background: var(--soft); border-radius: .2rem; padding: .1rem .3rem; }
-input, button { font: inherit; padding: .4rem .7rem; } .scroll { overflow-x: auto; }
-.ok { color: var(--good); } .low, .paused { color: var(--warn); }
-.empty, .blocked, .recovering, .error { color: var(--bad); } .quiet { opacity: .75; }
-meter { width: 8rem; }
 """
 
 
@@ -38,11 +32,10 @@ def prose(text: str) -> str:
     return "".join(f"<code>{part}</code>" if at % 2 else part for at, part in enumerate(parts))
 
 
-def page(title: str, body: str, *, status: int = 200, refresh_seconds: int = 0) -> HTMLResponse:
+def page(title: str, body: str) -> HTMLResponse:
     """Return a page; `title` is text, `body` is HTML whose parts are escaped already."""
-    refresh = f'<meta http-equiv="refresh" content="{refresh_seconds}">' if refresh_seconds else ""
     html = (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8">{refresh}'
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(title)} · linkpool</title><style>{_STYLE}</style></head>"
         f"<body><main><h1>{escape(title)}</h1>{body}</main></body></html>"
@@ -53,4 +46,4 @@ def page(title: str, body: str, *, status: int = 200, refresh_seconds: int = 0) 
         "referrer-policy": "no-referrer",
         "cache-control": "no-store",
     }
-    return HTMLResponse(html, status, headers)
+    return HTMLResponse(html, headers=headers)

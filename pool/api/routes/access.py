@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from pool.access.api_keys import Caller
-from pool.api.http.messages import api_key
+from pool.api.http.messages import address_of, api_key
 from pool.api.service import Service
 from pool.errors import UnknownMeeting
 from pool.model.links import is_sid
@@ -25,7 +25,7 @@ def caller_of(request: Request, service: Annotated[Service, Depends(service_of)]
     Raise Unauthorized, or Forbidden if the key may not be used from this address.
     """
     caller = service.keys.authenticate(api_key(request.scope["headers"]))
-    caller.check_address(request.client.host if request.client else "")
+    caller.check_address(address_of(request))
     return caller
 
 

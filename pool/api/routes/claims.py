@@ -12,7 +12,7 @@ from pool.api.claim_path.answers import ClaimAnswer, kept_claim_answer, link_ans
 from pool.api.claim_path.claim_batch import BatchAnswer, BatchRequest, ClaimBatch, parse_batch
 from pool.api.claim_path.claim_body import ClaimRequest, EmbeddedClaimRequest
 from pool.api.claim_path.claim_lane import ClaimLane
-from pool.api.http.messages import response_of
+from pool.api.http.messages import address_of, json_response, response_of
 from pool.api.routes.access import Sid, TheCaller, TheService
 from pool.api.routes.bodies import LinkAnswer, Replacement, problem_answers
 from pool.api.routes.embeds import TheClaimEmbed
@@ -90,10 +90,8 @@ async def claim_batch(
     claims = parse_batch(await request.body())
     await service.known_meetings.find(sid)
     lane: ClaimLane = request.app.state.lane
-    client = request.client
-    batch = ClaimBatch(lane, sid, request.scope["headers"], client.host if client else "")
-    body = await batch.claim(claims)
-    return Response(body, headers={"cache-control": "no-store"}, media_type="application/json")
+    batch = ClaimBatch(lane, sid, request.scope["headers"], address_of(request))
+    return json_response(await batch.claim(claims))
 
 
 @router.get(
@@ -127,7 +125,7 @@ async def show_claim(
             raise UnknownClaim("this customer holds no link of this meeting")
         found = claim_of_link(link, await service.parts.ledger.bookings.foremost(link))
     body = kept_claim_answer(sid, found, customer_id, workspace, options)
-    return Response(body, headers={"cache-control": "no-store"}, media_type="application/json")
+    return json_response(body)
 
 
 @router.post(
@@ -158,7 +156,7 @@ async def replace_claim(
     answer = kept_claim_answer(
         sid, done.claim, customer_id, workspace, options, reused=not done.is_new
     )
-    return Response(answer, headers={"cache-control": "no-store"}, media_type="application/json")
+    return json_response(answer)
 
 
 @router.delete(

@@ -20,7 +20,7 @@ from pool.api.claim_path.answers import BookingBody, booking_body
 from pool.api.claim_path.claim_lane import ClaimLane
 from pool.api.claim_path.public_claims import PublicReceipt
 from pool.api.http import cors
-from pool.api.http.messages import wait_for_turn
+from pool.api.http.messages import address_of, json_response, wait_for_turn
 from pool.api.routes.access import TheService
 from pool.api.routes.bodies import problem_answers
 from pool.api.service import Service
@@ -90,7 +90,7 @@ async def claim_from_browser(body: EmbedClaim, request: Request, service: TheSer
     """Claim for the meeting and customer that a token names, or for a public key's visitor."""
     started = time.perf_counter()
     lane: ClaimLane = request.app.state.lane
-    address = request.client.host if request.client else ""
+    address = address_of(request)
     visitor: str | msgspec.UnsetType = msgspec.UNSET
     try:
         if body.token is not None:
@@ -103,12 +103,7 @@ async def claim_from_browser(body: EmbedClaim, request: Request, service: TheSer
         await wait_for_turn(request.scope, service.doors.turn_in_all(address))
         raise
     lane.observe(time.perf_counter() - started)
-    return Response(
-        _answer(service, receipt, visitor),
-        200 if receipt.reused else 201,
-        {"cache-control": "no-store"},
-        media_type="application/json",
-    )
+    return json_response(_answer(service, receipt, visitor), 200 if receipt.reused else 201)
 
 
 def _admitted(service: Service, token: str, address: str) -> tuple[Caller, TokenClaims]:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
 from pool.access.api_keys import Scope
+from pool.api.http.messages import json_response
 from pool.api.routes.access import TheCaller, TheService
 from pool.api.routes.bodies import problem_answers
 from pool.embeds import EmbedType, Options, arguments, html
@@ -87,13 +88,12 @@ async def show_embed(
     meeting = await service.known_meetings.find(link.meeting_sid)
     workspace = service.workspace_of(meeting)
     code = html(workspace, claim, options)
-    headers = {"cache-control": "no-store"}
     if wanted.format == "html":
-        return Response(code, headers=headers, media_type="text/html")
+        return Response(code, headers={"cache-control": "no-store"}, media_type="text/html")
     answer = LinkEmbedAnswer(
         slug=claim.slug,
         state=claim.state,
         embed=arguments(workspace.subdomain, claim.slug, workspace.ref_field, options),
         embed_html=code,
     )
-    return Response(answer.model_dump_json(), headers=headers, media_type="application/json")
+    return json_response(answer.model_dump_json())

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pool.access.api_keys import Scope
 from pool.api.claim_path.answers import iso
 from pool.api.http import problems
-from pool.api.http.messages import response_of, wait_for_turn
+from pool.api.http.messages import address_of, response_of, wait_for_turn
 from pool.api.routes.access import TheCaller, TheService
 from pool.api.routes.bodies import (
     Assignment,
@@ -59,7 +59,7 @@ async def receive(
         )
     body = await request.body()
     signatures = request.headers.getlist(SIGNATURE_HEADER)
-    address = request.client.host if request.client else ""
+    address = address_of(request)
     try:
         event_id = await service.parts.bookings.receive(workspace, body, signatures)
     except BadSignature:

@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 
 from pool.access.api_keys import Scope
 from pool.api.http import problems
-from pool.api.http.messages import api_key
+from pool.api.http.messages import address_of, api_key
 from pool.api.http.mount import url
 from pool.api.http.pages import page, prose
 from pool.api.routes.access import TheCaller, TheService
@@ -82,7 +82,7 @@ async def metrics(request: Request, service: TheService) -> Response:
     if wanted is not None:
         given = api_key(request.scope["headers"]) or b""
         if not hmac.compare_digest(given, wanted.get_secret_value().encode()):
-            service.doors.failed("metrics", request.client.host if request.client else "")
+            service.doors.failed("metrics", address_of(request))
             raise Unauthorized("send the metrics key as X-API-Key or Authorization: Bearer")
     exposition: Exposition = request.app.state.exposition
     return Response(
