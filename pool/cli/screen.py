@@ -15,7 +15,8 @@ from rich.text import Text
 
 from pool.operations.snapshot import Snapshot
 from pool.operations.status import MeetingStatus
-from pool.operations.summary import Level, Tile, lead, tiles
+from pool.operations.summary import lead
+from pool.operations.tiles import Level, Tile, tiles_of
 from pool.operations.words import count_words, duration_words, rate_words, runway_words
 from pool.store.records import Spark
 
@@ -50,7 +51,7 @@ def screen(view: View, columns: int, lines: int) -> RenderableType:
     """Return the picture, with as many meetings as fit, the most urgent first."""
     snapshot = view.snapshot
     lag = sum(each.unrecorded for each in snapshot.found)
-    shown = tiles(snapshot, lag, view.sweep_seconds, everywhere=True)
+    shown = tiles_of(snapshot, lag, view.sweep_seconds, everywhere=True)
     level, sentence = lead(snapshot, snapshot.found, shown)
     headline = Text(no_wrap=True, overflow="ellipsis")
     headline.append(f" {_MARKS[level]} {sentence} ", _LEVEL_STYLES[level] + " reverse")

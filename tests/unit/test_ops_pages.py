@@ -20,7 +20,8 @@ from pool.operations.explain import explain
 from pool.operations.selection import PAGE_ROWS, Selection, select
 from pool.operations.snapshot import LedgerHealth, Snapshot, WorkspaceHealth
 from pool.operations.status import MeetingStatus, _status, urgency
-from pool.operations.summary import lead, tiles, visitors, with_refused_webhooks
+from pool.operations.summary import lead
+from pool.operations.tiles import tiles_of, visitors, with_refused_webhooks
 from pool.operations.trends import Trends
 from pool.store.records import Block
 from tests.any_redis import AnyRedis
@@ -163,7 +164,7 @@ def _query(address: str) -> list[tuple[str, str]]:
 
 def told(reading: Snapshot, lag_claims: int = 0, *, everywhere: bool = True) -> dict[str, Any]:
     """Return the tiles by name."""
-    return {each.name: each for each in tiles(reading, lag_claims, 5.0, everywhere=everywhere)}
+    return {each.name: each for each in tiles_of(reading, lag_claims, 5.0, everywhere=everywhere)}
 
 
 def test_a_service_that_is_well_says_so_quietly() -> None:
@@ -213,7 +214,7 @@ def test_nothing_is_claimed_to_be_known_while_redis_is_away() -> None:
 def test_full_pools_are_no_comfort_while_a_part_is_broken() -> None:
     """The sentence above them names it; pools in trouble come first, as ever."""
     reading = snapshot(heartbeat_at_ms=None, ledger=LedgerHealth(problem="locked"))
-    shown = tiles(reading, 0, 10, everywhere=True)
+    shown = tiles_of(reading, 0, 10, everywhere=True)
     level, words = lead(reading, [status("a"), status("b")], shown)
     assert level == "bad"
     assert words == (

@@ -25,7 +25,9 @@ from pool.operations.incident_notes import IncidentNotes
 from pool.operations.reader import Reader
 from pool.operations.snapshot import LedgerHealth, Snapshot
 from pool.operations.status import MeetingStatus
-from pool.operations.vitals import Trouble, Vitals, VitalsWatch, heard_troubles
+from pool.operations.tiles import tiles_of
+from pool.operations.vitals import Trouble, Vitals, heard_troubles
+from pool.operations.vitals_watch import VitalsWatch
 from tests.unit.test_ops_pages import snapshot, status
 
 NOW = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
@@ -421,11 +423,11 @@ def test_the_line_of_a_silent_part_answers_the_five_questions(what: What) -> Non
 def test_tiles_say_at_once_which_part_is_silent() -> None:
     """With how long; an idle provider is not said to make links."""
     troubles = tuple(trouble(what) for what in (What.WORKER, What.PROVIDER))
-    found = {each.name: each for each in summary.tiles(at(*troubles), 0, 5.0, everywhere=True)}
+    found = {each.name: each for each in tiles_of(at(*troubles), 0, 5.0, everywhere=True)}
     assert (found["Worker"].words, found["Provider"].words) == ("is silent", "does not answer")
     assert "4 s" in found["Worker"].detail
     idle = at(heard=heard(pulse("api", 0.0, default=Calls(0, 0.0, 300.0))))
-    found = {each.name: each for each in summary.tiles(idle, 193, 5.0, everywhere=True)}
+    found = {each.name: each for each in tiles_of(idle, 193, 5.0, everywhere=True)}
     assert (found["Provider"].words, found["Provider"].detail) == (
         "idle",
         "answered 5 min ago, not asked since",
@@ -446,7 +448,7 @@ def test_a_provider_that_was_not_heard_just_now_is_not_said_to_make_links() -> N
     """Nobody knows whether it answers until it is asked again."""
     for seconds, words in ((4.0, "making links"), (6.0, "idle")):
         now = at(heard=heard(pulse("api", 0.0, default=Calls(0, 0.0, seconds))))
-        found = {each.name: each for each in summary.tiles(now, 0, 5.0, everywhere=True)}
+        found = {each.name: each for each in tiles_of(now, 0, 5.0, everywhere=True)}
         assert found["Provider"].words == words
     asked = heard(pulse("api", 0.0, default=Calls(0, 0.0, 1.0)))
     for now in (

@@ -25,7 +25,7 @@ from pool.errors import LinkpoolError
 from pool.operations.incident_notes import IncidentNotes
 from pool.operations.reader import Reader
 from pool.operations.trends import Trends
-from pool.operations.vitals import VitalsWatch
+from pool.operations.vitals_watch import VitalsWatch
 from pool.store.ending import end_tasks
 
 ENDINGS_SECONDS = 2.0

@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 from pool.model.incidents import What
 from pool.operations.reader import Reader
 from pool.operations.snapshot import LedgerHealth, Snapshot
-from pool.operations.vitals import Vitals, VitalsWatch
+from pool.operations.vitals import Vitals
+from pool.operations.vitals_watch import VitalsWatch
 from pool.store.ending import end_tasks
 
 BEAT_SECONDS = 1.0

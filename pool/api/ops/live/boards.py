@@ -20,6 +20,7 @@ from pool.operations.selection import Selected, Selection, select
 from pool.operations.snapshot import Snapshot
 from pool.operations.status import MeetingStatus, PoolState
 from pool.operations.summary import Alarm
+from pool.operations.tiles import tiles_of, visitors, with_refused_webhooks
 from pool.operations.trends import Trends
 
 _Seen = frozenset[str] | None
@@ -146,7 +147,7 @@ class Boards:
         if selection.workspace:
             snapshot, found = of_workspace(snapshot, found, selection.workspace)
         lag = sum(each.unrecorded for each in found)
-        tiles = summary.tiles(snapshot, lag, self._sweep_seconds, everywhere=everywhere)
+        tiles = tiles_of(snapshot, lag, self._sweep_seconds, everywhere=everywhere)
         if not snapshot.store_problem:
             whole = everywhere and not selection.workspace
             hour = await self._trends.last_hour(
@@ -155,8 +156,8 @@ class Boards:
             if everywhere:
                 name = selection.workspace
                 hooks = await self._trends.last_hour([webhooks_of(name)]) if name else hour
-                tiles[-1] = summary.with_refused_webhooks(tiles[-1], hooks)
-            tiles.insert(0, summary.visitors(hour))
+                tiles[-1] = with_refused_webhooks(tiles[-1], hooks)
+            tiles.insert(0, visitors(hour))
         level, sentence = summary.lead(snapshot, found, tiles)
         values: dict[str, Any] = {
             "snapshot": snapshot,

@@ -13,7 +13,7 @@ from pool.model.incidents import What
 from pool.model.times import from_ms
 from pool.operations.selection import Selected, Selection, select
 from pool.operations.snapshot import Snapshot
-from pool.operations.summary import answered_seconds
+from pool.operations.tiles import answered_seconds
 
 
 def workspace_board(
