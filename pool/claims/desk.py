@@ -22,13 +22,7 @@ from pool.claims.refusals import outcome_of, refusal_of
 from pool.claims.roles import Listener, OnDemand
 from pool.claims.script_calls import ScriptCall, ScriptCalls
 from pool.durability.recent_claims import RecentClaims
-from pool.errors import (
-    Fenced,
-    LinkpoolError,
-    PoolEmpty,
-    StoreUnavailable,
-    UnknownMeeting,
-)
+from pool.errors import Fenced, LinkpoolError, PoolEmpty, StoreUnavailable, UnknownMeeting
 from pool.model.links import Claim
 from pool.model.meetings import Meeting
 from pool.store import Store

@@ -20,12 +20,7 @@ from pool.cli.printing import print_json
 from pool.compose import Parts, compose
 from pool.config.addresses import redis_url
 from pool.config.proxy_warnings import proxy_warnings
-from pool.errors import (
-    NotifyFailed,
-    SettingsError,
-    StoreError,
-    StoreUnavailable,
-)
+from pool.errors import NotifyFailed, SettingsError, StoreError, StoreUnavailable
 from pool.model.troubles import Notice
 from pool.store.capabilities import acl as acl_rules
 from pool.store.capabilities import check_redis

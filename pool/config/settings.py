@@ -43,12 +43,7 @@ from pool.config.sources import (
     from_toml,
 )
 from pool.config.tls_files import check_loadable
-from pool.config.workspaces import (
-    DEFAULT_WORKSPACE,
-    MeetingDefaults,
-    Workspace,
-    check_port,
-)
+from pool.config.workspaces import DEFAULT_WORKSPACE, MeetingDefaults, Workspace, check_port
 from pool.errors import SettingsError
 from pool.model.links import SID_PATTERN
 

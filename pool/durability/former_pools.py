@@ -27,13 +27,7 @@ from pool.durability.strangers import OPENED
 from pool.ledger import Ledger
 from pool.model.links import State
 from pool.model.meetings import Meeting
-from pool.model.pools import (
-    SHARDS_MOST,
-    pool_names,
-    pool_of_epoch,
-    shards_of,
-    sid_of,
-)
+from pool.model.pools import SHARDS_MOST, pool_names, pool_of_epoch, shards_of, sid_of
 from pool.store import Store, key_names
 from pool.store.locks import Held
 from pool.store.recovery import RecoveryLost

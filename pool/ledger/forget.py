@@ -18,15 +18,7 @@ from pool.ledger.in_order import in_order
 from pool.ledger.inbox import event_of
 from pool.ledger.records import EventState, Forgotten, InboxEvent
 from pool.ledger.rows import LINK, links_of
-from pool.ledger.tables import (
-    audit,
-    bookings,
-    erased_marks,
-    forgotten,
-    inbox,
-    links,
-    literal_state,
-)
+from pool.ledger.tables import audit, bookings, erased_marks, forgotten, inbox, links, literal_state
 from pool.model.bookings import named_sid
 from pool.model.links import Link, State
 from pool.model.marks import Marks

@@ -8,16 +8,7 @@ from enum import Enum, auto
 from functools import partial
 from typing import Any, NamedTuple
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Text,
-    and_,
-    cast,
-    literal_column,
-    select,
-    update,
-)
+from sqlalchemy import ColumnElement, Connection, Text, and_, cast, literal_column, select, update
 
 from pool.ledger.bulk import PLACE, Place, given_links, insert_links
 from pool.ledger.columns import storable

@@ -12,12 +12,7 @@ from collections.abc import Callable
 
 import structlog
 
-from pool.errors import (
-    MeetingRefused,
-    ProviderError,
-    Throttled,
-    WorkspaceRefused,
-)
+from pool.errors import MeetingRefused, ProviderError, Throttled, WorkspaceRefused
 from pool.providers import NewLink, Provider
 from pool.store import Store
 from pool.store.records import Block

@@ -26,12 +26,7 @@ from pool.api.routes.bodies import problem_answers
 from pool.api.service import Service
 from pool.claims.queue import Receipt
 from pool.embeds import arguments
-from pool.errors import (
-    Forbidden,
-    InvalidPublicKey,
-    InvalidToken,
-    OriginNotAllowed,
-)
+from pool.errors import Forbidden, InvalidPublicKey, InvalidToken, OriginNotAllowed
 
 router = APIRouter(prefix="/v1/embed", tags=["browsers"])
 
