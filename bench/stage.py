@@ -21,7 +21,7 @@ from pool.config.settings import PREFIX, Settings, load
 from pool.model.meetings import Meeting
 from pool.telemetry.logs import configure_logging
 from pool.up import ports
-from pool.up.redis_server import RedisServer
+from tests.redis_process import RedisServer
 
 T = TypeVar("T")
 SANDBOX_KEY = "sandbox-key"

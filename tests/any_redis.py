@@ -10,7 +10,7 @@ from pathlib import Path
 from redis.asyncio import Redis
 
 from pool.store import Store
-from pool.up.redis_server import RedisServer
+from tests.redis_process import RedisServer
 
 SECRET_KEY = b"secret key of the tests, and of nothing else"
 

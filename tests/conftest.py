@@ -28,11 +28,7 @@ from bench.redis_cluster import CLI, SERVER, RedisCluster
 from pool.ledger import Ledger
 from pool.store import Store
 from pool.store.bindings import CustomerNames
-from pool.up.redis_server import (
-    NoRedisServer,
-    RedisDidNotStart,
-    RedisServer,
-)
+from pool.up.redis_server import NoRedisServer
 from tests.any_redis import SECRET_KEY, AnyRedis
 from tests.aside import in_thread, migrated
 from tests.fake_redis import FakeRedisServer
@@ -40,6 +36,7 @@ from tests.in_process import InProcess, in_process
 from tests.kept import Kept
 from tests.own_ports import keep_apart
 from tests.postgres import PostgresServer, database, make_template, start_postgres
+from tests.redis_process import RedisDidNotStart, RedisServer
 from tests.shares import ByShare, share_of
 
 _MEMORY = Path("/dev/shm")

@@ -58,7 +58,7 @@ def register(app: Celery, loop: Loop) -> None:
     def hint(task: str, **arguments: Any) -> None:
         app.send_task(task, kwargs=arguments, queue=QUEUE, expires=EXPIRES_SECONDS)
 
-    def task(name: str) -> Callable[[Callable[..., None]], None]:
+    def task(name: str) -> Callable[[Callable[..., object]], None]:
         """Register the decorated function, and log what it raises.
 
         Nothing may be raised to Celery. It would send the error with its traceback through a
@@ -67,7 +67,7 @@ def register(app: Celery, loop: Loop) -> None:
         Redis dies: connections break and tasks fail.
         """
 
-        def add(work: Callable[..., None]) -> None:
+        def add(work: Callable[..., object]) -> None:
             @app.task(name=name, shared=False)
             def run(**arguments: Any) -> None:
                 try:

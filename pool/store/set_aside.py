@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -12,18 +11,6 @@ from redis.asyncio import Redis
 from pool.model.pools import sid_of
 from pool.store import key_names
 from pool.store.connect import store_errors
-
-_kept = msgspec.msgpack.Decoder(tuple[str, list[tuple[bytes, bytes]]])
-
-
-@dataclass(frozen=True, slots=True)
-class SetAside:
-    """One entry as it stood in its stream. Its fields may hold customer ids."""
-
-    sid: str
-    entry_id: str
-    reason: str
-    fields: dict[bytes, bytes]
 
 
 class SetAsides:
@@ -67,14 +54,3 @@ class SetAsides:
             sid = sid_of(name.decode().split(" ")[0])
             counts[sid] = counts.get(sid, 0) + 1
         return counts
-
-    async def all(self) -> list[SetAside]:
-        """Return every entry that was set aside, the oldest of each meeting first."""
-        with store_errors():
-            found: Any = await self._redis.hgetall(key_names.SET_ASIDE)
-        entries = []
-        for name, kept in found.items():
-            sid, entry_id = name.decode().split(" ")
-            reason, fields = _kept.decode(kept)
-            entries.append(SetAside(sid, entry_id, reason, dict(fields)))
-        return sorted(entries, key=lambda entry: (entry.sid, entry.entry_id))

@@ -21,9 +21,9 @@ from typer.testing import CliRunner
 from pool.cli.main import app
 from pool.up import ports
 from pool.up.data_dir import ENVIRONMENT
-from pool.up.redis_server import RedisServer
 from tests.bad_tokens import Forge
 from tests.ending import end, end_all
+from tests.redis_process import RedisServer
 
 DONE, FAILED, WRONG_USAGE, NOT_REACHABLE, NOT_FOUND = 0, 1, 2, 3, 4
 

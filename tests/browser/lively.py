@@ -20,8 +20,8 @@ from pool.config.settings import Settings
 from pool.model.meetings import Meeting
 from pool.store import Store
 from pool.store.records import Level, Totals
-from pool.up.redis_server import RedisServer
 from tests.acceptance.product import Product, signed, wait_until
+from tests.redis_process import RedisServer
 
 DAY_SECONDS, WEEK_SECONDS = 86_400, 7 * 86_400
 # SID, claims per second at the height of the day, settings

@@ -20,10 +20,10 @@ from pool.model.links import Link, State
 from pool.model.meetings import Meeting
 from pool.providers import open_provider
 from pool.store.records import payload
-from pool.up.redis_server import RedisServer
 from sandbox.signing import signed
 from tests.any_redis import AnyRedis
 from tests.integration.ledger_samples import NOW
+from tests.redis_process import RedisServer
 
 ACME = Workspace(
     name="default",

@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx
 
 from pool.up import ports
-from pool.up.redis_server import RedisServer
 from tests.acceptance.product import clean_environment, wait_until
+from tests.redis_process import RedisServer
 
 
 def test_a_killed_api_takes_its_processes_along(redis_server: RedisServer, tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ from pool.ledger import EventState, RecordedClaim
 from pool.ledger.records import NewEvent
 from pool.model.links import Link, State
 from pool.model.meetings import Meeting
-from pool.up.redis_server import RedisServer
 from tests.any_redis import AnyRedis
 from tests.integration.erasure_stage import written
+from tests.redis_process import RedisServer
 from worker.erase import erase, rewrite_redis_file
 
 SID = "intro"

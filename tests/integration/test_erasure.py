@@ -14,9 +14,9 @@ from pool.ledger import EventState, Ledger
 from pool.ledger.records import NewEvent
 from pool.model.links import State
 from pool.model.marks import PSEUDONYM
-from pool.up.redis_server import RedisServer
 from tests.any_redis import AnyRedis
 from tests.integration.erasure_stage import Customer, Stage
+from tests.redis_process import RedisServer
 
 pytest_plugins = ("ledger_fixtures",)
 

@@ -45,8 +45,8 @@ from pool.operations.trends import Trends
 from pool.operations.vitals import Trouble, Vitals, VitalsWatch
 from pool.store import Store
 from pool.store.records import Block
-from pool.up.redis_server import RedisServer
 from tests.any_redis import AnyRedis
+from tests.redis_process import RedisServer
 
 HOOK_SECRET = "the secret of the webhooks of these tests"
 ADMIN_KEY = "lp_admin_of_these_tests_and_of_no_others"

@@ -14,8 +14,8 @@ from pool.cli.main import app
 from pool.ledger import Ledger
 from pool.model.links import State
 from pool.model.meetings import Meeting
-from pool.up.redis_server import RedisServer
 from tests.aside import in_thread
+from tests.redis_process import RedisServer
 
 DAY = timedelta(days=1)
 

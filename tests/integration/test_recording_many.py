@@ -16,7 +16,7 @@ from pool.model.meetings import Meeting
 from pool.nudges import QUEUE, RECORD, TRANSPORT_OPTIONS, Nudges
 from pool.store import key_names
 from pool.store.records import payload
-from pool.up.redis_server import RedisServer
+from tests.redis_process import RedisServer
 from worker.record import record
 
 SIDS = [f"m{n:02d}" for n in range(3)]

@@ -9,9 +9,9 @@ import pytest
 
 from pool.durability.recovery import Recovered
 from pool.model.links import State
-from pool.up.redis_server import RedisServer
 from tests.any_redis import AnyRedis, copy_of_its_file, start_from_copy
 from tests.ledger_backup import backup_of, restore
+from tests.redis_process import RedisServer
 from tests.unit.recovery_contract import *  # noqa: F403 - the contract's tests
 from tests.unit.recovery_contract import NEW, REUSED, SID, Stage
 

@@ -34,10 +34,10 @@ from pool.store.broker_rights import check_broker
 from pool.store.capabilities import acl, check_redis
 from pool.store.ending import end_tasks
 from pool.store.records import AnsweredClaim, Outcome, Span, payload
-from pool.up.redis_server import RedisServer
 from tests.any_redis import SECRET_KEY
 from tests.cluster_stage import any_cluster
 from tests.in_process import InProcess, in_process, until
+from tests.redis_process import RedisServer
 from worker.recover import recover
 
 STOCK = 150

@@ -23,7 +23,7 @@ from pool.api.server.app import Application
 from pool.config.settings import Settings, Workspace
 from pool.ledger import Ledger
 from pool.model.meetings import Meeting
-from pool.up.redis_server import RedisServer
+from tests.redis_process import RedisServer
 
 if TYPE_CHECKING:  # the plugin is pytest's to import
     from tests.postgres import PostgresServer

@@ -25,8 +25,8 @@ from pool.model.meetings import Meeting
 from pool.nudges import NOTIFY, TOP_UP
 from pool.store import key_names
 from pool.store.records import Sample, Series, Span, Totals
-from pool.up.redis_server import RedisServer
 from tests.any_redis import SECRET_KEY
+from tests.redis_process import RedisServer
 from worker.forecast import foresee, hours_of
 from worker.notify import deliver
 from worker.sweep import sweep

@@ -20,7 +20,7 @@ from pool.store.bindings import CustomerNames
 from pool.store.connect import open_redis
 from pool.store.recovery import RecoverySteps
 from pool.store.wire import Wire
-from pool.up.redis_server import RedisServer
+from tests.redis_process import RedisServer
 
 
 @pytest.fixture

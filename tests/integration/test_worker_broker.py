@@ -11,7 +11,7 @@ from kombu.exceptions import OperationalError
 
 from pool.config.settings import load
 from pool.nudges import QUEUE
-from pool.up.redis_server import RedisServer
+from tests.redis_process import RedisServer
 from worker.app import make_app
 from worker.broker import RECONNECT_SECONDS
 

@@ -26,8 +26,8 @@ from pool.store import scripts
 from pool.supply import top_up
 from pool.supply.link_maker import LinkMaker
 from pool.supply.planning import Need
-from pool.up.redis_server import RedisServer
 from tests.any_redis import AnyRedis, copy_of_its_file, start_from_copy
+from tests.redis_process import RedisServer
 from tests.trials.harness.answers import Tape
 from tests.trials.harness.checker import (
     FORGETS_SECONDS,

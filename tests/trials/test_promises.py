@@ -44,9 +44,9 @@ from pool.providers import NewLink
 from pool.store import Store, key_names
 from pool.store.records import AnsweredClaim, Outcome, payload
 from pool.supply.pool_writer import PoolWriter
-from pool.up.redis_server import RedisServer
 from tests.any_redis import SECRET_KEY, AnyRedis, copy_of_its_file, start_from_copy
 from tests.aside import in_thread
+from tests.redis_process import RedisServer
 from tests.unit.recovery_contract import BASE, SID, stage_on
 
 EXAMPLES = int(os.environ.get("LINKPOOL_HYPOTHESIS_EXAMPLES", "40"))

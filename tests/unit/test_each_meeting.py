@@ -18,8 +18,8 @@ from pool.operations.administration import Administration
 from pool.operations.status import statuses
 from pool.store import key_names
 from pool.store.records import payload
-from pool.store.set_aside import SetAside
 from tests.in_process import InProcess
+from tests.set_aside import SetAside, all_set_aside
 from worker.each import AWAY, each
 from worker.expire import expire
 from worker.record import record
@@ -53,7 +53,7 @@ async def test_an_entry_that_cannot_be_read_is_kept_and_the_stream_goes_on(
     assert await product.claim("good", "ann") == ["good-1"]
     assert await record(product.parts, None) == 3
     assert {await product.state(slug) for slug in ("bad-1", "bad-2", "good-1")} == {State.CLAIMED}
-    [kept] = await product.store.set_aside.all()
+    [kept] = await all_set_aside(product.store)
     assert isinstance(kept, SetAside)
     assert (kept.sid, kept.entry_id, kept.fields) == ("bad", entry_id.decode(), fields)
     assert "one-off" not in kept.reason
@@ -89,7 +89,7 @@ async def test_a_claim_that_the_ledger_takes_in_no_form_is_kept(
     with capture_logs() as lines:
         await record(product.parts, "bad")
     assert await product.state("bad-2") is State.CLAIMED
-    [kept] = await product.store.set_aside.all()
+    [kept] = await all_set_aside(product.store)
     assert (kept.sid, kept.entry_id) == ("bad", "recorded-bad-1")
     assert kept.fields == {b"s": b"bad-1", b"c": payload("ann")}
     assert kept.reason == "the ledger does not take it (ValueError)"
@@ -126,7 +126,7 @@ async def test_a_claim_whose_words_the_ledger_does_not_take_is_kept_without_them
         ("ann", None, None),
         ("ben", "ben@x.test", {"order": 7}),
     ]
-    assert await product.store.set_aside.all() == []
+    assert await all_set_aside(product.store) == []
 
 
 async def fail_for(

@@ -9,6 +9,7 @@ from pathlib import Path
 from pool.model.links import State
 from pool.store.records import payload
 from tests.in_process import InProcess
+from tests.set_aside import all_set_aside
 
 
 def everything(product: InProcess) -> str:
@@ -110,6 +111,6 @@ async def test_an_entry_set_aside_loses_the_customers_id_and_keeps_the_rest(
     for sid in ("intro", "other"):
         await product.store.set_aside.keep(sid, "1-1", fields, "it cannot be read")
     await product.parts.erasure.forget("intro", "walburga")
-    intro, other = await product.store.set_aside.all()
+    intro, other = await all_set_aside(product.store)
     assert intro.fields == {b"s": b"a-1 a-2", b"c": b"broken xxxxxxxx, benjamin"}
     assert other.fields == fields

@@ -12,13 +12,12 @@ import redis
 
 from pool.up.redis_server import (
     NoRedisServer,
-    RedisDidNotStart,
-    RedisServer,
     bundled_redis_server,
     find_redis_server,
     redis_url,
     write_redis_config,
 )
+from tests.redis_process import RedisDidNotStart, RedisServer
 from tests.servers import redis_servers
 
 

@@ -41,6 +41,7 @@ from pool.store.records import AnsweredClaim, payload
 from pool.supply.planning import Need, plan
 from pool.supply.targets import split
 from tests.in_process import InProcess
+from tests.set_aside import all_set_aside
 from worker import expire, record, recover, sweep
 
 SID = "intro"
@@ -511,7 +512,7 @@ async def test_a_claim_that_cannot_be_read_is_counted_for_its_meeting(product: I
     await record.record(product.parts, None)
     assert await product.store.set_aside.counts() == {SID: 1}
     await product.store.set_aside.blank(SID, "c0")
-    [entry] = await product.store.set_aside.all()
+    [entry] = await all_set_aside(product.store)
     assert entry.sid == "intro:1/2"
     assert b"c0" not in b"".join(entry.fields.values())
 

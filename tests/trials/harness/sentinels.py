@@ -15,7 +15,7 @@ import redis
 
 from bench.processes import Process
 from pool.up import ports
-from pool.up.redis_server import RedisServer
+from tests.redis_process import RedisServer
 from tests.servers import redis_servers
 from tests.trials.harness.answers import Tape
 from tests.trials.harness.checker import Budget, Evidence, Outage

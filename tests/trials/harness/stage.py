@@ -35,7 +35,8 @@ from pool.model.meetings import Meeting
 from pool.model.pools import pool_names
 from pool.store import key_names
 from pool.up import ports
-from pool.up.redis_server import RedisServer, redis_url
+from pool.up.redis_server import redis_url
+from tests.redis_process import RedisServer
 from tests.trials.harness.answers import Tape
 from tests.trials.harness.checker import Budget, Evidence, Outage, Stock
 from tests.trials.harness.crowd import until
