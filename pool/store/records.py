@@ -197,15 +197,6 @@ class Series:
     end_ms: int
     samples: tuple[Sample, ...]
 
-    def stretches(self) -> list[tuple[Sample, ...]]:
-        """Return the samples, split where there are gaps."""
-        parted: list[list[Sample]] = []
-        for sample in self.samples:
-            if sample.after_gap or not parted:
-                parted.append([])
-            parted[-1].append(sample)
-        return [tuple(stretch) for stretch in parted]
-
 
 @dataclass(frozen=True, slots=True)
 class Spark:

@@ -24,11 +24,6 @@ class Server:
         """Return True if the pools are on a Redis Cluster."""
         return isinstance(self._redis, ClusterRedis)
 
-    async def ping(self) -> None:
-        """Return if Redis answers; raise otherwise."""
-        with store_errors():
-            await self._redis.ping()
-
     async def infos(self) -> list[dict[str, Any]]:
         """Return what INFO says of each server that holds pools.
 

@@ -1195,7 +1195,6 @@ async def test_a_heartbeat_is_kept(any_redis: AnyRedis) -> None:
     assert await any_redis.store.last_heartbeat_ms() is None
     await any_redis.store.heartbeat(1_234)
     assert await any_redis.store.last_heartbeat_ms() == 1_234
-    await any_redis.store.ping()
 
 
 # -- locks -------------------------------------------------------------------------

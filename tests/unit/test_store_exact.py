@@ -21,7 +21,7 @@ from pool.store.cluster.client import ClusterRedis
 from pool.store.cluster.wire import ClusterWire
 from pool.store.locks import Locks
 from pool.store.published import digest
-from pool.store.records import BATCH_LIMIT, Block, Sample, Series, Span, payload
+from pool.store.records import BATCH_LIMIT, Block, Sample, Span, payload
 from pool.store.replies import decayed_rate, fence_of
 from pool.store.stock import Stock
 from pool.store.wire import Wire
@@ -69,18 +69,11 @@ def test_a_booking_is_read_as_far_as_it_is_known() -> None:
 # -- the past ---------------------------------------------------------------------------------
 
 
-def test_a_series_is_split_where_nobody_swept() -> None:
+def test_rates_are_per_second_of_what_a_sample_covers() -> None:
     """Counts are rates over the time that a sample covers."""
 
-    def sample(at_ms: int, *, after_gap: bool) -> Sample:
-        return Sample(at_ms, 5, 4, 9, 30, 15, 1, 60, after_gap)
-
-    samples = tuple(sample(n, after_gap=n in (0, 3)) for n in range(5))
-    series = Series("a", 60, 0, 9, samples)
-    assert series.stretches() == [samples[:3], samples[3:]]
-    assert Series("a", 60, 0, 9, samples[1:3]).stretches() == [samples[1:3]]
-    assert Series("a", 60, 0, 9, ()).stretches() == []
-    assert (samples[0].claims_per_second, samples[0].top_ups_per_second) == (0.5, 0.25)
+    first = Sample(0, 5, 4, 9, 30, 15, 1, 60, after_gap=False)
+    assert (first.claims_per_second, first.top_ups_per_second) == (0.5, 0.25)
 
 
 def test_the_past_has_its_steps() -> None:

@@ -130,7 +130,7 @@ async def test_an_unreachable_server_is_a_broken_connection(
     """The caller may try another connection."""
     fake_server.reachable = False
     with pytest.raises(StoreUnavailable) as broken:
-        await fake_redis.store.ping()
+        await fake_redis.store.last_heartbeat_ms()
     assert broken.value.connection_lost is True
 
 
