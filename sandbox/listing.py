@@ -38,7 +38,7 @@ class BookingList:
         """Return the bookings that pass all filters, in the order asked for (newest made first).
 
         Without `type` all are listed, incomplete and rejected ones, too. A rejected booking
-        is in none of the types. There is no filter by when a booking changed. Raises
+        is in none of the types. There is no filter by when a booking changed. Raise
         Refused 422 for a time that cannot be read; any other unusable value filters nothing.
         """
         if self._changes != self._state.changes:

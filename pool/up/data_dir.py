@@ -77,7 +77,7 @@ class AlreadyRunning(LinkpoolError):
 class DataDirectory:
     """One data directory, made (mode 0700) when it is not there.
 
-    Raises SettingsError naming LINKPOOL_DATA_DIR when it cannot be made or written, or when other
+    Raise SettingsError naming LINKPOOL_DATA_DIR when it cannot be made or written, or when other
     users may read or change what is in it.
     """
 
@@ -106,7 +106,7 @@ class DataDirectory:
     def socket(self) -> Path:
         """Return supervisord's socket: here, or in a directory of this user with a shorter path.
 
-        Raises SettingsError when that directory belongs to another user.
+        Raise SettingsError when that directory belongs to another user.
         """
         here = self.path / SUPERVISOR_SOCKET
         if len(os.fsencode(here)) <= _LONGEST_SOCKET_BYTES:
@@ -131,7 +131,7 @@ class DataDirectory:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold this directory for this process. Raises AlreadyRunning, naming the holder."""
+        """Hold this directory for this process. Raise AlreadyRunning, naming the holder."""
         path = self.path / UP_LOCK
         with path.open("r+") as file:
             if not _lock(file.fileno()):
@@ -153,7 +153,7 @@ class DataDirectory:
     def secret(self, name: str, make: Callable[[], str]) -> str:
         """Return the text of a file of mode 0600, which is made first if it does not exist.
 
-        Raises SettingsError when other users may have read or written it.
+        Raise SettingsError when other users may have read or written it.
         """
         path = self.path / name
         check_file(path)
@@ -176,7 +176,7 @@ class DataDirectory:
         new.replace(path)
 
     def admin_key(self) -> str:
-        """Return the admin key of this directory. Raises SettingsError when it is weak."""
+        """Return the admin key of this directory. Raise SettingsError when it is weak."""
         key = self.secret(
             ADMIN_KEY, lambda: f"lp_{secrets.token_hex(4)}_{secrets.token_urlsafe(32)}"
         )
@@ -186,7 +186,7 @@ class DataDirectory:
     def secret_key(self) -> str:
         """Return the secret that hashes customer ids; a new one would forget every binding.
 
-        Raises SettingsError when it is weak: it signs sessions too.
+        Raise SettingsError when it is weak: it signs sessions too.
         """
         key = self.secret(SECRET_KEY, lambda: secrets.token_urlsafe(32))
         check_kept_secret(self.path / SECRET_KEY, key)

@@ -66,7 +66,7 @@ class Lifecycle:
     def bring_up(self) -> None:
         """Start all parts. Returns once the API answers and the sandbox, if there is one, listens.
 
-        Raises PartFailed or Interrupted, with some parts left running.
+        Raise PartFailed or Interrupted, with some parts left running.
         """
         self._supervisord.start()
         if self._plan.has(REDIS):

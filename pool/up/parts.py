@@ -75,7 +75,7 @@ class Plan:
 def make_plan(settings: Settings, data: DataDirectory, sids: list[str], commands: Commands) -> Plan:
     """Choose ports, make missing secrets, and write the Redis configuration.
 
-    Raises NoRedisServer or SettingsError.
+    Raise NoRedisServer or SettingsError.
     """
     environ = _inherited(settings, data)
     api_host = ports.reachable(settings.host)

@@ -255,7 +255,7 @@ def _configuration(data: DataDirectory, parts: tuple[Part, ...]) -> str:
 def _value(text: str) -> str:
     """Return a value for supervisord's configuration file, which cuts or expands some characters.
 
-    Raises SettingsError for those. Quoting does not help, because some values are expanded twice.
+    Raise SettingsError for those. Quoting does not help, because some values are expanded twice.
     """
     if any(bad in text for bad in ("%", " ;", " #", "\t", "\n", "\r")):
         raise SettingsError(

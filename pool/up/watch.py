@@ -51,7 +51,7 @@ class Watch:
         return self._ends.files if self._all_run else ()
 
     def look(self) -> None:
-        """Look once. Raises Unreachable when supervisord has ended or does not answer."""
+        """Look once. Raise Unreachable when supervisord has ended or does not answer."""
         if redis := self._pids.get(REDIS):
             step_back(redis)
         if not self._supervisord.alive:

@@ -42,7 +42,8 @@ from pool.model.outcomes import Outcomes
 from pool.operations.reader import Reader
 from pool.operations.selection import Selection
 from pool.operations.trends import Trends
-from pool.operations.vitals import Trouble, Vitals, VitalsWatch
+from pool.operations.vitals import Trouble, Vitals
+from pool.operations.vitals_watch import VitalsWatch
 from pool.store import Store
 from pool.store.records import Block
 from tests.any_redis import AnyRedis
