@@ -26,6 +26,7 @@ from pool.store.replies import decayed_rate, fence_of
 from pool.store.stock import Stock
 from pool.store.wire import Wire
 from tests.any_redis import SECRET_KEY, AnyRedis
+from tests.set_aside import all_set_aside
 from tests.unit.store_contract import SID, open_pool
 
 # -- what lies in Redis and in the ledger for good ------------------------------------------------
@@ -274,7 +275,8 @@ async def test_what_is_set_aside_is_counted_and_listed_by_meeting(fake_redis: An
     assert await bare.xlen(key_names.claims("b")) == 1
     assert await asides.counts() == {"a": 1, "b": 2, "bb": 1}
     await asides.blank("b", "ann")
-    found = [(each.sid, each.entry_id, each.reason, each.fields) for each in await asides.all()]
+    kept = await all_set_aside(fake_redis.store)
+    found = [(each.sid, each.entry_id, each.reason, each.fields) for each in kept]
     assert found == [
         ("a", "9-1", "refused", {b"c": b"of ann"}),
         ("b", "4-1", "refused", {b"c": b"of xxx"}),

@@ -80,7 +80,10 @@ def test_a_child_begins_with_a_pulse_and_closes_its_loop(
     """It is traced where traces go somewhere, and leaves Ctrl-C to its parent."""
     said: list[Any] = []
     loop = SimpleNamespace(
-        tracing=None, start_pulse=lambda: said.append("pulse"), close=lambda: said.append("closed")
+        tracing=None,
+        run=None,
+        start_pulse=lambda: said.append("pulse"),
+        close=lambda: said.append("closed"),
     )
     begins, ends = Signal(), Signal()
     monkeypatch.setattr(tasks, "worker_process_init", begins)
