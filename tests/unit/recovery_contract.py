@@ -526,7 +526,7 @@ async def test_bindings_are_put_back_one_call_after_the_other(
     for who in ("ann", "bob"):
         await stage.claim(who)
     await stage.recorder.record(SID)
-    monkeypatch.setattr("pool.durability.rebinding._CALL", 1)
+    monkeypatch.setattr("pool.durability.rebinding.CALL", 1)
     put, under_way, calls = stage.store.recovery.put, [0], [0]
 
     async def watched(*arguments: Any) -> None:

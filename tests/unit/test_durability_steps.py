@@ -88,7 +88,7 @@ async def test_erased_customers_stay_dropped_however_many_there_are(
     product: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An older file of Redis brought their bindings back; the others' stay."""
-    monkeypatch.setattr("pool.durability.rebinding._CALL", 2)
+    monkeypatch.setattr("pool.durability.rebinding.CALL", 2)
     await product.meeting("intro")
     names = [f"c{number}" for number in range(6)]
     await product.stock("intro", *(f"a-{number}" for number in range(6)))

@@ -56,7 +56,7 @@ NUMBERS: dict[str, dict[str, Any]] = {
     },
     "pool.durability.recorder": {"CLAIMS_PER_WRITE": 2_000},
     "pool.durability.recovery": {"GRACE_SECONDS": 1.0, "AT_ONCE": 8, "_SLUGS": 500},
-    "pool.durability.rebinding": {"_CALL": 500},
+    "pool.durability.rebinding": {"CALL": 500},
     "pool.bookings.matcher": {"CLOCKS": timedelta(minutes=2)},
     "pool.bookings.meeting_ids": {"ASK_SECONDS": 300.0, "GAP_SECONDS": 2.0, "_ASKED_MOST": 10_000},
     "pool.bookings.reconcile": {
