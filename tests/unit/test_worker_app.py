@@ -81,7 +81,7 @@ def test_a_child_begins_with_a_pulse_and_closes_its_loop(
     said: list[Any] = []
     loop = SimpleNamespace(
         tracing=None,
-        run=None,
+        run=print,
         start_pulse=lambda: said.append("pulse"),
         close=lambda: said.append("closed"),
     )
