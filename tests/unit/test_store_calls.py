@@ -56,8 +56,8 @@ async def test_a_lock_is_renewed_four_times_in_its_life_and_released(
     real_sleep = asyncio.sleep
     monkeypatch.setattr(locks.asyncio, "sleep", rest)
     said = Scripts(
-        monkeypatch, lock=[b"token", None], unlock=RedisConnectionError("gone"),
-        extend_lock=[1, RedisConnectionError("gone"), 1, 0],
+        monkeypatch, lock=[b"token", None], unlock=StoreUnavailable("gone"),
+        extend_lock=[1, StoreUnavailable("gone"), 1, 0],
     )  # fmt: skip
     client: Any = SimpleNamespace()
     async with Locks(client).held("a lock", seconds=8.0) as held:

@@ -27,7 +27,10 @@ def test_a_worker_process_prepares_itself_and_closes(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(tasks, "worker_process_shutdown", signal_of("shutdown"))
     done: list[Any] = []
     loop: Any = SimpleNamespace(
-        start_pulse=lambda: done.append("pulse"), close=lambda: done.append("closed"), tracing=1
+        run=print,
+        start_pulse=lambda: done.append("pulse"),
+        close=lambda: done.append("closed"),
+        tracing=1,
     )
     monkeypatch.setattr(tasks, "open_tracing", lambda name: done.append(name))
     monkeypatch.setattr(signal, "signal", lambda *each: done.append(each))
