@@ -455,5 +455,5 @@ def test_a_provider_that_was_not_heard_just_now_is_not_said_to_make_links() -> N
         at(trouble(What.WORKER), heard=asked),
         replace(at(heard=asked), ledger=LedgerHealth("does not answer")),
     ):
-        found = {each.name: each for each in summary.tiles(now, 0, 5.0, everywhere=True)}
+        found = {each.name: each for each in tiles_of(now, 0, 5.0, everywhere=True)}
         assert found["Provider"].words == "not asked", "though it answered a second ago"
