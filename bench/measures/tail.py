@@ -6,10 +6,8 @@ levels off. The second part takes three times as long as the first, at four fift
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from statistics import median
 
 from bench import preload
@@ -21,7 +19,6 @@ from bench.loads.wrk import wrk
 from bench.measures.base import Bench
 from bench.rows import Goal, Row
 from bench.stage import Stage, quiet_meeting
-from pool.up.rewrites import step_back
 
 SID = "bench-tail"
 CONNECTIONS = 64
@@ -35,7 +32,6 @@ def measure(bench: Bench) -> list[Row]:
     rows: list[Row] = []
     with ExitStack() as stack:
         stage = stack.enter_context(Stage())
-        stack.enter_context(_as_up_does(stage.redis_server.pid or 0))
         stage.open_meetings([quiet_meeting(SID, claim_ttl_seconds=60)])
         api, port = stage.api(2)
         for process in (stage.sandbox(), api, stage.worker(), stage.beat()):
@@ -54,24 +50,6 @@ def measure(bench: Bench) -> list[Row]:
             rows += _rows(f"tail.{share:g}", title, steps, p99_goal, p999_goal, note)
     rows += _of_webdis(bench, PARTS[0][0] * peak, median(rows[0].values))
     return rows
-
-
-@contextmanager
-def _as_up_does(redis_pid: int) -> Iterator[None]:
-    """Let the rewriting child step back, twice a second."""
-    ended = threading.Event()
-
-    def look() -> None:
-        while not ended.wait(0.5):
-            step_back(redis_pid)
-
-    thread = threading.Thread(target=look, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 def _steps(

@@ -1,9 +1,8 @@
-"""Know at once that one of some processes has ended, without asking anybody (Linux)."""
+"""Let one of some processes that ends be noticed at once, without asking anybody (Linux)."""
 
 from __future__ import annotations
 
 import os
-import select
 from collections.abc import Iterable
 
 
@@ -25,13 +24,6 @@ class Ends:
         except (AttributeError, OSError):  # macOS, an old kernel, or no such process
             return False
         return True
-
-    def any(self) -> bool:
-        """Return True if one of them has ended."""
-        poll = select.poll()
-        for file in self.files:
-            poll.register(file, select.POLLIN)
-        return bool(poll.poll(0))
 
     def close(self) -> None:
         """Watch nothing any more."""

@@ -1,6 +1,6 @@
 """Watch the parts beside supervisord while everything runs: level-triggered, every few moments.
 
-Where the system says when a process ends, supervisord is asked only then, and now and then: its
+Where the system says that a process has ended, supervisord is asked then, and otherwise seldom: its
 answer is most of what an idle `up` computes.
 """
 
@@ -12,16 +12,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pool.up.ends import Ends
-from pool.up.parts import REDIS
-from pool.up.rewrites import step_back
 from pool.up.supervisord import ProcessState, Supervisord, Unreachable, kill_group
 
 # supervisord lengthens its pauses by a second at each failed start, without a limit.
 _LONGEST_PAUSE_SECONDS = 5
 _QUIET_SECONDS = 10.0  # between two lines about one part
-_ASK_SECONDS = 5.0  # between two questions to supervisord while every part runs
 _LOOK_SECONDS = 0.5
-_CALM_SECONDS = 1.0  # between two looks while every part runs; Redis rewrites its file for longer
+_CALM_SECONDS = 5.0  # while every part runs and its end would be noticed
 _AT_REST = ("STOPPED", "EXITED", "FATAL")
 
 
@@ -37,7 +34,6 @@ class Watch:
         self._pids: dict[str, int] = {}
         self._said: dict[str, float] = {}
         self._ends = Ends()
-        self._asked_at = -_ASK_SECONDS
         self._all_run = False
 
     @property
@@ -52,16 +48,10 @@ class Watch:
 
     def look(self) -> None:
         """Look once. Raise Unreachable when supervisord has ended or does not answer."""
-        if redis := self._pids.get(REDIS):
-            step_back(redis)
         if not self._supervisord.alive:
             raise Unreachable("supervisord has ended")
-        recently = time.monotonic() - self._asked_at < _ASK_SECONDS
-        if recently and self._all_run and not self._ends.any():
-            return
         self._all_run = False
         parts = self.note()
-        self._asked_at = time.monotonic()
         all_run = all(part.state == "RUNNING" for part in parts.values())
         self._all_run = all_run and self._ends.watch(part.pid for part in parts.values())
         for part in parts.values():
