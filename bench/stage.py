@@ -21,6 +21,7 @@ from pool.config.settings import PREFIX, Settings, load
 from pool.model.meetings import Meeting
 from pool.telemetry.logs import configure_logging
 from pool.up import ports
+from pool.up.parts import WORKER_NICENESS
 from tests.redis_process import RedisServer
 
 T = TypeVar("T")
@@ -135,8 +136,9 @@ class Stage:
         return Process(command, self.log(name), environ=environ, port=port), port
 
     def worker(self) -> Process:
-        """Return `linkpool worker`, not started yet."""
-        command = [PYTHON, "-m", "worker", "worker"]
+        """Return `linkpool worker`, not started yet, which steps back as that of `up` does."""
+        nice = [shutil.which("nice") or "nice", "-n", str(WORKER_NICENESS)]
+        command = [*nice, PYTHON, "-m", "worker", "worker"]
         return Process(command, self.log("worker"), environ=self.environ("worker"))
 
     def beat(self) -> Process:

@@ -1,6 +1,6 @@
 """Tie a part's process to its parent, then become its command. Runs as a script before each part.
 
-    python -I -S leash.py SHARED_LOCK OWN_LOCK COMMAND...
+    python -I -S leash.py SHARED_LOCK OWN_LOCK NICENESS COMMAND...
 
 On Linux the kernel sends the process SIGTERM when its parent dies, in whatever way, so that
 no part outlives `linkpool up`. SIGTERM and not SIGKILL: Redis must get to write its last second.
@@ -9,6 +9,8 @@ Each lock is a file, or "-" for none, held until the process and everything it f
 SHARED_LOCK is held by all parts together: a process that can take it alone knows that none is left.
 OWN_LOCK is held alone: two Redis servers never write into one directory, not even while one is
 still ending and the next one starts.
+
+NICENESS is how far the process steps back behind the others while the machine is busy (0: not).
 
 It imports little of the standard library and nothing else, because it runs before every start.
 """
@@ -23,9 +25,11 @@ _PR_SET_PDEATHSIG = 1
 _MOST_FILES = 65_536
 
 
-def command(executable: str, shared: str, own: str, argv: list[str]) -> list[str]:
+def command(
+    executable: str, shared: str, own: str, argv: list[str], *, niceness: int = 0
+) -> list[str]:
     """Return the command line that runs `argv` on a leash; its first word is an absolute path."""
-    return [executable, "-I", "-S", __file__, shared or "-", own or "-", *argv]
+    return [executable, "-I", "-S", __file__, shared or "-", own or "-", str(niceness), *argv]
 
 
 def _end_with_the_parent() -> None:
@@ -62,7 +66,7 @@ def _allow_many_connections() -> None:
             return  # macOS has a lower ceiling of its own; the soft limit stays
 
 
-def main(shared: str, own: str, argv: list[str]) -> None:
+def main(shared: str, own: str, niceness: int, argv: list[str]) -> None:
     """Become the command, or exit if the parent is already gone. Never returns."""
     _end_with_the_parent()
     # The parent may have died before the kernel was asked to watch it.
@@ -71,9 +75,10 @@ def main(shared: str, own: str, argv: list[str]) -> None:
     _hold(shared, alone=False)
     _hold(own, alone=True)
     _allow_many_connections()
+    os.nice(niceness)
     os.environ[PARENT] = str(os.getpid())
     os.execv(argv[0], argv)  # noqa: S606 - this is all it is for
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3:])
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4:])

@@ -24,6 +24,8 @@ from pool.up.modules import module, safe_environ
 from pool.up.redis_server import find_redis_server, redis_url, write_redis_config
 
 REDIS, SANDBOX, API, WORKER = "redis", "sandbox", "api", "worker"
+# A visitor waits for a claim, and nobody for its record (docs/performance.md, "The tail").
+WORKER_NICENESS = 5
 _SANDBOX_SUBDOMAIN = "sandbox"
 _SANDBOX_REF_FIELD = "ref"
 
@@ -50,6 +52,7 @@ class Part:
     stop_seconds: int  # from SIGTERM to SIGKILL
     order: int  # the higher, the earlier supervisord stops it when it must do so alone
     first: bool = False  # starts with supervisord itself
+    niceness: int = 0  # how far it steps back behind the others when the machine is busy
     alone: str = ""  # a lock file: its processes never overlap, even for a moment
 
 
@@ -92,7 +95,7 @@ def make_plan(settings: Settings, data: DataDirectory, sids: list[str], commands
             environ[f"{PREFIX}DEMO_MEETING"] = shown[0]
     parts += [
         Part(API, commands.api, stop_seconds=5, order=90),
-        Part(WORKER, commands.worker, stop_seconds=8, order=50),
+        Part(WORKER, commands.worker, stop_seconds=8, order=50, niceness=WORKER_NICENESS),
     ]
     ours = {name: value for name, value in environ.items() if name.startswith(PREFIX)}
     data.write(ENVIRONMENT, json.dumps(ours, sort_keys=True))

@@ -240,7 +240,9 @@ def _configuration(data: DataDirectory, parts: tuple[Part, ...]) -> str:
         logs=_value(str(data.file(LOGS))),
     )
     for part in parts:
-        command = leash.command(sys.executable, lock, part.alone, list(part.command))
+        command = leash.command(
+            sys.executable, lock, part.alone, list(part.command), niceness=part.niceness
+        )
         text += _PROGRAM.format(
             name=part.name,
             command=_value(shlex.join(command)),

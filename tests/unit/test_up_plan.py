@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from pool.config.settings import load
+from pool.up import leash
 from pool.up.data_dir import DataDirectory
-from pool.up.parts import Commands, Plan, make_plan
+from pool.up.parts import WORKER_NICENESS, Commands, Plan, make_plan
 
 
 @pytest.fixture(autouse=True)
 def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
     for name in [name for name in os.environ if name.startswith("LINKPOOL_")]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
@@ -109,3 +112,23 @@ def test_without_meetings_the_sandbox_takes_any(tmp_path: Path) -> None:
     made = plan(tmp_path, sids=())
     assert any("--any-meeting" in part.command for part in made.parts)
     assert not any("--meeting" in part.command for part in made.parts)
+
+
+def test_only_the_worker_steps_back(tmp_path: Path) -> None:
+    """On a busy machine a claim would wait for records, and Redis would keep all claims waiting."""
+    stepping = {part.name: part.niceness for part in plan(tmp_path).parts if part.niceness}
+    assert stepping == {"worker": WORKER_NICENESS}
+
+
+def test_a_part_that_steps_back_has_a_lower_priority() -> None:
+    """Its children inherit it."""
+    with subprocess.Popen(
+        leash.command(sys.executable, "", "", ["/bin/sleep", "60"], niceness=WORKER_NICENESS)
+    ) as part:
+        wanted = min(19, os.getpriority(os.PRIO_PROCESS, 0) + WORKER_NICENESS)
+        deadline = time.monotonic() + 30
+        while os.getpriority(os.PRIO_PROCESS, part.pid) < wanted and time.monotonic() < deadline:
+            time.sleep(0.01)
+        found = os.getpriority(os.PRIO_PROCESS, part.pid)
+        part.kill()
+    assert found == wanted
