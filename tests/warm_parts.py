@@ -1,19 +1,21 @@
 """Start parts of linkpool in processes forked from one that has imported their libraries.
 
 Trials start and kill hundreds of parts, which would spend most of their time on the same imports.
-Each part still is a process with an environment, a session and a log of its own; of linkpool itself
-it imports all anew. What is set while a library is imported (the metrics' directory) is left to it.
+Each part still is a process with an environment, a session and a log of its own. What a process
+chooses while it imports (a name of its own, the metrics' directory) is left to each.
 """
 
 from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import gc
 import importlib
 import json
 import os
 import runpy
+import secrets
 import select
 import signal
 import socket
@@ -21,7 +23,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from bench.processes import PYTHON, Process
 
@@ -34,6 +36,11 @@ _LIBRARIES = (
     "redis", "redis.asyncio", "rich.console", "sqlalchemy", "sqlalchemy.dialects.postgresql",
     "sqlalchemy.dialects.sqlite", "sqlite3", "starlette.responses", "structlog", "uvicorn",
     "uvicorn.config", "uvicorn.protocols.http.httptools_impl", "uvloop",
+)  # fmt: skip
+# linkpool itself, as its parts import it.
+_PARTS = (
+    "pool.api.server.app", "pool.api.server.serve", "pool.bootstrap", "worker.app", "worker.ending",
+    "worker.imports", "worker.metrics_port", "worker.reloading", "worker.scaling", "worker.tasks",
 )  # fmt: skip
 _MESSAGE_BYTES = 1 << 17
 
@@ -162,17 +169,29 @@ def _become(output: int, words: list[str], environ: dict[str, str], directory: s
     os.environ.update(environ)
     os.chdir(directory)
     sys.argv = list(words)
+    messages: Any = sys.modules["pool.api.http.messages"]
+    messages._process = secrets.token_hex(4)  # the name in its requests' ids
     gc.enable()
     runpy.run_module(words[0], run_name="__main__", alter_sys=True)
     sys.exit()
 
 
+def import_all() -> None:
+    """Import the libraries and linkpool, and let each process choose where it keeps its counts."""
+    importlib.import_module("pool.store")  # before redis, which it spares its metrics
+    for module in (*_LIBRARIES, *_PARTS):
+        importlib.import_module(module)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "bench"]:
+        del sys.modules[name]
+    # This library looks for its directory in the environment when it is imported.
+    from prometheus_client import values
+
+    chosen = functools.cache(values.get_value_class)
+    values.ValueClass = lambda *about, **more: chosen()(*about, **more)
+
+
 if __name__ == "__main__":
     gc.disable()
-    importlib.import_module("pool.store")  # before redis, which it spares its metrics
-    for module in _LIBRARIES:
-        importlib.import_module(module)
-    for name in [name for name in sys.modules if name.partition(".")[0] in ("pool", "bench")]:
-        del sys.modules[name]
+    import_all()
     gc.freeze()  # no child looks through what is here already, which would copy it
     serve(socket.socket(fileno=int(sys.argv[1])))
