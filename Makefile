@@ -25,7 +25,7 @@ quick: ## Run linters, types and import rules beside the unit tests
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target unit types lint imports
 
 unit: ## Run the unit tests, which need no service
-	$(PYTHON) -m pytest -q -n 3 -p no:schemathesis tests/unit
+	$(PYTHON) -m pytest -q -n 3 tests/unit
 
 lint: ## Check style and format
 	$(VENV)/bin/ruff check .

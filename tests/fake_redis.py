@@ -19,7 +19,7 @@ from fakeredis import _helpers as fake_helpers
 from fakeredis._commands import command
 from fakeredis._helpers import SimpleError
 from fakeredis.aioredis import FakeRedis
-from fakeredis.commands_mixins import server_mixin
+from fakeredis.commands_mixins import scripting_mixin, server_mixin
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 from redis.asyncio.retry import Retry
@@ -31,6 +31,18 @@ from pool.store.cluster.slots import slot_of
 _numbers = itertools.count(1)
 
 
+_STRANGERS = b"""
+return function(known)
+    return function()
+        for name in next, _G do
+            if not known[name] then return true end
+        end
+        return false
+    end
+end
+"""
+
+
 class _QuickLua:
     """A Lua that compiles each script once, and collects its garbage when it sees fit.
 
@@ -40,6 +52,7 @@ class _QuickLua:
     def __init__(self, lua: Any) -> None:
         self._lua = lua
         self._compiled: dict[Any, Any] = {}
+        self._strange: Any = None
 
     def execute(self, script: Any) -> Any:
         if script == "collectgarbage()":
@@ -48,8 +61,29 @@ class _QuickLua:
             self._compiled[script] = self._lua.compile(script)
         return self._compiled[script]()
 
+    def has_strangers(self, expected: set[Any]) -> bool:
+        """Return True if a global variable is set that is not one of these."""
+        if self._strange is None:
+            known = self._lua.table_from(dict.fromkeys(expected, True))
+            self._strange = self._lua.execute(_STRANGERS)(known)
+        return bool(self._strange())
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._lua, name)
+
+
+_refuse_strangers = scripting_mixin._check_for_lua_globals
+
+
+def _look_for_strangers(lua: _QuickLua, expected: set[Any]) -> None:
+    """Refuse globals that a script has set; fakeredis takes all there are out of Lua to see them,
+    at each call of each script.
+    """
+    if lua.has_strangers(expected):
+        _refuse_strangers(lua, expected)
+
+
+scripting_mixin._check_for_lua_globals = _look_for_strangers
 
 
 class FakeServerWithInfo(FakeServer):

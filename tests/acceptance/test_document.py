@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
-from schemathesis.checks import CheckFunction, Failure, FailureGroup, not_a_server_error
-from schemathesis.specs.openapi import checks
 
 from pool.model.meetings import Meeting
 from tests.trials.harness.stage import Stage
 from tests.trials.harness.wire import exchange, request
 
+if TYPE_CHECKING:  # it is imported by the one process that needs it: that takes half a second
+    import schemathesis
+    from schemathesis.checks import CheckFunction
+
 ADMIN_KEY = "the admin key of the document's test"
 EXAMPLES = 25  # per operation
 KNOWN = {"sid": "documented", "customer_id": "held", "workspace": "default"}
 KNOWN_IN_BODIES = {"meeting_sid": "documented", "origins": ["https://www.example.com"]}
-CHECKS: list[CheckFunction] = [
-    not_a_server_error,
-    checks.status_code_conformance,
-    checks.content_type_conformance,
-    checks.response_schema_conformance,
-    checks.response_headers_conformance,
-]
 _turn = itertools.count()
 
 
@@ -50,6 +44,8 @@ def stage() -> Iterator[Stage]:
 @pytest.fixture(scope="module")
 def document(stage: Stage) -> schemathesis.BaseSchema:
     """Return the document, as the API serves it."""
+    import schemathesis
+
     return schemathesis.openapi.from_url(f"http://127.0.0.1:{stage.server_ports[0]}/openapi.json")
 
 
@@ -57,6 +53,8 @@ def test_every_operation_answers_as_documented(document: schemathesis.BaseSchema
     """Any request to an operation is answered with a status, a type and a form of body that the
     document names, and never with a fault of the server.
     """
+    from schemathesis.checks import Failure, FailureGroup
+
     lies: list[str] = []
     served: set[str] = set()
     tried = 0
@@ -75,7 +73,22 @@ def test_every_operation_answers_as_documented(document: schemathesis.BaseSchema
     assert not lies, "\n\n".join(lies)
 
 
+def _checks() -> list[CheckFunction]:
+    from schemathesis.checks import not_a_server_error
+    from schemathesis.specs.openapi import checks
+
+    return [
+        not_a_server_error,
+        checks.status_code_conformance,
+        checks.content_type_conformance,
+        checks.response_schema_conformance,
+        checks.response_headers_conformance,
+    ]
+
+
 def _try(operation: Any, served: set[str]) -> None:
+    checks = _checks()
+
     @settings(
         max_examples=EXAMPLES,
         deadline=None,
@@ -94,7 +107,7 @@ def _try(operation: Any, served: set[str]) -> None:
             if isinstance(case.body, dict):
                 case.body.update({k: v for k, v in KNOWN_IN_BODIES.items() if k in case.body})
         headers = {"X-API-Key": ADMIN_KEY} if turn % 8 else {}
-        answer = case.call_and_validate(checks=CHECKS, headers=headers, timeout=10)
+        answer = case.call_and_validate(checks=checks, headers=headers, timeout=10)
         if answer.status_code < 400:
             served.add(operation.label)
 
