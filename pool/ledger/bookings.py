@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, null, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, func, null, or_, select, update
 
 from pool.errors import UnknownLink
 from pool.ledger.columns import storable, whole_milliseconds
@@ -19,6 +19,7 @@ from pool.model.bookings import CANCELLED, REJECTED, Booking, merged, settled
 from pool.model.links import Link, State
 
 BOOKING: tuple[Any, ...] = tuple(bookings.c[field.name] for field in fields(Booking))
+_SELECT_BOOKINGS: Select[Any] = select(*BOOKING)  # as SELECT_LINKS of rows.py
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class Bookings:
             return {}
         among = self._database.among(bookings.c.sid, [storable(sid) for sid in sids])
         rows = await self._database.rows(
-            select(*BOOKING).where(bookings.c.workspace == workspace, among)
+            _SELECT_BOOKINGS.where(bookings.c.workspace == workspace, among)
         )
         return {booking.sid: booking for booking in (Booking(*row) for row in rows)}
 
@@ -80,7 +81,7 @@ class Bookings:
             self._database.among(bookings.c.provider_id, stored),
         )
         rows = await self._database.rows(
-            select(*BOOKING).where(bookings.c.workspace == workspace, named)
+            _SELECT_BOOKINGS.where(bookings.c.workspace == workspace, named)
         )
         found = [Booking(*row) for row in rows]
         by_id = {each.provider_id: each for each in found if each.provider_id}
@@ -114,7 +115,7 @@ class Bookings:
 
     async def of_link(self, slug: str) -> list[Booking]:
         """Return all bookings of a link, by SID."""
-        statement = select(*BOOKING).where(bookings.c.slug == storable(slug))
+        statement = _SELECT_BOOKINGS.where(bookings.c.slug == storable(slug))
         rows = await self._database.rows(statement.order_by(bookings.c.sid))
         return [Booking(*row) for row in rows]
 
@@ -176,11 +177,11 @@ def rename(connection: Connection, workspace: str, sid: str, pseudonym: str) -> 
     def named(each: str) -> ColumnElement[bool]:
         return (bookings.c.workspace == workspace) & (bookings.c.sid == each)
 
-    row = connection.execute(select(*BOOKING).where(named(sid))).first()
+    row = connection.execute(_SELECT_BOOKINGS.where(named(sid))).first()
     if row is None:
         return
     booking = replace(Booking(*row), sid=pseudonym)
-    other = connection.execute(select(*BOOKING).where(named(pseudonym))).first()
+    other = connection.execute(_SELECT_BOOKINGS.where(named(pseudonym))).first()
     if other is not None:
         booking = merged(Booking(*other), booking)
         connection.execute(bookings.delete().where(named(pseudonym)))
@@ -200,14 +201,14 @@ def _settle(table: Bookings, report: Booking, connection: Connection) -> Settled
         report = replace(report, email_key=None, manage_url=None, time_zone=None)
     table.insert(connection, report)
     this = (bookings.c.workspace == report.workspace) & (bookings.c.sid == report.sid)
-    known = Booking(*connection.execute(select(*BOOKING).where(this).with_for_update()).one())
+    known = Booking(*connection.execute(_SELECT_BOOKINGS.where(this).with_for_update()).one())
     if known.slug != report.slug:
         raise _Moved
     booking = merged(known, report)
     if booking != known:
         values = {column.name: getattr(booking, column.name) for column in BOOKING}
         connection.execute(update(bookings).where(this).values(values))
-    all_of = select(*BOOKING).where(bookings.c.slug == report.slug)
+    all_of = _SELECT_BOOKINGS.where(bookings.c.slug == report.slug)
     of_link = [Booking(*row) for row in connection.execute(all_of)]
     after = settled(before, of_link)
     if after != before:

@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 from sqlalchemy import (
     BigInteger,
+    BindParameter,
     ColumnElement,
     Connection,
     Executable,
     Integer,
     Table,
     Text,
+    bindparam,
     func,
     literal,
-    select,
+    text,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -174,7 +176,9 @@ class Database:
         compiled and planned once.
         """
         if self.sqlite_path:
-            return column.in_(select(*self.each(values, column)))
+            # As text, which takes a third of the time of a SELECT to be made.
+            given: BindParameter[str] = bindparam("each", json.dumps(list(values)), unique=True)
+            return column.in_(text("SELECT value FROM json_each(:each)").bindparams(given))
         return column == func.any(self._array(values, column))
 
     def each(

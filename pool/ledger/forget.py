@@ -17,7 +17,7 @@ from pool.ledger.database import Database
 from pool.ledger.in_order import in_order
 from pool.ledger.inbox import event_of
 from pool.ledger.records import EventState, Forgotten, InboxEvent
-from pool.ledger.rows import LINK, links_of
+from pool.ledger.rows import SELECT_LINKS, links_of
 from pool.ledger.tables import audit, bookings, erased_marks, forgotten, inbox, links, literal_state
 from pool.model.bookings import named_sid
 from pool.model.links import Link, State
@@ -40,8 +40,7 @@ async def forget(
 ) -> list[Link]:
     """Erase a customer of a meeting, as Links.forget() says."""
     look = (
-        select(*LINK)
-        .where(links.c.meeting_sid == sid, links.c.customer_id == customer_id)
+        SELECT_LINKS.where(links.c.meeting_sid == sid, links.c.customer_id == customer_id)
         .order_by(links.c.slug)
         .with_for_update()
     )

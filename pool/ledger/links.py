@@ -18,7 +18,7 @@ from pool.ledger.link_counts import Counts, LinkCounts
 from pool.ledger.pruned import take_back_pruned
 from pool.ledger.recording import record
 from pool.ledger.records import Binding, Forgotten, Recorded, RecordedClaim
-from pool.ledger.rows import LINK, link_of, links_of
+from pool.ledger.rows import SELECT_LINKS, link_of, links_of
 from pool.ledger.tables import links, literal_state
 from pool.model.emails import kept_forms, same_email
 from pool.model.links import Link, State, states_before
@@ -168,7 +168,7 @@ class Links:
 
     async def get(self, slug: str) -> Link | None:
         """Return the link of this slug, or None if it is not known."""
-        return link_of(await self._database.rows(select(*LINK).where(links.c.slug == slug)))
+        return link_of(await self._database.rows(SELECT_LINKS.where(links.c.slug == slug)))
 
     async def any_url(self, sid: str) -> str | None:
         """Return the URL of one of the meeting's links, or None if it has none."""
@@ -179,7 +179,7 @@ class Links:
         """Return the known links among these slugs, in no order."""
         if not slugs:
             return []
-        return await self._list(select(*LINK).where(self._database.among(links.c.slug, slugs)))
+        return await self._list(SELECT_LINKS.where(self._database.among(links.c.slug, slugs)))
 
     async def claim_of(self, sid: str, customer_id: str) -> Link | None:
         """Return the customer's last claimed link of this meeting, if it is claimed or consumed."""
@@ -210,8 +210,7 @@ class Links:
         claim comes first, and at most a hundred are returned.
         """
         found = await self._list(
-            select(*LINK)
-            .where(
+            SELECT_LINKS.where(
                 links.c.email_key.in_(sorted(kept_forms(email))),
                 links.c.meeting_sid == sid,
                 links.c.claimed_at <= by,
@@ -236,8 +235,7 @@ class Links:
     async def fresh(self, sid: str, *, before: datetime, limit: int) -> list[Link]:
         """Return the meeting's fresh links that were made before `before`, the oldest first."""
         return await self._list(
-            select(*LINK)
-            .where(
+            SELECT_LINKS.where(
                 links.c.meeting_sid == sid,
                 links.c.state == literal_state(State.FRESH),
                 links.c.created_at < before,
@@ -279,7 +277,7 @@ class Links:
     async def _last_of(self, sid: str, customer_id: str, states: Collection[State]) -> Link | None:
         # A customer has few links of a meeting. For a query of the latest in these states, SQLite
         # would walk all claims of the meeting by time.
-        statement = select(*LINK).where(
+        statement = SELECT_LINKS.where(
             links.c.meeting_sid == sid, links.c.customer_id == customer_id
         )
         held = [link for link in await self._list(statement) if link.state in states]

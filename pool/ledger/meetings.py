@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, select, update
+from sqlalchemy import Connection, Row, Select, delete, select, update
 from sqlalchemy.sql.dml import ReturningDelete, ReturningUpdate
 
 from pool.errors import UnknownMeeting
@@ -19,6 +19,7 @@ from pool.model.pools import sid_of
 SEAL = "seal:"  # begins the fact that has the seal of one of several pools of a meeting
 _names = tuple(field.name for field in fields(Meeting))
 _columns = tuple(meetings.c[name] for name in _names)
+_SELECT: Select[Any] = select(*_columns)  # as SELECT_LINKS of rows.py
 
 
 class Meetings:
@@ -29,12 +30,12 @@ class Meetings:
 
     async def all(self) -> list[Meeting]:
         """Return all meetings, in the order of their SIDs."""
-        rows = await self._database.rows(select(*_columns).order_by(meetings.c.sid))
+        rows = await self._database.rows(_SELECT.order_by(meetings.c.sid))
         return [_meeting(row) for row in rows]
 
     async def get(self, sid: str) -> Meeting | None:
         """Return the meeting of this SID, or None if there is none."""
-        rows = await self._database.rows(select(*_columns).where(meetings.c.sid == sid))
+        rows = await self._database.rows(_SELECT.where(meetings.c.sid == sid))
         return _meeting(rows[0]) if rows else None
 
     async def put(self, meeting: Meeting) -> bool:

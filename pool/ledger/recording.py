@@ -15,7 +15,7 @@ from pool.ledger.columns import storable
 from pool.ledger.database import Database
 from pool.ledger.pruned import pruned_of
 from pool.ledger.records import Recorded, RecordedClaim
-from pool.ledger.rows import LINK, links_of
+from pool.ledger.rows import SELECT_LINKS, links_of
 from pool.ledger.tables import links, literal_state
 from pool.model.emails import same_email
 from pool.model.links import Link, State, may_move
@@ -132,7 +132,7 @@ def _record(
     settled: list[Link] = []
     if plan.settled:
         chosen = database.among(links.c.slug, plan.settled)
-        settled = links_of(connection.execute(select(*LINK).where(chosen)).all())
+        settled = links_of(connection.execute(SELECT_LINKS.where(chosen)).all())
     recorded = Recorded(
         written + len(plan.binds) + len(plan.inserts) - len(raced),
         tuple(claim for claim in plan.conflicts if claim.slug not in raced),

@@ -6,11 +6,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from typing import Any
 
+from sqlalchemy import Select, select
+
 from pool.ledger.tables import links
 from pool.model.links import Link, State
 
 # The columns to select for a Link, in the order of its fields.
 LINK: tuple[Any, ...] = tuple(links.c[field.name] for field in fields(Link))
+# To be narrowed by `where`. It stands here because choosing columns anew would be most of the time
+# that a short statement takes to be made.
+SELECT_LINKS: Select[Any] = select(*LINK)
 _STATE = [field.name for field in fields(Link)].index("state")
 
 
