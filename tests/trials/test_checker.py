@@ -39,6 +39,7 @@ from tests.trials.harness.checker import (
     Verdict,
     check,
 )
+from tests.trials.harness.postgres import copy_ledger
 from tests.trials.harness.stage import Stage as Processes
 from tests.unit.recovery_contract import SID, Stage, stage, unopened  # noqa: F401 - fixtures
 from worker.top_up import top_up as top_up_task
@@ -55,9 +56,10 @@ def any_redis(real_redis: AnyRedis) -> AnyRedis:
 class Outside:
     """Customers of the stage, and what is known of it from the outside."""
 
-    def __init__(self, on: Stage, ledger: Path) -> None:
+    def __init__(self, on: Stage, ledger_url: str, directory: Path) -> None:
         self.stage = on
-        self.ledger = ledger
+        self.ledger_url = ledger_url
+        self.copy = directory / "evidence.sqlite3"
         self.tape = Tape()
 
     async def claim(self, who: str) -> str:
@@ -82,7 +84,15 @@ class Outside:
         """Return the evidence, once everything is recorded."""
         await self.stage.recorder.record(SID)
         pools = {SID: frozenset(await self.stage.pooled())}
-        return Evidence(self.tape, self.ledger, pools)
+        return Evidence(self.tape, await asyncio.to_thread(self._ledger), pools)
+
+    def _ledger(self) -> Path:
+        """Return a SQLite file with what the ledger says."""
+        if self.ledger_url.startswith("sqlite"):
+            return Path(str(make_url(self.ledger_url).database))
+        self.copy.unlink(missing_ok=True)
+        copy_ledger(self.ledger_url, self.copy)
+        return self.copy
 
     async def verdict(self, **more: Any) -> Verdict:
         """Return the checker's verdict."""
@@ -94,9 +104,9 @@ class Outside:
 
 
 @pytest.fixture
-def outside(stage: Stage, sqlite_url: str) -> Outside:  # noqa: F811
+def outside(stage: Stage, any_url: str, tmp_path: Path) -> Outside:  # noqa: F811
     """Return customers of an open pool of three links: a-1, a-2, a-3."""
-    return Outside(stage, Path(str(make_url(sqlite_url).database)))
+    return Outside(stage, any_url, tmp_path)
 
 
 @pytest.fixture

@@ -48,6 +48,34 @@ _COPIED = {
 }
 
 
+def _rows(url: str, sql: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+    numbers = iter(range(1, 1 + sql.count("?")))
+    text = re.sub(r"\?", lambda _: f"${next(numbers)}", sql)
+
+    async def ask() -> list[tuple[Any, ...]]:
+        connection: Any = await asyncpg.connect(url)
+        try:
+            return [tuple(row) for row in await connection.fetch(text, *values)]
+        finally:
+            await connection.close()
+
+    with ThreadPoolExecutor(1) as thread:  # a loop may be running here
+        return thread.submit(asyncio.run, ask()).result()
+
+
+def copy_ledger(url: str, path: Path) -> None:
+    """Copy what the checker looks at out of a database into a new SQLite file."""
+    with closing(sqlite3.connect(path)) as copy:
+        for table, columns in _COPIED.items():
+            names = ", ".join(columns)
+            copy.execute(f"CREATE TABLE {table} ({names})")
+            marks = ", ".join("?" for _ in columns)
+            copy.executemany(
+                f"INSERT INTO {table} VALUES ({marks})", _rows(url, f"SELECT {names} FROM {table}")
+            )
+        copy.commit()
+
+
 class LedgerServer:
     """A server that everybody asks directly."""
 
@@ -74,31 +102,11 @@ class LedgerServer:
 
     def rows(self, sql: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
         """Return what a query finds, whose parameters are written as `?`."""
-        numbers = iter(range(1, 1 + sql.count("?")))
-        text = re.sub(r"\?", lambda _: f"${next(numbers)}", sql)
-
-        async def ask() -> list[tuple[Any, ...]]:
-            connection: Any = await asyncpg.connect(self._server.url)
-            try:
-                return [tuple(row) for row in await connection.fetch(text, *values)]
-            finally:
-                await connection.close()
-
-        with ThreadPoolExecutor(1) as thread:  # a loop may be running here
-            return thread.submit(asyncio.run, ask()).result()
+        return _rows(self._server.url, sql, values)
 
     def copy_to(self, path: Path) -> None:
         """Copy what the checker looks at into a SQLite file, which all trials are judged by."""
-        with closing(sqlite3.connect(path)) as copy:
-            for table, columns in _COPIED.items():
-                names = ", ".join(columns)
-                copy.execute(f"CREATE TABLE {table} ({names})")
-                marks = ", ".join("?" for _ in columns)
-                copy.executemany(
-                    f"INSERT INTO {table} VALUES ({marks})",
-                    self.rows(f"SELECT {names} FROM {table}", ()),
-                )
-            copy.commit()
+        copy_ledger(self._server.url, path)
 
     def set(self, number: int) -> None:
         """Let it say at each row that its disk is full, unless the number is 0."""
