@@ -13,9 +13,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import structlog
+
 from pool.compose import Parts
 from pool.errors import LinkpoolError
 from pool.model.vitals import BEAT_SECONDS, Pulse
+
+log = structlog.get_logger()
 
 
 async def beat_on(parts: Parts, main_at_work: Callable[[], bool]) -> None:
@@ -26,11 +30,17 @@ async def beat_on(parts: Parts, main_at_work: Callable[[], bool]) -> None:
         # The processes that this one replaces are gone, so they must not count as silent.
         with suppress(LinkpoolError):
             await parts.store.pulses.forget_ended(here, _lives)
+        said = ""  # the last reason why not, so that each is logged once
         while True:
-            with suppress(LinkpoolError):
+            try:
                 if main_at_work():
                     await parts.store.pulses.beat(process, pulse_of(parts))
                 await parts.outcomes.flush()
+                said = ""
+            except LinkpoolError as error:
+                if str(error) != said:
+                    said = str(error)
+                    log.warning("no pulse", reason=said)
             await asyncio.sleep(BEAT_SECONDS)
     finally:
         with suppress(LinkpoolError):

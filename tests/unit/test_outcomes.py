@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from msgspec.structs import replace
+from structlog.testing import capture_logs
 
 from pool.errors import MeetingRefused, ProviderFailed, StoreUnavailable
 from pool.model.meetings import Meeting
@@ -198,6 +199,28 @@ async def test_a_worker_that_was_killed_is_forgotten_by_the_one_that_replaces_it
     assert names == {own, frozen, elsewhere}
     beating.cancel()
     await asyncio.gather(beating, return_exceptions=True)
+
+
+async def test_a_worker_that_redis_refuses_says_so_once(
+    product: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise one that no task reaches prints nothing, and looks well."""
+    beats: list[str] = []
+
+    async def beat(_pulses: object, process: str, _pulse: Pulse) -> None:
+        beats.append(process)
+        if len(beats) in (1, 2, 3, 5):
+            raise StoreUnavailable("Redis: max number of clients reached")
+
+    monkeypatch.setattr("worker.pulse.BEAT_SECONDS", 0.001)
+    monkeypatch.setattr(type(product.store.pulses), "beat", beat)
+    with capture_logs() as logs:
+        beating = asyncio.create_task(beat_on(product.parts, lambda: True))
+        while len(beats) < 7:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.001)
+        beating.cancel()
+        await asyncio.gather(beating, return_exceptions=True)
+    assert [entry["event"] for entry in logs] == ["no pulse", "no pulse"]  # once for each outage
 
 
 class Clock:
