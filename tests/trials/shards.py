@@ -45,7 +45,7 @@ def spread(stage: ClusterStage, seed: int, size: int) -> Outcome:
                 stage.aim(chance.choice(stage.pools_of(sid)))
                 stage.kill_redis()
                 kills += 1
-            if number % 3:
+            if number % 3 or number == size - 1:
                 crowd.until(lambda: _are_open(stage, sid), _WAIT_SECONDS)
                 crowd.serves_after(time.time(), _WAIT_SECONDS)
                 back.append(time.time() - changed_at)
