@@ -47,7 +47,7 @@ MILLISECOND = timedelta(milliseconds=1)
         (Inbox.failed, "max_attempts", 10),
         (Inbox.failed, "its_fault", True),
         (Inbox.reopen_unmatched, "limit", 100),
-        (Incidents.since, "limit", 500),
+        (Incidents.since, "limit", 2_000),
         (Links.lapse, "limit", 10_000),
         (Links.live_bindings, "batch", 5_000),
         (Links.forgotten, "limit", 500),
