@@ -19,7 +19,7 @@ from pool.up.data_dir import ADMIN_KEY, ENVIRONMENT, DataDirectory
 from pool.up.lifecycle import Interrupted, Lifecycle, PartFailed
 from pool.up.parts import Commands, Plan, make_plan
 from pool.up.signals import StopRequest
-from pool.up.supervisord import ask_to_end
+from pool.up.supervisord import ask_to_end, check_open_files
 
 _PREVIOUS_SECONDS = 30.0
 _LOG_LINES = 20
@@ -82,6 +82,7 @@ def run(
         with data.locked(), StopRequest() as stop:
             _wait_for_previous(data, stop)
             ports.check(settings.host, settings.port)
+            check_open_files()
             plan = make_plan(settings, data, sids, commands or Commands())
             lifecycle = Lifecycle(plan, data, stop, prepare, _say)
             try:

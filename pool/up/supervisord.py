@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import resource
 import shlex
 import signal
 import socket
@@ -24,6 +25,7 @@ from pool.up.parts import Part
 
 OUTPUT = "supervisord-output"  # the name of the log of what supervisord prints itself
 _RPC_TIMEOUT_SECONDS = 5.0
+_OPEN_FILES = 1024  # that supervisord insists on
 _ALREADY_STARTED, _NOT_RUNNING = 60, 70
 
 _HEAD = """\
@@ -64,6 +66,16 @@ stdout_logfile={log}
 stdout_logfile_maxbytes=10MB
 stdout_logfile_backups=3
 """
+
+
+def check_open_files() -> None:
+    """Raise LinkpoolError if this process may not open as many files as supervisord insists on."""
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if most != resource.RLIM_INFINITY and most < _OPEN_FILES:
+        raise LinkpoolError(
+            f"no process here may open more than {most} files, and `linkpool up` needs "
+            f"{_OPEN_FILES}; raise the hard limit (ulimit -Hn, LimitNOFILE)"
+        )
 
 
 class Unreachable(LinkpoolError):

@@ -1,0 +1,24 @@
+"""Test that `linkpool up` says in one line that it may not open enough files."""
+
+from __future__ import annotations
+
+import resource
+
+import pytest
+
+from pool.errors import LinkpoolError
+from pool.up.supervisord import check_open_files
+
+
+@pytest.mark.parametrize("most", [1024, 4096, resource.RLIM_INFINITY])
+def test_enough_files_are_enough(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """The soft limit does not matter, since supervisord raises it."""
+    monkeypatch.setattr(resource, "getrlimit", lambda _which: (64, most))
+    check_open_files()
+
+
+def test_too_few_files_are_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Instead of supervisord's own words."""
+    monkeypatch.setattr(resource, "getrlimit", lambda _which: (64, 1023))
+    with pytest.raises(LinkpoolError, match=r"more than 1023 files.*1024.*LimitNOFILE"):
+        check_open_files()
