@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import html
 import json
 import re
 import time
@@ -25,6 +26,7 @@ from pool.api.ops.charts.windows import BY_NAME
 from pool.api.ops.frame.routing import views
 from pool.api.ops.live.beat import UNSEEN_SECONDS, Live
 from pool.api.ops.live.boards import Boards
+from pool.api.ops.live.watched import board_of
 from pool.api.ops.session.endings import Endings
 from pool.api.ops.session.flash import done
 from pool.api.ops.session.forms import Posted, form_of
@@ -462,6 +464,27 @@ async def test_history_is_shown_drawn_and_saved_in_every_range(browser: Browser)
     assert "of shown" in page
     assert "of hidden" not in page
     assert (await browser.get("/ops/history.csv")).status_code == 403
+
+
+async def test_an_open_history_goes_on(browser: Browser) -> None:
+    """An incident, and what visitors got since, come to a page that was opened before."""
+    ledger = browser.service.parts.ledger
+    now = datetime.now(UTC)
+    await browser.sign_in()
+    page = (await browser.get("/ops/history?span=90days")).text
+    stream = re.search(r'data-stream="/ops/stream\?([^"]*)"', page)
+    assert stream is not None
+    query = html.unescape(stream[1])
+    assert "No incidents" in page
+    await ledger.incidents.add(Incident(What.SETTINGS, "shown", now, now, "of shown", ("shown",)))
+    await ledger.hours.add([Hour("*", now - timedelta(days=4), 5, 2, 9, Outcomes({"empty": 3}))])
+    ops = browser.application.framework.state.ops
+    ops.pasts._kept.clear()  # some time has passed
+    session = Session(Caller("k", frozenset({"read"}), None), "")
+    board = await board_of(ops, query, await ops.live.moment(), session)
+    assert "of shown" in board.parts["incidents"]
+    assert "3 visitors turned away" in board.parts["charts"]
+    assert "banner" in board.parts
 
 
 async def test_a_form_that_others_made_does_nothing(browser: Browser) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from pool.api.ops.live.beat import Live
 from pool.api.ops.live.boards import Board, Boards, frame_of
+from pool.api.ops.live.history_boards import HistoryBoards
 from pool.api.ops.live.inbox_boards import InboxBoards
 from pool.api.ops.live.latest_incidents import LatestIncidents
 from pool.api.ops.live.meeting_boards import MeetingBoards
@@ -41,6 +42,7 @@ class Ops:
     live: Live
     boards: Boards
     meeting_boards: MeetingBoards
+    history_boards: HistoryBoards
     pasts: Pasts
     lists: Lists
     inbox_boards: InboxBoards
@@ -68,6 +70,7 @@ async def open_ops(service: Service) -> AsyncIterator[Ops]:
         live,
         Boards(trends, settings.sweep_seconds, latest),
         MeetingBoards(pasts, trends),
+        HistoryBoards(pasts),
         pasts,
         Lists(),
         InboxBoards(service),
@@ -86,6 +89,7 @@ async def open_ops(service: Service) -> AsyncIterator[Ops]:
         await ops.lists.close()
         await latest.close()
         await ops.meeting_boards.unhurried.close()
+        await ops.history_boards.unhurried.close()
         await live.close()
         await ops.inbox_boards.close()
         await vitals.close()

@@ -13,6 +13,7 @@ from pool.access.api_keys import Scope
 from pool.api.ops.charts.earlier import chosen
 from pool.api.ops.charts.windows import BY_NAME, DEFAULT
 from pool.api.ops.live.boards import Board, Boards, numbers
+from pool.api.ops.live.history_boards import HistoryBoards
 from pool.api.ops.live.inbox_boards import InboxBoards
 from pool.api.ops.live.meeting_boards import MeetingBoards
 from pool.api.ops.live.workspace_boards import workspace_board
@@ -43,6 +44,10 @@ class Drawing(Protocol):
     @property
     def meeting_boards(self) -> MeetingBoards:
         """Draws meetings."""
+
+    @property
+    def history_boards(self) -> HistoryBoards:
+        """Draws the past of all pools together."""
 
     @property
     def inbox_boards(self) -> InboxBoards:
@@ -162,6 +167,11 @@ async def board_of(ops: Drawing, query: str, snapshot: Snapshot, session: Sessio
             frame = ops.boards.frame(snapshot, session)
             compared = chosen(asked.get("compare", ""))
             return await ops.meeting_boards.board(snapshot, frame, sid, window, compared)
+        case "history":
+            window = BY_NAME.get(asked.get("span", ""), DEFAULT)
+            frame = ops.boards.frame(snapshot, session)
+            compared = chosen(asked.get("compare", ""))
+            return await ops.history_boards.board(frame, session, window, compared)
         case "inbox":
             selection = InboxSelection.of(query)
             frame = ops.boards.frame(snapshot, session)

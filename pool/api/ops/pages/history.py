@@ -7,22 +7,22 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
 from fastapi import Request, Response
 
 from pool.access.api_keys import Scope
-from pool.api.ops.charts.compose import charts
-from pool.api.ops.charts.earlier import EARLIER, Before, chosen
-from pool.api.ops.charts.windows import BY_NAME, DEFAULT, WINDOWS
+from pool.api.ops.charts.earlier import EARLIER, Before, chosen, names_of
+from pool.api.ops.charts.windows import BY_NAME, DEFAULT, WINDOWS, Window
 from pool.api.ops.frame.rendering import render
 from pool.api.ops.frame.routing import views
-from pool.api.ops.live.latest_incidents import visible
+from pool.api.ops.live.history_boards import incidents_part
 from pool.api.ops.live.pasts import incidents_of
 from pool.api.ops.pages.csv_files import csv_answer, csv_text
 from pool.api.ops.session.sessions import SignedIn
 from pool.api.routes.access import TheService
 from pool.errors import LedgerError, StoreError, StoreUnavailable
-from pool.model.incidents import What, together
+from pool.model.incidents import What
 from pool.model.outcomes import EVERYWHERE, NAMES, Outcomes, added
 from pool.store.records import Span
 from pool.store.tallies import Counted
@@ -76,9 +76,11 @@ async def history(
             days = by_day(counted.counted, today.counted)[:_DAYS_SHOWN]
         except StoreError:
             without_redis = True
-    incidents = past.incidents if past else await incidents_of(service.parts.ledger, window)
-    # One mark for what a person did to a thousand pools.
-    found = together(visible(list(incidents or ()), session))
+    now = datetime.now(UTC)
+    if past is not None:
+        parts = ops.history_boards.parts(past, window, before, session, now)
+    else:
+        parts = incidents_part(await incidents_of(service.parts.ledger, window), session, now)
     return render(
         request,
         "history.html",
@@ -93,22 +95,17 @@ async def history(
         earlier=EARLIER,
         compared=compared,
         missing=[each for each in compared if each not in [b.earlier for b in before]],
-        charts=charts(
-            past.series,
-            window,
-            counted=past.counted,
-            incidents=found,
-            levels=False,
-            before=before,
-        )
-        if past and everywhere
-        else (),
-        everywhere=everywhere,
-        incidents=found,
+        parts=parts,
         days=days,
         problem=problem,
-        ledger_away=incidents is None,
+        stream=f"/ops/stream?{urlencode(_watched(window, names_of(compared)))}",
     )
+
+
+def _watched(window: Window, compare: str) -> dict[str, str]:
+    """Return what the stream of this view is asked for."""
+    asked = {"view": "history", "span": window.name, "compare": compare}
+    return {name: value for name, value in asked.items() if value}
 
 
 @router.get("/ops/history.csv")

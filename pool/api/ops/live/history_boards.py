@@ -1,0 +1,95 @@
+"""Render the changing parts of the history page, for all pages that show the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from pool.api.ops.charts.compose import charts
+from pool.api.ops.charts.earlier import Before, Earlier
+from pool.api.ops.charts.windows import Window
+from pool.api.ops.frame.rendering import fragment
+from pool.api.ops.live.boards import Board, numbers
+from pool.api.ops.live.latest_incidents import visible
+from pool.api.ops.live.pasts import Past, Pasts
+from pool.api.ops.live.unhurried import Unhurried
+from pool.api.ops.session.sessions import Session
+from pool.model.incidents import Incident, together
+from pool.model.outcomes import EVERYWHERE
+
+_KEPT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    past: Past
+    series: list[int]  # what it is compared with
+    parts: dict[str, str]
+
+
+class HistoryBoards:
+    """The boards of the past of all pools together."""
+
+    def __init__(self, pasts: Pasts) -> None:
+        self.unhurried = Unhurried(pasts)
+        self._drawn: dict[object, _Drawn] = {}
+
+    async def board(
+        self, frame: Board, session: Session, window: Window, compared: tuple[Earlier, ...] = ()
+    ) -> Board:
+        """Return the board of this window, on the frame that its viewer sees."""
+        past, before = await self.unhurried.of(EVERYWHERE, window, compared)
+        if past is None:
+            return frame  # the page keeps what it has
+        parts = self.parts(past, window, before, session, frame.snapshot.at)
+        return replace(frame, parts=frame.parts | parts, number=next(numbers), _messages={})
+
+    def parts(
+        self,
+        past: Past,
+        window: Window,
+        before: Sequence[Before],
+        session: Session,
+        now: datetime,
+    ) -> dict[str, str]:
+        """Return the changing parts of the page, drawn again only when there is something new.
+
+        Of charts, a key of some meetings sees none.
+        """
+        meetings = session.caller.meetings
+        key = (window.name, tuple(each.earlier for each in before), meetings)
+        series = [id(each.series) for each in before]
+        drawn = self._drawn.get(key)
+        if drawn is None or drawn.past is not past or drawn.series != series:
+            parts = incidents_part(past.incidents, session, now)
+            if meetings is None:
+                found = charts(
+                    past.series,
+                    window,
+                    counted=past.counted,
+                    incidents=_seen(past.incidents, session),
+                    levels=False,
+                    before=before,
+                )
+                parts["charts"] = fragment("history/charts.html", charts=found)
+            drawn = _Drawn(past, series, parts)
+            if len(self._drawn) > _KEPT:
+                self._drawn.clear()
+            self._drawn[key] = drawn
+        return drawn.parts
+
+
+def incidents_part(
+    incidents: Sequence[Incident] | None, session: Session, now: datetime
+) -> dict[str, str]:
+    """Return the part of the page that lists incidents; none while they are not known."""
+    if incidents is None:
+        return {}
+    found = _seen(incidents, session)
+    return {"incidents": fragment("history/incidents.html", incidents=found, now=now)}
+
+
+def _seen(incidents: Sequence[Incident] | None, session: Session) -> list[Incident]:
+    """Return what this viewer may see, what a person did to a thousand pools as one of them."""
+    return together(visible(list(incidents or ()), session))
