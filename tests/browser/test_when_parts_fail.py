@@ -39,7 +39,7 @@ def wall(browser: Browser, shared_product: Product) -> Iterator[Wall]:
     """Open every view."""
     product = shared_product
     product.put(SID, min_fresh=10, cover_seconds=0)
-    slug = product.slug(SID, "order-4711", email="kim@example.com")
+    slug = product.slug(SID, "order-in-trouble", email="in-trouble@example.com")
     wait_until(lambda: product.link(slug).get("customer_id"), 10, what="it is recorded")
     paths = {
         "overview": f"/ops?q={SID}",
