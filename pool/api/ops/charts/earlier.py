@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from pool.api.ops.charts.windows import DAY, Window
@@ -59,4 +59,11 @@ def moved(series: Series, seconds: int) -> Series:
         begin_ms=series.begin_ms + by_ms,
         end_ms=series.end_ms + by_ms,
         samples=tuple(replace(each, at_ms=each.at_ms + by_ms) for each in series.samples),
+    )
+
+
+def same_reading(one: Sequence[Before], other: Sequence[Before]) -> bool:
+    """Return True if both are of the same reading of the same stretches."""
+    return len(one) == len(other) and all(
+        mine.series is theirs.series for mine, theirs in zip(one, other, strict=True)
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from pool.api.ops.charts.compose import charts
-from pool.api.ops.charts.earlier import Before, Earlier
+from pool.api.ops.charts.earlier import Before, Earlier, same_reading
 from pool.api.ops.charts.windows import Window
 from pool.api.ops.frame.rendering import fragment
 from pool.api.ops.live.boards import Board, numbers
@@ -24,7 +24,7 @@ _KEPT = 100
 @dataclass(frozen=True, slots=True)
 class _Drawn:
     past: Past
-    series: list[int]  # what it is compared with
+    before: Sequence[Before]
     parts: dict[str, str]
 
 
@@ -59,9 +59,8 @@ class HistoryBoards:
         """
         meetings = session.caller.meetings
         key = (window.name, tuple(each.earlier for each in before), meetings)
-        series = [id(each.series) for each in before]
         drawn = self._drawn.get(key)
-        if drawn is None or drawn.past is not past or drawn.series != series:
+        if drawn is None or drawn.past is not past or not same_reading(drawn.before, before):
             parts = incidents_part(past.incidents, session, now)
             if meetings is None:
                 found = charts(
@@ -73,7 +72,7 @@ class HistoryBoards:
                     before=before,
                 )
                 parts["charts"] = fragment("history/charts.html", charts=found)
-            drawn = _Drawn(past, series, parts)
+            drawn = _Drawn(past, before, parts)
             if len(self._drawn) > _KEPT:
                 self._drawn.clear()
             self._drawn[key] = drawn

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pool.api.ops.charts.compose import charts
-from pool.api.ops.charts.earlier import Before, Earlier
+from pool.api.ops.charts.earlier import Before, Earlier, same_reading
 from pool.api.ops.charts.windows import Window
 from pool.api.ops.frame.rendering import fragment
 from pool.api.ops.live.boards import Board, numbers
@@ -122,7 +122,7 @@ class MeetingBoards:
         level = (status.fresh, status.target)
         key = (status.meeting.sid, window.name, tuple(each.earlier for each in before))
         drawn = self._drawn.get(key)
-        if drawn is None or drawn.past is not past or not _same(drawn.before, before):
+        if drawn is None or drawn.past is not past or not same_reading(drawn.before, before):
             found = charts(
                 past.series,
                 window,
@@ -136,11 +136,6 @@ class MeetingBoards:
                 self._drawn.clear()
             self._drawn[key] = drawn
         return drawn.html
-
-
-def _same(one: Sequence[Before], other: Sequence[Before]) -> bool:
-    """Return True if both are of the same reading."""
-    return [id(each.series) for each in one] == [id(each.series) for each in other]
 
 
 def span_words(low_seconds: float, high_seconds: float | None) -> str:
