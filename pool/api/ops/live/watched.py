@@ -59,10 +59,10 @@ GLANCE_EVERY = 2  # moments, where nothing has changed
 
 
 class Watched(Protocol):
-    """What a browser shows."""
+    """One thing that a browser shows and that a stream keeps up to date."""
 
     async def news(self, snapshot: Snapshot, session: Session) -> bytes:
-        """Return the event that brings it to this moment; empty if there is none."""
+        """Return the event that shows this moment in the browser; empty if nothing is new."""
 
     async def close(self) -> None:
         """End what is being made."""
