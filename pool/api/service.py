@@ -65,6 +65,7 @@ class Service:
     tokens: Tokens
     public_claims: PublicClaims
     desk: Desk
+    fence_watch: FenceWatch
     nudges: Nudges
     tally: Tally
     doors: Doors
@@ -93,10 +94,13 @@ async def replace_link(
 
     Raise the errors of Replacer.replace. Return the replacement.
     """
+    pool = service.parts.store.pool_of(meeting, customer_id)
+    asserted = service.fence_watch.assertion(pool)
     replacement = await service.replacer.replace(meeting, customer_id, reason, actor, slug=slug)
     service.desk.remember(meeting, customer_id, replacement.claim, replacement.payload)
     service.nudges.send(RECORD, sid=meeting.sid)
     service.nudges.send(TOP_UP, workspace=meeting.workspace)
+    await service.fence_watch.catch_up(pool, asserted)
     return replacement
 
 
@@ -141,6 +145,7 @@ async def open_service(
             listener,
             timeout_seconds=settings.claim_timeout_seconds,
         )
+        watch.gives_up(desk.give_up, public_desk.give_up)
         public_claims = PublicClaims(
             PublicKeyRing(parts.ledger),
             Visitors(secret_key(settings)),
@@ -156,6 +161,7 @@ async def open_service(
             tokens=Tokens(keys, secrets),
             public_claims=public_claims,
             desk=desk,
+            fence_watch=watch,
             nudges=nudges,
             tally=tally,
             doors=doors,

@@ -39,6 +39,11 @@ class ClusterDesk(Desk):
         desk.join(waiter, sid, customer_id, *others, **settings)
         self._gathering.joined += 1
 
+    def give_up(self, pool: str, before: float) -> None:
+        """Refuse the claims of a pool that are under way, since its fence has fallen."""
+        for desk in self._desks.values():
+            desk.give_up(pool, before)
+
     async def close(self) -> None:
         """Wait for the calls that are under way, or about to begin."""
         while self._gathering.due:  # noqa: ASYNC110 - it takes a few turns of the loop

@@ -61,6 +61,7 @@ class Desk:
         self._ready: deque[Line] = deque()
         self._calls = ScriptCalls(store, known_meetings, clock, self._ended)
         self._makings: set[asyncio.Task[None]] = set()
+        self._falls: Counter[str] = Counter()  # of the pools' fences
         self._waiting = 0
         self._pumping = False
 
@@ -130,6 +131,15 @@ class Desk:
             meeting.pool_of(self._store.names.name(meeting.sid, customer_id)),
             [AnsweredClaim(customer_id, claim, ttl_ms, document)],
         )
+
+    def give_up(self, pool: str, before: float) -> None:
+        """Refuse the claims of a pool that are under way, since its fence has fallen.
+
+        Only those that joined `before` that moment are meant. Redis may have forgotten their
+        links, and their replies may come after this process has asserted what it had answered.
+        """
+        self._falls[pool] += 1
+        self._calls.give_up(pool, before, Fenced(pool))
 
     async def close(self) -> None:
         """Wait for the calls that are under way."""
@@ -286,15 +296,19 @@ class Desk:
 
     async def _make_on_demand(self, meeting: Meeting, entry: Waiting) -> None:
         ended: Counter[str] = Counter()
+        pool = meeting.pool_of(entry.name)
+        falls = self._falls[pool]
         try:
             claim, made = await self._on_demand.make_and_bind(meeting, entry.name, entry.payload)
+            if self._falls[pool] != falls:
+                raise Fenced(pool)  # as in `give_up`
             if made or _is_recent(claim, self._lately_ms()):
-                self._remember(meeting, meeting.pool_of(entry.name), [(entry, claim)])
+                self._remember(meeting, pool, [(entry, claim)])
             self._answer(meeting, entry, claim, "direct" if made else "reused", ended)
         except LinkpoolError as error:
             self._refuse(entry, error, ended)
             if isinstance(error, Fenced):
-                self._listener.fenced(meeting.pool_of(entry.name))
+                self._listener.fenced(pool)
         except Exception as error:
             log.exception("link not made on the spot", meeting=meeting.sid)
             problem = PoolEmpty(f"no link could be made: {type(error).__name__}")

@@ -8,7 +8,7 @@ from functools import partial
 
 from pool.claims.known_meetings import KnownMeetings
 from pool.claims.queue import Line, Waiting
-from pool.errors import StoreUnavailable, UnknownMeeting
+from pool.errors import LinkpoolError, StoreUnavailable, UnknownMeeting
 from pool.store import Store
 from pool.store.records import Batch
 
@@ -71,6 +71,23 @@ class ScriptCalls:
         else:
             self._set_alarm()
 
+    def give_up(self, pool: str, joined_before: float, error: LinkpoolError) -> None:
+        """End the calls under way for a pool whose first customer joined before that moment.
+
+        Their replies, which may still come, are dropped.
+        """
+        for call in list(self._under_way):
+            if call.line.pool != pool or call.batch[0].since >= joined_before:
+                continue
+            if call.abandon is not None:
+                call.abandon()
+                call.abandon = None
+            elif call.task is not None:
+                call.task.cancel()
+            else:  # it is beginning, or ends in this very moment
+                continue
+            self._end(call, error)
+
     # -- at once -------------------------------------------------------------------
 
     def _replied(self, call: ScriptCall, result: Batch | Exception | None) -> None:
@@ -121,7 +138,8 @@ class ScriptCalls:
             result = await self._ask(call)
         except Exception as error:  # noqa: BLE001 - it is the call's result
             result = error
-        self._end(call, result)
+        if call in self._under_way:  # a library may have lost the cancellation of `give_up`
+            self._end(call, result)
 
     async def _ask(self, call: ScriptCall) -> Batch:
         """Call the script, and call it again after a broken connection, until the deadline.

@@ -1,8 +1,19 @@
-"""Notice a fallen fence, and assert again what this process answered."""
+"""Notice a fallen fence, and assert again what this process answered.
+
+Every answer of before the fall must be asserted before the pool is recovered, or never be given.
+Replies of Redis that are still on their way at the fall are the difficult ones. So when a process
+asserts all it answered lately, it gives up the calls that are under way in that same moment: what
+was read by then is asserted, and what comes later is not answered. Calls that begin after it meet
+the fallen fence, or the recovered pool.
+
+Redis may lose what was asserted, too, before the ledger has it. Marks beside it show that
+(pool/store/asserted.py), and then all is asserted anew.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -10,16 +21,29 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from pool.durability.recent_claims import RecentClaims
-from pool.errors import LinkpoolError
+from pool.errors import Fenced, LinkpoolError
 from pool.model.meetings import Meeting
 from pool.model.pools import sid_of
 from pool.store import Store
+from pool.store.asserted import Mark
 from pool.store.records import AnsweredClaim
 
 log = structlog.get_logger()
 
 _CLAIMS_PER_CALL = 200  # claims asserted again by one script call
-_AGAIN_SECONDS = 2.0
+# Between two looks at what Redis has of it, since many claims meet the same fallen fence.
+_AGAIN_SECONDS = 0.2
+
+GiveUp = Callable[[str, float], object]  # takes a pool, and a moment of the monotonic clock
+
+
+class _Asserted:
+    """What this process has asserted of a pool: all it had answered lately, and all since."""
+
+    def __init__(self) -> None:
+        self.mark = Mark()
+        self.newest: object = None  # of the claims that are asserted
+        self.pools: set[str] = set()  # that were given them and bear the mark
 
 
 class FenceWatch:
@@ -42,58 +66,130 @@ class FenceWatch:
         self._recent_claims = recent_claims
         self._clock = clock
         self._epochs: dict[str, str] = {}
-        self._asserted: dict[str, float] = {}
-        self._owed: set[str] = set()  # pools whose claims `look` is to assert, once it may
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._looked_at = -math.inf  # when the last look that was answered began
+        self._asserted: dict[str, _Asserted] = {}
+        self._begun: dict[str, float] = {}  # when a pool's claims were asserted, or looked at
+        self._owed: set[str] = set()  # pools that `look` is to look at, once it may
+        self._at_work: set[str] = set()
+        self._tasks: set[asyncio.Task[bool]] = set()
+        self._give_up: list[GiveUp] = []
 
-    def fallen(self, sid: str) -> None:
-        """Assert the pool's claims again; if that was done a moment ago, in a moment.
+    def gives_up(self, *give_up: GiveUp) -> None:
+        """Have these end the claims of a pool that joined before a moment and are under way."""
+        self._give_up += give_up
 
-        Between two falls in a row the master before may have answered further claims.
+    def fallen(self, pool: str, *, before: float = math.inf) -> None:
+        """Assert the pool's claims again, as far as this Redis lacks them.
+
+        Of the claims under way, those that joined `before` that moment may have been served before
+        the fall. If the pool was looked at a moment ago, that is done in a moment.
         """
-        if self._asserted.get(sid, -_AGAIN_SECONDS) > self._clock() - _AGAIN_SECONDS:
-            self._owed.add(sid)
+        last = self._begun.get(pool, -math.inf)
+        if pool in self._at_work or last > self._clock() - _AGAIN_SECONDS:
+            self._owed.add(pool)
             return
-        self._owed.discard(sid)
+        self._owed.discard(pool)
         # Noted here and not in the task: many claims meet the same fallen fence at once.
-        self._asserted[sid] = self._clock()
-        task = asyncio.create_task(self._assert_again(sid))
+        self._begun[pool] = self._clock()
+        self._at_work.add(pool)
+        task = asyncio.create_task(self._assert_again(pool, before))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def assertion(self, pool: str) -> object:
+        """Return what stands for the pool's last assertion in full; each further one changes it."""
+        return self._asserted.get(pool)
+
+    async def catch_up(self, pool: str, assertion: object) -> None:
+        """Assert what was answered since, if all was asserted after that `assertion`.
+
+        This is for answers that cannot be given up. Raise Fenced if Redis does not take it now.
+        """
+        while pool in self._at_work:  # noqa: ASYNC110 - it is rare and short
+            await asyncio.sleep(0.01)
+        if self.assertion(pool) is assertion:
+            return
+        self._at_work.add(pool)
+        if not await self._assert_again(pool, -math.inf):
+            raise Fenced(pool)
 
     async def look(self) -> None:
         """Check the fences of the pools that this process answered claims of lately."""
         known: dict[str, str] = {}
+        began = self._clock()
         fences = await self._store.recovery.fences(list(self._recent_claims.sids()))
-        self._owed &= {sid for sid, _, _ in fences}  # of the others no claim is recent any more
+        before, self._looked_at = self._looked_at, began
+        self._forget({sid for sid, _, _ in fences})
         for sid, fence, epoch in fences:
             if fence == "unreadable":  # its master is away: what was known of it is kept
                 if sid in self._epochs:
                     known[sid] = self._epochs[sid]
                 continue
-            before = self._epochs.get(sid, epoch)
-            # Fallen, or fallen and recovered since the last look.
-            again = fence == "stands" and (epoch != before or sid in self._owed)
-            if fence == "fallen" or again:
+            last = self._epochs.get(sid, epoch)
+            if fence == "fallen":
                 self.fallen(sid)
-            known[sid] = epoch if fence == "stands" else before
+            elif fence == "stands" and (epoch != last or sid in self._owed):
+                # Fallen and recovered since the last look, after which claims were served anew.
+                self.fallen(sid, before=before)
+            known[sid] = epoch if fence == "stands" else last
         self._epochs = known
 
-    async def _assert_again(self, sid: str) -> None:
-        claims = self._recent_claims.lately(sid)
-        conflicts = 0
+    def _forget(self, pools: set[str]) -> None:
+        """Forget all pools but these: of the others no claim is recent any more."""
+        self._owed &= pools
+        for pool in [each for each in self._begun if each not in pools | self._at_work]:
+            del self._begun[pool]
+            self._asserted.pop(pool, None)
+
+    async def _assert_again(self, pool: str, before: float) -> bool:
+        """Assert what this Redis lacks. Return False if that failed, and is owed now."""
         try:
-            for pool, some in self._by_pool(sid, claims).items():
-                for start in range(0, len(some), _CLAIMS_PER_CALL):
-                    conflicts += await self._store.assert_again(
-                        pool, some[start : start + _CLAIMS_PER_CALL]
-                    )
+            last = self._asserted.get(pool)
+            if last is None or not await self._has(last):
+                await self._assert_all(pool, before)
+            elif claims := self._recent_claims.since(pool, last.newest):
+                last.newest = self._recent_claims.newest(pool)
+                last.mark.added += 1
+                await self._assert(pool, claims, last)
         except LinkpoolError as error:
-            self._asserted.pop(sid, None)
-            self._owed.add(sid)
-            log.warning("claims not asserted again yet", meeting=sid, reason=str(error))
-            return
-        log.info("claims asserted again", meeting=sid, claims=len(claims), conflicts=conflicts)
+            self._asserted.pop(pool, None)
+            self._begun.pop(pool, None)
+            self._owed.add(pool)
+            log.warning("claims not asserted again yet", meeting=pool, reason=str(error))
+            return False
+        finally:
+            self._at_work.discard(pool)
+        return True
+
+    async def _assert_all(self, pool: str, before: float) -> None:
+        # Nothing is awaited between the two: each answer is either among the claims, or not given.
+        for give_up in self._give_up:
+            give_up(pool, before)
+        claims = self._recent_claims.lately(pool)
+        asserted = self._asserted[pool] = _Asserted()
+        asserted.newest = self._recent_claims.newest(pool)
+        await self._assert(pool, claims, asserted)
+
+    async def _has(self, asserted: _Asserted) -> bool:
+        """Return True if no pool has lost what it was given."""
+        marks = self._store.asserted
+        return all([await marks.stand(pool, asserted.mark) for pool in asserted.pools])
+
+    async def _assert(
+        self, pool: str, claims: Sequence[AnsweredClaim], asserted: _Asserted
+    ) -> None:
+        conflicts = 0
+        for target, some in self._by_pool(pool, claims).items():
+            if target not in asserted.pools:
+                await self._store.asserted.begin(target, asserted.mark)
+                asserted.pools.add(target)
+            for start in range(0, len(some), _CLAIMS_PER_CALL):
+                conflicts += await self._store.assert_again(
+                    target, some[start : start + _CLAIMS_PER_CALL]
+                )
+        for target in asserted.pools:
+            await self._store.asserted.done(target, asserted.mark)
+        log.info("claims asserted again", meeting=pool, claims=len(claims), conflicts=conflicts)
 
     def _by_pool(
         self, pool: str, claims: Sequence[AnsweredClaim]

@@ -67,11 +67,25 @@ class RecentClaims:
 
     def lately(self, sid: str) -> list[AnsweredClaim]:
         """Return the claims of one meeting that were answered in the last `seconds`."""
+        return self.since(sid, None)
+
+    def newest(self, sid: str) -> object:
+        """Return what stands for the meeting's last answer; each further answer changes it."""
+        kept = self._kept.get(sid)
+        return kept.batches[-1] if kept is not None and kept.batches else None
+
+    def since(self, sid: str, newest: object) -> list[AnsweredClaim]:
+        """Return of the claims that `lately` returns those answered after `newest`."""
         kept = self._kept.get(sid)
         if kept is None:
             return []
         self._prune(kept, self._clock())
-        return [claim for _, _, packed in kept.batches for claim in _decoder.decode(packed)]
+        later: list[bytes] = []
+        for batch in reversed(kept.batches):
+            if batch is newest:
+                break
+            later.append(batch[2])
+        return [claim for packed in reversed(later) for claim in _decoder.decode(packed)]
 
     def sids(self) -> set[str]:
         """Return the SIDs of the meetings whose claims are kept."""

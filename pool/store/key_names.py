@@ -76,6 +76,11 @@ def recovery_lock(sid: str) -> str:
     return f"lp:{{{sid}}}:recovering"
 
 
+def asserted(sid: str) -> str:
+    """Hash: what API processes have asserted again since the fence fell; it expires by itself."""
+    return f"lp:{{{sid}}}:asserted"
+
+
 def binding(sid: str, customer: str) -> str:
     """String: the link bound to a customer. `customer` is the keyed hash of the customer id."""
     return f"lp:{{{sid}}}:b:{customer}"

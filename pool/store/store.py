@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 from pool.model.meetings import Meeting
 from pool.store import key_names, scripts
 from pool.store.alerts import Alerts
+from pool.store.asserted import AssertedMarks
 from pool.store.bindings import CustomerNames
 from pool.store.blocks import Blocks
 from pool.store.budget import Budget
@@ -51,6 +52,7 @@ class Store(Claims, Server):
         self._levels = Levels(redis)
         self.published = Published(redis)
         self.recovery = RecoverySteps(redis, names, wire)
+        self.asserted = AssertedMarks(redis)
         self.blocks = Blocks(redis)
         self.budget = Budget(redis)
         self.locks = Locks(redis)

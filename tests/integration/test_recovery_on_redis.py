@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from pool.claims.desk import Desk
+from pool.claims.known_meetings import KnownMeetings
+from pool.claims.on_demand import NoLinksOnDemand
+from pool.durability.fence_watch import FenceWatch
+from pool.durability.recent_claims import RecentClaims
 from pool.durability.recovery import Recovered
+from pool.errors import Fenced
 from pool.model.links import State
-from tests.any_redis import AnyRedis, copy_of_its_file, start_from_copy
+from pool.store import Store
+from tests.any_redis import SECRET_KEY, AnyRedis, copy_of_its_file, start_from_copy
+from tests.late_replies import late_replies
 from tests.ledger_backup import backup_of, restore
 from tests.redis_process import RedisServer
 from tests.unit.recovery_contract import *  # noqa: F403 - the contract's tests
@@ -127,3 +140,82 @@ async def test_a_restored_ledger_under_a_redis_that_went_on_gives_no_link_twice(
     assert await stage.recover() is Recovered.QUARANTINED
     assert await stage.state("a-1") is State.QUARANTINED
     assert await stage.pooled() == []
+
+
+async def test_an_answer_of_before_the_fall_that_is_read_late_is_not_lost(
+    stage: Stage, redis_server: RedisServer
+) -> None:
+    """Redis binds a link and loses all; its reply arrives after the process has asserted again.
+
+    Were it answered then, the customer could come back to the recovered pool for a second link.
+    """
+    async with late_replies(redis_server) as way, Process.at(way.url, stage) as process:
+        assert await process.slug("zoe") == "a-1"
+        way.hold()
+        late = asyncio.create_task(process.desk.claim(SID, "ann"))
+        async with asyncio.timeout(30):
+            while await stage.store.claim_of(SID, "ann") is None:  # noqa: ASYNC110 - no event
+                await asyncio.sleep(0.005)
+        await stage.redis.bare.flushall()
+        await process.notice()
+        way.release()
+        [answer] = await asyncio.gather(late, return_exceptions=True)
+        assert await stage.recover() is Recovered.QUARANTINED
+        await stage.top_up("b-1")
+        again = await process.slug("ann")
+        assert isinstance(answer, Fenced) or answer.claim.slug == again  # type: ignore[union-attr]
+        assert await process.slug("zoe") == "a-1"
+
+
+async def test_what_was_asserted_is_asserted_anew_if_redis_loses_that_too(
+    stage: Stage, redis_server: RedisServer
+) -> None:
+    """The pool is not recovered yet, so only the process knows of the claim."""
+    async with Process.at(redis_server.url(), stage) as process:
+        assert await process.slug("zoe") == "a-1"
+        for _ in range(2):
+            await stage.redis.bare.flushall()
+            await process.notice()
+        assert await stage.recover() is Recovered.QUARANTINED
+        await stage.top_up("b-1")
+        assert await process.slug("zoe") == "a-1"
+        assert await stage.state("a-1") is State.CLAIMED
+
+
+class Process:
+    """The parts of an API process that serve claims, on the way to Redis that it is given."""
+
+    def __init__(self, url: str, stage: Stage) -> None:
+        self.store, recent = Store.open(url, SECRET_KEY), RecentClaims()
+        known = KnownMeetings(stage.store, stage.ledger)
+        heeds = dict.fromkeys(("claimed", "low", "fenced", "batch", "outcome"), _heed)
+        listener: Any = SimpleNamespace(**heeds)
+        self.desk = Desk(
+            self.store, known, recent, NoLinksOnDemand(), listener, timeout_seconds=60.0
+        )
+        self.now = time.monotonic()
+        self.watch = FenceWatch(self.store, recent, lambda: self.now)
+        self.watch.gives_up(self.desk.give_up)
+
+    @classmethod
+    @asynccontextmanager
+    async def at(cls, url: str, stage: Stage) -> AsyncIterator[Process]:
+        process = cls(url, stage)
+        try:
+            yield process
+        finally:
+            await process.desk.close()
+            await process.store.close()
+
+    async def slug(self, who: str) -> str:
+        return (await self.desk.claim(SID, who)).claim.slug
+
+    async def notice(self) -> None:
+        """Look at the fence some moments later, and assert what was answered."""
+        self.now += 0.4
+        await self.watch.look()
+        await asyncio.gather(*self.watch._tasks)
+
+
+def _heed(*_: object) -> None:
+    """Take note of nothing."""

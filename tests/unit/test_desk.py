@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -514,6 +515,42 @@ async def test_a_fallen_fence_is_reported(stage: Stage) -> None:
     assert stage.heard.told == [("fenced", SID)]
     assert stage.heard.outcomes == {"recovering": 2}
     assert stage.recent_claims.lately(SID) == []
+
+
+async def test_claims_under_way_are_given_up_when_the_fence_falls(stage: Stage) -> None:
+    """Their replies may come from before the fall, too late to be asserted again: nobody gets them.
+
+    Those who joined later, and those of another meeting, are served.
+    """
+    assert (await stage.claim(SID, "zoe")).outcome == "new"
+    stage.store.gate = asyncio.Event()
+    late = [asyncio.create_task(stage.claim(SID, each)) for each in ("ann", "bob")]
+    other = asyncio.create_task(stage.claim("m3", "ann"))
+    while stage.store.under_way["all"] < 2:  # noqa: ASYNC110 - a condition is no event
+        await asyncio.sleep(0)
+    stage.desk.give_up(SID, before=0.0)  # they joined after that
+    assert not any(each.done() for each in late)
+    stage.desk.give_up(SID, math.inf)
+    for each in await asyncio.gather(*late, return_exceptions=True):
+        assert isinstance(each, Fenced)
+    stage.store.gate.set()
+    assert (await other).outcome == "new"
+    assert [each.customer_id for each in stage.recent_claims.lately(SID)] == ["zoe"]
+    assert (await stage.claim(SID, "cyd")).outcome == "new"
+    assert stage.heard.outcomes == {"new": 3, "recovering": 2}
+
+
+async def test_a_link_on_the_spot_is_not_answered_after_the_fence_fell(stage: Stage) -> None:
+    """It may have been bound before the fall; the customer comes back."""
+    stage.store.stock = 0
+    waiting = asyncio.create_task(stage.claim(SID, "ann"))
+    while not stage.on_demand.asked:  # noqa: ASYNC110 - a condition is no event
+        await asyncio.sleep(0)
+    stage.desk.give_up(SID, math.inf)
+    with pytest.raises(Fenced):
+        await waiting
+    assert stage.recent_claims.lately(SID) == []
+    assert (await stage.claim(SID, "ann")).outcome == "direct"
 
 
 async def test_a_meeting_redis_has_lost_is_published_again(stage: Stage) -> None:

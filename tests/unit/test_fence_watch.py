@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -11,8 +12,9 @@ import pytest
 
 from pool.durability.fence_watch import FenceWatch
 from pool.durability.recent_claims import RecentClaims
-from pool.errors import StoreUnavailable
+from pool.errors import Fenced, StoreUnavailable
 from pool.model.links import Claim
+from pool.store.asserted import Mark
 from pool.store.records import AnsweredClaim, PoolFence, payload
 
 
@@ -24,6 +26,7 @@ class _Store:
         self.away = False
         self.fences = _Fences()
         self.recovery = SimpleNamespace(fences=self.fences)
+        self.asserted = _Marks()
 
     async def assert_again(self, _sid: str, claims: Sequence[AnsweredClaim]) -> int:
         """Count the claims. Raise StoreUnavailable while Redis is away."""
@@ -32,6 +35,22 @@ class _Store:
         if self.away:
             raise StoreUnavailable("Redis is away")
         return 0
+
+
+class _Marks:
+    """Marks that stand until Redis forgets them."""
+
+    def __init__(self) -> None:
+        self.held: list[str] = []
+
+    async def begin(self, _pool: str, mark: Mark) -> None:
+        self.held = [mark.nonce]
+
+    async def done(self, _pool: str, mark: Mark) -> None:
+        self.held.append(mark.done)
+
+    async def stand(self, _pool: str, mark: Mark) -> bool:
+        return bool(self.held) and (self.held[0], self.held[-1]) == (mark.nonce, mark.done)
 
 
 def _watch(store: Any, now: list[float]) -> FenceWatch:
@@ -59,7 +78,7 @@ async def _turns() -> None:
 
 
 async def test_many_claims_that_meet_a_fallen_fence_assert_again_once() -> None:
-    """They do so again after a while, in case Redis forgot again."""
+    """They do so again as soon as Redis has forgotten again."""
     store, now = _Store(), [100.0]
     watch = _watch(store, now)
     for _ in range(50):
@@ -69,7 +88,60 @@ async def test_many_claims_that_meet_a_fallen_fence_assert_again_once() -> None:
     now[0] += 3.0
     watch.fallen("intro")
     await _turns()
+    assert store.calls == [1], "Redis has it"
+    store.asserted.held.clear()
+    now[0] += 0.2
+    watch.fallen("intro")
+    await _turns()
     assert store.calls == [1, 1]
+
+
+async def test_what_is_under_way_is_given_up_as_all_is_asserted() -> None:
+    """No answer lies between: what the desks still gave is asserted, and they give no more.
+
+    A fence that is found standing again spares the claims that came since the last look.
+    """
+    store, now = _Store(), [100.0]
+    watch = _watch(store, now)
+    given_up: list[tuple[str, float]] = []
+
+    def give_up(pool: str, before: float) -> None:
+        given_up.append((pool, before))
+        claim = Claim(slug="a-2", state="claimed", source="pool", claimed_at_ms=2)
+        recent = watch._recent_claims
+        recent.remember("intro", [AnsweredClaim("bob", claim, 60_000, payload("bob"))])
+
+    watch.gives_up(give_up)
+    watch.fallen("intro")
+    await _turns()
+    assert (given_up, store.calls) == ([("intro", math.inf)], [2])
+    store.fences.fences = [PoolFence("intro", "stands", "a")]
+    await watch.look()
+    now[0] += 0.4
+    store.asserted.held.clear()
+    store.fences.fences = [PoolFence("intro", "stands", "b")]
+    await watch.look()
+    await _turns()
+    assert (given_up[1:], store.calls) == ([("intro", 100.0)], [2, 3])
+
+
+async def test_an_answer_that_cannot_be_given_up_is_asserted_before_it_is_given() -> None:
+    """Only if the fence fell since it was asked for."""
+    store, now = _Store(), [100.0]
+    watch = _watch(store, now)
+    before = watch.assertion("intro")
+    await watch.catch_up("intro", before)
+    assert store.calls == []
+    watch.fallen("intro")
+    await _turns()
+    claim = Claim(slug="a-2", state="claimed", source="pool", claimed_at_ms=2)
+    watch._recent_claims.remember("intro", [AnsweredClaim("bob", claim, 1, payload("bob"))])
+    await watch.catch_up("intro", before)
+    assert store.calls == [1, 1]
+    store.away, before = True, None
+    store.asserted.held.clear()
+    with pytest.raises(Fenced):
+        await watch.catch_up("intro", before)
 
 
 async def test_what_could_not_be_asserted_is_at_the_next_claim() -> None:
@@ -90,14 +162,11 @@ async def test_a_fence_that_falls_twice_in_a_row_is_not_passed_over() -> None:
     store, now = _Store(), [100.0]
     watch = _watch(store, now)
     for epoch in ("a", "b", "c"):  # two fail-overs within two seconds, each recovered by then
+        store.asserted.held.clear()
         store.fences.fences = [PoolFence("intro", "stands", epoch)]
         await watch.look()
         await _turns()
         now[0] += 0.5
-    assert store.calls == [1]
-    now[0] += 2.0
-    await watch.look()
-    await _turns()
     assert store.calls == [1, 1]
     now[0] += 3.0
     await watch.look()

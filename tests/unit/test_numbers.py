@@ -47,7 +47,7 @@ NUMBERS: dict[str, dict[str, Any]] = {
         "SUSPECT_SHARE": 4,
     },
     "pool.durability.erasure": {"_ROUNDS": 5, "_LOG_TRIES": 5, "_LOG_WAIT_SECONDS": 0.2},
-    "pool.durability.fence_watch": {"_CLAIMS_PER_CALL": 200, "_AGAIN_SECONDS": 2.0},
+    "pool.durability.fence_watch": {"_CLAIMS_PER_CALL": 200, "_AGAIN_SECONDS": 0.2},
     "pool.durability.recent_claims": {
         "KEPT_SECONDS": 10.0,  # docs/guarantees.md
         "FAILOVER_KEPT_SECONDS": 30.0,

@@ -44,6 +44,23 @@ def test_what_was_answered_is_kept_by_meeting(buffer: RecentClaims) -> None:
     assert buffer.sids() == {"intro", "demo"}
 
 
+def test_what_was_answered_since_is_told_apart(buffer: RecentClaims, clock: Clock) -> None:
+    """All counts as answered since a moment that is no longer kept."""
+    assert buffer.newest("intro") is None
+    buffer.remember("intro", [answered(0), answered(1)])
+    first = buffer.newest("intro")
+    assert buffer.since("intro", first) == []
+    clock.now += KEPT_SECONDS / 2
+    buffer.remember("intro", [answered(2)])
+    buffer.remember("intro", [answered(3)])
+    assert buffer.newest("intro") is not first
+    assert buffer.since("intro", first) == [answered(2), answered(3)]
+    assert buffer.since("intro", None) == buffer.lately("intro")
+    clock.now += KEPT_SECONDS / 2 + 0.1
+    assert buffer.since("intro", first) == [answered(2), answered(3)]
+    assert buffer.since("other", first) == []
+
+
 def test_what_is_old_is_not_asserted(buffer: RecentClaims, clock: Clock) -> None:
     """The recorder has had its time; a later cancellation must not be undone."""
     buffer.remember("intro", [answered(0)])
