@@ -89,11 +89,12 @@ async def compose(
                 workspace, timeout_seconds=settings.provider_timeout_seconds, observe=observe
             )
             stack.push_async_callback(provider.close)
-            provider = WatchedProvider(provider, answering[name])
-            if tracing is not None:
+            if tracing is None:
+                provider = WatchedProvider(provider, answering[name])
+            else:
                 from pool.providers.traced import TracedProvider
 
-                provider = TracedProvider(provider, name, tracing)
+                provider = TracedProvider(provider, answering[name], name, tracing)
             providers[name] = provider
             makers[name] = LinkMaker(
                 name,

@@ -20,6 +20,7 @@ knobs.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Unpack, get_args
 
 from sandbox.answers import booking_json
@@ -45,30 +46,21 @@ SERIES_STEP_DAYS = 7
 _FIRST_STATUS = {"approval": PENDING, "payment": INCOMPLETE}
 
 
+@dataclass(kw_only=True, eq=False)
 class Acts:
     """The acts that pages and control calls share. Each may raise Refused."""
 
-    def __init__(
-        self,
-        *,
-        knobs: Knobs,
-        counters: Counters,
-        state: State,
-        rules: MeetingRules,
-        webhooks: Webhooks,
-        public_url: str,
-    ) -> None:
-        self.knobs = knobs
-        self.counters = counters
-        self.state = state
-        self.rules = rules
-        self.webhooks = webhooks
-        self._public_url = public_url
+    knobs: Knobs
+    counters: Counters
+    state: State
+    rules: MeetingRules
+    webhooks: Webhooks
+    public_url: str
 
     @property
     def link_base_url(self) -> str:
         """Return what URLs of links and booking pages begin with: the custom domain, if set."""
-        return self.knobs.link_base_url or self._public_url
+        return self.knobs.link_base_url or self.public_url
 
     def book(
         self,

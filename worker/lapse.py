@@ -27,7 +27,7 @@ async def lapse(parts: Parts) -> None:
     until = time.monotonic() + _RUN_SECONDS
     while time.monotonic() < until:
         began = time.monotonic()
-        lapsed = await parts.ledger.links.lapse_each(now, _LINKS_PER_STEP)
+        lapsed = await parts.ledger.links.lapse(now, _LINKS_PER_STEP)
         for sid, count in lapsed.items():
             parts.outcomes.count(sid, "lapsed", count)
         if lapsed.total() < _LINKS_PER_STEP:

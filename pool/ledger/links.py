@@ -127,12 +127,11 @@ class Links:
         )
         return await self._database.change(statement) == 1
 
-    async def lapse(self, now: datetime, limit: int = 10_000) -> int:
-        """Move up to `limit` claims whose time is over to lapsed, oldest first. Return how many."""
-        return (await self.lapse_each(now, limit)).total()
+    async def lapse(self, now: datetime, limit: int = 10_000) -> Counter[str]:
+        """Move up to `limit` claims whose time is over to lapsed, oldest first.
 
-    async def lapse_each(self, now: datetime, limit: int) -> Counter[str]:
-        """Do what `lapse` does. Return how many claims of each meeting lapsed."""
+        Return how many of each meeting lapsed.
+        """
         over = (
             select(links.c.slug)
             .where(links.c.state == literal_state(State.CLAIMED), links.c.lapses_at < now)

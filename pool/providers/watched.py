@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -60,7 +60,7 @@ class Answering:
 
 
 class WatchedProvider:
-    """A provider whose calls are noted."""
+    """A provider whose requests are noted."""
 
     def __init__(self, provider: Provider, answering: Answering) -> None:
         self._provider = provider
@@ -72,19 +72,23 @@ class WatchedProvider:
 
     async def create_link(self, meeting_sid: str) -> NewLink:
         """Make one link."""
-        with self._answering.call():
+        with self._asking("create link", meeting_sid):
             return await self._provider.create_link(meeting_sid)
 
     async def meetings(self) -> list[ProviderMeeting]:
         """List the meetings."""
-        with self._answering.call():
+        with self._asking("list meetings"):
             return await self._provider.meetings()
 
     async def bookings(
         self, page: int, *, cancelled: bool, starts_after: datetime | None = None
     ) -> BookingPage:
         """List a page of the bookings."""
-        with self._answering.call():
+        with self._asking("list bookings"):
             return await self._provider.bookings(
                 page, cancelled=cancelled, starts_after=starts_after
             )
+
+    def _asking(self, _what: str, _meeting_sid: str = "") -> AbstractContextManager[None]:
+        """Return what surrounds a request, about one meeting if its SID is given."""
+        return self._answering.call()

@@ -58,7 +58,7 @@ async def test_replays_change_nothing(ledger: Ledger) -> None:
     claims = [claim(f"a-{n}", f"c{n}") for n in range(100)]
     assert await ledger.links.record(claims + claims[::3]) == replace(NOTHING, written=100)
     assert await ledger.links.record(claims[20:40] + claims) == NOTHING
-    assert await ledger.links.lapse(NOW + 2 * TTL) == 100
+    assert (await ledger.links.lapse(NOW + 2 * TTL)).total() == 100
     assert await ledger.links.record(claims) == NOTHING
     assert await ledger.links.counts_of("intro") == {State.LAPSED: 100}
     assert await ledger.links.record([]) == NOTHING

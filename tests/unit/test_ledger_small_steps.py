@@ -70,13 +70,13 @@ async def test_claims_lapse_in_order_and_no_more_than_asked(sqlite_ledger: Ledge
         [claim(slug, slug, lapses_at=NOW + n * SECOND) for slug, n in times.items()]
     )
     at = NOW + 10 * SECOND
-    assert await sqlite_ledger.links.lapse(at, 2) == 2
+    assert (await sqlite_ledger.links.lapse(at, 2)).total() == 2
     assert [await state(sqlite_ledger, slug) for slug in ("early", "middle", "late")] == [
         State.LAPSED, State.LAPSED, State.CLAIMED,
     ]  # fmt: skip
-    assert await sqlite_ledger.links.lapse(at) == 1
+    assert (await sqlite_ledger.links.lapse(at)).total() == 1
     assert await state(sqlite_ledger, "now") is State.CLAIMED
-    assert await sqlite_ledger.links.lapse(at) == 0
+    assert (await sqlite_ledger.links.lapse(at)).total() == 0
 
 
 async def test_fresh_links_before_a_moment_oldest_first(sqlite_ledger: Ledger) -> None:

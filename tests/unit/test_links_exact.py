@@ -63,7 +63,7 @@ async def test_claims_that_lapse_are_counted_by_meeting(sqlite_ledger: Ledger) -
     await sqlite_ledger.links.record(
         [claim("a-1", "ada"), claim("a-2", "bob"), claim("d-1", "ada", meeting_sid="demo")]
     )
-    lapsed = await sqlite_ledger.links.lapse_each(NOW + 2 * TTL, 10)
+    lapsed = await sqlite_ledger.links.lapse(NOW + 2 * TTL, 10)
     assert dict(lapsed) == {"intro": 2, "demo": 1}
 
 

@@ -34,6 +34,7 @@ from pool.errors import (
 )
 from pool.model.meetings import Meeting
 from pool.providers.traced import TracedProvider
+from pool.providers.watched import Answering
 from pool.store.bindings import CustomerNames
 from pool.store.traced import TracedStore
 from pool.telemetry import tracing
@@ -207,7 +208,7 @@ async def test_a_provider_that_fails_is_seen() -> None:
             raise ProviderFailed("500")
 
     failing: Any = Failing()
-    provider = TracedProvider(failing, "default", traced)
+    provider = TracedProvider(failing, Answering(), "default", traced)
     assert provider.can_verify
     with pytest.raises(ProviderFailed):
         await provider.create_link("m")

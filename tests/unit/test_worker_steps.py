@@ -234,7 +234,7 @@ async def test_claims_lapse_batch_after_batch_with_rests_between(
         rests.append(seconds)
         clock[0] += seconds
 
-    monkeypatch.setattr(product.ledger.links, "lapse_each", batch)
+    monkeypatch.setattr(product.ledger.links, "lapse", batch)
     monkeypatch.setattr("worker.lapse.time", SimpleNamespace(monotonic=lambda: clock[0]))
     monkeypatch.setattr("worker.lapse.asyncio", SimpleNamespace(sleep=rest))
     await lapse.lapse(product.parts)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import PurePath
 
 from fastapi import APIRouter, Request, Response
 
@@ -12,23 +14,9 @@ from pool.api.http.mount import url
 from pool.errors import Unknown
 
 _KINDS = {
-    "ops.css": "text/css; charset=utf-8",
-    "views.css": "text/css; charset=utf-8",
-    "pieces.css": "text/css; charset=utf-8",
-    "ops.js": "text/javascript; charset=utf-8",
-    "channel.js": "text/javascript; charset=utf-8",
-    "hub.js": "text/javascript; charset=utf-8",
-    "choosing.js": "text/javascript; charset=utf-8",
-    "meeting.js": "text/javascript; charset=utf-8",
-    "charts.js": "text/javascript; charset=utf-8",
-    "copying.js": "text/javascript; charset=utf-8",
-    "handy.js": "text/javascript; charset=utf-8",
-    "palette.js": "text/javascript; charset=utf-8",
-    "inbox.css": "text/css; charset=utf-8",
-    "inbox.js": "text/javascript; charset=utf-8",
-    "icon.svg": "image/svg+xml",
-    "icon_low.svg": "image/svg+xml",
-    "icon_bad.svg": "image/svg+xml",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
 }
 _YEAR_SECONDS = 31_536_000
 
@@ -44,12 +32,13 @@ class StaticFile:
     digest: str
 
 
-def _read(name: str, kind: str) -> StaticFile:
-    content = (files("pool.api.ops") / "static" / name).read_bytes()
+def _read(file: Traversable) -> StaticFile:
+    content = file.read_bytes()
+    kind = _KINDS[PurePath(file.name).suffix]
     return StaticFile(content, kind, hashlib.sha256(content).hexdigest()[:16])
 
 
-_FILES = {name: _read(name, kind) for name, kind in _KINDS.items()}
+_FILES = {file.name: _read(file) for file in (files("pool.api.ops") / "static").iterdir()}
 
 
 def static_url(name: str) -> str:
