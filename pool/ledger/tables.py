@@ -6,6 +6,8 @@ must be recordable even if its meeting's row was lost, and an event may name any
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -18,6 +20,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    TextClause,
     UniqueConstraint,
     literal_column,
     text,
@@ -36,6 +39,17 @@ metadata = MetaData(
         "pk": "pk_%(table_name)s",
     }
 )
+
+# SQLite assigns ids only in a column whose type is exactly INTEGER.
+_BIG_ID = BigInteger().with_variant(Integer, "sqlite")
+
+
+def _partial_index(
+    rows: TextClause, *columns: Column[Any], name: str | None = None, unique: bool = False
+) -> None:
+    """Index only these rows of a table."""
+    Index(name, *columns, unique=unique, sqlite_where=rows, postgresql_where=rows)
+
 
 meetings = Table(
     "meetings",
@@ -112,36 +126,23 @@ _BOOKED = text("booking_sid IS NOT NULL")
 _MATCHED = text("slug IS NOT NULL")
 
 # A meeting's fresh links by age. An index of all states would be written anew at each move.
-Index(None, links.c.meeting_sid, links.c.created_at, sqlite_where=_FRESH, postgresql_where=_FRESH)
+_partial_index(_FRESH, links.c.meeting_sid, links.c.created_at)
 # A customer's link.
-Index(None, links.c.meeting_sid, links.c.customer_id, sqlite_where=_BOUND, postgresql_where=_BOUND)
+_partial_index(_BOUND, links.c.meeting_sid, links.c.customer_id)
 # All bindings of a meeting, oldest first, page by page.
-Index(
-    None,
-    links.c.meeting_sid,
-    links.c.claimed_at,
-    links.c.slug,
-    sqlite_where=LIVE,
-    postgresql_where=LIVE,
-)
+_partial_index(LIVE, links.c.meeting_sid, links.c.claimed_at, links.c.slug)
 # Claims whose time is over.
-Index(None, links.c.lapses_at, sqlite_where=_CLAIMED, postgresql_where=_CLAIMED)
+_partial_index(_CLAIMED, links.c.lapses_at)
 # The oldest claim of a meeting that is not over.
-Index(
-    None,
-    links.c.meeting_sid,
-    links.c.claimed_at,
-    sqlite_where=_CLAIMED,
-    postgresql_where=_CLAIMED,
-)
+_partial_index(_CLAIMED, links.c.meeting_sid, links.c.claimed_at)
 # A booking's e-mail.
-Index(None, links.c.email_key, sqlite_where=_E_MAIL, postgresql_where=_E_MAIL)
+_partial_index(_E_MAIL, links.c.email_key)
 # A booking's later events.
-Index(None, links.c.booking_sid, sqlite_where=_BOOKED, postgresql_where=_BOOKED)
+_partial_index(_BOOKED, links.c.booking_sid)
 
 # Links that nobody was given, or whose time was over, by when that was.
-Index(None, links.c.withdrawn_at, sqlite_where=WITHDRAWN, postgresql_where=WITHDRAWN)
-Index("ix_links_lapsed", links.c.lapses_at, sqlite_where=LAPSED, postgresql_where=LAPSED)
+_partial_index(WITHDRAWN, links.c.withdrawn_at)
+_partial_index(LAPSED, links.c.lapses_at, name="ix_links_lapsed")
 
 # The number of links per meeting and state, kept by triggers (pool/ledger/link_counts.py).
 link_counts = Table(
@@ -156,7 +157,7 @@ link_counts = Table(
 link_count_changes = Table(
     "link_count_changes",
     metadata,
-    Column("id", BigInteger().with_variant(Integer, "sqlite"), Identity(), primary_key=True),
+    Column("id", _BIG_ID, Identity(), primary_key=True),
     Column("meeting_sid", Text, nullable=False),
     Column("state", Text, nullable=False),
     Column("change", BigInteger, nullable=False),
@@ -167,12 +168,7 @@ link_count_changes = Table(
 pruned_marks = Table(
     "pruned_marks",
     metadata,
-    Column(
-        "mark",
-        BigInteger().with_variant(Integer, "sqlite"),
-        primary_key=True,
-        autoincrement=False,
-    ),
+    Column("mark", _BIG_ID, primary_key=True, autoincrement=False),
 )
 pruned_counts = Table(
     "pruned_counts",
@@ -209,25 +205,13 @@ Index(None, bookings.c.slug)
 # Bookings that are not over yet, and those of which nobody knows when they end.
 ENDLESS = text("ends_at IS NULL")
 Index(None, bookings.c.workspace, bookings.c.ends_at)
-Index(
-    None,
-    bookings.c.workspace,
-    bookings.c.heard_at,
-    sqlite_where=ENDLESS,
-    postgresql_where=ENDLESS,
-)
+_partial_index(ENDLESS, bookings.c.workspace, bookings.c.heard_at)
 # The parent that a booking names by the provider's id.
 _HAS_ID = text("provider_id IS NOT NULL")
-Index(
-    None,
-    bookings.c.workspace,
-    bookings.c.provider_id,
-    sqlite_where=_HAS_ID,
-    postgresql_where=_HAS_ID,
-)
+_partial_index(_HAS_ID, bookings.c.workspace, bookings.c.provider_id)
 
 # The bookings of an e-mail.
-Index(None, bookings.c.email_key, sqlite_where=_E_MAIL, postgresql_where=_E_MAIL)
+_partial_index(_E_MAIL, bookings.c.email_key)
 
 # Forgotten customers that Redis may still know: an older file of it, or a claim that is
 # asserted again, brings their binding back.
@@ -244,7 +228,7 @@ _STAGED = text("stage IS NOT NULL")
 Index(None, forgotten.c.meeting_sid, forgotten.c.slug)
 Index(None, forgotten.c.meeting_sid, forgotten.c.customer_name)
 # Links that are not erased everywhere yet.
-Index(None, forgotten.c.stage, sqlite_where=_STAGED, postgresql_where=_STAGED)
+_partial_index(_STAGED, forgotten.c.stage)
 
 # Marks by which an event that concerns a forgotten customer is recognised, whenever it comes:
 # keyed hashes, in hex (pool/model/marks.py). Nothing readable is kept of them.
@@ -286,21 +270,14 @@ inbox = Table(
 # The indexes and the queries share these texts verbatim.
 UNMARKED = text("marks IS NULL")
 READABLE = text("length(body) > 0")
-Index(None, inbox.c.id, sqlite_where=UNMARKED, postgresql_where=UNMARKED)
+_partial_index(UNMARKED, inbox.c.id)
 # Bodies that have been kept for a long time.
-Index(
-    None,
-    inbox.c.state,
-    inbox.c.received_at,
-    inbox.c.id,
-    sqlite_where=READABLE,
-    postgresql_where=READABLE,
-)
+_partial_index(READABLE, inbox.c.state, inbox.c.received_at, inbox.c.id)
 Index(None, inbox.c.state, inbox.c.received_at)
 Index(None, inbox.c.received_at)
-Index(None, inbox.c.slug, sqlite_where=_MATCHED, postgresql_where=_MATCHED)
+_partial_index(_MATCHED, inbox.c.slug)
 # A booking's events, and the latest webhooks of a workspace.
-Index(None, inbox.c.booking_sid, sqlite_where=_BOOKED, postgresql_where=_BOOKED)
+_partial_index(_BOOKED, inbox.c.booking_sid)
 Index(None, inbox.c.workspace, inbox.c.source, inbox.c.received_at)
 
 api_keys = Table(
@@ -353,8 +330,7 @@ ended_sessions = Table(
 audit = Table(
     "audit",
     metadata,
-    # SQLite assigns ids only in a column whose type is exactly INTEGER.
-    Column("id", BigInteger().with_variant(Integer, "sqlite"), Identity(), primary_key=True),
+    Column("id", _BIG_ID, Identity(), primary_key=True),
     Column("at", UtcTime, nullable=False),
     Column("actor", Text, nullable=False),
     Column("action", Text, nullable=False),
@@ -369,7 +345,7 @@ Index(None, audit.c.meeting_sid, audit.c.id)
 incidents = Table(
     "incidents",
     metadata,
-    Column("id", BigInteger().with_variant(Integer, "sqlite"), Identity(), primary_key=True),
+    Column("id", _BIG_ID, Identity(), primary_key=True),
     Column("what", Text, nullable=False),
     Column("about", Text, nullable=False),
     Column("began_at", UtcTime, nullable=False),
@@ -382,14 +358,7 @@ incidents = Table(
 )
 OPEN = text("ended_at IS NULL")
 Index(None, incidents.c.began_at)
-Index(
-    None,
-    incidents.c.what,
-    incidents.c.about,
-    unique=True,
-    sqlite_where=OPEN,
-    postgresql_where=OPEN,
-)
+_partial_index(OPEN, incidents.c.what, incidents.c.about, unique=True)
 
 # What became of visitors and links, by meeting and hour.
 hours = Table(
