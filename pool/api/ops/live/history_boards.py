@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from pool.api.ops.charts.compose import charts
-from pool.api.ops.charts.earlier import Before, Earlier, same_reading
+from pool.api.ops.charts.earlier import Before, Earlier
 from pool.api.ops.charts.windows import Window
 from pool.api.ops.frame.rendering import fragment
 from pool.api.ops.live.boards import Board, numbers
+from pool.api.ops.live.drawings import Drawings
 from pool.api.ops.live.latest_incidents import visible
 from pool.api.ops.live.pasts import Past, Pasts
 from pool.api.ops.live.unhurried import Unhurried
@@ -18,22 +19,13 @@ from pool.api.ops.session.sessions import Session
 from pool.model.incidents import Incident, together
 from pool.model.outcomes import EVERYWHERE
 
-_KEPT = 100
-
-
-@dataclass(frozen=True, slots=True)
-class _Drawn:
-    past: Past
-    before: Sequence[Before]
-    parts: dict[str, str]
-
 
 class HistoryBoards:
     """The boards of the past of all pools together."""
 
     def __init__(self, pasts: Pasts) -> None:
         self.unhurried = Unhurried(pasts)
-        self._drawn: dict[object, _Drawn] = {}
+        self._drawings: Drawings[dict[str, str]] = Drawings()
 
     async def board(
         self, frame: Board, session: Session, window: Window, compared: tuple[Earlier, ...] = ()
@@ -58,9 +50,8 @@ class HistoryBoards:
         Of charts, a key of some meetings sees none.
         """
         meetings = session.caller.meetings
-        key = (window.name, tuple(each.earlier for each in before), meetings)
-        drawn = self._drawn.get(key)
-        if drawn is None or drawn.past is not past or not same_reading(drawn.before, before):
+
+        def draw() -> dict[str, str]:
             parts = incidents_part(past.incidents, session, now)
             if meetings is None:
                 found = charts(
@@ -72,11 +63,9 @@ class HistoryBoards:
                     before=before,
                 )
                 parts["charts"] = fragment("history/charts.html", charts=found)
-            drawn = _Drawn(past, before, parts)
-            if len(self._drawn) > _KEPT:
-                self._drawn.clear()
-            self._drawn[key] = drawn
-        return drawn.parts
+            return parts
+
+        return self._drawings.of(meetings, window, past, before, draw)
 
 
 def incidents_part(

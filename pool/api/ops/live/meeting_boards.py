@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from pool.api.ops.charts.compose import charts
-from pool.api.ops.charts.earlier import Before, Earlier, same_reading
+from pool.api.ops.charts.earlier import Before, Earlier
 from pool.api.ops.charts.windows import Window
 from pool.api.ops.frame.rendering import fragment
 from pool.api.ops.live.boards import Board, numbers
+from pool.api.ops.live.drawings import Drawings
 from pool.api.ops.live.pasts import Past, Pasts
 from pool.api.ops.live.unhurried import Unhurried
 from pool.operations.advice import meanings
@@ -23,13 +24,6 @@ from pool.operations.trends import Trends
 from pool.operations.words import duration_words
 
 
-@dataclass(frozen=True, slots=True)
-class _Drawn:
-    past: Past
-    before: Sequence[Before]
-    html: str
-
-
 class MeetingBoards:
     """The boards of the meetings that are being viewed."""
 
@@ -38,7 +32,7 @@ class MeetingBoards:
         self._trends = trends
         self._snapshot: Snapshot | None = None
         self._boards: dict[tuple[str, str, tuple[Earlier, ...], int], Board] = {}
-        self._drawn: dict[tuple[str, str, tuple[Earlier, ...]], _Drawn] = {}
+        self._drawings: Drawings[str] = Drawings()
         self._making = asyncio.Lock()
 
     async def board(
@@ -120,9 +114,8 @@ class MeetingBoards:
         if past is None:
             return fragment("meeting/charts.html", charts=())
         level = (status.fresh, status.target)
-        key = (status.meeting.sid, window.name, tuple(each.earlier for each in before))
-        drawn = self._drawn.get(key)
-        if drawn is None or drawn.past is not past or not same_reading(drawn.before, before):
+
+        def draw() -> str:
             found = charts(
                 past.series,
                 window,
@@ -131,11 +124,9 @@ class MeetingBoards:
                 now=None if status.state == "recovering" else level,
                 before=before,
             )
-            drawn = _Drawn(past, before, fragment("meeting/charts.html", charts=found))
-            if len(self._drawn) > 100:
-                self._drawn.clear()
-            self._drawn[key] = drawn
-        return drawn.html
+            return fragment("meeting/charts.html", charts=found)
+
+        return self._drawings.of(status.meeting.sid, window, past, before, draw)
 
 
 def span_words(low_seconds: float, high_seconds: float | None) -> str:

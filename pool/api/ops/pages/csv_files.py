@@ -10,10 +10,10 @@ from datetime import UTC, datetime
 from fastapi import Response
 
 from pool.api.ops.charts.buckets import Bucket, buckets
-from pool.api.ops.charts.earlier import Before
+from pool.api.ops.charts.earlier import Before, Earlier
 from pool.api.ops.charts.windows import Window
 from pool.api.ops.frame.rendering import HEADERS
-from pool.api.ops.live.pasts import Past
+from pool.api.ops.live.pasts import Past, Pasts
 from pool.model.outcomes import COUNTED
 
 _QUANTITIES = ("level", "claims", "top_ups", "bookings")  # of earlier stretches
@@ -62,7 +62,12 @@ def _compared(bucket: Bucket | None) -> list[object]:
     return [bucket.level, *(f"{value:.6g}" for value in counts)]
 
 
-def csv_answer(name: str, text: str) -> Response:
-    """Return a file to save."""
-    headers = HEADERS | {"content-disposition": f'attachment; filename="{name}"'}
+async def csv_answer(
+    pasts: Pasts, sid: str, window: Window, compared: Sequence[Earlier], name: str
+) -> Response:
+    """Return a meeting's past, or that of `EVERYWHERE`, as a file to save."""
+    past = await pasts.of(sid, window)
+    text = csv_text(past, window, await pasts.before(sid, window, compared))
+    file = f"{name}-{window.name}.csv"
+    headers = HEADERS | {"content-disposition": f'attachment; filename="{file}"'}
     return Response(text, 200, headers, "text/csv; charset=utf-8")

@@ -7,18 +7,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode
 
 from fastapi import Request, Response
 
 from pool.access.api_keys import Scope
-from pool.api.ops.charts.earlier import EARLIER, Before, chosen, names_of
-from pool.api.ops.charts.windows import BY_NAME, DEFAULT, WINDOWS, Window
+from pool.api.ops.charts.earlier import Before, chosen
+from pool.api.ops.charts.windows import BY_NAME, DEFAULT
 from pool.api.ops.frame.rendering import render
 from pool.api.ops.frame.routing import views
 from pool.api.ops.live.history_boards import incidents_part
 from pool.api.ops.live.pasts import incidents_of
-from pool.api.ops.pages.csv_files import csv_answer, csv_text
+from pool.api.ops.pages.charted import charted
+from pool.api.ops.pages.csv_files import csv_answer
 from pool.api.ops.session.sessions import SignedIn
 from pool.api.routes.access import TheService
 from pool.errors import LedgerError, StoreError, StoreUnavailable
@@ -90,22 +90,11 @@ async def history(
         silent_part=What.REDIS if without_redis else None,
         lacking=f"{'Counts by day are' if past else 'Charts of this range and counts by day are'} "
         "kept there. What the ledger knows is below.",
-        windows=WINDOWS,
-        window=window,
-        earlier=EARLIER,
-        compared=compared,
-        missing=[each for each in compared if each not in [b.earlier for b in before]],
         parts=parts,
         days=days,
         problem=problem,
-        stream=f"/ops/stream?{urlencode(_watched(window, names_of(compared)))}",
+        **charted(window, compared, before, view="history"),
     )
-
-
-def _watched(window: Window, compare: str) -> dict[str, str]:
-    """Return what the stream of this view is asked for."""
-    asked = {"view": "history", "span": window.name, "compare": compare}
-    return {name: value for name, value in asked.items() if value}
 
 
 @router.get("/ops/history.csv")
@@ -116,9 +105,7 @@ async def history_csv(
     session.caller.check_everywhere(Scope.READ)
     ops: Ops = request.app.state.ops
     window = BY_NAME.get(span, DEFAULT)
-    past = await ops.pasts.of(EVERYWHERE, window)
-    before = await ops.pasts.before(EVERYWHERE, window, chosen(compare))
-    return csv_answer(f"linkpool-{window.name}.csv", csv_text(past, window, before))
+    return await csv_answer(ops.pasts, EVERYWHERE, window, chosen(compare), "linkpool")
 
 
 def by_day(hours: Iterable[Counted], minutes: Iterable[Counted]) -> list[Day]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode
 
 import structlog
 from fastapi import APIRouter, Request, Response
@@ -13,14 +12,19 @@ from pool.access.api_keys import Scope
 from pool.api.ops.actions.settings_form import problems_of, shown
 from pool.api.ops.actions.settings_words import changes_in_words
 from pool.api.ops.charts.compose import rows
-from pool.api.ops.charts.earlier import EARLIER, Earlier, chosen, names_of
-from pool.api.ops.charts.windows import BY_NAME, DEFAULT, WINDOWS, Window
+from pool.api.ops.charts.earlier import Earlier, chosen
+from pool.api.ops.charts.windows import BY_NAME, DEFAULT, Window
 from pool.api.ops.frame.rendering import render
 from pool.api.ops.frame.routing import views
 from pool.api.ops.live.pasts import Past
-from pool.api.ops.pages.csv_files import csv_answer, csv_text
+from pool.api.ops.pages.charted import charted
+from pool.api.ops.pages.csv_files import csv_answer
 from pool.api.ops.pages.link_shares import funnel, shares, withdrawn
-from pool.api.ops.pages.meeting_without_redis import meeting_without_redis
+from pool.api.ops.pages.meeting_without_redis import (
+    ACTS_SHOWN,
+    INCIDENTS_SHOWN,
+    meeting_without_redis,
+)
 from pool.api.ops.session.flash import flash_of
 from pool.api.ops.session.forms import Form
 from pool.api.ops.session.sessions import Session, SignedIn
@@ -45,8 +49,6 @@ _AGE_EDGES_SECONDS = (60, 600, 3_600, 6 * 3_600, 86_400, 7 * 86_400)
 _AGE_WORDS = (
     "under 1 min", "1 to 10 min", "10 to 60 min", "1 to 6 h", "6 to 24 h", "1 to 7 days", "older",
 )  # fmt: skip
-_ACTS_SHOWN = 6
-_INCIDENTS_SHOWN = 20
 
 
 @router.get("/ops/meetings/{sid}")
@@ -87,15 +89,10 @@ async def _whole(
         sid=sid,
         pool=status,
         parts=await ops.meeting_boards.parts(status, window, past, before),
-        windows=WINDOWS,
-        window=window,
-        earlier=EARLIER,
-        compared=compared,
-        missing=[each for each in compared if each not in [b.earlier for b in before]],
         past_problem=problem,
         rows=rows(past.series, window, past.counted) if past and past.series.samples else [],
-        incidents=together(list(past.incidents or ()))[:_INCIDENTS_SHOWN] if past else [],
-        stream=f"/ops/stream?{urlencode(_watched(sid, window, names_of(compared)))}",
+        incidents=together(list(past.incidents or ()))[:INCIDENTS_SHOWN] if past else [],
+        **charted(window, compared, before, view="meeting", sid=sid),
         funnel=funnel(status.counts),
         withdrawn=withdrawn(status.counts),
         ages=shares(zip(_AGE_WORDS, ages, strict=True)),
@@ -117,15 +114,7 @@ async def history_csv(
     session.caller.check(Scope.READ, sid)
     ops: Ops = request.app.state.ops
     window = BY_NAME.get(span, DEFAULT)
-    past = await ops.pasts.of(sid, window)
-    before = await ops.pasts.before(sid, window, chosen(compare))
-    return csv_answer(f"{sid}-{window.name}.csv", csv_text(past, window, before))
-
-
-def _watched(sid: str, window: Window, compared: str) -> dict[str, str]:
-    """Return what the stream of this view is asked for."""
-    asked = {"view": "meeting", "sid": sid, "span": window.name, "compare": compared}
-    return {name: value for name, value in asked.items() if value}
+    return await csv_answer(ops.pasts, sid, window, chosen(compare), sid)
 
 
 async def _past(ops: Ops, sid: str, window: Window) -> tuple[Past | None, str]:
@@ -166,7 +155,7 @@ async def _from_ledger(
             for key in await ledger.public_keys.all()
             if key.meeting_sid == meeting.sid and key.revoked_at is None
         ]
-        return status, await ledger.audit.list(_ACTS_SHOWN, meeting.sid), keys
+        return status, await ledger.audit.list(ACTS_SHOWN, meeting.sid), keys
     except LedgerError:
         [status] = await statuses(store, None, [meeting])
         return status, None, None

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-_ACTS_SHOWN = 6
-_INCIDENTS_SHOWN = 20
+ACTS_SHOWN = 6
+INCIDENTS_SHOWN = 20
 _T = TypeVar("_T")
 
 
@@ -43,7 +43,7 @@ async def meeting_without_redis(
     ledger = service.parts.ledger
     found = await service.known_meetings.find(sid)
     counts = await _or_none(ledger.links.counts_of(sid))
-    acts = await _or_none(ledger.audit.list(_ACTS_SHOWN, sid))
+    acts = await _or_none(ledger.audit.list(ACTS_SHOWN, sid))
     incidents = await incidents_of(ledger, window)
     past = None
     if not window.in_redis:
@@ -75,7 +75,7 @@ async def meeting_without_redis(
         settings=shown(found),
         incidents=None
         if incidents is None
-        else together([each for each in incidents if each.concerns(sid)])[:_INCIDENTS_SHOWN],
+        else together([each for each in incidents if each.concerns(sid)])[:INCIDENTS_SHOWN],
         acts=acts,
     )
 
