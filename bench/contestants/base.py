@@ -34,7 +34,29 @@ class Contestant(Protocol):
         """Return a claim of a new customer."""
 
 
-class InRedis:
+class OneProcess:
+    """The common part of contestants that are one process, which `start` sets."""
+
+    process: Process | None = None
+
+    def stop(self) -> None:
+        """End it."""
+        if self.process is not None:
+            self.process.stop()
+
+
+class WithoutLinks:
+    """The common part of contestants that give no links out."""
+
+    def refill(self, seconds: float) -> None:
+        """Do nothing: there is no pool to fill."""
+
+    def level(self) -> int | None:
+        """Return None: it has no pool."""
+        return None
+
+
+class InRedis(OneProcess):
     """The common part of contestants whose links are in Redis."""
 
     def __init__(self, stage: Stage, sid: str, links_per_second: int) -> None:

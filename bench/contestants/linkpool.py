@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bench.contestants.base import InRedis
 from bench.loads.request import Request
-from bench.processes import Process
 from bench.stage import Stage
 
 
@@ -16,18 +15,12 @@ class Linkpool(InRedis):
         self.name = f"linkpool-{workers}"
         self.title = f"linkpool, {workers} API worker{'s' if workers > 1 else ''}"
         self._workers = workers
-        self.process: Process | None = None
         self.port = 0
 
     def start(self) -> None:
         """Start the API."""
         self.process, self.port = self.stage.api(self._workers)
         self.process.start()
-
-    def stop(self) -> None:
-        """End it."""
-        if self.process is not None:
-            self.process.stop()
 
     @property
     def request(self) -> Request:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.contestants.base import stop_all
+from bench.contestants.base import WithoutLinks, stop_all
 from bench.contestants.serving import uvicorn
 from bench.loads.request import Request, claim_request
 from bench.processes import Process
@@ -12,7 +12,7 @@ from pool.up import ports
 PROVIDER_SECONDS = 0.15
 
 
-class NoPool:
+class NoPool(WithoutLinks):
     """One call to the provider per view, at the provider's latency and without any limit."""
 
     name = "no-pool"
@@ -44,13 +44,6 @@ class NoPool:
     def stop(self) -> None:
         """End both."""
         stop_all(self._running)
-
-    def refill(self, seconds: float) -> None:
-        """Do nothing: there is no pool to fill."""
-
-    def level(self) -> int | None:
-        """Return None: it has no pool."""
-        return None
 
     @property
     def request(self) -> Request:

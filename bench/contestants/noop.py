@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bench.contestants.base import OneProcess, WithoutLinks
 from bench.contestants.serving import uvicorn
 from bench.loads.request import Request, claim_request
 from bench.processes import PYTHON, Process
@@ -9,7 +10,7 @@ from bench.stage import Stage
 from pool.up import ports
 
 
-class Noop:
+class Noop(OneProcess, WithoutLinks):
     """A no-op ASGI application, on plain uvicorn or on the very server the API runs on."""
 
     def __init__(self, stage: Stage, workers: int, *, as_api: bool = False) -> None:
@@ -21,7 +22,6 @@ class Noop:
         self._workers = workers
         self._as_api = as_api
         self._port = ports.choose()
-        self._process: Process | None = None
 
     def start(self) -> None:
         """Start it."""
@@ -31,28 +31,16 @@ class Noop:
                 self.name, API_WORKERS=self._workers, HOST="127.0.0.1", PORT=self._port
             )
             command = [PYTHON, "-m", "bench.contestants.noop_app"]
-            self._process = Process(command, log, environ=environ, port=self._port)
+            self.process = Process(command, log, environ=environ, port=self._port)
         else:
-            self._process = uvicorn(
+            self.process = uvicorn(
                 "bench.contestants.noop_app:app",
                 port=self._port,
                 workers=self._workers,
                 log=log,
                 environ={},
             )
-        self._process.start()
-
-    def stop(self) -> None:
-        """End it."""
-        if self._process is not None:
-            self._process.stop()
-
-    def refill(self, seconds: float) -> None:
-        """Do nothing: it gives nothing out."""
-
-    def level(self) -> int | None:
-        """Return None: it has nothing."""
-        return None
+        self.process.start()
 
     @property
     def request(self) -> Request:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from bench.contestants.base import InRedis
 from bench.contestants.serving import uvicorn
 from bench.loads.request import Request, claim_request
-from bench.processes import Process
 from bench.stage import Stage
 from pool.up import ports
 
@@ -19,23 +18,17 @@ class Obvious(InRedis):
         self.title = f"FastAPI + redis-py, {workers} worker{'s' if workers > 1 else ''}"
         self._workers = workers
         self._port = ports.choose()
-        self._process: Process | None = None
 
     def start(self) -> None:
         """Start it."""
-        self._process = uvicorn(
+        self.process = uvicorn(
             "bench.contestants.obvious_app:app",
             port=self._port,
             workers=self._workers,
             log=self.stage.log(self.name),
             environ={"BENCH_REDIS_URL": self.stage.redis_server.url()},
         )
-        self._process.start()
-
-    def stop(self) -> None:
-        """End it."""
-        if self._process is not None:
-            self._process.stop()
+        self.process.start()
 
     @property
     def request(self) -> Request:

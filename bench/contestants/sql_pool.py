@@ -7,18 +7,18 @@ from typing import Any
 
 import asyncpg
 
+from bench.contestants.base import OneProcess
 from bench.contestants.serving import uvicorn
 from bench.contestants.sql_app import TABLE
 from bench.loads.request import Request, claim_request
 from bench.postgres import Postgres
-from bench.processes import Process
 from bench.stage import Stage
 from pool.up import ports
 
 SID = "bench-sql"
 
 
-class SqlPool:
+class SqlPool(OneProcess):
     """FOR UPDATE SKIP LOCKED on PostgreSQL with some workers."""
 
     def __init__(
@@ -31,24 +31,18 @@ class SqlPool:
         self._workers = workers
         self._links_per_second = links_per_second
         self._port = ports.choose()
-        self._process: Process | None = None
 
     def start(self) -> None:
         """Make the table and start the service."""
         self._sql(TABLE)
-        self._process = uvicorn(
+        self.process = uvicorn(
             "bench.contestants.sql_app:app",
             port=self._port,
             workers=self._workers,
             log=self._stage.log(self.name),
             environ={"BENCH_DATABASE_URL": self._postgres.url},
         )
-        self._process.start()
-
-    def stop(self) -> None:
-        """End it."""
-        if self._process is not None:
-            self._process.stop()
+        self.process.start()
 
     def refill(self, seconds: float) -> None:
         """Fill the table anew, and gather the planner's statistics."""

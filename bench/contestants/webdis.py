@@ -37,7 +37,6 @@ class Webdis(InRedis):
     def __init__(self, stage: Stage, links_per_second: int) -> None:
         super().__init__(stage, "bench-webdis", links_per_second)
         self._port = ports.choose()
-        self._process: Process | None = None
 
     def start(self) -> None:
         """Start it, and load the script into Redis."""
@@ -63,13 +62,8 @@ class Webdis(InRedis):
                 }
             )
         )
-        self._process = Process(["webdis", str(config)], self.stage.log("webdis"), port=self._port)
-        self._process.start()
-
-    def stop(self) -> None:
-        """End it."""
-        if self._process is not None:
-            self._process.stop()
+        self.process = Process(["webdis", str(config)], self.stage.log("webdis"), port=self._port)
+        self.process.start()
 
     @property
     def request(self) -> Request:
