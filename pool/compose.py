@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Literal
 
 from pool.alerting.webhook import Notifier
 from pool.bookings.bookings import Bookings
@@ -16,6 +18,7 @@ from pool.durability.recorder import Recorder
 from pool.durability.recovery import PoolRecovery
 from pool.ledger import Ledger
 from pool.model.outcomes import webhooks_of
+from pool.model.vitals import Pulse
 from pool.providers import Provider, open_provider
 from pool.providers.watched import Answering, WatchedProvider
 from pool.store import Store
@@ -46,6 +49,11 @@ class Parts:
     notifier: Notifier | None  # None: no webhook for notices is set
     tracing: Tracing | None = None  # if set, store and providers are traced
     answering: dict[str, Answering] = field(default_factory=dict)  # providers, by workspace
+
+    def pulse(self, role: Literal["api", "worker"]) -> Pulse:
+        """Return this process's sign of life, and whether the providers answer it."""
+        calls = {name: each.calls for name, each in self.answering.items()}
+        return Pulse(role, socket.gethostname(), calls)
 
 
 @asynccontextmanager

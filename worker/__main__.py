@@ -9,7 +9,6 @@ import asyncio
 import gc
 import os
 import sys
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +19,7 @@ from pool.config.production import check_production, where
 from pool.config.settings import Settings, load
 from pool.errors import SettingsError
 from pool.telemetry.logs import configure_logging, log_strays
-from pool.telemetry.shared_counts import share_metrics
+from pool.telemetry.shared_counts import counted, exposed, share_metrics
 from pool.up.running import Running
 from worker.ending import end_in_time
 from worker.reloading import reload_beat, reload_worker
@@ -117,11 +116,11 @@ def _beat_thread(app: Any) -> BeatThread:
 
 def _open_port(settings: Settings, directory: Path | None) -> None:
     """Serve the counts in a worker's directory, or those of this beat. Raise SettingsError."""
-    from worker.metrics_port import HealthOnce, MetricsPort, beats_counts, own_counts
+    from worker.metrics_port import HealthOnce, MetricsPort, beats_counts
 
     if directory is None:
         beats_counts()  # counts from now on
-    counts = partial(own_counts, directory) if directory else beats_counts
+    counts = (lambda: exposed(counted(directory))) if directory else beats_counts
     MetricsPort(settings, counts, HealthOnce(settings)).start()
 
 

@@ -14,9 +14,8 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -28,7 +27,6 @@ from pool.ledger import Ledger
 from pool.operations.health import KEPT_SECONDS, Health, HealthWatch
 from pool.store import Store
 from pool.telemetry.metrics import BeatMetrics
-from pool.telemetry.shared_counts import counted
 from pool.up import ports
 
 log = structlog.get_logger()
@@ -69,15 +67,6 @@ class HealthOnce:
             await ledger.close()
 
 
-def own_counts(directory: Path) -> bytes:
-    """Return the counts of a worker's processes, as Prometheus reads them."""
-    from prometheus_client import CollectorRegistry, generate_latest
-
-    registry = CollectorRegistry()
-    registry.register(_Counted(directory))
-    return generate_latest(registry)
-
-
 def beats_counts() -> bytes:
     """Return what this beat counted."""
     from prometheus_client import generate_latest
@@ -96,15 +85,6 @@ def _beat_metrics() -> BeatMetrics:
 
     after_task_publish.connect(count, weak=False)
     return metrics
-
-
-class _Counted:
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-
-    def collect(self) -> Iterable[Any]:
-        """Return the counts, each process's once."""
-        return counted(self._directory)
 
 
 class MetricsPort:

@@ -17,7 +17,7 @@ import structlog
 
 from pool.compose import Parts
 from pool.errors import LinkpoolError
-from pool.model.vitals import BEAT_SECONDS, Pulse
+from pool.model.vitals import BEAT_SECONDS
 
 log = structlog.get_logger()
 
@@ -34,7 +34,7 @@ async def beat_on(parts: Parts, main_at_work: Callable[[], bool]) -> None:
         while True:
             try:
                 if main_at_work():
-                    await parts.store.pulses.beat(process, pulse_of(parts))
+                    await parts.store.pulses.beat(process, parts.pulse("worker"))
                 await parts.outcomes.flush()
                 said = ""
             except LinkpoolError as error:
@@ -66,12 +66,6 @@ def _state_of(pid: int) -> str:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (OSError, IndexError):
         return ""
-
-
-def pulse_of(parts: Parts) -> Pulse:
-    """Return this process's pulse."""
-    calls = {name: each.calls for name, each in parts.answering.items()}
-    return Pulse("worker", socket.gethostname(), calls)
 
 
 class MainProcess:

@@ -5,13 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
-
-import structlog
 
 from pool.access.api_keys import KeyRing
 from pool.access.doors import Doors
@@ -21,6 +17,8 @@ from pool.access.tokens import Tokens
 from pool.access.visitors import Visitors
 from pool.alerting.worker_watch import WATCH_SECONDS as WORKER_WATCH_SECONDS
 from pool.alerting.worker_watch import WorkerWatch
+from pool.api.background import repeat
+from pool.api.claim_path.desk_listener import DeskListener
 from pool.api.claim_path.public_claims import PublicClaims
 from pool.api.claim_path.tally import FLUSH_SECONDS, Tally
 from pool.claims.cluster_desk import open_desk
@@ -39,16 +37,14 @@ from pool.durability.recent_claims import FAILOVER_KEPT_SECONDS, KEPT_SECONDS, R
 from pool.errors import LinkpoolError, UnknownMeeting
 from pool.ledger.deadline import within
 from pool.model.meetings import Meeting
-from pool.model.vitals import BEAT_SECONDS, Pulse
-from pool.nudges import RECORD, RECOVER, TOP_UP, Nudges
+from pool.model.vitals import BEAT_SECONDS
+from pool.nudges import RECORD, TOP_UP, Nudges
 from pool.operations.administration import Administration
 from pool.operations.health import HealthWatch
 from pool.store.ending import end_tasks
 from pool.supply.link_bases import refreshed
 from pool.telemetry.metrics import Metrics
 from pool.telemetry.tracing import Tracing
-
-log = structlog.get_logger()
 
 REFRESH_SECONDS = 1.0
 WATCH_SECONDS = 0.4
@@ -79,6 +75,11 @@ class Service:
         if workspace is None:
             raise UnknownMeeting(f"the workspace of meeting {meeting.sid} is no longer configured")
         return workspace
+
+    def changed(self, meeting: Meeting) -> None:
+        """Serve a meeting as it was changed just now, and have its pool filled."""
+        self.known_meetings.put(meeting)
+        self.nudges.send(TOP_UP, workspace=meeting.workspace)
 
 
 async def replace_link(
@@ -186,6 +187,11 @@ async def open_service(
             await refreshed(parts.bases)
             await parts.recovery.strangers.guard()
         nudges.start()
+        process = f"api {socket.gethostname()}:{os.getpid()}"
+
+        async def beat() -> None:
+            await parts.store.pulses.beat(process, parts.pulse("api"))
+
         steps: list[tuple[str, float, Callable[[], Awaitable[object]]]] = [
             ("meetings", REFRESH_SECONDS, known_meetings.refresh),
             ("link bases", REFRESH_SECONDS, parts.bases.refresh),
@@ -197,7 +203,7 @@ async def open_service(
             ("fence watch", WATCH_SECONDS, watch.look),
             ("outcomes", BEAT_SECONDS, parts.outcomes.flush),
             ("health", HEALTH_SECONDS, service.health.look),
-            ("pulse", BEAT_SECONDS, partial(_beat, parts)),
+            ("pulse", BEAT_SECONDS, beat),
         ]
         background = [asyncio.create_task(repeat(*step)) for step in steps]
         try:
@@ -210,17 +216,7 @@ async def open_service(
             nudges.stop()
             with suppress(LinkpoolError):
                 await parts.outcomes.flush()
-                await parts.store.pulses.end(_process())
-
-
-def _process() -> str:
-    return f"api {socket.gethostname()}:{os.getpid()}"
-
-
-async def _beat(parts: Parts) -> None:
-    """Send this process's pulse: that it is alive, and whether the providers answer it."""
-    calls = {name: each.calls for name, each in parts.answering.items()}
-    await parts.store.pulses.beat(_process(), Pulse("api", socket.gethostname(), calls))
+                await parts.store.pulses.end(process)
 
 
 def _on_demand_links(parts: Parts) -> OnDemandLinks:
@@ -232,62 +228,3 @@ def _on_demand_links(parts: Parts) -> OnDemandLinks:
     from pool.claims.traced import TracedOnDemandLinks
 
     return TracedOnDemandLinks(*made_of, timeout_seconds=timeout_seconds, tracing=parts.tracing)
-
-
-async def repeat(
-    what: str, seconds: float | Callable[[], float], step: Callable[[], Awaitable[object]]
-) -> None:
-    """Run a step every `seconds` until it is cancelled; `seconds` may change from step to step.
-
-    Steps of a process come together, so that an idle one wakes seldom: to wake costs more than
-    most of them. A LinkpoolError is logged at the first failure in a row only.
-    """
-    failing = False
-    task = asyncio.current_task()
-    # A library that loses the cancellation of a step, as it may while it connects, must not keep
-    # the process from stopping.
-    while task is None or not task.cancelling():
-        await asyncio.sleep(_until_next(seconds() if callable(seconds) else seconds))
-        try:
-            await step()
-            failing = False
-        except LinkpoolError as error:
-            if not failing:
-                log.warning("background step failed", step=what, reason=str(error))
-            failing = True
-        except Exception:
-            log.exception("background step failed", step=what)
-
-
-def _until_next(every: float) -> float:
-    """Return the seconds until this process's next common moment, at least a fifth of `every`.
-
-    The moments of several processes on one machine differ.
-    """
-    if not every:
-        return 0.0
-    left = every - (time.monotonic() + os.getpid() % 100 / 100) % every
-    return left if left >= every / 5 else left + every
-
-
-class DeskListener:
-    """Turn the desk's events into hints for the workers and into metrics."""
-
-    def __init__(self, nudges: Nudges, tally: Tally, watch: FenceWatch) -> None:
-        self._nudges = nudges
-        self._watch = watch
-        self.batch = tally.batch_size
-        self.outcome = tally.outcome
-
-    def claimed(self, meeting: Meeting) -> None:
-        """Hint that there is a claim to record, because a new link was bound."""
-        self._nudges.send(RECORD, sid=meeting.sid)
-
-    def low(self, meeting: Meeting) -> None:
-        """Hint that the pool is below its target."""
-        self._nudges.send(TOP_UP, workspace=meeting.workspace)
-
-    def fenced(self, sid: str) -> None:
-        """Note that the fence has fallen, and ask the workers to recover the pool."""
-        self._watch.fallen(sid)
-        self._nudges.send(RECOVER)

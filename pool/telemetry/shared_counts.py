@@ -109,6 +109,18 @@ def counted(own: Path) -> Iterable[Metric]:
         return list(merged)
 
 
+def exposed(metrics: Iterable[Metric]) -> bytes:
+    """Return metrics as Prometheus reads them."""
+    from prometheus_client import generate_latest
+    from prometheus_client.registry import Collector
+
+    class Ready(Collector):
+        def collect(self) -> Iterable[Metric]:
+            return metrics
+
+    return generate_latest(Ready())
+
+
 def own_directory() -> Path | None:
     """Return the directory of this part, None where counts are not shared."""
     path = os.environ.get(MULTIPROC_DIR)

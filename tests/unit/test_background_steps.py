@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from pool.api.service import repeat
+from pool.api.background import repeat
 
 
 async def test_a_step_that_loses_its_cancellation_keeps_no_process_from_stopping() -> None:

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+from pool.api.background import repeat
 from pool.api.ops.live.beat import Live
 from pool.api.ops.live.boards import Board, Boards, frame_of
 from pool.api.ops.live.history_boards import HistoryBoards
@@ -20,7 +21,7 @@ from pool.api.ops.live.offers import Lists
 from pool.api.ops.live.pasts import Pasts
 from pool.api.ops.session.endings import Endings
 from pool.api.ops.session.sessions import Session, Sessions
-from pool.api.service import Service, repeat
+from pool.api.service import Service
 from pool.config.addresses import secret_key
 from pool.errors import LinkpoolError
 from pool.operations.incident_notes import IncidentNotes

@@ -6,14 +6,12 @@ import asyncio
 import time
 from collections.abc import Iterable
 
-from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from pool.api.service import Service
 from pool.errors import LedgerError, StoreError
 from pool.operations.status import MeetingStatus, statuses
-from pool.telemetry.shared_counts import counted, own_directory
+from pool.telemetry.shared_counts import counted, exposed, own_directory
 
 KEPT_SECONDS = 0.5  # a text is reused this long: without a metrics key anybody may ask
 _COUNTS_SECONDS = 10.0  # the ledger's counts are read no more often than this
@@ -44,11 +42,9 @@ class Exposition:
             return self._text
 
     async def _render(self) -> bytes:
-        registry = CollectorRegistry()
         # In a thread, since files may be on another host.
         counts = await asyncio.to_thread(self._counted)
-        registry.register(_Ready([*counts, *await self._gauges()]))
-        return generate_latest(registry)
+        return exposed([*counts, *await self._gauges()])
 
     def _counted(self) -> Iterable[Metric]:
         """Return the counters of this API's processes, and of workers that show none themselves.
@@ -165,11 +161,3 @@ class _Families:
     def all(self) -> list[Metric]:
         """Return every family, including those without a value."""
         return list(vars(self).values())
-
-
-class _Ready(Collector):
-    def __init__(self, metrics: list[Metric]) -> None:
-        self._metrics = metrics
-
-    def collect(self) -> Iterable[Metric]:
-        return self._metrics

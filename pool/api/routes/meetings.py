@@ -19,7 +19,6 @@ from pool.api.routes.bodies import (
 from pool.api.service import Service
 from pool.errors import LedgerError
 from pool.model.meetings import Meeting
-from pool.nudges import TOP_UP
 from pool.operations.status import MeetingStatus, statuses, urgency
 
 Act = Callable[..., Awaitable[Meeting]]  # of Administration
@@ -62,8 +61,7 @@ async def put_meeting(
     meeting, created = await service.administration.put(
         sid, change.changes(), caller.key_id, limited=caller.limited
     )
-    service.known_meetings.put(meeting)
-    service.nudges.send(TOP_UP, workspace=meeting.workspace)
+    service.changed(meeting)
     response.status_code = 201 if created else 200
     return await _answer(service, meeting)
 
@@ -101,8 +99,7 @@ async def _retried(
     """Perform an act after which the provider may be asked again, and have the pool filled."""
     caller.check(Scope.ADMIN, sid)
     meeting = await act(sid, _reason(body), caller.key_id, limited=caller.limited)
-    service.known_meetings.put(meeting)
-    service.nudges.send(TOP_UP, workspace=meeting.workspace)
+    service.changed(meeting)
     return await _answer(service, meeting)
 
 

@@ -15,7 +15,6 @@ from pool.api.ops.session.sessions import SignedIn
 from pool.api.routes.access import TheService
 from pool.errors import InvalidRequest
 from pool.model.links import is_sid
-from pool.nudges import TOP_UP
 
 if TYPE_CHECKING:
     from pool.api.ops.state import Ops
@@ -58,8 +57,7 @@ async def add(request: Request, action: Posted, service: TheService) -> Response
             action.caller.key_id,
             reason=action.form.text("reason", label="Reason"),
         )
-        service.known_meetings.put(found)
-        service.nudges.send(TOP_UP, workspace=workspace)
+        service.changed(found)
         return "Added. Its first links are being made; if the provider refuses, it says so here."
 
     return await outcome(request, place, work(), action.form)

@@ -14,7 +14,6 @@ from pool.api.routes.access import Sid, TheService
 from pool.api.routes.meetings import Act
 from pool.api.service import Service
 from pool.errors import InvalidRequest
-from pool.nudges import TOP_UP
 from pool.operations.words import count_words
 
 router = views()
@@ -58,8 +57,7 @@ async def _fill(
 
     async def work() -> str:
         found = await act(sid, action.reason, caller.key_id, limited=caller.limited)
-        service.known_meetings.put(found)
-        service.nudges.send(TOP_UP, workspace=found.workspace)
+        service.changed(found)
         return said
 
     return await outcome(request, _page(sid), work(), action.form)

@@ -20,10 +20,7 @@ from pool.api.ops.frame.routing import views
 from pool.api.ops.session.forms import Form, Posted
 from pool.api.ops.session.sessions import SignedIn
 from pool.api.routes.access import Sid, TheService
-from pool.api.service import Service
 from pool.errors import InvalidRequest
-from pool.model.meetings import Meeting
-from pool.nudges import TOP_UP
 from pool.operations.advice import Meaning, meanings
 from pool.operations.status import statuses
 from pool.operations.undo import undo
@@ -46,7 +43,7 @@ async def change(sid: Sid, request: Request, action: Posted, service: TheService
         found, _ = await service.administration.put(
             sid, changes, action.caller.key_id, reason=reason, limited=action.caller.limited
         )
-        _changed(service, found)
+        service.changed(found)
         return f"Saved: {labels_of(changes)}. Changes apply within seconds."
 
     return await outcome(request, _place(sid), work(), touched(action.form))
@@ -69,7 +66,7 @@ async def take_back(sid: Sid, request: Request, action: Posted, service: TheServ
             action.caller.key_id,
             limited=action.caller.limited,
         )
-        _changed(service, found)
+        service.changed(found)
         return f"Undone: {labels_of(undone.detail)}. Changes apply within seconds."
 
     return await outcome(request, _place(sid), work())
@@ -92,11 +89,6 @@ async def meaning(sid: Sid, request: Request, session: SignedIn, service: TheSer
     ]
     said += meanings(found, status.claims_per_second, status.fresh)
     return HTMLResponse(fragment("meeting/meanings.html", meanings=said), headers=HEADERS)
-
-
-def _changed(service: Service, meeting: Meeting) -> None:
-    service.known_meetings.put(meeting)
-    service.nudges.send(TOP_UP, workspace=meeting.workspace)
 
 
 def _place(sid: str) -> str:
