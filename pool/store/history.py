@@ -1,50 +1,29 @@
 """Keep each meeting's past: every 10 s for an hour, each minute for a day, each hour for 5 weeks.
 
-Sweeps take the samples, for all meetings at once and at most once per slot of 10 s, and
-write only those of meetings in which something changed; which slots were sampled is kept
-once for all meetings. Counts are differences of totals, so that a sweep that was missed,
-late, or repeated loses and doubles nothing: the next sample covers a longer time.
+pool/store/samples.py writes it; this takes turns with other sweeps, and reads.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
-import msgspec
 from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 
-from pool.model.outcomes import FLOW
 from pool.store import chunks, key_names
 from pool.store.chunks import STEPS, Entry
-from pool.store.cluster.client import ClusterRedis
 from pool.store.connect import run_each, store_errors
 from pool.store.locks import Locks
 from pool.store.records import Level, Sample, Series, Span, Spark
+from pool.store.samples import Last, entry_of, look, newest, slot_of, take_sample, unpack
 from pool.store.tallies import Tallies
 
 LOCK_SECONDS = 10.0
 _FINEST = Span.HOUR.step_seconds
 
 
-class _Last(NamedTuple):
-    """A meeting at its last sample of one step, with the totals that later counts start from."""
-
-    level: int
-    target: int
-    lowest: int  # since then
-    claims: int
-    top_ups: int
-    bookings: int
-    chunk: int  # the chunk that was last written to; -1: none yet
-
-
-_Lasts = tuple[int, _Last, _Last, _Last]  # since when the meeting is known (s), and per step
-
 _NOTHING = Entry(0, 0)
-_pack = msgspec.msgpack.Encoder().encode
-_unpack = msgspec.msgpack.Decoder(_Lasts).decode
 
 
 class History:
@@ -78,81 +57,16 @@ class History:
             if lock is None:
                 return False
             with store_errors():
-                return await self._sample(levels, targets, now_seconds, sweep_seconds)
-
-    async def _sample(
-        self,
-        levels: Sequence[Level],
-        targets: Mapping[str, int],
-        now_seconds: int,
-        sweep_seconds: float,
-    ) -> bool:
-        pipe = self._redis.pipeline(transaction=False)
-        for span in STEPS:
-            pipe.xrevrange(key_names.history_taken(span.step_seconds), count=1)
-        pipe.hgetall(key_names.HISTORY_LAST)
-        pipe.hgetall(key_names.HISTORY_DIPS)
-        *heads, lasts, dips = await pipe.execute()
-        slots = [now_seconds // span.step_seconds for span in STEPS]
-        newest = [_newest(head) for head in heads]
-        for place, span in enumerate(STEPS):
-            if newest[place] > slots[place] + 1:
-                # The clock was set far back: forget which slots were sampled, instead of waiting
-                # for it to catch up.
-                await self._redis.delete(key_names.history_taken(span.step_seconds))
-                newest[place] = -1
-        due = [slot > last for slot, last in zip(slots, newest, strict=True)]
-        self._taken = slots[0]
-        if not due[0]:
-            return False
-        changed: dict[Any, Any] = {}
-        texts: list[tuple[str, str, Span]] = []
-        flow: list[dict[str, int]] = [dict.fromkeys(FLOW, 0) for _ in STEPS]
-        for level in levels:
-            packed = lasts.get(level.sid.encode())
-            before = _unpack(packed) if packed else None
-            after = [min(before[0], now_seconds) if before else now_seconds]
-            for place, span in enumerate(STEPS):
-                last = before[place + 1] if before else None
-                dip = int(dips.get(level.sid.encode(), level.fresh))
-                now, entry = _step(level, targets[level.sid], last, due[place], dip)
-                if entry is not None:
-                    for name in FLOW:
-                        flow[place][name] += getattr(entry, name)
-                    step, slot = span.step_seconds, slots[place]
-                    chunk = chunks.chunk_of(slot, step)
-                    was = _before(last) if last and last.chunk != chunk else None
-                    text = chunks.write(slot, step, entry, was)
-                    texts.append((key_names.history(level.sid, step, chunk), text, span))
-                    now = now._replace(chunk=chunk)
-                after.append(now)
-            if before != tuple(after):
-                changed[level.sid] = _pack(after)
-        pipe = self._redis.pipeline(transaction=False)
-        if changed:
-            # First, so that a crash in between loses a slot rather than counting it twice.
-            pipe.hset(key_names.HISTORY_LAST, mapping=changed)
-            if isinstance(self._redis, ClusterRedis):  # its masters run commands in no common order
-                await run_each(pipe)
-                pipe = self._redis.pipeline(transaction=False)
-        for key, text, span in texts:
-            pipe.append(key, text)
-            pipe.expireat(key, now_seconds + chunks.kept_seconds(span))
-        for span, slot, is_due in zip(STEPS, slots, due, strict=True):
-            if is_due:
-                pipe.xadd(
-                    key_names.history_taken(span.step_seconds),
-                    {"v": sweep_seconds},
-                    id=f"{slot}-1",
-                    minid=str(slot - chunks.looks_kept_seconds(span) // span.step_seconds),
-                    approximate=True,
+                looked = await look(self._redis, now_seconds)
+                self._taken = now_seconds // _FINEST
+                if not looked.due[0]:
+                    return False
+                flow = await take_sample(
+                    self._redis, looked, levels, targets, now_seconds, sweep_seconds
                 )
-        if dips:
-            pipe.hdel(key_names.HISTORY_DIPS, *dips)
-        await run_each(pipe)
-        if self._tallies is not None:
-            await self._tallies.sample(now_seconds, due, flow)
-        return True
+                if self._tallies is not None:
+                    await self._tallies.sample(now_seconds, looked.due, flow)
+                return True
 
     async def note_dip(self, sid: str, level: int) -> None:
         """Note a level that a pool fell to, which no sweep may see. The next sample has it."""
@@ -186,17 +100,17 @@ class History:
             for sid in sids:
                 pipe.mget([key_names.history(sid, step, chunk) for chunk in numbers])
             taken, taken_before, lasts, *found = await run_each(pipe, reads=True)
-        looked, looked_before = _looked(taken or []), _newest(taken_before or [])
+        looked, looked_before = _looked(taken or []), newest(taken_before or [])
         lasts = lasts or [None] * len(sids)
         place = [each.step_seconds for each in STEPS].index(step) + 1
         series = []
         for sid, packed, texts in zip(sids, lasts, found, strict=True):
             samples: tuple[Sample, ...] = ()
             if packed is not None:
-                last = _unpack(packed)
+                last = unpack(packed)
                 known, entries = chunks.read(numbers, step, texts or [None] * len(numbers))
                 if not entries:  # nothing has changed lately
-                    known = _before(cast(_Last, last[place]))
+                    known = entry_of(cast(Last, last[place]))
                 entries = {slot: entry for slot, entry in entries.items() if slot <= end}
                 since = last[0] // step
                 samples = tuple(
@@ -216,7 +130,7 @@ class History:
             pipe = self._redis.pipeline(transaction=False)
             _look_up_taken(pipe, step, begin, end, latest)
             taken, before = await pipe.execute()
-        samples = chunks.samples(span, begin, 0, _looked(taken), _newest(before), {}, Entry(0, 0))
+        samples = chunks.samples(span, begin, 0, _looked(taken), newest(before), {}, Entry(0, 0))
         return Series("", step, begin * step * 1000, (end + 1) * step * 1000, tuple(samples))
 
     async def _window(self, span: Span, ago_seconds: int) -> tuple[int, int, int]:
@@ -263,37 +177,6 @@ def _look_up_taken(pipe: Pipeline, step: int, begin: int, end: int, latest: int)
     pipe.xrevrange(key_names.history_taken(step), max=begin - 1, count=1)
 
 
-def _step(
-    level: Level, target: int, last: _Last | None, due: bool, dip: int
-) -> tuple[_Last, Entry | None]:
-    """Return the new last sample, and the entry to write if a slot is due and anything changed."""
-    totals = level.totals
-    now = _Last(
-        level.fresh, target, level.fresh,
-        totals.claims, totals.top_ups, totals.bookings, last.chunk if last else -1,
-    )  # fmt: skip
-    if last is None:
-        # What was claimed and made before the first sample counts in the next: a sample tells of
-        # the time before it, and none was looked at before this one.
-        return now._replace(claims=0, top_ups=0, bookings=0), None
-    lowest = min(last.lowest, now.lowest, dip)
-    if not due:
-        return last._replace(lowest=lowest), None
-    entry = Entry(
-        now.level,
-        now.target,
-        chunks.grown(last.claims, now.claims),
-        chunks.grown(last.top_ups, now.top_ups),
-        chunks.grown(last.bookings, now.bookings),
-        now.level - lowest,
-    )
-    return now, None if entry == _before(last) else entry
-
-
-def _before(last: _Last) -> Entry:
-    return Entry(last.level, last.target)
-
-
 def _per_slot(window: range, values: Sequence[tuple[Sample, float]]) -> tuple[float | None, ...]:
     """Return one value per slot. A sample stands for all slots that it covers without a gap."""
     found: dict[int, float] = {}
@@ -305,12 +188,4 @@ def _per_slot(window: range, values: Sequence[tuple[Sample, float]]) -> tuple[fl
 
 
 def _looked(entries: list[tuple[bytes, Any]]) -> dict[int, float]:
-    return {_slot(entry): float(entry[1][b"v"]) for entry in entries}
-
-
-def _slot(entry: tuple[bytes, Any]) -> int:
-    return int(entry[0].split(b"-")[0])
-
-
-def _newest(entries: list[tuple[bytes, Any]]) -> int:
-    return _slot(entries[0]) if entries else -1
+    return {slot_of(entry): float(entry[1][b"v"]) for entry in entries}
