@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from fastapi import Request, Response
 
 from pool.access.api_keys import Scope
@@ -12,12 +10,10 @@ from pool.api.ops.frame.rendering import render
 from pool.api.ops.frame.routing import views
 from pool.api.ops.session.forms import Posted
 from pool.api.ops.session.sessions import SignedIn
+from pool.api.ops.state import Ops
 from pool.api.routes.access import TheService
 from pool.errors import InvalidRequest
 from pool.model.links import is_sid
-
-if TYPE_CHECKING:
-    from pool.api.ops.state import Ops
 
 router = views()
 

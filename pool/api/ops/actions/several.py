@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlsplit
 
 from fastapi import Request, Response
@@ -16,6 +15,7 @@ from pool.api.ops.frame.routing import views
 from pool.api.ops.live.boards import seen
 from pool.api.ops.session.flash import failed
 from pool.api.ops.session.forms import Action, Posted
+from pool.api.ops.state import Ops
 from pool.api.routes.access import TheService
 from pool.api.service import Service
 from pool.errors import Forbidden, InvalidRequest
@@ -25,9 +25,6 @@ from pool.nudges import TOP_UP
 from pool.operations.selection import Selection, matching
 from pool.operations.several import ACTS, Act, act_on_several, needless, outcome_words
 from pool.operations.status import MeetingStatus
-
-if TYPE_CHECKING:
-    from pool.api.ops.state import Ops
 
 router = views()
 

@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING
 
 from fastapi import Request, Response
 
@@ -20,15 +19,13 @@ from pool.api.ops.live.pasts import incidents_of
 from pool.api.ops.pages.charted import charted
 from pool.api.ops.pages.csv_files import csv_answer
 from pool.api.ops.session.sessions import SignedIn
+from pool.api.ops.state import Ops
 from pool.api.routes.access import TheService
 from pool.errors import LedgerError, StoreError, StoreUnavailable
 from pool.model.incidents import What
 from pool.model.outcomes import EVERYWHERE, NAMES, Outcomes, added
 from pool.store.records import Span
 from pool.store.tallies import Counted
-
-if TYPE_CHECKING:
-    from pool.api.ops.state import Ops
 
 router = views()
 

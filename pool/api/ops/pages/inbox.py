@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from fastapi import Query, Request, Response
 
@@ -16,6 +16,7 @@ from pool.api.ops.frame.routing import views
 from pool.api.ops.pages.event import may_act_on_events
 from pool.api.ops.session.forms import Form, Posted, check_csrf, form_of
 from pool.api.ops.session.sessions import Session, SignedIn
+from pool.api.ops.state import Ops
 from pool.api.routes.access import TheService
 from pool.api.service import Service
 from pool.errors import InvalidRequest
@@ -26,9 +27,6 @@ from pool.model.times import from_ms
 from pool.nudges import SETTLE
 from pool.operations.inbox_selection import WITHIN, InboxSelection
 from pool.operations.words import count_words
-
-if TYPE_CHECKING:
-    from pool.api.ops.state import Ops
 
 router = views()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import structlog
 from fastapi import APIRouter, Request, Response
@@ -28,6 +27,7 @@ from pool.api.ops.pages.meeting_without_redis import (
 from pool.api.ops.session.flash import flash_of
 from pool.api.ops.session.forms import Form
 from pool.api.ops.session.sessions import Session, SignedIn
+from pool.api.ops.state import Ops
 from pool.api.routes.access import Sid, TheService
 from pool.api.service import Service
 from pool.errors import LedgerError, StoreError
@@ -37,9 +37,6 @@ from pool.model.meetings import Meeting
 from pool.operations.advice import suggestions
 from pool.operations.status import MeetingStatus, statuses
 from pool.operations.undo import undoable
-
-if TYPE_CHECKING:
-    from pool.api.ops.state import Ops
 
 log = structlog.get_logger()
 

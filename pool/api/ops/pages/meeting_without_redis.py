@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import structlog
 from fastapi import Request, Response
@@ -16,13 +16,11 @@ from pool.api.ops.frame.rendering import render
 from pool.api.ops.live.pasts import incidents_of
 from pool.api.ops.pages.link_shares import funnel, withdrawn
 from pool.api.ops.session.sessions import Session
+from pool.api.ops.state import Ops
 from pool.api.service import Service
 from pool.errors import LedgerError, StoreError
 from pool.ledger.deadline import within
 from pool.model.incidents import What, together
-
-if TYPE_CHECKING:
-    from pool.api.ops.state import Ops
 
 log = structlog.get_logger()
 

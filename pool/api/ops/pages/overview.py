@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from fastapi import Request, Response
 
 from pool.api.ops.frame.rendering import render
 from pool.api.ops.frame.routing import views
 from pool.api.ops.session.sessions import SignedIn
+from pool.api.ops.state import Ops
 from pool.api.routes.access import TheService
 from pool.operations.selection import Selection
-
-if TYPE_CHECKING:
-    from pool.api.ops.state import Ops
 
 router = views()
 

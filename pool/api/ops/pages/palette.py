@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import msgspec
 from fastapi import Query, Request, Response
@@ -12,11 +12,9 @@ from pool.api.ops.frame.rendering import HEADERS
 from pool.api.ops.frame.routing import views
 from pool.api.ops.live.boards import seen
 from pool.api.ops.session.sessions import SignedIn
+from pool.api.ops.state import Ops
 from pool.api.routes.access import TheService
 from pool.model.meetings import Meeting
-
-if TYPE_CHECKING:
-    from pool.api.ops.state import Ops
 
 router = views()
 

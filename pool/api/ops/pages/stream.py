@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
 
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
@@ -15,9 +14,6 @@ from pool.api.ops.frame.routing import views
 from pool.api.ops.live.watched import QUIET, watched
 from pool.api.ops.session.sessions import find_session
 from pool.errors import Forbidden, Unauthorized
-
-if TYPE_CHECKING:
-    from pool.api.ops.state import Ops
 
 router = views()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from fastapi import Request, Response
 
@@ -12,12 +11,10 @@ from pool.api.ops.frame.rendering import render
 from pool.api.ops.frame.routing import views
 from pool.api.ops.live.workspace_boards import parts_of
 from pool.api.ops.session.sessions import SignedIn
+from pool.api.ops.state import Ops
 from pool.api.routes.access import TheService
 from pool.errors import UnknownWorkspace
 from pool.operations.selection import Selection
-
-if TYPE_CHECKING:
-    from pool.api.ops.state import Ops
 
 router = views()
 
