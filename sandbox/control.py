@@ -112,8 +112,7 @@ class ControlApi:
         The same as turning the knobs disabled_meetings, deleted_meetings, refuse_meetings
         and meeting_kinds, but other meetings stay as they are.
         """
-        body = await forms.json_object(request)
-        forms.known_fields(body, ("meeting_sid", "disabled", "deleted", "refuse", "kind"))
+        body = await forms.fields(request, "meeting_sid", "disabled", "deleted", "refuse", "kind")
         sid = forms.sid(body.get("meeting_sid"), "meeting_sid")
         rules = self._sandbox.rules
         try:

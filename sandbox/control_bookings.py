@@ -49,8 +49,7 @@ class BookingControl:
 
         `bookings` of the answer has all of a series, the first one first. created_at backdates it.
         """
-        body = await forms.json_object(request)
-        forms.known_fields(body, ("slug", "meeting_sid", *_FORM))
+        body = await forms.fields(request, "slug", "meeting_sid", *_FORM)
         slug = forms.optional_text(body, "slug")
         sid = forms.optional_text(body, "meeting_sid")
         if (slug is None) == (sid is None):
@@ -62,8 +61,7 @@ class BookingControl:
 
         `{n}` in name and email becomes the booking's number in this call, from 0.
         """
-        body = await forms.json_object(request)
-        forms.known_fields(body, ("slugs", "meeting_sid", "count", *_FORM))
+        body = await forms.fields(request, "slugs", "meeting_sid", "count", *_FORM)
         sid = forms.optional_text(body, "meeting_sid")
         slugs: list[str | None]
         if sid is None:
@@ -83,15 +81,15 @@ class BookingControl:
 
     async def set_status(self, request: Request) -> Response:
         """Answer POST set_status: set any text as the status, known or not, without a webhook."""
-        body = await forms.json_object(request)
-        forms.known_fields(body, ("booking_sid", "status"))
+        body = await forms.fields(request, "booking_sid", "status")
         sid = forms.text(body.get("booking_sid"), "booking_sid")
         return self._answer(self._sandbox.set_status(sid, forms.text(body.get("status"), "status")))
 
     async def cancel(self, request: Request) -> Response:
         """Answer POST cancel: do what the Cancel button does, for one booking or for its series."""
-        body = await forms.json_object(request)
-        forms.known_fields(body, ("booking_sid", "series", "reason", "by", "reschedule_requested"))
+        body = await forms.fields(
+            request, "booking_sid", "series", "reason", "by", "reschedule_requested"
+        )
         return self._answer(
             self._sandbox.cancel(
                 forms.text(body.get("booking_sid"), "booking_sid"),
@@ -106,8 +104,7 @@ class BookingControl:
 
     async def cancel_many(self, request: Request) -> Response:
         """Answer POST cancel_many: cancel each booking of `booking_sids`."""
-        body = await forms.json_object(request)
-        forms.known_fields(body, ("booking_sids",))
+        body = await forms.fields(request, "booking_sids")
         sids = forms.texts(body.get("booking_sids"), "booking_sids", MANY_MOST)
         for number, sid in enumerate(sids):
             await _let_others_in(number)
@@ -116,8 +113,7 @@ class BookingControl:
 
     async def reschedule(self, request: Request) -> Response:
         """Answer POST reschedule: do what that button does; style as in reschedule_style."""
-        body = await forms.json_object(request)
-        forms.known_fields(body, ("booking_sid", "style", "starts_at"))
+        body = await forms.fields(request, "booking_sid", "style", "starts_at")
         return self._answer(
             self._sandbox.reschedule(
                 forms.text(body.get("booking_sid"), "booking_sid"),
@@ -132,8 +128,7 @@ class BookingControl:
         An event other than booking_cancelled shows a cancelled booking as confirmed, as a late
         repeat of the first event would.
         """
-        body = await forms.json_object(request)
-        forms.known_fields(body, ("booking_sid", "event", "times", "delay_seconds"))
+        body = await forms.fields(request, "booking_sid", "event", "times", "delay_seconds")
         event = forms.text(body.get("event"), "event")
         booking = self._sandbox.state.booking(forms.text(body.get("booking_sid"), "booking_sid"))
         shown = self._sandbox.booking_json(booking)
@@ -153,8 +148,7 @@ class BookingControl:
 
     async def redeliver(self, request: Request) -> Response:
         """Answer POST redeliver: send a logged delivery again, with the same body and signature."""
-        body = await forms.json_object(request)
-        forms.known_fields(body, ("delivery_id",))
+        body = await forms.fields(request, "delivery_id")
         number = forms.number(body.get("delivery_id"), "delivery_id", 10**9)
         again = self._sandbox.webhooks.redeliver(int(number))
         return JSONResponse({"deliveries": [again]}, status_code=202)
@@ -163,8 +157,7 @@ class BookingControl:
         """Return a call that does this to the booking it names."""
 
         async def call(request: Request) -> Response:
-            body = await forms.json_object(request)
-            forms.known_fields(body, ("booking_sid",))
+            body = await forms.fields(request, "booking_sid")
             return self._answer(act(forms.text(body.get("booking_sid"), "booking_sid")))
 
         return call

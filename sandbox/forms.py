@@ -30,6 +30,15 @@ async def json_object(request: Request) -> dict[str, Any]:
     return value
 
 
+async def fields(request: Request, *names: str) -> dict[str, Any]:
+    """Return the body, a JSON object of these fields at most. Raise Refused 400, 413, 422."""
+    body = await json_object(request)
+    for name in body:
+        if name not in names:
+            raise Refused(422, f"{name!s:.64}: is no field here; fields are {', '.join(names)}")
+    return body
+
+
 async def form_pairs(request: Request) -> list[tuple[str, str]]:
     """Return the fields of an HTML form, in order. Raise Refused 400, 413."""
     try:
@@ -111,14 +120,6 @@ def answers(pairs: Iterable[tuple[object, object]]) -> dict[str, str]:
     if len(kept) > ANSWERS_MOST:
         raise Refused(422, f"answers: takes at most {ANSWERS_MOST}")
     return kept
-
-
-def known_fields(body: dict[str, Any], names: Iterable[str]) -> None:
-    """Raise Refused 422 for a field that is not in `names`, so that a typo is noticed."""
-    allowed = tuple(names)
-    for name in body:
-        if name not in allowed:
-            raise Refused(422, f"{name!s:.64}: is no field here; fields are {', '.join(allowed)}")
 
 
 async def _body(request: Request) -> bytes:

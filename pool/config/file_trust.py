@@ -23,17 +23,12 @@ def distrust_of_directory(path: Path) -> str | None:
     """
     if not hasattr(os, "geteuid"):
         return None
-    name = shlex.quote(str(path))
     link, found = path.lstat(), path.stat()
     if stat.S_ISLNK(link.st_mode) and link.st_uid not in (os.geteuid(), _ROOT):
         return f"{path} is a symbolic link of another user; remove it"
     if not stat.S_ISDIR(found.st_mode):
         return f"{path} is not a directory"
-    if found.st_uid != os.geteuid():
-        return f"{path} belongs to another user; if it is yours: chown -R {os.geteuid()} {name}"
-    if found.st_mode & _OTHERS:
-        return f"{path} is open to other users; if none of them used it: chmod 700 {name}"
-    return None
+    return _not_ours(path, found, "-R ", "used it: chmod 700")
 
 
 def distrust_of_own_file(path: Path) -> str | None:
@@ -43,17 +38,22 @@ def distrust_of_own_file(path: Path) -> str | None:
     """
     if not hasattr(os, "geteuid"):
         return None
-    name = shlex.quote(str(path))
     try:
         found = path.lstat()
     except FileNotFoundError:
         return None
     if not stat.S_ISREG(found.st_mode):
         return f"{path} is not a regular file (a link?); put the file itself there"
+    return _not_ours(path, found, "", "read it: chmod 600")
+
+
+def _not_ours(path: Path, found: os.stat_result, how: str, harm: str) -> str | None:
+    """Return why what is found at a path is not this user's alone."""
+    name = shlex.quote(str(path))
     if found.st_uid != os.geteuid():
-        return f"{path} belongs to another user; if it is yours: chown {os.geteuid()} {name}"
+        return f"{path} belongs to another user; if it is yours: chown {how}{os.geteuid()} {name}"
     if found.st_mode & _OTHERS:
-        return f"{path} is open to other users; if none of them read it: chmod 600 {name}"
+        return f"{path} is open to other users; if none of them {harm} {name}"
     return None
 
 

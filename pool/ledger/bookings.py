@@ -152,8 +152,8 @@ class Bookings:
 
     def insert(self, connection: Connection, booking: Booking) -> None:
         """Write a new booking within the caller's transaction, unless there is one of its SID."""
-        values = {column.name: getattr(booking, column.name) for column in BOOKING}
-        connection.execute(self._database.insert(bookings).values(values).on_conflict_do_nothing())
+        insert = self._database.insert(bookings).values(_values(booking))
+        connection.execute(insert.on_conflict_do_nothing())
 
 
 def erase(database: Database, connection: Connection, slugs: Sequence[str]) -> None:
@@ -185,8 +185,7 @@ def rename(connection: Connection, workspace: str, sid: str, pseudonym: str) -> 
     if other is not None:
         booking = merged(Booking(*other), booking)
         connection.execute(bookings.delete().where(named(pseudonym)))
-    values = {column.name: getattr(booking, column.name) for column in BOOKING}
-    connection.execute(update(bookings).where(named(sid)).values(values))
+    connection.execute(update(bookings).where(named(sid)).values(_values(booking)))
 
 
 def _settle(table: Bookings, report: Booking, connection: Connection) -> Settled:
@@ -206,8 +205,7 @@ def _settle(table: Bookings, report: Booking, connection: Connection) -> Settled
         raise _Moved
     booking = merged(known, report)
     if booking != known:
-        values = {column.name: getattr(booking, column.name) for column in BOOKING}
-        connection.execute(update(bookings).where(this).values(values))
+        connection.execute(update(bookings).where(this).values(_values(booking)))
     all_of = _SELECT_BOOKINGS.where(bookings.c.slug == report.slug)
     of_link = [Booking(*row) for row in connection.execute(all_of)]
     after = settled(before, of_link)
@@ -224,6 +222,10 @@ def _settle(table: Bookings, report: Booking, connection: Connection) -> Settled
             )
         )
     return Settled(after, before.state, booking, _named(after, of_link))
+
+
+def _values(booking: Booking) -> dict[str, Any]:
+    return {column.name: getattr(booking, column.name) for column in BOOKING}
 
 
 def _named(link: Link, of_link: Sequence[Booking]) -> Booking | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, Executable, select, update
 
 from pool.ledger.database import Database
 from pool.ledger.tables import facts
@@ -57,7 +57,10 @@ class Facts:
 
     async def put(self, name: str, value: str) -> None:
         """Set the value, whatever it was."""
-        insert = self._database.insert(facts).values(name=name, value=value)
-        await self._database.change(
-            insert.on_conflict_do_update(index_elements=[facts.c.name], set_={"value": value})
-        )
+        await self._database.change(put_fact(self._database, name, value))
+
+
+def put_fact(database: Database, name: str, value: str) -> Executable:
+    """Return a statement that sets the value of a fact, whatever it was."""
+    insert = database.insert(facts).values(name=name, value=value)
+    return insert.on_conflict_do_update(index_elements=[facts.c.name], set_={"value": value})

@@ -13,7 +13,7 @@ from pool.ledger.bookings import Bookings
 from pool.ledger.database import CONNECTIONS, Database
 from pool.ledger.ended_sessions import EndedSessions
 from pool.ledger.erased import Erased
-from pool.ledger.facts import Facts
+from pool.ledger.facts import Facts, put_fact
 from pool.ledger.hours import Hours
 from pool.ledger.inbox import Inbox
 from pool.ledger.inbox_search import InboxSearch
@@ -26,7 +26,7 @@ from pool.ledger.pruning import Pruning
 from pool.ledger.public_keys import PublicKeys
 from pool.ledger.retention import Retention
 from pool.ledger.search import Search
-from pool.ledger.tables import facts, links
+from pool.ledger.tables import links
 from pool.ledger.token_secrets import TokenSecrets
 
 
@@ -92,10 +92,7 @@ class Ledger:
         answers every query, but could not keep a new link. The second statement changes nothing,
         and finds out whether links may be written.
         """
-        written = self._database.insert(facts).values(name="ping", value=secrets.token_hex(8))
-        written = written.on_conflict_do_update(
-            index_elements=[facts.c.name], set_={"value": written.excluded.value}
-        )
+        written = put_fact(self._database, "ping", secrets.token_hex(8))
 
         def work(connection: Connection) -> None:
             connection.execute(written)

@@ -11,6 +11,7 @@ from sqlalchemy.sql.dml import ReturningDelete, ReturningUpdate
 
 from pool.errors import UnknownMeeting
 from pool.ledger.database import Database
+from pool.ledger.facts import put_fact
 from pool.ledger.links import set_epoch_of_fresh
 from pool.ledger.tables import facts, meetings
 from pool.model.meetings import Meeting
@@ -89,10 +90,7 @@ class Meetings:
         """
         sid = sid_of(pool)
         if pool != sid:
-            seal = self._database.insert(facts).values(name=f"{SEAL}{pool}", value=token)
-            await self._database.change(
-                seal.on_conflict_do_update(index_elements=[facts.c.name], set_={"value": token})
-            )
+            await self._database.change(put_fact(self._database, f"{SEAL}{pool}", token))
             return
         statement = (
             update(meetings)

@@ -13,6 +13,7 @@ from pool.api.ops.frame.rendering import HEADERS
 from pool.api.ops.frame.routing import views
 from pool.api.ops.live.watched import QUIET, watched
 from pool.api.ops.session.sessions import find_session
+from pool.api.ops.state import Ops
 from pool.errors import Forbidden, Unauthorized
 
 router = views()
