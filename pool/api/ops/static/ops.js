@@ -15,17 +15,22 @@ export function say(element, words) {
   if (element.textContent !== words) element.textContent = words;
 }
 
+function entitle(time) {
+  const words = momentWords(new Date(time.dateTime));
+  if (time.title !== words) time.title = words;
+}
+
 /** Updates every <time data-at>: "3 min ago". */
 function refreshTimes() {
   for (const time of document.querySelectorAll("time[data-at]")) {
     const seconds = (Date.now() - Date.parse(time.dateTime)) / 1000;
     const words = durationWords(Math.abs(seconds));
     say(time, Math.abs(seconds) < 1 ? "just now" : seconds > 0 ? `${words} ago` : `in ${words}`);
-    time.title = momentWords(new Date(time.dateTime));
+    entitle(time);
   }
   for (const time of document.querySelectorAll("time[data-clock]")) {
     say(time, clockWords(new Date(time.dateTime)));
-    time.title = momentWords(new Date(time.dateTime));
+    entitle(time);
   }
   for (const time of document.querySelectorAll("time[data-moment]")) say(time, momentWords(new Date(time.dateTime)));
 }
@@ -36,17 +41,27 @@ function inUtc() {
 }
 export const zone = () => (inUtc() ? { timeZone: "UTC" } : {});
 
+const formats = new Map();
+const DAY_NUMBERS = { year: "numeric", month: "numeric", day: "numeric" };
+const CLOCK = { hour: "2-digit", minute: "2-digit", second: "2-digit" };
+
+/** Returns a format of times in the viewer's zone. Each is kept: to make one takes a hundred times as long as to use it. */
+function format(options, locale = "en-GB") {
+  const name = [locale, inUtc(), new Date().getTimezoneOffset(), JSON.stringify(options)].join();
+  if (!formats.has(name)) formats.set(name, Intl.DateTimeFormat(locale, { ...options, ...zone() }));
+  return formats.get(name);
+}
+
 function clockWords(at) {
-  const day = (time) => time.toLocaleDateString("en-GB", zone());
-  const clock = at.toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit", ...zone() });
-  if (day(at) === day(new Date())) return clock;
-  return `${at.toLocaleDateString("en-GB", { day: "numeric", month: "short", ...zone() })} ${clock.slice(0, 5)}`;
+  const day = format(DAY_NUMBERS), clock = format(CLOCK).format(at);
+  if (day.format(at) === day.format(new Date())) return clock;
+  return `${format({ day: "numeric", month: "short" }).format(at)} ${clock.slice(0, 5)}`;
 }
 
 function momentWords(at) {
-  const name = Intl.DateTimeFormat("en-GB", { timeZoneName: "short", ...zone() }).formatToParts(at);
-  const day = at.toLocaleDateString("sv-SE", zone());
-  return `${day} ${at.toLocaleTimeString("en-GB", zone())} ${name.find((part) => part.type === "timeZoneName").value}`;
+  const name = format({ timeZoneName: "short" }).formatToParts(at);
+  const day = format(DAY_NUMBERS, "sv-SE").format(at);
+  return `${day} ${format(CLOCK).format(at)} ${name.find((part) => part.type === "timeZoneName").value}`;
 }
 
 // -- the overview's contents ------------------------------------------------------
