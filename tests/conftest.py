@@ -36,7 +36,7 @@ from tests.fake_redis import FakeRedisServer
 from tests.in_process import InProcess, in_process
 from tests.kept import Kept
 from tests.own_ports import keep_apart
-from tests.postgres import PostgresServer, database, make_template, start_postgres
+from tests.postgres import MIGRATED, PostgresServer, database, start_migrated
 from tests.redis_process import RedisDidNotStart, RedisServer
 from tests.shares import ByShare, share_of
 
@@ -334,9 +334,16 @@ async def sqlite_ledger(sqlite_url: str) -> AsyncIterator[Ledger]:
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[PostgresServer]:
+def common_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the directory of this run, in which each of its processes has one of its own."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def postgres(common_directory: Path) -> Iterator[PostgresServer]:
     try:
-        server = start_postgres()
+        server = start_migrated(common_directory)
     except (OSError, KeyError, subprocess.SubprocessError) as error:
         if os.environ.get("CI"):
             raise
@@ -349,7 +356,7 @@ def postgres() -> Iterator[PostgresServer]:
 @pytest.fixture(scope="session")
 def migrated_postgres(postgres: PostgresServer) -> str:
     """Return the name of a database with all tables and nothing in them, to be copied."""
-    return make_template(postgres)
+    return MIGRATED
 
 
 @pytest.fixture

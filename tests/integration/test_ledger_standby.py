@@ -14,25 +14,22 @@ from ledger_samples import claim, fresh
 
 from pool.errors import LedgerUnavailable
 from pool.ledger import Ledger
-from tests.postgres import PostgresServer
+from tests.postgres import MIGRATED, PostgresServer, start_migrated
 
 pytest_plugins = ("ledger_fixtures",)
 
 
 @pytest.fixture
-def primary(postgres: PostgresServer) -> Iterator[PostgresServer]:
+def primary(postgres: PostgresServer, common_directory: Path) -> Iterator[PostgresServer]:
     """Return a PostgreSQL of its own, which the test may stop."""
-    folder = Path(tempfile.mkdtemp(prefix="ledger-pg-"))
-    server = PostgresServer(folder)
-    server.make()
-    server.start()
+    server = start_migrated(common_directory)
     yield server
     try:
         server.stop()
     except subprocess.SubprocessError:
         pass  # the test stopped it
     finally:
-        shutil.rmtree(folder)
+        shutil.rmtree(server.directory)
 
 
 @pytest.fixture
@@ -53,11 +50,10 @@ async def test_a_standby_is_read_and_says_that_it_only_reads_until_it_is_promote
     primary: PostgresServer, standby: PostgresServer
 ) -> None:
     """An address with both servers goes over to the one that writes, without a restart."""
-    filled = Ledger.open(primary.url("postgres"))
-    await filled.upgrade()
+    filled = Ledger.open(primary.url(MIGRATED))
     await filled.links.insert_fresh([fresh("a-1"), fresh("a-2")])
     await filled.links.record([claim("a-1", "ann")])
-    reading = Ledger.open(standby.url("postgres"))
+    reading = Ledger.open(standby.url(MIGRATED))
     await follow(primary, standby)
     assert (await reading.links.counts_of("intro")) == await filled.links.counts_of("intro")
     for work in (
@@ -69,7 +65,7 @@ async def test_a_standby_is_read_and_says_that_it_only_reads_until_it_is_promote
         with pytest.raises(LedgerUnavailable, match="names a standby"):
             await work
     both = Ledger.open(
-        f"postgresql://postgres@/postgres?host={standby.directory},{primary.directory}"
+        f"postgresql://postgres@/{MIGRATED}?host={standby.directory},{primary.directory}"
         "&target_session_attrs=read-write"
     )
     assert (await both.links.record([claim("a-2", "ben")])).written == 1
