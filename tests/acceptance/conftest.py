@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
 
 import pytest
-from product import Product
+from observed import Collector
+from product import PROBE_SECONDS, Product
+from receiver import Receiver
 
 from tests.kept import Kept
 
@@ -17,6 +20,60 @@ _serial = itertools.count(1)
 def shared(kept: Kept, tmp_path_factory: pytest.TempPathFactory) -> Product:
     """Return a product that several modules use, each test with meetings of its own."""
     return kept("acceptance", lambda: Product.running(tmp_path_factory.mktemp("shared")))
+
+
+@pytest.fixture(scope="module")
+def receiver(kept: Kept) -> Receiver:
+    """Return a webhook that anybody may write to."""
+    return kept("receiver", lambda: closing(Receiver()))
+
+
+@pytest.fixture(scope="module")
+def probing(kept: Kept, receiver: Receiver, tmp_path_factory: pytest.TempPathFactory) -> Product:
+    """Return a product that notices a provider's trouble soon.
+
+    It probes a broken provider every 2 s and waits 1 s for each answer. Its operators get notices;
+    the address comes from a file.
+    """
+
+    def start() -> AbstractContextManager[Product]:
+        directory = tmp_path_factory.mktemp("probing")
+        (directory / "url").write_text(receiver.url + "\n")
+        return Product.running(
+            directory,
+            NOTIFY_URL_FILE=str(directory / "url"),
+            PROBE_SECONDS=str(PROBE_SECONDS),
+            PROVIDER_RATE="10",  # at which it begins; it finds by itself what is allowed
+            PROVIDER_TIMEOUT_SECONDS="1",
+            SWEEP_SECONDS="1",
+        )
+
+    return kept("probing", start)
+
+
+@pytest.fixture(scope="module")
+def collector(kept: Kept) -> Collector:
+    """Return the collector of the traces of the product that says all."""
+    return kept("collector", lambda: closing(Collector()))
+
+
+@pytest.fixture(scope="module")
+def talkative(
+    kept: Kept, collector: Collector, tmp_path_factory: pytest.TempPathFactory
+) -> Product:
+    """Return a product of two API processes that logs all that it can, and is traced."""
+    return kept(
+        "talkative",
+        lambda: Product.running(
+            tmp_path_factory.mktemp("talkative"),
+            {
+                "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+                "OTEL_BSP_SCHEDULE_DELAY": "200",  # milliseconds
+            },
+            API_WORKERS="2",
+            LOG_LEVEL="debug",
+        ),
+    )
 
 
 @pytest.fixture

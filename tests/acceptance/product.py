@@ -14,7 +14,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,6 +32,7 @@ LINKPOOL = (sys.executable, "-m", "pool.cli")
 START_SECONDS = 120.0  # how long a test waits, not what is promised
 # No wait is given up before: its end is for what hangs, and a loaded machine is no fault.
 PATIENCE_SECONDS = 60.0
+PROBE_SECONDS = 2.0  # between two probes of a broken provider, where a test says so
 SLOW = bool(os.environ.get("CI"))  # CI machines may be slow; see the tests that ask
 
 # What tells a part's processes from others', in their command lines.
@@ -104,9 +105,15 @@ class Product:
 
     @classmethod
     @contextlib.contextmanager
-    def running(cls, directory: Path, **settings: str) -> Iterator[Product]:
-        """Run one whose meeting `demo` is full; its provider makes 200 links a second."""
+    def running(
+        cls, directory: Path, environ: Mapping[str, str] | None = None, **settings: str
+    ) -> Iterator[Product]:
+        """Run one whose meeting `demo` is full; its provider makes 200 links a second.
+
+        `environ` is what is no setting of linkpool's.
+        """
         product = cls(directory, "demo", **{"PROVIDER_RATE": "200"} | settings)
+        product.environ |= environ or {}
         try:
             product.start()
             # The worker is at work then.

@@ -20,27 +20,10 @@ CLAIMS = 120
 
 
 @pytest.fixture(scope="module")
-def collector() -> Iterator[Collector]:
-    """Run the collector of its traces."""
-    running = Collector()
-    yield running
-    running.close()
-
-
-@pytest.fixture(scope="module")
-def watched(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[Product]:
-    """Run a product of two API processes, traced."""
-    product = Product(tmp_path_factory.mktemp("watched"), SID, API_WORKERS="2", PROVIDER_RATE="200")
-    product.environ |= {
-        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
-        "OTEL_BSP_SCHEDULE_DELAY": "200",  # milliseconds
-    }
-    try:
-        product.start()
-        product.put(SID, min_fresh=30, cover_seconds=0)
-        yield product
-    finally:
-        product.close()
+def watched(talkative: Product) -> Product:
+    """Return the product that says all, with a meeting to watch."""
+    talkative.put(SID, min_fresh=CLAIMS // 2, cover_seconds=0)  # for all that will claim
+    return talkative
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -21,16 +20,10 @@ SIGNATURE_WORD = "5eedfeed" * 8
 MARKUP = "<img src=x onerror=alert(7)>\"'&"
 
 
-@pytest.fixture(scope="module")
-def product(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    """Return a product of these tests alone, which logs all that it can."""
-    product = Product(tmp_path_factory.mktemp("secrecy"), "demo", LOG_LEVEL="debug")
-    try:
-        product.start()
-        wait_until(lambda: product.meeting("demo")["fresh"] >= 20, 30)
-        yield product
-    finally:
-        product.close()
+@pytest.fixture
+def product(talkative: Product) -> Product:
+    """Return the product that logs all that it can."""
+    return talkative
 
 
 def test_no_log_tells_a_customer_a_link_or_a_secret(product: Product) -> None:

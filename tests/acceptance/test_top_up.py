@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
-from product import Product, wait_until
+from product import PROBE_SECONDS, Product, wait_until
 from stopwatch import Stopwatch
 
 LIMIT = 20.0  # links a second
@@ -17,26 +16,13 @@ LINKS = 200
 LINKS_OF_BROKEN, BROKEN_SECONDS = 60, 60.0
 SHARE = 0.95  # of the limit
 EXCUSED = 0.16  # the greatest part of the time that a busy machine may be blamed for
-PROBE_SECONDS = 2.0
 SLUG = re.compile(r"one-off-[0-9a-f]{12}")
 
 
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Product]:
-    """Start a product that probes a broken provider every 2 s and waits 1 s for each answer."""
-    product = Product(
-        tmp_path_factory.mktemp("stage"),
-        "demo",
-        PROBE_SECONDS=str(PROBE_SECONDS),
-        PROVIDER_TIMEOUT_SECONDS="1",
-        SWEEP_SECONDS="1",
-    )
-    try:
-        product.start()
-        wait_until(lambda: product.meeting("demo")["fresh"] >= 50, 30)
-        yield product
-    finally:
-        product.close()
+@pytest.fixture
+def stage(probing: Product) -> Product:
+    """Return a product that probes a broken provider often, and waits 1 s for each answer."""
+    return probing
 
 
 def full(product: Product, sid: str, links: int, seconds: float) -> float:
