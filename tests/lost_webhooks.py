@@ -31,6 +31,7 @@ from tests.in_process import InProcess, in_process
 
 SID = "intro"
 PAGE = 100
+APART_SECONDS = 19 * 86_400 / 20_000  # twenty thousand bookings are made within 19 days
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,18 @@ class Caught:
     wrong: int  # links whose state is not what the provider's bookings ask
 
 
-async def catch_up(product: InProcess, bookings: int, rate: float) -> tuple[Caught, Caught]:
-    """Lose the webhooks of that many bookings and then of the end of a third of them."""
+async def catch_up(
+    product: InProcess,
+    bookings: int,
+    rate: float,
+    *,
+    page: int = PAGE,
+    apart_seconds: float = APART_SECONDS,
+) -> tuple[Caught, Caught]:
+    """Lose the webhooks of that many bookings and then of the end of a third of them.
+
+    The provider lists `page` of them at once.
+    """
     await product.meeting(SID)
     await product.redis.bare.hset(key_names.budget("default"), "rate", str(rate))
     now = datetime.now(UTC)
@@ -58,12 +69,15 @@ async def catch_up(product: InProcess, bookings: int, rate: float) -> tuple[Caug
                 for slug in slugs[start : start + 1_000]
             ]
         )  # fmt: skip
-    told = [_booking(number, slug, now) for number, slug in enumerate(slugs)]
-    _list(product, told)
+    told = [
+        _booking(number, slug, now - timedelta(seconds=apart_seconds * (number + 1)))
+        for number, slug in enumerate(slugs)
+    ]
+    _list(product, told, page)
     first = await _caught(product, dict.fromkeys(slugs, State.CONSUMED), now)
     for booking in told[::3]:
         booking |= {"status": "cancelled", "updated_at": now.isoformat()}
-    _list(product, told)
+    _list(product, told, page)
     expected = dict.fromkeys(slugs, State.CONSUMED) | dict.fromkeys(slugs[::3], State.CANCELLED)
     return first, await _caught(product, expected, now + reconcile.ROUND_EVERY)
 
@@ -94,9 +108,8 @@ async def _caught(product: InProcess, expected: dict[str, State], now: datetime)
     return Caught(seconds, len(product.provider.bookings_asked), wrong)
 
 
-def _booking(number: int, slug: str, now: datetime) -> dict[str, Any]:
-    # Over the last 19 days; every other has taken place.
-    made = now - timedelta(seconds=19 * 86_400 * (number + 1) / 20_000)
+def _booking(number: int, slug: str, made: datetime) -> dict[str, Any]:
+    # Of those made first, every other has taken place.
     starts = made + timedelta(days=2 if number % 2 else 25)
     return {
         "sid": f"b{number:06d}",
@@ -110,11 +123,11 @@ def _booking(number: int, slug: str, now: datetime) -> dict[str, Any]:
     }
 
 
-def _list(product: InProcess, told: list[dict[str, Any]]) -> None:
+def _list(product: InProcess, told: list[dict[str, Any]], page: int) -> None:
     gone = [each for each in told if each["status"] == "cancelled"]
     for cancelled, some in ((False, told), (True, gone)):
         bodies = [_body(each) for each in some]
-        pages = [bodies[start : start + PAGE] for start in range(0, max(1, len(bodies)), PAGE)]
+        pages = [bodies[start : start + page] for start in range(0, max(1, len(bodies)), page)]
         product.provider.list_bookings(*pages, cancelled=cancelled)
 
 

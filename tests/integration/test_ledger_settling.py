@@ -37,16 +37,26 @@ def heard(slug: str, state: str, changed: int, **fields: Any) -> Booking:
     return report(slug, state, **{"made_at": at(1), "changed_at": at(changed)} | fields)
 
 
-def orders(reports: list[Any]) -> list[tuple[Any, ...]]:
-    """Return every order of these once, though one of them is there twice."""
-    return list(dict.fromkeys(itertools.permutations(reports)))
+def orders(reports: list[Any], database_url: str) -> list[tuple[Any, ...]]:
+    """Return every order of these once, though one of them is there twice.
+
+    What an order makes of a booking is computed in Python alone, for either database. So on
+    PostgreSQL, where each report takes twice as long, each comes once in every place, from the
+    front and from the back.
+    """
+    if database_url.startswith("sqlite"):
+        return list(dict.fromkeys(itertools.permutations(reports)))
+    turned = [(*reports[at:], *reports[:at]) for at in range(len(reports))]
+    return list(dict.fromkeys([*turned, *(order[::-1] for order in turned)]))
 
 
-async def test_the_order_of_a_bookings_events_does_not_count(ledger: Ledger) -> None:
+async def test_the_order_of_a_bookings_events_does_not_count(
+    ledger: Ledger, database_url: str
+) -> None:
     """Repeated, late or shuffled, the events of one booking end in the same link."""
     ends = set()
     events = [("confirmed", 1, "probable"), ("confirmed", 5, "slug"), ("cancelled", 9, "probable")]
-    for number, order in enumerate(orders([*events, events[0]])):
+    for number, order in enumerate(orders([*events, events[0]], database_url)):
         slug = f"a-{number}"
         await ledger.links.insert_fresh([fresh(slug)])
         for state, second, match in order:
@@ -120,10 +130,12 @@ SETS: dict[str, tuple[list[tuple[str, str, int, str | None]], State]] = {
 
 
 @pytest.mark.parametrize("case", SETS)
-async def test_a_links_state_follows_from_its_set_of_bookings(ledger: Ledger, case: str) -> None:
-    """In each order, and with each report twice."""
+async def test_a_links_state_follows_from_its_set_of_bookings(
+    ledger: Ledger, database_url: str, case: str
+) -> None:
+    """In each order, and with one report twice."""
     reports, expected = SETS[case]
-    for number, order in enumerate(orders([*reports, reports[0]])):
+    for number, order in enumerate(orders([*reports, reports[0]], database_url)):
         slug = f"a-{number}"
         await ledger.links.record([claim(slug, f"c-{number}")])
         for sid, state, second, parent in order:
