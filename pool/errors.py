@@ -4,6 +4,8 @@ LinkpoolError
 ├── SettingsError              a setting is missing or wrong; names it
 ├── StoreError                 the pool in Redis
 │   ├── StoreUnavailable       cannot be reached, or refuses writes
+│   │   └── NotInForceYet      the ledger has a change that Redis lacks
+│   ├── StillErasing           some of a customer's data is still there
 │   └── Fenced                 it may have forgotten a claim: recovery is due or under way
 ├── LedgerError                the SQL database
 │   └── LedgerUnavailable      cannot be reached, or locked for too long
@@ -29,6 +31,7 @@ LinkpoolError
 │   ├── OriginNotAllowed
 │   ├── Forbidden
 │   ├── NotAssignable
+│   ├── BodyErased
 │   ├── NotReplaceable
 │   └── BadSignature
 └── Unknown                    something that does not exist

@@ -8,7 +8,7 @@ from functools import partial
 
 from pool.compose import Parts
 from pool.durability.former_pools import GRACE_SECONDS
-from pool.durability.recovery import Recovered
+from pool.durability.reopening import Recovered
 from pool.model.outcomes import EVERYWHERE
 from pool.model.pools import sid_of
 from pool.store import key_names

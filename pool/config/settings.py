@@ -26,10 +26,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from pool.config.amqp_address import is_amqp, parse_amqp
 from pool.config.networks import TrustedProxies
+from pool.config.outside import checked_public_url, checked_root_path
 from pool.config.proxy_people import ProxyPeople, proxy_people
-from pool.config.public_url import checked_public_url
 from pool.config.redis_address import NO_BROKER, check_files, parse_redis
-from pool.config.root_path import checked_root_path
 from pool.config.secret_strength import check_secret
 from pool.config.sources import (
     KEY_VARIABLE,

@@ -1,4 +1,4 @@
-"""Run the steps of sealing and recovering a pool, which pool/durability/recovery.py orders."""
+"""Run the steps of sealing and recovering a pool, which pool/durability/reopening.py orders."""
 
 from __future__ import annotations
 

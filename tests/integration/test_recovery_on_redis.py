@@ -17,7 +17,7 @@ from pool.claims.known_meetings import KnownMeetings
 from pool.claims.on_demand import NoLinksOnDemand
 from pool.durability.fence_watch import FenceWatch
 from pool.durability.recent_claims import RecentClaims
-from pool.durability.recovery import Recovered
+from pool.durability.reopening import Recovered
 from pool.errors import Fenced
 from pool.model.links import State
 from pool.store import Store

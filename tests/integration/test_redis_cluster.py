@@ -25,7 +25,7 @@ from pool.cli.doctor_redis import cluster as cluster_findings
 from pool.cli.doctor_redis import of_server
 from pool.durability.fence_watch import FenceWatch
 from pool.durability.recent_claims import RecentClaims
-from pool.durability.recovery import Recovered
+from pool.durability.reopening import Recovered
 from pool.errors import Fenced, PoolEmpty, SettingsError, StoreUnavailable
 from pool.model.links import Link, State
 from pool.model.meetings import Meeting

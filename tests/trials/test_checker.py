@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import make_url
 
-from pool.durability.recovery import Recovered
+from pool.durability.reopening import Recovered
 from pool.ledger.links import Links
 from pool.ledger.records import EventState, NewEvent, Recorded
 from pool.model.links import State
@@ -246,7 +246,7 @@ async def test_a_recovery_that_does_not_load_bindings(
     async def none(*_: Any) -> None:
         return
 
-    monkeypatch.setattr("pool.durability.recovery.load_bindings", none)
+    monkeypatch.setattr("pool.durability.reopening.load_bindings", none)
     assert await outside.stage.recover() is Recovered.QUARANTINED
     await outside.stage.top_up("b-1")
     await outside.claim("ann")

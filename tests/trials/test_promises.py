@@ -35,7 +35,7 @@ from hypothesis.stateful import (
 from redis.asyncio import Redis
 
 from pool.durability.recent_claims import KEPT_SECONDS, RecentClaims
-from pool.durability.recovery import Recovered
+from pool.durability.reopening import Recovered
 from pool.errors import Fenced
 from pool.ledger import Ledger
 from pool.model.links import Link, State

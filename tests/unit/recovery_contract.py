@@ -18,7 +18,8 @@ from pydantic import SecretStr
 from pool.config.settings import Settings, Workspace
 from pool.durability.rebinding import as_rebind
 from pool.durability.recorder import Recorder
-from pool.durability.recovery import PoolRecovery, Recovered
+from pool.durability.recovery import PoolRecovery
+from pool.durability.reopening import Recovered
 from pool.errors import Fenced, LedgerUnavailable, StoreUnavailable
 from pool.ledger import Ledger
 from pool.ledger.records import Binding

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from msgspec.structs import replace as changed
 
-from pool.durability.recovery import Recovered
+from pool.durability.reopening import Recovered
 from pool.ledger import Ledger
 from pool.model.incidents import Incident, What, together
 from pool.model.meetings import Meeting

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pool.durability.rebinding import as_rebind
-from pool.durability.recovery import Recovered
+from pool.durability.reopening import Recovered
 from pool.errors import LedgerUnavailable
 from pool.ledger.records import Binding, RecordedClaim
 from pool.model.links import State
@@ -170,7 +170,7 @@ async def test_only_on_a_cluster_are_bindings_loaded_into_a_pool_that_is_adopted
         loaded.append(pool)
 
     monkeypatch.setattr(type(product.store), "is_cluster", property(lambda _store: clustered))
-    monkeypatch.setattr("pool.durability.recovery.load_bindings", load)
+    monkeypatch.setattr("pool.durability.reopening.load_bindings", load)
     assert await product.parts.recovery.recover("intro", grace_seconds=0) is Recovered.ADOPTED
     assert loaded == (["intro"] if clustered else [])
 

@@ -17,7 +17,7 @@ from pool.claims.on_demand import NoLinksOnDemand
 from pool.durability.fence_watch import FenceWatch
 from pool.durability.former_pools import reshaped
 from pool.durability.recent_claims import RecentClaims
-from pool.durability.recovery import Recovered
+from pool.durability.reopening import Recovered
 from pool.errors import Fenced, InvalidRequest, StoreUnavailable
 from pool.ledger.records import RecordedClaim
 from pool.model.links import State
