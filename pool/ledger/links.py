@@ -7,13 +7,15 @@ from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, Update, func, select, update
+from sqlalchemy import Connection, Select, func, select, update
 
 from pool.ledger.bindings import live_bindings
 from pool.ledger.bulk import insert_links
 from pool.ledger.columns import storable
 from pool.ledger.database import Database
 from pool.ledger.forget import OwnMarks, forget, forgotten_of
+from pool.ledger.fresh_links import epochs_of_fresh, fresh_of, set_epoch_of_fresh
+from pool.ledger.in_order import in_order
 from pool.ledger.link_counts import Counts, LinkCounts
 from pool.ledger.pruned import take_back_pruned
 from pool.ledger.recording import record
@@ -23,7 +25,6 @@ from pool.ledger.tables import links, literal_state
 from pool.model.emails import kept_forms, same_email
 from pool.model.links import Link, State, states_before
 from pool.model.marks import Marks
-from pool.model.pools import pool_of_epoch, sid_of
 
 _BINDABLE = (State.CLAIMED, State.CONSUMED)
 
@@ -70,7 +71,7 @@ class Links:
         if not slugs:
             return []
         movable = self._database.among(links.c.slug, slugs) & links.c.state.in_(states_before(new))
-        statement = _update_in_order(select(links.c.slug).where(movable))
+        statement = update(links).where(in_order(links.c.slug, movable))
         moved = await self._database.changed(
             statement.values(state=new, withdrawn_at=at).returning(links.c.slug)
         )
@@ -88,12 +89,12 @@ class Links:
 
         With `state` they are retired instead: links that nobody can have seen.
         """
-        statement = _update_in_order(_fresh(sid, epochs)).values(state=state, withdrawn_at=at)
-        return await self._database.change(statement)
+        statement = update(links).where(in_order(links.c.slug, fresh_of(sid, epochs)))
+        return await self._database.change(statement.values(state=state, withdrawn_at=at))
 
     async def fresh_epochs(self, sid: str) -> list[str]:
         """Return the epochs of the meeting's fresh links, each of which is of one pool."""
-        rows = await self._database.rows(_epochs_of_fresh(sid))
+        rows = await self._database.rows(epochs_of_fresh(sid))
         return [epoch for (epoch,) in rows]
 
     async def adopt_fresh(self, pool: str, new_epoch: str) -> int:
@@ -234,11 +235,7 @@ class Links:
     async def fresh(self, sid: str, *, before: datetime, limit: int) -> list[Link]:
         """Return the meeting's fresh links that were made before `before`, the oldest first."""
         return await self._list(
-            SELECT_LINKS.where(
-                links.c.meeting_sid == sid,
-                links.c.state == literal_state(State.FRESH),
-                links.c.created_at < before,
-            )
+            SELECT_LINKS.where(fresh_of(sid), links.c.created_at < before)
             .order_by(links.c.created_at)
             .limit(limit)
         )
@@ -288,35 +285,3 @@ class Links:
 
 def _claimed_last(link: Link) -> tuple[bool, datetime | None, str]:
     return (link.claimed_at is not None, link.claimed_at, link.slug)
-
-
-def set_epoch_of_fresh(connection: Connection, pool: str, epoch: str) -> int:
-    """Move all fresh links of the pool to `epoch`, within the caller's transaction."""
-    sid = sid_of(pool)
-    epochs = None
-    if pool != sid:
-        found = connection.scalars(_epochs_of_fresh(sid)).all()
-        epochs = [each for each in found if pool_of_epoch(sid, each) == pool]
-    fresh = _fresh(sid, epochs)
-    return connection.execute(_update_in_order(fresh).values(epoch=epoch)).rowcount
-
-
-def _fresh(sid: str, epochs: Collection[str] | None) -> Select[Any]:
-    """Return the query for a meeting's fresh links, or for those of some epochs."""
-    fresh = select(links.c.slug).where(
-        links.c.meeting_sid == sid, links.c.state == literal_state(State.FRESH)
-    )
-    return fresh if epochs is None else fresh.where(links.c.epoch.in_(epochs))
-
-
-def _epochs_of_fresh(sid: str) -> Select[Any]:
-    return (
-        select(links.c.epoch)
-        .where(links.c.meeting_sid == sid, links.c.state == literal_state(State.FRESH))
-        .distinct()
-    )
-
-
-def _update_in_order(slugs: Select[Any]) -> Update:
-    """Return an UPDATE that locks its rows in the order of their slugs, as all do."""
-    return update(links).where(links.c.slug.in_(slugs.order_by(links.c.slug).with_for_update()))

@@ -12,7 +12,7 @@ from sqlalchemy.sql.dml import ReturningDelete, ReturningUpdate
 from pool.errors import UnknownMeeting
 from pool.ledger.database import Database
 from pool.ledger.facts import put_fact
-from pool.ledger.links import set_epoch_of_fresh
+from pool.ledger.fresh_links import set_epoch_of_fresh
 from pool.ledger.tables import facts, meetings
 from pool.model.meetings import Meeting
 from pool.model.pools import sid_of
