@@ -26,6 +26,7 @@ from pool.claims.desk import Desk
 from pool.claims.known_meetings import KnownMeetings
 from pool.claims.on_demand import NoLinksOnDemand, OnDemandLinks
 from pool.claims.replacing import Replacement, Replacer
+from pool.claims.roles import OnDemand
 from pool.compose import Parts, compose
 from pool.config.addresses import broker_url, redis_url, secret_key
 from pool.config.networks import TrustedProxies
@@ -41,6 +42,7 @@ from pool.model.vitals import BEAT_SECONDS
 from pool.nudges import RECORD, TOP_UP, Nudges
 from pool.operations.administration import Administration
 from pool.operations.health import HealthWatch
+from pool.store import Store
 from pool.store.ending import end_tasks
 from pool.supply.link_bases import refreshed
 from pool.telemetry.metrics import Metrics
@@ -130,22 +132,19 @@ async def open_service(
         tally = Tally(parts.metrics, parts.outcomes.count)
         doors = Doors(TrustedProxies(settings.trusted_proxies), tally.failed_at)
         listener = DeskListener(nudges, tally, watch)
-        desk = open_desk(
-            parts.store,
-            known_meetings,
-            recent_claims,
-            _on_demand_links(parts),
-            listener,
-            timeout_seconds=settings.claim_timeout_seconds,
-        )
-        public_desk = open_desk(
-            parts.store.above_reserve(),
-            known_meetings,
-            recent_claims,
-            NoLinksOnDemand(),
-            listener,
-            timeout_seconds=settings.claim_timeout_seconds,
-        )
+
+        def desk_on(store: Store, on_demand: OnDemand) -> Desk:
+            return open_desk(
+                store,
+                known_meetings,
+                recent_claims,
+                on_demand,
+                listener,
+                timeout_seconds=settings.claim_timeout_seconds,
+            )
+
+        desk = desk_on(parts.store, _on_demand_links(parts))
+        public_desk = desk_on(parts.store.above_reserve(), NoLinksOnDemand())
         watch.gives_up(desk.give_up, public_desk.give_up)
         public_claims = PublicClaims(
             PublicKeyRing(parts.ledger),
@@ -178,14 +177,7 @@ async def open_service(
                 timeout_seconds=settings.direct_timeout_seconds,
             ),
         )
-        with within():  # a ledger that is silent must not keep claims from being served
-            with suppress(LinkpoolError):
-                await keys.refresh()
-                await secrets.refresh()
-                await public_claims.refresh()
-            await known_meetings.refresh()
-            await refreshed(parts.bases)
-            await parts.recovery.strangers.guard()
+        await _look_first(service, secrets)
         nudges.start()
         process = f"api {socket.gethostname()}:{os.getpid()}"
 
@@ -217,6 +209,18 @@ async def open_service(
             with suppress(LinkpoolError):
                 await parts.outcomes.flush()
                 await parts.store.pulses.end(process)
+
+
+async def _look_first(service: Service, secrets: SecretRing) -> None:
+    """Read what claims need. A ledger that is silent must not keep them from being served."""
+    with within():
+        with suppress(LinkpoolError):
+            await service.keys.refresh()
+            await secrets.refresh()
+            await service.public_claims.refresh()
+        await service.known_meetings.refresh()
+        await refreshed(service.parts.bases)
+        await service.parts.recovery.strangers.guard()
 
 
 def _on_demand_links(parts: Parts) -> OnDemandLinks:
