@@ -32,39 +32,7 @@ def main(role: str, *, with_beat: bool = False) -> int:
     """Run until stopped. Return the exit code, 2 when a setting is wrong."""
     gc.disable()  # imported code stays, so a collection would find nothing
     try:
-        settings = load()
-        configure_logging(log_format=settings.log_format, log_level=settings.log_level)
-        log_strays()
-        check_production(settings, only_sends=role == "beat")
-        directory = None
-        if role == "worker":
-            directory = share_metrics(settings.data_dir, "worker", settings.metrics_port)
-        # Imported here because the metrics library needs its directory when it is imported.
-        if role == "worker":
-            from pool.bootstrap import check_before_serving
-
-            asyncio.run(check_before_serving(settings, works=True))
-        else:
-            from pool.nudges import check_before_sending
-
-            asyncio.run(check_before_sending(settings))
-        from celery.signals import setup_logging
-
-        from worker.app import make_app
-        from worker.imports import keep_current_directory_out
-
-        keep_current_directory_out()
-
-        # With a receiver on this signal, Celery leaves logging as it is.
-        setup_logging.connect(_logging_is_set_up)
-        app = make_app(settings, works=role == "worker")
-        if role == "worker":
-            from worker import preload  # noqa: F401
-        if settings.metrics_port is not None:
-            _open_port(settings, directory)
-        structlog.get_logger().info(
-            f"linkpool {role} starts", version=version("linkpool"), **where(settings)
-        )
+        settings, app = _prepared(role)
     except SettingsError as error:
         sys.stderr.write(f"linkpool {role}: {error}\n")
         return 2
@@ -94,6 +62,43 @@ def main(role: str, *, with_beat: bool = False) -> int:
         ]
     )
     return 0
+
+
+def _prepared(role: str) -> tuple[Settings, Any]:
+    """Return the settings and the application, once all is checked. Raise SettingsError."""
+    settings = load()
+    configure_logging(log_format=settings.log_format, log_level=settings.log_level)
+    log_strays()
+    check_production(settings, only_sends=role == "beat")
+    directory = None
+    if role == "worker":
+        directory = share_metrics(settings.data_dir, "worker", settings.metrics_port)
+        # Imported here because the metrics library needs its directory when it is imported.
+        from pool.bootstrap import check_before_serving
+
+        asyncio.run(check_before_serving(settings, works=True))
+    else:
+        from pool.nudges import check_before_sending
+
+        asyncio.run(check_before_sending(settings))
+    from celery.signals import setup_logging
+
+    from worker.app import make_app
+    from worker.imports import keep_current_directory_out
+
+    keep_current_directory_out()
+
+    # With a receiver on this signal, Celery leaves logging as it is.
+    setup_logging.connect(_logging_is_set_up)
+    app = make_app(settings, works=role == "worker")
+    if role == "worker":
+        from worker import preload  # noqa: F401
+    if settings.metrics_port is not None:
+        _open_port(settings, directory)
+    structlog.get_logger().info(
+        f"linkpool {role} starts", version=version("linkpool"), **where(settings)
+    )
+    return settings, app
 
 
 def _scale(settings: Settings) -> list[str]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from pool.compose import Parts
 from pool.errors import StoreUnavailable
+from pool.model.meetings import Meeting
 from pool.model.pools import sid_of
 from pool.model.times import to_ms
 from pool.nudges import NOTIFY, RECORD, RECOVER, SETTLE, TOP_UP
 from pool.store.published import digest
+from pool.store.records import Level
 from pool.supply.targets import split, targets
 from worker import incidents, notify
 from worker.each import report
@@ -29,29 +32,13 @@ async def sweep(parts: Parts) -> list[tuple[str, dict[str, Any]]]:
     for level in looked.pools:
         if level.fence == "unreadable":
             report(parts, "sweep", level.sid, StoreUnavailable(level.problem))
-    listed = set(await parts.store.published.sids())
     strangers = parts.recovery.strangers
     foreign = [*await strangers.find(looked.pools), *await strangers.everywhere(meetings.keys())]
     await strangers.disown(foreign)
-    await parts.store.published.put(
-        [
-            meetings[level.sid]
-            for level in levels
-            if level.fence != "unreadable"
-            and (level.published != digest(meetings[level.sid]) or level.sid not in listed)
-        ]
-    )
+    await _publish(parts, meetings, levels)
     await parts.bases.publish()
     due: list[tuple[str, dict[str, Any]]] = []
-    low: set[str] = set()
     wanted = await targets(parts.store, meetings, levels)
-    for level, pools in zip(levels, looked.parts, strict=True):
-        meeting = meetings[level.sid]
-        targets_of = split(wanted[level.sid], pools)
-        if not meeting.is_stopped and any(
-            pool.fence == "stands" and pool.fresh < targets_of[pool.sid] for pool in pools
-        ):
-            low.add(meeting.workspace)
     fallen = await parts.recovery.fallen(looked.pools)
     # Until the former pools of a meeting are closed, its totals are not all in one place.
     changing = await parts.recovery.former.in_the_way(fallen)
@@ -70,5 +57,29 @@ async def sweep(parts: Parts) -> list[tuple[str, dict[str, Any]]]:
         due.append((RECORD, {}))
     if await parts.ledger.inbox.due(now, 1):
         due.append((SETTLE, {}))
+    low = {
+        meetings[level.sid].workspace
+        for level, pools in zip(levels, looked.parts, strict=True)
+        if not meetings[level.sid].is_stopped and _is_any_low(pools, wanted[level.sid])
+    }
     due += [(TOP_UP, {"workspace": name}) for name in sorted(low)]
     return due
+
+
+async def _publish(parts: Parts, meetings: Mapping[str, Meeting], levels: Sequence[Level]) -> None:
+    """Take to Redis the settings of meetings that it lacks, or has others of."""
+    listed = set(await parts.store.published.sids())
+    await parts.store.published.put(
+        [
+            meetings[level.sid]
+            for level in levels
+            if level.fence != "unreadable"
+            and (level.published != digest(meetings[level.sid]) or level.sid not in listed)
+        ]
+    )
+
+
+def _is_any_low(pools: Sequence[Level], wanted: int) -> bool:
+    """Return True if one of a meeting's pools that serve is below its part of the target."""
+    of_each = split(wanted, pools)
+    return any(pool.fence == "stands" and pool.fresh < of_each[pool.sid] for pool in pools)
