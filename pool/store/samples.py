@@ -102,9 +102,12 @@ async def take_sample(
     return flow
 
 
-def _text(sid: str, span: Span, slot: int, entry: Entry, last: Last | None) -> tuple[int, _Text]:
+def _text(
+    sid: str, span: Span, now_seconds: int, entry: Entry, last: Last | None
+) -> tuple[int, _Text]:
     """Return the chunk that an entry belongs to, and what is written there."""
     step = span.step_seconds
+    slot = now_seconds // step
     chunk = chunks.chunk_of(slot, step)
     was = entry_of(last) if last and last.chunk != chunk else None
     return chunk, (key_names.history(sid, step, chunk), chunks.write(slot, step, entry, was), span)
