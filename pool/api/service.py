@@ -42,6 +42,7 @@ from pool.model.vitals import BEAT_SECONDS
 from pool.nudges import RECORD, TOP_UP, Nudges
 from pool.operations.administration import Administration
 from pool.operations.health import HealthWatch
+from pool.operations.ledger_ready import LedgerReady
 from pool.store import Store
 from pool.store.ending import end_tasks
 from pool.supply.link_bases import refreshed
@@ -69,6 +70,7 @@ class Service:
     doors: Doors
     administration: Administration
     health: HealthWatch
+    ledger_ready: LedgerReady
     replacer: Replacer
 
     def workspace_of(self, meeting: Meeting) -> Workspace:
@@ -169,6 +171,7 @@ async def open_service(
                 parts.store, parts.ledger, parts.erasure, parts.recovery, settings
             ),
             health=HealthWatch(parts.store, parts.ledger, settings),
+            ledger_ready=LedgerReady(parts.ledger),
             replacer=Replacer(
                 parts.store,
                 parts.ledger,

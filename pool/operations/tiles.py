@@ -108,9 +108,11 @@ def _worker(snapshot: Snapshot, sweep_seconds: float) -> Tile:
         return Tile("Worker", "bad", "has never run", _ASK_WORKER)
     quiet_seconds = max(0.0, snapshot.at.timestamp() - snapshot.heartbeat_at_ms / 1000)
     ago = f"last run {duration_words(quiet_seconds)} ago"
-    if quiet_seconds > 3 * sweep_seconds + 5:
-        return Tile("Worker", "bad", "is not responding", f"{ago}; {_ASK_WORKER}")
     heard = vitals.heard if vitals else None
+    if quiet_seconds > 3 * sweep_seconds + 5:
+        if snapshot.ledger.problem and heard is not None and heard.speaking("worker"):
+            return Tile("Worker", "bad", "waits for the ledger", ago)
+        return Tile("Worker", "bad", "is not responding", f"{ago}; {_ASK_WORKER}")
     if heard is not None and (silent_processes := heard.silent("worker")):
         count = count_words(len(silent_processes), "process", "processes")
         return Tile("Worker", "low", f"{count} silent", "the others are running")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -69,14 +70,17 @@ def turned_away(totals: Mapping[str, int]) -> int:
     return sum(totals.get(name, 0) for name in TURNED_AWAY)
 
 
-def heard_troubles(heard: Heard, now: datetime, sweep_seconds: float) -> list[Trouble]:
+def heard_troubles(
+    heard: Heard, now: datetime, sweep_seconds: float, *, ledger_answers_seconds: float = math.inf
+) -> list[Trouble]:
     """Return the troubles of workers and providers that pulses tell of.
 
     A call of a process that misses its beats says nothing of the provider: a worker that is frozen
-    hears no answer.
+    hears no answer. A worker that speaks and runs nothing may wait for the ledger, if that has not
+    answered for long enough.
     """
     found = []
-    if trouble := _worker(heard, now, sweep_seconds):
+    if trouble := _worker(heard, now, sweep_seconds, ledger_answers_seconds):
         found.append(trouble)
     for workspace in sorted({name for each in heard.pulses for name in each.pulse.calls}):
         silent = heard.unanswered_seconds(workspace)
@@ -101,13 +105,15 @@ def has_answered(heard: Heard, trouble: Trouble, now: datetime) -> bool:
     )
 
 
-def _worker(heard: Heard, now: datetime, sweep_seconds: float) -> Trouble | None:
+def _worker(
+    heard: Heard, now: datetime, sweep_seconds: float, ledger_answers_seconds: float
+) -> Trouble | None:
     swept_seconds = (
         None if heard.swept_ms is None else max(0.0, (heard.now_ms - heard.swept_ms) / 1000)
     )
     patience = 3 * sweep_seconds + 5
     if heard.speaking("worker") or not heard.always:
-        if swept_seconds is None or swept_seconds <= patience:
+        if swept_seconds is None or min(swept_seconds, ledger_answers_seconds) <= patience:
             return None
         text = f"No worker has run for {duration_words(swept_seconds)}: is beat running?"
         return Trouble(What.WORKER, "", now - timedelta(seconds=swept_seconds), text)

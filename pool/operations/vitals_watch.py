@@ -10,6 +10,7 @@ ledger answer; workers have pulses; providers are known by the calls under way i
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -110,7 +111,13 @@ class VitalsWatch:
             found |= {name: each for name, each in self._standing.items() if name[0] in unknown}
         elif self._heard is not None:
             graced = self._clock() - self._redis_back_at < _GRACE_SECONDS
-            for trouble in heard_troubles(self._heard, now, self._sweep_seconds):
+            # Workers whose tasks wait for the ledger run nothing, which says nothing of beat. One
+            # that was in trouble before the ledger is so still.
+            stands = (What.WORKER, "") in self._standing
+            answers_seconds = math.inf if stands else self._ledger.answers_seconds()
+            for trouble in heard_troubles(
+                self._heard, now, self._sweep_seconds, ledger_answers_seconds=answers_seconds
+            ):
                 if not graced or (trouble.what, trouble.about) in self._standing:
                     found[trouble.what, trouble.about] = trouble
             for name, trouble in self._standing.items():
@@ -164,6 +171,7 @@ class _LedgerLook:
         self._task: asyncio.Task[None] | None = None
         self._problem = ""
         self._answered_at = now()
+        self._silent_at = -math.inf  # when it was last silent
         self.unmatched: int | None = None
 
     def look(self, every_seconds: float) -> None:
@@ -176,6 +184,12 @@ class _LedgerLook:
         if self._clock() - self._asked >= every_seconds or self._problem:
             self._asked = self._clock()
             self._task = asyncio.create_task(self._ask())
+
+    def answers_seconds(self) -> float:
+        """Return for how long the ledger has answered; without end if it was never silent."""
+        if self._problem:
+            self._silent_at = self._clock()
+        return self._clock() - self._silent_at
 
     def trouble(self) -> Trouble | None:
         """Return what is wrong, or None."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hmac
 import html
 import json
 import re
+import sqlite3
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,7 @@ from pool.claims.known_meetings import KnownMeetings
 from pool.config.settings import Settings, Workspace
 from pool.errors import InvalidRequest, Unauthorized
 from pool.ledger import EventState, Ledger, NewEvent
+from pool.ledger.deadline import REQUEST_SECONDS
 from pool.ledger.hours import Hour
 from pool.model.incidents import Incident, What
 from pool.model.meetings import Meeting
@@ -852,6 +855,50 @@ async def test_without_redis_the_page_says_so_and_nothing_it_cannot_know(
             await asyncio.sleep(0.2)
             view = await browser.get("/ops/meetings/shown")
     assert "data-reload" not in view.text
+
+
+async def test_no_action_is_begun_while_the_ledger_is_locked(
+    redis_server: RedisServer, sqlite_ledger: Ledger, sqlite_url: str, tmp_path: Path
+) -> None:
+    """Each is refused before a request's time is over, keeps what was typed, and leaves nothing."""
+    path = sqlite_url.removeprefix("sqlite:///")
+    async with opened(redis_server, sqlite_ledger, sqlite_url, tmp_path) as browser:
+        form = {"csrf": await browser.sign_in(), "reason": "a leak"}
+        key = {"label": "shop", "scope-read": "on"}
+        actions: dict[str, dict[str, str]] = {
+            "/ops/meetings/shown/pause": {},
+            "/ops/meetings/shown/resume": {},
+            "/ops/meetings/shown/top-up": {},
+            "/ops/meetings/shown/drain": {"typed": "shown"},
+            "/ops/several": {"act": "top-up", "sid": "shown"},
+            "/ops/keys": key,
+        }
+        before = await sqlite_ledger.audit.list(99)
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            began = time.monotonic()
+            answers = await asyncio.gather(
+                *(browser.post(place, {**form, **fields}) for place, fields in actions.items())
+            )
+            assert time.monotonic() - began < REQUEST_SECONDS
+            answer = await browser.http.post(
+                "/v1/meetings/shown/pause", json={"reason": "x"}, headers={"x-api-key": ADMIN_KEY}
+            )
+            other.execute("ROLLBACK")
+        assert (answer.status_code, answer.json()["type"]) == (503, "/problems/ledger-unavailable")
+        for place, answer in zip(actions, answers, strict=True):
+            assert answer.status_code == 303, (place, answer.text)
+            text, _, _ = answer.cookies["linkpool_ops_flash"].strip('"').partition(".")
+            said = json.loads(base64.urlsafe_b64decode(text))
+            assert (said["kind"], said["typed"]["reason"]) == ("failed", "a leak"), place
+            assert "nothing was done" in said["text"], place
+        # What waited for the lock has ended, and has changed nothing.
+        done = await browser.post("/ops/meetings/hidden/pause", form)
+        assert done.status_code == 303
+        found = await sqlite_ledger.meetings.all()
+        assert {each.sid for each in found if each.paused} == {"hidden"}
+        assert len(await sqlite_ledger.audit.list(99)) == len(before) + 1
+        assert len(await sqlite_ledger.keys.all()) == 0
 
 
 async def _read_anew(browser: Browser) -> None:

@@ -158,6 +158,10 @@ async def test_a_silent_database_keeps_no_sender_waiting(
         assert answer.status_code == 503, (call["url"], answer.text)
         assert answer.json()["type"] == "/problems/ledger-unavailable", call["url"]
         assert int(answer.headers["retry-after"]) > 0
+        # An action is not begun, which is said sooner.
+        acts = call["method"] in ("PUT", "DELETE") or "reason" in (call.get("json") or {})
+        assert acts is ("nothing was done" in answer.json()["detail"]), call["url"]
+        assert not acts or seconds < PROMISED_SECONDS / 2, call["url"]
     # By the same connections or by new ones.
     await accepted_again(sender)
 

@@ -244,6 +244,33 @@ async def test_a_ledger_that_is_gone_is_shown_within_three_seconds() -> None:
     assert (vitals.troubles, [each.trouble.what for each in vitals.over]) == ((), [What.LEDGER])
 
 
+async def test_workers_that_wait_for_the_ledger_are_not_called_without_beat() -> None:
+    """Their tasks wait, so none sweeps; once the ledger answers, they have their time again."""
+    stage = Stage()
+    stage.watch.looked_at = 1e9
+
+    def stuck() -> Heard:
+        return heard(pulse("worker", 0.1), swept=1.0 + stage.seconds)
+
+    stage.redis = stuck
+    stage.ledger_error = LedgerUnavailable("refused")
+    vitals = await stage.go(60.0)
+    assert [each.what for each in vitals.troubles] == [What.LEDGER]
+    stage.redis = lambda: heard(swept=60.0)
+    vitals = await stage.go(1.0)
+    assert [each.what for each in vitals.troubles] == [What.WORKER, What.LEDGER], "none runs"
+    assert "No worker is running" in vitals.troubles[0].text
+    stage.redis, stage.ledger_error = stage.well, None
+    await stage.go(2.0)
+    stage.redis = stuck
+    assert (await stage.go(15.0)).troubles == ()
+    vitals = await stage.go(10.0)
+    assert "is beat running?" in vitals.troubles[0].text, "now it is not the ledger"
+    stage.ledger_error = LedgerUnavailable("refused")
+    vitals = await stage.go(30.0)
+    assert [each.what for each in vitals.troubles] == [What.WORKER, What.LEDGER]
+
+
 async def test_troubles_become_incidents_once(sqlite_ledger: Ledger) -> None:
     """Two processes see the same; a hiccup is none; and one that nobody ended is tidied up."""
     since = datetime.now(UTC) - timedelta(seconds=60)
@@ -325,6 +352,19 @@ class _Readings:
 
 
 # -- what is said ------------------------------------------------------------------------
+
+
+def test_the_tile_of_a_worker_that_waits_for_the_ledger_says_so() -> None:
+    """Nobody is sent to look after beat for it."""
+    vitals = Vitals(NOW, heard=heard(pulse("worker", 0.1), swept=90.0))
+    away = LedgerHealth(problem="no answer")
+    since_ms = round((snapshot().at - timedelta(seconds=90)).timestamp() * 1000)
+    stuck = replace(snapshot(), vitals=vitals, heartbeat_at_ms=since_ms)
+    for ledger, words in ((away, "waits for the ledger"), (LedgerHealth(), "is not responding")):
+        tiles = tiles_of(replace(stuck, ledger=ledger), 0, 5.0, everywhere=True)
+        [tile] = [each for each in tiles if each.name == "Worker"]
+        assert tile.words == words
+        assert ("beat" in tile.detail) is (ledger is not away)
 
 
 def at(*troubles: Trouble, **more: Any) -> Snapshot:

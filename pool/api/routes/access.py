@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from pool.access.api_keys import Caller
+from pool.access.api_keys import Caller, Scope
 from pool.api.http.messages import address_of, api_key
 from pool.api.service import Service
 from pool.errors import UnknownMeeting
@@ -29,6 +29,18 @@ def caller_of(request: Request, service: Annotated[Service, Depends(service_of)]
     return caller
 
 
+async def actor_of(
+    caller: Annotated[Caller, Depends(caller_of)], service: Annotated[Service, Depends(service_of)]
+) -> Caller:
+    """Return the caller of an action, while the ledger takes writes.
+
+    Raise Forbidden if the key may perform no action at all, or LedgerUnavailable.
+    """
+    caller.check(Scope.ADMIN)
+    await service.ledger_ready.check()
+    return caller
+
+
 def known_sid(sid: str) -> str:
     """Return the SID. Raise UnknownMeeting if it is malformed, since no meeting can have it."""
     if not is_sid(sid):
@@ -38,4 +50,5 @@ def known_sid(sid: str) -> str:
 
 TheService = Annotated[Service, Depends(service_of)]
 TheCaller = Annotated[Caller, Depends(caller_of)]
+TheActor = Annotated[Caller, Depends(actor_of)]
 Sid = Annotated[str, Depends(known_sid)]

@@ -13,7 +13,7 @@ from pool.api.claim_path.claim_batch import BatchAnswer, BatchRequest, ClaimBatc
 from pool.api.claim_path.claim_body import ClaimRequest, EmbeddedClaimRequest
 from pool.api.claim_path.claim_lane import ClaimLane
 from pool.api.http.messages import address_of, json_response, response_of
-from pool.api.routes.access import Sid, TheCaller, TheService
+from pool.api.routes.access import Sid, TheActor, TheCaller, TheService
 from pool.api.routes.bodies import LinkAnswer, Replacement, problem_answers
 from pool.api.routes.embeds import TheClaimEmbed
 from pool.api.service import replace_link
@@ -140,7 +140,7 @@ async def replace_claim(
     sid: Sid,
     customer_id: str,
     embed: TheClaimEmbed,
-    caller: TheCaller,
+    caller: TheActor,
     service: TheService,
     body: Replacement,
 ) -> Response:
@@ -164,7 +164,7 @@ async def replace_claim(
     status_code=204,
     responses=problem_answers(401, 403, 404, 422, 503),
 )
-async def forget_claim(sid: Sid, customer_id: str, caller: TheCaller, service: TheService) -> None:
+async def forget_claim(sid: Sid, customer_id: str, caller: TheActor, service: TheService) -> None:
     """Forget a customer: erase id, e-mail and metadata, and never use the link again."""
     caller.check(Scope.ADMIN, sid)
     check_customer_id(customer_id)

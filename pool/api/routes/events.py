@@ -10,7 +10,7 @@ from pool.access.api_keys import Scope
 from pool.api.claim_path.answers import iso
 from pool.api.http import problems
 from pool.api.http.messages import address_of, response_of, wait_for_turn
-from pool.api.routes.access import TheCaller, TheService
+from pool.api.routes.access import TheActor, TheCaller, TheService
 from pool.api.routes.bodies import (
     Assignment,
     EventAnswer,
@@ -89,7 +89,7 @@ async def list_events(
     "/events/{event_id}/replay",
     responses=problem_answers(401, 403, 404, 409, 503),
 )
-async def replay(event_id: str, caller: TheCaller, service: TheService) -> EventAnswer:
+async def replay(event_id: str, caller: TheActor, service: TheService) -> EventAnswer:
     """Process an event again now; the answer shows its new state."""
     caller.check_everywhere(Scope.ADMIN)
     event = await service.parts.bookings.replay(event_id, caller.key_id)
@@ -99,7 +99,7 @@ async def replay(event_id: str, caller: TheCaller, service: TheService) -> Event
 @router.post(
     "/events/replay", status_code=202, responses=problem_answers(400, 401, 403, 413, 422, 503)
 )
-async def replay_all(body: Replay, caller: TheCaller, service: TheService) -> ReplayAnswer:
+async def replay_all(body: Replay, caller: TheActor, service: TheService) -> ReplayAnswer:
     """Have all events of a state processed again by the workers; repeating the call is harmless."""
     caller.check_everywhere(Scope.ADMIN)
     events = await service.parts.bookings.replay_dead(caller.key_id, body.reason)
@@ -112,7 +112,7 @@ async def replay_all(body: Replay, caller: TheCaller, service: TheService) -> Re
     responses=problem_answers(400, 401, 403, 404, 409, 413, 422, 503),
 )
 async def assign(
-    event_id: str, body: Assignment, caller: TheCaller, service: TheService
+    event_id: str, body: Assignment, caller: TheActor, service: TheService
 ) -> EventAnswer:
     """Assign an event that matched no link to the given link; repeating the call is harmless."""
     caller.check_everywhere(Scope.ADMIN)

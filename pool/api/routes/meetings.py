@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from fastapi import APIRouter, Response
 
 from pool.access.api_keys import Caller, Scope
-from pool.api.routes.access import Sid, TheCaller, TheService
+from pool.api.routes.access import Sid, TheActor, TheCaller, TheService
 from pool.api.routes.bodies import (
     MeetingAnswer,
     MeetingChange,
@@ -54,7 +54,7 @@ async def show_meeting(sid: Sid, caller: TheCaller, service: TheService) -> Meet
 
 @router.put("/{sid}", responses={201: {"model": MeetingAnswer, "description": "A new meeting"}})
 async def put_meeting(
-    sid: Sid, change: MeetingChange, caller: TheCaller, service: TheService, response: Response
+    sid: Sid, change: MeetingChange, caller: TheActor, service: TheService, response: Response
 ) -> MeetingAnswer:
     """Add a meeting, or change its settings; those left out stay as they are."""
     caller.check(Scope.ADMIN, sid)
@@ -68,7 +68,7 @@ async def put_meeting(
 
 @router.post("/{sid}/pause")
 async def pause(
-    sid: Sid, caller: TheCaller, service: TheService, body: Reason | None = None
+    sid: Sid, caller: TheActor, service: TheService, body: Reason | None = None
 ) -> MeetingAnswer:
     """Stop top-up and claims of new links; customers who hold a link still get it."""
     caller.check(Scope.ADMIN, sid)
@@ -79,7 +79,7 @@ async def pause(
 
 @router.post("/{sid}/resume")
 async def resume(
-    sid: Sid, caller: TheCaller, service: TheService, body: Reason | None = None
+    sid: Sid, caller: TheActor, service: TheService, body: Reason | None = None
 ) -> MeetingAnswer:
     """End a pause; a blocked meeting is retried at once."""
     return await _retried(sid, caller, service, body, service.administration.resume)
@@ -87,7 +87,7 @@ async def resume(
 
 @router.post("/{sid}/top-up")
 async def top_up(
-    sid: Sid, caller: TheCaller, service: TheService, body: Reason | None = None
+    sid: Sid, caller: TheActor, service: TheService, body: Reason | None = None
 ) -> MeetingAnswer:
     """Ask for a top-up now; a blocked meeting is retried at once."""
     return await _retried(sid, caller, service, body, service.administration.top_up)
@@ -105,7 +105,7 @@ async def _retried(
 
 @router.post("/{sid}/drain")
 async def drain(
-    sid: Sid, caller: TheCaller, service: TheService, body: Reason | None = None
+    sid: Sid, caller: TheActor, service: TheService, body: Reason | None = None
 ) -> MeetingAnswer:
     """Retire all fresh links. Unless the meeting is paused, top-up makes new ones."""
     caller.check(Scope.ADMIN, sid)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pool.access.api_keys import Scope
 from pool.access.public_keys import ORIGINS, issue_public_key, revoke_public_key
 from pool.api.claim_path.answers import iso
-from pool.api.routes.access import Sid, TheCaller, TheService
+from pool.api.routes.access import Sid, TheActor, TheCaller, TheService
 from pool.api.routes.bodies import PlainText, problem_answers
 from pool.ledger.records import PublicKey
 
@@ -81,7 +81,7 @@ async def list_public_keys(sid: Sid, caller: TheCaller, service: TheService) -> 
 
 @router.post("", status_code=201)
 async def make_public_key(
-    sid: Sid, body: NewPublicKey, caller: TheCaller, service: TheService
+    sid: Sid, body: NewPublicKey, caller: TheActor, service: TheService
 ) -> PublicKeyAnswer:
     """Make a key with which pages of these origins claim for anonymous visitors."""
     caller.check(Scope.ADMIN, sid)
@@ -90,7 +90,7 @@ async def make_public_key(
 
 
 @router.delete("/{public_key}", status_code=204)
-async def end_public_key(sid: Sid, public_key: str, caller: TheCaller, service: TheService) -> None:
+async def end_public_key(sid: Sid, public_key: str, caller: TheActor, service: TheService) -> None:
     """Revoke a public key; every process refuses it within 5 seconds."""
     caller.check(Scope.ADMIN, sid)
     await revoke_public_key(service.parts.ledger, public_key, caller.key_id, sid=sid)

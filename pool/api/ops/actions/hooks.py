@@ -14,7 +14,7 @@ from pool.api.ops.session.forms import Posted
 from pool.api.routes.access import TheService
 from pool.api.service import Service
 from pool.config.own_address import webhook_address
-from pool.errors import UnknownWorkspace
+from pool.errors import LedgerUnavailable, UnknownWorkspace
 from pool.providers.self_test import send_self_test
 
 router = views()
@@ -54,6 +54,10 @@ async def send(workspace: str, request: Request, action: Posted, service: TheSer
     found = service.settings.workspace(workspace)
     if found is None:
         raise UnknownWorkspace("there is no workspace of this name")
+    try:
+        await service.ledger_ready.check()
+    except LedgerUnavailable as error:
+        return failed(request, INBOX, f"Nothing was sent: {error}.")
     address = webhook_address(service.settings, workspace)
     result = await send_self_test(found, address)
     detail = {"workspace": workspace, "address": address, "result": result.words}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from fastapi import Request, Response
 
@@ -18,6 +19,8 @@ from pool.nudges import TOP_UP
 from pool.operations.trying import Answer, Trial
 
 router = views()
+
+Work = Callable[[], Coroutine[Any, Any, Answer]]
 
 
 @router.post("/ops/meetings/{sid}/try")
@@ -35,7 +38,7 @@ async def try_meeting(sid: Sid, request: Request, action: Posted, service: TheSe
         service.nudges.send(TOP_UP, workspace=meeting.workspace)
         return answer
 
-    return await _said(request, f"/ops/meetings/{sid}", work())
+    return await _said(request, f"/ops/meetings/{sid}", work)
 
 
 @router.post("/ops/workspaces/{workspace}/try")
@@ -55,15 +58,15 @@ async def try_workspace(
         service.nudges.send(TOP_UP, workspace=workspace)
         return answer
 
-    return await _said(request, f"/ops/workspaces/{workspace}", work())
+    return await _said(request, f"/ops/workspaces/{workspace}", work)
 
 
-async def _said(request: Request, place: str, work: Awaitable[Answer]) -> Response:
+async def _said(request: Request, place: str, work: Work) -> Response:
     """Return a redirect that shows the answer, as a success only if links are made."""
     bad: list[Answer] = []
 
     async def words() -> str:
-        answer = await work
+        answer = await work()
         if not answer.works:
             bad.append(answer)
         return answer.words

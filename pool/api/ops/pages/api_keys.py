@@ -58,6 +58,7 @@ async def create(request: Request, action: Posted, service: TheService) -> Respo
         meetings = _meetings(action.form)
         networks = _networks(action.form)
         days = _number(action.form, "expires-in-days", "Expires after", 36_500)
+        await service.ledger_ready.check()
         key, kept = await issue_key(
             service.parts.ledger,
             scopes,
@@ -79,6 +80,7 @@ async def rotate(key_id: str, request: Request, action: Posted, service: TheServ
     action.session.check_keys()
     try:
         hours = _number(action.form, "overlap-hours", "Hours of overlap", 8_760) or 0
+        await service.ledger_ready.check()
         key, kept = await rotate_key(
             service.parts.ledger, key_id, hours * 3600, action.caller.key_id, action.reason
         )

@@ -1,0 +1,42 @@
+"""Refuse an action soon while the ledger takes nothing, before anything of it is begun.
+
+An action takes several steps, and in each of them the ledger may be slow with good reason. So the
+steps keep their time, and an action asks first whether the ledger takes writes at all.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from pool.errors import LedgerUnavailable
+from pool.ledger import Ledger
+from pool.ledger.deadline import within
+
+PATIENCE_SECONDS = 2.5
+TRUST_SECONDS = 1.0  # for which the ledger is believed to take writes; bulk calls ask once
+
+
+class LedgerReady:
+    """Knows whether the ledger takes writes."""
+
+    def __init__(self, ledger: Ledger, clock: Callable[[], float] = time.monotonic) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._wrote_at = -TRUST_SECONDS
+
+    async def check(self) -> None:
+        """Return if the ledger takes writes. Raise LedgerUnavailable in time if it does not.
+
+        What is left of the question then changes nothing, whenever the ledger takes it.
+        """
+        if self._clock() - self._wrote_at < TRUST_SECONDS:
+            return
+        try:
+            with within(PATIENCE_SECONDS):
+                await self._ledger.ping()
+        except LedgerUnavailable as error:
+            raise LedgerUnavailable(
+                f"{error}; nothing was done, so try again later", refusal=error.refusal
+            ) from error
+        self._wrote_at = self._clock()
