@@ -95,9 +95,16 @@ def workspace_probe(needs: list[Need], block: Block) -> list[Need]:
 
 
 class Plan:
-    """The links to make in turn, and the blocked meetings to probe, until the next look."""
+    """The links to make in turn, and the blocked meetings to probe, until the next look.
 
-    def __init__(self, links: Sequence[Need] = (), probes: Sequence[Need] = ()) -> None:
+    Without links, all probes come at once, unless the look was not `exact`: then pools may want
+    links that it did not find, and probes keep to their turns until another look.
+    """
+
+    def __init__(
+        self, links: Sequence[Need] = (), probes: Sequence[Need] = (), *, exact: bool = True
+    ) -> None:
+        self.exact = exact  # it counted no link twice
         self._links = deque(links)
         self._probes = deque(probes)
         self._since_probe = PROBE_EVERY
@@ -105,6 +112,11 @@ class Plan:
 
     def __bool__(self) -> bool:
         return bool(self._links or self._probes)
+
+    @property
+    def unsure(self) -> bool:
+        """Return True if only probes are left, though pools may want links."""
+        return not self.exact and not self._links and bool(self._probes)
 
     def follow(self, before: Plan) -> None:
         """Take over the rhythm of probes from an earlier plan, which this one replaces."""
@@ -120,7 +132,8 @@ class Plan:
 
     def next(self, may_start: Callable[[Need], bool]) -> Need | None:
         """Take the next need that may start now. Return None if none may."""
-        if self._probes and (not self._links or self._since_probe >= PROBE_EVERY):
+        alone = self.exact and not self._links
+        if self._probes and (alone or self._since_probe >= PROBE_EVERY):
             found = _take(self._probes, may_start)
             if found is not None:
                 self._since_probe = 1

@@ -68,6 +68,9 @@ class TopUp:
         self._making: Counter[str] = Counter()  # by meeting
         self._making_for: Counter[str] = Counter()  # by pool
         self._suspects = 0  # of those under way
+        # Of those under way: made, and on their way to a pool or just there.
+        self._entering: set[asyncio.Task[None] | None] = set()
+        self._entries = 0  # that have begun so far
         self._meetings = 0
         self._pools = 0
         self._workspace_blocks = maker.workspace_blocks
@@ -101,9 +104,10 @@ class TopUp:
                     self._plan.next(self._may_start) if len(self._under_way) < self._slots else None
                 )
                 if need is None:
-                    if not self._under_way:
+                    if self._under_way:
+                        await self._wait_for_one(until=looked_at + interval)
+                    elif not self._look_again:
                         break
-                    await self._wait_for_one(until=looked_at + interval)
                 elif not await self._maker.wait_turn(within_seconds=TURN_SECONDS):
                     break
                 elif not need.probe or await self._take_probe(need):
@@ -140,6 +144,7 @@ class TopUp:
         # Copied before the levels are read: a link that enters meanwhile is then counted twice,
         # which is better than not at all.
         making, making_for = self._making.copy(), self._making_for.copy()
+        entering, entries = bool(self._entering), self._entries
         looked = await self._store.look_at([meetings[sid] for sid in sorted(meetings)])
         levels = looked.meetings
         totals = await targets(self._store, meetings, levels)
@@ -174,7 +179,11 @@ class TopUp:
         }
         probes = [need for need in needs if need.probe and need.sid in due]
         probes.sort(key=lambda need: due[need.sid])
-        return Plan(plan([need for need in needs if not need.probe], PLAN_LINKS), probes)
+        exact = not entering and self._entries == entries
+        links = plan([need for need in needs if not need.probe], PLAN_LINKS)
+        found = Plan(links, probes, exact=exact)
+        self._look_again |= found.unsure and not self._entering  # the next look is exact
+        return found
 
     def _need(self, meeting: Meeting, level: Level, target: int, making: int) -> Need | None:
         if meeting.is_stopped or level.fence != "stands" or level.sid in self._skipped:
@@ -241,6 +250,8 @@ class TopUp:
             self._making[need.sid] -= 1
             self._making_for[need.pool] -= 1
             self._suspects -= suspect
+            self._entering.discard(task)
+            self._look_again |= self._plan.unsure and not self._entering
             if not task.cancelled() and task.exception() is not None:
                 log.error("top-up step failed", meeting=need.sid, exc_info=task.exception())
                 self._leave(need.pool)
@@ -265,6 +276,8 @@ class TopUp:
         except LedgerUnavailable as error:
             self._lose(need.sid, error)
             return
+        self._entering.add(asyncio.current_task())
+        self._entries += 1
         try:
             outcome = await self._pool_writer.put(need.sid, need.epoch, new)
         except LedgerUnavailable as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from pool.errors import (
     Throttled,
 )
 from pool.store.records import Block, payload
+from pool.supply.pool_writer import PoolWriter
 from tests.in_process import InProcess, until
 from tests.scripted_provider import FAILED, MEETING_REFUSED, WORKSPACE_REFUSED
 
@@ -176,10 +178,25 @@ async def test_a_key_that_is_accepted_for_a_refused_meeting_frees_the_others(
         assert await workspace_block(product) is None
 
 
+@pytest.mark.parametrize("at_any_time", [False, True])
 async def test_many_blocked_meetings_take_few_turns(
-    product: InProcess, monkeypatch: pytest.MonkeyPatch
+    product: InProcess, monkeypatch: pytest.MonkeyPatch, at_any_time: bool
 ) -> None:
-    """All of their probes are due, and the others are filled first."""
+    """All of their probes are due, and the others are filled first.
+
+    Also where looks fall into moments in which links have entered their pool and still count as
+    being made, so that it seems to be full.
+    """
+    put = PoolWriter.put
+
+    async def slow(writer: PoolWriter, *link: Any) -> str:
+        outcome = await put(writer, *link)
+        await asyncio.sleep(0.02)
+        return outcome
+
+    if at_any_time:
+        monkeypatch.setattr(PoolWriter, "put", slow)
+        monkeypatch.setattr("pool.supply.top_up.LOOK_SECONDS", 0.0)
     now_ms = await product.store.now_ms()
     for number in range(40):
         await product.meeting(f"bad-{number}", min_fresh=5)
