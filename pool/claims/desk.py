@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from typing import Any
 
@@ -29,6 +29,8 @@ from pool.store import Store
 from pool.store.records import BATCH_LIMIT, AnsweredClaim, Batch, Outcome, payload
 
 log = structlog.get_logger()
+
+Ended = defaultdict[str, int]  # how many claims ended with each outcome
 
 CALLS_PER_MEETING = 2  # more would only cut batches smaller
 WORTH_A_CALL = BATCH_LIMIT // 2  # this many waiting customers are worth a second call
@@ -61,7 +63,7 @@ class Desk:
         self._ready: deque[Line] = deque()
         self._calls = ScriptCalls(store, known_meetings, clock, self._ended)
         self._makings: set[asyncio.Task[None]] = set()
-        self._falls: Counter[str] = Counter()  # of the pools' fences
+        self._falls: defaultdict[str, int] = defaultdict(int)  # of the pools' fences
         self._waiting = 0
         self._pumping = False
 
@@ -219,7 +221,7 @@ class Desk:
     def _serve(self, line: Line, batch: list[Waiting], result: Batch | Exception) -> None:
         """Answer everyone in a batch with the result of their call. Never raise."""
         sid = line.sid
-        ended: Counter[str] = Counter()
+        ended: Ended = defaultdict(int)
         try:
             if isinstance(result, Exception):
                 raise result
@@ -230,11 +232,11 @@ class Desk:
                 self._listener.low(meeting)
             # Remembered before the first answer goes out: every answer given can be asserted again.
             lately_ms = self._lately_ms()
-            self._remember(
-                meeting,
+            ttl_ms = meeting.claim_ttl_seconds * 1000
+            self._recent_claims.remember(
                 line.pool,
                 [
-                    (entry, answer.claim)
+                    _answered(entry, answer.claim, ttl_ms)
                     for entry, answer in zip(batch, result.answers, strict=True)
                     if answer.claim is not None
                     and (answer.outcome is Outcome.NEW or _is_recent(answer.claim, lately_ms))
@@ -267,7 +269,7 @@ class Desk:
         self._tell(sid, ended)
 
     def _answer(
-        self, meeting: Meeting, entry: Waiting, claim: Claim, outcome: str, ended: Counter[str]
+        self, meeting: Meeting, entry: Waiting, claim: Claim, outcome: str, ended: Ended
     ) -> None:
         """Give the link to the first of a customer's requests, and to the others as reused."""
         receipt = Receipt(meeting, claim, outcome)
@@ -278,7 +280,7 @@ class Desk:
             if outcome != "reused":
                 receipt = Receipt(meeting, claim, "reused")
 
-    def _refuse(self, entry: Waiting, error: LinkpoolError, ended: Counter[str]) -> None:
+    def _refuse(self, entry: Waiting, error: LinkpoolError, ended: Ended) -> None:
         for waiter in self._taken(entry):
             if not waiter.done():
                 waiter.set_exception(error)
@@ -290,12 +292,12 @@ class Desk:
         self._waiting -= len(waiters)
         return waiters
 
-    def _tell(self, sid: str, ended: Counter[str]) -> None:
+    def _tell(self, sid: str, ended: Ended) -> None:
         for outcome, count in ended.items():
             self._listener.outcome(sid, outcome, count)
 
     async def _make_on_demand(self, meeting: Meeting, entry: Waiting) -> None:
-        ended: Counter[str] = Counter()
+        ended: Ended = defaultdict(int)
         pool = meeting.pool_of(entry.name)
         falls = self._falls[pool]
         try:
@@ -303,7 +305,8 @@ class Desk:
             if self._falls[pool] != falls:
                 raise Fenced(pool)  # as in `give_up`
             if made or _is_recent(claim, self._lately_ms()):
-                self._remember(meeting, pool, [(entry, claim)])
+                answered = _answered(entry, claim, meeting.claim_ttl_seconds * 1000)
+                self._recent_claims.remember(pool, [answered])
             self._answer(meeting, entry, claim, "direct" if made else "reused", ended)
         except LinkpoolError as error:
             self._refuse(entry, error, ended)
@@ -320,18 +323,11 @@ class Desk:
     def _lately_ms(self) -> float:
         return (time.time() - self._recent_claims.seconds) * 1000
 
-    def _remember(self, meeting: Meeting, pool: str, bound: list[tuple[Waiting, Claim]]) -> None:
-        ttl_ms = meeting.claim_ttl_seconds * 1000
-        self._recent_claims.remember(
-            pool,
-            [
-                # A limited request sent no payload, and the recorder needs one.
-                AnsweredClaim(
-                    entry.customer_id, claim, ttl_ms, entry.payload or payload(entry.customer_id)
-                )
-                for entry, claim in bound
-            ],
-        )
+
+def _answered(entry: Waiting, claim: Claim, ttl_ms: int) -> AnsweredClaim:
+    # A limited request sent no payload, and the recorder needs one.
+    document = entry.payload or payload(entry.customer_id)
+    return AnsweredClaim(entry.customer_id, claim, ttl_ms, document)
 
 
 def _is_recent(claim: Claim, lately_ms: float) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from math import inf
 
 from pool.claims.known_meetings import KnownMeetings
 from pool.claims.queue import Line, Waiting
@@ -52,6 +53,7 @@ class ScriptCalls:
         self._ended = ended
         self._under_way: set[ScriptCall] = set()
         self._alarm: asyncio.TimerHandle | None = None  # for the call that is due first
+        self._rings_at = inf  # by `clock`
 
     def __len__(self) -> int:
         return len(self._under_way)
@@ -69,7 +71,7 @@ class ScriptCalls:
         if call.abandon is None:
             self._go_on(call)
         else:
-            self._set_alarm()
+            self._set_alarm(call.deadline)
 
     def give_up(self, pool: str, joined_before: float, error: LinkpoolError) -> None:
         """End the calls under way for a pool whose first customer joined before that moment.
@@ -101,31 +103,29 @@ class ScriptCalls:
         self._under_way.discard(call)
         self._ended(call, result)
 
-    def _set_alarm(self) -> None:
-        """Set the timer that ends calls without a reply in time.
+    def _set_alarm(self, due: float) -> None:
+        """Set the timer that ends calls without a reply in time, for one more deadline.
 
         One timer serves many calls: when it rings, it is set again for those under way then.
         """
-        due = min((each.deadline for each in self._under_way if each.abandon), default=None)
-        if due is None:
+        if self._rings_at <= due:
             return
-        loop = asyncio.get_running_loop()
-        at = loop.time() + max(0.0, due - self._clock())
         if self._alarm is not None:
-            if self._alarm.when() <= at:
-                return
             self._alarm.cancel()
-        self._alarm = loop.call_at(at, self._ring)
+        wait = max(0.0, due - self._clock())
+        self._alarm, self._rings_at = asyncio.get_running_loop().call_later(wait, self._ring), due
 
     def _ring(self) -> None:
-        self._alarm = None
+        self._alarm, self._rings_at = None, inf
         now = self._clock()
         for call in list(self._under_way):
             if call.abandon is not None and call.deadline <= now:
                 call.abandon()
                 call.abandon = None
                 self._end(call, StoreUnavailable(_TOO_SLOW))
-        self._set_alarm()
+        waiting = [each.deadline for each in self._under_way if each.abandon]
+        if waiting:
+            self._set_alarm(min(waiting))
 
     # -- with retries --------------------------------------------------------------
 

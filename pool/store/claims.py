@@ -6,6 +6,7 @@ import itertools
 import secrets
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 from typing import Any
 
 from redis.asyncio import Redis
@@ -209,11 +210,19 @@ def _claim_call(
 ) -> tuple[list[str], list[Any]]:
     """Return the claim script's keys and arguments."""
     return [
+        *_keys_of_pool(sid),
+        *[key_names.binding(sid, name) for name, _ in customers],
+    ], [echo, *[payload for _, payload in customers]]
+
+
+@lru_cache(maxsize=16_384)
+def _keys_of_pool(sid: str) -> tuple[str, ...]:
+    """Return the keys that are the same for all customers of a pool."""
+    return (
         key_names.epoch(sid),
         key_names.fresh(sid),
         key_names.claims(sid),
         key_names.meeting(sid),
         key_names.demand(sid),
         key_names.nudged(sid),
-        *[key_names.binding(sid, name) for name, _ in customers],
-    ], [echo, *[payload for _, payload in customers]]
+    )

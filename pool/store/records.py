@@ -14,6 +14,8 @@ from pool.model.links import Claim, Source
 class Outcome(StrEnum):
     """The result of the claim script for one customer."""
 
+    __hash__ = str.__hash__  # as strings have it; an enumeration's own takes ten times as long
+
     NEW = "new"
     REUSED = "reused"
     EMPTY = "empty"
@@ -46,8 +48,7 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     claim: Claim | None
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(msgspec.Struct, frozen=True, gc=False):
     """The answers of one script call, in the order asked, and the level that is left."""
 
     answers: list[Answer]

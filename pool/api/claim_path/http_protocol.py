@@ -53,7 +53,7 @@ class ClaimProtocol(StrictProtocol):
             head = self._known_head(data)
             if head is not None:
                 self._unset_keepalive_if_required()
-                self.headers = list(head.headers)
+                self.headers = head.headers
                 self._sid, self._body = head.sid, data[head.size_bytes :]
                 self.begin_claim(None, True)
                 return

@@ -23,7 +23,7 @@ class Head:
         self, sid: str, headers: list[tuple[bytes, bytes]], size_bytes: int, body_bytes: int
     ) -> None:
         self.sid = sid
-        self.headers = tuple(headers)
+        self.headers = headers
         self.size_bytes = size_bytes
         self.body_bytes = body_bytes
 
