@@ -23,7 +23,7 @@ class Head:
         self, sid: str, headers: list[tuple[bytes, bytes]], size_bytes: int, body_bytes: int
     ) -> None:
         self.sid = sid
-        self.headers = headers
+        self.headers = headers  # of all its claims; nobody changes them
         self.size_bytes = size_bytes
         self.body_bytes = body_bytes
 
