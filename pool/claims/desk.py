@@ -262,7 +262,7 @@ class Desk:
             for entry in batch:
                 self._refuse(entry, problem, ended)
         else:
-            if ended["new"]:
+            if "new" in ended:
                 self._listener.claimed(meeting)
         # The listener comes last: whatever it does, nobody is left waiting.
         self._listener.batch(len(batch))
@@ -316,7 +316,7 @@ class Desk:
             log.exception("link not made on the spot", meeting=meeting.sid)
             problem = PoolEmpty(f"no link could be made: {type(error).__name__}")
             self._refuse(entry, problem, ended)
-        if ended["direct"]:
+        if "direct" in ended:
             self._listener.claimed(meeting)
         self._tell(meeting.sid, ended)
 
