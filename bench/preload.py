@@ -1,12 +1,16 @@
 """Fill Redis by scripts that run inside it, in the product's own formats.
 
-The links are made up: they have no rows in the ledger, which no claim looks at.
+The links are made up. They have no rows in the ledger, which no claim looks at, unless `rows`
+adds them for the recorder.
 """
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
+from pool.compose import Parts
+from pool.model.links import Link, State
 from pool.store import key_names, scripts
 
 # fresh; prefix, first, count, made_at_ms
@@ -64,6 +68,7 @@ return found[1]
 """
 
 _AT_ONCE = 50_000
+_ROWS_AT_ONCE = 5_000
 _BEYOND = 10**9  # the number of a customer whom no other preload made
 _TTL_MS = 30 * 86_400_000
 
@@ -75,6 +80,27 @@ def fresh_links(client: Any, sid: str, count: int, *, prefix: str, first: int = 
     for start, part in _parts(first, count):
         level = client.eval(_FRESH, 1, key_names.fresh(sid), prefix, start, part, clock)
     return int(level)
+
+
+async def rows(parts: Parts, sid: str, count: int, *, prefix: str, first: int = 0) -> None:
+    """Add the ledger's rows of made-up links."""
+    made_at = datetime.now(UTC)
+    for start, part in _parts(first, count, _ROWS_AT_ONCE):
+        slugs = [f"one-off-{prefix}{n:08x}" for n in range(start, start + part)]
+        await parts.ledger.links.insert_fresh(
+            [
+                Link(
+                    slug=slug,
+                    url=f"https://sandbox.neetocal.com/{slug}",
+                    meeting_sid=sid,
+                    state=State.FRESH,
+                    source="pool",
+                    epoch="bench",
+                    created_at=made_at,
+                )
+                for slug in slugs
+            ]
+        )
 
 
 def bindings(client: Any, sid: str, count: int, *, prefix: str, first: int = 0) -> None:
@@ -119,8 +145,8 @@ def level(client: Any, sid: str) -> int:
     return int(client.zcard(key_names.fresh(sid)))
 
 
-def _parts(first: int, count: int) -> list[tuple[int, int]]:
+def _parts(first: int, count: int, at_once: int = _AT_ONCE) -> list[tuple[int, int]]:
     return [
-        (start, min(_AT_ONCE, first + count - start))
-        for start in range(first, first + count, _AT_ONCE)
+        (start, min(at_once, first + count - start))
+        for start in range(first, first + count, at_once)
     ]

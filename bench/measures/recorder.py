@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import time
-from datetime import UTC, datetime
 
 from bench import preload
 from bench.measures.base import Bench
@@ -12,10 +11,8 @@ from bench.postgres import NoPostgres, Postgres
 from bench.rows import Goal, Row
 from bench.stage import Stage, quiet_meeting
 from pool.compose import Parts
-from pool.model.links import Link, State
 
 SID = "bench-recorder"
-_AT_ONCE = 5_000
 
 
 def measure(bench: Bench) -> list[Row]:
@@ -49,29 +46,10 @@ def _row(bench: Bench, name: str, database_url: str | None) -> Row:
 
 
 async def _record(parts: Parts, prefix: str, count: int) -> float:
-    made_at = datetime.now(UTC)
-    for start in range(0, count, _AT_ONCE):
-        await parts.ledger.links.insert_fresh(
-            [
-                _fresh(f"one-off-{prefix}{n:08x}", made_at)
-                for n in range(start, min(start + _AT_ONCE, count))
-            ]
-        )
+    await preload.rows(parts, SID, count, prefix=prefix)
     started = time.perf_counter()
     recorded = await parts.recorder.record(SID)
     took = time.perf_counter() - started
     if recorded != count:
         raise RuntimeError(f"{recorded} of {count} claims were recorded")
     return count / took
-
-
-def _fresh(slug: str, made_at: datetime) -> Link:
-    return Link(
-        slug=slug,
-        url=f"https://sandbox.neetocal.com/{slug}",
-        meeting_sid=SID,
-        state=State.FRESH,
-        source="pool",
-        epoch="bench",
-        created_at=made_at,
-    )

@@ -1,7 +1,8 @@
 """Measure the slowest claims over minutes at a constant rate, rewrites of Redis's file included.
 
 Off unless asked for. Everything runs; claims lapse after a minute, so that what Redis holds
-levels off. The second part takes three times as long as the first, at four fifths of the peak.
+levels off. The ledger has the rows of the links, as it has those of links that a provider made. The
+second part takes three times as long as the first, at four fifths of the peak.
 """
 
 from __future__ import annotations
@@ -43,6 +44,9 @@ def measure(bench: Bench) -> list[Row]:
         peak = wrk(request, connections=CONNECTIONS, seconds=5, threads=2).rate
         for share, longer, p99_goal, p999_goal in PARTS:
             minutes = bench.options.minutes * longer
+            links = int(share * peak * minutes * 60)
+            bench.say(f"adding {links:,} links to the ledger")
+            fill.rows(links)
             before = _rewrites(stage)
             steps = _steps(bench, request, fill, share * peak, minutes)
             note = f"{_rewrites(stage) - before} rewrites of Redis's file"
@@ -128,13 +132,23 @@ class _Fill:
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
         self._made = 0
+        self._rows = 0
 
     def up_to(self, links: int) -> None:
         """Add links until the pool has this number."""
         missing = links - preload.level(self._stage.redis, SID)
         if missing > 0:
+            self.rows(self._made + missing - self._rows)
             preload.fresh_links(self._stage.redis, SID, missing, prefix="bbbb", first=self._made)
             self._made += missing
+
+    def rows(self, links: int) -> None:
+        """Add the ledger's rows of this many links that are not in the pool yet."""
+        if links > 0:
+            self._stage.work(
+                lambda parts: preload.rows(parts, SID, links, prefix="bbbb", first=self._rows)
+            )
+            self._rows += links
 
 
 def _rewrites(stage: Stage) -> int:
