@@ -21,7 +21,7 @@ from pool.operations.since import since_of
 from pool.operations.snapshot import Snapshot
 from pool.operations.status import MeetingStatus
 from pool.operations.trends import Trends
-from pool.operations.words import duration_words
+from pool.operations.words import duration_words, range_words
 
 
 class MeetingBoards:
@@ -131,11 +131,6 @@ class MeetingBoards:
 
 def span_words(low_seconds: float, high_seconds: float | None) -> str:
     """Return a range of time in words: 4 to 9 min. None stands for more than a day."""
-    low = duration_words(low_seconds)
     if high_seconds is None:
-        return f"{low} to over a day"
-    high = duration_words(high_seconds)
-    if low == high:
-        return f"about {high}"
-    same_unit = low.partition(" ")[2] == high.partition(" ")[2]
-    return f"{low.partition(' ')[0] if same_unit else low} to {high}"
+        return f"{duration_words(low_seconds)} to over a day"
+    return range_words(low_seconds, high_seconds)
