@@ -172,7 +172,8 @@ class PoolRecovery:
             for pool, (result, links) in noted.items():
                 if result is Recovered.QUARANTINED:
                     costs[sid_of(pool)] = costs.get(sid_of(pool), 0) + links
-        outcome = max((result for result, _ in noted.values()), key=_gravity)
+        all_adopted = all(result is Recovered.ADOPTED for result, _ in noted.values())
+        outcome = Recovered.ADOPTED if all_adopted else Recovered.QUARANTINED
         detail: dict[str, object] = {"quarantined": quarantined}
         if len(noted) > 1:
             detail = {"pools": len(noted), **detail}
@@ -226,10 +227,6 @@ class PoolRecovery:
             # Of several pools, one may be on a master that is away; this one need not wait for it.
             if meeting.shards == 1 or not error.of_one_master:
                 raise
-
-
-def _gravity(result: Recovered) -> bool:
-    return result is Recovered.QUARANTINED
 
 
 def _raise(_sid: str, error: Exception) -> None:

@@ -42,12 +42,12 @@ async def check_broker(
         if refused:
             raise SettingsError(setting, problem_of(list(dict.fromkeys(refused))))
         for reply in replies:
-            if isinstance(reply, Exception) and not refuses(reply) and not _of_type(reply):
+            if (
+                isinstance(reply, Exception)
+                and not refuses(reply)
+                and "WRONGTYPE" not in str(reply)
+            ):
                 raise reply  # by a replica, or one that is full
-
-
-def _of_type(reply: Exception) -> bool:
-    return "WRONGTYPE" in str(reply)
 
 
 def _trials(key: str, *, works: bool) -> list[tuple[Any, ...]]:
