@@ -20,6 +20,7 @@ from pool.cli.common import (
     on_ledger,
     settings_for,
 )
+from pool.cli.lengths import length
 from pool.cli.printing import moment, print_made, print_views
 from pool.config.networks import networks_of
 from pool.ledger.records import ApiKey
@@ -38,7 +39,12 @@ def create(
     ] = None,
     label: Annotated[str, typer.Option(help="A note of who uses the key.")] = "",
     expires_in_days: Annotated[
-        int | None, typer.Option(min=1, max=36_500, help="Days until the key stops working.")
+        int | None,
+        typer.Option(
+            parser=length("days", least=1, most=36_500),
+            metavar="DAYS",
+            help="Days until the key stops working, or 12 weeks.",
+        ),
     ] = None,
     network: Annotated[
         list[str] | None,
@@ -85,7 +91,12 @@ def list_keys(as_json: AsJson = False, data_dir: DataDir = None) -> None:
 def rotate(
     key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id, lp_<ID>_…")],
     overlap_hours: Annotated[
-        float, typer.Option(min=0, max=8_760, help="Hours for which the old key still works.")
+        float,
+        typer.Option(
+            parser=length("hours", most=8_760, whole=False),
+            metavar="HOURS",
+            help="Hours for which the old key still works, or 2 days.",
+        ),
     ] = 24.0,
     reason: ReasonOption = "",
     as_json: AsJson = False,

@@ -22,6 +22,7 @@ from pool.cli.common import (
     fail,
     settings_for,
 )
+from pool.cli.lengths import length
 from pool.cli.printing import print_json
 from pool.config.settings import KEY_VARIABLE, URL_VARIABLE
 from pool.errors import LinkpoolError
@@ -49,7 +50,11 @@ def claim(
     batch_size: Annotated[int, typer.Option(min=1, max=1000, help="Customers per request.")] = 1000,
     patience_seconds: Annotated[
         float,
-        typer.Option(min=0, help="Seconds without a new link after which to give up."),
+        typer.Option(
+            parser=length(whole=False),
+            metavar="TIME",
+            help="How long to go on without a new link: 600, 10 min.",
+        ),
     ] = 600.0,
     as_json: AsJson = False,
     data_dir: DataDir = None,

@@ -21,16 +21,17 @@ from pool.cli.common import (
     on_parts,
     settings_for,
 )
+from pool.cli.lengths import length
 from pool.cli.printing import print_json, print_record
 from pool.cli.status import as_json, print_statuses
 from pool.compose import Parts
 from pool.config.addresses import broker_url
 from pool.errors import InvalidRequest, UnknownMeeting, UnknownWorkspace
+from pool.model.durations import exact_words
 from pool.model.meetings import Meeting
 from pool.model.pools import SHARDS_MOST
 from pool.nudges import TOP_UP, Nudges
 from pool.operations.administration import Administration
-from pool.operations.durations import exact_words
 from pool.operations.status import MeetingStatus, statuses
 from pool.operations.words import duration_words
 
@@ -62,14 +63,27 @@ MinFresh = Annotated[int | None, typer.Option(min=0, help="Minimum links kept re
 MaxFresh = Annotated[int | None, typer.Option(min=1, help="Maximum links kept ready.")]
 Cover = Annotated[
     int | None,
-    typer.Option(min=0, help="Seconds of visitors that the links kept ready should last for."),
+    typer.Option(
+        parser=length(),
+        metavar="TIME",
+        help="How long the links kept ready should last for visitors: 600, 10 min.",
+    ),
 ]
 Ttl = Annotated[
     int | None,
-    typer.Option(min=60, help="Seconds for which a visitor keeps a link without booking."),
+    typer.Option(
+        parser=length(least=60),
+        metavar="TIME",
+        help="How long a visitor keeps a link without booking: 30 days.",
+    ),
 ]
 Age = Annotated[
-    int | None, typer.Option(min=60, help="Seconds after which an unused link is thrown away.")
+    int | None,
+    typer.Option(
+        parser=length(least=60),
+        metavar="TIME",
+        help="How old an unused link may be before it is thrown away: 7 days.",
+    ),
 ]
 After = Annotated[
     Literal["same", "new"] | None,

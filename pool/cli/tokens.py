@@ -13,6 +13,7 @@ from pool.access.api_keys import Scope, digest
 from pool.access.token_secrets import SecretSource, issue_secret, revoke_secret
 from pool.access.tokens import LONGEST_SECONDS, TokenClaims, sign
 from pool.cli.common import ACTOR, AsJson, DataDir, ReasonOption, on_ledger, settings_for
+from pool.cli.lengths import length
 from pool.cli.printing import moment, print_made, print_views
 from pool.config.addresses import secret_key
 from pool.config.settings import Settings
@@ -63,7 +64,12 @@ def token(
     customer: Annotated[str, typer.Option(metavar="ID", help="The customer to claim for.")],
     email: Annotated[str | None, typer.Option(help="The customer's e-mail address.")] = None,
     expires_in: Annotated[
-        int, typer.Option(min=1, max=LONGEST_SECONDS, help="Seconds until it expires.")
+        int,
+        typer.Option(
+            parser=length(least=1, most=LONGEST_SECONDS),
+            metavar="TIME",
+            help="How long until it expires: 3600, 2 h.",
+        ),
     ] = 3_600,
     key: Annotated[
         str | None, typer.Option(metavar="KEY_ID", help="The key in whose name it claims.")

@@ -42,7 +42,13 @@ from pool.config.sources import (
     from_toml,
 )
 from pool.config.tls_files import check_loadable
-from pool.config.workspaces import DEFAULT_WORKSPACE, MeetingDefaults, Workspace, check_port
+from pool.config.workspaces import (
+    DEFAULT_WORKSPACE,
+    MeetingDefaults,
+    Workspace,
+    check_port,
+    length_in_words,
+)
 from pool.errors import SettingsError
 from pool.model.links import SID_PATTERN
 
@@ -123,6 +129,8 @@ class Settings(BaseSettings):
 
     workspaces: dict[str, Workspace] = Field(default_factory=dict)
     meetings: dict[str, MeetingDefaults] = Field(default_factory=dict)
+
+    _lengths = field_validator("*", mode="before")(length_in_words)
 
     @classmethod
     def settings_customise_sources(

@@ -17,6 +17,8 @@ from pydantic import (
     model_validator,
 )
 
+from pool.errors import InvalidRequest
+from pool.model.durations import as_number
 from pool.model.links import SID_PATTERN, SUBDOMAIN_PATTERN
 from pool.model.pools import SHARDS_MOST
 
@@ -34,6 +36,20 @@ def check_port(url: str) -> None:
         usable = False
     if not usable:
         raise ValueError("has no host, or a port that is not between 1 and 65535")
+
+
+def length_in_words(value: Any, info: ValidationInfo) -> Any:
+    """Return the number of a length of time that is written in words, in its setting's own unit.
+
+    Raise ValueError if it is none. What is no length of time is returned as it is.
+    """
+    unit = (info.field_name or "").rpartition("_")[2]
+    if unit not in ("seconds", "days") or not isinstance(value, str):
+        return value
+    try:
+        return as_number(value, unit, whole=False)
+    except InvalidRequest as error:
+        raise ValueError(str(error)) from None
 
 
 class _Frozen(BaseModel):
@@ -123,6 +139,8 @@ class MeetingDefaults(_Frozen):
     match_email: bool | None = None
     reserve: int | None = Field(default=None, ge=0, le=1_000_000)
     shards: int | None = Field(default=None, ge=1, le=SHARDS_MOST)
+
+    _lengths = field_validator("*", mode="before")(length_in_words)
 
     @field_validator("fallback_url")
     @classmethod

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from pool.model.durations import exact_words
 from pool.model.meetings import LEAD_SECONDS, Meeting
-from pool.operations.durations import exact_words
 from pool.operations.status import MeetingStatus
 from pool.operations.words import about, count_words, duration_words, rate_words
 

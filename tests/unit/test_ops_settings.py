@@ -13,12 +13,12 @@ from pool.api.ops.actions.settings_form import changes_of, preview, problems_of,
 from pool.api.ops.actions.settings_words import check_nobody_else_changed
 from pool.api.ops.session.forms import Form
 from pool.errors import InvalidRequest, NotInForceYet, StoreUnavailable
+from pool.model.durations import exact_words, seconds_of
 from pool.model.forecast import NO_PAST, Outlook, Usual, forecast
 from pool.model.incidents import What
 from pool.model.meetings import Meeting
 from pool.operations.administration import Administration
 from pool.operations.advice import meanings, suggestions
-from pool.operations.durations import exact_words, seconds_of
 from pool.operations.undo import undo, undoable
 from tests.in_process import InProcess
 from tests.unit.test_ops_pages import status

@@ -117,6 +117,30 @@ WRONG = {
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "number"),
+    [
+        ("RECONCILE_SECONDS", "2 min", 120.0),
+        ("PROBE_SECONDS", "1.5", 1.5),
+        ("KEEP_ALIVE_SECONDS", "2 min", 120),
+        ("INBOX_RETENTION_DAYS", "12 weeks", 84),
+        ("INBOX_RETENTION_DAYS", "84", 84),
+    ],
+)
+def test_a_length_of_time_may_be_in_words(name: str, value: str, number: float) -> None:
+    """A plain number is in the unit that the setting's name ends with."""
+    assert getattr(load(WORKSPACE | {f"LINKPOOL_{name}": value}), name.lower()) == number
+
+
+@pytest.mark.parametrize("value", ["often", "30 dayz", "nan", "1 h 30", "-5 s"])
+def test_what_is_no_length_of_time_is_answered_with_what_to_write(value: str) -> None:
+    """Whatever the unit."""
+    for name in ("SWEEP_SECONDS", "INBOX_RETENTION_DAYS"):
+        assert "write 45 s, 10 min, 2 h or 30 days" in problem({f"LINKPOOL_{name}": value})[1]
+    text = problem({"LINKPOOL_INBOX_RETENTION_DAYS": "12 h"})[1]
+    assert "valid integer" in text
+
+
+@pytest.mark.parametrize(
     ("name", "value"), [(name, value) for name, values in WRONG.items() for value in values]
 )
 def test_a_wrong_setting_is_named(name: str, value: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from pool.cli.lengths import length
 from pool.cli.main import app
 from pool.cli.meetings import in_words
 from pool.cli.printing import print_table
@@ -18,6 +19,37 @@ from pool.operations.status import MeetingStatus
 ID = "0123456789abcdef" * 2
 COLUMNS = ["id", "state", "event", "received_at", "match", "workspace", "why"]
 ROW = [ID, "unmatched", "booking_created", "2026-11-26T07:00:00+00:00", "", "default", "no [b]slug"]
+
+
+@pytest.mark.parametrize(
+    ("given", "unit", "number"),
+    [("600", "seconds", 600), ("10 min", "seconds", 600), ("30 days", "seconds", 2_592_000),
+     ("2 weeks", "days", 14), ("90", "days", 90), ("90 min", "hours", 1.5), (24.0, "hours", 24.0)],
+)  # fmt: skip
+def test_an_option_takes_a_length_of_time_in_words_or_its_own_unit(
+    given: str | float, unit: str, number: float
+) -> None:
+    assert length(unit, whole=unit != "hours")(given) == number
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--cover-seconds", "30 dayz"), "write 45 s, 10 min, 2 h or 30 days"),
+        (("--cover-seconds", "-1"), "at least 0 seconds"),
+        (("--claim-ttl-seconds", "5 s"), "at least 60 seconds"),
+        (("--max-fresh-age-seconds", "0.5"), "no whole number of seconds"),
+    ],
+)
+def test_an_option_that_is_no_length_of_time_says_what_to_write(
+    words: tuple[str, str], said: str
+) -> None:
+    """And which option it is."""
+    ended = CliRunner().invoke(app, ["meetings", "set", "intro", *words])
+    assert ended.exit_code == 2
+    printed = " ".join(ended.output.replace("│", " ").split())
+    assert said in printed
+    assert words[0] in printed
 
 
 @pytest.mark.parametrize("width", [20, 40, 80, 100, 160, 240])

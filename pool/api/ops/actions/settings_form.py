@@ -10,9 +10,9 @@ from pydantic import ValidationError
 from pool.api.ops.session.forms import Form
 from pool.api.routes.bodies import MeetingChange
 from pool.errors import InvalidRequest
+from pool.model.durations import EXAMPLES, exact_words, seconds_of
 from pool.model.meeting_rules import check_meeting
 from pool.model.meetings import Meeting
-from pool.operations.durations import EXAMPLES, exact_words, seconds_of
 
 URL_MAX_CHARACTERS = 2_048
 SHOWN = "was-"  # before the name of a field, for the value that the page showed

@@ -18,9 +18,9 @@ from pool.api.ops.frame.static_files import static_url
 from pool.api.ops.frame.themes import THEMES, theme_of
 from pool.api.ops.session.flash import CSRF_FIELD, flash_of, forget_flash
 from pool.api.ops.session.sessions import Session
-from pool.model import outcomes
+from pool.model import durations, outcomes
 from pool.model.times import from_ms
-from pool.operations import durations, explain, glossary, incident_words, words
+from pool.operations import explain, glossary, incident_words, words
 
 _TICKED = re.compile("`([^`]+)`")
 # Only our own files; no inline script or style, even if one were injected into the page.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from pool.errors import InvalidRequest
@@ -38,6 +39,25 @@ def seconds_of(text: str) -> int:
     if abs(total - seconds) > 1e-6:
         raise InvalidRequest(f"“{text}” is no whole number of seconds")
     return seconds
+
+
+def as_number(given: str | float, unit: str, *, whole: bool = True) -> float:
+    """Return how many of these units (seconds, hours, days) a length of time has.
+
+    A plain number is in the unit, and words are as `seconds_of` takes them. Raise InvalidRequest if
+    it is none, or if it must be `whole` and is not.
+    """
+    try:
+        number = float(given)
+    except ValueError:
+        number = seconds_of(str(given)) / _UNITS[unit]
+    if not math.isfinite(number):
+        raise InvalidRequest(f"“{given}” is no length of time; write {EXAMPLES}")
+    if not whole:
+        return number
+    if number != int(number):
+        raise InvalidRequest(f"“{given}” is no whole number of {unit}")
+    return int(number)
 
 
 def exact_words(seconds: int) -> str:
