@@ -102,7 +102,11 @@ settings.register_profile(
 settings.load_profile("unhurried")
 
 pytest.register_assert_rewrite(
-    "tests.unit.store_contract", "tests.unit.history_contract", "tests.unit.recovery_contract"
+    "tests.unit.store_contract",
+    "tests.unit.store_replay_contract",
+    "tests.unit.store_upkeep_contract",
+    "tests.unit.history_contract",
+    "tests.unit.recovery_contract",
 )
 
 
@@ -184,7 +188,9 @@ _BROUGHT_BY = re.compile(r"apt-get install ([\w.+ -]+)")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say in one line what was skipped for want of programs, and what brings them."""
+    """Report in one line which tests were skipped because programs are missing, and how to install
+    them.
+    """
     skipped = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
     packages = sorted(
         {name for text in skipped for each in _BROUGHT_BY.findall(text) for name in each.split()}
@@ -228,7 +234,7 @@ async def fake_redis(fake_server: FakeRedisServer) -> AsyncIterator[AnyRedis]:
 
 
 def _started(directory: Path, server: Path | None = None) -> RedisServer:
-    """Return a running server. Without one the test is skipped, but fails where CI is set."""
+    """Return a running server. Without one the test is skipped, but it fails where CI is set."""
     try:
         started = RedisServer(directory, server=server)
         started.start()

@@ -27,7 +27,9 @@ GOAL = 90  # of a hundred, in each room
 
 
 def main() -> int:
-    """Do what the command line asks; 1 if a room is below the goal, or a mutant unexplained."""
+    """Do what the command line asks. Return 1 if a room is below the goal or a mutant is
+    unexplained.
+    """
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     run = commands.add_parser("run", help="try the mutants that were not noticed yet")
@@ -101,7 +103,7 @@ def _try(mutants: Sequence[changes.Mutant], tests: trying.Tests) -> None:
 def sampled(
     mutants: Sequence[changes.Mutant], of_each_room: int, seed: int
 ) -> list[changes.Mutant]:
-    """Return that many of each room by chance; the same seed gives the same ones."""
+    """Return a random sample of this size of each room. The same seed gives the same one."""
     by_room: dict[str, list[changes.Mutant]] = {}
     for each in mutants:
         by_room.setdefault(each.room, []).append(each)

@@ -1,4 +1,4 @@
-"""Run each trial in a forked process of its own, some at a time, none for ever."""
+"""Run each trial in a forked process of its own, several at a time and with a limit of time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STILL_SECONDS = 12.0  # a process that computes nothing for so long waits for wh
 
 @dataclass
 class Job(Generic[T]):
-    """One trial: what to do in the process, and how much computing it may take."""
+    """One trial: the work of its process, and its limit of CPU time."""
 
     subject: T
     act: Callable[[], int]
@@ -37,7 +37,7 @@ class _Running(Generic[T]):
 
 
 def run(jobs: Iterable[Job[T]], at_once: int) -> Iterator[tuple[T, int, str]]:
-    """Do the jobs, and yield what became of each, with what its process said last."""
+    """Do the jobs. Yield each outcome, with the last message of its process."""
     waiting, running = iter(jobs), dict[int, _Running[T]]()
     more = True
     while more or running:
@@ -84,7 +84,7 @@ def _begin(job: Job[T]) -> tuple[int, int]:
 
 
 def say(what: str) -> None:
-    """Let the parent know, in a job's process."""
+    """Send a message to the parent, from a job's process."""
     os.write(9, what[:4000].encode("utf-8", "replace"))
 
 
@@ -96,7 +96,7 @@ def _limit(cpu_seconds: float) -> None:
 
 
 def _is_stuck(pid: int, one: _Running[T]) -> bool:
-    """Return True if the process computes nothing any more, or has had its time."""
+    """Return True if the process computes nothing any more, or has used up its time."""
     now = time.monotonic()
     try:
         fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()

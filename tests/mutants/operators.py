@@ -24,7 +24,7 @@ def words(node: cst.SimpleString) -> Iterable[cst.CSTNode]:
 
 
 def assignments(node: cst.Assign | cst.AnnAssign) -> Iterable[cst.CSTNode]:
-    """Assign nothing; a plain value is changed anyway."""
+    """Remove an assignment, except of a plain value, which another operator changes."""
     if node.value is not None and not (_is_plain(node.value) and not _is_none(node.value)):
         yield from mutators.operator_assignment(node)
 
@@ -75,7 +75,7 @@ def filters(node: cst.CompIf) -> Iterable[cst.CSTNode]:
 
 
 def conditions(node: cst.If) -> Iterable[cst.CSTNode]:
-    """Turn a condition round that has no operator of its own to change."""
+    """Negate a condition that has no operator of its own to change."""
     if isinstance(node.test, cst.Name | cst.Attribute | cst.Call | cst.Await | cst.NamedExpr):
         inner = node.test.with_changes(lpar=[cst.LeftParen()], rpar=[cst.RightParen()])
         yield node.with_changes(test=cst.UnaryOperation(cst.Not(), inner))

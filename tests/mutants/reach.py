@@ -1,6 +1,6 @@
-"""Mark the blocks of a file, so that it is known which tests reach which of them.
+"""Mark the blocks of a file, to learn which tests reach which of them.
 
-A mark is one call at the head of a block; that costs the tests next to nothing, unlike tracing.
+A mark is one call at the head of a block; unlike tracing, it costs the tests next to nothing.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def _inner(body: list[ast.stmt]) -> Iterator[tuple[list[ast.stmt], int]]:
 
 
 class Loader(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
-    """Load the files of the rooms as something else makes them."""
+    """Load marked copies of the rooms' files."""
 
     def __init__(self, files: Mapping[str, Path], make: Callable[[Path], CodeType]) -> None:
         self.files, self._make = files, make
@@ -89,7 +89,7 @@ class Loader(importlib.abc.MetaPathFinder, importlib.abc.InspectLoader):
         exec(self._make(self.files[module.__name__]), module.__dict__)
 
     def install(self) -> None:
-        """Have the next imports go by it."""
+        """Make the next imports use this loader."""
         setattr(builtins, MARK, reached.add)
         sys.meta_path.insert(0, self)
 

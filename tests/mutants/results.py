@@ -1,4 +1,4 @@
-"""Keep what became of each mutant, and list those that survive."""
+"""Keep the outcome of each mutant, and list those that survive."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _kept() -> dict[str, tuple[str, str]]:
 
 @contextlib.contextmanager
 def book() -> Iterator[Callable[[Result], None]]:
-    """Keep results as they come in."""
+    """Store results as they come in."""
     with KEPT.open("a", encoding="utf-8") as file:
 
         def told(result: Result) -> None:
@@ -69,7 +69,7 @@ def book() -> Iterator[Callable[[Result], None]]:
 
 
 def status(mutant: Mutant) -> str:
-    """Return what became of it, or "not tried"."""
+    """Return the mutant's outcome, or "not tried"."""
     return _kept().get(mutant.key, ("not tried", ""))[0]
 
 
@@ -78,7 +78,7 @@ def noticed(mutant: Mutant) -> bool:
 
 
 def reasons() -> dict[tuple[str, str], str]:
-    """Return why a survivor may survive, by function and change, from the list."""
+    """Return from the list the reason why each survivor may survive, by function and change."""
     found: dict[tuple[str, str], str] = {}
     if SURVIVORS.exists():
         for line in SURVIVORS.read_text("utf-8").splitlines():

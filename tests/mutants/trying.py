@@ -40,7 +40,7 @@ OPTIONS = [
 
 @dataclass(frozen=True)
 class Tests:
-    """The tests to run, and the time for one mutant."""
+    """The tests to run, and the time limit for one mutant."""
 
     files: tuple[str, ...]
     cpu_seconds: float  # those likeliest to notice come first; the others are left out

@@ -1,4 +1,4 @@
-"""Hold any Redis to what the history of meetings promises, in modules that import this."""
+"""Hold any Redis to the promises of the meetings' history, in modules that import this."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ async def read(sweeps: Sweeps, span: Span) -> list[tuple[int, int, int, int]]:
 
 
 async def past_of(redis: AnyRedis) -> dict[bytes, Any]:
-    """Return what is written of the meeting's past."""
+    """Return the stored past of the meeting."""
     held = await redis.everything()
     return {
         key: value for key, value in held.items() if key.startswith(b"lp:{%s}:h:" % SID.encode())
@@ -78,7 +78,9 @@ async def past_of(redis: AnyRedis) -> dict[bytes, Any]:
 
 
 async def test_every_answered_link_is_counted_once(any_redis: AnyRedis) -> None:
-    """Before it is recorded and after, however often the recorder comes round; reloads are not."""
+    """It is counted before and after it is recorded, however often the recorder runs; reloads are
+    not.
+    """
     await open_pool(any_redis, "a-1", "a-2", "a-3", "a-4")
     store = any_redis.store
     await claim(any_redis, "ann", "bob", "ann")
@@ -104,7 +106,7 @@ async def test_a_slot_gets_one_sample_however_many_sweep(sweeps: Sweeps) -> None
 
 
 async def test_what_does_not_change_is_known_and_costs_nothing(sweeps: Sweeps) -> None:
-    """Nothing is written of a quiet meeting, and yet it has a sample for every slot looked at."""
+    """Nothing is written for a quiet meeting, and yet it has a sample for every slot."""
     for minute in range(60):
         await sweeps.at(60 * minute, 50)
     assert await past_of(sweeps.redis) == {}
@@ -113,7 +115,7 @@ async def test_what_does_not_change_is_known_and_costs_nothing(sweeps: Sweeps) -
 
 
 async def test_counts_from_before_the_first_sample_are_in_the_next(sweeps: Sweeps) -> None:
-    """At each step, also where the meeting came after the slot had its sample; and only once."""
+    """They are counted once, at each step, also where the meeting came after its slot's sample."""
     other = replace(sweeps.level, sid="older", now_ms=sweeps.start * 1000)
     history = History(sweeps.redis.bare)
     assert await history.sample([other], {"older": 50}, sweep_seconds=SWEEP_SECONDS)
@@ -128,7 +130,7 @@ async def test_counts_from_before_the_first_sample_are_in_the_next(sweeps: Sweep
 
 
 async def test_an_earlier_stretch_ends_where_it_is_asked_to(sweeps: Sweeps) -> None:
-    """With how things were then, though nothing changed until later."""
+    """It ends with the state of that moment, though nothing changed until later."""
     sweeps.start = int(time.time()) // 60 * 60 - 7_200
     for seconds, fresh, claims in ((0, 50, 0), (60, 50, 0), (7_140, 20, 30)):
         await sweeps.at(seconds, fresh, claims=claims)
@@ -142,7 +144,7 @@ async def test_an_earlier_stretch_ends_where_it_is_asked_to(sweeps: Sweeps) -> N
 
 
 async def test_counts_are_what_happened_since_the_sample_before(sweeps: Sweeps) -> None:
-    """At each step, and with the lowest level seen, also where the sample came later."""
+    """Each step has them, with the lowest level seen, also where the sample came later."""
     await sweeps.at(0, 50)
     await sweeps.at(10, 5, claims=45, top_ups=0)
     await sweeps.at(20, 48, claims=52, top_ups=50, bookings=3)
@@ -154,7 +156,7 @@ async def test_counts_are_what_happened_since_the_sample_before(sweeps: Sweeps) 
 
 
 async def test_a_gap_stays_a_gap_and_loses_no_count(sweeps: Sweeps) -> None:
-    """After sweeps were missed, the next sample covers the time since the last, and says so."""
+    """After missed sweeps, the next sample covers the time since the last one, and says so."""
     for seconds, claims in ((0, 0), (60, 6), (600, 60), (660, 66)):
         await sweeps.at(seconds, 50, claims=claims)
     series = await sweeps.redis.store.history.read(SID, Span.DAY)
@@ -181,7 +183,7 @@ async def test_a_level_from_before_the_window_is_still_known(any_redis: AnyRedis
 
 
 async def test_a_redis_that_counts_anew_does_not_run_backwards(sweeps: Sweeps) -> None:
-    """After data was lost, totals begin at 0; counts go on from there and are never negative."""
+    """After data was lost, totals begin at 0, and counts continue and are never negative."""
     for seconds, claims in ((0, 0), (60, 1_010), (120, 4), (180, 9)):
         await sweeps.at(seconds, 50, claims=claims)
     assert [claims for _, _, _, claims in await read(sweeps, Span.DAY)] == [0, 1_010, 4, 5]
@@ -197,7 +199,7 @@ async def test_a_clock_set_back_does_not_end_the_history(sweeps: Sweeps) -> None
 
 
 async def test_a_busy_meeting_keeps_no_more_than_its_windows(any_redis: AnyRedis) -> None:
-    """Each piece of the past has an end; what is over leaves by itself."""
+    """Each piece of the past has an end, after which it expires."""
     await any_redis.store.published.put([Meeting(SID)])
     sweeps = Sweeps(any_redis, (await any_redis.store.look([SID]))[0])
     sweeps.start = int(time.time()) - 12_000
@@ -217,7 +219,7 @@ async def test_a_busy_meeting_keeps_no_more_than_its_windows(any_redis: AnyRedis
 
 
 async def test_a_piece_of_the_past_can_be_read_alone(sweeps: Sweeps) -> None:
-    """Once the time before it is forgotten, the rest of the past still reads the same."""
+    """Once the time before it has expired, the rest still reads the same."""
     sweeps.start = int(time.time()) // 1_800 * 1_800 - 3_600  # what is older is gone
     for seconds, fresh, claims in ((0, 50, 0), (600, 41, 9), (1_810, 40, 10), (2_400, 30, 20)):
         await sweeps.at(seconds, fresh, claims=claims)
@@ -230,7 +232,7 @@ async def test_a_piece_of_the_past_can_be_read_alone(sweeps: Sweeps) -> None:
 
 
 async def test_entries_at_the_border_of_two_pieces_are_both_kept(sweeps: Sweeps) -> None:
-    """The last slot of one and the first of the next."""
+    """They are the last slot of one piece and the first of the next."""
     # A minute ago or up to 31, so that all of it is past, and of the last hour.
     sweeps.start = (int(time.time()) - 60) // 1_800 * 1_800
     for seconds, claims in ((-20, 0), (-10, 5), (0, 7), (10, 10)):

@@ -1,7 +1,7 @@
-"""Test what recovery owes every customer who was answered before the fence fell.
+"""Test that recovery keeps its promises to every customer who was answered before the fence fell.
 
-Imported by two test files, which run it on a fake Redis and on a real one; the importing
-module says what `any_redis` is.
+It is imported by files that run it on a fake Redis and on real ones; the importing module defines
+`any_redis`.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ async def test_a_new_pool_is_opened(unopened: Stage) -> None:
 
 
 async def test_a_meeting_the_ledger_does_not_know_is_not_opened(unopened: Stage) -> None:
-    """Redis alone is nobody's word for it."""
+    """A meeting that only Redis knows is not trusted."""
     assert await unopened.fence.recover("other", grace_seconds=0) is Recovered.UNKNOWN
     assert (await unopened.store.look(["other"]))[0].fence == "fallen"
 
@@ -234,7 +234,7 @@ async def test_an_assertion_that_comes_late_is_still_the_truth(stage: Stage) -> 
 
 
 async def test_a_claim_that_nobody_asserts_is_never_given_to_another(stage: Stage) -> None:
-    """Its link is set aside: the visitor's page may still show it."""
+    """Its link is set aside, since the visitor's page may still show it."""
     await stage.claim("ann")
     await stage.lose_claim("ann", "a-1")
     await stage.redis.restart()
@@ -246,7 +246,7 @@ async def test_a_claim_that_nobody_asserts_is_never_given_to_another(stage: Stag
 
 
 async def test_bookings_and_cancellations_outlive_redis(stage: Stage) -> None:
-    """A booked customer is told that they are booked; after a cancellation they may claim anew; the
+    """A booked customer still sees the booking, and after a cancellation may claim again; the
     latest claim counts.
     """
     for who in ("ann", "bob", "cyd"):
@@ -278,7 +278,7 @@ async def test_a_cancelled_binding_in_an_older_file_is_dropped(stage: Stage) -> 
 
 
 async def test_a_claim_asserted_after_its_cancellation_is_dropped_again(stage: Stage) -> None:
-    """The recorder tells Redis what became of the link meanwhile."""
+    """The recorder updates Redis to the link's present state."""
     answered = await stage.answered("ann")
     await stage.recorder.record(SID)
     await stage.book("a-1", State.CANCELLED)
@@ -387,7 +387,7 @@ async def test_a_fallen_pool_is_not_sealed(
 async def test_a_seal_the_ledger_did_not_get_is_not_believed(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without the ledger's word nothing is adopted."""
+    """Without the token in the ledger nothing is adopted."""
     with monkeypatch.context() as patch:
         patch.setattr(stage.ledger.meetings, "seal", down)
         with pytest.raises(LedgerUnavailable):
@@ -434,7 +434,7 @@ async def test_of_two_recoveries_one_gives_way(stage: Stage) -> None:
 async def test_a_ledger_that_fails_midway_leaves_the_pool_closed(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    """Nothing is handed out on half a recovery; the next one does it all."""
+    """Nothing is handed out after half a recovery, and the next one does all of it."""
     await stage.claim("ann")
     await stage.recorder.record(SID)
     await stage.claim("bob")
@@ -523,7 +523,7 @@ async def test_a_recovery_during_which_redis_changes_gives_way(
 async def test_bindings_are_put_back_one_call_after_the_other(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a customer's links the latest claimed comes last, so no call may overtake another."""
+    """The latest claimed link of a customer comes last, so no call may overtake another."""
     for who in ("ann", "bob"):
         await stage.claim(who)
     await stage.recorder.record(SID)
@@ -622,7 +622,7 @@ async def test_an_unrecorded_claim_stays_in_the_stream(
 
 
 async def test_redis_learns_of_a_faster_booking_by_the_recorder(stage: Stage) -> None:
-    """The link was consumed before the ledger knew whose it is."""
+    """The link was consumed before the ledger knew its customer."""
     await stage.claim("ann")
     await stage.book("a-1", State.CONSUMED)
     held = await stage.store.claim_of(SID, "ann")
@@ -633,7 +633,7 @@ async def test_redis_learns_of_a_faster_booking_by_the_recorder(stage: Stage) ->
 
 
 async def test_one_link_with_two_customers_raises_an_alarm(stage: Stage) -> None:
-    """The recorder notices what the fence cannot see; the first customer keeps the link."""
+    """The recorder detects what the fence cannot, and the first customer keeps the link."""
     await stage.claim("ann")
     await stage.recorder.record(SID)
     held = await stage.store.claim_of(SID, "ann")
@@ -648,7 +648,7 @@ async def test_one_link_with_two_customers_raises_an_alarm(stage: Stage) -> None
 
 
 async def forget(stage: Stage, who: str) -> None:
-    """Forget a customer, as an operator does who is asked to by law."""
+    """Forget a customer, as an operator must do on request."""
     await stage.recorder.record(SID)
     name = stage.store.names.name(SID, who)
     for link in await stage.ledger.links.forget(SID, who, name, stage.store.names.marks):
@@ -681,7 +681,9 @@ async def test_an_older_file_does_not_bring_a_forgotten_customer_back(stage: Sta
 async def test_a_claim_asserted_again_does_not_bring_a_forgotten_customer_back(
     stage: Stage,
 ) -> None:
-    """An API process remembers what it answered for ten seconds; the recorder knows better."""
+    """An API process remembers its answers for ten seconds, but the recorder refuses the
+    customer.
+    """
     answered = await stage.answered("ann")
     await forget(stage, "ann")
     assert await stage.store.assert_again(SID, [answered]) == 0

@@ -47,7 +47,9 @@ def test_strangers_cannot_fill_the_log(clock: Clock) -> None:
 
 
 def test_requests_that_prove_something_are_always_logged(clock: Clock) -> None:
-    """Also while strangers flood; so are their failures, which they do not cause alone."""
+    """They are logged while strangers flood, and so are their failures, which have other causes,
+    too.
+    """
     for _ in range(1_000):
         served(404, stranger=True)
     assert all(served(200, stranger=False) for _ in range(1_000))

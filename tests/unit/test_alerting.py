@@ -1,5 +1,5 @@
-"""Test notices: one when a trouble starts and one when it has ended, however many processes look
-and how often.
+"""Test notices: one when a trouble starts and one when it ends, whatever processes look and how
+often.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def reading(sign: Sign, kind: Kind = Kind.LOW) -> Reading:
 
 
 def told(kind: Kind, *signs: tuple[float, Sign]) -> list[tuple[float, bool]]:
-    """Make readings at these seconds. Return each notice's time, and True for a start."""
+    """Make readings at these seconds. Return each notice's time, with True for a start."""
     standing, notices = None, []
     for seconds, sign in signs:
         standing, notice = step(standing, reading(sign, kind), round(seconds * 1000))
@@ -50,7 +50,7 @@ def told(kind: Kind, *signs: tuple[float, Sign]) -> list[tuple[float, bool]]:
 
 @pytest.mark.parametrize("kind", Kind)
 def test_each_trouble_is_reported_once_when_it_starts_and_once_when_it_ends(kind: Kind) -> None:
-    """After it held for its time, and then no more however long it stands."""
+    """It is reported after it held for its time, and then not again while it stands."""
     start, end = HOLDS_SECONDS[kind]
     there: list[tuple[float, Sign]] = [(float(second), "there") for second in range(200)]
     over: list[tuple[float, Sign]] = [(float(200 + second), "over") for second in range(200)]
@@ -68,7 +68,7 @@ def test_a_trouble_that_comes_and_goes_is_not_reported() -> None:
 
 
 def test_between_the_levels_nothing_changes() -> None:
-    """That is what two levels are for."""
+    """A trouble starts at one level and ends at another."""
     assert told(Kind.EMPTY, (0, "there"), (10, "there"), (20, "between"), (30, "there")) == [
         (10, True)
     ]
@@ -76,7 +76,7 @@ def test_between_the_levels_nothing_changes() -> None:
 
 
 def test_a_clock_set_back_does_not_hold_a_notice_for_ever() -> None:
-    """The time counts anew from there."""
+    """The time is counted from the new present."""
     standing, _ = step(None, reading("there"), 10_000_000)
     standing, _ = step(standing, reading("there"), 1_000)
     assert step(standing, reading("there"), 16_000)[1] is not None
@@ -168,7 +168,7 @@ async def waiting(redis: AnyRedis) -> list[bool]:
 
 
 async def test_several_observers_tell_once(fake_redis: AnyRedis) -> None:
-    """Observers that looked at the same moment send one notice; a standing trouble outlives every
+    """Observers that look at the same moment send one notice; a standing trouble outlives every
     process.
     """
     assert sum(await asyncio.gather(*(observe(fake_redis, "there", 1) for _ in range(8)))) == 1
@@ -191,7 +191,7 @@ async def test_an_observer_that_looked_too_early_changes_nothing(fake_redis: Any
 
 
 async def test_notices_are_bounded(fake_redis: AnyRedis) -> None:
-    """While nobody takes them, the oldest go."""
+    """While none can be delivered, the oldest are dropped."""
     store = fake_redis.store
     for number in range(NOTICES_LIMIT + 5):
         outbox = await store.alerts.look(number)
@@ -215,7 +215,7 @@ async def test_a_fence_that_fell_and_was_recovered_between_two_sweeps_is_seen(
 
 
 class Receiver:
-    """The other side: what it got, and how it answers."""
+    """The receiver of notices, with the ones it got, and its answers."""
 
     def __init__(self, answer: Callable[[], httpx.Response]) -> None:
         self.answer = answer
@@ -298,7 +298,7 @@ async def test_notices_arrive_in_order_and_once(fake_redis: AnyRedis) -> None:
 async def test_a_receiver_that_is_down_is_tried_a_bounded_number_of_times(
     fake_redis: AnyRedis,
 ) -> None:
-    """Later each time, not at once; then the notice is given up."""
+    """The pauses grow, and then the notice is given up."""
     receiver = Receiver(fails(503))
     await observe(fake_redis, "there", 1)
     sender = notifier(fake_redis, receiver)

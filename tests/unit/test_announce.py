@@ -1,4 +1,4 @@
-"""Test what `up` prints: the admin key once, in the run that makes it, and then its place."""
+"""Test what `up` prints: the admin key in the run that makes it, and later the place of the key."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MINE = "lp_db688112_d8--f_5skzuiqK32o4Ss5JbHaRTDLdOQpxDCmIxi0OU"
 
 
 def printed(place: Path, capsys: pytest.CaptureFixture[str]) -> str:
-    """Return what a start on this directory prints."""
+    """Return the output of a start on this directory."""
     settings = load()
     data = DataDirectory(place / "data dir")
     announce(_running(make_plan(settings, data, ["demo"], Commands()), data, ["demo"]))
@@ -83,7 +83,7 @@ def test_a_key_from_a_file_is_never_shown(
 def test_the_demo_comes_right_after_the_api(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Only with the sandbox: with a real workspace there is none."""
+    """It is printed with the sandbox only; a real workspace has no demo."""
     lines = printed(place, capsys).splitlines()
     assert [line.split()[0] for line in lines[1:3]] == ["API", "Demo"]
     assert lines[2].split()[1] == lines[1].split()[1] + "/demo"

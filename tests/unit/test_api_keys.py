@@ -1,4 +1,4 @@
-"""Test API keys: their form, what they may do, and how they are told apart."""
+"""Test API keys: their form, their rights, and how they are recognised."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def test_a_key_limited_to_no_meetings_opens_none() -> None:
 
 
 async def test_a_key_that_has_run_out_is_refused_also_while_the_ledger_is_away() -> None:
-    """Without a look at the clock on any claim: it is let go when keys are read."""
+    """No claim looks at the clock: the key is dropped when keys are refreshed."""
     now = datetime.now(UTC)
     clear, kept = make_key(frozenset({"claim"}), None, "", expires_at=now + timedelta(0, 0.05))
     gone, past = make_key(frozenset({"claim"}), None, "", expires_at=now)
@@ -210,7 +210,7 @@ async def test_a_key_of_some_networks_is_good_from_there_alone() -> None:
 
 
 async def test_use_is_noted_rarely_and_never_by_a_claim() -> None:
-    """Once in a while per key, when keys are read; unused and wrong keys are not noted."""
+    """It is noted when keys are refreshed, once in a while; unused and wrong keys are not noted."""
     (clear, kept), (_, unused) = key(CLAIM), key(CLAIM)
     ledger = FakeLedger(kept, unused)
     keys = KeyRing(ledger, None)  # type: ignore[arg-type]
@@ -241,13 +241,13 @@ async def test_a_stranger_costs_the_ledger_nothing() -> None:
 
 
 async def acts(ledger: Ledger) -> list[tuple[str, str, str, dict[str, object]]]:
-    """Return what the audit says, the oldest first."""
+    """Return the entries of the audit, the oldest first."""
     found = await ledger.audit.list()
     return [(each.actor, each.action, each.reason, each.detail) for each in reversed(found)]
 
 
 async def test_the_audit_says_who_made_a_key_and_what_it_may_do(sqlite_ledger: Ledger) -> None:
-    """Never the key itself; what a key has no limit of is not mentioned."""
+    """It never has the key itself, and leaves out limits that the key does not have."""
     ends = datetime(2031, 1, 2, 3, 4, 5, 600_000, tzinfo=UTC)
     clear, plain = await issue_key(sqlite_ledger, frozenset({"read", "claim"}), None, "shop", "ann")
     _, narrow = await issue_key(
@@ -305,7 +305,9 @@ async def test_a_rotated_key_has_the_same_rights_and_life(sqlite_ledger: Ledger)
 
 
 async def test_a_revoked_key_is_dead(sqlite_ledger: Ledger) -> None:
-    """At once, for good, and with its reason; it is neither revoked twice nor rotated."""
+    """It is refused at once and for good, with its reason, and is neither revoked twice nor
+    rotated.
+    """
     _, kept = await issue_key(sqlite_ledger, frozenset({"read"}), None, "shop", "ann")
     await revoke_key(sqlite_ledger, kept.id, "ben", "lost")
     [dead] = await sqlite_ledger.keys.all()
@@ -324,7 +326,7 @@ async def test_a_revoked_key_is_dead(sqlite_ledger: Ledger) -> None:
 async def test_use_is_noted_again_after_a_while(
     sqlite_ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For the key that was used, and no other; keys that are gone are forgotten."""
+    """Only the key that was used is noted, and keys that are gone are forgotten."""
     clock = [1_000.0]
     monkeypatch.setattr("pool.access.api_keys.time.monotonic", lambda: clock[0])
     clear, used = await issue_key(sqlite_ledger, frozenset({"read"}), None, "a", "ann")

@@ -1,4 +1,4 @@
-"""Assign a booking that names no link of ours to one, as an operator does."""
+"""Test assigning a booking that names none of linkpool's links, as an operator does."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ async def desk(fake_redis: AnyRedis, sqlite_ledger: Ledger) -> Any:
 
 
 async def test_an_assigned_booking_consumes_the_link(desk: Desk) -> None:
-    """Ledger and Redis both say so, and the audit says who, on which meeting, and why."""
+    """Ledger and Redis show it, and the audit has the operator, the meeting and the reason."""
     await desk.stage.claim("zoe")
     await desk.stage.recorder.record(SID)
     event_id = await desk.unmatched()
@@ -116,7 +116,7 @@ async def test_a_fresh_link_leaves_the_pool_when_a_booking_is_assigned_to_it(des
 async def test_an_assignment_outlives_an_outage(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Redis is away while a person assigns: the word is kept, and done once Redis is back."""
+    """While Redis is away the decision is kept, and it is carried out once Redis is back."""
     await desk.unmatched()
 
     async def away(*_: object) -> bool:
@@ -181,7 +181,7 @@ async def test_unknown_events_and_links_are_said(desk: Desk) -> None:
 
 
 async def test_a_timeline_tells_the_whole_story(desk: Desk) -> None:
-    """Made, claimed, event, replay, assignment, booking: in order, and by whom."""
+    """It has creation, claim, event, replay, assignment and booking in order, with the actors."""
     await desk.stage.claim("zoe")
     await desk.stage.recorder.record(SID)
     await desk.unmatched()
@@ -200,7 +200,7 @@ async def test_a_timeline_tells_the_whole_story(desk: Desk) -> None:
 
 
 async def test_a_withdrawn_link_says_why(desk: Desk) -> None:
-    """Drained, or quarantined after a fence."""
+    """It was drained, or quarantined after a fence."""
     now = datetime.now(UTC)
     await desk.ledger.links.move(["a-1"], State.RETIRED, at=now)
     await desk.ledger.links.move(["a-2"], State.QUARANTINED, at=now)

@@ -1,4 +1,4 @@
-"""Test CI's look at known vulnerabilities: nothing looked up is never taken for nothing found."""
+"""Test CI's check for known vulnerabilities: a look-up that failed never counts as a clean one."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def says(*found: dict[str, object]) -> str:
 def test_an_unaudited_requirement_is_named_and_stops_a_release(
     tmp_path: Path, tool: str, status: int, release_status: int, said: str, release: str
 ) -> None:
-    """It names what it found, keeps the lines for the end of the log, and names no host."""
+    """The check names its findings, repeats them at the end of the log, and names no host."""
     (tmp_path / "pip_audit.py").write_text(tool + "\n")
     kept = tmp_path / "kept"
     done = subprocess.run(

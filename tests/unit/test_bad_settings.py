@@ -204,7 +204,7 @@ def test_a_mistake_in_the_file_is_named(
 def test_what_the_file_and_the_ledger_say_together_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The least of a meeting is in the ledger, or is the default; the file has the most."""
+    """The minimum comes from the ledger or the default, and the maximum from the file."""
     (tmp_path / "linkpool.toml").write_text("[meetings.a]\nmax_fresh = 1\n")
     done = attempt("db upgrade", prefixed(REDIS | PROVIDER), monkeypatch)
     assert "meetings.a: max_fresh" in refused(done, "linkpool.toml")
@@ -238,7 +238,7 @@ def test_a_secret_file_that_is_none_is_named(
     mode: int,
     problem: str,
 ) -> None:
-    """An empty one above all: without its key, /metrics would be open to everybody."""
+    """An empty one matters most: without its key, /metrics would be open to everybody."""
     file = tmp_path / "secret"
     if content is not None:
         file.write_bytes(content)
@@ -248,7 +248,7 @@ def test_a_secret_file_that_is_none_is_named(
 
 
 def test_without_anything_wrong_the_commands_begin(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else every row above could pass for another reason."""
+    """Without this, every row above could pass for another reason."""
     environment = dict(os.environ)
     for words in ("api", "worker", "beat", "up"):
         where = {} if words == "up" else REDIS

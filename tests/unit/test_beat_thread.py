@@ -1,4 +1,4 @@
-"""Test beat as a thread of the worker: what fails does not end it, and forks find it at rest."""
+"""Test beat as a thread of the worker: failures do not end it, and forks find it at rest."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_it_sends_what_is_due_until_it_is_ended(sending: tuple[Sending, BeatThre
     assert not thread.is_alive()
 
 
-def test_whatever_fails_the_schedule_goes_on(
+def test_the_schedule_goes_on_after_any_failure(
     sending: tuple[Sending, BeatThread], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A thread that dies would leave the pools without sweeps while the worker looks well."""
@@ -101,7 +101,7 @@ def test_whatever_fails_the_schedule_goes_on(
 def test_new_settings_bring_a_new_schedule(
     sending: tuple[Sending, BeatThread], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """There is no second beat."""
+    """The same thread uses it, and there is no second beat."""
     made, beat = sending
     beat.start()
     assert made.awaited("sweep")

@@ -32,7 +32,7 @@ def test_a_refusal_is_put_down_to_its_meeting_at_once() -> None:
 
 
 def test_a_failure_may_be_chance() -> None:
-    """Only several failures in a row are no chance; a link in between begins the count anew."""
+    """Only several failures in a row count, and a link in between restarts the count."""
     troubles = Troubles()
     for _ in range(FAILURES_TO_BLOCK - 1):
         assert fail(troubles, "a") is Blame.NOBODY
@@ -44,7 +44,7 @@ def test_a_failure_may_be_chance() -> None:
 
 
 def test_failures_at_the_same_time_are_one_observation() -> None:
-    """However many requests were under way, one that began later has to fail as well."""
+    """One request that began later has to fail as well, however many were under way."""
     troubles = Troubles()
     for _ in range(3 * FAILURES_TO_BLOCK):
         assert troubles.failed("a", "failed", final=False, meetings=1, seen=0) is Blame.NOBODY
@@ -81,7 +81,7 @@ def test_fewer_failures_are_enough_while_the_neighbours_get_links() -> None:
 
 
 def test_several_that_fail_alike_are_put_down_to_the_workspace() -> None:
-    """Once they are more than half of those tried lately, and enough were tried."""
+    """More than half of those tried lately must fail, and enough must have been tried."""
     troubles = Troubles()
     blames = [fail(troubles, f"m{n}", "refused-404", final=True) for n in range(10)]
     assert blames == [Blame.MEETING] * 9 + [Blame.WORKSPACE]
@@ -117,7 +117,7 @@ def test_many_that_fail_in_different_ways_are_no_workspace() -> None:
 
 
 def test_blocked_meetings_that_are_probed_say_nothing_about_their_workspace() -> None:
-    """Nobody else is tried while all others are full."""
+    """No other meeting is tried while all others are full."""
     troubles = Troubles()
     for number in range(40):
         blame = fail(troubles, f"m{number}", "refused-404", final=True, probe=True)
@@ -140,7 +140,7 @@ def test_the_evidence_against_a_workspace_is_gathered_anew_once_it_was_blocked()
 
 
 def test_a_429_is_the_paces_fault() -> None:
-    """Several in a row are the pace's fault, and so is one while others get links now and then."""
+    """That holds for several in a row, and for one while other meetings get links."""
     troubles = Troubles()
     for _ in range(30):
         assert troubles.throttled("a") is Blame.NOBODY
@@ -174,7 +174,7 @@ def test_a_meeting_is_suspect_until_it_gets_a_link() -> None:
 
 
 def provider_that_fails(share: int, meetings: int) -> tuple[Troubles, list[Blame]]:
-    """Fail every so many calls of the meetings by chance. Return all blames but the earliest."""
+    """Fail one call out of this many by chance. Return all blames but the earliest."""
     troubles, blames, chance = Troubles(), [], random.Random(1)
     for _ in range(3_000):
         sid = f"m{chance.randrange(meetings)}"
@@ -187,7 +187,7 @@ def provider_that_fails(share: int, meetings: int) -> tuple[Troubles, list[Blame
 
 @pytest.mark.parametrize("meetings", [1, 3, 30])
 def test_a_provider_that_fails_now_and_then_has_nobody_blamed(meetings: int) -> None:
-    """A fifth of all calls fails, whoever asks: rows of three and more are chance."""
+    """A fifth of all calls fails for every meeting, so three in a row happen by chance."""
     troubles, blames = provider_that_fails(5, meetings)
     assert set(blames) == {Blame.NOBODY}
     troubles.worked("m0")

@@ -1,4 +1,4 @@
-"""Test events that cannot be settled: those that never can, and those that only have to wait."""
+"""Test events that cannot be settled yet or ever, and how they are replayed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 from unittest.mock import AsyncMock
 
 import pytest
-from pydantic import SecretStr
 from redis.exceptions import (
     NoPermissionError,
     OutOfMemoryError,
@@ -21,10 +20,11 @@ from structlog.testing import capture_logs
 from pool.bookings import settling
 from pool.bookings.bookings import Bookings
 from pool.bookings.settling import MAX_ATTEMPTS
-from pool.config.settings import Settings, Workspace
+from pool.config.settings import Settings
 from pool.durability.recorder import Recorder
 from pool.errors import StoreUnavailable
 from pool.ledger import EventState, Ledger
+from pool.ledger.inbox_search import Sought
 from pool.ledger.records import RecordedClaim
 from pool.model.links import Link, State
 from pool.model.meetings import Meeting
@@ -33,16 +33,10 @@ from pool.providers import open_provider
 from pool.store import key_names
 from pool.store.connect import store_error
 from sandbox.signing import signed
+from tests.acme import ACME
 from tests.any_redis import AnyRedis
 
 SID = "intro"
-ACME = Workspace(
-    name="default",
-    subdomain="acme",
-    api_key=SecretStr("key"),
-    webhook_secret=SecretStr("secret"),
-    ref_field="ref",
-)
 
 
 class Stage:
@@ -74,7 +68,7 @@ class Stage:
         return link.state
 
     async def hurry(self, event_id: str) -> None:
-        """Make its next attempt due at once."""
+        """Make the event's next attempt due at once."""
         event = await self.ledger.inbox.get(event_id)
         assert event is not None
         past = datetime.now(UTC) - timedelta(seconds=1)
@@ -159,6 +153,21 @@ async def test_every_dead_event_comes_back_with_one_call(
     assert reasons == {("mended", 1), ("", 2)}
 
 
+async def test_only_the_events_that_are_found_are_replayed(stage: Stage) -> None:
+    """The audit has one entry with their number, and none if no event was found."""
+    ids = [await stage.receive(slug) for slug in ("one-off-8", "one-off-9")]
+    await stage.bookings.settle_due()
+    for kind, found in (("booking_cancelled", 0), ("booking_created", 2)):
+        sought = Sought(state=EventState.UNMATCHED, event=kind)
+        about = {"kind": kind}
+        assert await stage.bookings.replay_found(sought, "ops", "mended", about) == found
+    [entry] = await stage.ledger.audit.list()
+    assert (entry.actor, entry.action, entry.reason) == ("ops", "replay", "mended")
+    assert entry.detail == {"events": 2, "kind": "booking_created"}
+    events = [await stage.ledger.inbox.get(each) for each in ids]
+    assert [each and each.state for each in events] == [EventState.PENDING] * 2
+
+
 async def test_an_outage_is_not_the_events_fault(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -195,7 +204,7 @@ async def test_an_outage_is_not_the_events_fault(
 async def test_what_redis_refuses_for_its_own_reasons_is_not_the_events_fault(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, error: RedisError
 ) -> None:
-    """It is put off as in an outage, ever more seldom, and never dies of it."""
+    """It is postponed as in an outage, for longer each time, and never becomes dead."""
     _failing(stage, monkeypatch, store_error(error))
     event_id = await stage.receive("one-off-1")
     for _ in range(MAX_ATTEMPTS + 1):
@@ -212,7 +221,7 @@ async def test_what_redis_refuses_for_its_own_reasons_is_not_the_events_fault(
 async def test_what_redis_refuses_of_this_event_is_its_fault(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A key of another type, say, will not become right by waiting."""
+    """A key of another type, for example, will not be right later."""
     error = ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value")
     _failing(stage, monkeypatch, store_error(error))
     event_id = await stage.receive("one-off-1")
@@ -300,7 +309,7 @@ async def test_a_booking_page_is_an_address_of_the_web(
 
 
 async def test_a_link_in_whose_form_somebody_is_leaves_the_pool(stage: Stage) -> None:
-    """Nobody claimed it, and yet a visitor has seen it: it is never handed out."""
+    """No customer claimed it, but a visitor has seen it, so it is never handed out."""
     now = datetime.now(UTC)
     link = Link("one-off-9", "url", SID, State.FRESH, "pool", "e", now)
     await stage.ledger.links.insert_fresh([link])
@@ -340,7 +349,7 @@ async def test_an_event_that_hangs_does_not_hold_up_the_others(
 async def test_a_redis_that_dies_at_the_end_does_not_bring_a_settled_event_back(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those behind it are settled, too, and a cancellation that came first is looked at again."""
+    """Later events are settled, too, and a cancellation that came first is tried again."""
 
     async def away(_sid: str) -> None:
         raise StoreUnavailable("Redis: away", connection_lost=True)

@@ -28,7 +28,9 @@ def share_refused(simulation: Simulation, since: float) -> float:
 
 @pytest.mark.parametrize("limit", LIMITS)
 def test_a_fixed_limit_is_used_and_seldom_hit(limit: type[TokenBucket]) -> None:
-    """However the provider counts: nearly all of it, and less than 1 % of the answers are 429."""
+    """Nearly all of it is used and less than 1 % of answers are 429, however the provider
+    counts.
+    """
     simulation, since = warm(Provider(limit(20)), 20)
     simulation.run(100)
     assert simulation.per_second("ok", since) >= (0.95 if limit is TokenBucket else 0.9) * 20
@@ -36,7 +38,7 @@ def test_a_fixed_limit_is_used_and_seldom_hit(limit: type[TokenBucket]) -> None:
 
 
 def test_a_limit_that_moves_is_found_within_ten_seconds() -> None:
-    """Down, and up again."""
+    """That holds for a lower and for a higher limit."""
     for phase in (25.0, 26.3, 28.1):
         simulation, since = warm(Provider(TokenBucket(20)), phase)
         simulation.provider.limit.per_second = 5
@@ -60,7 +62,7 @@ def test_failures_at_random_slow_nothing_down() -> None:
 
 @pytest.mark.parametrize(("refused", "failed"), [(0.3, 0.0), (0.3, 0.2), (0.1, 0.0)])
 def test_a_limit_shared_with_others_is_not_backed_off_from(refused: float, failed: float) -> None:
-    """Of what could get through most does, and hardly more is asked than the limit allows."""
+    """Most of the available rest is used, and hardly more is asked than the limit allows."""
     made = []
     for seed in (1, 2, 3):
         provider = Provider(TokenBucket(40), refused=refused, failed=failed, seed=seed)

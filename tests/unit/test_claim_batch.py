@@ -66,7 +66,7 @@ class Desk:
 
 
 def lane_of(desk: Desk, per_minute: int = 0, shards: int = 1) -> ClaimLane:
-    """A lane in front of this desk."""
+    """Return a lane in front of this desk."""
     keys = KeyRing(cast(Any, SimpleNamespace()), KEY)
     keys._loaded = True
     return ClaimLane(
@@ -81,7 +81,7 @@ def lane_of(desk: Desk, per_minute: int = 0, shards: int = 1) -> ClaimLane:
 
 
 def batch_of(desk: Desk, customers: int, **more: Any) -> asyncio.Task[bytes]:
-    """Begin a batch for so many customers, c-0 and so on."""
+    """Begin a batch for this number of customers, named c-0 and so on."""
     body = json.dumps({"claims": [{"customer_id": f"c-{each}"} for each in range(customers)]})
     batch = ClaimBatch(lane_of(desk, **more), "demo", HEADERS, "127.0.0.1")
     return asyncio.create_task(batch.claim(parse_batch(body.encode())))
@@ -121,7 +121,7 @@ async def test_results_stand_in_order_whatever_order_they_come_in() -> None:
 
 
 async def test_behind_an_empty_pool_only_held_links_are_asked_for() -> None:
-    """Each of the others would wait for the provider in turn; all are told the same."""
+    """Each of the others would wait for the provider in turn, so all get the same answer."""
     desk = Desk()
     empty = PoolEmpty("the pool is empty", retry_after_seconds=3, fallback_url="https://a.example")
     task = batch_of(desk, 500)
@@ -141,7 +141,7 @@ async def test_behind_an_empty_pool_only_held_links_are_asked_for() -> None:
 async def test_what_one_of_several_pools_lacks_concerns_its_own_customers(
     error: LinkpoolError,
 ) -> None:
-    """Those of the other pools are served as ever, however many come after it."""
+    """Customers of the other pools are served as usual, however many come after."""
     desk = Desk()
     task = batch_of(desk, 500, shards=2)
     await asyncio.sleep(0)
@@ -158,7 +158,7 @@ async def test_what_one_of_several_pools_lacks_concerns_its_own_customers(
     [(StoreUnavailable("away"), "store-unavailable"), (Fenced("demo"), "recovering")],
 )
 async def test_an_outage_is_not_waited_for_by_each(error: LinkpoolError, name: str) -> None:
-    """Those who come after it are not put in line any more."""
+    """Customers after the first error are not put in line any more."""
     desk = Desk()
     task = batch_of(desk, 1000)
     await asyncio.sleep(0)
@@ -171,7 +171,7 @@ async def test_an_outage_is_not_waited_for_by_each(error: LinkpoolError, name: s
 
 
 async def test_each_new_link_counts_against_the_keys_limit() -> None:
-    """As many as the key may have get one; the rest are told to come back."""
+    """Customers within the limit get a link, and the rest are asked to come back."""
     desk = Desk()
     results = await finished(batch_of(desk, 20, per_minute=5), desk)
     assert [each["status"] for each in results] == [201] * 5 + [429] * 15
@@ -203,7 +203,7 @@ async def test_a_key_that_ends_on_the_way_is_each_customers_problem() -> None:
 
 
 def test_a_batch_has_a_most() -> None:
-    """One more is refused with both numbers."""
+    """One customer more is refused, with both numbers."""
     body = json.dumps({"claims": [{}] * (BATCH_CUSTOMERS + 1)}).encode()
     with pytest.raises(InvalidRequest) as raised:
         parse_batch(body)

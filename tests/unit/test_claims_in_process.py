@@ -1,4 +1,4 @@
-"""Test claims from the desk to the pool: what a customer gets in each state of their meeting."""
+"""Test claims from the desk to the pool: the answer in each state of the meeting."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pool.claims.desk import Desk
 from pool.claims.known_meetings import KnownMeetings
 from pool.durability.recent_claims import RecentClaims
 from pool.errors import Fenced, PoolEmpty, PoolPaused, RateLimited, UnknownMeeting
-from pool.model.links import State
+from pool.model.links import Claim, State
 from pool.model.meetings import Meeting
 from tests.in_process import InProcess
 from tests.scripted_provider import FAILED
@@ -21,7 +21,7 @@ from tests.scripted_provider import FAILED
 
 @dataclass
 class Heard:
-    """A listener that keeps what it hears."""
+    """A listener that keeps all events."""
 
     outcomes: Counter[str] = field(default_factory=Counter)
     to_record: list[str] = field(default_factory=list)
@@ -47,7 +47,7 @@ class Heard:
 
 @dataclass
 class Front:
-    """A desk, and all around it."""
+    """A desk, and the parts around it."""
 
     product: InProcess
     desk: Desk
@@ -57,6 +57,14 @@ class Front:
     async def claim(self, who: str, sid: str = "intro", **options: Any) -> tuple[str, str]:
         receipt = await self.desk.claim(sid, who, **options)
         return receipt.outcome, receipt.claim.slug
+
+    async def book(self, slug: str, who: str) -> None:
+        """Mark a claimed link as booked by its customer."""
+        held = await self.product.store.claim_of("intro", who)
+        assert held is not None
+        at_ms = held.claimed_at_ms
+        booked = Claim(slug, "consumed", "pool", at_ms, at_ms + 1, "b-1")
+        await self.product.store.mark("intro", slug, who, booked)
 
 
 @pytest.fixture
@@ -118,7 +126,7 @@ async def test_an_empty_pool_makes_a_link_on_the_spot(counter: Front) -> None:
 
 
 async def test_a_link_that_cannot_be_made_is_an_empty_pool(counter: Front) -> None:
-    """Counted as such, with the address to offer instead."""
+    """It is counted as empty, and has the fallback address."""
     await counter.product.meeting("intro", fallback_url="https://a.example/x")
     counter.product.provider.always(FAILED)
     with pytest.raises(PoolEmpty) as caught:
@@ -129,7 +137,9 @@ async def test_a_link_that_cannot_be_made_is_an_empty_pool(counter: Front) -> No
 
 
 async def test_behind_a_fallen_fence_nobody_gets_a_link(counter: Front) -> None:
-    """They do not even get their own: it may be forgotten, and then another customer's."""
+    """Not even a held link is given: Redis may have forgotten it, and it may be another
+    customer's.
+    """
     await counter.product.meeting("intro")
     await counter.product.stock("intro", "a-1", "a-2")
     await counter.claim("ann")
@@ -163,16 +173,11 @@ async def test_a_pool_below_its_target_is_reported(counter: Front) -> None:
 
 
 async def test_after_a_cancellation_the_next_link_is_another(counter: Front) -> None:
-    """And after a booking it is the same, which says so."""
+    """Before that, after the booking, it is the same one with the state consumed."""
     await counter.product.meeting("intro")
     await counter.product.stock("intro", "a-1", "a-2")
     await counter.claim("ann")
-    held = await counter.product.store.claim_of("intro", "ann")
-    assert held is not None
-    booked = type(held)(
-        "a-1", "consumed", "pool", held.claimed_at_ms, held.claimed_at_ms + 1, "b-1"
-    )
-    await counter.product.store.mark("intro", "a-1", "ann", booked)
+    await counter.book("a-1", "ann")
     receipt = await counter.desk.claim("intro", "ann")
     assert (receipt.claim.slug, receipt.claim.state) == ("a-1", "consumed")
     await counter.product.store.mark("intro", "a-1", "ann", None)
@@ -182,16 +187,11 @@ async def test_after_a_cancellation_the_next_link_is_another(counter: Front) -> 
 async def test_a_new_link_after_each_booking_where_the_meeting_says_so(
     counter: Front,
 ) -> None:
-    """`after_booking: new`."""
+    """The meeting has `after_booking: new`."""
     await counter.product.meeting("intro", after_booking="new")
     await counter.product.stock("intro", "a-1", "a-2")
     await counter.claim("ann")
-    held = await counter.product.store.claim_of("intro", "ann")
-    assert held is not None
-    booked = type(held)(
-        "a-1", "consumed", "pool", held.claimed_at_ms, held.claimed_at_ms + 1, "b-1"
-    )
-    await counter.product.store.mark("intro", "a-1", "ann", booked)
+    await counter.book("a-1", "ann")
     assert await counter.claim("ann") == ("new", "a-2")
 
 

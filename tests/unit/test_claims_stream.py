@@ -1,4 +1,4 @@
-"""Test how the claims stream is read: entry by entry, page by page, past what cannot be read."""
+"""Test reading the claims stream: entry by entry, page by page, past unreadable entries."""
 
 from __future__ import annotations
 
@@ -79,13 +79,13 @@ def test_an_entry_holds_its_claims_in_a_compact_form(
 def test_an_entry_of_another_form_is_refused_without_a_word_of_it(
     fields: dict[bytes, bytes],
 ) -> None:
-    """It may hold what is personal."""
+    """Its content may be personal."""
     with pytest.raises(Unreadable, match=r"^it cannot be read \(\w+\)$"):
         streamed(b"1700-3", fields)
 
 
 class FakeStream:
-    """A stream in Redis, which notes what is asked of it, and where entries are set aside."""
+    """A stream in Redis, which notes the commands and the entries that are set aside."""
 
     def __init__(self, *sizes: int) -> None:
         self.entries: list[tuple[bytes, dict[bytes, bytes]]] = []
@@ -120,7 +120,7 @@ class FakeStream:
 
 
 async def test_as_many_claims_are_read_as_are_wanted() -> None:
-    """All of an entry or none; what was read of further entries is read again."""
+    """An entry is read whole or not at all, and what was read of further entries is read again."""
     full = FakeStream(*[BATCH_LIMIT] * 5)
     assert await full.entries_of(2 * BATCH_LIMIT) == ["1-0", "2-0"]
     assert full.asked == [("-", 2)]
@@ -150,7 +150,7 @@ async def test_an_entry_that_cannot_be_read_holds_up_no_other() -> None:
 
 
 async def test_a_stream_is_trimmed_up_to_and_with_an_entry() -> None:
-    """Exactly; the next entry of the same millisecond stays."""
+    """The next entry of the same millisecond stays."""
     some = FakeStream(1)
     await some.stream().trim("intro", "1700-3")
     assert some.trimmed == [{"minid": "1700-4", "approximate": False}]

@@ -1,4 +1,4 @@
-"""Test when the desks of a Redis Cluster's masters send what came in."""
+"""Test when the desks of a Redis Cluster's masters send the claims that came in."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ async def turns(masters: Masters, count: int) -> None:
 async def test_claims_that_come_in_the_next_turns_are_sent_together(
     masters: Masters, desk: ClusterDesk
 ) -> None:
-    """For all masters in one turn, and each pool's in one call."""
+    """All masters get theirs in one turn, and each pool in one call."""
     join(desk, "a", "1")
     await turns(masters, 1)
     join(desk, "b", "2")
@@ -91,7 +91,7 @@ async def test_claims_that_come_in_the_next_turns_are_sent_together(
 
 
 async def test_a_claim_alone_is_sent_two_turns_later(masters: Masters, desk: ClusterDesk) -> None:
-    """There is no timer."""
+    """It waits for two turns of the loop, and not for a timer."""
     join(desk, "a", "1")
     await turns(masters, 1)
     assert masters.calls == []
@@ -100,7 +100,7 @@ async def test_a_claim_alone_is_sent_two_turns_later(masters: Masters, desk: Clu
 
 
 async def test_claims_that_keep_coming_hold_up_nobody(masters: Masters, desk: ClusterDesk) -> None:
-    """A few turns are waited for, however many bring further claims."""
+    """The desk waits for a few turns only, whatever claims come in them."""
     for number in range(50):
         join(desk, "ab"[number % 2], str(number))
         await turns(masters, 1)
@@ -113,7 +113,7 @@ async def test_claims_that_keep_coming_hold_up_nobody(masters: Masters, desk: Cl
 async def test_a_master_that_does_not_answer_holds_up_no_other(
     masters: Masters, desk: ClusterDesk
 ) -> None:
-    """Nothing waits for a call that is under way."""
+    """Its call is under way, and the other master's is sent."""
     join(desk, "a", "1")
     await turns(masters, 4)
     join(desk, "b", "2")

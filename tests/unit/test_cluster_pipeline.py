@@ -27,7 +27,7 @@ class OneMaster(Topology):
 
 
 async def test_a_slot_that_nobody_serves_keeps_no_reply_from_the_others() -> None:
-    """As when a master was lost without a replica."""
+    """The master of that slot was lost without a replica."""
     topology = OneMaster()
     await topology.master.redis.set("{here}", "1")
     redis = ClusterRedis(topology)

@@ -1,4 +1,4 @@
-"""Test how calls find their master on a Redis Cluster whose nodes say odd things."""
+"""Test how calls find their master on a Redis Cluster whose nodes give odd answers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Node:
         self.connection_pool = None
 
     async def execute_command(self, *args: Any) -> Any:
-        """Return or raise what is next."""
+        """Return or raise the next scripted result."""
         if args == ("CLUSTER", "SLOTS"):
             if isinstance(self.view, Exception):
                 raise self.view
@@ -81,7 +81,7 @@ class _Wire:
 
 
 async def test_a_moved_slot_is_followed(nodes: Nodes) -> None:
-    """Nothing was run where it was, so the command is sent once more; other slots stay."""
+    """Nothing ran on the old master, so the command is sent again; other slots stay."""
     nodes.at[ONE].answers = [MovedError("7 two:2"), b"stayed"]
     nodes.at[TWO].answers = [b"moved"]
     await nodes.topology.masters()
@@ -138,7 +138,7 @@ async def test_a_slot_that_nobody_serves_concerns_its_meetings_alone(nodes: Node
 
 
 async def test_a_master_that_is_away_is_looked_for_elsewhere(nodes: Nodes) -> None:
-    """Nothing is repeated: the command may have run. The next one finds the successor."""
+    """The command may have run, so it is not repeated; the next one finds the successor."""
     nodes.at[ONE].answers = [RedisConnectionError("refused")]
     with pytest.raises(OneMasterAway, match="one:1") as raised:
         await nodes.get()
@@ -154,7 +154,7 @@ async def test_a_master_that_is_away_is_looked_for_elsewhere(nodes: Nodes) -> No
 
 
 async def test_a_cluster_that_cannot_be_reached_is_away_for_all(nodes: Nodes) -> None:
-    """Or is none."""
+    """A server that is no Cluster is reported, too."""
     for problem in (RedisConnectionError("refused"), ResponseError("cluster support disabled")):
         for node in nodes.at.values():
             node.view = cast("Any", problem)

@@ -12,7 +12,7 @@ from pool.store.cluster.wire import ClusterWire
 
 
 class _Wire:
-    """A master's wire, which writes down what it is called with."""
+    """A master's wire, which notes its calls."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []
@@ -32,7 +32,7 @@ class _Wire:
 
 
 def test_calls_that_go_together_share_a_write_to_each_master() -> None:
-    """A master without a call is not begun with, and afterwards each call goes by itself."""
+    """A master without a call is left out, and afterwards each call is sent alone."""
     masters = [SimpleNamespace(wire=_Wire()) for _ in range(3)]
     at = {key_slot(key): masters[number] for key, number in ((b"a", 0), (b"b", 1), (b"c", 0))}
     topology = SimpleNamespace(serving=at.get)

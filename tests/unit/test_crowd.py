@@ -42,7 +42,7 @@ def test_nobody_is_bounded_while_there_is_room() -> None:
 
 
 def test_while_it_is_crowded_an_address_has_a_tenth() -> None:
-    """Those that have waited longest end; the address gets no others meanwhile."""
+    """Its longest waiting connections end, and it gets no others meanwhile."""
     crowd = Crowd(1_000)
     greedy, few, keyed = many(400, "a"), many(60, "b"), many(300, None)
     connections = [*greedy, *few, *keyed]
@@ -56,7 +56,7 @@ def test_while_it_is_crowded_an_address_has_a_tenth() -> None:
 
 
 def test_the_bound_ends_with_the_crowd() -> None:
-    """At the next look, once connections have ended."""
+    """It ends at the next look after connections have ended."""
     crowd = Crowd(1_000)
     connections = many(600, "a")
     crowd.look(connections, connections)

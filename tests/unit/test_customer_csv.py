@@ -13,7 +13,7 @@ HEADER = b"customer_id,slug,url,status,error\r\n"
 
 
 def customers(path: Path, data: bytes) -> CustomerFile:
-    """A file with this content."""
+    """Return a file with this content."""
     path.write_bytes(data)
     return CustomerFile(path)
 
@@ -56,20 +56,20 @@ def test_cells_become_a_claim(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, data: bytes, says: str) -> None:
-    """Before anything is claimed, with the reason and the place."""
+    """The error has the reason and the place, and comes before any claim."""
     with pytest.raises(InvalidRequest, match=r"in\.csv") as raised:
         customers(tmp_path / "in.csv", data)
     assert says in str(raised.value)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    """The line says what could not be read."""
+    """The line says which file could not be read."""
     with pytest.raises(InvalidRequest, match=r"cannot read .*in\.csv: No such file"):
         CustomerFile(tmp_path / "in.csv")
 
 
 def row(customer_id: str) -> Row:
-    """A row of one cell."""
+    """Return a row of one cell."""
     return Row((customer_id,), {"customer_id": customer_id})
 
 

@@ -76,7 +76,7 @@ def starts(
 
 
 def test_the_manifests_are_those_of_the_chart() -> None:
-    """Whoever changes it renders it anew, which also checks it."""
+    """A change of the chart needs a new rendering, which also checks it."""
     for name in render.CASES:
         text = (DEPLOY / "helm" / "rendered" / name).read_text("utf-8")
         assert f" {render.digest()}\n" in text, "run deploy/helm/render.py"
@@ -86,7 +86,7 @@ def test_the_manifests_are_those_of_the_chart() -> None:
 def test_a_pod_starts_with_its_settings(
     pod: dict[str, Any], manifest: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In production, with each secret from a file, and nothing that a Service would inject."""
+    """It is in production mode, with each secret from a file and without variables of a Service."""
     [container] = pod["containers"]
     environ = {each["name"]: each["value"] for each in container["env"]}
     assert len(environ) == len(container["env"])

@@ -1,4 +1,4 @@
-"""Test the alert rules, their tests, the dashboard, and the page that says what to do."""
+"""Test the alert rules, their tests, the dashboard, and the page with the instructions."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_alerts_speak_as_the_page_does() -> None:
 
 @pytest.mark.parametrize("text", [*(rule["expr"] for rule in RULES), DASHBOARD, DOCS])
 def test_all_metrics_that_are_named_exist(text: str) -> None:
-    """In rules, dashboard and documentation."""
+    """That holds for rules, dashboard and documentation."""
     named = set(re.findall(r"\blinkpool_[a-z_]+\b", text)) - {"linkpool_metrics_key"}
     assert named <= known_metrics()
 

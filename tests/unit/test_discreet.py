@@ -1,4 +1,4 @@
-"""Test that a log names an error's kind and place, and none of the values it was about."""
+"""Test that a log names an error's kind and place, and none of its values."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def logging_as_it_was() -> Iterator[None]:
 def test_no_log_of_an_exception_holds_a_value(
     capsys: pytest.CaptureFixture[str], form: str
 ) -> None:
-    """In both forms, and also where a library logs it."""
+    """That holds for both formats, and for a library's log lines."""
     configure_logging(log_format=form, log_level="info")
     try:
         int(SLUG)

@@ -37,7 +37,7 @@ NONE, REFUSED = (0, 10), (None, None)
 async def test_a_master_that_goes_on_alone_is_warned_of(
     url: str, connected: int, configured: tuple[int | None, int | None], verdict: str, says: str
 ) -> None:
-    """If it may answer for longer than API processes remember what they answered."""
+    """It is one that may answer for longer than API processes remember their answers."""
 
     async def replicas_to_write() -> tuple[int | None, int | None]:
         return configured
@@ -62,7 +62,7 @@ async def test_a_redis_that_does_not_say_says_none(fake_redis: AnyRedis) -> None
 
 
 async def test_claims_that_were_set_aside_are_shown(product: InProcess) -> None:
-    """By meeting, with their number."""
+    """Each meeting is shown with their number."""
     await product.meeting("intro")
     assert [each async for each in set_aside(product.parts)] == []
     anything: Any = {b"x": b"1"}

@@ -75,7 +75,7 @@ def test_a_network_of_addresses_is_one_guesser() -> None:
 
 
 def test_many_addresses_together_lock_nobody_out() -> None:
-    """Once many fail, each of them may guess less often; who has not failed may sign in."""
+    """When many fail, each may guess less often, and an address without a failure may sign in."""
     hall = Hall()
     for number in range(SIGN_INS_IN_ALL):
         address = f"198.51.{number // 250}.{number % 250}"
@@ -114,7 +114,7 @@ def test_the_senders_that_are_kept_are_few(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_failures_are_logged_with_their_address_and_fill_no_disk() -> None:
-    """The first, the tenth, the hundredth of a minute."""
+    """The first, tenth and hundredth of a minute are logged."""
     hall = Hall()
     with capture_logs() as lines:
         for _ in range(1_234):
@@ -148,7 +148,7 @@ def test_ever_new_addresses_are_served_no_faster_than_all_of_them_may_be() -> No
 
 
 def test_an_address_that_asks_too_fast_delays_no_other() -> None:
-    """However many connections it has."""
+    """That holds for any number of its connections."""
     hall = Hall()
     for _ in range(10_000):
         hall.turn("203.0.113.7")
@@ -156,7 +156,7 @@ def test_an_address_that_asks_too_fast_delays_no_other() -> None:
 
 
 def test_many_visitors_get_their_scripts_and_claims_at_once() -> None:
-    """Those whose proof was wrong get their answers late."""
+    """Only visitors with a wrong proof are delayed."""
     hall = Hall()
     waits = [hall.turn_of_visitor(address_of(number)) for number in range(5_000)]
     assert max(waits) == 0.0

@@ -29,7 +29,7 @@ def answered(number: int) -> AnsweredClaim:
 
 
 def test_an_answer_is_kept_for_its_ten_seconds_to_the_last() -> None:
-    """And no longer; nothing is kept of nothing."""
+    """It is dropped after that, and an empty answer takes no memory."""
     clock = [50.0]
     recent = RecentClaims(lambda: clock[0])
     recent.remember("intro", [])
@@ -45,7 +45,7 @@ def test_an_answer_is_kept_for_its_ten_seconds_to_the_last() -> None:
 
 @pytest.mark.parametrize("state", State)
 def test_redis_holds_a_link_as_claimed_or_consumed(state: State) -> None:
-    """With the times of the ledger; of a booking what is known."""
+    """The times are the ledger's, and the booking is included if it is known."""
     link = Link(
         "a-1", "u", "intro", state, "direct", "e", NOW, claimed_at=NOW + HOUR,
         consumed_at=NOW + 2 * HOUR, booking_sid="b",
@@ -129,7 +129,7 @@ async def watch(product: InProcess, clock: list[float]) -> tuple[FenceWatch, Rec
 async def test_claims_are_asserted_again_once_for_each_loss(
     product: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However often the fallen fence is met; at once again after a failure."""
+    """That holds however often the fence is found fallen; after a failure it is at once."""
     clock, asserted = [100.0], list[int]()
     watching, recent = await watch(product, clock)
     failing = [True]
@@ -204,7 +204,7 @@ async def test_a_fence_that_fell_between_two_looks_is_noticed(
 
 
 async def test_an_erased_customers_listed_bookings_go_by_pseudonyms(product: InProcess) -> None:
-    """With nothing personal; others' stay as they are, also with the same names elsewhere."""
+    """Nothing personal is kept, and others' bookings stay, even with the same names elsewhere."""
     from dataclasses import replace as with_
 
     from tests.unit.test_matcher import EVENT

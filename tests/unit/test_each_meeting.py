@@ -1,5 +1,5 @@
-"""Test that one bad meeting stops no other's recording, recovery or expiry, and that what cannot be
-read is kept.
+"""Test that one bad meeting stops no other's recording, recovery or expiry, and that unreadable
+entries are kept.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ async def test_a_claim_that_the_ledger_takes_in_no_form_is_kept(
 async def test_a_claim_whose_words_the_ledger_does_not_take_is_kept_without_them(
     product: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither the e-mail nor the metadata; the claim itself is recorded, and nothing set aside."""
+    """E-mail and metadata are left out; the claim is recorded, and nothing is set aside."""
     await product.meeting("bad")
     await product.stock("bad", "bad-1", "bad-2")
     for who in ("ann", "ben"):

@@ -167,7 +167,7 @@ def _texts(element: Element) -> Iterator[str]:
 
 
 def test_the_plain_link_leads_to_the_links_page() -> None:
-    """Whatever is prefilled, it is an address of the workspace."""
+    """It is an address of the workspace, whatever is prefilled."""
     for name, _, options, _ in ROWS:
         [link] = body_of(html(WORKSPACE, CLAIM, options)).iter("a")
         address = link.attrib["href"]
@@ -177,7 +177,7 @@ def test_the_plain_link_leads_to_the_links_page() -> None:
 
 
 def test_nothing_breaks_out_of_the_booked_block() -> None:
-    """Neither by the zone, nor by the state, nor by the address; a link leads to a web page."""
+    """Zone, state and address stay texts, and a link leads to a web page."""
     for name, text in {**TEXTS, "long": "x" * 10_000}.items():
         for url in (text, f"https://acme.example/{text}", f"HTTPS://a.example/?{text}"):
             booked = Booked("b-1", text or KNOWN, 1_795_593_600_000, None, text, url)

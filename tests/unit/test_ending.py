@@ -35,7 +35,7 @@ def deaf(log: Path, **how: object) -> subprocess.Popen[bytes]:
 
 
 def test_what_does_not_end_is_killed_and_shown(tmp_path: Path) -> None:
-    """With all of its group, and the end of its log."""
+    """Its whole group is killed, and the end of its log is shown."""
     environ = {**os.environ, "ENDED": str(tmp_path)}
     process = deaf(tmp_path / "log", start_new_session=True, env=environ)
     with pytest.raises(DidNotEnd, match="I am deaf"):

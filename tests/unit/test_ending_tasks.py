@@ -1,4 +1,4 @@
-"""Test that tasks end which lose a cancellation, as redis-py's may."""
+"""Test that tasks end which lose a cancellation, as those of redis-py may."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pool.store.ending import end_tasks
 
 
 async def test_a_task_that_loses_its_cancellation_is_cancelled_again() -> None:
-    """Once or more often; others end at once, in whatever way."""
+    """It may lose one or several, and other tasks end at once, with or without an error."""
     lost = 0
 
     async def loses() -> None:
@@ -36,6 +36,9 @@ async def test_a_task_that_loses_its_cancellation_is_cancelled_again() -> None:
     assert isinstance(tasks[1].exception(), ValueError)
 
 
-async def test_nothing_to_end_is_fine() -> None:
+async def test_without_tasks_it_returns_at_once() -> None:
     """An orderly stop may come before any task was started."""
-    await end_tasks([])
+    ending = asyncio.create_task(end_tasks([]))
+    await asyncio.sleep(0)
+    assert ending.done()
+    assert ending.exception() is None

@@ -110,7 +110,7 @@ async def test_an_event_is_known_by_its_bookings_and_its_address(
     ledger: FakeLedger, parsed: BookingEvent | None, bookings: set[str], mails: set[str],
     kept: set[str],
 ) -> None:  # fmt: skip
-    """As the provider's reading names them, else as the inbox does; and by all its texts."""
+    """The provider's reading names them, or else the inbox; all of its texts are known, too."""
     made = events(ledger, parsed)
     said = MARKS.told_by([f"{ANN} {BOB} order-4711"])
     marks = await made.marks_of(NEW)
@@ -133,7 +133,7 @@ async def test_an_address_that_the_text_does_not_show_is_a_mark_too(ledger: Fake
 async def test_an_event_of_a_workspace_that_is_gone_is_known_by_the_inbox(
     ledger: FakeLedger,
 ) -> None:
-    """Nobody can read its body; nothing of it is kept."""
+    """Its body cannot be read, and nothing of it is kept."""
     made = events(ledger)
     gone = replace(NEW, workspace="gone")
     marks = await made.marks_of(gone)
@@ -149,7 +149,7 @@ async def test_an_event_of_a_workspace_that_is_gone_is_known_by_the_inbox(
 def test_the_bookings_of_the_erased_go_by_pseudonyms(
     ledger: FakeLedger, theirs: str | None, parent: str | None
 ) -> None:
-    """Those that merely mention them keep their names."""
+    """Bookings that merely mention them keep their names."""
 
     def named(sid: str) -> str:
         return MARKS.pseudonym("acme", sid) if theirs else sid
@@ -205,11 +205,11 @@ ITS_MAIL = MARKS.of_email(ANN)
         ),
     ],
 )  # fmt: skip
-async def test_whose_an_event_is(
+async def test_the_best_sign_says_whose_an_event_is(
     ledger: FakeLedger, hits: dict[str, set[str]], erased: list[str],
     linked: dict[str, str | None], holders: list[str], slug: str | None, verdict: Verdict | None,
 ) -> None:  # fmt: skip
-    """By the best sign; a customer who is there is not mistaken for one who was erased."""
+    """The best sign decides, and a present customer is not mistaken for an erased one."""
     ledger.hits, ledger.erased_slugs = hits, set(erased)
     ledger.linked, ledger.holders = linked, set(holders)
     made = events(ledger, replace(PARSED, ref="s-2", tokens=("s-1", "s-2", "s-1")))

@@ -31,7 +31,7 @@ async def claim(product: InProcess, sid: str, who: str) -> None:
 
 
 async def test_nothing_of_an_erased_customer_is_left_in_the_ledger(product: InProcess) -> None:
-    """Not the id, the e-mail in any form, nor what came with the claim."""
+    """The id, every form of the e-mail and the claim's metadata are gone."""
     await product.meeting("intro")
     await product.stock("intro", "a-1", "a-2")
     for who in ("walburga", "benjamin"):
@@ -93,7 +93,7 @@ async def test_an_erased_link_is_given_to_nobody(product: InProcess) -> None:
 
 
 async def test_who_is_unknown_is_erased_from_nowhere(product: InProcess) -> None:
-    """Nobody else is erased, either."""
+    """No other customer is erased, either."""
     await product.meeting("intro")
     await product.stock("intro", "a-1")
     await claim(product, "intro", "walburga")
@@ -105,7 +105,7 @@ async def test_who_is_unknown_is_erased_from_nowhere(product: InProcess) -> None
 async def test_an_entry_set_aside_loses_the_customers_id_and_keeps_the_rest(
     product: InProcess,
 ) -> None:
-    """Those who share the entry with them are still there for a person to read."""
+    """Other customers of the same entry can still be read by a person."""
     await product.meeting("intro")
     fields = {b"s": b"a-1 a-2", b"c": b"broken walburga, benjamin"}
     for sid in ("intro", "other"):

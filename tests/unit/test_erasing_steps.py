@@ -1,4 +1,4 @@
-"""Test the steps of erasing: what goes on past a failure, what is tried again, what is left."""
+"""Test the steps of erasing: the work that continues after a failure, is repeated, or remains."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DONE = Unfinished("a-3", "intro", "name-3", "unheard")
 
 
 class World:
-    """Redis, the ledger and the recorder, which note what they are asked to do."""
+    """Redis, the ledger and the recorder, which note their calls."""
 
     def __init__(self) -> None:
         self.done: list[Any] = []
@@ -197,14 +197,14 @@ async def test_what_cannot_be_erased_yet_is_raised_after_the_rest(
 
 
 async def test_a_file_in_use_is_tried_five_times(world: World, waits: list[float]) -> None:
-    """A fifth of a second apart."""
+    """The attempts are a fifth of a second apart."""
     world.clean = [False, False, False, False, True]
     assert await world.erasure().forget("intro", "ann") == 2
     assert waits == [0.2] * 4
 
 
 async def test_the_workers_go_on_past_what_fails(world: World) -> None:
-    """And count what is done; nobody is said to have heard of it."""
+    """They count the finished work, and no customer is reported as erased too early."""
     world.broken = {"a-1"}
     assert await world.erasure().go_on() == 1
     assert [each for each in world.done if each[0] == "finish"] == [("finish", ["a-2"], False)]
@@ -213,7 +213,7 @@ async def test_the_workers_go_on_past_what_fails(world: World) -> None:
 
 
 async def test_events_without_marks_get_them(world: World) -> None:
-    """Batch after batch."""
+    """They get them batch after batch."""
     world.unmarked_batches = [[event(1), event(2)], [event(3)]]
     assert await world.erasure().mark_events() == 3
     assert world.done == [
@@ -228,7 +228,7 @@ async def test_events_without_marks_get_them(world: World) -> None:
 async def test_events_are_searched_as_long_as_they_reveal_more(
     world: World, news: list[bool], rounds: int
 ) -> None:
-    """Five times at most; each event is told by its own link."""
+    """There are five rounds at most, and each event is matched by its own link."""
     world.of, world.events = [ONE], [event()]
     world.verdict, world.new_marks = Verdict((), "a-1", frozenset({"m"})), news
     await world.erasure().forget("intro", "ann")
@@ -261,7 +261,7 @@ async def test_a_settled_event_is_screened_once_more(
 
 @pytest.mark.parametrize("kept", [None, event(body=b"")])
 async def test_an_event_without_a_body_needs_no_screening(world: World, kept: Any) -> None:
-    """Nor one that is not there."""
+    """An event that does not exist needs none, either."""
     world.event = kept
     await world.erasure().screen_settled("e-1")
     assert world.done == []
@@ -370,7 +370,7 @@ async def test_a_step_that_fails_stops_no_other() -> None:
 async def test_redis_rewrites_its_file_once_a_day_after_an_erasure(
     erased: timedelta | None, rewritten: timedelta | None, again: bool
 ) -> None:
-    """Not without one, and not again for one that it was rewritten after."""
+    """Without an erasure since the last rewrite there is none."""
     files, now = Files(), datetime.now(UTC)
     files.erased_at = None if erased is None else now - erased
     if rewritten is not None:
@@ -443,7 +443,7 @@ async def test_every_master_rewrites_its_file(
 
 
 async def test_a_compacted_file_holds_nothing_of_what_was_deleted(sqlite_ledger: Ledger) -> None:
-    """Free space would show it to whoever reads the file."""
+    """Free space would show it to anybody who reads the file."""
     path = sqlite_ledger._database.sqlite_path
     assert path is not None
     for number in range(40):

@@ -26,7 +26,7 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
 
 
 def test_each_call_has_an_example(document: dict[str, Any]) -> None:
-    """Of every body, of every JSON answer, and of every problem."""
+    """Every body, every JSON answer and every problem has one."""
     lacking = []
     for method, path, operation in operations(document):
         parts = {"body": operation.get("requestBody", {})} | operation["responses"]
@@ -54,7 +54,7 @@ def test_examples_are_as_the_document_says(document: dict[str, Any]) -> None:
 
 
 def test_the_page_shows_each_example(document: dict[str, Any]) -> None:
-    """As a command for a terminal that can be pasted: no name is left to fill in but the key's."""
+    """It is a command to paste into a terminal, with only the key to fill in."""
     for method, path, operation in operations(document):
         shown = docs._call(method, path, operation)
         assert "curl -sS" in shown

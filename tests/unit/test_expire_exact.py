@@ -28,7 +28,7 @@ SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
 async def test_what_expires_is_counted_meeting_by_meeting(
     product: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However many steps it takes; a pool whose fence fell is left alone."""
+    """Any number of steps is summed, and a pool whose fence fell is left alone."""
     monkeypatch.setattr(expire, "_LINKS_PER_STEP", 2)
     counted: list[tuple[str, str, int]] = []
     monkeypatch.setattr(product.parts.outcomes, "count", lambda *args: counted.append(args))
@@ -55,7 +55,7 @@ async def test_what_expires_is_counted_meeting_by_meeting(
 async def test_astray_links_are_sought_ten_steps_at_a_time(
     product: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The stream is recorded before and after the look; what was claimed is moved by nobody."""
+    """The stream is recorded before and after the look, and claimed links are not moved."""
     monkeypatch.setattr(expire, "_LINKS_PER_STEP", 1)
     await product.meeting("intro")
     now = datetime.now(UTC)
@@ -128,7 +128,7 @@ async def test_pruning_takes_ten_seconds_at_most_and_says_what_it_did() -> None:
 async def test_old_links_are_pruned_for_five_seconds_with_rests_between(
     monkeypatch: pytest.MonkeyPatch, days: int, links: int, asks: int, said: int
 ) -> None:
-    """By the clock that is behind; not at all where they are kept for good."""
+    """The slower clock counts, and nothing is pruned where links are kept for good."""
     now, asked = datetime(2026, 5, 1, tzinfo=UTC), list[Any]()
 
     async def clock(_parts: object) -> datetime:

@@ -175,7 +175,7 @@ async def test_a_fence_that_falls_twice_in_a_row_is_not_passed_over() -> None:
 
 
 async def test_what_could_not_be_asserted_is_at_the_next_look() -> None:
-    """Though the pool is recovered by then, so that no claim meets a fallen fence."""
+    """The pool is recovered by then, so that no claim meets a fallen fence."""
     store, now = _Store(), [100.0]
     watch = _watch(store, now)
     store.fences.fences = [PoolFence("intro", "stands", "a")]

@@ -1,8 +1,8 @@
 """Show why there is no fence without INFO: one that counts claims hands a link to two customers.
 
-The model is as kind to such a fence as can be: Redis counts every claim in the step that binds it,
-each API process refuses a Redis that has counted less than any Redis it has heard of, and so does
-the ledger's count of what was recorded. docs/guarantees.md has the argument in words.
+The model favours such a fence: Redis counts every claim in the step that binds it; each API process
+refuses a Redis that has counted less than any Redis it has seen, and so does the ledger's count of
+recorded claims. docs/guarantees.md has the argument in words.
 """
 
 from __future__ import annotations
@@ -75,7 +75,9 @@ class World:
             self.processes[1].asks = "other"
 
     def restart(self) -> None:
-        """Start the API anew: what its processes had heard is gone, but for the ledger."""
+        """Start the API again: its processes have forgotten what they saw, but the ledger has
+        not.
+        """
         for process in self.processes:
             process.heard = 0
 
@@ -90,7 +92,7 @@ class World:
 
 
 def counts(server: Server, heard: int) -> bool:
-    """Stand as long as this Redis has counted no less than was heard of."""
+    """Stand as long as this Redis has counted no less than any that was seen."""
     return server.counted >= heard
 
 
@@ -149,7 +151,7 @@ def test_a_fence_that_counts_gives_a_link_to_two_customers(trace: list[Step]) ->
     )
 )
 def test_a_fence_that_knows_the_server_gives_each_link_once(trace: list[Step]) -> None:
-    """In any order of claims, crashes, older files, failovers and restarts."""
+    """That holds for any order of claims, crashes, older files, failovers and restarts."""
     world = World(identifies)
     for step in trace:
         step(world)

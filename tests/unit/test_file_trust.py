@@ -94,7 +94,7 @@ def test_a_secret_that_others_may_read_or_change_is_refused(
 def test_a_private_directory_hides_what_is_in_it(
     home: Path, secret: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As deploy/secrets is: each file readable by all, the directory closed."""
+    """deploy/secrets is one: each file is readable by all, and the directory is closed."""
     as_nobody_special(monkeypatch, home, secret)
     secret.chmod(0o444)
     refusal(secret)
@@ -140,7 +140,7 @@ def test_secrets_that_a_container_is_given_are_read(
 def test_a_secret_or_link_of_a_stranger_is_refused(
     home: Path, secret: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a directory like /tmp anybody may have put it there."""
+    """Anybody may have put it into a directory like /tmp."""
     home.chmod(0o1777)
     link = home / "link"
     link.symlink_to(secret)

@@ -1,4 +1,4 @@
-"""Test the forecast: what it expects, how sure it is, and what it asks for."""
+"""Test the forecast: its expectation, its certainty, and the target it sets."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ def test_without_a_past_the_present_goes_on() -> None:
 
 
 def test_a_peak_of_every_day_is_seen_coming() -> None:
-    """While it is quiet still, the runway ends in the peak, and the target is what it takes."""
+    """Before the peak the runway ends in it, and the target is the number of links that it
+    takes.
+    """
     seen = same_each_day({0: 0.0, 1: 3_600.0})
     found = forecast(MEETING, 900, 0.0, NOW + 1_800, seen)
     assert found.runway_low_seconds is not None

@@ -1,4 +1,6 @@
-"""A customer who was given a further link while a booking of theirs stands, or comes to stand."""
+"""Test a customer who was given a further link while a booking of theirs stands, or comes to
+stand.
+"""
 
 from __future__ import annotations
 
@@ -112,7 +114,7 @@ async def test_a_form_that_is_paid_after_its_link_lapsed_is_shown(product: InPro
 async def test_of_two_links_that_are_booked_the_one_that_stands_is_shown(
     moving: InProcess,
 ) -> None:
-    """Neither is taken back; once the later one's booking is over, the other is still there."""
+    """Neither is withdrawn; once the later booking is over, the other is shown again."""
     await tell(moving, "c", "link-2", second=2)
     await tell(moving, "b", "link-1", second=3)
     assert await held(moving) == ("link-2", "consumed", "c")
@@ -144,7 +146,7 @@ async def test_a_further_link_is_taken_back_also_if_redis_dies_in_between(
 
 
 async def test_a_further_link_that_is_booked_meanwhile_stays(moving: InProcess) -> None:
-    """Redis is the one to say so: only a binding that is not booked gives way."""
+    """Redis decides: only a binding that is not booked gives way."""
     booked = await moving.store.claim_of("intro", "ann")
     assert booked is not None
     await tell(moving, "c", "link-2", second=2)

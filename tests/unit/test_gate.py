@@ -1,4 +1,4 @@
-"""Test what is refused before a body is read, so that nobody without a key can ask for work."""
+"""Test the refusals before a body is read, which keep callers without a key from causing work."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class House:
 @pytest.mark.parametrize("headers", [[], [(b"x-api-key", UNKNOWN)], [(b"x-api-key", b"\xff" * 99)]])
 @pytest.mark.parametrize("path", ["/v1/meetings/intro/pause", "/v1/events", "/v1/nonsense"])
 async def test_without_a_key_no_body_is_read(path: str, headers: list[tuple[bytes, bytes]]) -> None:
-    """Nor is it decoded, routed or looked up in the ledger; it is counted."""
+    """The request is counted, but not decoded, routed or looked up in the ledger."""
     house = House()
     await house.keys.refresh()
     for _ in range(100):
@@ -128,7 +128,7 @@ async def test_without_a_key_no_body_is_read(path: str, headers: list[tuple[byte
 
 
 async def test_with_a_key_everything_goes_on() -> None:
-    """With a key any request goes on: its scope is the route's to check."""
+    """Any request passes with a key, whose scope the route checks."""
     clear, kept = make_key(frozenset({"claim"}), None, "")
     house = House(kept)
     await house.keys.refresh()
@@ -188,7 +188,9 @@ async def test_no_webhook_is_refused_for_the_wrong_signatures_of_others() -> Non
 
 
 async def test_a_sender_of_genuine_webhooks_does_not_wait() -> None:
-    """Whatever else comes from its address; another address behind the same proxy does."""
+    """Other requests of its address do not matter, and another address behind the same proxy
+    waits.
+    """
     house = House()
     form = (SIGNATURE_HEADER.encode(), FORM)
     house.doors.genuine("192.0.2.1")
@@ -203,7 +205,7 @@ async def test_a_sender_of_genuine_webhooks_does_not_wait() -> None:
 
 
 async def test_only_callers_without_proof_wait_for_a_turn() -> None:
-    """Neither keys nor sessions, nor what runs on this machine."""
+    """Keys, sessions and processes of this machine never wait."""
     clear, kept = make_key(frozenset({"claim"}), None, "")
     house = House(kept)
     await house.keys.refresh()

@@ -23,7 +23,7 @@ NOW = datetime(2026, 11, 26, 7, 0, tzinfo=UTC)
 
 
 def heard(*ages: float, swept: float | None = None, always: bool = True) -> Heard:
-    """Return what is heard of workers that spoke so many seconds ago, and of the last sweep."""
+    """Return the answer of workers whose pulse and last sweep are this old."""
     pulses = tuple(
         HeardPulse(f"worker {number}", Pulse("worker", "host"), age)
         for number, age in enumerate(ages)

@@ -1,4 +1,4 @@
-"""Test the inbox to the letter: whole rows, orders, and what is due."""
+"""Test the inbox exactly: whole rows, orders, and due times."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def event(event_id: str, **fields: Any) -> NewEvent:
 async def test_only_its_own_changes_change_an_event(
     sqlite_ledger: Ledger,
 ) -> None:
-    """Kept, failed, finished, tried again: the whole row each time, and no other event's."""
+    """The whole row is compared after each change, and no other event changes."""
     box = sqlite_ledger.inbox
     made = event(
         "e1", event="boo\x00ked", booking_sid="b\x00", meeting_sid="m\x00", parent_sid="p\x00",
@@ -77,7 +77,7 @@ async def test_only_its_own_changes_change_an_event(
 
 
 async def test_events_of_one_moment_are_ordered_by_their_ids(sqlite_ledger: Ledger) -> None:
-    """Those that are due, and those that are listed."""
+    """That holds for due events and for lists."""
     box = sqlite_ledger.inbox
     for event_id, seconds in (("c", 0), ("a", 0), ("b", 0), ("d", 1)):
         await box.add(event(event_id, received_at=NOW + seconds * SECOND, meeting_sid="m"))
@@ -92,7 +92,7 @@ async def test_events_of_one_moment_are_ordered_by_their_ids(sqlite_ledger: Ledg
 
 
 async def test_events_that_waited_longest_are_tried_again_first(sqlite_ledger: Ledger) -> None:
-    """Whatever their ids; only those whose time has come."""
+    """Ids do not matter, and only events whose time has come are tried."""
     box = sqlite_ledger.inbox
     for number, event_id in enumerate(("c", "a", "b", "late")):
         await box.add(event(event_id))
@@ -111,7 +111,7 @@ async def test_events_that_waited_longest_are_tried_again_first(sqlite_ledger: L
 
 
 async def test_events_of_a_bookings_children_wait_for_it(sqlite_ledger: Ledger) -> None:
-    """By either name of it, in this workspace, and only while they are unmatched."""
+    """They name it either way, in this workspace, and only while they are unmatched."""
     box = sqlite_ledger.inbox
     for event_id, fields in (
         ("own", {"booking_sid": "b\x00"}), ("child", {"parent_sid": "b-2"}),

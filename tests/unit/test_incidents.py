@@ -1,4 +1,4 @@
-"""Test the incidents: one for each trouble, with its beginning, its end and what it cost."""
+"""Test the incidents: one for each trouble, with its beginning, its end and its cost."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ async def test_old_incidents_are_deleted_and_standing_ones_are_not(sqlite_ledger
 
 
 async def test_one_fence_over_many_pools_is_one_incident_and_one_act(product: InProcess) -> None:
-    """With the links it cost, and the visitors that were turned away until a moment later."""
+    """It has the links it cost, and the visitors turned away until a moment later."""
     sids = [f"m-{number:02}" for number in range(12)]
     for sid in sids:
         await product.meeting(sid)
@@ -141,7 +141,7 @@ def test_pools_that_ran_dry_together_are_one_line() -> None:
 
 
 def test_a_thousand_pools_that_a_person_paused_are_one_line() -> None:
-    """And one mark on a chart; those that stand are apart from those that are over."""
+    """They are one mark on a chart, and standing pauses are separate from ended ones."""
     paused = [
         incident(
             What.PAUSE,

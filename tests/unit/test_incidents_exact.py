@@ -29,7 +29,7 @@ async def of_all(ledger: Ledger) -> list[Incident]:
 async def test_a_trouble_that_comes_back_within_half_a_minute_goes_on(
     sqlite_ledger: Ledger, later: timedelta, goes_on: bool
 ) -> None:
-    """With the meetings of both, and the last reason."""
+    """The incident has the meetings of both, and the last reason."""
     kept, end = sqlite_ledger.incidents, NOW + MINUTE
     first = incident(sids=("a", "c"), links_lost=3, turned_away=4, baseline=5)
     assert await kept.begin(first)
@@ -63,7 +63,7 @@ async def test_a_trouble_that_comes_back_within_half_a_minute_goes_on(
 async def test_what_is_over_grows_by_what_touches_it(
     sqlite_ledger: Ledger, apart: timedelta, what: What, grows: bool
 ) -> None:
-    """From the first beginning to the last end, with the meetings and losses of both."""
+    """It spans from the first beginning to the last end, with the meetings and losses of both."""
     kept, end = sqlite_ledger.incidents, NOW + MINUTE
     first = incident(what, ended_at=end, sids=("b",), links_lost=2, turned_away=1)
     await kept.add(first)
@@ -89,7 +89,7 @@ async def test_what_is_over_grows_by_what_touches_it(
 
 
 async def test_what_an_incident_cost_is_added_and_settled(sqlite_ledger: Ledger) -> None:
-    """Of this one alone."""
+    """Other incidents do not change."""
     kept = sqlite_ledger.incidents
     for about in ("a", "b"):
         await kept.begin(incident(about=about, links_lost=2, baseline=3))

@@ -1,4 +1,4 @@
-"""Test that no meeting suffers for another of its workspace."""
+"""Test that one bad meeting slows down no other's top-up."""
 
 from __future__ import annotations
 
@@ -53,8 +53,10 @@ async def test_the_neighbours_of_refused_meetings_are_filled(product: InProcess,
 
 
 async def test_meetings_that_hang_leave_slots_to_the_others(product: InProcess) -> None:
-    """Once they are known for it, all of them together hold a quarter of the slots: they hang
-    here until the others are filled."""
+    """Once they are known to hang, all of them together hold a quarter of the slots.
+
+    They hang here until the others are filled.
+    """
     bad = [f"bad-{number}" for number in range(20)]
     for sid in bad:
         await product.meeting(sid, min_fresh=20)

@@ -1,4 +1,4 @@
-"""Test the names that outlive a release: what was kept under a secret key is found by the next."""
+"""Test the names that outlive a release: the next one finds what was stored under a secret key."""
 
 from __future__ import annotations
 
@@ -52,6 +52,6 @@ def test_the_names_of_a_bounded_number_of_meetings_are_prepared() -> None:
 
 
 def test_marks_are_packed_once_each_in_their_order() -> None:
-    """As the inbox stores them."""
+    """The inbox stores them in this form."""
     assert packed(["0b", "0a", "0b"]) == b"\x0b\x0a"
     assert packed([]) == b""

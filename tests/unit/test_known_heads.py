@@ -80,7 +80,7 @@ def test_a_key_pushes_out_only_its_own_heads() -> None:
 
 
 def test_no_more_heads_are_kept_than_fit() -> None:
-    """With any number of keys, the key with most heads gives way."""
+    """The key with most heads gives way, whatever the number of keys."""
     heads = KnownHeads()
     steady = learnt(heads, "steady", 3)
     every = [learnt(heads, f"key{number}", HEADS_OF_KEY // 2) for number in range(10)]

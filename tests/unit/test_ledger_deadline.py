@@ -88,7 +88,7 @@ def test_without_a_bound_a_statement_has_the_usual_time() -> None:
 
 
 async def test_an_answer_that_has_begun_may_last_and_so_may_what_it_started() -> None:
-    """A page's live channel is one request, and asks the ledger for as long as somebody looks."""
+    """A page's live channel is one request, and asks the ledger as long as the page is open."""
     bounded: list[bool] = []
     begun = asyncio.Event()
 

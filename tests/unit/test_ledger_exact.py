@@ -61,7 +61,7 @@ MILLISECOND = timedelta(milliseconds=1)
 def test_what_is_asked_without_a_number_is_bounded(
     asked: Callable[..., object], number: str, most: object
 ) -> None:
-    """However much the ledger holds."""
+    """The bound does not depend on the size of the ledger."""
     assert inspect.signature(asked).parameters[number].default == most
 
 
@@ -132,7 +132,7 @@ def test_what_a_database_cannot_hold_is_replaced() -> None:
 
 
 async def test_api_keys_come_back_whole_the_oldest_first(sqlite_ledger: Ledger) -> None:
-    """Of keys made at once, by id; what is done to one is done to no other."""
+    """Keys made at the same time are ordered by id, and a change affects one key only."""
     keys = sqlite_ledger.keys
     c = ApiKey(
         "c", "3" * 64, frozenset({"read", "claim"}), frozenset({"m-2", "m-1"}), "shop",
@@ -161,7 +161,7 @@ async def test_api_keys_come_back_whole_the_oldest_first(sqlite_ledger: Ledger) 
 async def test_public_keys_and_token_secrets_come_back_the_oldest_first(
     sqlite_ledger: Ledger,
 ) -> None:
-    """Of those made at once, by id; what is revoked is so once, and no other is."""
+    """Those made at the same time are ordered by id; revoking affects one, once."""
     pages = [
         PublicKey("c", "intro", ("https://c.test", "https://b.test"), "c", NOW, NOW + DAY),
         PublicKey("b", "demo", (), "b", NOW + SECOND),

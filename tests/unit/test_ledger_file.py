@@ -25,7 +25,7 @@ MILLISECOND = timedelta(milliseconds=1)
 async def test_every_connection_is_set_up_to_lose_nothing_and_leave_nothing(
     sqlite_ledger: Ledger, by: str
 ) -> None:
-    """The disk is waited for, what is deleted is overwritten, and a lock is waited for."""
+    """It syncs to disk, overwrites deleted content, and waits for a lock."""
     wanted = {
         "synchronous": 2, "foreign_keys": 1, "secure_delete": 1, "temp_store": 2,
         "cache_size": -16384, "journal_mode": "wal", "busy_timeout": 5_000,
@@ -63,7 +63,7 @@ class Busy:
 
 
 def test_a_file_that_is_busy_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For five seconds; any other error is raised at once."""
+    """It is retried for five seconds, and any other error is raised at once."""
     clock = [100.0]
     monkeypatch.setattr(files.time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(files.time, "sleep", lambda seconds: clock.append(clock.pop() + seconds))
@@ -84,7 +84,7 @@ def test_a_file_that_is_busy_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> N
 async def test_readers_wait_for_one_another_a_bounded_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Four read at once, one writes; the next is told that all are busy."""
+    """Four read at once and one writes; the next one gets an error that all are busy."""
     monkeypatch.setattr(files, "POOL_SECONDS", 0.01)
     made = Sqlite(tmp_path / "ledger.sqlite3")
     for threads, most in ((made._reader, 4), (made._writer, 1)):
@@ -105,7 +105,7 @@ def size(path: Path) -> int:
 
 
 async def test_the_log_is_emptied_unless_somebody_reads_it(sqlite_url: str) -> None:
-    """And the file is rewritten without what was deleted."""
+    """The file is rewritten without its deleted content, too."""
     ledger = Ledger.open(sqlite_url)
     path = Path(sqlite_url.removeprefix("sqlite:///"))
     log = path.with_name(path.name + "-wal")
@@ -155,7 +155,7 @@ async def test_whether_the_ledger_works_is_found_out_by_writing(sqlite_ledger: L
 
 
 async def test_seals_are_forgotten_and_counted(sqlite_ledger: Ledger) -> None:
-    """Of all meetings that have one."""
+    """All meetings with a seal lose it."""
     from pool.model.meetings import Meeting
 
     for sid in ("a", "b", "c"):

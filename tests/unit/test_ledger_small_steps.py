@@ -80,7 +80,7 @@ async def test_claims_lapse_in_order_and_no_more_than_asked(sqlite_ledger: Ledge
 
 
 async def test_fresh_links_before_a_moment_oldest_first(sqlite_ledger: Ledger) -> None:
-    """Of this meeting alone, and no more than asked."""
+    """They are this meeting's alone, and no more than were asked for."""
     await sqlite_ledger.links.insert_fresh(
         [fresh(f"a-{n}", created_at=NOW + n * SECOND) for n in (3, 1, 2, 4)]
         + [fresh("b-1", sid="demo")]
@@ -109,7 +109,7 @@ async def test_counts_are_by_meeting_and_state(sqlite_ledger: Ledger) -> None:
 
 
 async def test_what_is_set_aside_is_so_since_a_time(sqlite_ledger: Ledger, sqlite_url: str) -> None:
-    """Of this meeting, of every epoch, and only what is fresh."""
+    """It is every fresh link of this meeting, of any epoch."""
     await sqlite_ledger.links.insert_fresh(
         [fresh("a-1"), fresh("a-2", epoch="e2"), fresh("a-3"), fresh("b-1", sid="demo")]
     )

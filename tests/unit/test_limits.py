@@ -50,7 +50,7 @@ def test_the_allowance_comes_back_evenly(clock: Clock) -> None:
 
 
 def test_callers_do_not_share(clock: Clock) -> None:
-    """One who used theirs up costs nobody else."""
+    """A caller who used up the limit does not affect another."""
     limit = MinuteLimit(5, clock)
     taken(limit, "ann", 5)
     assert limit.reached("ann")
@@ -58,7 +58,7 @@ def test_callers_do_not_share(clock: Clock) -> None:
 
 
 def test_looking_uses_nothing_up(clock: Clock) -> None:
-    """Only afterwards is it known if a claim asks for a new link."""
+    """A claim's need of a new link is known only afterwards."""
     limit = MinuteLimit(2, clock)
     assert not any(limit.reached("ann") for _ in range(100))
     assert taken(limit, "ann", 5) == 2
@@ -117,7 +117,7 @@ def test_what_came_to_nothing_is_given_back(clock: Clock) -> None:
 
 
 def test_who_is_refused_learns_when_one_more_is_allowed(clock: Clock) -> None:
-    """To the second; at once for who has an allowance left, and for who never came."""
+    """The time is exact to the second, and is now for callers with an allowance left."""
     limit = MinuteLimit(6, clock)
     assert limit.on
     assert not MinuteLimit(0, clock).on
@@ -136,7 +136,7 @@ def test_who_is_refused_learns_when_one_more_is_allowed(clock: Clock) -> None:
 def test_many_callers_are_not_looked_through_at_every_event(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a look that let few of them go, the next is due at twice their number."""
+    """After a clean-up that dropped few of them, the next is due at twice their number."""
     monkeypatch.setattr(pool.access.limits, "_KEPT", 100)
     limit = MinuteLimit(1, clock)
     limit._tidy_at = 100

@@ -92,7 +92,7 @@ async def test_the_first_answer_says_how_links_begin(own_domain: InProcess) -> N
 async def test_another_process_learns_it_without_a_link_of_its_own(
     own_domain: InProcess, fake_redis: Any, sqlite_url: str
 ) -> None:
-    """From Redis, and from the ledger where Redis lost it."""
+    """It reads Redis, or the ledger where Redis lost it."""
     await own_domain.meeting("intro", min_fresh=1)
     await own_domain.top_up()
     for forget in (False, True):
@@ -108,7 +108,7 @@ async def test_another_process_learns_it_without_a_link_of_its_own(
 
 
 async def test_a_change_later_is_an_alarm(own_domain: InProcess) -> None:
-    """No such link is pooled, and the block says what was seen."""
+    """No such link is pooled, and the block names the new base."""
     await own_domain.meeting("intro", min_fresh=2)
     await own_domain.top_up()
     own_domain.provider.link_url = "https://evil.example.com"

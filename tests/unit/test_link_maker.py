@@ -92,7 +92,7 @@ async def test_a_429_blocks_nothing(product: InProcess) -> None:
 
 
 async def test_a_refused_key_blocks_the_workspace(product: InProcess) -> None:
-    """With the provider's reason, since now, to be probed after `probe_seconds`."""
+    """The block has the provider's reason and the time, and is probed after `probe_seconds`."""
     product.provider.will("intro", WORKSPACE_REFUSED)
     with pytest.raises(WorkspaceRefused):
         await maker(product).make_now("intro")
@@ -141,8 +141,9 @@ async def test_failures_in_a_row_lead_to_a_block(product: InProcess) -> None:
 async def test_requests_that_fail_together_block_nothing_until_a_later_one_fails(
     product: InProcess, meetings: int
 ) -> None:
-    """As when a provider closes the connections that were idle while a pool was recovered: all
-    requests under way are lost at once, and the next one works.
+    """A provider may close the connections that were idle while a pool was recovered.
+
+    All requests under way are lost at once then, and the next one works.
     """
     sids = [f"m{number}" for number in range(meetings)]
     for sid in sids:
@@ -181,7 +182,7 @@ async def test_a_success_between_failures_starts_the_count_anew(product: InProce
 
 
 async def test_failures_reach_the_budget(product: InProcess) -> None:
-    """Several in a row make everybody rest."""
+    """Several in a row make all requests pause."""
     product.provider.always(FAILED)
     for _ in range(4):
         with pytest.raises(ProviderFailed):
@@ -235,7 +236,7 @@ async def test_a_request_is_made_once(product: InProcess) -> None:
 
 
 async def test_without_redis_no_request_is_made(product: InProcess, fake_server: object) -> None:
-    """Nobody could say whether it is allowed."""
+    """Only Redis knows if a request is allowed."""
     fake_server.reachable = False  # type: ignore[attr-defined]
     with pytest.raises(StoreUnavailable):
         await maker(product).make("intro", within_seconds=1)

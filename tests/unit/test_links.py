@@ -28,7 +28,7 @@ def test_links_only_move_right(old: State, new: State) -> None:
 
 @pytest.mark.parametrize("new", State)
 def test_the_states_before_are_those_that_may_move(new: State) -> None:
-    """Both tables say the same."""
+    """Both tables agree."""
     assert set(states_before(new)) == {old for old in State if may_move(old, new)}
 
 
@@ -46,7 +46,7 @@ def test_no_order_of_events_brings_a_link_back(events: list[State]) -> None:
 
 @given(st.permutations([CLAIMED, LAPSED, CONSUMED]))
 def test_the_last_state_does_not_depend_on_the_order(events: list[State]) -> None:
-    """A claim, its lapse and its booking may be heard of in any order."""
+    """A claim, its lapse and its booking may be reported in any order."""
     state = FRESH
     for event in events:
         if may_move(state, event):
@@ -78,7 +78,7 @@ def test_a_customer_id_is_the_sites_own(customer_id: str) -> None:
     ],
 )
 def test_an_unusable_customer_id_is_refused(customer_id: str, problem: str) -> None:
-    """The message says what is wrong, and never repeats the id."""
+    """The message names the fault, and never repeats the id."""
     with pytest.raises(InvalidCustomerId, match=problem) as refused:
         check_customer_id(customer_id)
     assert len(str(refused.value)) < 100

@@ -68,7 +68,7 @@ async def test_claims_that_lapse_are_counted_by_meeting(sqlite_ledger: Ledger) -
 
 
 async def test_recovery_reads_what_is_known_of_a_booking(sqlite_ledger: Ledger) -> None:
-    """Of the booking that a consumed link names, field by field, and of no other."""
+    """It reads every field of the booking that a consumed link names, and of no other."""
     await sqlite_ledger.links.record([claim(f"a-{n}", f"c{n}", source="direct") for n in range(3)])
     settle = sqlite_ledger.bookings.settle
     told = {"starts_at": NOW + DAY, "ends_at": NOW + DAY + MINUTE, "time_zone": "Asia/Kolkata"}
@@ -112,7 +112,7 @@ async def test_fresh_links_are_bound_by_one_statement(sqlite_ledger: Ledger) -> 
 async def test_a_search_shows_so_many_of_a_kind_the_last_moved_first(
     sqlite_ledger: Ledger,
 ) -> None:
-    """Made, claimed, booked or cancelled: the last of these moments counts."""
+    """The last of the times made, claimed, booked and cancelled counts."""
     await sqlite_ledger.links.insert_fresh([fresh("who", created_at=NOW + 3 * SECOND)])
     await sqlite_ledger.links.record(
         [

@@ -18,7 +18,7 @@ STRASSE, SHARP = "strasse@x.test", "stra\u00dfe@x.test"
 
 
 def test_an_address_has_one_mark_however_it_is_written() -> None:
-    """As matching compares addresses, and no further."""
+    """Addresses are equal exactly where matching takes them for equal."""
     same = ("Zo\u00eb@X.test", " zoe\u0308@x.TEST ", "ZO\u00eb@x.test")
     assert len({MARKS.of_email(each) for each in same}) == 1
     others = ("zoe@x.test", "zo\u00eb@y.test", "zo.\u00eb@x.test", "ZO\u00cb@x.test")
@@ -76,7 +76,7 @@ def test_what_a_text_says_is_found_in_it() -> None:
 
 
 def test_a_pseudonym_is_the_same_for_the_same_booking() -> None:
-    """And stays as it is when it is renamed again."""
+    """It stays the same when it is renamed again."""
     name = MARKS.pseudonym("default", "b-1")
     assert name.startswith(PSEUDONYM)
     assert len(name) == len(PSEUDONYM) + 32
@@ -122,7 +122,7 @@ async def says(product: InProcess, event_id: str, email: str) -> bool:
 
 @pytest.mark.parametrize(("gone", "stays"), [(STRASSE, SHARP), (SHARP, STRASSE)])
 async def test_another_mailboxs_events_stay(product: InProcess, gone: str, stays: str) -> None:
-    """Those of the erased lose their words, before and after."""
+    """Only events of the erased lose their words, before and after."""
     before = [await received(product, f"b-{n}", each) for n, each in enumerate((gone, stays))]
     await erased(product, gone)
     after = [await received(product, f"c-{n}", each) for n, each in enumerate((gone, stays))]

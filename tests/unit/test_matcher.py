@@ -198,8 +198,11 @@ async def test_an_event_is_matched_by_its_best_sign(product: InProcess, case: st
 
 
 async def test_the_provider_is_asked_for_its_meetings_seldom(product: InProcess) -> None:
-    """Once for all ids it lists; for one it does not, again after five minutes, and never more
-    often than every two seconds."""
+    """One request learns all listed ids.
+
+    An unlisted one is asked for again after five minutes, and never more often than every two
+    seconds.
+    """
     await claimed(product)
     asked = []
     meetings = product.provider.meetings
@@ -245,7 +248,7 @@ async def test_with_one_meeting_none_need_be_named(product: InProcess) -> None:
 
 
 async def test_without_a_time_the_event_was_made_when_it_was_heard(product: InProcess) -> None:
-    """A claim made since then is not what was booked, however often it is tried again."""
+    """A claim made since then is not the booked one, however often matching is repeated."""
     await product.meeting("intro")
     await product.ledger.links.record(CLAIMS[:1])
     match = product.parts.bookings._matcher.match

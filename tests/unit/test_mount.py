@@ -1,4 +1,4 @@
-"""Test that addresses leave by one way, which knows the prefix."""
+"""Test that every address leaves the server by one way, which adds the prefix."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ API = Path(__file__).parents[2] / "pool" / "api"
 
 @pytest.fixture(autouse=True)
 def without_prefix() -> Iterator[None]:
-    """Leave the process as it was."""
+    """Remove the prefix after the test."""
     yield
     mount("")
 
@@ -32,7 +32,11 @@ def test_no_page_names_a_place_of_ours_by_itself(suffix: str) -> None:
     naming = re.compile(
         r"""\b(?:href|src|action|data-stream)=\\?["'](?:/|\{\{ (?!url\(|static_url\())"""
     )
-    for file in API.rglob(suffix):
+    assert naming.search('<a href="/ops">')
+    assert naming.search('<a href="{{ path }}">')
+    files = list(API.rglob(suffix))
+    assert len(files) > 20
+    for file in files:
         assert not naming.search(file.read_text("utf-8")), file
 
 
@@ -75,7 +79,7 @@ def test_an_address_names_a_place_with_the_prefix_or_without(address: bytes, pla
 
 @pytest.mark.parametrize("root_path", ["", "/linkpool"])
 def test_the_protocol_can_be_given_to_another_process(root_path: str) -> None:
-    """With several API processes, each is an interpreter of its own."""
+    """Each of several API processes has an interpreter of its own."""
     protocol = protocol_of(root_path)
     assert pickle.loads(pickle.dumps(protocol)) is protocol
 

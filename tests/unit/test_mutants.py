@@ -72,13 +72,13 @@ def changed(made: list[changes.Mutant]) -> list[str]:
         "pick([each for each in lock if each.held], slugs)",
     ],
 )
-def test_a_kind_of_change(changed: list[str], change: str) -> None:
-    """That is how code comes to forget something."""
+def test_each_kind_of_change_is_made(changed: list[str], change: str) -> None:
+    """Each kind is a mistake that people make when they edit code."""
     assert change in changed
 
 
 def test_conditions_are_turned_round(changed: list[str]) -> None:
-    """Also those without an operator of their own."""
+    """Conditions without an operator of their own are included."""
     assert any("if not (await lock.extend()):" in each for each in changed)
 
 
@@ -103,7 +103,7 @@ def test_a_mutant_names_its_function_and_keeps_its_name(made: list[changes.Mutan
 
 
 def test_a_change_can_be_read(made: list[changes.Mutant]) -> None:
-    """By the lines that differ."""
+    """It shows the lines that differ."""
     assert "`raise ValueError(slugs)` → `pass`" in [each.change() for each in made]
 
 
@@ -148,7 +148,7 @@ def _living(code: types.CodeType) -> list[types.FunctionType]:
 
 
 def test_a_change_is_put_in_place_of_what_runs() -> None:
-    """Also of functions that were made within another before."""
+    """Functions that were made inside another one before are changed, too."""
     path = Path("a.py")
     code = compile(CLOSING, str(path.absolute()), "exec")
     before, living = swapping.codes_in(code), _living(code)
@@ -169,7 +169,7 @@ def test_what_closes_over_something_else_is_not_put_in_place(change: str) -> Non
 
 
 def test_functions_are_found_where_the_collector_was_told_to_look_away() -> None:
-    """Otherwise every change would be tried by importing everything anew."""
+    """Without that, every change would have to import everything again."""
     path = str(Path("frozen.py").absolute())
     names: dict[str, object] = {}
     exec(compile("def kept(): return 1", path, "exec"), names)
@@ -178,7 +178,7 @@ def test_functions_are_found_where_the_collector_was_told_to_look_away() -> None
 
 
 def test_tests_that_are_quick_and_about_little_else_come_first() -> None:
-    """After those that noticed before; and no more than there is time for."""
+    """Those that noticed a change before come earlier, and the time limits their number."""
     known = trying.Reach(
         {
             "all": frozenset({"a.py:1", "b.py:1", "b.py:2"}),
@@ -198,7 +198,7 @@ def test_tests_that_are_quick_and_about_little_else_come_first() -> None:
 def test_what_a_shared_fixture_reaches_is_known_of_all_who_use_it(
     monkeypatch: pytest.MonkeyPatch, scope: str, credited: set[str]
 ) -> None:
-    """Not of the first alone, whose set it is put back into."""
+    """It counts for each of them, and not for the first alone, which it is put back into."""
     monkeypatch.setattr(reach, "reached", {"a.py:1"})
     session = trying._Session([], [], trying.Tests((), 1.0, 1), Path())
     made: Any = types.SimpleNamespace(scope=scope, argname="stage")
@@ -244,7 +244,7 @@ def test_every_room_has_all_its_files() -> None:
 
 
 def test_make_alone_lists_the_commands() -> None:
-    """Each with what it does."""
+    """Each command stands with its purpose."""
     root = Path(__file__).parents[2]
     if not (root / "Makefile").exists():
         pytest.skip("the Makefile is not among the files here")
@@ -257,7 +257,7 @@ def test_make_alone_lists_the_commands() -> None:
 
 
 def test_reasons_are_read_from_the_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By function and change, also where a change has a bar in it."""
+    """Function and change identify them, also where a change contains a bar."""
     listed = tmp_path / "survivors.md"
     listed.write_text(
         results.HEAD + "\n## supply\n\n| function | change | reason |\n|---|---|---|\n"

@@ -1,12 +1,12 @@
-"""Test NeetoCal behind the seam: every answer it may give, and what becomes of it."""
+"""Test that the NeetoCal provider makes links, and the error for each bad answer of its API."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterator
+from datetime import timedelta
 from email.utils import format_datetime
 from typing import Any
 
@@ -16,64 +16,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from pool.config.settings import Workspace
 from pool.errors import (
     BadAnswer,
-    BadSignature,
     MeetingRefused,
     ProviderError,
     ProviderFailed,
     Throttled,
     WorkspaceRefused,
 )
-from pool.providers import NewLink, ProviderMeeting, open_provider
-from pool.providers.base import Provider
+from pool.providers import NewLink
 from pool.providers.refusals import error_of, retry_after_seconds
+from tests.unit.neetocal_stage import (
+    KEY,
+    NOW,
+    SECRET,
+    SLUG,
+    URL,
+    answering,
+    link,
+    provider,
+    refusal,
+    workspace,
+)
 
-KEY = "key-of-the-workspace-1234567890"
-SECRET = "secret-of-the-webhook"
-SLUG = "one-off-c5530bc7c9ab"
-URL = f"https://acme.neetocal.com/{SLUG}"
-NOW = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
-
-Handler = Callable[[httpx.Request], httpx.Response]
-
-
-def workspace(**fields: Any) -> Workspace:
-    given = {"name": "default", "subdomain": "acme", "api_key": SecretStr(KEY)}
-    return Workspace(**(given | fields))
-
-
-def provider(
-    handler: Any, *, timeout_seconds: float = 5.0, observe: Any = None, **fields: Any
-) -> Provider:
-    return open_provider(
-        workspace(**fields),
-        timeout_seconds=timeout_seconds,
-        observe=observe,
-        transport=httpx.MockTransport(handler),
-    )
-
-
-def answering(status: int, body: Any = b"", **headers: str) -> Handler:
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    names = {name.replace("_", "-"): value for name, value in headers.items()}
-    return lambda _: httpx.Response(status, content=content, headers=names)
-
-
-def link(slug: Any = SLUG, url: Any = URL) -> dict[str, Any]:
-    return {"slug": slug, "url": url}
-
-
-async def refusal(handler: Any, **fields: Any) -> ProviderError:
-    with pytest.raises(ProviderError) as caught:
-        await provider(handler, **fields).create_link("abc")
-    for hidden in (KEY, SECRET, SLUG):
-        assert hidden not in str(caught.value)
-    return caught.value
-
-
-# -- creating ---------------------------------------------------------------------
+# -- creating ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("status", [200, 201])
@@ -192,7 +158,7 @@ async def test_another_base_address_is_named_with_its_cure() -> None:
     assert "workspaces.sales.link_base_url in linkpool.toml" in str(error)
 
 
-# -- refusals ---------------------------------------------------------------------
+# -- refusals ------------------------------------------------------------------------
 
 STATUSES = [
     (202, BadAnswer, True),
@@ -351,7 +317,7 @@ async def test_a_throttled_call_says_how_long() -> None:
     assert error.retry_after_seconds == 7.0
 
 
-# -- the network --------------------------------------------------------------------
+# -- the network ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -427,7 +393,7 @@ async def test_a_refusal_whose_body_never_ends_is_still_that_refusal() -> None:
 
 
 class Flood(httpx.AsyncByteStream):
-    """Ten megabytes, counting what was taken."""
+    """Ten megabytes, which count the bytes that were read."""
 
     taken = 0
 
@@ -448,7 +414,7 @@ async def test_a_huge_answer_is_not_read_to_its_end(headers: dict[str, str]) -> 
 
 
 async def test_a_compressed_answer_is_refused_unread() -> None:
-    """Nobody asked for compression, and a small answer could unpack to any size."""
+    """linkpool requests no compression, and a small answer could unpack to any size."""
     body = Flood()
     headers = {"content-encoding": "gzip"}
     error = await refusal(lambda _: httpx.Response(200, stream=body, headers=headers))
@@ -497,209 +463,3 @@ async def test_cookies_are_not_kept() -> None:
     await neetocal.create_link("abc")
     await neetocal.create_link("abc")
     assert seen == [None, None]
-
-
-# -- the lists ----------------------------------------------------------------------
-
-
-def paged(key: str, pages: list[list[Any]], *, count: bool = True) -> tuple[Handler, list[Any]]:
-    asked: list[dict[str, str]] = []
-
-    def handler(request: httpx.Request) -> httpx.Response:
-        asked.append(dict(request.url.params))
-        number = int(request.url.params["page_number"])
-        entries = pages[number - 1] if number <= len(pages) else []
-        body: dict[str, Any] = {key: entries}
-        if count:
-            body["pagination"] = {"total_pages": len(pages), "current_page_number": number}
-        return httpx.Response(200, json=body)
-
-    return handler, asked
-
-
-@pytest.mark.parametrize("count", [True, False])
-async def test_meetings_are_read_page_by_page(count: bool) -> None:
-    """All pages are read, with or without a page count; meetings without a SID are left out."""
-    handler, asked = paged(
-        "meetings",
-        [
-            [{"sid": "a", "name": "A\nB", "disabled": True}, {"sid": "../x"}, 7, None],
-            [{"sid": "b", "name": 3}, {"name": "no sid"}],
-        ],
-        count=count,
-    )
-    assert await provider(handler).meetings() == [
-        ProviderMeeting("a", "A B", disabled=True),
-        ProviderMeeting("b", "", disabled=False),
-    ]
-    assert [each["page_number"] for each in asked] == (["1", "2"] if count else ["1", "2", "3"])
-
-
-@pytest.mark.parametrize(
-    "body", [b"", b"[]", b"{}", b'{"meetings": {}}', b'{"meetings": null}', b"[" * 99_999, b"\xff"]
-)
-async def test_a_list_that_is_none_is_a_bad_answer(body: bytes) -> None:
-    """Lists are read as strictly as links."""
-    with pytest.raises(BadAnswer):
-        await provider(answering(200, body)).meetings()
-
-
-async def test_a_server_that_ignores_paging_is_asked_twice_at_most() -> None:
-    """The same page again is the end."""
-    seen: list[Any] = []
-    body = {"meetings": [{"sid": "a", "name": "A"}]}
-    neetocal = provider(answering(200, body), observe=lambda *call: seen.append(call))
-    assert len(await neetocal.meetings()) == 1
-    assert len(seen) == 2
-
-
-async def test_a_list_without_end_ends() -> None:
-    """Endless new pages are a bad answer, not an endless loop."""
-
-    def handler(request: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, json={"meetings": [{"sid": request.url.params["page_number"]}]})
-
-    with pytest.raises(BadAnswer, match="more than 500 pages"):
-        await provider(handler).meetings()
-
-
-def booking(sid: str, minutes: int | None, **fields: Any) -> dict[str, Any]:
-    made = {} if minutes is None else {"created_at": (NOW + timedelta(minutes=minutes)).isoformat()}
-    return {"sid": sid, "status": "confirmed"} | made | fields
-
-
-async def test_bookings_come_as_webhooks_would_tell_them() -> None:
-    """Each booking has a body that parses to the very event that comes with it."""
-    entries = [
-        booking("b1", 9, email="a@b.test", form_responses=[{"field_code": "ref", "value": SLUG}]),
-        booking("b2", 8, status="Cancelled"),
-        booking("b3", 7, status="canceled_by_host"),
-    ]
-    handler, _ = paged("bookings", [entries])
-    neetocal = provider(handler, ref_field="ref")
-    page = (await neetocal.bookings(1, cancelled=False)).bookings
-    assert [neetocal.parse_event(body) for _, body in page] == [event for event, _ in page]
-    assert [json.loads(body)["booking"] for _, body in page] == entries
-    assert [json.loads(body)["event"] for _, body in page] == [
-        "booking_created",
-        "booking_cancelled",
-        "booking_cancelled",
-    ]
-    first = page[0][0]
-    assert (first.kind, first.booking_sid, first.email, first.ref) == (
-        "booked",
-        "b1",
-        "a@b.test",
-        SLUG,
-    )
-    assert [event.kind for event, _ in page] == ["booked", "cancelled", "cancelled"]
-
-
-async def test_bookings_are_asked_for_a_page_at_a_time() -> None:
-    """Those made last come first; the last page says that it is the last."""
-    pages = [[booking("a", 5)], [booking("b", 1), booking("c", -1)]]
-    handler, asked = paged("bookings", pages)
-    neetocal = provider(handler)
-    first = await neetocal.bookings(1, cancelled=False)
-    second = await neetocal.bookings(2, cancelled=True, starts_after=NOW)
-    assert [[event.booking_sid for event, _ in page.bookings] for page in (first, second)] == [
-        ["a"],
-        ["b", "c"],
-    ]
-    assert (first.is_last, second.is_last, second.in_order) == (False, True, True)
-    assert [(each["page_number"], each.get("type")) for each in asked] == [
-        ("1", None),
-        ("2", "cancelled"),
-    ]
-    assert "starts_after" not in asked[0]
-    assert asked[1]["starts_after"] == NOW.strftime("%Y-%m-%dT%H:%M:%SZ")
-    assert {(each["sorting_key"], each["sorting_order"]) for each in asked} == {
-        ("created_at", "desc")
-    }
-
-
-async def test_a_server_that_sorts_otherwise_is_noticed() -> None:
-    """Oldest first: nobody may conclude from such a page what is to come."""
-    handler, _ = paged("bookings", [[booking("a", -9), booking("b", -8)]])
-    assert not (await provider(handler).bookings(1, cancelled=False)).in_order
-
-
-async def test_one_unreadable_booking_does_not_hold_up_the_others() -> None:
-    """Entries that are no objects are passed over; one without a date is kept."""
-    handler, _ = paged("bookings", [[7, None, "x", [], booking("a", None)]])
-    page = await provider(handler).bookings(1, cancelled=False)
-    assert [event.booking_sid for event, _ in page.bookings] == ["a"]
-
-
-@pytest.mark.parametrize(
-    "odd",
-    [
-        rb'{"sid": "b", "name": "\ud800"}',
-        b'{"sid": "b", "x": NaN}',
-        b'{"sid": "b", "x": "a\nb"}',
-        b'{"sid": "b", "x": 1e999}',
-        b'{"sid": "b", "x": "\xff"}',
-        b'{"sid": "b", "x": ' + b"[" * 9_999 + b"]" * 9_999 + b"}",
-        b'{"sid": "b", "x": [1, "]", {"bookings": [",", "\\"", NaN]}]}',
-        b"nobody",
-    ],
-    ids=["surrogate", "NaN", "control", "number", "bytes", "depth", "brackets", "word"],
-)
-async def test_one_booking_that_is_no_json_does_not_hold_up_the_others(odd: bytes) -> None:
-    """A visitor may have put half of a letter into their name: the rest of the page is read."""
-    body = b'{"x": ["bookings", ["bookings", []]], "bookings": [%b , %b, %b],"x":{}}'
-    one, other = (json.dumps(booking(sid, day)).encode() for sid, day in (("a", -8), ("c", -9)))
-    page = await provider(answering(200, body % (one, odd, other))).bookings(1, cancelled=False)
-    assert [event.booking_sid for event, _ in page.bookings] == ["a", "c"]
-    assert not page.is_last
-    assert bytes(other) in page.bookings[1][1]
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b'{"bookings": [NaN',
-        b'{"bookings": NaN, "x": [1]}',
-        b'[{"bookings": [NaN]}]',
-        b'{"x": {"bookings": [NaN]}}',
-        b'<html>"bookings": [NaN]',
-        b'{"bookings": {"x": [NaN]}}',
-    ],
-)
-async def test_what_holds_no_list_is_a_bad_answer(body: bytes) -> None:
-    """This holds for bodies that are not valid JSON, too."""
-    with pytest.raises(BadAnswer):
-        await provider(answering(200, body)).bookings(1, cancelled=False)
-
-
-async def test_a_page_count_of_none_is_no_count() -> None:
-    """A page that has entries is not the last one because a server counts none."""
-    body = {"bookings": [booking("a", -8)], "pagination": {"total_pages": 0}}
-    page = await provider(answering(200, body)).bookings(1, cancelled=False)
-    assert not page.is_last
-
-
-async def test_a_throttled_list_raises() -> None:
-    """The list raises as any other call does."""
-    with pytest.raises(Throttled):
-        await provider(answering(429)).bookings(1, cancelled=False)
-
-
-# -- webhooks at the seam -----------------------------------------------------------
-
-
-@pytest.mark.parametrize("secret", [None, SecretStr("")])
-async def test_without_a_secret_no_webhook_is_accepted(secret: SecretStr | None) -> None:
-    """can_verify says so beforehand, and verify refuses with the setting's name."""
-    neetocal = provider(answering(200), webhook_secret=secret)
-    assert not neetocal.can_verify
-    with pytest.raises(BadSignature, match="LINKPOOL_NEETOCAL_WEBHOOK_SECRET"):
-        neetocal.verify(b"{}", ["sha256=" + "0" * 64])
-
-
-async def test_with_a_secret_webhooks_can_be_verified() -> None:
-    """can_verify is true once a secret is set, and a wrong signature is refused."""
-    neetocal = provider(answering(200), webhook_secret=SecretStr(SECRET))
-    assert neetocal.can_verify
-    with pytest.raises(BadSignature):
-        neetocal.verify(b"{}", ["sha256=" + "0" * 64])

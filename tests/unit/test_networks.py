@@ -1,4 +1,4 @@
-"""Test who stands behind a proxy, and whose word counts for it."""
+"""Test which address is the visitor's, and when a visit counts as secure."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_visitor_may_write_any_number_of_addresses(
 
 
 def test_only_a_trusted_proxy_makes_a_visit_secure() -> None:
-    """By X-Forwarded-Proto, also where one proxy stands behind another."""
+    """X-Forwarded-Proto counts, also where one proxy stands behind another."""
     proxies = TrustedProxies("10.0.0.0/8")
     for value, secure in (
         (b"https", True),

@@ -23,7 +23,7 @@ def everything(path: Path) -> list[str]:
 
 
 async def test_a_new_file_is_like_one_that_went_through_all_migrations(tmp_path: Path) -> None:
-    """In its tables, indexes and triggers, and in all that is written in them."""
+    """Tables, indexes, triggers and all rows are equal."""
     await migrated(f"sqlite:///{tmp_path}/new.sqlite3")
     await migrated_in_steps(tmp_path / "old.sqlite3")
     assert everything(tmp_path / "new.sqlite3") == everything(tmp_path / "old.sqlite3")

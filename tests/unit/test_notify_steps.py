@@ -27,7 +27,7 @@ def level(sid: str, **fields: Any) -> Level:
 
 @dataclass
 class World:
-    """The parts that know of troubles; what is noted is kept."""
+    """The parts that know of troubles; everything that is noted is kept."""
 
     unmatched: int = 0
     dead: int = 0
@@ -108,14 +108,14 @@ def kinds() -> dict[str, str]:
 async def test_every_trouble_is_noted(
     kinds: dict[str, str], fields: dict[str, Any], levels: list[Level], changed: dict[str, str]
 ) -> None:
-    """And that each of the others is over."""
+    """Each of the others is noted as over."""
     world = World(**fields)
     assert not await world.run(*levels)
     assert world.noted == kinds | changed
 
 
 async def test_a_pools_trouble_that_stands_is_noted_until_it_is_over() -> None:
-    """Of the others nothing is said."""
+    """Pools without one are not mentioned."""
     world = World()
     await world.run(level("a", fresh=0), level("b"))
     [name] = [each for each in world.noted if each.startswith("empty")]
@@ -131,7 +131,7 @@ async def test_notices_are_asked_for_when_one_waits(new: int, due: bool, asks: b
 
 
 async def test_a_ledger_that_is_away_stops_no_sweep() -> None:
-    """Nothing is noted then; nor is it where nobody is to be notified."""
+    """Nothing is noted then, nor where nobody is to be notified."""
     world = World(error=LedgerUnavailable("away"), due=True)
     assert await world.run() is False
     assert world.noted == {}

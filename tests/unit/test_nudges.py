@@ -1,4 +1,4 @@
-"""Test how hints are spaced, merged and dropped, with a broker that notes what it is given."""
+"""Test how hints are spaced, merged and dropped, with a broker that notes its messages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Hint = tuple[str, dict[str, Any]]
 
 
 class Broker:
-    """Notes what is sent to it, and when; refuses while it is down."""
+    """A broker that notes each message with its time, and refuses while it is down."""
 
     def __init__(self) -> None:
         self.sent: list[Hint] = []
@@ -34,7 +34,7 @@ class Broker:
             self._arrived.notify_all()
 
     def wait_for(self, count: int) -> list[Hint]:
-        """Return the first messages once there are so many."""
+        """Wait for this number of messages, and return them."""
         with self._arrived:
             assert self._arrived.wait_for(lambda: len(self.sent) >= count, timeout=20)
         return self.sent[:count]
@@ -138,7 +138,7 @@ def test_what_waits_is_sent_at_the_end(broker: Broker, nudges: Nudges) -> None:
 
 
 def test_headers_are_asked_for_in_the_callers_context(broker: Broker) -> None:
-    """Once for each hint that will be sent."""
+    """They are requested once for each hint that will be sent."""
     asked: list[str] = []
 
     def headers() -> dict[str, str]:

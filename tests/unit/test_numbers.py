@@ -1,7 +1,7 @@
-"""Hold the numbers of the core to what operators were told, and to what they were measured for.
+"""Hold the numbers of the core to their documented and measured values.
 
-Other tests take these numbers by their names, so that they say what a number is for; none of them
-would notice that it changed. Whoever changes one changes it here, too, and where documents name it.
+Other tests use these numbers by their names, so that they say what a number is for; none of them
+would notice a change. A change is made here, too, and in the documents that name it.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("module", NUMBERS)
 def test_numbers_change_on_purpose(module: str) -> None:
-    """Every one of them."""
+    """Each number equals the one in this table."""
     found = importlib.import_module(module)
     now = {name: _at(found, name) for name in NUMBERS[module]}
     assert now == NUMBERS[module]
@@ -193,7 +193,7 @@ def test_numbers_change_on_purpose(module: str) -> None:
 
 @pytest.mark.parametrize("function", DEFAULTS)
 def test_defaults_change_on_purpose(function: str) -> None:
-    """Every one of them."""
+    """Each default equals the one in this table."""
     module, _, name = function.partition(":")
     parameters = inspect.signature(_at(importlib.import_module(module), name)).parameters
     empty = (inspect.Parameter.empty, None)

@@ -1,4 +1,4 @@
-"""Test links made on demand: the crowd at an empty pool, and what it leaves to others."""
+"""Test links made on demand: the crowd at an empty pool, and the budget it leaves to others."""
 
 from __future__ import annotations
 
@@ -84,8 +84,10 @@ async def test_a_crowd_reserves_no_turn_that_nobody_can_use(
     meeting: Meeting,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As many come as would fill the budget for a minute: the next turn is still near, so that
-    top-up gets its share, and every turn that was taken became a link."""
+    """The crowd would fill the budget for a minute.
+
+    The next turn is still near, so that top-up gets its share, and every used turn became a link.
+    """
     take, taken = fake_redis.store.budget.take, []
 
     async def counted(*args: Any, **options: Any) -> float | None:

@@ -180,7 +180,7 @@ async def refused(product: InProcess, meeting: Meeting, **options: Any) -> PoolE
 async def test_a_meeting_that_makes_no_links_on_the_spot_says_so_at_once(
     product: InProcess,
 ) -> None:
-    """With the address to offer instead, and without a request."""
+    """The error has the fallback address, and no request was made."""
     meeting = await product.meeting("intro", on_empty="fail", fallback_url="https://a.example/x")
     error = await refused(product, meeting)
     assert error.fallback_url == "https://a.example/x"
@@ -206,7 +206,7 @@ async def test_a_slow_provider_costs_a_visitor_no_more_than_the_timeout(
 async def test_what_the_provider_refuses_is_an_empty_pool(
     product: InProcess, step: Exception
 ) -> None:
-    """Never the provider's own words."""
+    """The error never has the provider's own words."""
     meeting = await product.meeting("intro", fallback_url="https://a.example/x")
     product.provider.will("intro", step)
     error = await refused(product, meeting)
@@ -300,7 +300,7 @@ async def test_without_the_ledger_no_link_is_bound(
 async def test_a_visitor_learns_when_to_return(
     product: InProcess, monkeypatch: pytest.MonkeyPatch, spread: int
 ) -> None:
-    """In two seconds, or thirty while the provider refuses; some a second later than others."""
+    """It is in two seconds, or thirty while the provider refuses, and a second later for some."""
     bounds: list[int] = []
 
     def randbelow(bound: int) -> int:

@@ -1,4 +1,4 @@
-"""Test what the charts of a meeting's past show."""
+"""Test the charts: how samples become lines, and what is read off them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def known(found: list[Bucket | None]) -> dict[int, Bucket]:
 
 
 def test_samples_are_put_together() -> None:
-    """Of a stretch the last level, the lowest one, and all that was counted."""
+    """A step has the last level, the lowest one, and the sum of all counts."""
     found = buckets(
         series(sample(0, level=50, claims=3), sample(10, level=20, claims=4), sample(20, level=40)),
         30,
@@ -53,7 +53,7 @@ def test_a_late_sample_is_shared_by_the_time_it_covers() -> None:
 
 
 def test_a_gap_stays_a_gap() -> None:
-    """While nobody looked nothing is drawn: the line is in two pieces."""
+    """The line is in two pieces, with nothing drawn for the time without samples."""
     told = series(sample(0), sample(600, covers_seconds=600, after_gap=True))
     assert sorted(known(buckets(told, 30))) == [0, 20]
     level = charts(told, HOUR)[0].lines[0]
@@ -132,12 +132,12 @@ def test_longer_windows_are_drawn_whole(window: object, step: int, seconds: int)
 
 
 def counted(at: int, **counts: int) -> Counted:
-    """Return what was counted before `at` seconds into the window."""
+    """Return the counts up to `at` seconds into the window."""
     return Counted((BEGIN + at) * 1000, Outcomes(counts))
 
 
 def test_visitors_who_were_turned_away_are_drawn_and_summed() -> None:
-    """In the stretch in which they came; those with the same link again have a line if any."""
+    """They stand in the step in which they came; repeated claims have a line if there are any."""
     told = series(sample(0, claims=30), sample(30, claims=30))
     away = [counted(0, empty=3, error=1), counted(30, reused=7)]
     found = known(buckets(told, 30, counted=away))
@@ -163,7 +163,7 @@ def test_the_chart_agrees_with_the_header() -> None:
 
 
 def test_a_stretch_that_is_not_over_does_not_plunge() -> None:
-    """Of its 30 s only 10 are known: bookings are drawn as many as the whole may have."""
+    """Only 10 of its 30 s are known, so bookings are drawn as projected for the whole."""
     samples = [sample(at, bookings=2, level=40) for at in range(0, 3_610, 10)]
     booked = charts(series(*samples, seconds=3_610), HOUR)[3].lines[0].paths[0]
     heights = {point.split()[1] for point in booked[1:].split("L")}
@@ -178,7 +178,7 @@ def test_a_dip_between_two_samples_is_drawn() -> None:
 
 
 def test_incidents_are_marked_on_every_chart() -> None:
-    """From their beginning to their end, and to the present if they stand."""
+    """A mark reaches from the beginning to the end, or to the present if the incident stands."""
     began = datetime.fromtimestamp(BEGIN + 1_800, UTC)
     fence = Incident(
         What.FENCE, "", began, began + timedelta(seconds=360), "x", ("a", "b"), links_lost=24

@@ -29,7 +29,7 @@ def before(*samples: object) -> Before:
 
 
 def test_an_address_names_what_is_compared() -> None:
-    """In any order; what makes no sense is left out."""
+    """The order does not matter, and invalid names are left out."""
     assert chosen("last-week,yesterday") == EARLIER
     assert chosen("yesterday,<b>,tomorrow") == (YESTERDAY,)
     assert chosen("") == ()
@@ -37,7 +37,7 @@ def test_an_address_names_what_is_compared() -> None:
 
 
 def test_earlier_lines_lie_on_the_same_axis() -> None:
-    """Under the first quantity of each chart; the axis holds the greater of both."""
+    """They stand under the first quantity of each chart, and the axis fits the greater of both."""
     today = series(sample(0, level=40, claims=10), sample(30, level=50, claims=10))
     alone = charts(today, HOUR)
     found = charts(today, HOUR, before=[before(sample(0, level=180, claims=30))])
@@ -53,7 +53,7 @@ def test_earlier_lines_lie_on_the_same_axis() -> None:
 
 
 def test_a_gap_of_today_is_read_out_with_what_was_yesterday() -> None:
-    """And a gap of yesterday breaks yesterday's line."""
+    """A gap of yesterday breaks yesterday's line, too."""
     found = charts(
         series(sample(0)), HOUR, before=[before(sample(0), sample(600), sample(1_200, level=7))]
     )
@@ -64,7 +64,7 @@ def test_a_gap_of_today_is_read_out_with_what_was_yesterday() -> None:
 
 
 def test_the_file_has_what_is_compared() -> None:
-    """In columns of their own, also where nothing is known of the present."""
+    """It stands in columns of its own, also where nothing is known of the present."""
     past = Past(series(sample(0, claims=4)), (), ())
     text = csv_text(past, HOUR, [before(sample(0, claims=3), sample(60, level=9, claims=1))])
     first, second, third, *_ = csv.DictReader(io.StringIO(text))
@@ -84,7 +84,7 @@ def test_a_series_is_moved_whole() -> None:
 async def test_yesterday_is_known_by_the_minute_and_last_week_by_the_hour(
     product: InProcess,
 ) -> None:
-    """As fine as what is kept, for an hour as for a month; what is not kept is left out."""
+    """The resolution is that of the stored past, for an hour as for a month."""
     await product.meeting("intro")
     now = int(time.time()) // 60 * 60
     claims = 0

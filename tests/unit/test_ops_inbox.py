@@ -36,7 +36,7 @@ CHOICES = [
 
 @pytest.mark.parametrize("choice", CHOICES)
 def test_an_address_leads_back_to_its_choice(choice: InboxSelection) -> None:
-    """With what was searched for; a search for nothing that is known stays one."""
+    """It keeps the search, even one that finds nothing."""
     assert InboxSelection.of(urlsplit(choice.address()).query) == choice
 
 
@@ -171,7 +171,7 @@ def _ledger(booking: Booking | None, *, parents: bool = False, ours: bool = True
 async def test_an_event_says_by_which_sign_it_matched(
     match: str, known_as: str, said: dict[str, Any], decided: str | None, says: str
 ) -> None:
-    """At most one sign decided, and what it found is said in words without the e-mail."""
+    """One sign decided at most, and it is named in words without the e-mail."""
     ledger = _ledger(_kept(known_as), parents="parent_sid" in said)
     story = await story_of(ledger, replace(EVENT, match=match), replace(SAID, **said), "ref")
     found = {each.name: each.found for each in story.signs if each.decided}

@@ -75,7 +75,7 @@ def test_the_most_urgent_pools_come_first() -> None:
 
 
 def test_a_workspace_shows_its_pools_a_page_at_a_time() -> None:
-    """With the overview's filters, whose addresses are the workspace's own."""
+    """It has the overview's filters, whose addresses are the workspace's own."""
     mine = Meeting("x", workspace="acme")
     pools = [
         status(f"m{n:04}", "low" if n < 3 else "ok", meeting=replace(mine, sid=f"m{n:04}"))
@@ -168,7 +168,7 @@ def told(reading: Snapshot, lag_claims: int = 0, *, everywhere: bool = True) -> 
 
 
 def test_a_service_that_is_well_says_so_quietly() -> None:
-    """Nothing calls for attention."""
+    """Nothing on the page calls for attention."""
     found = told(snapshot())
     assert {each.level for each in found.values()} == {"ok"}
     assert "12.5 requests/s" in found["Provider"].detail
@@ -203,7 +203,7 @@ def test_what_is_wrong_is_said_with_its_reason(
 
 
 def test_nothing_is_claimed_to_be_known_while_redis_is_away() -> None:
-    """Nothing is claimed of pools, workers or the provider."""
+    """Pools, workers and the provider are shown as unknown."""
     away = snapshot(store_problem="Redis: refused", heartbeat_at_ms=None, workspaces=())
     found = told(away)
     assert found["Redis"].detail == "Redis: refused"
@@ -254,7 +254,7 @@ def test_one_sentence_sums_the_pools_up() -> None:
 
 
 def test_visitors_who_were_turned_away_have_a_tile() -> None:
-    """With why; those that a person wished to turn away are no alarm, and nothing is guessed."""
+    """It has the reason; visitors turned away on purpose are no alarm, and nothing is guessed."""
     away = visitors(Outcomes({"claims": 1_204, "reused": 9, "empty": 80, "paused": 5}))
     assert (away.level, away.words) == ("bad", "85 turned away")
     assert away.detail == "80 pool empty, 5 paused; 1,204 got a link, 9 their link again"

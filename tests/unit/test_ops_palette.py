@@ -1,4 +1,4 @@
-"""Test what the page finds by keyboard, and what it remembers of a viewer's choice."""
+"""Test the search by keyboard, and the choices of a viewer that the page remembers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NAMES = {"zx81": "Demo for partners", "other": "The long demo"}
     ],
 )
 def test_meetings_are_found_by_sid_and_name(text: str, found: list[str]) -> None:
-    """The closest come first: the SID itself, beginnings, then what is in the middle."""
+    """The SID itself comes first, then beginnings, then matches in the middle."""
     assert [each.sid for each in matching(text, KNOWN, NAMES)] == found
 
 
@@ -54,7 +54,7 @@ def asked(cookies: str = "") -> Request:
 
 
 def test_a_chosen_theme_comes_back() -> None:
-    """By a cookie, so that the first frame is drawn in it; `system` needs none."""
+    """A cookie keeps it, so that the first frame is drawn in it; `system` needs none."""
     for theme in THEMES:
         response = Response()
         keep_theme(asked(), response, theme)
@@ -112,7 +112,7 @@ def test_a_workspace_is_looked_at_alone() -> None:
 
 
 def test_one_workspace_is_no_choice() -> None:
-    """Unless the address names one that is not there, which leads back."""
+    """It is offered only if the address names one that does not exist."""
     pools = [status("a"), status("b")]
     assert select(Selection(), pools).workspaces == ()
     lost = select(Selection(workspace="gone"), pools)

@@ -38,7 +38,7 @@ NOW = datetime(2026, 11, 26, 10, 55, tzinfo=UTC)
     ],
 )  # fmt: skip
 def test_a_length_of_time_is_read_as_people_write_it(text: str, seconds: int) -> None:
-    """With or without a unit, in parts and with a fraction."""
+    """It may have a unit, several parts or a fraction."""
     assert seconds_of(text) == seconds
 
 
@@ -61,7 +61,7 @@ def test_what_the_form_shows_is_what_it_takes(seconds: int) -> None:
 
 
 def test_an_unchanged_form_changes_nothing() -> None:
-    """As the page shows it, in words."""
+    """The form has the values in words, as the page shows them."""
     meeting = Meeting("intro", cover_seconds=90, fallback_url="https://x.test/")
     fields = {each.setting.name: each.value for each in shown(meeting)}
     assert (fields["cover_seconds"], fields["claim_ttl_seconds"]) == ("90 s", "30 days")
@@ -70,7 +70,7 @@ def test_an_unchanged_form_changes_nothing() -> None:
 
 
 def test_every_wrong_field_is_named_beside_it() -> None:
-    """All at once, and those that contradict each other, too."""
+    """All errors are shown at once, contradictions included."""
     wrong = {
         "min_fresh": "many", "cover_seconds": "25 h", "claim_ttl_seconds": "soon",
         "on_empty": "explode", "reason": " ",
@@ -122,7 +122,7 @@ def test_settings_are_said_in_words_at_the_present_rate() -> None:
 def test_what_is_too_small_or_too_large_comes_first(
     settings: dict[str, Any], rate: float, fresh: int, said: str
 ) -> None:
-    """And is marked."""
+    """It is marked as bad."""
     first, *others = meanings(Meeting("m", **settings), rate, fresh)
     assert first.bad
     assert said in first.words
@@ -149,7 +149,7 @@ def advised(meeting: Meeting, rate: float, outlook: Outlook = NO_PAST) -> Any:
 
 
 def test_a_pool_that_may_hold_too_little_is_offered_more() -> None:
-    """A round number, and why."""
+    """The suggestion is a round number with its reason."""
     [only] = advised(Meeting("m", min_fresh=1, max_fresh=1), 0.59)
     assert list(only.changes) == ["max_fresh"]
     assert 180 <= int(only.changes["max_fresh"]) <= 400
@@ -169,7 +169,7 @@ def test_the_forecast_says_why() -> None:
 
 
 def test_a_pool_that_is_set_well_is_left_alone() -> None:
-    """Without claims, or with plenty."""
+    """It has no claims, or plenty of links."""
     assert advised(Meeting("m"), 0.0) == []
     assert advised(Meeting("m", min_fresh=500), 0.5) == []
 
@@ -204,7 +204,7 @@ async def test_a_change_is_undone_with_one_click_and_again(product: InProcess) -
 
 
 async def test_a_change_that_others_followed_is_not_undone(product: InProcess) -> None:
-    """By whatever way they came, and nothing is changed then."""
+    """Nothing is changed then, by whatever way the later change came."""
     administration, ledger = acting(product), product.ledger
     await administration.put("m", {}, "ann")
     meeting, _ = await administration.put("m", {"min_fresh": 9}, "ann")
@@ -277,7 +277,7 @@ async def test_a_change_that_redis_missed_is_in_the_audit_and_said_to_take_effec
 
 
 def test_a_page_opened_before_takes_back_nothing_that_others_changed() -> None:
-    """Only what was typed counts; a setting that both changed is named."""
+    """Only typed values count, and a setting that both changed is named."""
     opened = {f"was-{each.setting.name}": each.value for each in shown(Meeting("m"))}
     present = Meeting("m", max_fresh=900, cover_seconds=60)
     form = Form(opened | {"max_fresh": "2000", "min_fresh": "70", "cover_seconds": "5 min"})

@@ -33,7 +33,7 @@ DOCS = Path(__file__).parents[2] / "docs/monitoring.md"
 
 
 def test_all_that_match_are_on_every_page() -> None:
-    """Not only those on the page that is shown."""
+    """They include the ones beyond the page that is shown."""
     pools = [status(f"m{number:03}", "low") for number in range(PAGE_ROWS + 5)] + [status("ok")]
     found = matching(Selection(text="M", state="low", page=2), pools)
     assert len(found) == PAGE_ROWS + 5
@@ -49,7 +49,7 @@ async def act(product: InProcess, name: Any, *sids: str, known: Any = ()) -> lis
 async def test_each_pool_has_its_entry_and_one_that_fails_stops_no_other(
     product: InProcess,
 ) -> None:
-    """With the same reason; a pool that needs nothing has no entry."""
+    """All entries have the same reason, and a pool that needs nothing has none."""
     for sid in ("a", "b"):
         await product.meeting(sid)
     paused = Meeting("c", paused=True)
@@ -87,7 +87,7 @@ async def test_what_is_well_is_not_resumed_and_what_is_paused_not_topped_up(
 
 
 def test_one_line_says_what_became_of_each() -> None:
-    """Those with the same reason together; of very many, how many."""
+    """Pools with the same outcome stand together, and very many are counted."""
     outcomes = [
         Outcome("a"), Outcome("b"), Outcome("c", failed="Redis is away"),
         Outcome("d", failed="Redis is away"), Outcome("e", left="paused already"),
@@ -156,7 +156,7 @@ async def test_a_providers_answer_is_shown_and_blocks_stay(
 
 
 async def test_a_paused_meeting_gets_no_link(product: InProcess, trial: Trial) -> None:
-    """Neither does one that is closed; the answer is said nevertheless."""
+    """A closed one gets none, either, and the provider's answer is still shown."""
     assert "paused here" in (await trial.meeting(Meeting("m", paused=True))).words
     closed = await trial.meeting(Meeting("m", closed_reason="disabled"))
     assert "opens it again" in closed.words
@@ -164,7 +164,7 @@ async def test_a_paused_meeting_gets_no_link(product: InProcess, trial: Trial) -
 
 
 async def test_a_workspace_that_answers_is_probed_next(product: InProcess, trial: Trial) -> None:
-    """By the worker, with a link, as always."""
+    """The worker probes it with a link, as always."""
     assert "accepts the key and lists 1 meeting." in (await trial.workspace()).words
     block = await product.store.blocks.of_workspace("default")
     assert block is not None

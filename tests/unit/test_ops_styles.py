@@ -29,7 +29,7 @@ BEGUN = tuple(re.findall(r"([a-z][\w-]*-)\{\{", MARKUP))  # class="feel-{{ statu
 
 @pytest.mark.parametrize("path", sorted(STATIC.glob("*.css")), ids=lambda path: path.name)
 def test_every_class_and_id_that_a_style_names_is_used(path: Path) -> None:
-    """By a template, a script, or a name in the code that a template writes as a class."""
+    """A template uses it, or a script, or a name in the code that a template writes as a class."""
     named = set(_NAME.findall(_RULES.sub(" ", path.read_text("utf-8"))))
     unused = {
         name

@@ -48,7 +48,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_pages_of_one_meeting_share_a_reading() -> None:
-    """Each gets what was found, whichever of them looks first."""
+    """Each gets the same reading, whichever of them asks first."""
     of = Slow("past")
     of.free.clear()
     pasts = Unhurried(SimpleNamespace(of=of, before=Slow(())))  # type: ignore[arg-type]
@@ -60,7 +60,7 @@ async def test_pages_of_one_meeting_share_a_reading() -> None:
 
 
 async def test_what_was_read_for_a_page_that_is_gone_is_read_anew() -> None:
-    """This holds however late somebody comes back."""
+    """That holds however late a page asks again."""
     of, now = Slow("first"), [0.0]
     pasts = Unhurried(
         SimpleNamespace(of=of, before=Slow(())),  # type: ignore[arg-type]
@@ -121,7 +121,7 @@ async def test_what_stands_comes_first_and_what_belongs_together_is_one(
 
 
 async def test_the_latest_incidents_are_those_last_known() -> None:
-    """While the ledger is slow or away: the banner says so."""
+    """They are shown while the ledger is slow or away, and the banner says so."""
     latest = Slow([Incident(What.SETTINGS, "a", NOW, NOW, "max_fresh")])
     ledger = SimpleNamespace(incidents=SimpleNamespace(latest=latest, standing=none))
     incidents = LatestIncidents(ledger)  # type: ignore[arg-type]
@@ -137,7 +137,7 @@ async def test_the_latest_incidents_are_those_last_known() -> None:
 
 
 async def test_pages_that_are_drawn_together_share_what_is_latest() -> None:
-    """Each gets what was found, whichever of them looks first."""
+    """Each gets the same reading, whichever of them asks first."""
     latest = Slow([Incident(What.SETTINGS, "a", NOW, NOW, "max_fresh")])
     latest.free.clear()
     ledger = SimpleNamespace(incidents=SimpleNamespace(latest=latest, standing=none))

@@ -1,4 +1,4 @@
-"""Test that silence is noticed, since when, and what is said once it is over."""
+"""Test that silence is noticed, since when, and the message once it is over."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def pulse(role: str, age: float, **calls: Calls) -> HeardPulse:
 
 
 def heard(*pulses: HeardPulse, swept: float | None = 1.0, **more: Any) -> Heard:
-    """Return what was heard of a service in which a worker swept so many seconds ago."""
+    """Return the signs of a service in which a worker swept this many seconds ago."""
     values: dict[str, Any] = {"totals": {}} | more
     return Heard(NOW_MS, pulses, None if swept is None else NOW_MS - round(swept * 1000), **values)
 
@@ -58,7 +58,7 @@ def heard(*pulses: HeardPulse, swept: float | None = 1.0, **more: Any) -> Heard:
     ],
 )
 def test_a_worker_is_silent_within_three_seconds(known: Heard, seconds: float | None) -> None:
-    """Since it was last heard; one of several is no trouble for the others."""
+    """The time counts from its last sign, and one of several is no trouble for the others."""
     found = heard_troubles(known, NOW, 5.0)
     assert [each.what for each in found] == ([What.WORKER] if seconds else [])
     if seconds:
@@ -146,7 +146,7 @@ async def test_a_silent_redis_is_shown_at_once_and_its_cost_when_it_is_over() ->
 
 
 async def test_what_redis_would_say_of_workers_is_unknown_without_it() -> None:
-    """And their pulses have a moment to come back after it has."""
+    """Their pulses have a moment to return after Redis has."""
     stage = Stage()
     await stage.go(1.0)
     stage.redis = away
@@ -174,7 +174,7 @@ async def test_a_silent_provider_stands_until_it_answers() -> None:
 
 
 async def test_a_silent_provider_of_a_workspace_that_is_gone_is_not_waited_for() -> None:
-    """Once no process has to do with it, nobody will ever ask it again."""
+    """Once no process uses the workspace, nothing will ask its provider again."""
     stage = Stage()
     stage.redis = lambda: heard(pulse("worker", 0.1, gone=Calls(1, 4.0, 5.0)))
     assert [each.about for each in (await stage.go(1.0)).troubles] == ["gone"]
@@ -231,7 +231,7 @@ async def test_visitors_turned_away_in_the_next_trouble_are_no_cost_of_the_last(
 
 
 async def test_a_ledger_that_is_gone_is_shown_within_three_seconds() -> None:
-    """While somebody looks; its number of unmatched bookings is unknown then."""
+    """That holds while a page is open, and the number of unmatched bookings is unknown then."""
     stage = Stage()
     stage.watch.looked_at = 1e9
     assert (await stage.go(2.0)).unmatched == 3
@@ -377,7 +377,7 @@ def trouble(what: What) -> Trouble:
 
 
 def test_nothing_is_known_of_pools_while_redis_is_silent() -> None:
-    """However good the last reading was."""
+    """A good last reading does not change that."""
     reading = snapshot(found=(status("a"),))
     shown = joined(reading, Vitals(NOW, (trouble(What.REDIS),)))
     assert shown.found == ()
@@ -461,7 +461,7 @@ def test_the_line_of_a_silent_part_answers_the_five_questions(what: What) -> Non
 
 
 def test_tiles_say_at_once_which_part_is_silent() -> None:
-    """With how long; an idle provider is not said to make links."""
+    """They say for how long, and an idle provider does not show as making links."""
     troubles = tuple(trouble(what) for what in (What.WORKER, What.PROVIDER))
     found = {each.name: each for each in tiles_of(at(*troubles), 0, 5.0, everywhere=True)}
     assert (found["Worker"].words, found["Provider"].words) == ("is silent", "does not answer")

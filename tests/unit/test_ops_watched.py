@@ -126,7 +126,7 @@ async def test_a_view_that_cannot_be_drawn_is_kept(ops: Any) -> None:
 
 
 async def test_a_refused_view_ends_no_other(ops: Any) -> None:
-    """A key of some meetings is told so once, and hears nothing of others."""
+    """A key of some meetings gets one refusal, and no news of other meetings."""
     refused = WatchedView(ops, "view=meeting&sid=hidden", b"id: 1\n")
     assert await refused.news(WELL, SESSION) == b"id: 1\nevent: refused\ndata:\n\n"
     assert await refused.news(later(WELL, 1), SESSION) == b""
@@ -134,7 +134,9 @@ async def test_a_refused_view_ends_no_other(ops: Any) -> None:
 
 
 async def test_a_page_that_nobody_sees_gets_its_title_and_no_drawing(ops: Any) -> None:
-    """At once when a part falls silent or speaks again; else at every other moment."""
+    """It gets it at once when a part falls silent or returns, and otherwise at every second
+    moment.
+    """
     ops.boards.board = None  # nothing may be drawn
     glance = watched.watched(ops, "view=quiet", b"id: 0\n")
     first = await glance.news(WELL, SESSION)

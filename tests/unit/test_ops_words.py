@@ -58,7 +58,7 @@ def test_a_range_is_said_as_short_as_it_can_be(
 
 
 def test_a_moment_is_said_as_a_distance_from_now() -> None:
-    """Past and to come."""
+    """It may be in the past or in the future."""
     now = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
     assert ago_words(now, now) == "just now"
     assert ago_words(now - timedelta(seconds=90), now) == "90 s ago"
@@ -66,14 +66,14 @@ def test_a_moment_is_said_as_a_distance_from_now() -> None:
 
 
 def test_a_count_carries_its_noun() -> None:
-    """With thousands apart, and one for one."""
+    """Thousands are separated, and one has a singular."""
     assert count_words(1, "link") == "1 link"
     assert count_words(1204, "entry", "entries") == "1,204 entries"
     assert [times_words(count) for count in (1, 2, 1204)] == ["once", "twice", "1,204 times"]
 
 
 def test_a_growing_count_is_read_aloud_ever_more_seldom() -> None:
-    """Of a thousand visitors turned away a screen reader hears some thirty times, not each."""
+    """Of a thousand visitors turned away, a screen reader announces some thirty, not each."""
     said = [at_least_words(count, "visitor") for count in range(1, 1_001)]
     assert said[:2] == ["1 visitor", "2 visitors"]
     assert (said[9], said[10], said[99]) == (

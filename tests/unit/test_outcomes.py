@@ -1,4 +1,4 @@
-"""Test what is counted of visitors and links, and what processes say of themselves."""
+"""Test the counts of visitors and links, and the signs of life of processes."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def past_of(redis: AnyRedis, sid: str, span: Span) -> list[tuple[int, dict
 
 
 async def test_slots_have_what_was_counted_since_the_slot_before(fake_redis: AnyRedis) -> None:
-    """In each step once, for the meeting and for all; a total that fell began at 0 again."""
+    """Each step counts once, for the meeting and for all; a total that fell restarted at 0."""
     store, start = fake_redis.store, int(time.time()) // 60 * 60 - 600
     await store.published.put([Meeting("a")])
     [level] = await store.look(["a"])
@@ -126,7 +126,7 @@ async def test_a_pool_that_was_emptied_between_two_sweeps_shows_its_dip(
 
 
 async def test_hours_that_are_over_are_kept_once(product: InProcess) -> None:
-    """Of each meeting in which something happened, and of all; a second run adds nothing."""
+    """Meetings with events and the sum of all are kept, and a second run adds nothing."""
     for sid in ("busy", "idle"):
         await product.meeting(sid)
     start = int(time.time()) // HOUR_SECONDS * HOUR_SECONDS - 2 * HOUR_SECONDS
@@ -162,7 +162,7 @@ async def test_hours_that_are_over_are_kept_once(product: InProcess) -> None:
 
 
 async def test_a_process_is_heard_and_its_silence_noticed(fake_redis: AnyRedis) -> None:
-    """By Redis's clock; one that ended in order is no longer expected."""
+    """Redis's clock decides, and a process that ended in order is no longer expected."""
     pulses = fake_redis.store.pulses
     assert not (await pulses.hear()).always, "only older releases run"
     calls = {"default": Calls(2, 3.5, None)}
@@ -204,7 +204,7 @@ async def test_a_worker_that_was_killed_is_forgotten_by_the_one_that_replaces_it
 async def test_a_worker_that_redis_refuses_says_so_once(
     product: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Otherwise one that no task reaches prints nothing, and looks well."""
+    """Without this line, a worker that no task reaches would look well."""
     beats: list[str] = []
 
     async def beat(_pulses: object, process: str, _pulse: Pulse) -> None:

@@ -14,7 +14,7 @@ def test_no_port_is_given_twice() -> None:
 
 
 def test_a_port_that_is_taken_is_not_given() -> None:
-    """Not even if it is preferred."""
+    """It is not given even if it is preferred."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         taken = server.getsockname()[1]
         assert ports.choose(taken) != taken

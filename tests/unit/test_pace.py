@@ -27,7 +27,7 @@ def test_a_few_are_served_at_once_and_the_rest_evenly() -> None:
 
 
 def test_nobody_waits_for_ever() -> None:
-    """A wait holds a connection and what was sent on it."""
+    """A wait holds a connection and the bytes that were sent on it."""
     pace = Pace(Clock())
     assert max(pace.turn("a") for _ in range(10_000)) == LONGEST_SECONDS
 

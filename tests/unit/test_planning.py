@@ -15,15 +15,16 @@ def test_a_pool_nobody_claims_from_gets_its_first_links_beside_a_busy_one() -> N
 
 
 def test_among_equals_nobody_is_always_first() -> None:
-    """Of two hundred pools that are equally empty, some may be refused."""
+    """Some of two hundred equally empty pools may be refused."""
     needs = [Need(f"m{n}", "e", 0, 20, 0.0) for n in range(200)]
     assert len({plan(needs, 1)[0].sid for _ in range(20)}) > 5
     assert len({need.sid for need in plan(needs, 200)}) == 200
 
 
 def test_probes_take_few_of_the_turns() -> None:
-    """Of any number of due probes one is made at once, then one in PROBE_EVERY turns; all when
-    nothing else is wanted.
+    """Of all due probes one is made at once, then one in PROBE_EVERY turns.
+
+    All of them are made when nothing else is wanted.
     """
     links = [Need("a", "e", 0, 30, 0.0)] * 30
     probes = [Need(f"bad-{n}", "e", 0, 5, 0.0, probe=True) for n in range(50)]

@@ -31,7 +31,9 @@ async def epoch(product: InProcess, sid: str) -> str:
 async def test_a_link_is_written_down_before_it_enters(
     product: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As fresh, of its meeting and epoch: a crash between the two leaves a row, never a stray."""
+    """The row is fresh, with meeting and epoch: a crash leaves a row without a link, never the
+    reverse.
+    """
     await product.meeting("intro")
     add, rows = product.store.add, []
 

@@ -180,7 +180,7 @@ async def test_reads_writes_and_migrations_have_engines_of_their_own(
 async def test_no_more_connections_are_opened_than_a_process_may(
     driver: Driver, engines: list[Engine], connections: int, kept: int, more: int
 ) -> None:
-    """Of which two are kept while nothing is asked."""
+    """Two of them stay open while nothing is asked."""
     await Postgresql(PostgresqlAddress(DSN), connections).write(lambda ran: ran)
     assert driver.made[0].closed == [{"timeout": 3}]
     options = engines[0].options
@@ -211,7 +211,7 @@ async def test_behind_a_pooler_nothing_outlives_a_transaction(
 
 @pytest.fixture
 def begins(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Return the engines of which it is heard that a transaction begins, with what hears it."""
+    """Return the engines on which a transaction's begin is listened for, with the listener."""
     heard: list[Any] = []
 
     def listen(engine: object, name: str, hears: object) -> None:
@@ -225,8 +225,9 @@ def begins(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 async def test_a_connection_searches_the_schema_that_the_address_names(
     driver: Driver, engines: list[Engine], begins: list[Any]
 ) -> None:
-    """It says so once, when it is opened."""
+    """The connection sets its schema once, when it is opened."""
     await Postgresql(PostgresqlAddress(DSN, schema="links"), 5).write(lambda ran: ran)
+    assert len(engines) == 2
     for engine in engines:
         assert (await opened(engine, driver))["server_settings"]["search_path"] == '"links"'
     assert begins == []
@@ -271,7 +272,7 @@ async def test_what_was_never_used_is_closed_without_a_word(driver: Driver) -> N
 async def test_a_pooler_drops_what_a_connection_sets(
     driver: Driver, answer: str, pooled: bool
 ) -> None:
-    """That is how it is recognised."""
+    """linkpool recognises a pooler by this."""
     driver.answer = answer
     assert await _is_pooled(DSN) is pooled
     assert driver.asked == [(DSN, TIMES | {"command_timeout": 16, "statement_cache_size": 0})]

@@ -1,4 +1,4 @@
-"""Test what LINKPOOL_ENV=production refuses, and how a start names where its parts are."""
+"""Test the refusals of LINKPOOL_ENV=production, and the addresses that a start names."""
 
 from __future__ import annotations
 
@@ -19,9 +19,15 @@ GOOD = {
 }
 
 
-def test_settings_that_do_in_production_are_taken() -> None:
-    check_production(load(GOOD))
-    check_production(load({}))  # not meant for production
+def test_good_settings_are_accepted_in_production_and_any_elsewhere() -> None:
+    """Without LINKPOOL_ENV=production the same settings that it refuses are accepted."""
+    good = load(GOOD)
+    assert good.env == "production"
+    check_production(good)
+    bad = {"LINKPOOL_REDIS_URL": "rediss://h?ssl_cert_reqs=none"}
+    check_production(load(bad))
+    with pytest.raises(SettingsError, match="LINKPOOL_REDIS_URL"):
+        check_production(load(GOOD | bad))
 
 
 @pytest.mark.parametrize(
@@ -39,7 +45,7 @@ def test_settings_that_do_in_production_are_taken() -> None:
 def test_what_would_lose_data_or_secrets_is_refused(
     name: str, value: str | None, problem: str
 ) -> None:
-    """In one line, which names the setting."""
+    """The error is one line, which names the setting."""
     environ = {key: text for key, text in GOOD.items() if key != f"LINKPOOL_{name}"}
     if value is not None:
         environ[f"LINKPOOL_{name}"] = value

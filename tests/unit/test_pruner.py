@@ -27,7 +27,7 @@ EVENT = BookingEvent("booked", "booking_created", "late", None, None, None, (), 
 
 
 async def booked(product: InProcess, *slugs: str, days: int) -> None:
-    """Have customers claim these links, and bring Redis and ledger what was booked days ago."""
+    """Have customers claim these links, and make ledger and Redis show them as booked days ago."""
     await product.meeting("intro", min_fresh=1)
     await product.stock("intro", *slugs)
     for number, slug in enumerate(slugs):
@@ -72,7 +72,7 @@ async def test_a_pruned_booking_is_dropped_from_whichever_pool_has_it(product: I
     indirect=["product"],
 )
 async def test_younger_links_stay(product: InProcess, days: int) -> None:
-    """And all of them, unless the setting says otherwise."""
+    """All links stay unless the setting says otherwise."""
     await booked(product, "a-1", days=days)
     await erase.prune_links(product.parts)
     assert await product.state("a-1") is State.CONSUMED
@@ -167,7 +167,7 @@ def walks(monkeypatch: pytest.MonkeyPatch) -> Walks:
 
 
 async def test_every_walk_is_gone_to_its_end_a_batch_at_a_time(walks: Walks) -> None:
-    """A batch of which nothing could be pruned is passed, so that the walk comes to an end."""
+    """A batch in which nothing could be pruned is passed, so that the walk ends."""
     seen: list[PrunedLinks] = []
     done = await module.Pruner(*walks.parts).run(
         datetime.now(UTC), rest=2.0, batch_links=2, progress=seen.append
@@ -185,7 +185,7 @@ async def test_every_walk_is_gone_to_its_end_a_batch_at_a_time(walks: Walks) -> 
 
 
 async def test_only_bindings_of_ripe_consumed_links_are_dropped(walks: Walks) -> None:
-    """Before the row: a binding without one would stay for good."""
+    """The binding goes before the row: without a row it would stay for good."""
     walks.fails = True
     walks.left["first"] = []
     with pytest.raises(LedgerUnavailable):

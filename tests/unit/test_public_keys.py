@@ -134,7 +134,7 @@ async def test_a_key_needs_a_meeting_and_some_origins(sqlite_ledger: Ledger) -> 
 
 
 def test_a_visitor_is_recognised_by_what_linkpool_signed() -> None:
-    """In every process that has the secret key; nobody can make up a visitor."""
+    """Every process with the secret key recognises it, and nobody can forge one."""
     visitors, again = Visitors(b"a secret key"), Visitors(b"a secret key")
     visitor = visitors.new("pk_1")
     assert again.known("pk_1", visitor.text) == visitor

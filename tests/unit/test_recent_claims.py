@@ -1,4 +1,4 @@
-"""Test recent claims: a process keeps what it answered lately, and nothing older."""
+"""Test recent claims: a process keeps its latest answers, and nothing older."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_the_buffer_is_bounded_in_number(
 def test_a_meetings_last_claims_are_kept_whatever_the_crowd(
     buffer: RecentClaims, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Exactly as many of them."""
+    """Exactly the guaranteed number of them is kept."""
     monkeypatch.setattr(pool.durability.recent_claims, "KEPT_CLAIMS", 2)
     monkeypatch.setattr(pool.durability.recent_claims, "ALWAYS_KEPT_CLAIMS", 3)
     for number in range(3):

@@ -165,7 +165,7 @@ async def test_the_first_pass_walks_both_lists_twice(world: World) -> None:
 async def test_the_news_of_a_week_are_asked_for_at_first(
     world: World, first: BookingPage, goes_on: bool
 ) -> None:
-    """Until a page ends with an older one; a list out of order is read to its end."""
+    """The walk ends at a page with an older one, but a list out of order is read to its end."""
     world.news = [first, page(MINUTE)]
     await world.run()
     assert ((2, False, None) in world.asked) is goes_on
@@ -182,7 +182,7 @@ async def test_the_news_of_a_week_are_asked_for_at_first(
 async def test_later_news_are_asked_for_since_the_last_time(
     world: World, last: datetime, since: timedelta
 ) -> None:
-    """And an hour before."""
+    """The request overlaps with it by an hour."""
     for age, goes_on in ((since, True), (since + SECOND, False)):
         world.facts = {"reconciled:acme": last.isoformat()}
         world.news = [page(age), page(MINUTE)]
@@ -191,7 +191,7 @@ async def test_later_news_are_asked_for_since_the_last_time(
 
 
 async def test_a_round_reaches_back_to_the_oldest_open_booking(world: World) -> None:
-    """And an hour before; the second list has its own end."""
+    """The request overlaps with it by an hour, and the second list has its own end."""
     world.oldest = NOW - 20 * DAY
     world.news = [page(20 * DAY + HOUR), page(20 * DAY + HOUR + SECOND), page(MINUTE)]
     world.cancelled = [page(21 * DAY), page(MINUTE)]
@@ -207,7 +207,7 @@ async def test_a_round_reaches_back_to_the_oldest_open_booking(world: World) -> 
 async def test_a_round_begins_every_quarter_of_an_hour(
     world: World, oldest: datetime | None, passed: timedelta, asks: bool
 ) -> None:
-    """Counted from when the last began; also if there was nothing to ask for then."""
+    """The time counts from the last beginning, also if there was nothing to ask for then."""
     world.oldest = oldest
     await world.run()
     world.oldest_asked.clear()
@@ -218,7 +218,7 @@ async def test_a_round_begins_every_quarter_of_an_hour(
 
 
 async def test_a_server_that_repeats_a_page_has_no_further_one(world: World) -> None:
-    """In either list; the same page in both lists is no repetition."""
+    """That holds for either list; the same page in both lists is no repetition."""
     world.news = [page(MINUTE)] * 9
     world.cancelled = [page(MINUTE)] * 9
     await world.run()
@@ -226,7 +226,7 @@ async def test_a_server_that_repeats_a_page_has_no_further_one(world: World) -> 
 
 
 async def test_a_walk_has_an_end(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the server says."""
+    """It ends after a number of pages, whatever the server answers."""
     monkeypatch.setattr(reconcile, "PAGES_MAX", 3)
     world.news = [page(number * SECOND) for number in range(9)]
     await world.run()
@@ -245,7 +245,7 @@ async def test_a_turn_is_waited_for_as_long_as_there_is_time(
 
 
 async def test_a_pass_ends_when_its_time_is_up(world: World) -> None:
-    """To the instant; then not even a turn is taken."""
+    """It ends to the instant, without taking a further turn."""
     world.news = [page(SECOND), page(2 * SECOND), page(3 * SECOND), page(4 * SECOND)]
     world.page_seconds = 2.0
     assert not await world.run(6.0)
@@ -272,7 +272,7 @@ async def test_what_was_done_before_a_failure_is_kept(world: World) -> None:
 
 @pytest.mark.parametrize("error", [ProviderFailed("500", status=500), BadAnswer("odd")])
 async def test_a_page_that_always_fails_is_passed_over(world: World, error: Exception) -> None:
-    """At the third time, if the one after it can be read; what was to come is read, too."""
+    """It is passed at the third failure if the next page can be read, and the rest is read, too."""
     world.news = [page(SECOND), error, page(3 * SECOND), page(4 * SECOND, last=True)]
     for tries in range(1, reconcile.TRIES):
         with pytest.raises(type(error)):
@@ -286,7 +286,7 @@ async def test_a_page_that_always_fails_is_passed_over(world: World, error: Exce
 
 
 async def test_the_last_page_that_always_fails_ends_its_list(world: World) -> None:
-    """There is nothing after it, and the cancelled bookings are next."""
+    """No page follows it, and the cancelled bookings are next."""
     world.news = [page(SECOND), ProviderFailed("500", status=500)]
     for _ in range(1, reconcile.TRIES):
         with pytest.raises(ProviderFailed):
@@ -326,7 +326,9 @@ async def test_failures_are_counted_for_one_page(world: World) -> None:
 
 
 async def test_news_that_fail_do_not_keep_a_round_from_its_turn(world: World) -> None:
-    """Nor a round the news: the other walk comes first at the next pass."""
+    """A failing round does not block the news, either: the other walk comes first at the next
+    pass.
+    """
     world.oldest = NOW - DAY
     under_way = reconcile.Progress(round=reconcile.Walk(NOW, NOW - DAY, page=7))
     world.facts["reconcile:acme"] = msgspec.json.encode(under_way).decode()
@@ -371,7 +373,7 @@ async def test_the_walks_take_turns_where_there_is_time_for_one_page(world: Worl
 
 
 async def test_news_that_end_leave_the_turn_to_a_round_under_way(world: World) -> None:
-    """Also where the time of a pass ends with them."""
+    """That holds where the time of a pass ends with them, too."""
     under_way = reconcile.Progress(round=reconcile.Walk(NOW, NOW - DAY))
     world.facts["reconcile:acme"] = msgspec.json.encode(under_way).decode()
     world.news = world.cancelled = [page(HOUR, last=True)]
@@ -400,7 +402,7 @@ async def test_news_that_end_in_a_pass_of_their_own_leave_the_turn_to_a_round(
 
 
 async def test_progress_of_another_release_is_begun_anew(world: World) -> None:
-    """It cannot be read."""
+    """It is in a form that cannot be read."""
     world.facts = {"reconcile:acme": '{"news": 7}'}
     assert await world.run()
     assert world.asked[0] == (1, False, None)
@@ -423,7 +425,7 @@ async def test_progress_of_another_release_is_begun_anew(world: World) -> None:
 async def test_a_fifth_of_the_budget_is_used(
     world: World, waits: list[float], rate: float | None, page_seconds: float, expected: list[float]
 ) -> None:
-    """Counted from the beginning of a page; no pass waits beyond its end."""
+    """The time counts from the beginning of a page, and no pass waits beyond its end."""
     world.rate, world.page_seconds = rate, page_seconds
     await world.run(30.0)
     assert waits == expected

@@ -75,7 +75,7 @@ async def test_a_claim_that_cannot_be_written_is_written_bare() -> None:
 
 
 async def test_a_ledger_that_is_away_is_waited_for() -> None:
-    """Nothing is given up then, and nothing leaves the stream."""
+    """No claim is given up, and none leaves the stream."""
     stream, links = Stream(claims()), Links(LedgerUnavailable("away"))
     with pytest.raises(LedgerUnavailable):
         await recorder(stream, links).record(SID)

@@ -1,4 +1,6 @@
-"""Test sealing and recovering pools: what is believed, what is set aside, and what is reported."""
+"""Test sealing and recovering pools: the seals that are believed, the links that are set aside, and
+the reports.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,7 @@ def test_a_booked_link_is_bound_for_good_and_a_cancelled_one_dropped() -> None:
 
 
 async def test_a_new_pool_is_opened_without_a_word(product: InProcess) -> None:
-    """Nothing was lost: no alarm, no entry in the audit, no waiting."""
+    """Nothing was lost, so there is no alarm, no entry in the audit, and no wait."""
     await product.meeting("intro", is_open=False)
     assert await product.parts.recovery.recover("intro", grace_seconds=60) is Recovered.OPENED
     assert (await product.level("intro")).fence == "stands"
@@ -222,7 +224,7 @@ async def test_where_redis_cannot_forget_nothing_is_set_aside(
 
 
 async def test_blocks_are_probed_at_once_after_a_fall(product: InProcess) -> None:
-    """That they were lifted may be what was forgotten."""
+    """Redis may have forgotten that they were lifted."""
     await product.meeting("intro", workspace="default")
     now_ms = await product.store.now_ms()
     block = Block("404", now_ms, now_ms + 60_000)

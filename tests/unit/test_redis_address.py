@@ -243,7 +243,7 @@ def test_celery_verifies_a_server_as_the_pool_does() -> None:
 
 
 def test_every_node_of_a_cluster_is_verified() -> None:
-    """Also those that the address does not name."""
+    """Nodes that the address does not name are, too."""
     client = open_redis(
         "rediss+cluster://u:p@h?ssl_ca_certs=/ca.pem", timeout_seconds=1, max_connections=1
     )
@@ -255,7 +255,9 @@ def test_every_node_of_a_cluster_is_verified() -> None:
 
 
 def test_rabbitmq_is_verified_by_name_where_there_is_tls(tmp_path: Path) -> None:
-    """From one address, without options of Celery's own; turned off only in so many words."""
+    """One address is enough, without options of Celery's own, and only an explicit option turns it
+    off.
+    """
     authority = tmp_path / "ca.pem"
     authority.touch()
     url, connecting = broker(f"amqps://u:p@mq.test:5671/v?ssl_ca_certs={authority}")
@@ -268,7 +270,7 @@ def test_rabbitmq_is_verified_by_name_where_there_is_tls(tmp_path: Path) -> None
 
 
 def test_celery_asks_every_sentinel_with_its_own_password() -> None:
-    """In Celery's own form, every Sentinel with the Redis's password."""
+    """The address is in Celery's own form, and each Sentinel has Redis's password."""
     hosts, settings = broker(FULL)
     assert hosts == ";".join(
         f"sentinel://:p%40ss@{host}/3" for host in ("one:26380", "two:26379", "[::1]:26381")
@@ -312,7 +314,7 @@ def test_an_address_is_shown_without_its_secrets(url: str, shown: str) -> None:
     ],
 )
 def test_a_malformed_address_of_a_cluster_is_refused(rest: str, problem: str) -> None:
-    """In one line, as every other."""
+    """The error is one line, as for every address."""
     with pytest.raises(SettingsError, match=f"LINKPOOL_REDIS_URL: .*{problem}"):
         parse_redis(f"redis+cluster://{rest}")
 

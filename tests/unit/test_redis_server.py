@@ -163,7 +163,7 @@ def test_it_remembers_over_stop_and_kill(server: Path, tmp_path: Path) -> None:
 
 
 def test_strangers_are_refused(tmp_path: Path) -> None:
-    """Without the password there is no answer but a refusal."""
+    """Without the password every command is refused."""
     instance = RedisServer(tmp_path)
     instance.start()
     try:

@@ -66,7 +66,7 @@ async def claimed(product: InProcess) -> InProcess:
 
 
 async def test_the_customer_gets_the_oldest_fresh_link(claimed: InProcess) -> None:
-    """From then on every claim gets it; the pool has one less, and the old one is retired."""
+    """Later claims get it, too; the pool has one less, and the old link is retired."""
     replacement = await replace(claimed)
     assert replacement.is_new
     assert replacement.claim.slug == "fresh-1"
@@ -102,7 +102,7 @@ async def test_the_reason_stands_in_the_old_links_history(claimed: InProcess) ->
 
 
 async def test_recovery_brings_the_new_link_back_and_not_the_old(claimed: InProcess) -> None:
-    """After a cancellation of the new link's booking the customer holds nothing."""
+    """The customer is bound to the new link alone."""
     await replace(claimed)
     await recovered(claimed)
     assert await held(claimed) == "fresh-1"
@@ -168,7 +168,7 @@ async def test_two_who_replace_at_once_replace_once(claimed: InProcess) -> None:
 
 
 async def test_a_call_that_names_the_old_link_may_be_repeated(claimed: InProcess) -> None:
-    """After a lost answer: nothing is replaced twice."""
+    """After a lost answer nothing is replaced twice."""
     await replace(claimed, slug="burnt-1")
     again = await replace(claimed, slug="burnt-1")
     assert not again.is_new
@@ -177,7 +177,7 @@ async def test_a_call_that_names_the_old_link_may_be_repeated(claimed: InProcess
 
 
 async def test_the_script_may_be_run_twice(claimed: InProcess) -> None:
-    """After a lost reply it says what the customer holds by now."""
+    """After a lost reply it returns the link that the customer holds."""
     name = claimed.store.names.name("intro", "ann")
     first = await claimed.store.replace("intro", name, "burnt-1", payload("ann"), WHY)
     second = await claimed.store.replace("intro", name, "burnt-1", payload("ann"), WHY)
@@ -196,14 +196,14 @@ async def test_a_booked_link_is_not_replaced(claimed: InProcess) -> None:
 
 
 async def test_who_holds_nothing_gets_nothing(claimed: InProcess) -> None:
-    """A claim is what they need."""
+    """Such a customer needs a claim."""
     with pytest.raises(UnknownClaim):
         await replace(claimed, "ben")
     assert await claimed.pooled("intro") == ["fresh-1", "fresh-2"]
 
 
 async def test_a_paused_meeting_replaces_nothing(claimed: InProcess) -> None:
-    """Its links may be what is wrong."""
+    """Its links may be the fault."""
     await claimed.meeting("intro", paused=True, is_open=False)
     with pytest.raises(PoolPaused):
         await replace(claimed)
@@ -263,7 +263,7 @@ async def test_a_link_that_the_provider_repeats_replaces_nothing(claimed: InProc
 
 
 async def test_an_empty_pool_whose_provider_refuses_says_so(claimed: InProcess) -> None:
-    """The customer holds what they held."""
+    """The customer keeps the old link."""
     await empty_pool(claimed)
     claimed.provider.always(MEETING_REFUSED)
     with pytest.raises(PoolEmpty, match="no link"):

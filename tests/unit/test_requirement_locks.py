@@ -53,7 +53,7 @@ def test_a_lock_meets_what_the_project_asks_for(name: str) -> None:
 
 @pytest.mark.parametrize("name", LOCKS)
 def test_a_lock_is_whole(name: str) -> None:
-    """Whatever a locked package needs is locked too, as far as it is installed here."""
+    """Everything that a locked package needs is locked too, as far as it is installed here."""
     held = pins(name)
     asked = {canonicalize_name(Requirement(each).name): Requirement(each) for each in LOCKS[name]}
     seen = 0

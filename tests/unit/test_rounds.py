@@ -93,7 +93,7 @@ async def test_what_is_recorded_of_a_claim_is_what_was_answered(product: InProce
 
 
 async def test_all_meetings_with_claims_are_recorded(product: InProcess) -> None:
-    """Only meetings with claims are looked into."""
+    """Meetings without claims are not read."""
     for sid in ("busy", "idle", "other"):
         await product.meeting(sid)
     await claims(product, "busy", 3)
@@ -333,7 +333,7 @@ async def test_what_the_ledger_does_not_call_fresh_leaves_the_pool(product: InPr
 
 
 async def test_a_pool_whose_fence_fell_is_left_to_recovery(product: InProcess) -> None:
-    """Nothing of it can be believed."""
+    """Its contents cannot be trusted."""
     await product.meeting("intro", max_fresh_age_seconds=HOUR)
     await product.stock("intro", "old-1", made_at_ms=await ago_ms(product, 2 * HOUR))
     await product.redis.restart()
@@ -353,7 +353,7 @@ async def due(product: InProcess) -> dict[str, list[dict[str, Any]]]:
 
 
 async def test_where_all_is_well_nothing_is_due(product: InProcess) -> None:
-    """Only a heartbeat is left."""
+    """Only a heartbeat is written."""
     await product.meeting("intro", min_fresh=1, max_fresh=1)
     await product.stock("intro", "a-1")
     assert await due(product) == {}
@@ -382,7 +382,7 @@ async def test_a_fallen_pool_is_to_be_recovered_and_not_topped_up(product: InPro
 
 
 async def test_claims_in_a_stream_are_to_be_recorded(product: InProcess) -> None:
-    """Once, for all."""
+    """One task is asked for, for all meetings."""
     await product.meeting("intro", min_fresh=0, max_fresh=1)
     await product.stock("intro", "a-1", "a-2")
     await product.claim("intro", "ann")
@@ -413,7 +413,7 @@ async def test_a_booking_that_waits_is_to_be_settled(product: InProcess) -> None
 
 
 async def test_a_sweep_keeps_the_history(product: InProcess) -> None:
-    """Of every meeting, with its level and its target."""
+    """Every meeting has a sample with its level and its target."""
     await product.meeting("intro", min_fresh=3, max_fresh=3)
     await product.stock("intro", "a-1", "a-2")
     for _ in range(2):

@@ -125,7 +125,7 @@ class Connection:
 
 
 def test_recorders_lock_links_in_the_order_of_their_slugs() -> None:
-    """Before they bind those that are fresh, at the places where they were locked."""
+    """They then bind the fresh ones at the places where they were locked."""
     database = Database("postgresql://u@db.test/x")
     given = [claim(slug, who) for slug, who in zip("bacade", "123456", strict=True)]
     none: Any = Connection([])

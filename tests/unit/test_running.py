@@ -29,7 +29,7 @@ def test_a_part_is_found_while_it_writes(tmp_path: Path) -> None:
 
 
 def test_a_part_that_was_killed_is_forgotten(tmp_path: Path) -> None:
-    """Also where another process has its id by now."""
+    """That holds where another process has its id by now, too."""
     code = f"import os; from pathlib import Path; from pool.up.running import Running; Running(Path({str(tmp_path)!r}), 'worker'); os._exit(1)"  # noqa: E501
     subprocess.run([sys.executable, "-c", code], check=False)
     assert len(list((tmp_path / FOLDER).iterdir())) == 1

@@ -107,7 +107,7 @@ async def test_each_act_sends_its_event(sandbox: Sandbox, receiver: Receiver) ->
     assert {each.state for each in sandbox.webhooks.log} == {"delivered"}
 
 
-async def test_wrapping(sandbox: Sandbox, receiver: Receiver) -> None:
+async def test_a_wrapped_body_stands_under_webhook(sandbox: Sandbox, receiver: Receiver) -> None:
     """With webhook_wrapped the whole body stands under `webhook`."""
     sandbox.set_knobs({"webhook_wrapped": True})
     _book(sandbox)
@@ -177,7 +177,7 @@ async def test_failed_deliveries_are_repeated(sandbox: Sandbox, receiver: Receiv
     assert len({each.content for each in receiver.requests}) == 1
 
 
-async def test_repeats_end(sandbox: Sandbox, receiver: Receiver) -> None:
+async def test_a_delivery_fails_after_six_repeats(sandbox: Sandbox, receiver: Receiver) -> None:
     """After six repeats, each after twice the time, a delivery has failed and says why."""
     sandbox.set_knobs({"webhook_retry_seconds": 0.005})
     receiver.statuses = [500] * 20
@@ -212,7 +212,9 @@ async def test_a_held_event_goes_out_after_a_second(sandbox: Sandbox, receiver: 
     assert len(receiver.requests) == 1
 
 
-async def test_delay_and_the_end(sandbox: Sandbox, receiver: Receiver) -> None:
+async def test_a_delayed_event_does_not_hold_up_the_end(
+    sandbox: Sandbox, receiver: Receiver
+) -> None:
     """A delayed event is pending, and closing does not wait for it."""
     sandbox.set_knobs({"webhook_delay_seconds": 60})
     _book(sandbox)

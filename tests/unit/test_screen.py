@@ -1,4 +1,4 @@
-"""Test what `linkpool status --watch` shows, by what was read and by the size of the terminal."""
+"""Test the picture of `linkpool status --watch`, for each reading and size of the terminal."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_it_fits_terminals_of_any_size(columns: int) -> None:
 
 
 def test_of_many_meetings_the_most_urgent_are_shown_and_the_others_counted() -> None:
-    """As many as there are lines; the picture is never taller than the terminal."""
+    """The picture is never taller than the terminal."""
     found = [status(f"m{n:03}", "empty" if n < 30 else "ok", 0) for n in range(1000)]
     text = drawn(view(*found), lines=30)
     assert len(text.splitlines()) <= 30
@@ -114,7 +114,7 @@ def test_a_bar_is_never_empty_with_a_link_left() -> None:
 
 
 def test_a_sparkline_keeps_its_gaps() -> None:
-    """Nobody looked is not the same as nobody claimed; many values share a cell."""
+    """No sample is different from no claims, and many values share a cell."""
     assert sparkline((0.0, None, 7.0, 3.5), 20) == "▁ █▅"
     assert sparkline((None, None), 20) == "  "
     assert sparkline((0.0, 0.0), 20) == "▁▁"

@@ -30,7 +30,7 @@ WEAK = {
 @pytest.mark.parametrize("name", ["ADMIN_KEY", "SECRET_KEY"])
 @pytest.mark.parametrize("kind", WEAK)
 def test_a_weak_secret_stops_the_start(name: str, kind: str) -> None:
-    """With one line that names the setting and a way to a good one, and gives nothing away."""
+    """One line names the setting and how to make a good secret, and reveals nothing."""
     with pytest.raises(SettingsError) as refused:
         load({f"LINKPOOL_{name}": WEAK[kind]})
     line = str(refused.value)

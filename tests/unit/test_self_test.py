@@ -1,4 +1,4 @@
-"""A test delivery says in words what became of it, and changes nothing where it arrives."""
+"""Test that a test delivery reports its outcome in words, and changes nothing where it arrives."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def _unverified() -> ssl.SSLCertVerificationError:
     ],
 )
 async def test_a_failure_is_said_in_words(answer: Any, says: str) -> None:
-    """And no redirect is followed, so that nothing but the configured address is asked."""
+    """No redirect is followed, so that only the configured address is called."""
     result = await send_self_test(workspace(), ADDRESS, transport=httpx.MockTransport(answer))
     assert not result.passed
     assert says in result.words

@@ -107,7 +107,7 @@ async def test_a_key_that_runs_out_ends_its_sessions() -> None:
 
 
 async def test_signing_out_ends_the_session_on_the_server() -> None:
-    """In every process, after restarts, and no other session."""
+    """It ends in every process and after restarts, and no other session does."""
     ledger = FakeLedger()
     here, there = Process(ledger), Process(ledger)
     _, cookie = here.sessions.open(ADMIN_KEY)
@@ -186,7 +186,7 @@ def test_over_https_cookies_are_of_this_host_and_secure() -> None:
 
 
 def test_over_http_cookies_work_too() -> None:
-    """As on the machine itself, where a browser would refuse the other form."""
+    """On the machine itself a browser would refuse the other form."""
     response = Response()
     keep_cookie(request(), response, COOKIE, "value", 60)
     cookie = response.headers["set-cookie"]
@@ -215,7 +215,7 @@ def test_over_http_cookies_work_too() -> None:
 def test_a_form_of_another_site_is_known_by_what_browsers_say(
     headers: dict[str, str], ours: bool
 ) -> None:
-    """By Sec-Fetch-Site, and by Origin where an old browser sends only that."""
+    """Sec-Fetch-Site decides, or Origin where an old browser sends only that."""
     if ours:
         check_same_site(request(**headers))
     else:

@@ -52,7 +52,7 @@ def test_the_neetocal_settings_make_the_default_workspace() -> None:
 
 
 def test_addresses_may_be_elsewhere() -> None:
-    """Without a trailing slash, which would stand twice in every URL."""
+    """A trailing slash is removed, which would stand twice in every URL."""
     workspace = load(
         WORKSPACE
         | {
@@ -167,7 +167,7 @@ def test_a_wrong_setting_is_named(name: str, value: str) -> None:
     ],
 )
 def test_a_wrong_workspace_setting_is_named(name: str, value: str) -> None:
-    """By the variable, not by where it ended up; a wrong key is not repeated."""
+    """The error names the variable, and does not repeat a wrong key."""
     named, line = problem(WORKSPACE | {f"LINKPOOL_NEETOCAL_{name}": value})
     assert named == f"LINKPOOL_NEETOCAL_{name}"
     assert name != "API_KEY" or value not in line
@@ -175,7 +175,7 @@ def test_a_wrong_workspace_setting_is_named(name: str, value: str) -> None:
 
 @pytest.mark.parametrize("missing", ["SUBDOMAIN", "API_KEY"])
 def test_half_a_workspace_is_a_mistake(missing: str) -> None:
-    """The line says what is missing, and what made it necessary."""
+    """The line names the missing setting, and the one that requires it."""
     environ = dict(WORKSPACE)
     del environ[f"LINKPOOL_NEETOCAL_{missing}"]
     named, line = problem(environ)
@@ -191,7 +191,9 @@ def test_a_webhook_secret_alone_is_half_a_workspace() -> None:
 
 @pytest.mark.parametrize("service", ["", "API_", "METRICS_", "REDIS_MASTER_0_"])
 def test_what_kubernetes_sets_for_a_service_is_ignored(service: str) -> None:
-    """In a namespace with a Service named linkpool, or linkpool-api, every container gets these."""
+    """With a Service named linkpool or linkpool-api, every container of the namespace gets
+    these.
+    """
     names = ["SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "PORT", "PORT_8000_TCP"]
     names += ["PORT_8000_TCP_PROTO", "PORT_8000_TCP_PORT", "PORT_8000_TCP_ADDR", "PORT_53_UDP"]
     injected = {f"LINKPOOL_{service}{name}": "tcp://10.0.0.1:8000" for name in names}
@@ -371,7 +373,7 @@ def test_a_mistake_in_the_file_is_named(tmp_path: Path, text: str, named: str) -
     ],
 )
 def test_tables_of_the_wrong_form_are_mistakes(tmp_path: Path, text: str) -> None:
-    """Never a traceback."""
+    """The error is never a traceback."""
     write(tmp_path, text)
     assert "linkpool.toml" in problem({})[1]
 

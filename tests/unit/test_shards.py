@@ -69,7 +69,7 @@ async def desk_of(product: InProcess) -> tuple[Desk, KnownMeetings, RecentClaims
 
 
 async def spread(product: InProcess, shards: int, **settings: Any) -> Meeting:
-    """Put a meeting of so many shards, and fill its pools."""
+    """Put a meeting with this number of shards, and fill its pools."""
     values: dict[str, Any] = {"min_fresh": 36, "max_fresh": 60, "shards": shards}
     meeting = await product.meeting(SID, **values | settings)
     await product.top_up()
@@ -77,7 +77,7 @@ async def spread(product: InProcess, shards: int, **settings: Any) -> Meeting:
 
 
 async def change(product: InProcess, meeting: Meeting, shards: int) -> Meeting:
-    """Change the number as an operator does, and let workers do what they do."""
+    """Change the number as an operator does, and run the workers."""
     changed = replace(meeting, shards=shards)
     await product.ledger.meetings.put(changed)
     await product.store.published.put([changed])
@@ -114,7 +114,9 @@ def test_one_pool_has_the_name_of_its_meeting() -> None:
 
 
 def test_a_pool_of_several_says_of_how_many() -> None:
-    """Pools of another number are others, with other keys, each in a slot of its own."""
+    """Pools of another number are different ones, with different keys, each in a slot of its
+    own.
+    """
     assert pool_names(SID, 3) == ("intro:0/3", "intro:1/3", "intro:2/3")
     assert not set(pool_names(SID, 3)) & set(pool_names(SID, 6))
     assert key_names.fresh("intro:1/3") == "lp:{intro:1/3}:fresh"
@@ -214,7 +216,7 @@ def test_the_pool_that_runs_dry_gets_the_next_link() -> None:
 
 
 async def test_a_target_is_split_without_rest(product: InProcess) -> None:
-    """By rate and by number; each pool gets one link if there are enough."""
+    """Rate and number are split, and each pool gets one link if there are enough."""
     meeting = await product.meeting(SID, shards=3, min_fresh=3)
     levels = (await product.store.look_at([meeting])).pools
     assert split(100, levels) == {"intro:0/3": 34, "intro:1/3": 33, "intro:2/3": 33}
@@ -228,7 +230,7 @@ async def test_a_target_is_split_without_rest(product: InProcess) -> None:
 
 
 async def test_a_booking_is_marked_where_the_customer_is_bound(product: InProcess) -> None:
-    """And so are its end and an erasure, whichever pool that is."""
+    """Its end and an erasure are, too, whichever pool that is."""
     meeting = await spread(product, 5, after_booking="new")
     desk, _, _, _ = await desk_of(product)
     for who in ("ann", "bob"):
@@ -363,7 +365,7 @@ async def test_a_change_in_the_middle_of_a_recovery_stops_it(
 async def test_a_pool_of_before_that_an_older_release_opens_is_closed_again(
     product: InProcess,
 ) -> None:
-    """All pools of the meeting are loaded anew then, with what was claimed there."""
+    """All pools of the meeting are then loaded anew, with the claims made there."""
     meeting = await spread(product, 1)
     changed = await change(product, meeting, 3)
     identity = (await product.level("intro:0/3")).epoch.rpartition(":")[0]
@@ -506,7 +508,7 @@ async def test_links_of_a_pool_that_go_astray_are_found(product: InProcess) -> N
 
 
 async def test_a_claim_that_cannot_be_read_is_counted_for_its_meeting(product: InProcess) -> None:
-    """Of whichever pool, and an erasure blanks it there."""
+    """The pool does not matter, and an erasure blanks it there."""
     await spread(product, 2)
     await product.redis.bare.xadd(key_names.claims("intro:1/2"), {"x": b"of c0 here"})
     await record.record(product.parts, None)

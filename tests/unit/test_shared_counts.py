@@ -68,7 +68,7 @@ def test_an_api_that_was_killed_gives_its_turn_away(tmp_path: Path, counts: Path
 
 
 def test_a_worker_with_a_port_shows_its_counts_itself(tmp_path: Path, counts: Path) -> None:
-    """And nobody else does."""
+    """No other process does."""
     api = part(tmp_path, counts, "api-host-8000")
     worker = part(tmp_path, counts, "own-worker-host-9100")
     part(tmp_path, counts, "own-worker-host-9101")
@@ -91,7 +91,7 @@ def test_directories_of_hosts_that_are_gone_are_removed(tmp_path: Path, counts: 
 
 
 def test_a_directory_that_is_in_use_is_left_alone(tmp_path: Path, counts: Path) -> None:
-    """Also one of an earlier release, which touches no file, while it is new."""
+    """A new one of an earlier release, which touches no file, is left alone, too."""
     api = part(tmp_path, counts, "api-host-8000")
     other = part(tmp_path, counts, "api-other-8000")
     (part(tmp_path, counts, "worker-host") / "alive").unlink()
@@ -103,7 +103,7 @@ def test_a_directory_that_is_in_use_is_left_alone(tmp_path: Path, counts: Path) 
 
 
 def test_hundreds_of_killed_processes_leave_two_files(tmp_path: Path, counts: Path) -> None:
-    """While the part runs, not only at its next start."""
+    """They are merged while the part runs, not only at its next start."""
     worker = part(tmp_path, counts, "worker-host")
     for pid in range(4_194_001, 4_194_201):
         part(tmp_path, counts, "worker-host", pid=pid)

@@ -88,7 +88,7 @@ def run(scheduler: ByShare, process: Any, count: int = 100) -> None:
 
 
 def test_a_process_that_dies_names_its_test_and_no_other_is_lost() -> None:
-    """The one that replaces it runs what is left, be it a single test, and not what killed it."""
+    """Its replacement runs the remaining tests, even a single one, except the fatal one."""
     first, second = Process("first"), Process("second")
     scheduler: Any = by_share(first, second)
     run(scheduler, first, 1)

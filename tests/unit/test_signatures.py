@@ -96,14 +96,19 @@ REFUSED = {
 
 @pytest.mark.parametrize("case", ACCEPTED)
 def test_these_signatures_are_accepted(case: str) -> None:
-    """One header, the right secret, over the raw or the escaped bytes."""
+    """One header, signed with the right secret, over the raw or the escaped bytes is accepted.
+
+    The same header is refused for another secret.
+    """
     body, signature = ACCEPTED[case]
     verify(SECRET, body, [signature])
+    with pytest.raises(BadSignature):
+        verify("another", body, [signature])
 
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_these_signatures_are_refused(case: str) -> None:
-    """Everything else, without a word about the secret or the right value."""
+    """The error mentions neither the secret nor the right value."""
     body, signatures = REFUSED[case]
     with pytest.raises(BadSignature) as caught:
         verify(SECRET, body, signatures)
@@ -128,6 +133,8 @@ def test_escaping_is_what_json_itself_would_write(text: str) -> None:
     for each in "<>&":
         ascii_only = ascii_only.replace(each, f"\\u{ord(each):04x}")
     verify(SECRET, raw, [sign(ascii_only.encode())])
+    with pytest.raises(BadSignature):
+        verify(SECRET, raw, [sign(ascii_only.encode() + b" ")])
 
 
 @given(st.text())
@@ -143,10 +150,12 @@ def test_the_readings_are_those_of_the_whole_text(text: str) -> None:
         patch.setattr(signatures, "_CHUNK_CHARACTERS", 7)
         for reading in (text, html, ascii_only):
             verify(SECRET, text.encode(), [sign(reading.encode())])
+            with pytest.raises(BadSignature):
+                verify(SECRET, text.encode(), [sign(reading.encode() + b"x")])
 
 
 def test_a_secret_and_the_one_before_it_are_both_taken() -> None:
-    """While it is rotated, and no longer."""
+    """Both are accepted while the previous one is configured, and not afterwards."""
     for body, signed in ((RAW, RAW), (RAW, ESCAPED), (RAW, FOR_HTML)):
         verify("new", body, [sign(signed, "old")], previous="old")
         verify("new", body, [sign(signed, "new")], previous="old")

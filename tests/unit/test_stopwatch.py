@@ -20,7 +20,7 @@ def spinning(processor: int) -> subprocess.Popen[bytes]:
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux counts waits")
 def test_time_without_a_processor_does_not_count_and_sleep_does() -> None:
-    """Of work beside others on one processor the stopwatch shows the part that was worked."""
+    """Of work that shares one processor, the stopwatch shows the part that ran."""
     allowed = os.sched_getaffinity(0)
     processor = min(allowed)
     others = [spinning(processor) for _ in range(3)]
@@ -44,7 +44,7 @@ def test_time_without_a_processor_does_not_count_and_sleep_does() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="only Linux counts waits")
 def test_what_has_ended_had_waited_all_the_same() -> None:
-    """Of a process that was looked at before it ended, the wait is known."""
+    """The wait of a process that was read before its end is counted."""
     allowed = os.sched_getaffinity(0)
     processor = min(allowed)
     others = [spinning(processor) for _ in range(3)]

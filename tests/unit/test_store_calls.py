@@ -46,7 +46,7 @@ class Scripts:
 async def test_a_lock_is_renewed_four_times_in_its_life_and_released(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """By its token alone; a Redis that is away for a moment ends neither."""
+    """Its token alone does so, and a Redis that is away for a moment ends neither."""
     waits: list[float] = []
 
     async def rest(seconds: float) -> None:
@@ -167,7 +167,7 @@ async def test_bindings_that_gave_way_name_their_meeting(monkeypatch: pytest.Mon
 async def test_fences_are_asked_for_some_at_a_time(
     fake_redis: AnyRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In the order asked, each with its epoch; a foreign pool is known as such."""
+    """They come in the order asked, each with its epoch, and a foreign pool is recognised."""
     monkeypatch.setattr(recovery, "_STANDINGS", 2)
     sids = [f"m-{n}" for n in range(5)]
     epochs = {sid: await open_pool(fake_redis, sid=sid) for sid in sids}
@@ -225,7 +225,7 @@ async def test_fences_on_several_masters_are_asked_for_one_by_one(
 
 
 async def test_masters_that_are_silent_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wire by itself waits for ever."""
+    """A wire alone would wait for ever."""
     monkeypatch.setattr(recovery, "CALL_SECONDS", 0.01)
 
     class Silent(Masters):
@@ -241,7 +241,7 @@ async def test_masters_that_are_silent_are_not_waited_for(monkeypatch: pytest.Mo
 
 
 async def test_a_script_that_is_not_known_is_sent_in_full() -> None:
-    """Once, with the same keys and arguments."""
+    """It is sent once, with the same keys and arguments."""
     said: list[Any] = []
 
     class Client:

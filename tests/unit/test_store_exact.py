@@ -33,7 +33,7 @@ from tests.unit.store_contract import SID, open_pool
 
 
 def test_names_are_the_same_in_every_release() -> None:
-    """Whatever bears them was written by an older one: bindings, bookings, marks."""
+    """Stored bindings, bookings and marks of an older release have these names."""
     names = CustomerNames(b"secret key of the tests")
     assert names.name("intro", "ann") == "DEYQobl94KmHlsuJ"
     assert names.email_name("Ann@X.test") == "27f721cb8a4e7bac3ca3071cb707279e"
@@ -133,8 +133,8 @@ def test_what_is_asked_without_a_number_is_bounded(
     assert inspect.signature(asked).parameters[name].default == value
 
 
-def test_the_bounds_of_calls() -> None:
-    """A wire by itself waits for ever, and so would a task that loses its cancellation."""
+def test_calls_have_their_bounds() -> None:
+    """A wire alone would wait for ever, and so would a task that loses its cancellation."""
     assert (recovery.CALL_SECONDS, recovery._STANDINGS) == (2.0, 500)
     assert (locks._RENEWALS, locks._END_SECONDS) == (4, 1.0)
 
@@ -183,7 +183,7 @@ async def test_a_store_closes_its_wire_and_all_its_connections() -> None:
 
 
 async def test_a_pool_tells_how_young_its_youngest_link_is(fake_redis: AnyRedis) -> None:
-    """And how many links it has, as each enters."""
+    """It does so as each link enters, with their number."""
     store = fake_redis.store
     epoch = await open_pool(fake_redis)
     assert await store.newest_ms(SID) is None
@@ -203,7 +203,7 @@ async def test_a_pool_tells_how_young_its_youngest_link_is(fake_redis: AnyRedis)
 
 
 async def test_a_meeting_is_published_field_by_field(fake_redis: AnyRedis) -> None:
-    """In the form that scripts read; the target that top-up set stays."""
+    """The form is the one that scripts read, and the target that top-up set stays."""
     meeting = Meeting("a", min_fresh=7, claim_ttl_seconds=60, after_booking="new", reserve=3)
     published = fake_redis.store.published
     assert await published.version() == 0
@@ -236,7 +236,7 @@ async def test_a_meeting_is_published_field_by_field(fake_redis: AnyRedis) -> No
 
 
 async def test_a_stream_is_trimmed_to_the_entry(fake_redis: AnyRedis) -> None:
-    """Of entries of one millisecond those after it stay."""
+    """Later entries of the same millisecond stay."""
     key, bare = key_names.claims(SID), fake_redis.bare
     for entry_id in ("5-1", "5-2", "5-3", "6-0"):
         await bare.xadd(key, {"x": "1"}, id=entry_id)
@@ -246,7 +246,7 @@ async def test_a_stream_is_trimmed_to_the_entry(fake_redis: AnyRedis) -> None:
 
 @pytest.mark.parametrize(("limit", "count"), [(1, 1), (63, 1), (128, 2), (1_000, 15)])
 async def test_a_stream_is_read_in_steps_of_full_entries(limit: int, count: int) -> None:
-    """Behind the entry that was read last, until one step is not full."""
+    """Each step begins after the last entry, until one is not full."""
     asked: list[Any] = []
 
     class Client:

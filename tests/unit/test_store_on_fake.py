@@ -17,6 +17,8 @@ from pool.store.replies import decayed_rate
 from tests.any_redis import AnyRedis
 from tests.fake_redis import FakeClock, FakeRedisServer
 from tests.unit.store_contract import *  # noqa: F403 - the contract's tests
+from tests.unit.store_replay_contract import *  # noqa: F403 - the contract's tests
+from tests.unit.store_upkeep_contract import *  # noqa: F403 - the contract's tests
 
 
 @pytest.fixture
@@ -74,7 +76,7 @@ async def drive(
 async def test_the_budget_finds_the_rate_a_provider_allows(
     fake_redis: AnyRedis, clock: FakeClock, first_rate: float
 ) -> None:
-    """Of 20 requests a second it uses most and is refused few, wherever it starts."""
+    """It uses most of 20 requests a second with few refusals, wherever it starts."""
     provider = LimitedProvider(clock, 20)
     await drive(fake_redis.store.budget, provider, 30, first_rate)
     answered, refused = await drive(fake_redis.store.budget, provider, 60, first_rate)
@@ -135,7 +137,7 @@ async def test_an_unreachable_server_is_a_broken_connection(
 
 
 def test_the_keys_of_a_meeting_or_workspace_share_a_slot() -> None:
-    """On a Redis Cluster one script may touch them all."""
+    """On a Redis Cluster one script may then use all of them."""
     of_meeting = (
         key_names.epoch,
         key_names.fresh,
@@ -145,6 +147,7 @@ def test_the_keys_of_a_meeting_or_workspace_share_a_slot() -> None:
         key_names.nudged,
         key_names.block,
         key_names.recovery_lock,
+        key_names.asserted,
         key_names.visitors,
     )
     in_time = key_names.history, key_names.tally_past
@@ -165,7 +168,7 @@ def test_the_keys_of_a_meeting_or_workspace_share_a_slot() -> None:
 
 
 def test_customers_have_names_that_only_the_key_tells() -> None:
-    """The same under the same key; another for every meeting, customer and key."""
+    """A name is the same under one key, and different for every meeting, customer and key."""
     names = CustomerNames(b"key")
     assert names.name("s", "ann") == CustomerNames(b"key").name("s", "ann")
     others = {names.name("s", "bob"), names.name("t", "ann"), CustomerNames(b"k").name("s", "ann")}

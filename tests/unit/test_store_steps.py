@@ -55,7 +55,7 @@ def test_names_tell_meetings_customers_and_keys_apart(monkeypatch: pytest.Monkey
 
 
 def test_addresses_that_are_the_same_have_one_hash() -> None:
-    """And different ones, or those of another key, have another."""
+    """Different addresses and other keys give other hashes."""
     names = CustomerNames(b"k")
     assert names.email_name("Ann@X.test") == names.email_name(" ann@x.TEST")
     assert len({names.email_name(each) for each in ("a@x.test", "b@x.test", "a@y.test")}) == 3
@@ -81,7 +81,7 @@ def test_addresses_that_are_the_same_have_one_hash() -> None:
     ],
 )
 def test_a_binding_has_the_form_that_scripts_read(claim: Claim, packed: str) -> None:
-    """There and back."""
+    """It is packed and read again."""
     assert pack(claim) == packed
     assert unpack(packed) == claim
 
@@ -148,7 +148,7 @@ def test_an_entry_of_another_form_is_unreadable(fields: dict[bytes, bytes]) -> N
     ],
 )
 def test_a_fence_stands_on_the_server_it_was_set_on(epoch: str, fence: str) -> None:
-    """Or was sealed there."""
+    """A sealed one is recognised there, too."""
     assert fence_of(epoch, "run:repl") == fence
 
 
@@ -177,7 +177,7 @@ def test_a_level_is_read_field_by_field() -> None:
 
 @pytest.mark.parametrize("garbage", [False, True])
 def test_nothing_is_read_of_a_pool_that_is_unreadable(garbage: bool) -> None:
-    """Neither links nor claims nor a time; only why, and when it was looked at."""
+    """The level has no links, claims or times, but the reason and the time of the look."""
     reply: list[Any] = [b"WRONGTYPE a key"]
     if garbage:
         reply = [b"run:repl:n", 3, 4, b"hot", b"1000", b"", b"", b"d", b"7", 1, 2, 3]
@@ -201,13 +201,13 @@ def test_nothing_is_read_of_a_pool_that_is_unreadable(garbage: bool) -> None:
     ],
 )
 def test_a_replacement_says_what_became_of_it(part: bytes, outcome: str, slug: str | None) -> None:
-    """And which link the customer holds then."""
+    """It names the link that the customer holds then."""
     found = as_replacing(part)
     assert (found.outcome.value, found.claim and found.claim.slug) == (outcome, slug)
 
 
 async def test_a_stream_is_read_in_steps_that_grow() -> None:
-    """From behind the last entry; where entries hold few claims, more of them each time."""
+    """Each step begins after the last entry, and asks for more where entries hold few claims."""
     asked: list[tuple[str, int]] = []
 
     class Stream:
@@ -293,7 +293,7 @@ def test_outages_of_redis_are_distinguished_from_failed_commands(
 
 
 def test_sentinels_that_name_no_master_say_why() -> None:
-    """Without the library's names of its objects, which are longer than the reason."""
+    """The library's long names of its objects are left out."""
     asked = "Redis(<redis.asyncio.connection.ConnectionPool(<host=s,port=1,db=0>)>)"
     refusals = f"{asked} - auth:AuthenticationError, {asked} - OSError('x'), {asked} - OSError()"
     found = store_error(MasterNotFoundError(f"No master found for 'main' : {refusals}"))
@@ -316,7 +316,7 @@ def test_what_is_away_for_all() -> None:
 
 
 async def test_a_refused_command_of_a_pipeline_is_its_own_trouble(fake_redis: AnyRedis) -> None:
-    """Only if the key is of another type; any other error ends all."""
+    """That holds for a key of another type, and any other error ends all."""
     bare = fake_redis.bare
     await bare.sadd("a-set", "x")
     pipe = bare.pipeline(transaction=False)
@@ -339,7 +339,7 @@ async def test_a_refused_command_of_a_pipeline_is_its_own_trouble(fake_redis: An
     [(9_999, False), (10_000, True), (10_001, True), (0, False), (-50_000, False), (-50_001, True)],
 )
 def test_a_probe_is_due_at_its_time(now_ms: int, due: bool) -> None:
-    """Or if that time is further away than any that is ever set."""
+    """A time further away than any that is ever set is due, too."""
     block = Block("r", 0, 10_000, "key", 4)
     assert block.is_probe_due(now_ms, 60.0) is due
     probed = block.probed(now_ms, 60.0)
@@ -404,7 +404,7 @@ async def stock(redis: AnyRedis, ages_seconds: Sequence[float]) -> None:
 
 
 async def test_stock_is_looked_at_and_taken_from_its_old_end(fake_redis: AnyRedis) -> None:
-    """So many at most, and none younger than asked."""
+    """The number is limited, and no younger link is taken."""
     await stock(fake_redis, [40, 30, 20, 10])
     pool = fake_redis.store.stock
     assert await pool.oldest(SID, 2) == ["a-0", "a-1"]
@@ -424,14 +424,14 @@ async def test_stock_is_looked_at_and_taken_from_its_old_end(fake_redis: AnyRedi
 
 
 async def test_ages_of_stock_are_counted_between_edges(fake_redis: AnyRedis) -> None:
-    """Each link once; what is older than the last edge is counted, too."""
+    """Each link counts once, and links older than the last edge do, too."""
     await stock(fake_redis, [5, 50, 51, 500, 5_000, 5_001])
     assert await fake_redis.store.stock.ages(SID, [30, 300, 3_000]) == [1, 2, 1, 2]
     assert await fake_redis.store.stock.ages(SID, []) == [6]
 
 
 async def test_a_budget_is_paused_for_no_longer_than_a_number_holds(product: InProcess) -> None:
-    """However long the provider says; without that it is not paused by a report."""
+    """The provider's time is bounded, and without one a report does not pause it."""
     budget = product.store.budget
     assert await budget.rate("default") is None
     await budget.report("default", "throttled", first_rate=5.0, retry_after_seconds=1e300)

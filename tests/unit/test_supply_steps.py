@@ -57,7 +57,7 @@ def test_a_rest_doubles_with_each_failure_up_to_a_minute(failures: int, seconds:
 
 
 def test_who_never_failed_need_not_rest() -> None:
-    """Whatever the clock says."""
+    """The clock does not matter."""
     patience = Patience(lambda: -1.0)
     assert not patience.rests
     assert not patience.is_careful
@@ -122,7 +122,7 @@ def test_half_of_those_tried_are_not_more_than_half(well: int, blame: Blame) -> 
 
 
 def test_only_the_last_ten_tried_count() -> None:
-    """Of a hundred that worked long ago none speaks for the workspace now."""
+    """A hundred links long ago say nothing about the workspace now."""
     troubles = Troubles()
     for number in range(100):
         troubles.worked(f"good-{number}")
@@ -131,7 +131,7 @@ def test_only_the_last_ten_tried_count() -> None:
 
 
 def test_a_meeting_that_is_tried_again_counts_once() -> None:
-    """With what it came to last."""
+    """Its last result counts."""
     troubles = Troubles()
     for _ in range(20):
         assert troubles.failed("a", "refused-404", final=True, meetings=3) is Blame.MEETING
@@ -155,7 +155,7 @@ def test_nine_links_of_the_others_are_too_few_to_blame_a_meeting_for_its_429s(li
 
 
 def test_a_429_of_a_meeting_that_failed_before_clears_nobody() -> None:
-    """Only one that was well until then shows that the pace is at fault."""
+    """Only a meeting that was well until then shows that the pace is the cause."""
     troubles = Troubles()
     troubles.worked("other")
     troubles.failed("other", "failed", final=False, meetings=None)
@@ -207,7 +207,7 @@ async def fails(product: InProcess, sid: str, error: ProviderError, times: int =
 async def test_a_block_says_what_kind_of_failure_it_is_for(
     product: InProcess, error: ProviderError, times: int, kind: str
 ) -> None:
-    """With the provider's reason, and its next probe after `probe_seconds`."""
+    """It has the provider's reason, and its next probe after `probe_seconds`."""
     await product.meeting("bad")
     await fails(product, "bad", error, times)
     block = (await product.level("bad")).block
@@ -257,7 +257,7 @@ async def test_links_that_are_repeated_block_the_meeting_with_their_kind(
 
 
 async def test_the_workspaces_block_is_counted_and_has_its_kind(product: InProcess) -> None:
-    """For the key, and for several meetings that fail alike."""
+    """There are two kinds: for the key, and for several meetings that fail alike."""
     for sid in ("a", "b", "c"):
         await product.meeting(sid)
     await fails(product, "a", WorkspaceRefused("401", status=401))
@@ -278,7 +278,7 @@ async def test_the_workspaces_block_is_counted_and_has_its_kind(product: InProce
 
 
 async def test_a_probe_that_fails_says_nothing_about_the_workspace(product: InProcess) -> None:
-    """Nor do failures of links for which nobody said how many meetings there are."""
+    """Failures of links with an unknown number of meetings do not, either."""
     product.provider.always(MeetingRefused("404", status=404))
     for sid in ("a", "b", "c"):
         await product.meeting(sid)
@@ -293,7 +293,7 @@ async def test_a_probe_that_fails_says_nothing_about_the_workspace(product: InPr
 async def test_failures_of_one_meeting_alone_do_not_reach_the_budget(
     product: InProcess, neighbours: int
 ) -> None:
-    """Nor are refusals; failures for all are."""
+    """Refusals do not, either, but failures for all do."""
     await product.meeting("bad")
     await fails(product, "bad", FAILED)
     assert await product.budget("failures") == 1
@@ -315,7 +315,7 @@ def need(sid: str, fresh: int = 0, target: int = 10, rate: float = 0.0, **more: 
 
 
 def test_a_blocked_workspace_is_probed_by_one_meeting_after_the_other() -> None:
-    """By turns one of those that are well, and any; nobody twice in a row."""
+    """Well ones and any take turns, and none is asked twice in a row."""
     needs = [need("a"), need("b", probe=True), need("c")]
 
     def probing(probes: int, among: list[Need]) -> list[str]:
@@ -329,7 +329,7 @@ def test_a_blocked_workspace_is_probed_by_one_meeting_after_the_other() -> None:
 
 
 def test_a_plan_is_lone_if_one_meeting_wants_links() -> None:
-    """Then it may have all slots."""
+    """That meeting may have all slots."""
     assert Plan([need("a"), need("a")]).lone
     assert Plan([]).lone
     assert not Plan([need("a"), need("b")]).lone
@@ -339,7 +339,7 @@ def test_a_plan_is_lone_if_one_meeting_wants_links() -> None:
 
 @pytest.mark.parametrize(("fresh", "planned"), [(9, 1), (10, 0), (11, 0), (0, 10)])
 def test_no_more_is_planned_than_is_missing(fresh: int, planned: int) -> None:
-    """Up to the target, and never beyond it."""
+    """Plans reach up to the target, and never beyond it."""
     assert len(plan([need("a", fresh)], 1_000)) == planned
     assert len(plan([need("a", fresh)], 3)) == min(3, planned)
 
@@ -370,7 +370,7 @@ def test_probes_begin_at_once_and_come_again_after_ten_turns() -> None:
 async def test_a_target_is_asked_for_with_the_time_of_redis_in_seconds(
     product: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the meeting's own rate, and its outlook only where it follows the forecast."""
+    """It uses the meeting's rate, and its outlook only if it follows the forecast."""
     asked: list[tuple[Any, ...]] = []
 
     def noted(meeting: Meeting, rate: float, now_seconds: float, outlook: object) -> int:
@@ -446,7 +446,7 @@ async def test_of_several_probes_the_one_due_first_is_made_first(product: InProc
 async def test_a_probe_that_another_worker_took_is_not_made(
     product: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor is the time of the next one put off again; of a block that was lifted it is made."""
+    """The next probe is not postponed again, and one of a lifted block is made."""
     await product.meeting("a", min_fresh=1, max_fresh=1)
     now_ms = await product.store.now_ms()
     block = Block("404", 0, now_ms - 1_000, "refused-404", 3)
@@ -474,7 +474,7 @@ async def test_a_probe_that_another_worker_took_is_not_made(
 
 
 async def test_a_probe_is_counted_and_put_off_before_it_is_made(product: InProcess) -> None:
-    """For a meeting and for a workspace; a worker that dies has made it."""
+    """That holds for meetings and workspaces, so a worker that dies has made it."""
     await product.meeting("a", min_fresh=1, max_fresh=1)
     now_ms = await product.store.now_ms()
     probe_seconds = product.parts.settings.probe_seconds
@@ -507,7 +507,7 @@ async def test_a_probe_is_counted_and_put_off_before_it_is_made(product: InProce
 async def test_targets_are_published_where_they_changed(
     product: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And nowhere else."""
+    """Unchanged targets are not published."""
     for sid, links in (("same", 0), ("changed", 0)):
         await product.meeting(sid, min_fresh=links)
     await product.ledger.meetings.put(Meeting("changed", min_fresh=2, max_fresh=2))

@@ -1,4 +1,4 @@
-"""Test a survey to the letter: its turns, what it notes, and what it passes by."""
+"""Test a survey exactly: its turns, its notes, and the errors it passes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ async def fact(product: InProcess) -> object:
 
 
 def turns_of(product: InProcess, monkeypatch: pytest.MonkeyPatch, left: int = 99) -> list[float]:
-    """Return the list of the patience with which turns are waited for; so many come."""
+    """Return the list of patiences with which turns are waited for. Only this number of turns
+    comes.
+    """
     turns: list[float] = []
 
     async def wait_turn(*, within_seconds: float) -> bool:
@@ -49,7 +51,7 @@ def turns_of(product: InProcess, monkeypatch: pytest.MonkeyPatch, left: int = 99
 async def test_each_page_of_the_providers_list_takes_a_turn(
     product: InProcess, monkeypatch: pytest.MonkeyPatch, known: int, turns: int
 ) -> None:
-    """As many pages as the meetings that were listed last time fill, and one."""
+    """There are as many pages as the last list filled, and one more."""
     await product.meeting("intro")
     await product.meeting("unlisted")
     await product.ledger.facts.put(
@@ -78,7 +80,7 @@ async def test_a_survey_without_its_last_turn_asks_nothing(
 async def test_what_is_listed_is_noted_when_it_changes(
     product: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In one order, whatever the provider's is."""
+    """The stored order does not depend on the provider's."""
     for sid in ("b", "a", "c"):
         await product.meeting(sid)
     put: list[str] = []
@@ -174,7 +176,7 @@ async def test_a_survey_is_one_workers_and_of_workspaces_that_can_be_asked(
 async def test_a_meeting_that_cannot_be_closed_is_reported_and_passed_by(
     product: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Unless Redis or the ledger is away, which is so for all."""
+    """Redis or the ledger being away ends the survey, since it affects all meetings."""
     for sid in ("a-bad", "good"):
         await product.meeting(sid)
     real, error = product.ledger.meetings.close, [ValueError("a defect")]

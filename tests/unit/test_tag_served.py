@@ -1,4 +1,4 @@
-"""Test the script that sites load: how large it is, what it names, and how it is cached."""
+"""Test the script that sites load: its size, the addresses in it, and its caching."""
 
 from __future__ import annotations
 
@@ -121,7 +121,9 @@ async def test_the_pinned_address_never_changes(client: httpx.AsyncClient) -> No
 
 
 def test_the_command_line_prints_the_tag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plain, or pinned with the `integrity` of exactly what is served; what is given is escaped."""
+    """It is plain, or pinned with the `integrity` of the served bytes, and arguments are
+    escaped.
+    """
     monkeypatch.chdir(tmp_path)
     plain = CliRunner().invoke(app, ["tag", "--meeting", "demo", "--public-key", 'pk"x'])
     assert plain.stdout == (

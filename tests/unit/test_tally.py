@@ -26,7 +26,7 @@ def test_claims_that_went_well_leave_no_line() -> None:
 
 
 def test_trouble_is_logged_at_once_and_then_every_ten_seconds() -> None:
-    """With all that happened meanwhile, by meeting and outcome."""
+    """Each line has all events since the last one, by meeting and outcome."""
     clock = Clock()
     claims = ClaimLog(clock)
     with structlog.testing.capture_logs() as lines:
@@ -58,7 +58,7 @@ def test_a_thousand_meetings_in_trouble_are_a_few_lines() -> None:
 
 
 def test_a_tally_knows_how_many_were_slow() -> None:
-    """Those above the bound, not those at it, since the last flush."""
+    """Calls above the bound since the last flush count, and calls at it do not."""
     histogram = Histogram("h", "seconds", buckets=(0.1, 0.25, 1), registry=CollectorRegistry())
     tally = HistogramTally(histogram)
     for seconds in (0.01, 0.25, 0.26, 0.9, 7):

@@ -65,7 +65,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
 
 
 def test_a_sweep_sends_what_is_due(sent: Sent) -> None:
-    """With its arguments, to the workers' queue, and not for ever."""
+    """Messages have their arguments, the workers' queue and an expiry."""
     due = [(RECOVER, {}), (TOP_UP, {"workspace": "default"}), (SETTLE, {})]
     assert sent.run(tasks.SWEEP, due) == due
     assert all(each["queue"] == QUEUE and 0 < each["expires"] < 600 for each in sent.options)
@@ -79,7 +79,7 @@ def test_a_top_up_that_is_not_done_goes_on(sent: Sent) -> None:
 
 
 def test_a_recovered_pool_is_topped_up(sent: Sent) -> None:
-    """Each workspace once."""
+    """Each workspace is topped up once."""
     hints = sent.run(RECOVER, {"one", "two"})
     assert sorted(each["workspace"] for _, each in hints) == ["one", "two"]
     assert {name for name, _ in hints} == {TOP_UP}

@@ -109,12 +109,12 @@ def test_a_sid_is_whole_in_the_table_of_meetings(
     ],
 )  # fmt: skip
 def test_a_record_of_a_meeting_is_in_words(name: str, value: object, said: str) -> None:
-    """As on the page; `--json` has the numbers for programs."""
+    """The words are the page's, and `--json` has the numbers for programs."""
     assert str(in_words(name, value)) == said
 
 
 def test_a_shell_completes_commands() -> None:
-    """In bash, zsh and fish; `--show-completion` prints the script."""
+    """bash, zsh and fish are supported, and `--show-completion` prints the script."""
     asked = {"COMP_WORDS": "linkpool ev", "COMP_CWORD": "1"}
     asked |= {"_TYPER_COMPLETE_ARGS": "linkpool ev", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
     for shell in ("bash", "zsh", "fish"):
@@ -138,7 +138,7 @@ def test_a_shell_completes_commands() -> None:
 def test_a_command_from_another_directory_names_the_path(
     words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And how to name the right one; nothing is made there."""
+    """It says how to name the right one, and makes nothing there."""
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 2

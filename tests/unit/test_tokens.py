@@ -1,4 +1,4 @@
-"""Test browser tokens: which are believed, in whose name, and what is wrong with the others."""
+"""Test browser tokens: which are believed, in whose name, and the error for each bad one."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ async def test_the_longest_claims_fit_into_a_token(world: World) -> None:
 
 
 async def test_two_secrets_sign_side_by_side_until_one_is_revoked(world: World) -> None:
-    """Then tokens of the other are still good, and the revoked one's are not."""
+    """Tokens of the other secret stay good, and those of the revoked one do not."""
     second = TokenSecret("feedbeef", world.key.id, datetime.now(UTC))
     world.secrets.append(second)
     await world.refresh()
@@ -144,7 +144,7 @@ async def test_two_secrets_sign_side_by_side_until_one_is_revoked(world: World) 
     ids=["revoked", "expired"],
 )
 async def test_a_token_ends_with_its_key(world: World, end: Callable[[ApiKey], ApiKey]) -> None:
-    """Both a site's own tokens and those that the server signed for it."""
+    """That holds for a site's own tokens and for those that the server signed for it."""
     caller = world.ring.caller(world.key.id)
     assert caller is not None
     served, _ = world.tokens.sign(caller, TokenClaims("demo", "visitor-1"), 60)

@@ -30,7 +30,7 @@ BLOCK = Block("refused", 1_000, 61_000, "refused-404", 3)
 
 
 class World:
-    """All that a run touches; what it asks for is noted."""
+    """Everything that a run touches; its calls are noted."""
 
     def __init__(self) -> None:
         self.said: list[Any] = []
@@ -130,7 +130,7 @@ def planned(run: TopUp) -> list[str]:
 def test_what_may_start_beside_what_is_under_way(
     probe: bool, suspect: bool, making: int, suspects: int, slots: int, lone: bool, may: bool
 ) -> None:
-    """Those that got no link lately do not take the slots of the others."""
+    """Meetings that got no link lately do not take the slots of the others."""
     world = World()
     run = world.run(slots)
     world.suspects |= {SID} if suspect else set()
@@ -188,7 +188,7 @@ def test_pools_that_take_no_links_end_a_run(skipped: int, meetings: int, stops: 
 
 
 async def made(world: World, run: TopUp, *, probe: bool = False) -> list[Any]:
-    """Make a link, and return what was done for it."""
+    """Make a link, and return the calls that were made for it."""
     run._start(need(probe=probe))
     assert (run._making[SID], len(run._under_way)) == (1, 1)
     await asyncio.gather(*run._under_way, return_exceptions=True)
@@ -198,7 +198,7 @@ async def made(world: World, run: TopUp, *, probe: bool = False) -> list[Any]:
 
 
 async def test_a_link_goes_from_the_provider_to_the_ledger_and_the_pool() -> None:
-    """And is counted; the meeting works, and so does the ledger."""
+    """It is counted, and shows that the meeting and the ledger work."""
     world = World()
     run = world.run()
     assert await made(world, run) == [
@@ -214,7 +214,7 @@ async def test_a_link_goes_from_the_provider_to_the_ledger_and_the_pool() -> Non
 
 
 async def test_a_probe_that_succeeds_lifts_the_block() -> None:
-    """And the plan is made anew."""
+    """The next plan takes that into account."""
     world = World()
     run = world.run()
     said = await made(world, run, probe=True)
@@ -224,7 +224,7 @@ async def test_a_probe_that_succeeds_lifts_the_block() -> None:
 
 
 async def test_a_link_that_is_added_lifts_the_workspaces_block() -> None:
-    """Once."""
+    """The block is lifted once."""
     world = World()
     run = world.run()
     run._block = BLOCK
@@ -262,7 +262,7 @@ async def test_a_link_that_enters_no_pool_lifts_no_block(
 
 @pytest.mark.parametrize("where", ["maker", "writer"])
 async def test_a_ledger_that_is_away_ends_the_run_and_counts_one_failure(where: str) -> None:
-    """However many links were under way; each is counted as lost."""
+    """That holds for any number of links under way, each of which is counted as lost."""
     world = World()
     run = world.run()
     if where == "maker":
@@ -316,7 +316,7 @@ async def test_a_failure_changes_the_plan(
     error: ProviderError, blamed: bool, blocks: int, kind: str | None, left: list[str],
     looks: bool, lifted: bool,
 ) -> None:  # fmt: skip
-    """By whose fault it was, and by what blocked the workspace before."""
+    """The cause decides, and the former block of the workspace."""
     world = World()
     run = world.run()
     world.answer = error
@@ -353,7 +353,7 @@ async def test_a_blocked_workspace_rests_until_its_probe_is_due(now: int, due: b
 
 @pytest.mark.parametrize(("now", "due"), [(60_999, False), (61_000, True)])
 async def test_a_probe_is_taken_once(now: int, due: bool) -> None:
-    """By whoever puts it off; a block that is gone needs no probe."""
+    """The worker that postpones it makes it, and a lifted block needs none."""
     world = World()
     run = world.run()
     world.blocks_of[SID], world.now = BLOCK, now
@@ -388,7 +388,7 @@ def test_when_the_levels_are_looked_at(
 
 @pytest.mark.parametrize(("careful", "slots"), [(False, 8), (True, 1)])
 def test_one_link_at_a_time_while_the_ledger_has_to_prove_itself(careful: bool, slots: int) -> None:
-    """As many as are configured otherwise."""
+    """Otherwise as many are made as are configured."""
     world = World()
     world.patience.is_careful = careful
     assert world.run()._slots == slots

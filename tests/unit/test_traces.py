@@ -72,7 +72,7 @@ class NoLedger:
 
 
 class Stage:
-    """A lane, all that is behind it, and what it exported."""
+    """A lane, the parts behind it, and the exported spans."""
 
     def __init__(self, store: TracedStore, traced: Tracing, exporter: InMemorySpanExporter) -> None:
         self.store = store
@@ -264,7 +264,7 @@ async def test_each_customer_of_a_batch_has_a_span(stage: Callable[..., Any]) ->
 
 
 async def test_a_claim_with_wrong_options_ends_its_span(stage: Callable[..., Any]) -> None:
-    """As one with a wrong body does."""
+    """A claim with a wrong body does, too."""
     on = await stage("one-off-1")
     admitted = on.lane.admit(SID, HEADERS, "127.0.0.1")
     with pytest.raises(InvalidRequest):

@@ -74,7 +74,7 @@ def test_a_real_workspace_needs_no_sandbox(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_the_users_own_secrets_win(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """From the environment, or from a file, which the parts then read for themselves."""
+    """They come from the environment, or from a file that the parts then read themselves."""
     (tmp_path / "secret").write_text("from a file: Wy5Tg8Hk1Lp4Zx7Cv0Bn3Mq\n")
     monkeypatch.setenv("LINKPOOL_ADMIN_KEY", "lp_mine_Vq8Zk2Lw0sXy7Rt4Gh9Jd3Fb6Nm1")
     monkeypatch.setenv("LINKPOOL_SECRET_KEY_FILE", str(tmp_path / "secret"))
@@ -115,7 +115,7 @@ def test_without_meetings_the_sandbox_takes_any(tmp_path: Path) -> None:
 
 
 def test_only_the_worker_steps_back(tmp_path: Path) -> None:
-    """On a busy machine a claim would wait for records, and Redis would keep all claims waiting."""
+    """If the API or Redis did, claims would wait for records on a busy machine."""
     stepping = {part.name: part.niceness for part in plan(tmp_path).parts if part.niceness}
     assert stepping == {"worker": WORKER_NICENESS}
 

@@ -69,7 +69,7 @@ def test_a_part_that_ends_is_noticed_at_the_next_look(process: subprocess.Popen[
 
 
 def test_a_supervisord_that_has_ended_is_noticed_at_once(process: subprocess.Popen[bytes]) -> None:
-    """Nobody would start a part again."""
+    """Without it no part would be started again."""
     parts = Parts(api=process.pid)
     watch = watch_of(parts, [])
     watch.look()

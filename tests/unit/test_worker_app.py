@@ -1,4 +1,4 @@
-"""Test the worker's application: what it registers, how a child begins, and its bounds."""
+"""Test the worker's application: its tasks, the start of a child, and its limits."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_beats_clock_never_jumps(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Signal:
-    """A signal of Celery's that nobody else hears."""
+    """A signal of Celery's without other listeners."""
 
     def __init__(self) -> None:
         self.receivers: list[Callable[..., None]] = []
@@ -104,8 +104,8 @@ def test_a_child_begins_with_a_pulse_and_closes_its_loop(
     assert said == ["closed"]
 
 
-def test_the_bounds_of_tasks() -> None:
-    """A task ends well before its time limit; what is asked for is asked for in steps."""
+def test_tasks_end_well_before_their_time_limit() -> None:
+    """A task ends well before its time limit, and large work is done in steps."""
     assert (app.SOFT_LIMIT_SECONDS, app.HARD_LIMIT_SECONDS) == (45, 60)
     assert (each.AWAY, expire.ASTRAY_SECONDS, expire._LINKS_PER_STEP) == (3, 60, 1_000)
     assert (erase._RUN_SECONDS, forecast.AT_ONCE, forecast.LOCK_SECONDS) == (10.0, 500, 30.0)

@@ -33,7 +33,7 @@ SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
 async def test_a_sweep_asks_for_each_task_when_it_is_due(
     product: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And leaves a heartbeat with the present time."""
+    """It leaves a heartbeat with the present time."""
     await product.meeting("intro", min_fresh=1, max_fresh=1)
     await product.stock("intro", "a-1", "a-2")
     beats: list[int] = []
@@ -71,7 +71,7 @@ async def test_a_sweep_asks_for_each_task_when_it_is_due(
 async def test_a_sweep_tops_up_each_workspace_that_is_low_once(
     fake_redis: Any, sqlite_url: str
 ) -> None:
-    """In the order of their names."""
+    """They come in the order of their names."""
     async with in_process(fake_redis, sqlite_url, "b", "a", "default") as product:
         for name in ("b", "a", "default"):
             for number in range(2):
@@ -88,7 +88,7 @@ async def test_a_sweep_tops_up_each_workspace_that_is_low_once(
 async def test_outlooks_of_an_earlier_hour_are_renewed_the_oldest_first(
     product: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those that are missing before all; those of this hour not at all."""
+    """Missing ones come first, and those of this hour are not renewed."""
     now = datetime(2026, 5, 1, 12, 30, tzinfo=UTC)
     hour = int(now.timestamp()) // HOUR_SECONDS
     monkeypatch.setattr(forecast, "datetime", SimpleNamespace(now=lambda _zone: now))
@@ -116,7 +116,7 @@ async def test_outlooks_of_an_earlier_hour_are_renewed_the_oldest_first(
 
 
 class Reconciler:
-    """Notes with what it was made, and says what a test wants."""
+    """A reconciler that notes its arguments, and returns what the test sets."""
 
     made: ClassVar[list[tuple[Any, ...]]] = []
     seconds: ClassVar[list[float]] = []
@@ -256,7 +256,7 @@ async def test_a_top_up_is_made_of_the_workspaces_own_parts(
 async def test_a_top_up_that_rests_asks_nobody(
     product: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not even the ledger."""
+    """It does not ask the ledger, either."""
 
     async def ping() -> None:
         raise AssertionError
@@ -270,7 +270,7 @@ async def test_a_top_up_that_rests_asks_nobody(
 
 
 async def test_what_fails_for_one_is_counted_and_said_under_its_name(product: InProcess) -> None:
-    """With the reason of an error of ours, and the traceback of any other."""
+    """Errors of linkpool have their reason, and any other has its traceback."""
 
     async def work(sid: str) -> None:
         if sid != "well":

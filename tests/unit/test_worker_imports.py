@@ -1,4 +1,4 @@
-"""Test that a worker imports what was installed, not what lies in its directory."""
+"""Test that a worker imports the installed modules, not those in its directory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from worker.imports import keep_current_directory_out
 def test_celery_does_not_import_from_the_current_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By itself it would: it puts the directory before all others while it imports."""
+    """Celery itself would: it puts the directory before all others while it imports."""
     monkeypatch.setattr(imports, "cwd_in_path", imports.cwd_in_path)  # put back afterwards
     (tmp_path / "shadowed_by_directory.py").write_text("")
     monkeypatch.chdir(tmp_path)

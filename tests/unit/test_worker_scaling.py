@@ -41,7 +41,9 @@ class Worker:
         self.scaler: Any = Scaler(self.pool, most, 1, mutex=None)
 
     def after(self, seconds: float, tasks: int) -> int:
-        """Look every LOOK_SECONDS while there are so many tasks. Return the number of processes."""
+        """Look every LOOK_SECONDS while this number of tasks waits. Return the number of
+        processes.
+        """
         self.tasks = tasks
         end = self.now + seconds
         while True:
@@ -71,7 +73,7 @@ def test_tasks_that_come_together_and_are_done_soon_need_one(worker: Worker, had
 
 
 def test_a_task_that_waits_gets_a_process(worker: Worker) -> None:
-    """Within a second, and one after another up to the most; each is forked at once."""
+    """It gets one within a second, forked at once, and processes grow one by one to the most."""
     assert worker.after(30, tasks=1) == 1  # a long top-up, and nobody waits
     assert worker.after(PATIENCE_SECONDS + LOOK_SECONDS, tasks=2) == 2
     assert worker.pool.maintained == 1

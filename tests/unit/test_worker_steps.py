@@ -105,7 +105,7 @@ def test_every_workspace_can_be_topped_up_while_others_work(
 
 
 def test_each_task_has_its_rhythm() -> None:
-    """As the settings say; a beat whose clock is wrong by minutes does no harm."""
+    """The settings decide, and a beat whose clock is wrong by minutes does no harm."""
     conf = app_of(
         "default", sweep_seconds=7.0, probe_seconds=11.0, reconcile_seconds=301.0
     ).conf.beat_schedule
@@ -147,7 +147,7 @@ def test_each_task_has_its_rhythm() -> None:
 def test_each_task_does_its_own_work(
     monkeypatch: pytest.MonkeyPatch, name: str, work: object
 ) -> None:
-    """And no other's."""
+    """It does no other task's."""
     sent = Sent(monkeypatch)
     assert sent.run(name, []) == []
     assert sent.loop.ran == [work]
@@ -187,7 +187,7 @@ async def at_age(product: InProcess, monkeypatch: pytest.MonkeyPatch, now: datet
 async def test_a_link_is_as_old_as_a_meeting_allows_until_it_is_older(
     product: InProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """To the millisecond of the clock that counts."""
+    """The limit is exact to the millisecond of the clock that counts."""
     await product.meeting("intro", max_fresh_age_seconds=HOUR)
     now = datetime.now(UTC).replace(microsecond=0)
     made_at_ms = round(now.timestamp() * 1000) - HOUR * 1000 - 60_000
@@ -208,7 +208,7 @@ async def test_a_link_is_as_old_as_a_meeting_allows_until_it_is_older(
 async def test_a_link_has_a_minute_to_enter_its_pool(
     product: InProcess, monkeypatch: pytest.MonkeyPatch, age_ms: int, state: State
 ) -> None:
-    """Then it is set aside."""
+    """After that it is set aside."""
     await product.meeting("intro")
     now = datetime.now(UTC).replace(microsecond=0)
     await product.stock("intro", "a-1", made_at_ms=round(now.timestamp() * 1000) - age_ms)
