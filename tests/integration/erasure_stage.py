@@ -1,4 +1,4 @@
-"""Give a customer's whole way on real parts, and search every byte that is kept."""
+"""Take a customer through everything on real parts, and search every byte that is kept."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import asyncpg
-from pydantic import SecretStr
 
 from pool.bookings.bookings import Bookings
-from pool.config.settings import Settings, Workspace
+from pool.config.settings import Settings
 from pool.durability.erasure import Erasure
 from pool.durability.recorder import Recorder
 from pool.ledger import Ledger
@@ -21,17 +20,10 @@ from pool.model.meetings import Meeting
 from pool.providers import open_provider
 from pool.store.records import payload
 from sandbox.signing import signed
+from tests.acme import ACME
 from tests.any_redis import AnyRedis
 from tests.integration.ledger_samples import NOW
 from tests.redis_process import RedisServer
-
-ACME = Workspace(
-    name="default",
-    subdomain="acme",
-    api_key=SecretStr("key"),
-    webhook_secret=SecretStr("secret"),
-    ref_field="ref",
-)
 
 
 class Customer:
@@ -44,7 +36,7 @@ class Customer:
         self.words = (self.id, self.email, self.name)
 
     def traces(self) -> set[bytes]:
-        """Return all ways to write the words."""
+        """Return every form in which the customer's words may be written."""
         forms: set[str] = set()
         for word in self.words:
             for text in (word, word.casefold(), word.replace("@", "%40")):
@@ -53,7 +45,7 @@ class Customer:
 
 
 class Stage:
-    """A meeting, its pool, and what settles and erases."""
+    """A meeting, its pool, and the parts that settle and erase."""
 
     def __init__(
         self, redis: AnyRedis, server: RedisServer, ledger: Ledger, database_url: str
@@ -88,7 +80,7 @@ class Stage:
         await self.store.add(sid, epoch, made, 1)
 
     async def claim(self, sid: str, who: Customer, **metadata: object) -> str:
-        """Return the slug that a claim gives; it stands in the stream."""
+        """Claim a link, which stands in the stream then. Return its slug."""
         name = self.store.names.name(sid, who.id)
         told = payload(who.id, who.email, metadata | {"name": who.name})
         batch = await self.store.claim(sid, [(name, told)])
@@ -102,7 +94,7 @@ class Stage:
         return await self.bookings.receive("default", sent.body, [sent.signature or ""])
 
     async def settle(self) -> None:
-        """Settle all that is due, unmatched events too."""
+        """Settle everything that is due, unmatched events too."""
         while await self.bookings.settle_due():
             pass
 
@@ -112,7 +104,7 @@ class Stage:
         return link
 
     async def found(self, words: Iterable[bytes]) -> dict[str, list[bytes]]:
-        """Return the places where any of these byte strings stands, of all that is kept."""
+        """Return the places, in all that is kept, where any of these byte strings stands."""
         wanted = list(words)
         places = {
             place: [word for word in wanted if word in kept]
@@ -146,7 +138,7 @@ class Stage:
 
 
 async def written(redis: AnyRedis) -> None:
-    """Wait until Redis writes no append-only file anew."""
+    """Wait until Redis does not rewrite its append-only file any more."""
     while True:
         info = await redis.bare.info("persistence")
         if not (info["aof_rewrite_in_progress"] or info["aof_rewrite_scheduled"]):

@@ -1,4 +1,4 @@
-"""Test that the benchmark program runs and writes its results; no number in them is looked at."""
+"""Test that the benchmark program runs and writes its results; their numbers are not checked."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_quick_run_measures_and_writes_its_results(tmp_path: Path) -> None:
-    """One measure that loads the whole claim path, and one that needs no load generator."""
+def test_a_quick_run_writes_its_results(tmp_path: Path) -> None:
+    """One measure loads the whole claim path, and one needs no load generator."""
     if shutil.which("wrk") is None and not os.environ.get("CI"):
         pytest.skip("wrk is not installed: apt-get install wrk")
 
@@ -45,7 +45,7 @@ def test_a_quick_run_measures_and_writes_its_results(tmp_path: Path) -> None:
 
 
 def test_an_unknown_measure_is_refused_with_the_names_of_those_there_are() -> None:
-    """Wrong usage ends with code 2, before anything is started."""
+    """It ends with code 2 before anything is started."""
     done = bench("--only", "everything")
 
     assert done.returncode == 2

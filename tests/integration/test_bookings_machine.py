@@ -1,4 +1,4 @@
-"""Test that any events of bookings, in any order, end in what is true at the provider."""
+"""Test that any events of bookings, in any order, end in the provider's state."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ pytest_plugins = ("ledger_fixtures",)
 
 
 def test_any_order_of_events_ends_as_the_provider_has_it(database_url: str) -> None:
-    """A few sequences; `python -m tests.bookings_machine` plays thousands."""
+    """A few random sequences hold; `python -m tests.bookings_machine` plays thousands."""
     play(database_url, 25, None)

@@ -110,7 +110,7 @@ def instruction(name: str) -> str:
 
 
 def seconds(duration: str) -> float:
-    """Return the length of `30s` or `1m`."""
+    """Return a duration such as `30s` or `1m` in seconds."""
     match = re.fullmatch(r"(\d+)(s|m)", duration)
     assert match is not None, duration
     return int(match[1]) * {"s": 1, "m": 60}[match[2]]
@@ -137,7 +137,7 @@ def test_no_service_runs_as_root_or_gains_privileges(name: str) -> None:
 
 @long_running
 def test_every_service_comes_back_and_is_watched(name: str) -> None:
-    """Every service is started again after a crash, has a bounded health check, and time to end."""
+    """Every service restarts after a crash, has a bounded health check, and gets time to end."""
     service = SERVICES[name]
     assert service["restart"] == "unless-stopped"
     check = service["healthcheck"]
@@ -188,6 +188,7 @@ def test_secrets_are_files_and_never_in_the_environment(name: str) -> None:
 
 def test_every_secret_is_a_file_outside_of_git_and_of_the_image() -> None:
     """Secrets are read from deploy/secrets alone, which git and the image's build leave out."""
+    assert COMPOSE["secrets"]
     for secret in COMPOSE["secrets"].values():
         assert list(secret) == ["file"]
         assert secret["file"].startswith("deploy/secrets/")
@@ -199,7 +200,9 @@ def test_every_secret_is_a_file_outside_of_git_and_of_the_image() -> None:
 
 @every_service
 def test_images_are_pinned(name: str) -> None:
-    """Each image names at least its major version, and its digest once deploy/pin-images.sh ran."""
+    """Each image names at least its major version, and its digest once deploy/pin-images.sh has
+    run.
+    """
     assert re.fullmatch(
         r"[\w./-]+:\d+(\.\d+)*(-\w+)?(@sha256:[0-9a-f]{64})?", SERVICES[name]["image"]
     )
@@ -224,8 +227,9 @@ def test_the_image_is_built_in_stages_and_runs_as_the_declared_user() -> None:
 
 
 def test_the_image_installs_what_is_locked_and_nothing_else() -> None:
-    """Each package comes with a hash from the lock, what builds our wheel too, and the last stage
-    asks no index."""
+    """Each package, the build's own included, has a hash in the lock, and the last stage asks no
+    index.
+    """
     installs = re.findall(r"pip (?:install|wheel) .*?(?=&&|$)", DOCKERFILE, re.MULTILINE)
     assert len(installs) == 4
     for install in installs:
@@ -237,8 +241,9 @@ def test_the_image_installs_what_is_locked_and_nothing_else() -> None:
 
 
 def test_images_are_pinned_by_digest_with_one_command(tmp_path: Path) -> None:
-    """The script asks docker for each image's digest and writes it behind the tag, once; an image
-    whose digest it cannot find out stays as it is.
+    """The script asks docker for each image's digest and writes it behind the tag, once.
+
+    An image whose digest it cannot find out stays unchanged.
     """
     for name in ("Dockerfile", "docker-compose.yml", "deploy/pin-images.sh"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -296,7 +301,7 @@ def test_every_linkpool_variable_is_a_setting(name: str, tmp_path: Path) -> None
 
 
 def test_a_deployment_without_its_subdomain_is_refused() -> None:
-    """Starting without the one setting that has no default fails, and says what to set."""
+    """Without the one setting that has no default, the start fails and says what to set."""
     with pytest.raises(AssertionError, match=r"acme of acme\.neetocal\.com"):
         environment_of("api", {})
 
@@ -324,7 +329,7 @@ def test_api_and_worker_share_one_volume() -> None:
 
 
 def test_every_setting_can_be_set_from_outside() -> None:
-    """In .env, or as a secret's file; but for what the image and the containers decide."""
+    """It is set in .env or as a secret's file, unless the image or the containers decide it."""
     decided = {"DATA_DIR", "HOST", "PORT", "ENV", "METRICS_PORT", "WORKSPACES", "MEETINGS"}
     text = (ROOT / "docker-compose.yml").read_text("utf-8")
     reachable = set(re.findall(r"\$\{LINKPOOL_([A-Z_]+)", text))
@@ -334,7 +339,9 @@ def test_every_setting_can_be_set_from_outside() -> None:
 
 @pytest.mark.parametrize("name", sorted(BESIDES))
 def test_what_a_profile_adds_is_confined_as_well(name: str) -> None:
-    """Not root, nothing to write but its volume, on this machine only, watched and pinned."""
+    """It is not root, writes to its volume alone, is published on this machine only, watched and
+    pinned.
+    """
     service = BESIDES[name]
     assert set(service["profiles"]) <= {"demo", "observability"}
     assert int(service["user"].split(":")[0]) > 0
@@ -351,7 +358,9 @@ def test_what_a_profile_adds_is_confined_as_well(name: str) -> None:
 
 
 def test_prometheus_and_grafana_find_what_they_look_at() -> None:
-    """Each API container by the service's name, with its key; the dashboard where it is mounted."""
+    """Prometheus finds each API container by the service's name, with its key; Grafana finds the
+    dashboard.
+    """
     scraping = yaml.safe_load((ROOT / "deploy/prometheus/compose.yml").read_text("utf-8"))
     [job] = scraping["scrape_configs"]
     assert job["dns_sd_configs"][0]["names"] == ["api"]
@@ -367,7 +376,7 @@ def test_prometheus_and_grafana_find_what_they_look_at() -> None:
 
 
 def test_the_standby_can_take_over_from_its_master(tmp_path: Path) -> None:
-    """Both with the same options and password, the Sentinels' address in place of the one Redis."""
+    """Both have the same options and password, and clients get the Sentinels' addresses."""
     services = SENTINEL["services"]
     first, second = services["redis"]["command"], list(services["redis-standby"]["command"])
     at = second.index("--replicaof")
@@ -386,8 +395,9 @@ def test_the_standby_can_take_over_from_its_master(tmp_path: Path) -> None:
 
 
 def test_secrets_are_made_once(tmp_path: Path) -> None:
-    """The script makes each secret the file needs, asks for the key only its user has, keeps what
-    is there, and lets nobody else into the directory."""
+    """The script makes each secret that the file needs, asks for the key that only its user has,
+    keeps existing ones, and makes the directory private.
+    """
     directory = tmp_path / "secrets"
     missing = run_secrets_script(directory)
     assert missing.returncode == 1
@@ -622,7 +632,7 @@ class Deployment:
         )
 
     def healthy(self, name: str) -> bool:
-        """Return True if a service's health check passes. Fail when its process has ended."""
+        """Return True if a service's health check passes. Fail if its process has ended."""
         process = self.processes.get(name)
         assert process is None or process.poll() is None, self.log(name)
         kind, *test = SERVICES[name]["healthcheck"]["test"]
@@ -655,7 +665,7 @@ class Deployment:
         return (self.directory / f"{name}.log").read_text("utf-8", "replace")
 
     def end(self) -> None:
-        """End what still runs, with all it started."""
+        """End everything that still runs, with the processes it started."""
         self._commands.close()
         try:
             end_all(
@@ -669,8 +679,8 @@ class Deployment:
 
     @property
     def _outside(self) -> dict[str, str]:
-        """Return what a container has beside the declared environment, and no settings of this
-        shell.
+        """Return the environment that a container has beside the declared one, without settings of
+        this shell.
         """
         return {
             "PATH": f"{self.bin}{os.pathsep}{os.environ['PATH']}",
@@ -723,7 +733,8 @@ def _redis_cli() -> Path:
 def until(condition: Any, what: str, timeout_seconds: float = SECONDS) -> Any:
     """Return the first true answer of `condition`. Fail after a while.
 
-    It is asked ever more seldom: many conditions are programs, which take time from what they ask.
+    It is asked less and less often: many conditions are programs, which take time from what they
+    ask about.
     """
     deadline = time.monotonic() + timeout_seconds
     pause_seconds = 0.1
@@ -887,9 +898,12 @@ def test_no_password_is_a_word_of_a_command(deployment: Deployment) -> None:
     """`ps` and `docker inspect` show commands to everybody; none of them holds a secret."""
     secrets = [deployment.secret(name) for name in COMPOSE["secrets"]]
     secrets += [deployment.secret("redis_config").removeprefix("requirepass ")]
-    for process in deployment.processes.values():
+    assert len(secrets) > 5
+    assert {"api", "worker", "redis"} <= deployment.processes.keys()
+    for name, process in deployment.processes.items():
         command = Path(f"/proc/{process.pid}/cmdline").read_text()
-        assert not any(secret in command for secret in filter(None, secrets))
+        assert command or process.poll() is not None, name
+        assert not any(secret in command for secret in filter(None, secrets)), name
 
 
 def _metrics(deployment: Deployment) -> dict[str, float]:

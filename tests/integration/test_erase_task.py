@@ -1,4 +1,4 @@
-"""Test the workers' part in erasing: they finish what was cut short, and keep the inbox bounded."""
+"""Test the workers' part in erasing: they finish interrupted work, and keep the inbox bounded."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def parts(redis_server: RedisServer, any_url: str, tmp_path: Path) -> Asyn
 
 
 async def forget(parts: Parts, who: str, slug: str) -> None:
-    """Erase in the ledger alone, as a process that dies then does."""
+    """Erase in the ledger alone, like a process that dies at that point."""
     made = datetime.now(UTC)
     link = Link(slug, f"https://a/{slug}", SID, State.FRESH, "pool", "e", made)
     await parts.ledger.links.insert_fresh([link])
@@ -43,7 +43,7 @@ async def forget(parts: Parts, who: str, slug: str) -> None:
 
 
 async def test_a_run_finishes_prunes_and_empties_the_log(parts: Parts, tmp_path: Path) -> None:
-    """All that is due, in one run; another finds nothing to do."""
+    """One run does everything that is due, and another finds nothing to do."""
     await forget(parts, "order-4711-a", "one-off-1")
     now = datetime.now(UTC)
     for event_id, days in (("old", 91), ("new", 1)):
@@ -64,7 +64,7 @@ async def test_a_run_finishes_prunes_and_empties_the_log(parts: Parts, tmp_path:
 async def test_one_step_that_fails_holds_up_no_other(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Redis is away: the inbox is pruned all the same, and the customer erased in the next run."""
+    """While Redis is away the inbox is still pruned, and the next run erases the customer."""
 
     async def away(*_: object) -> None:
         raise StoreUnavailable("Redis: away", connection_lost=True)
@@ -86,7 +86,7 @@ async def test_one_step_that_fails_holds_up_no_other(
 async def test_redis_writes_its_file_anew_once_a_day_and_only_after_erasing(
     parts: Parts, real_redis: AnyRedis
 ) -> None:
-    """It costs a fork, so it is asked for no more often than the promise needs."""
+    """A rewrite costs a fork, so it happens no more often than the promise needs."""
     await written(real_redis)
     assert await rewrite_redis_file(parts) is False
     await forget(parts, "order-4711-a", "one-off-1")

@@ -1,4 +1,4 @@
-"""Test erasing a customer: nothing of them is left, whatever came before or comes after."""
+"""Test erasing a customer: nothing of them is left, whatever came before or comes after it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def stage(
 
 
 def event(name: str, sid: str, who: Customer, **booking: Any) -> dict[str, Any]:
-    """Return an event of a booking of this customer's."""
+    """Return an event of one of this customer's bookings."""
     told = {"sid": sid, "name": who.name, "status": "confirmed", "created_at": NOW, **booking}
     return {"event": name, "booking": told}
 
@@ -44,7 +44,7 @@ def url_of(slug: str) -> str:
 
 
 def events_of(number: int, who: Customer, slug: str, others: str) -> list[dict[str, Any]]:
-    """Return all that a provider may report of a customer, in all the ways it may."""
+    """Return all that a provider may report of a customer, in every form."""
     sid = f"bk-{number}"
     return [
         event("booking_created", sid, who, email=who.email, client_booking_url=url_of(slug)),
@@ -72,8 +72,11 @@ def events_of(number: int, who: Customer, slug: str, others: str) -> list[dict[s
 
 
 async def test_nothing_is_left_whatever_the_order(stage: Stage) -> None:
-    """Not in the ledger's file, its log or its tables, nor in Redis or its file: neither of what
-    came before the erasing nor of what comes after it, settled, ignored, unmatched or waiting."""
+    """Ledger and Redis hold no trace of the customer, in files, logs or tables.
+
+    That goes for events from before and after the erasing, whether settled, ignored, unmatched or
+    waiting.
+    """
     for number in range(ORDERS):
         chance = random.Random(number)
         sid, who = f"intro-{number}", Customer(number)
@@ -110,9 +113,7 @@ async def test_nothing_is_left_whatever_the_order(stage: Stage) -> None:
 
 
 async def test_what_waits_is_erased_at_once(stage: Stage) -> None:
-    """An event is erased before any worker has looked at it, and the worker settles it all the
-    same.
-    """
+    """An event is erased before any worker has processed it, and the worker still settles it."""
     who, sid = Customer(1), "intro"
     await stage.open(sid, ["one-off-1", "one-off-2"])
     slug = await stage.claim(sid, who)
@@ -138,7 +139,7 @@ async def test_what_waits_is_erased_at_once(stage: Stage) -> None:
 
 
 async def test_a_booking_after_the_erasing_settles_and_is_not_kept(stage: Stage) -> None:
-    """Its link was erased while the page stood open: it is used, and nobody's."""
+    """The page stayed open while its link was erased: the link is used, and belongs to nobody."""
     who, sid = Customer(1), "intro"
     await stage.open(sid, ["one-off-1", "one-off-2"])
     slug = await stage.claim(sid, who)
@@ -181,7 +182,7 @@ async def test_a_late_cancellation_settles_though_no_event_of_the_booking_is_lef
 
 
 async def test_a_booking_of_an_erased_customer_tells_nothing_of_them(stage: Stage) -> None:
-    """Neither SID, nor the customer's own page, nor a hash of the e-mail; whenever it came."""
+    """It keeps no SID, no page of the customer and no hash of the e-mail, whenever it came."""
     who, sid = Customer(1), "intro"
     await stage.open(sid, ["one-off-1", "one-off-2"])
     slug = await stage.claim(sid, who)
@@ -195,9 +196,9 @@ async def test_a_booking_of_an_erased_customer_tells_nothing_of_them(stage: Stag
     await stage.receive(event("booking_created", "bk-2", who, parent_booking_id="bk-0"))
     await stage.settle()
     await stage.ledger.erased.clean_file()
-    for booking in await stage.ledger.bookings.of_link(slug):
-        assert booking.sid.startswith(PSEUDONYM)
-        assert (booking.email_key, booking.manage_url, booking.time_zone) == (None, None, None)
+    [booking] = await stage.ledger.bookings.of_link(slug)  # bk-2 names neither link nor e-mail
+    assert booking.sid.startswith(PSEUDONYM)
+    assert (booking.email_key, booking.manage_url, booking.time_zone) == (None, None, None)
     hashed = stage.store.names.email_name(who.email).encode()
     hidden = {b"bk-0", b"bk-1", b"bk-2", b"9f3e", hashed}
     assert await stage.found({*who.traces(), *hidden}) == {}
@@ -205,7 +206,7 @@ async def test_a_booking_of_an_erased_customer_tells_nothing_of_them(stage: Stag
 
 
 async def test_no_form_of_the_e_mail_is_kept_but_its_mark(stage: Stage) -> None:
-    """Neither as it was given nor as it is compared, in any column of the link."""
+    """No column of the link has the e-mail, neither as given nor as compared."""
     who, sid = Customer(1), "intro"
     await stage.open(sid, ["one-off-1"])
     slug = await stage.claim(sid, who)
@@ -223,7 +224,7 @@ async def test_no_form_of_the_e_mail_is_kept_but_its_mark(stage: Stage) -> None:
 async def test_redis_that_fails_in_between_is_erased_by_the_workers(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The caller hears that it is not done; it is done by itself, and a repetition hears so."""
+    """The caller gets an error; workers finish the erasing, and a repetition then succeeds."""
     who, sid = Customer(1), "intro"
     await stage.open(sid, ["one-off-1", "one-off-2"])
     slug = await stage.claim(sid, who)
@@ -272,7 +273,7 @@ async def test_a_repetition_finishes_what_a_crash_left(
 
 
 async def test_a_file_in_use_is_reported(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No 204 while erased bytes stand in SQLite's log."""
+    """The answer is no 204 while erased bytes stand in SQLite's log."""
 
     async def in_use() -> bool:
         return False
@@ -288,7 +289,9 @@ async def test_a_file_in_use_is_reported(stage: Stage, monkeypatch: pytest.Monke
 
 
 async def test_who_comes_back_is_a_new_customer(stage: Stage) -> None:
-    """Their new claim's e-mail is theirs again, and their events are kept and matched by it."""
+    """The e-mail of their new claim is theirs again, and their events are kept and matched by
+    it.
+    """
     who, sid = Customer(1), "intro"
     await stage.open(sid, ["one-off-1", "one-off-2"])
     await stage.claim(sid, who)
@@ -306,7 +309,7 @@ async def test_who_comes_back_is_a_new_customer(stage: Stage) -> None:
 
 
 async def test_an_event_of_somebody_else_is_left_alone(stage: Stage) -> None:
-    """Erasing one customer takes no word from another's events."""
+    """Erasing one customer removes nothing from another's events."""
     one, other, sid = Customer(1), Customer(2), "intro"
     await stage.open(sid, ["one-off-1", "one-off-2"])
     await stage.claim(sid, one)
@@ -328,7 +331,7 @@ async def test_an_event_of_somebody_else_is_left_alone(stage: Stage) -> None:
 
 
 async def test_what_people_wrote_into_the_audit_goes_too(stage: Stage) -> None:
-    """The entry stays, without its words."""
+    """The entry stays without its words."""
     who, sid = Customer(1), "intro"
     await stage.open(sid, ["one-off-1"])
     await stage.claim(sid, who)
@@ -345,7 +348,7 @@ async def test_what_people_wrote_into_the_audit_goes_too(stage: Stage) -> None:
 
 
 async def test_events_from_before_there_were_marks_are_found(stage: Stage) -> None:
-    """An older version took them in."""
+    """An older version received these events."""
     who, sid = Customer(1), "intro"
     await stage.open(sid, ["one-off-1"])
     await stage.claim(sid, who)
@@ -357,9 +360,7 @@ async def test_events_from_before_there_were_marks_are_found(stage: Stage) -> No
 
 
 async def test_the_inbox_ends_some_day(stage: Stage) -> None:
-    """The bodies of settled events are deleted first, then the events; waiting events are never
-    deleted.
-    """
+    """Bodies of settled events are deleted first, then the events; waiting events never are."""
     now = datetime.now(UTC)
     ages = {EventState.SETTLED: 40, EventState.UNMATCHED: 40, EventState.PENDING: 100}
     for state, days in [*ages.items(), (EventState.UNMATCHED, 95), (EventState.SETTLED, 10)]:

@@ -1,4 +1,4 @@
-"""Mark very many claims whose time is over."""
+"""Test the task that lapses very many claims whose time is over."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LATER = NOW + 2 * TTL
 
 
 def stage(ledger: Ledger, redis_now: datetime) -> Any:
-    """Provide what the task asks: the ledger, and Redis's clock."""
+    """Provide the ledger and Redis's clock, which the task asks."""
 
     async def now_ms() -> int:
         return to_ms(redis_now)
@@ -33,7 +33,7 @@ def stage(ledger: Ledger, redis_now: datetime) -> Any:
 async def test_all_that_is_due_is_marked_and_the_ledger_left_to_others_in_between(
     any_ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Batch after batch, with rests; and nothing where a clock is not there yet."""
+    """It works in batches with rests, and does nothing where a clock is not there yet."""
     rests: list[float] = []
 
     async def rest(seconds: float) -> None:
@@ -51,7 +51,7 @@ async def test_all_that_is_due_is_marked_and_the_ledger_left_to_others_in_betwee
 
 
 async def test_a_run_comes_to_an_end(any_ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next one goes on."""
+    """The next run continues its work."""
     await any_ledger.links.record([claim(f"a-{n}", f"c-{n}") for n in range(1_500)])
     monkeypatch.setattr("worker.lapse._RUN_SECONDS", 0.001)
     monkeypatch.setattr("worker.lapse.datetime", SimpleNamespace(now=lambda _: LATER))

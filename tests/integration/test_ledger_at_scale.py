@@ -1,4 +1,4 @@
-"""Test that no statement would read a table of ten million links as a whole."""
+"""Test that no statement would read a whole table of ten million links."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ OTHERWISE = {
 async def test_every_statement_goes_by_an_index_in_a_ledger_of_ten_million_links(
     ledger: Ledger, database_url: str
 ) -> None:
-    """PostgreSQL plans the statements of tasks, webhooks and people as it would there."""
+    """PostgreSQL plans every statement of tasks, webhooks and people as for a table of that
+    size.
+    """
     await ledger.meetings.put(Meeting("intro"))
     await ledger.meetings.put(Meeting("meeting-0"))
     await ledger.links.insert_fresh([fresh("a-1"), fresh("a-2"), fresh("a-3")])
@@ -47,7 +49,7 @@ async def test_every_statement_goes_by_an_index_in_a_ledger_of_ten_million_links
 
 
 async def webhooks(ledger: Ledger) -> None:
-    """Do what an event asks, from its arrival on."""
+    """Run the statements of an event, from its arrival on."""
     new = NewEvent("e-1", "default", "webhook", "booking.created", b"{}", NOW, "bk", "intro")
     await ledger.inbox.add(new)
     await ledger.inbox.due(NOW)
@@ -63,7 +65,7 @@ async def webhooks(ledger: Ledger) -> None:
 
 
 async def people(ledger: Ledger) -> None:
-    """Do what the page, the API and the command line ask."""
+    """Run the statements of the page, the API and the command line."""
     await ledger.links.get("a-1")
     await ledger.links.move(["a-3"], State.RETIRED, at=NOW)
     await ledger.links.replaced("a-2", "ben", "burnt", at=NOW)
@@ -79,7 +81,7 @@ async def people(ledger: Ledger) -> None:
 
 
 async def erasing(ledger: Ledger) -> None:
-    """Do what the erasure of a customer asks."""
+    """Run the statements that erase a customer."""
     await ledger.links.forget("intro", "ada", "name-of-ada", MARKS)
     await ledger.erased.keep("a-1", MARKS, {"00"})
     await ledger.erased.unfinished()
@@ -134,7 +136,9 @@ async def test_bodies_are_blanked_without_passing_those_that_are_blank(
 async def test_numbers_of_links_are_read_without_any_link(
     ledger: Ledger, database_url: str
 ) -> None:
-    """The page, `/v1/meetings` and `status` take as long with fifty million links as with ten."""
+    """The page, `/v1/meetings` and `status` take as long with fifty million links as with ten
+    million.
+    """
     await ledger.links.insert_fresh([fresh("a-1")])
     with noted() as statements:
         await ledger.links.counts()

@@ -1,6 +1,6 @@
-"""Test what several connections do to the same rows of PostgreSQL at once, and when one is cut.
+"""Test several connections that change the same rows of PostgreSQL at once, and one that is cut.
 
-A second, bare connection holds what another process would hold at the worst moment.
+A second, bare connection holds the locks that another process would hold at the worst moment.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ WAITING = (
 
 @pytest.fixture
 async def rival(database_url: str, ledger: Ledger) -> AsyncIterator[Any]:
-    """Return another process's connection."""
+    """Return a connection that stands for another process."""
     connection = await asyncpg.connect(database_url)
     yield connection
     await connection.close()
 
 
 async def waiting(rival: Any, work: Coroutine[Any, Any, Any]) -> tuple[asyncio.Task[Any], int]:
-    """Start work that must wait for the rival. Return it with its connection's number."""
+    """Start work that must wait for the rival. Return it with the number of its connection."""
     task = asyncio.create_task(work)
     async with asyncio.timeout(30):
         while (pid := await rival.fetchval(WAITING)) is None:
@@ -73,7 +73,7 @@ async def test_erasing_never_deadlocks_with_settling(ledger: Ledger, rival: Any)
 
 
 async def test_rows_are_locked_in_one_order_wherever_they_stand(ledger: Ledger, rival: Any) -> None:
-    """Two that take the same rows in two orders would each wait for the other."""
+    """Two transactions that took the same rows in different orders would deadlock."""
     for number in (2, 1):  # in the table, the later one stands first
         await ledger.keys.add(ApiKey(f"k{number}", f"d{number}", frozenset(), None, "", NOW))
         event = NewEvent(f"e-{number}", "default", "webhook", "x", b"{}", NOW, "bk")
@@ -94,9 +94,9 @@ async def test_rows_are_locked_in_one_order_wherever_they_stand(ledger: Ledger, 
         await transaction.start()
         await rival.execute(f"SELECT 1 FROM {table} WHERE {column} = $1 FOR UPDATE", first)
         task, _ = await waiting(rival, work)
-        # What comes later in the order is still free.
+        # NOWAIT fails if a row that comes later in the order is locked already.
         others = f"SELECT 1 FROM {table} WHERE {column} <> $1 FOR UPDATE NOWAIT"
-        await rival.execute(others, first)
+        assert len(await rival.fetch(others, first)) == 1, table
         await transaction.commit()
         await task
 
@@ -104,7 +104,7 @@ async def test_rows_are_locked_in_one_order_wherever_they_stand(ledger: Ledger, 
 async def test_a_connection_that_is_cut_in_a_transaction_leaves_nothing_half_done(
     ledger: Ledger, rival: Any
 ) -> None:
-    """The batch is recorded as a whole when it comes again, and counted once."""
+    """The batch is recorded as a whole when it is repeated, and counted once."""
     await ledger.links.insert_fresh([fresh("a-1"), fresh("a-2")])
     claims = [claim("a-0", "eve"), claim("a-1", "ann"), claim("a-2", "ben")]
     transaction = rival.transaction()
@@ -125,7 +125,7 @@ async def test_a_connection_that_is_cut_in_a_transaction_leaves_nothing_half_don
 async def test_a_statement_that_waits_too_long_is_ended_by_the_server(
     ledger: Ledger, database_url: str, rival: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The caller hears that the ledger cannot be used now, and the connection goes on."""
+    """The caller gets LedgerUnavailable, and the connection can be used again."""
     monkeypatch.setattr(postgresql, "STATEMENT_SECONDS", 1)
     await ledger.links.insert_fresh([fresh("a-1")])
     hasty = Ledger.open(database_url, connections=1)
@@ -142,7 +142,7 @@ async def test_a_statement_that_waits_too_long_is_ended_by_the_server(
 async def test_recording_settling_erasing_lapsing_and_pruning_at_once_lose_nothing(
     ledger: Ledger, other: Ledger
 ) -> None:
-    """Two processes do all of it to the same links: each ends in a state that it may have."""
+    """Two processes do all of it to the same links, and each link ends in a permitted state."""
     slugs = [f"a-{number:02}" for number in range(40)]
     await ledger.links.insert_fresh([fresh(slug) for slug in slugs])
     claims = [claim(slug, f"c-{slug}", lapses_at=NOW) for slug in slugs]

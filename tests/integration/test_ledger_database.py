@@ -46,7 +46,7 @@ pytest_plugins = ("ledger_fixtures",)
     ],
 )
 def test_an_address_of_another_form_is_refused(url: str) -> None:
-    """The error names the setting, and tells nothing of what stood there."""
+    """The error names the setting and reveals nothing of its value."""
     with pytest.raises(SettingsError, match="LINKPOOL_DATABASE_URL") as caught:
         Ledger.open(url)
     assert "hunter2" not in str(caught.value)
@@ -130,7 +130,7 @@ async def test_many_may_upgrade_at_once(database_url: str) -> None:
 
 
 async def test_tables_of_a_newer_version_are_left_alone(database_url: str) -> None:
-    """An older linkpool refuses to work on them and says why."""
+    """An older linkpool refuses to work on them, and gives the reason."""
     ledger = Ledger.open(database_url)
     await ledger.upgrade()
     database = Database(database_url)
@@ -178,7 +178,7 @@ async def test_a_locked_file_is_unavailable_in_bounded_time(tmp_path: Path) -> N
 
 
 async def test_an_event_loop_that_is_busy_keeps_no_other_process_out(tmp_path: Path) -> None:
-    """Wherever in a write it turns to something else, the file is free soon after."""
+    """Wherever a write yields to other tasks, the file is free again soon."""
     path = tmp_path / "ledger.sqlite3"
     ledger = Ledger.open(f"sqlite:///{path}")
     await ledger.upgrade()
@@ -195,7 +195,7 @@ async def test_an_event_loop_that_is_busy_keeps_no_other_process_out(tmp_path: P
 
 
 async def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
-    """A damaged file or a missing directory is not taken for a defect of ours."""
+    """A damaged file or a missing directory is not taken for a bug in linkpool."""
     (tmp_path / "ledger.sqlite3").write_bytes(b"not a database at all" * 100)
     for path in (tmp_path / "ledger.sqlite3", tmp_path / "missing" / "ledger.sqlite3"):
         ledger = Ledger.open(f"sqlite:///{path}")
@@ -230,7 +230,7 @@ async def test_a_silent_server_is_unavailable_in_bounded_time(tmp_path: Path) ->
 
 
 async def test_the_ledger_heals_when_the_server_is_back(postgres: PostgresServer) -> None:
-    """Calls fail while the server is down, and work again without being opened anew."""
+    """Calls fail while the server is down, and succeed again without opening the ledger anew."""
     ledger = Ledger.open(postgres.url("postgres"))
     await asyncio.gather(*(ledger.migration_state() for _ in range(5)))
     await asyncio.to_thread(postgres.stop)
@@ -299,8 +299,10 @@ async def test_lookups_use_their_indexes(tmp_path: Path) -> None:
 
 
 async def test_what_was_known_of_bookings_is_carried_over(database_url: str) -> None:
-    """Each booked link has its booking; events of links that had several are settled again; and any
-    later report of the provider counts for more.
+    """Each booked link gets its booking.
+
+    Events of links with several bookings are settled again, and any later report of the provider
+    counts for more.
     """
     database = Database(database_url)
     await database.migrate(partial(migrations._upgrade, revision="0004"))
@@ -360,7 +362,7 @@ async def test_what_was_known_of_bookings_is_carried_over(database_url: str) -> 
 
 
 async def test_a_process_opens_no_more_connections_than_it_may(postgres: PostgresServer) -> None:
-    """Of many readers at once, the others wait for one of them."""
+    """When many read at once, the others wait for a free connection."""
     ledger = Ledger.open(postgres.url("postgres"), connections=3)
     most = 0
 

@@ -63,7 +63,7 @@ async def test_an_event_is_kept_as_it_came(ledger: Ledger) -> None:
 
 
 async def test_a_repeat_is_the_same_event(ledger: Ledger, other: Ledger) -> None:
-    """However many arrive at once, one is new, and all are counted."""
+    """Of any number that arrive at once, one is new, and all are counted."""
     added = await asyncio.gather(
         *(which.inbox.add(event("e1", n)) for n in range(10) for which in (ledger, other))
     )
@@ -93,7 +93,7 @@ async def test_due_events_come_oldest_first(ledger: Ledger) -> None:
 
 
 async def test_an_event_that_keeps_failing_dies_and_may_be_retried(ledger: Ledger) -> None:
-    """After `max_attempts` it is dead; a person's retry makes it pending, due at once."""
+    """After `max_attempts` it is dead; a person's retry makes it pending and due at once."""
     await ledger.inbox.add(event("e1"))
     for attempt in (1, 2, 3):
         later = NOW + timedelta(days=attempt)
@@ -111,7 +111,7 @@ async def test_an_event_that_keeps_failing_dies_and_may_be_retried(ledger: Ledge
 
 
 async def test_a_settled_event_stays_settled(ledger: Ledger) -> None:
-    """A slower worker's lesser outcome does not undo it; an unknown event is refused."""
+    """A slower worker's lesser outcome does not undo it, and an unknown event is refused."""
     await ledger.inbox.add(event("e1"))
     await ledger.inbox.finish("e1", EventState.UNMATCHED, reason="no link fits")
     await ledger.inbox.finish("e1", EventState.SETTLED, slug="a-1", match="assigned")
@@ -124,7 +124,7 @@ async def test_a_settled_event_stays_settled(ledger: Ledger) -> None:
 
 
 async def test_unmatched_events_are_tried_again(ledger: Ledger) -> None:
-    """Those that are due are pending again, as many as asked for; also of an older linkpool."""
+    """Due ones are pending again, as many as asked for, and so are those of an older linkpool."""
     later = NOW + timedelta(hours=1)
     for number, due in enumerate((later, later, None)):
         await ledger.inbox.add(event(f"e{number}", number))
@@ -139,7 +139,7 @@ async def test_unmatched_events_are_tried_again(ledger: Ledger) -> None:
 
 
 async def test_a_bookings_unmatched_events_are_tried_again(ledger: Ledger) -> None:
-    """Those of this booking and workspace alone."""
+    """Only those of this booking and workspace are."""
     for event_id, fields in (
         ("e1", {}),
         ("e2", {"booking_sid": "bk-2"}),
@@ -154,7 +154,7 @@ async def test_a_bookings_unmatched_events_are_tried_again(ledger: Ledger) -> No
 
 
 async def test_events_are_listed_newest_first(ledger: Ledger) -> None:
-    """All, or those of a state or a meeting."""
+    """The list has all events, or those of one state or one meeting."""
     await ledger.inbox.add(event("e1", 1))
     await ledger.inbox.add(event("e2", 2, meeting_sid=None, source="reconcile"))
     await ledger.inbox.add(event("e3", 3))
@@ -170,7 +170,7 @@ async def test_events_are_listed_newest_first(ledger: Ledger) -> None:
 
 
 async def test_all_dead_events_come_back_at_once(ledger: Ledger) -> None:
-    """No others do, nor those whose body was erased; asked again there are none."""
+    """Others and those with an erased body do not, and a second call finds none."""
     for event_id, body in (("dead-1", b"1"), ("dead-2", b"2"), ("erased", b""), ("waits", b"4")):
         await ledger.inbox.add(event(event_id, body=body))
         later = NOW + timedelta(days=1)

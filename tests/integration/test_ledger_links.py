@@ -35,7 +35,7 @@ async def test_a_naive_time_is_refused(ledger: Ledger) -> None:
 
 
 async def test_only_new_slugs_are_returned(ledger: Ledger) -> None:
-    """A slug that is known, or stands twice, is inserted at most once and never overwritten."""
+    """A slug that is known or stands twice is inserted at most once and never overwritten."""
     assert await ledger.links.insert_fresh([]) == set()
     assert await ledger.links.insert_fresh([fresh("a-1"), fresh("a-2")]) == {"a-1", "a-2"}
     again = [fresh("a-2", epoch="e2"), fresh("a-3", epoch="e2"), fresh("a-3", epoch="e3")]
@@ -96,7 +96,7 @@ async def test_adopted_links_change_their_epoch_alone(ledger: Ledger) -> None:
 
 
 async def test_fresh_links_are_listed_by_age(ledger: Ledger) -> None:
-    """The oldest come first, those made at or after the time are left out."""
+    """The oldest come first, and links made at or after the time are left out."""
     made = [fresh(f"a-{n}", created_at=NOW - timedelta(seconds=n)) for n in range(5)]
     await ledger.links.insert_fresh(made)
     await ledger.links.record([claim("a-3", "ada")])
@@ -113,7 +113,7 @@ async def test_find_returns_what_is_known(ledger: Ledger) -> None:
 
 
 async def test_the_claim_of_a_customer_is_their_latest(ledger: Ledger) -> None:
-    """Cancelled and lapsed links and other meetings do not count."""
+    """Cancelled and lapsed links and those of other meetings do not count."""
     later = NOW + timedelta(seconds=1)
     await ledger.links.record(
         [
@@ -135,7 +135,7 @@ async def test_the_claim_of_a_customer_is_their_latest(ledger: Ledger) -> None:
 
 
 async def test_claims_lapse_when_their_time_is_over(ledger: Ledger) -> None:
-    """Oldest first, at most as many as asked for, and only claimed links."""
+    """The oldest claims lapse first, at most as many as asked for, and no other links."""
     ends = [NOW + timedelta(milliseconds=n) for n in range(4)]
     await ledger.links.record([claim(f"a-{n}", f"c{n}", lapses_at=ends[n]) for n in range(4)])
     await ledger.bookings.settle(report("a-0", "confirmed", sid="b"))
@@ -177,7 +177,7 @@ async def test_an_email_finds_the_claims_that_stood_at_a_time(ledger: Ledger) ->
 
 
 async def test_different_mailboxes_are_distinguished(ledger: Ledger) -> None:
-    """Also under the keys of rows that an older linkpool wrote, which folded ß to ss."""
+    """That holds for keys in rows of an older linkpool, too, which folded ß to ss."""
     await ledger.links.record(
         [
             claim("a-1", "c1", email="strasse@example.com"),
@@ -239,7 +239,7 @@ async def test_live_bindings_stream_all_and_only_them(ledger: Ledger, batch: int
 
 
 async def test_a_stream_of_bindings_may_be_left(ledger: Ledger) -> None:
-    """Leaving the stream early takes no connection away from others."""
+    """Leaving the stream early does not keep its connection from others."""
     await ledger.links.record([claim(f"a-{n}", f"c{n}") for n in range(20)])
     for _ in range(30):
         pages = ledger.links.live_bindings("intro", batch=1)
@@ -285,7 +285,7 @@ async def test_a_failed_change_changes_no_count(ledger: Ledger) -> None:
 
 
 async def test_wrong_counts_are_found_and_mended(ledger: Ledger) -> None:
-    """Should a number ever be wrong, counting all links puts it right."""
+    """If a number is ever wrong, counting all links corrects it."""
     await ledger.links.insert_fresh([fresh("a-1"), fresh("b-1", meeting_sid="demo")])
     await ledger._database.change(update(link_counts).values(number=9))
     await ledger._database.change(

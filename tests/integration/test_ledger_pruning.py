@@ -1,4 +1,4 @@
-"""Test what becomes of links that ended long ago, and what the ledger still knows of them."""
+"""Test the pruning of links that ended long ago, and what the ledger still knows of them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def ended(ledger: Ledger, slug: str, state: State, at: Any, **booking: Any
 
 
 async def pruned(ledger: Ledger) -> PrunedLinks:
-    """Walk every way once, in one batch each. Return what was deleted."""
+    """Run every kind of pruning once, in one batch each. Return what was deleted."""
     done = PrunedLinks()
     for walk in await ledger.pruning.walks():
         found = await ledger.pruning.look(walk, BEFORE, None)
@@ -57,7 +57,7 @@ async def slugs(ledger: Ledger) -> set[str]:
 
 
 async def test_links_that_ended_long_ago_go_with_their_bookings(ledger: Ledger) -> None:
-    """Of every state that is an end; never one that is fresh or claimed, however old."""
+    """Links in every final state are deleted, and fresh or claimed ones never, however old."""
     for state in State:
         for name, at in (("old", OLD), ("young", YOUNG)):
             await ended(ledger, f"{name}-{state}", state, at)
@@ -102,7 +102,7 @@ async def test_a_link_stays_while_one_of_its_bookings_is_young(
 async def test_a_booking_of_which_nobody_knows_the_end_goes_by_when_it_was_heard_of(
     ledger: Ledger,
 ) -> None:
-    """Migrations made such bookings, and some events lack times."""
+    """Migrations made such bookings, and some events have no times."""
     await ended(ledger, "a-1", State.CONSUMED, OLD, starts_at=None, ends_at=None)
     assert await pruned(ledger) == PrunedLinks(1, 1)
 
@@ -110,7 +110,7 @@ async def test_a_booking_of_which_nobody_knows_the_end_goes_by_when_it_was_heard
 async def test_a_link_whose_customer_is_being_erased_stays_until_that_is_done(
     ledger: Ledger,
 ) -> None:
-    """The remaining work is found by its row."""
+    """The rest of that work is found by the link's row."""
     await ended(ledger, "a-1", State.CONSUMED, OLD)
     await ledger.links.forget("intro", "c-a-1", "name", MARKS)
     assert await pruned(ledger) == PrunedLinks()
@@ -120,7 +120,7 @@ async def test_a_link_whose_customer_is_being_erased_stays_until_that_is_done(
 
 
 async def test_a_pruned_slug_enters_no_pool_again(ledger: Ledger, other: Ledger) -> None:
-    """The provider repeats it: it is refused as one that the ledger still has."""
+    """When the provider repeats it, it is refused like one that the ledger still has."""
     await ended(ledger, "a-1", State.RETIRED, OLD)
     assert await pruned(ledger) == PrunedLinks(1, 0)
     counts = await ledger.links.counts()
@@ -133,7 +133,7 @@ async def test_a_pruned_slug_enters_no_pool_again(ledger: Ledger, other: Ledger)
 
 
 async def test_a_meeting_whose_links_are_all_pruned_has_had_some(ledger: Ledger) -> None:
-    """Its pool is not taken for one that nobody ever filled."""
+    """Its pool is not taken for one that was never filled."""
     await ended(ledger, "a-1", State.RETIRED, OLD)
     await pruned(ledger)
     assert await slugs(ledger) == set()
@@ -162,7 +162,7 @@ async def test_a_slug_that_is_repeated_while_it_is_pruned_is_refused(
 
 
 async def test_a_claim_of_a_pruned_link_is_a_conflict(ledger: Ledger) -> None:
-    """Somebody may have had it, so it is not written, and the alarm is raised."""
+    """Another customer may have had the link, so it is not written, and the alarm is raised."""
     await ended(ledger, "a-1", State.LAPSED, OLD)
     await pruned(ledger)
     late = claim("a-1", "ben")
@@ -172,7 +172,7 @@ async def test_a_claim_of_a_pruned_link_is_a_conflict(ledger: Ledger) -> None:
 
 
 async def test_what_was_pruned_is_known_by_every_name(ledger: Ledger) -> None:
-    """By the slug, the booking's SID and the provider's own id, in its workspace."""
+    """Slug, booking SID and the provider's own id find it in its workspace."""
     await ended(ledger, "a-1", State.CONSUMED, OLD, provider_id="id-1")
     await pruned(ledger)
     is_any = ledger.pruned.is_any
@@ -186,7 +186,7 @@ async def test_what_was_pruned_is_known_by_every_name(ledger: Ledger) -> None:
 async def test_a_link_that_somebody_writes_is_passed_over(
     ledger: Ledger, database_url: str
 ) -> None:
-    """A booking is being settled just now: it is not waited for."""
+    """Pruning does not wait for a booking that is being settled."""
     if database_url.startswith("sqlite"):
         pytest.skip("SQLite has one writer at a time")
     for slug in ("a-1", "a-2"):
@@ -200,7 +200,7 @@ async def test_a_link_that_somebody_writes_is_passed_over(
 
 
 async def test_two_that_prune_at_once_count_each_link_once(ledger: Ledger, other: Ledger) -> None:
-    """As two workers do, or a worker and a person."""
+    """Two workers, or a worker and a person, may prune at once."""
     for number in range(20):
         await ended(ledger, f"a-{number}", State.CONSUMED, OLD)
     done = await asyncio.gather(*(pruned(each) for each in (ledger, other, ledger)))
@@ -211,7 +211,7 @@ async def test_two_that_prune_at_once_count_each_link_once(ledger: Ledger, other
 
 
 async def test_a_walk_goes_on_where_it_stopped(ledger: Ledger) -> None:
-    """Oldest first; at the same moment again, unless nothing at it could be pruned."""
+    """It takes the oldest first, and repeats a moment unless nothing at it could be pruned."""
     for number in range(4):
         await ended(ledger, f"a-{number}", State.RETIRED, OLD - number // 2 * DAY)
     walk = (await ledger.pruning.walks())[0]

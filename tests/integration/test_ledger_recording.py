@@ -44,7 +44,7 @@ async def test_a_claim_binds_a_link_nobody_holds(ledger: Ledger, before: State) 
 
 
 async def test_a_claim_of_an_unknown_link_is_kept(ledger: Ledger) -> None:
-    """If the link's row was lost, the claim makes it again."""
+    """If the link's row was lost, the claim creates it again."""
     made = claim("a-1", "ada", source="direct", metadata={})
     assert await ledger.links.record([made]) == replace(NOTHING, written=1)
     link = await known(ledger, "a-1")
@@ -53,7 +53,7 @@ async def test_a_claim_of_an_unknown_link_is_kept(ledger: Ledger) -> None:
 
 
 async def test_replays_change_nothing(ledger: Ledger) -> None:
-    """Claims recorded again, in part, doubled or after they lapsed, write nothing."""
+    """Claims that are recorded again, in part, twice or after they lapsed, write nothing."""
     await ledger.links.insert_fresh([fresh(f"a-{n}") for n in range(50)])
     claims = [claim(f"a-{n}", f"c{n}") for n in range(100)]
     assert await ledger.links.record(claims + claims[::3]) == replace(NOTHING, written=100)
@@ -96,7 +96,7 @@ async def test_an_email_no_database_can_hold_does_not_stop_the_rest(ledger: Ledg
 
 
 async def test_two_recorders_of_the_same_claims_agree(ledger: Ledger, other: Ledger) -> None:
-    """Each claim is written once, conflicts are reported to the second one, neither hangs."""
+    """Each claim is written once, the second recorder gets the conflicts, and neither hangs."""
     await ledger.links.insert_fresh([fresh(f"a-{n:03}") for n in range(0, 300, 2)])
     ours = [claim(f"a-{n:03}", f"c{n}") for n in range(300)]
     theirs = ours[:290] + [claim(f"a-{n:03}", "eve") for n in range(290, 300)]
@@ -123,7 +123,9 @@ def _pairs(claims: object) -> list[tuple[str, str]]:
 
 
 async def test_a_forgotten_customer_is_gone(ledger: Ledger) -> None:
-    """Id, e-mail and metadata go, also from events; a replayed claim does not bring them back."""
+    """Id, e-mail and metadata are erased, in events too, and a replayed claim does not restore
+    them.
+    """
     made = [
         claim("a-1", "ada", email="ada@example.com", metadata={"order": 1}),
         claim("a-2", "ada", email="ada@example.com"),
@@ -220,7 +222,7 @@ async def test_a_claim_is_written_where_its_row_was_locked(
 async def test_a_row_that_moves_while_it_is_waited_for_is_still_found(
     ledger: Ledger, database_url: str
 ) -> None:
-    """Another process writes the link first: the row is then elsewhere, and fresh all the same."""
+    """Another process writes the link first, so the row is elsewhere, and it is still fresh."""
     if database_url.startswith("sqlite"):
         pytest.skip("SQLite takes no row locks")
     await ledger.links.insert_fresh([fresh("a-1"), fresh("a-2")])

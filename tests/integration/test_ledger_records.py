@@ -23,7 +23,7 @@ pytest_plugins = ("ledger_fixtures",)
 
 
 async def test_a_meeting_comes_back_as_it_was_put(ledger: Ledger) -> None:
-    """Putting it again changes it and says that it was there."""
+    """Putting it again changes it, and reports that it existed."""
     meeting = Meeting("intro", min_fresh=3, fallback_url="https://x.test/", paused=True)
     assert await ledger.meetings.get("intro") is None
     assert await ledger.meetings.put(meeting) is True
@@ -35,7 +35,7 @@ async def test_a_meeting_comes_back_as_it_was_put(ledger: Ledger) -> None:
 
 
 async def test_who_changes_a_setting_leaves_the_others_as_they_are(ledger: Ledger) -> None:
-    """Somebody else may have paused the meeting since it was looked at."""
+    """The meeting may have been paused by another process since it was read."""
     await ledger.meetings.put(Meeting("intro"))
     await ledger.meetings.change("intro", {"paused": True, "pause_reason": "flood"})
     changed = await ledger.meetings.change("intro", {"min_fresh": 7})
@@ -47,7 +47,7 @@ async def test_who_changes_a_setting_leaves_the_others_as_they_are(ledger: Ledge
 
 
 async def test_of_many_who_put_a_meeting_one_creates_it(ledger: Ledger, other: Ledger) -> None:
-    """Exactly one of them learns that it created the meeting."""
+    """Exactly one of them is told that it created the meeting."""
     created = await asyncio.gather(
         *(which.meetings.put(Meeting("intro")) for which in (ledger, other) for _ in range(5))
     )
@@ -75,7 +75,7 @@ async def test_a_seal_is_good_once(ledger: Ledger, other: Ledger) -> None:
 
 
 async def test_each_of_several_pools_has_its_own_seal(ledger: Ledger, other: Ledger) -> None:
-    """It is good once, and moves the links of that pool alone, which their epochs name."""
+    """It is good once, and moves only that pool's links, which their epochs name."""
     await ledger.meetings.put(Meeting("intro", shards=2))
     epochs = {"a-1": "r:m:0/2-ab", "a-2": "r:m:1/2-ab", "a-3": "r:m:1/2-cd", "a-4": "r:m:ab"}
     await ledger.links.insert_fresh([fresh(slug, epoch=epoch) for slug, epoch in epochs.items()])
@@ -103,7 +103,7 @@ async def test_each_of_several_pools_has_its_own_seal(ledger: Ledger, other: Led
 
 
 async def test_a_fact_is_replaced_only_as_it_was_read(ledger: Ledger, other: Ledger) -> None:
-    """Of several who read the same, one replaces it."""
+    """When several have read the same value, one replaces it."""
     for before, after in ((None, "one"), ("one", "two")):
         done = await asyncio.gather(
             *(which.facts.replace("name", before, after) for which in (ledger, other))
@@ -116,7 +116,7 @@ async def test_a_fact_is_replaced_only_as_it_was_read(ledger: Ledger, other: Led
 
 
 async def test_an_unknown_meeting_is_not_sealed(ledger: Ledger) -> None:
-    """A seal that could not be remembered is an error, not a promise."""
+    """A seal that could not be stored is an error."""
     with pytest.raises(UnknownMeeting):
         await ledger.meetings.seal("intro", "token")
 
@@ -154,7 +154,7 @@ async def test_keys_run_out_rest_on_networks_and_were_used(ledger: Ledger) -> No
 
 
 async def test_a_key_is_rotated_with_an_overlap(ledger: Ledger) -> None:
-    """The new one may do what the old one may, and lives as long; the audit says who did it."""
+    """The new key has the old one's rights and life, and the audit names who rotated it."""
     lives = timedelta(days=30)
     _, old = make_key(
         frozenset({"claim"}), frozenset({"intro"}), "site",
@@ -182,7 +182,7 @@ async def test_a_key_is_rotated_with_an_overlap(ledger: Ledger) -> None:
 
 
 async def test_ended_sessions_are_kept_for_as_long_as_their_cookies_live(ledger: Ledger) -> None:
-    """Ended again they have ended later; then they are let go of."""
+    """Ending one again moves its time, and old ones are deleted."""
     hour = timedelta(hours=1)
     await ledger.ended_sessions.add("session:1", NOW, NOW + hour)
     await ledger.ended_sessions.add("key:a", NOW, NOW + hour)
@@ -193,7 +193,7 @@ async def test_ended_sessions_are_kept_for_as_long_as_their_cookies_live(ledger:
 
 
 async def test_the_audit_lists_the_latest_first(ledger: Ledger) -> None:
-    """All, or those on one meeting."""
+    """The list has all entries, or those about one meeting."""
     await ledger.audit.add("key 00aabb11", "pause", "intro", "holiday", {"was": False})
     await ledger.audit.add("cli", "keys create")
     await ledger.audit.add("cli", "drain", "demo", "", {})
@@ -206,7 +206,7 @@ async def test_the_audit_lists_the_latest_first(ledger: Ledger) -> None:
 
 
 async def test_the_first_to_keep_a_fact_decides_it(ledger: Ledger, other: Ledger) -> None:
-    """All who keep a fact at once get one value; put overrides it."""
+    """All who keep a fact at once get one value, and put overrides it."""
     assert await ledger.facts.get("secret") is None
     kept = await asyncio.gather(
         *(which.facts.keep("secret", f"{n}") for n, which in enumerate([ledger, other] * 5))
@@ -255,7 +255,7 @@ async def test_a_public_key_comes_back_as_it_was_added(ledger: Ledger) -> None:
 
 
 async def test_incidents_and_hours_are_kept_alike_by_both_databases(ledger: Ledger) -> None:
-    """One stands at a time, however many notice it; an hour is written once."""
+    """Several observers store one incident, and an hour is written once."""
     at = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
     blocked = Incident(What.BLOCKED, "404", at, None, "404", ("a",), baseline=3)
     begun = await asyncio.gather(*(ledger.incidents.begin(blocked) for _ in range(4)))

@@ -1,4 +1,4 @@
-"""Search as operators do: for links, the events about them, and the audit page by page."""
+"""Test searches of operators: for links, for the events about them, and through the audit."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def found(ledger: Ledger, text: str, *sids: str) -> list[str]:
 
 
 async def test_links_are_found_by_what_is_at_hand(filled: Ledger) -> None:
-    """Slug, customer id, booking or e-mail, whole; the link that moved last comes first."""
+    """A whole slug, customer id, booking or e-mail finds links, the one that moved last first."""
     assert await found(filled, "a-3") == ["a-3"]
     assert await found(filled, "ada") == ["b-1", "a-1"]
     assert await found(filled, "bk-9") == ["a-2"]
@@ -87,7 +87,7 @@ async def test_a_link_says_when_it_was_withdrawn_or_forgotten(filled: Ledger) ->
 
 
 async def test_a_links_events_are_those_matched_to_it_or_to_its_booking(filled: Ledger) -> None:
-    """An unmatched event of the same booking belongs to the story, another booking's does not."""
+    """An unmatched event of the same booking is included, and one of another booking is not."""
     for event_id, booking_sid in (("e1", "bk-9"), ("e2", "bk-9"), ("e3", "bk-8")):
         await filled.inbox.add(event(event_id, booking_sid=booking_sid))
         await filled.inbox.finish(event_id, EventState.UNMATCHED)
@@ -97,7 +97,7 @@ async def test_a_links_events_are_those_matched_to_it_or_to_its_booking(filled: 
 
 
 async def test_events_are_listed_for_some_meetings_alone(filled: Ledger) -> None:
-    """The meeting of the link counts; without a link the one that the event names."""
+    """The link's meeting counts, or without a link the meeting that the event names."""
     await filled.inbox.add(event("e1"))
     await filled.inbox.add(event("e2", meeting_sid="somewhere"))
     await filled.inbox.add(event("e3", meeting_sid=None))
@@ -114,7 +114,7 @@ async def test_events_are_listed_for_some_meetings_alone(filled: Ledger) -> None
 
 
 async def test_an_event_is_assigned_to_one_link(filled: Ledger) -> None:
-    """It is due at once, and nobody can then give it to another; a settled one is left alone."""
+    """It is due at once and cannot be assigned to another link; a settled one stays unchanged."""
     await filled.inbox.add(event("e1"))
     await filled.inbox.finish("e1", EventState.UNMATCHED, reason="it names no link")
     for _ in range(2):
@@ -132,7 +132,7 @@ async def test_an_event_is_assigned_to_one_link(filled: Ledger) -> None:
 
 
 async def test_the_audit_is_read_page_by_page(ledger: Ledger) -> None:
-    """Newest first, and every entry on exactly one page."""
+    """The newest entries come first, and every entry is on exactly one page."""
     for number in range(5):
         await ledger.audit.add("ops", f"act-{number}")
     first = await ledger.audit.list(2)
@@ -143,7 +143,7 @@ async def test_the_audit_is_read_page_by_page(ledger: Ledger) -> None:
 
 
 async def test_the_audit_is_filtered(ledger: Ledger) -> None:
-    """By meeting, by actor, and for a key that sees some meetings alone."""
+    """Filters are a meeting, an actor, and the meetings that a key may see."""
     await ledger.audit.add("ops", "pause", "intro")
     await ledger.audit.add("ops", "pause", "demo")
     await ledger.audit.add("cli", "resume", "intro")
@@ -160,7 +160,7 @@ async def test_the_audit_is_filtered(ledger: Ledger) -> None:
 
 
 async def test_the_audit_knows_what_was_done_to_events(ledger: Ledger) -> None:
-    """Replays and assignments of these events, the oldest first, and nothing else."""
+    """It lists the replays and assignments of these events alone, the oldest first."""
     await ledger.audit.add("ops", "replay", None, "", {"event": "e1"})
     await ledger.audit.add("ops", "pause", "intro", "", {"event": "e1"})
     await ledger.audit.add("ops", "assign", "intro", "by phone", {"event": "e1", "slug": "a-1"})
@@ -171,7 +171,9 @@ async def test_the_audit_knows_what_was_done_to_events(ledger: Ledger) -> None:
 
 
 async def test_events_are_found_by_what_they_and_their_links_name(filled: Ledger) -> None:
-    """By id, booking, slug, customer and e-mail; a list comes without bodies, the newest first."""
+    """Id, booking, slug, customer and e-mail find them; lists have no bodies and begin with the
+    newest.
+    """
     e_mail = {"email_key": "k" * 32, "email_mark": "ab" * 8}
     for number, (event_id, fields) in enumerate(
         {
@@ -221,7 +223,7 @@ async def test_events_are_found_by_what_they_and_their_links_name(filled: Ledger
 
 
 async def test_what_is_found_is_replayed_up_to_a_bound(filled: Ledger) -> None:
-    """The oldest first; what has no body stays."""
+    """The oldest come first, and events without a body are left out."""
     for number, body in enumerate((b"{}", b"", b"{}", b"{}")):
         at = NOW + timedelta(minutes=number)
         await filled.inbox.add(event(f"e{number}", received_at=at, body=body))

@@ -1,4 +1,4 @@
-"""Test what bookings do to links, in whatever order things happen."""
+"""Test the effect of bookings on links, in whatever order events come."""
 
 from __future__ import annotations
 
@@ -187,14 +187,14 @@ async def test_of_several_bookings_the_first_to_begin_is_named(ledger: Ledger) -
 
 
 async def test_a_booking_of_an_unknown_link_is_refused(ledger: Ledger) -> None:
-    """A slug that is not ours raises UnknownLink, and leaves no booking behind."""
+    """An unknown slug raises UnknownLink and leaves no booking behind."""
     with pytest.raises(UnknownLink):
         await ledger.bookings.settle(report("a-1"))
     assert await ledger.bookings.get("default", "bk") is None
 
 
 async def test_the_oldest_thing_that_may_change(ledger: Ledger) -> None:
-    """A live claim, or a booking that has not ended long ago; of this workspace."""
+    """It is a live claim or a booking that has not ended long ago, of this workspace."""
     from pool.model.meetings import Meeting
 
     await ledger.meetings.put(Meeting("intro"))
@@ -263,7 +263,9 @@ def _expected(steps: list[str]) -> set[State]:
 )
 @given(steps=st.lists(st.sampled_from(STEPS), max_size=8))
 async def test_links_only_move_right(ledger: Ledger, steps: list[str]) -> None:
-    """Any order of steps moves a link right only, ends where it must, and may be repeated."""
+    """Any steps in any order move a link right only, end in a permitted state, and may be
+    repeated.
+    """
     unique = uuid.uuid4().hex
     slug, sid = f"a-{unique}", f"m-{unique}"
     await ledger.links.insert_fresh([fresh(slug, meeting_sid=sid)])

@@ -84,7 +84,7 @@ async def test_a_standby_is_read_and_says_that_it_only_reads_until_it_is_promote
 
 
 async def follow(primary: PostgresServer, standby: PostgresServer) -> None:
-    """Return when the standby has all that the primary has committed."""
+    """Wait until the standby has everything that the primary has committed."""
     there = await asyncpg.connect(primary.url("postgres"))
     position = await there.fetchval("SELECT pg_current_wal_lsn()::text")
     await there.close()

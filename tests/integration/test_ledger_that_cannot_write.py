@@ -1,4 +1,4 @@
-"""Test a ledger that answers questions but takes nothing: no link is made for it."""
+"""Test a ledger that answers reads and refuses writes: no link is made at the provider for it."""
 
 from __future__ import annotations
 
@@ -56,7 +56,9 @@ async def read_only(postgres: PostgresServer, on: bool) -> None:
 
 
 async def refused_links(product: InProcess) -> int:
-    """Ask for links in both ways while the ledger takes none. Return how many were made."""
+    """Ask for links in both ways while the ledger refuses writes. Return the number that was
+    made.
+    """
     meeting = await product.ledger.meetings.get("intro")
     assert meeting is not None
     before = len(product.provider.made)
@@ -73,7 +75,7 @@ async def refused_links(product: InProcess) -> int:
 async def test_no_link_is_made_for_a_postgresql_that_only_reads(
     on_postgres: tuple[InProcess, PostgresServer],
 ) -> None:
-    """No link is made by top-up or on demand; as soon as it writes, both go on."""
+    """Neither top-up nor the direct way makes one, and both continue as soon as it writes."""
     product, postgres = on_postgres
     await product.meeting("intro", min_fresh=20)
     await read_only(postgres, True)
@@ -122,7 +124,7 @@ async def test_no_more_links_are_lost_than_were_under_way_when_it_began(
 
 @contextmanager
 def locked(path: str) -> Iterator[None]:
-    """Hold the SQLite file as another writer would, within the block."""
+    """Hold the SQLite file within the block, as another writer would."""
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
     try:
@@ -135,7 +137,7 @@ def locked(path: str) -> Iterator[None]:
 async def test_no_link_is_made_for_a_sqlite_file_that_another_writer_holds(
     fake_redis: AnyRedis, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It answers every question meanwhile."""
+    """The file answers every read meanwhile."""
     holding: AbstractContextManager[None] = locked(sqlite_url.removeprefix("sqlite:///"))
     monkeypatch.setattr("pool.ledger.sqlite.BUSY_SECONDS", 0.05, raising=False)
     async with in_process(fake_redis, sqlite_url) as product:

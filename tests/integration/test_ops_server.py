@@ -1,168 +1,47 @@
-"""Test the page's server side: who gets in, what a form must prove, and what is shown."""
+"""Test the server's side of the page: who gets in, what a form must prove, and how it is sent."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import hmac
 import html
 import json
 import re
 import sqlite3
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
-from fastapi import Request, Response
-from pydantic import SecretStr
+from fastapi import Response
 from structlog.testing import capture_logs
 
 from pool.access.api_keys import Caller, KeyRing, make_key
 from pool.access.doors import SIGN_INS
 from pool.api.ops.charts.windows import BY_NAME
 from pool.api.ops.frame.routing import views
-from pool.api.ops.live.beat import UNSEEN_SECONDS, Live
-from pool.api.ops.live.boards import Boards
 from pool.api.ops.live.watched import board_of
 from pool.api.ops.session.endings import Endings
-from pool.api.ops.session.flash import done
-from pool.api.ops.session.forms import Posted, form_of
 from pool.api.ops.session.sessions import COOKIE, Session, Sessions
-from pool.api.server.app import Application
-from pool.api.service import Service
-from pool.claims.known_meetings import KnownMeetings
-from pool.config.settings import Settings, Workspace
-from pool.errors import InvalidRequest, Unauthorized
+from pool.errors import Unauthorized
 from pool.ledger import EventState, Ledger, NewEvent
 from pool.ledger.deadline import REQUEST_SECONDS
 from pool.ledger.hours import Hour
 from pool.model.incidents import Incident, What
-from pool.model.meetings import Meeting
 from pool.model.outcomes import Outcomes
-from pool.operations.reader import Reader
-from pool.operations.selection import Selection
-from pool.operations.trends import Trends
 from pool.operations.vitals import Trouble, Vitals
-from pool.operations.vitals_watch import VitalsWatch
-from pool.store import Store
 from pool.store.records import Block
-from tests.any_redis import AnyRedis
+from tests.integration.ops_stage import (  # noqa: F401 - fixtures
+    ACTED,
+    ADMIN_KEY,
+    Browser,
+    open_behind_proxy,
+    open_browser,
+    opened,
+)
 from tests.redis_process import RedisServer
-
-HOOK_SECRET = "the secret of the webhooks of these tests"
-ADMIN_KEY = "lp_admin_of_these_tests_and_of_no_others"
-ACTED: list[str] = []
-
-acting = views()
-
-
-@acting.post("/ops/tests/act")
-async def act(request: Request, action: Posted) -> Response:
-    """Do nothing, as an action that a view has."""
-    ACTED.append(action.form.text("reason", required=True, max_characters=20))
-    return done(request, "/ops", f"Done because of {ACTED[-1]}.")
-
-
-class Browser:
-    """Speaks to the application as a browser does, cookies and all."""
-
-    def __init__(self, application: Application, ledger: Ledger, service: Service) -> None:
-        self.application = application
-        self.ledger = ledger
-        self.service = service
-        self.http = httpx.AsyncClient(
-            transport=httpx.ASGITransport(app=application), base_url="http://ops.test"
-        )
-
-    async def get(self, path: str, **headers: str) -> httpx.Response:
-        """Get a page, following redirects."""
-        return await self.http.get(path, headers=headers, follow_redirects=True)
-
-    async def post(self, path: str, fields: dict[str, str], **headers: str) -> httpx.Response:
-        """Return a form's answer, without following redirects."""
-        return await self.http.post(path, data=fields, headers=headers)
-
-    async def sign_in(self, key: str = ADMIN_KEY) -> str:
-        """Sign in. Return the token that the session's forms carry."""
-        answer = await self.post("/ops/sign-in", {"key": key})
-        assert answer.status_code == 303, answer.text
-        return self.token((await self.get("/ops")).text)
-
-    async def new_key(self, *scopes: str, meetings: frozenset[str] | None = None) -> str:
-        """Return a key that the application knows."""
-        key, record = make_key(frozenset(scopes), meetings, "test")
-        await self.ledger.keys.add(record)
-        await self.service.keys.refresh()
-        return key
-
-    @staticmethod
-    def token(html: str) -> str:
-        """Return the token in a page."""
-        found = re.search(r'name="csrf" value="(\w+)"', html)
-        assert found is not None
-        return found[1]
-
-
-@asynccontextmanager
-async def opened(
-    redis_server: RedisServer, ledger: Ledger, url: str, tmp_path: Path, **more: Any
-) -> AsyncIterator[Browser]:
-    """Open the application over a real Redis and a real ledger, with two meetings."""
-    await ledger.meetings.put(Meeting("shown"))
-    await ledger.meetings.put(Meeting("hidden"))
-    settings = Settings(
-        redis_url=redis_server.url(),
-        database_url=url,
-        data_dir=tmp_path,
-        admin_key=SecretStr(ADMIN_KEY),
-        secret_key=SecretStr("a secret of these tests and of no others"),
-        **more,
-    )
-    application = Application(settings)
-    application.framework.router.routes[:0] = acting.routes
-    ACTED.clear()
-    async with application.framework.router.lifespan_context(application.framework):
-        browser = Browser(application, ledger, application.framework.state.service)
-        try:
-            yield browser
-        finally:
-            await browser.http.aclose()
-
-
-@pytest.fixture
-async def browser(
-    redis_server: RedisServer, any_ledger: Ledger, any_url: str, tmp_path: Path
-) -> AsyncIterator[Browser]:
-    """Return the application over a real Redis and a real ledger, with two meetings."""
-    async with opened(redis_server, any_ledger, any_url, tmp_path) as browser:
-        yield browser
-
-
-@pytest.fixture
-async def behind_proxy(
-    redis_server: RedisServer, any_ledger: Ledger, any_url: str, tmp_path: Path
-) -> AsyncIterator[Browser]:
-    """Return the same behind a proxy on this machine that names people, with a workspace."""
-    workspace = Workspace(
-        name="default",
-        subdomain="acme",
-        api_key=SecretStr("key-of-acme"),
-        webhook_secret=SecretStr(HOOK_SECRET),
-    )
-    more = {
-        "proxy_identity_header": "X-Forwarded-User",
-        "proxy_roles": "vera=viewer, otto=operator, ada=admin",
-        "trusted_proxies": "127.0.0.1",
-        "workspaces": {"default": workspace},
-    }
-    async with opened(redis_server, any_ledger, any_url, tmp_path, **more) as browser:
-        yield browser
-
 
 # -- who gets in ---------------------------------------------------------------------
 
@@ -188,13 +67,13 @@ async def test_visitors_who_are_not_signed_in_are_led_to_the_sign_in_and_back(
     "place", ["https://evil.example", "//evil.example", "/opsevil", "/ops/\\evil", "/ops\r\nx: y"]
 )
 async def test_a_sign_in_leads_nowhere_else(browser: Browser, place: str) -> None:
-    """A lure in the address cannot send a person on to another site after signing in."""
+    """An address that was tampered with cannot lead to another site after signing in."""
     signed = await browser.post("/ops/sign-in", {"key": ADMIN_KEY, "next": place})
     assert signed.headers["location"] == "/ops"
 
 
 async def test_a_key_that_may_only_claim_does_not_get_in(browser: Browser) -> None:
-    """Sites' keys stand in their configuration; the page is not for them."""
+    """Such keys stand in the configuration of sites, and are not for the page."""
     refused = await browser.post("/ops/sign-in", {"key": await browser.new_key("claim")})
     assert refused.status_code == 403
     assert "set-cookie" not in refused.headers
@@ -220,7 +99,7 @@ async def test_a_cookie_cannot_be_made_or_changed_by_others(browser: Browser) ->
 
 
 async def test_a_session_ends_with_its_time_and_with_its_key(browser: Browser) -> None:
-    """The session ends without anybody's doing."""
+    """The session ends although nobody signs out."""
     now = [time.time()]
     keys = KeyRing(browser.ledger, ADMIN_KEY)
     sessions = Sessions(keys, b"secret", Endings(browser.ledger), clock=lambda: now[0])
@@ -237,7 +116,7 @@ async def test_a_session_ends_with_its_time_and_with_its_key(browser: Browser) -
 
 
 async def test_signing_out_ends_the_session_and_not_just_its_cookie(browser: Browser) -> None:
-    """A copied cookie is out, too; "everywhere" ends each of the key's sessions."""
+    """A copied cookie is refused too, and "everywhere" ends each of the key's sessions."""
     token = await browser.sign_in()
     cookie = browser.http.cookies[COOKIE]
     browser.http.cookies.clear()
@@ -277,7 +156,7 @@ async def test_a_session_ends_in_the_process_that_revokes_its_key_at_once(
 
 
 async def test_guesses_at_the_sign_in_are_throttled_by_address(browser: Browser) -> None:
-    """Counted, and refused before the key is looked at; other addresses sign in meanwhile."""
+    """They are counted and refused before the key is checked; other addresses can sign in."""
     answers = [await browser.post("/ops/sign-in", {"key": f"guess {n}"}) for n in range(20)]
     assert [answer.status_code for answer in answers] == [401] * SIGN_INS + [429] * (20 - SIGN_INS)
     assert "too many failed attempts" in answers[-1].text
@@ -290,7 +169,7 @@ async def test_guesses_at_the_sign_in_are_throttled_by_address(browser: Browser)
 
 
 async def test_behind_a_proxy_with_tls_the_cookie_is_secure(browser: Browser) -> None:
-    """The proxy on this machine is believed; the session works over https alone."""
+    """The proxy on this machine is trusted, and the session works over HTTPS alone."""
     https = {"x-forwarded-proto": "https", "x-forwarded-for": "203.0.113.9"}
     signed = await browser.post("/ops/sign-in", {"key": ADMIN_KEY}, **https)
     cookie = signed.headers["set-cookie"]
@@ -332,7 +211,7 @@ async def test_an_admin_of_some_meetings_leaves_workspaces_alone(browser: Browse
 
 
 async def test_a_key_of_some_networks_is_refused_from_elsewhere(browser: Browser) -> None:
-    """On every way: a claim, another call, and the page."""
+    """That holds for a claim, another call, and the page."""
     clear, record = make_key(frozenset({"admin"}), None, "", networks=("10.0.0.0/8",))
     await browser.ledger.keys.add(record)
     await browser.service.keys.refresh()
@@ -347,7 +226,7 @@ async def test_a_key_of_some_networks_is_refused_from_elsewhere(browser: Browser
 
 
 async def test_no_log_of_a_failed_page_holds_its_address(browser: Browser) -> None:
-    """Slugs stand in it."""
+    """Addresses contain slugs."""
     await browser.sign_in()
     broken = views()
 
@@ -377,11 +256,11 @@ async def test_a_stream_is_for_those_who_are_signed_in(browser: Browser) -> None
     assert answer.text == "event: signed-out\ndata:\n\n"
 
 
-# -- what a form must prove ------------------------------------------------------------
+# -- what a form must prove ----------------------------------------------------------
 
 
 async def test_a_form_of_the_session_acts_and_says_so_once(browser: Browser) -> None:
-    """The notice stands on the next page, and not on the one after."""
+    """The notice is on the next page, and not on the one after it."""
     token = await browser.sign_in()
     answer = await browser.post("/ops/tests/act", {"csrf": token, "reason": "<b>lunch</b>"})
     assert (answer.status_code, answer.headers["location"]) == (303, "/ops")
@@ -391,7 +270,7 @@ async def test_a_form_of_the_session_acts_and_says_so_once(browser: Browser) -> 
 
 
 async def test_what_was_typed_is_filled_in_again_where_it_failed(browser: Browser) -> None:
-    """Also the reason; the message stands in the section of the form, which is open."""
+    """The reason is included, and the message stands in the open section of the form."""
     token = await browser.sign_in()
     typed = {"csrf": token, "min_fresh": "many", "max_fresh": "77", "reason": "as a <test>"}
     answer = await browser.post("/ops/meetings/shown/settings", typed)
@@ -409,7 +288,7 @@ async def test_what_was_typed_is_filled_in_again_where_it_failed(browser: Browse
 
 
 async def test_every_view_has_the_live_channel_and_what_is_silent(browser: Browser) -> None:
-    """A view of one meeting, of the inbox, of keys: the frame says which part is silent."""
+    """The frame of every view has both, whatever the view shows."""
     await browser.sign_in()
     for path in ("/ops", "/ops/meetings/shown", "/ops/inbox", "/ops/history", "/ops/keys"):
         page = (await browser.get(path)).text
@@ -418,7 +297,7 @@ async def test_every_view_has_the_live_channel_and_what_is_silent(browser: Brows
     vitals = browser.application.framework.state.ops.live._vitals
 
     async def look_no_more() -> None:
-        """Leave what is known as it is."""
+        """Leave the known state unchanged."""
 
     vitals.step = look_no_more
     since = datetime.now(UTC)
@@ -433,7 +312,7 @@ async def test_every_view_has_the_live_channel_and_what_is_silent(browser: Brows
 
 
 async def test_history_is_shown_drawn_and_saved_in_every_range(browser: Browser) -> None:
-    """Of a meeting and of all; a key of some meetings sees its own incidents only."""
+    """It exists for one meeting and for all; a key of some meetings sees its own incidents only."""
     parts = browser.service.parts
     now = datetime.now(UTC)
     for sid in ("shown", "hidden"):
@@ -470,7 +349,7 @@ async def test_history_is_shown_drawn_and_saved_in_every_range(browser: Browser)
 
 
 async def test_an_open_history_goes_on(browser: Browser) -> None:
-    """An incident, and what visitors got since, come to a page that was opened before."""
+    """A page that was opened before gets new incidents and the visitors since then."""
     ledger = browser.service.parts.ledger
     now = datetime.now(UTC)
     await browser.sign_in()
@@ -491,7 +370,7 @@ async def test_an_open_history_goes_on(browser: Browser) -> None:
 
 
 async def test_a_form_that_others_made_does_nothing(browser: Browser) -> None:
-    """Without a token, with one of another session, or sent by another site."""
+    """It has no token, one of another session, or was sent by another site."""
     elsewhere = await browser.sign_in()
     token = await browser.sign_in()
     assert token != elsewhere
@@ -516,7 +395,7 @@ async def test_a_form_that_others_made_does_nothing(browser: Browser) -> None:
 async def test_what_was_typed_when_the_sign_in_had_ended_is_filled_in_again(
     browser: Browser,
 ) -> None:
-    """After signing in, on the page that it was typed on; unless another site has sent it."""
+    """It is on the same page after signing in, unless another site sent the form."""
     token = await browser.sign_in()
     typed = {"csrf": token, "reason": "typed for minutes", "origins": "https://a.example"}
     headers = {
@@ -557,7 +436,7 @@ async def test_a_key_that_may_only_read_cannot_act(browser: Browser) -> None:
 async def test_a_bad_field_is_refused_with_its_name(
     browser: Browser, reason: str, says: str
 ) -> None:
-    """As a page, with the status of its kind."""
+    """The answer is a page with the status of that error."""
     token = await browser.sign_in()
     answer = await browser.post("/ops/tests/act", {"csrf": token, "reason": reason})
     assert answer.status_code == 422
@@ -566,7 +445,7 @@ async def test_a_bad_field_is_refused_with_its_name(
 
 
 async def test_all_dead_events_are_replayed_with_one_click(browser: Browser) -> None:
-    """The button is there while there are any, for who may act; the API has the same."""
+    """Users who may act see the button while there are any, and the API can do the same."""
     token = await browser.sign_in()
     assert "Replay all dead events" not in (await browser.get("/ops/inbox")).text
     kept, now = browser.ledger.inbox, datetime.now(UTC)
@@ -599,194 +478,20 @@ async def test_all_dead_events_are_replayed_with_one_click(browser: Browser) -> 
     assert (await kept.get("e1")).state is EventState.DEAD  # type: ignore[union-attr]
 
 
-# -- people whom a proxy signs in ------------------------------------------------------
-
-
-async def test_a_proxy_signs_people_in_and_the_audit_names_them(behind_proxy: Browser) -> None:
-    """Viewers look, operators act, admins do keys; a form needs its token as ever."""
-    vera, otto, ada = ({"x-forwarded-user": name} for name in ("vera", "otto", "ada"))
-    looked = await behind_proxy.get("/ops/audit", **vera)
-    assert (looked.status_code, "Sign out" in looked.text) == (200, False)
-    act = "/ops/tests/act"
-    token = Browser.token((await behind_proxy.get("/ops/find", **vera)).text)
-    refused = await behind_proxy.post(act, {"csrf": token, "reason": "no"}, **vera)
-    assert (refused.status_code, "Your role is viewer" in refused.text) == (403, True)
-    token = Browser.token((await behind_proxy.get("/ops/find", **otto)).text)
-    for wrong, who in (({}, otto), ({"csrf": token}, ada), ({"csrf": "0" * 64}, otto)):
-        assert (await behind_proxy.post(act, {**wrong, "reason": "no"}, **who)).status_code == 403
-    other_site = {"sec-fetch-site": "cross-site"}
-    sent = await behind_proxy.post(act, {"csrf": token, "reason": "no"}, **otto, **other_site)
-    assert sent.status_code == 403
-    assert ACTED == []
-    sent = await behind_proxy.post(
-        "/ops/meetings/shown/pause", {"csrf": token, "reason": "a rush"}, **otto
-    )
-    assert sent.status_code == 303
-    [entry] = await behind_proxy.ledger.audit.list(1)
-    assert (entry.actor, entry.action, entry.reason) == ("proxy:otto", "pause", "a rush")
-    for path in ("/ops/keys", "/ops/meetings/shown/public-keys"):
-        sent = await behind_proxy.post(path, {"csrf": token, "label": "x"}, **otto)
-        assert (sent.status_code, "made and revoked by admins" in sent.text) == (403, True), path
-    assert (await behind_proxy.get("/ops/keys", **otto)).status_code == 403
-    keys = await behind_proxy.get("/ops/keys", **ada)
-    assert "by your proxy, as ada (admin)" in keys.text
-    token = Browser.token(keys.text)
-    assert (await behind_proxy.post("/ops/sign-out", {"csrf": token}, **ada)).status_code == 403
-
-
-async def test_a_header_opens_nothing_but_the_page_and_from_the_proxy_only(
-    behind_proxy: Browser,
-) -> None:
-    """A stranger's word, a name without a role and a name said twice all lead to the sign-in."""
-    ada = {"x-forwarded-user": "ada"}
-    assert (await behind_proxy.http.get("/v1/meetings", headers=ada)).status_code == 401
-    transport = httpx.ASGITransport(app=behind_proxy.application, client=("192.0.2.1", 50_000))
-    async with httpx.AsyncClient(transport=transport, base_url="http://ops.test") as stranger:
-        answer = await stranger.get("/ops", headers=ada)
-        assert (answer.status_code, answer.headers["location"]) == (303, "/ops/sign-in")
-    for header, says in (
-        ([("X-Forwarded-User", "eve")], "eve has no role here"),
-        ([("X-Forwarded-User", "eve"), ("X-Forwarded-User", "ada")], "it came more than once"),
-    ):
-        answer = await behind_proxy.http.get("/ops", headers=header, follow_redirects=True)
-        assert says in answer.text
-        assert "API key" in answer.text
-        assert "Sign out" not in answer.text
-    back = await behind_proxy.http.get("/ops/sign-in?next=/ops/audit", headers=ada)
-    assert (back.status_code, back.headers["location"]) == (303, "/ops/audit")
-
-
-# -- the inbox --------------------------------------------------------------------------
-
-
-def _booking(number: int, email: str) -> bytes:
-    said = {
-        "sid": f"bk-{number}", "name": "Zoë <Quist>", "email": email, "status": "confirmed",
-        "starts_at": "2026-12-03T13:00:00Z", "ends_at": "2026-12-03T13:30:00Z",
-        "time_zone": "Europe/Berlin",
-    }  # fmt: skip
-    return json.dumps({"event": "booking_created", "booking": said}).encode()
-
-
-async def _receive(browser: Browser, *emails: str) -> list[str]:
-    bookings = browser.service.parts.bookings
-    ids = []
-    for number, email in enumerate(emails):
-        body = _booking(number, email)
-        signature = hmac.digest(HOOK_SECRET.encode(), body, "sha256").hex()
-        ids.append(await bookings.receive("default", body, [f"sha256={signature}"]))
-    await bookings.settle_due()
-    return ids
-
-
-async def test_an_event_shows_its_booker_to_who_asks_once_and_notes_it(
-    behind_proxy: Browser,
-) -> None:
-    """Everybody sees the appointment; name and e-mail are in no page until an admin asks."""
-    [event_id] = await _receive(behind_proxy, "zoe@quist.test")
-    place, ada, vera = (
-        f"/ops/inbox/{event_id}",
-        *({"x-forwarded-user": name} for name in ("ada", "vera")),
-    )
-    for who in (ada, vera):
-        page = (await behind_proxy.get(place, **who)).text
-        assert "Thu 3 Dec 2026, 14:00 to 14:30 (Europe/Berlin)" in page
-        assert "no text in the event is a slug of ours" in page
-        assert "zoe@quist.test" not in page
-        assert "Zoë" not in page
-    shown = f"{place}/show-booker"
-    token = Browser.token((await behind_proxy.get("/ops/find", **vera)).text)
-    assert (await behind_proxy.post(shown, {"csrf": token}, **vera)).status_code == 403
-    token = Browser.token((await behind_proxy.get(place, **ada)).text)
-    page = (await behind_proxy.post(shown, {"csrf": token}, **ada)).text
-    assert "Zoë &lt;Quist&gt;, zoe@quist.test" in page
-    [entry] = await behind_proxy.ledger.audit.list(1)
-    assert (entry.actor, entry.action) == ("proxy:ada", "show booker")
-    assert entry.detail == {"event": event_id}
-    page = (await behind_proxy.get(place, **ada)).text
-    assert "show booker" in page
-    assert "zoe@quist.test" not in page
-
-
-async def test_the_inbox_is_searched_without_a_trace_in_the_address(
-    behind_proxy: Browser,
-) -> None:
-    """By e-mail, booking and id; what was typed is in no address, and filters stay."""
-    ada = {"x-forwarded-user": "ada"}
-    first, second = await _receive(behind_proxy, "zoe@quist.test", "bo@else.test")
-    token = Browser.token((await behind_proxy.get("/ops/inbox", **ada)).text)
-
-    async def found(asked: str) -> tuple[str, set[str]]:
-        fields = {"csrf": token, "asked": asked, "query": "within=week"}
-        to = (await behind_proxy.post("/ops/inbox", fields, **ada)).headers["location"]
-        page = (await behind_proxy.get(to, **ada)).text
-        return to, {each for each in (first, second) if f"/ops/inbox/{each}" in page}
-
-    for asked, events in (
-        ("ZOE@quist.test", {first}), ("bk-1", {second}), (first, {first}), ("nobody@x.test", set()),
-        ("nobody", set()),
-    ):  # fmt: skip
-        to, seen = await found(asked)
-        assert seen == events, asked
-        assert "within=week" in to
-        assert "@" not in to
-        assert "quist" not in to.lower()
-    everything = (await behind_proxy.get("/ops/inbox?state=unmatched&within=hour", **ada)).text
-    assert first in everything
-    assert second in everything
-    for nothing in ("state=dead", "meeting=shown", "event=other", "day=2020-01-01", "workspace=x"):
-        assert first not in (await behind_proxy.get(f"/ops/inbox?{nothing}", **ada)).text, nothing
-
-
-async def test_many_events_are_replayed_with_one_entry_in_the_audit(behind_proxy: Browser) -> None:
-    """Those that were picked, or all that match and were there when the page was shown."""
-    ada = {"x-forwarded-user": "ada"}
-    ids = await _receive(behind_proxy, *(f"{number}@x.test" for number in range(3)))
-    page = (await behind_proxy.get("/ops/inbox?state=unmatched", **ada)).text
-    token, until = Browser.token(page), re.search(r'name="until" value="(\d+)"', page)
-    assert until is not None
-    assert '<span id="matching">3 events' in page
-    form = {"csrf": token, "query": "state=unmatched", "until": until[1], "reason": "mended"}
-
-    async def states() -> list[str]:
-        kept = [await behind_proxy.ledger.inbox.get(each) for each in ids]
-        return [each.state.value for each in kept if each is not None]
-
-    async def sent(**fields: str) -> str:
-        answer = await behind_proxy.post("/ops/inbox/replay", {**form, **fields}, **ada)
-        assert answer.headers["location"] == "/ops/inbox?state=unmatched"
-        return (await behind_proxy.get(answer.headers["location"], **ada)).text
-
-    assert "choose events by the boxes" in await sent(which="picked")
-    assert "Reason: fill this in" in await sent(which="all", reason="")
-    assert await states() == ["unmatched"] * 3
-    said = await sent(which="picked", **{f"pick-{each}": "1" for each in ids[:2]})
-    assert "Replaying 2 events." in said
-    assert await states() == ["pending", "pending", "unmatched"]
-    await behind_proxy.service.parts.bookings.settle_due()
-    [late] = await _receive(behind_proxy, "late@x.test")
-    assert late not in ids
-    assert "Replaying 3 events." in await sent(which="all")
-    assert await states() == ["pending"] * 3
-    assert (await behind_proxy.ledger.inbox.get(late)).state == "unmatched"  # type: ignore[union-attr]
-    entries = await behind_proxy.ledger.audit.list(2)
-    assert [each.detail["events"] for each in entries] == [3, 2]
-    assert {each.reason for each in entries} == {"mended"}
-    assert entries[0].detail["state"] == "unmatched"
-
-
 async def test_a_notice_that_others_made_is_not_shown(browser: Browser) -> None:
-    """Nobody else puts words on the page."""
+    """Only the server can put a message on the page."""
     await browser.sign_in()
     browser.http.cookies.set("linkpool_ops_flash", "eyJraW5kIjoiZG9uZSJ9.0000", path="/ops")
     assert 'class="flash' not in (await browser.get("/ops")).text
 
 
-# -- how it is sent ----------------------------------------------------------------------
+# -- how it is sent ------------------------------------------------------------------
 
 
 async def test_every_page_forbids_what_is_not_its_own(browser: Browser) -> None:
-    """No inline script or style, no other host, no frame, no keeping; errors are pages, too."""
+    """Pages, errors too, have no inline script or style, no other host, no frame, and are not
+    cached.
+    """
     signed_out = await browser.get("/ops")
     await browser.sign_in()
     for page in (signed_out, await browser.get("/ops"), await browser.get("/ops/nowhere")):
@@ -801,7 +506,7 @@ async def test_every_page_forbids_what_is_not_its_own(browser: Browser) -> None:
 
 
 async def test_files_are_kept_until_they_change(browser: Browser) -> None:
-    """Under the address of what they hold for good; under another not at all."""
+    """The address with the file's hash is cached for ever, and another one is not cached."""
     page = (await browser.get("/ops")).text
     found = re.findall(r"/ops/static/\w+/[\w.]+", page)
     assert {url.rsplit("/", 1)[1] for url in found} >= {"icon.svg", "ops.css", "ops.js"}
@@ -818,13 +523,14 @@ async def test_files_are_kept_until_they_change(browser: Browser) -> None:
 async def test_without_redis_the_page_says_so_and_nothing_it_cannot_know(
     browser: Browser, redis_server: RedisServer
 ) -> None:
-    """The page comes back with Redis."""
+    """The page recovers together with Redis."""
     token = await browser.sign_in()
     paused = {"csrf": token, "reason": "was made before Redis went"}
     assert (await browser.post("/ops/meetings/shown/pause", paused)).status_code == 303
     redis_server.kill()
     try:
-        await _read_anew(browser)
+        # What was read before may be shown for two seconds more.
+        browser.application.framework.state.ops.live.forget()
         page = (await browser.get("/ops")).text
         assert "Redis does not answer" in page
         assert "data-sid" not in page
@@ -860,7 +566,7 @@ async def test_without_redis_the_page_says_so_and_nothing_it_cannot_know(
 async def test_no_action_is_begun_while_the_ledger_is_locked(
     redis_server: RedisServer, sqlite_ledger: Ledger, sqlite_url: str, tmp_path: Path
 ) -> None:
-    """Each is refused before a request's time is over, keeps what was typed, and leaves nothing."""
+    """Each is refused before the request's deadline, keeps the typed values, and leaves nothing."""
     path = sqlite_url.removeprefix("sqlite:///")
     async with opened(redis_server, sqlite_ledger, sqlite_url, tmp_path) as browser:
         form = {"csrf": await browser.sign_in(), "reason": "a leak"}
@@ -899,142 +605,3 @@ async def test_no_action_is_begun_while_the_ledger_is_locked(
         assert {each.sid for each in found if each.paused} == {"hidden"}
         assert len(await sqlite_ledger.audit.list(99)) == len(before) + 1
         assert len(await sqlite_ledger.keys.all()) == 0
-
-
-async def _read_anew(browser: Browser) -> None:
-    """Let the reading that others may have asked for grow old."""
-    await asyncio.sleep(2.1)
-
-
-# -- one reading for all -------------------------------------------------------------------
-
-
-class CountingStore(Store):
-    """Counts how often pools are looked at."""
-
-    looks = 0
-
-    async def look(self, sids):  # type: ignore[no-untyped-def]
-        """Count this look, and look."""
-        self.looks += 1
-        return await super().look(sids)
-
-
-@asynccontextmanager
-async def reading(
-    fake_redis: AnyRedis, ledger: Ledger, every_seconds: float
-) -> AsyncIterator[tuple[Reader, CountingStore]]:
-    """Return a reader of one meeting, and the store it reads."""
-    store = CountingStore(fake_redis.bare, fake_redis.store.names)
-    known_meetings = KnownMeetings(store, ledger)
-    known_meetings.put(Meeting("shown"))
-    reader = Reader(store, ledger, known_meetings, Settings(), every_seconds=every_seconds)
-    try:
-        yield reader, store
-    finally:
-        await reader.close()
-
-
-async def test_ten_pages_cost_what_one_costs(fake_redis: AnyRedis, any_ledger: Ledger) -> None:
-    """They get the same readings, which are made once."""
-    async with reading(fake_redis, any_ledger, 0.05) as (reader, store):
-
-        async def follow() -> list[int]:
-            seen = []
-            async for snapshot in reader.follow():
-                seen.append(id(snapshot))
-                if len(seen) == 4:
-                    break
-            return seen
-
-        seen = await asyncio.gather(*(follow() for _ in range(10)))
-        assert len({tuple(each) for each in seen}) == 1
-        assert store.looks <= 5
-
-
-async def test_pools_are_read_less_often_while_nobody_sees_a_page(
-    fake_redis: AnyRedis, any_ledger: Ledger
-) -> None:
-    """A page that comes into sight is shown the present at once, and others go on resting."""
-    async with reading(fake_redis, any_ledger, 0.02) as (reader, store):
-        live = Live(reader, VitalsWatch(store, any_ledger, 5.0))
-        hidden = live.follow(unseen=True)
-        await anext(hidden)
-        assert reader.rests_seconds == UNSEEN_SECONDS
-        await asyncio.sleep(0.1)  # five times the pace of pages that are seen
-        assert store.looks <= 2
-        seen = live.follow()
-        await anext(seen)
-        assert reader.rests_seconds == 0.0
-        await seen.aclose()
-        assert reader.rests_seconds == UNSEEN_SECONDS
-        await hidden.aclose()
-        await live.close()
-
-
-async def test_what_was_just_done_is_in_the_next_reading(
-    fake_redis: AnyRedis, any_ledger: Ledger
-) -> None:
-    """Though of many pools a reading is good for seconds; else some would be left out."""
-    async with reading(fake_redis, any_ledger, 60.0) as (reader, _):
-        live = Live(reader, VitalsWatch(reader._store, any_ledger, 5.0))
-        before = (await live.moment()).found
-        reader._known_meetings.put(Meeting("shown", paused=True))
-        assert (await live.moment()).found is before
-        live.forget()
-        [after] = (await live.moment()).found
-        assert after.meeting.paused
-        await live.close()
-
-
-async def test_nothing_is_read_while_nobody_looks(fake_redis: AnyRedis, any_ledger: Ledger) -> None:
-    """The reader stops with the last page, and goes on with the next."""
-    async with reading(fake_redis, any_ledger, 0.02) as (reader, store):
-        for _ in range(2):
-            following = reader.follow()
-            await anext(following)
-            await following.aclose()
-            before = -1
-            async with asyncio.timeout(30):  # a reading that was due may still be made
-                while store.looks != before:
-                    before = store.looks
-                    await asyncio.sleep(0.15)
-
-
-async def test_a_stop_ends_every_stream_at_once(fake_redis: AnyRedis, any_ledger: Ledger) -> None:
-    """A server that stops does not wait for open pages."""
-    async with reading(fake_redis, any_ledger, 60.0) as (reader, _):
-        following = reader.follow()
-        await anext(following)
-        waiting = asyncio.create_task(anext(following, None))
-        await asyncio.sleep(0.01)
-        reader.stop()
-        assert await asyncio.wait_for(waiting, 30) is None
-
-
-async def test_pages_that_show_the_same_are_sent_the_same_bytes(
-    fake_redis: AnyRedis, any_ledger: Ledger
-) -> None:
-    """A page is sent only what changed since the last message."""
-    async with reading(fake_redis, any_ledger, 60.0) as (reader, store):
-        boards = Boards(Trends(store), 5.0)
-        session = Session(Caller("k", frozenset({"read"}), None), "")
-        snapshot = await reader.latest()
-        first = await boards.board(snapshot, Selection(), session)
-        again = await boards.board(snapshot, Selection(), session)
-        assert first is again
-        assert first.message_after(None) is again.message_after(None)
-        assert b'"rows":{"shown"' in first.message_after(None)
-        assert b'"rows":{}' in first.message_after(first)
-        bound = Session(Caller("b", frozenset({"read"}), frozenset({"other"})), "")
-        assert (await boards.board(snapshot, Selection(), bound)).rows == {}
-
-
-async def test_a_form_with_too_many_fields_is_refused() -> None:
-    """Typed, as all that callers send."""
-
-    async def receive() -> dict[str, object]:
-        return {"type": "http.request", "body": b"a=1&" * 100, "more_body": False}
-
-    with pytest.raises(InvalidRequest):
-        await form_of(Request({"type": "http", "headers": []}, receive))  # type: ignore[arg-type]

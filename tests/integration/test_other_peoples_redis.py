@@ -1,4 +1,4 @@
-"""Try Redis as other people run it: one database, users with few rights, sockets, TLS, no INFO."""
+"""Test Redis as other people run it: one database, limited users, sockets, TLS, no INFO."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ async def nothing_refused(theirs: Theirs) -> AsyncIterator[None]:
 async def test_pool_and_broker_share_one_database_with_few_rights(
     theirs: Theirs, kind: str
 ) -> None:
-    """The rules that doctor prints are enough, by TCP, by a socket and by TLS."""
+    """The rules that doctor prints suffice by TCP, by a socket and by TLS."""
     url = getattr(theirs, kind) + (f"?{theirs.authority}" if kind == "tls" else "")
     await check_redis(url)
     await check_broker(url, works=True)
@@ -171,8 +171,15 @@ def test_beats_own_user_may_send(theirs: Theirs) -> None:
     assert theirs.client.llen("lp:broker:test-beat") == 1
 
 
-async def test_beats_own_user_does_for_what_is_checked(theirs: Theirs) -> None:
-    await check_broker(theirs.plain.replace("linkpool-api", "linkpool-beat"))
+async def test_beats_own_user_passes_the_check_of_a_process_that_only_sends(theirs: Theirs) -> None:
+    """The same user is refused where messages are to be received."""
+    url = theirs.plain.replace("linkpool-api", "linkpool-beat")
+    theirs.client.execute_command("ACL", "LOG", "RESET")
+    await check_broker(url)
+    refused = {each["object"] for each in theirs.client.acl_log()}
+    assert refused <= {"info"}, "INFO is useful and not needed"
+    with pytest.raises(SettingsError, match="LINKPOOL_BROKER_URL"):
+        await check_broker(url, works=True)
 
 
 async def test_an_unknown_authority_is_refused_by_pool_and_broker_alike(theirs: Theirs) -> None:
@@ -203,7 +210,7 @@ async def test_an_unknown_authority_is_refused_by_pool_and_broker_alike(theirs: 
 async def test_a_connection_that_never_will_work_is_named(
     theirs: Theirs, change: dict[str, str], problem: str
 ) -> None:
-    """In one line, which names the setting and shows no secret."""
+    """The error is one line, which names the setting and shows no secret."""
     url = theirs.plain
     for old, new in change.items():
         url = url.replace(old, new)
@@ -233,7 +240,7 @@ def test_it_ends_the_start_of_every_part(
     change: tuple[str, str, str],
     problem: str,
 ) -> None:
-    """Of beat too, which needs Redis only as its broker."""
+    """Beat ends too, which needs Redis only as its broker."""
     monkeypatch.chdir(tmp_path)
     kind, old, new = change
     bad = getattr(theirs, kind)
@@ -262,7 +269,7 @@ def test_it_ends_the_start_of_every_part(
 async def test_a_command_that_is_refused_is_named_at_the_start(
     theirs: Theirs, command: str, rest: str
 ) -> None:
-    """With the rule that grants it, before a claim needs it."""
+    """The error has the rule that grants it, before a claim needs the command."""
     rule = acl()[0].replace("linkpool-api", f"without-{command}").replace(f" +{command} ", " ")
     theirs.client.execute_command(*rule.split())
     url = theirs.plain.replace("linkpool-api", f"without-{command}")
@@ -285,7 +292,7 @@ async def test_a_command_that_is_refused_is_named_at_the_start(
 async def test_what_a_broker_refuses_is_named_at_the_start(
     theirs: Theirs, rights: str, works: bool, named: str
 ) -> None:
-    """Otherwise a worker would wait for messages for ever, and look well."""
+    """Without this error a worker would wait for messages for ever and look healthy."""
     if "%R" in rights and int(theirs.client.info("server")["redis_version"].split(".")[0]) < 7:
         rights = rights.replace("%R", "")
     theirs.client.execute_command(
@@ -298,11 +305,15 @@ async def test_what_a_broker_refuses_is_named_at_the_start(
 
 
 async def test_without_client_and_config_everything_works(theirs: Theirs) -> None:
-    """They are never needed."""
+    """linkpool sends neither command where it is not allowed."""
     rule = acl()[0].replace("linkpool-api", "plain").replace("+config|get ", "")
     theirs.client.execute_command(*rule.split(), "-client", "-hello", "-config", "-bgrewriteaof")
-    await check_redis(theirs.plain.replace("linkpool-api", "plain"))
-    send_and_receive(theirs.plain.replace("linkpool-api", "plain"), "plain")
+    url = theirs.plain.replace("linkpool-api", "plain")
+    theirs.client.execute_command("ACL", "LOG", "RESET")
+    await check_redis(url)
+    send_and_receive(url, "plain")
+    refused = {each["object"] for each in theirs.client.acl_log()}
+    assert not refused & {"client", "config"}, refused
 
 
 async def test_a_password_that_is_missing_or_not_wanted_is_named(
@@ -408,7 +419,7 @@ async def test_a_server_that_is_no_redis_is_named() -> None:
 
 
 async def test_a_server_that_takes_no_writes_does_not_look_well(tmp_path: Path) -> None:
-    """It may be a replica that was master; a start waits for it, and doctor says so."""
+    """It may be a replica that was a master; a start waits for it, and doctor reports it."""
     port = ports.choose()
     with running(tmp_path / "own", "--min-replicas-to-write", "1", port=port) as client:
         url = f"redis://127.0.0.1:{port}"
@@ -424,12 +435,15 @@ async def test_a_server_that_takes_no_writes_does_not_look_well(tmp_path: Path) 
 
 async def test_a_policy_of_eviction_without_a_limit_evicts_nothing(tmp_path: Path) -> None:
     port = ports.choose()
-    with running(tmp_path / "own", "--maxmemory-policy", "volatile-lru", port=port):
+    with running(tmp_path / "own", "--maxmemory-policy", "volatile-lru", port=port) as client:
         await check_redis(f"redis://127.0.0.1:{port}")
+        client.config_set("maxmemory", "50mb")
+        with pytest.raises(SettingsError, match="evicts keys"):
+            await check_redis(f"redis://127.0.0.1:{port}")
 
 
 async def test_a_server_that_is_away_is_no_wrong_setting(theirs: Theirs) -> None:
-    """It may come back: claims are answered 503 until then."""
+    """It may come back, and claims are answered 503 until then."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with pytest.raises(StoreUnavailable):

@@ -1,4 +1,4 @@
-"""Try the ledger behind PgBouncer in transaction mode, with fewer connections than are in use."""
+"""Test the ledger behind PgBouncer in transaction mode, with fewer connections than are in use."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ async def pooled_url(
 async def test_the_ledger_works_behind_a_pooler(
     pooled_url: str, given: str, postgres: PostgresServer
 ) -> None:
-    """Migrations, rows with JSON, and twenty writers and readers at once over two connections."""
+    """Migrations, rows with JSON, and twenty writers and readers share two connections."""
     ledger = Ledger.open(pooled_url + given)
     try:
         await ledger.upgrade()
@@ -138,7 +138,7 @@ async def test_the_ledger_works_behind_a_pooler(
 async def test_no_transaction_outlasts_its_bounds_behind_a_pooler(
     pooled_url: str, given: str, postgres: PostgresServer
 ) -> None:
-    """A worker that is gone in mid-transaction keeps no row locked, as without a pooler."""
+    """A worker that dies in a transaction keeps no row locked, as without a pooler."""
     ledger = Ledger.open(pooled_url + given)
     names = ("statement_timeout", "idle_in_transaction_session_timeout")
     bounds = select(*(func.current_setting(name) for name in names))

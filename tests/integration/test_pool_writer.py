@@ -1,4 +1,4 @@
-"""Test the way from a link just made to the pool, on a real Redis and a real database."""
+"""Test the way of a new link to the pool, on a real Redis and a real database."""
 
 from __future__ import annotations
 
@@ -47,6 +47,7 @@ async def test_links_made_at_once_share_a_write(
     outcomes = await asyncio.gather(*(pool_writer.put(SID, epoch, made(slug)) for slug in slugs))
     assert set(outcomes) == {"added"}
     assert len(writes) <= 5
+    assert sum(writes) == 100
     assert all(await real_redis.store.stock.pooled(SID, slugs))
 
 
@@ -65,7 +66,7 @@ async def test_a_repeated_slug_enters_once(any_ledger: Ledger, real_redis: AnyRe
 async def test_a_link_of_another_epoch_is_set_aside(
     any_ledger: Ledger, real_redis: AnyRedis
 ) -> None:
-    """The fence fell between planning and adding: the link is quarantined, not pooled."""
+    """When the fence fell between planning and adding, the link is quarantined and not pooled."""
     await stocked(any_ledger, real_redis)
     pool_writer = PoolWriter(real_redis.store, any_ledger)
     assert await pool_writer.put(SID, "another:epoch:1", made("one-off-2")) == "quarantined"
@@ -78,7 +79,7 @@ async def test_a_link_of_another_epoch_is_set_aside(
 async def test_links_whose_pooling_is_in_doubt_are_taken_out_again(
     any_ledger: Ledger, real_redis: AnyRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The reply was lost after the links had entered: ledger and pool agree all the same."""
+    """When the reply is lost after links have entered, ledger and pool still agree."""
     epoch = await stocked(any_ledger, real_redis)
     add = real_redis.store.add
 
@@ -95,7 +96,7 @@ async def test_links_whose_pooling_is_in_doubt_are_taken_out_again(
 async def test_what_stays_in_a_pool_by_a_lost_reply_is_found_later(
     any_ledger: Ledger, real_redis: AnyRedis
 ) -> None:
-    """Only what the ledger calls fresh is left."""
+    """After that the pool holds only links that are fresh in the ledger."""
     epoch = await stocked(any_ledger, real_redis)
     pool_writer = PoolWriter(real_redis.store, any_ledger)
     for slug in ("one-off-4", "one-off-5"):
@@ -110,7 +111,7 @@ async def test_what_stays_in_a_pool_by_a_lost_reply_is_found_later(
 async def test_without_the_ledger_nothing_is_pooled(
     any_ledger: Ledger, real_redis: AnyRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every waiting caller gets the error, and the next link is tried anew."""
+    """Every waiting caller gets the error, and the next link is tried again."""
     epoch = await stocked(any_ledger, real_redis)
 
     async def away(_links: list[Link]) -> set[str]:

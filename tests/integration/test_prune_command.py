@@ -45,14 +45,14 @@ def environ(redis_server: RedisServer, any_url: str, tmp_path: Path) -> dict[str
 
 
 def said(environ: dict[str, str], *words: str, code: int = 0) -> str:
-    """Return what the command prints."""
+    """Run the command. Return its output."""
     done = CliRunner().invoke(app, ["db", "prune", *words], env=environ)
     assert done.exit_code == code, done.output
     return done.output
 
 
 def test_it_says_what_it_would_delete_and_deletes_it(environ: dict[str, str]) -> None:
-    """A dry run changes nothing; a second run finds nothing."""
+    """A dry run changes nothing, and a second run finds nothing."""
     for _ in range(2):
         assert json.loads(said(environ, "--dry-run", "--json")) == {
             "events": 0, "bodies": 0, "links": 2, "bookings": 1, "dry_run": True,
@@ -66,7 +66,7 @@ def test_it_says_what_it_would_delete_and_deletes_it(environ: dict[str, str]) ->
 
 
 def test_without_redis_no_link_is_pruned(environ: dict[str, str]) -> None:
-    """Their bindings could not be dropped; one line says so."""
+    """Their bindings could not be dropped, and one line says so."""
     environ["LINKPOOL_REDIS_URL"] = "redis://127.0.0.1:1"
     assert "Redis" in said(environ, code=3)
     environ["LINKPOOL_LEDGER_RETENTION_DAYS"] = "0"

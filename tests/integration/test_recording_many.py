@@ -1,4 +1,4 @@
-"""Record the claims of very many meetings: hints, and the task they lead to."""
+"""Test recording the claims of very many meetings: hints, and the task that they lead to."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def parts(redis_server: RedisServer, any_url: str, tmp_path: Path) -> Asyn
 
 
 async def test_all_are_recorded_by_one_at_a_time(parts: Parts) -> None:
-    """The second task leaves the work to the first; a meeting by name is recorded all the same."""
+    """The second task leaves the work to the first, but a task for one meeting still records it."""
     async with parts.store.locks.held(key_names.task_lock("record-all")):
         assert await record(parts, None) == 0
         assert await record(parts, SIDS[0]) == 1
@@ -67,7 +67,7 @@ def sent(redis_server: RedisServer) -> list[dict[str, Any]]:
 
 
 def test_hints_for_very_many_meetings_become_one_for_all(redis_server: RedisServer) -> None:
-    """A hint takes longer to send than a claim to serve."""
+    """Sending a hint takes longer than serving a claim."""
     nudges = Nudges(redis_server.url(1))
     for n in range(500):
         nudges.send(RECORD, sid=f"m{n}")

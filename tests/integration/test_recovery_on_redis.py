@@ -36,7 +36,7 @@ def any_redis(real_redis: AnyRedis) -> AnyRedis:
 
 
 async def test_a_killed_redis_is_recovered(stage: Stage, redis_server: RedisServer) -> None:
-    """After SIGKILL the bindings are there, and what was fresh is set aside."""
+    """After SIGKILL the bindings are restored, and links that were fresh are set aside."""
     await stage.claim("ann")
     await asyncio.to_thread(redis_server.kill)
     await asyncio.to_thread(redis_server.start)
@@ -48,8 +48,8 @@ async def test_a_killed_redis_is_recovered(stage: Stage, redis_server: RedisServ
 async def test_a_redis_from_an_older_file_gives_no_link_twice(
     stage: Stage, redis_server: RedisServer, tmp_path: Path
 ) -> None:
-    """Redis believes that both links are fresh; the ledger and the process that answered know
-    better.
+    """Both links are fresh in the file; the ledger and the API process know that they are
+    claimed.
     """
     copy = tmp_path / "copy"
     copy.mkdir()
@@ -75,7 +75,7 @@ async def test_a_redis_from_an_older_file_gives_no_link_twice(
 async def test_an_older_file_that_holds_a_spent_seal_is_not_adopted(
     stage: Stage, redis_server: RedisServer, tmp_path: Path
 ) -> None:
-    """The backup was made in the order of a planned stop, and put back a day later."""
+    """The backup was made during a planned stop, and is restored a day later."""
     copy = tmp_path / "copy"
     copy.mkdir()
     await stage.fence.seal([SID])
@@ -91,14 +91,15 @@ async def test_an_older_file_that_holds_a_spent_seal_is_not_adopted(
     assert await stage.pooled() == []
 
 
-@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("declared", [True, False])
 async def test_a_restore_of_both_halves_gives_no_link_twice(
-    stage: Stage, redis_server: RedisServer, any_url: str, tmp_path: Path, told: bool
+    stage: Stage, redis_server: RedisServer, any_url: str, tmp_path: Path, declared: bool
 ) -> None:
-    """Redis and ledger are put back to one sealed moment, after which a customer was served.
+    """Redis and ledger are restored to one sealed moment, after which a customer was served.
 
-    Nothing in either half can show it. `linkpool db restored` says it; without that word the seal
-    is believed, and the link goes out once more, which is why docs/operations.md insists on it.
+    Nothing in either half can show it. `linkpool db restored` says it; without that command the
+    seal is believed, and the link goes out once more, which is why docs/operations.md insists on
+    it.
     """
     copy = tmp_path / "copy"
     copy.mkdir()
@@ -110,7 +111,7 @@ async def test_a_restore_of_both_halves_gives_no_link_twice(
     assert await stage.claim("ann") == (NEW, "a-1")
     await asyncio.to_thread(start_from_copy, redis_server, copy)
     await restore(any_url, backup)
-    if not told:
+    if not declared:
         assert await stage.recover() is Recovered.ADOPTED
         assert await stage.claim("bob") == (NEW, "a-1")
         return
@@ -123,8 +124,11 @@ async def test_a_restore_of_both_halves_gives_no_link_twice(
 async def test_a_restored_ledger_under_a_redis_that_went_on_gives_no_link_twice(
     stage: Stage, any_url: str
 ) -> None:
-    """Who holds a link keeps it while Redis knows it; what the ledger calls fresh never goes out
-    again, and claims of links that it does not know are written anew."""
+    """Only the ledger is restored to an older copy; Redis keeps its data.
+
+    Customers keep their links while Redis knows them. Links that are fresh in the old ledger are
+    not handed out again, and claims of links that it lacks are recorded anew.
+    """
     backup = await backup_of(any_url)
     assert await stage.claim("ann") == (NEW, "a-1")
     await stage.recorder.record(SID)

@@ -1,4 +1,6 @@
-"""Lose a master of a Redis Cluster, and move meetings between masters, while claims run."""
+"""Test losing a master of a Redis Cluster, and moving meetings between masters, while claims
+run.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,7 @@ async def on_masters(masters_alone: RedisCluster, any_url: str) -> AsyncIterator
 
 
 class Visitors:
-    """New customers of one meeting, one after the other, who note what they were answered."""
+    """New customers of one meeting, who claim one after the other and note their answers."""
 
     def __init__(self, product: InProcess, sid: str) -> None:
         self.sid = sid
@@ -82,7 +84,7 @@ class Visitors:
 
     @asynccontextmanager
     async def coming(self) -> AsyncIterator[Visitors]:
-        """Let them come while the block runs."""
+        """Let visitors come while the block runs."""
         async with asyncio.TaskGroup() as group:
             coming = group.create_task(self._come())
             try:
@@ -110,12 +112,12 @@ class Visitors:
         return claim.slug
 
     async def served(self, more: int = 20) -> None:
-        """Return once so many more were answered."""
+        """Wait until this many more were answered."""
         goal = len(self.answered) + more
         await until(lambda: len(self.answered) >= goal)
 
     async def heal(self) -> Recovered:
-        """Do what API processes and workers do when a fence has fallen, and stock the pool."""
+        """Do the work of API processes and workers after a fence has fallen, and stock the pool."""
         await self.product.store.assert_again(self.sid, list(self.answered.values()))
         result = await self.product.parts.recovery.recover(self.sid, grace_seconds=0.0)
         await self.stock()
@@ -137,7 +139,9 @@ class Visitors:
         await self.product.store.add(self.sid, level.epoch, slugs, level.now_ms)
 
     async def check(self) -> None:
-        """Fail if a link went to two customers, or anybody has another link than was answered."""
+        """Fail if a link went to two customers, or a customer holds another link than the answered
+        one.
+        """
         await self.product.parts.recorder.record(self.sid)
         given = {who: each.claim.slug for who, each in self.answered.items()}
         assert len(set(given.values())) == len(given), "a link went to two customers"
@@ -157,7 +161,7 @@ _slugs = itertools.count()
 
 
 def _come_meanwhile(loop: asyncio.AbstractEventLoop, visitors: Visitors) -> None:
-    """Let the next visitor be refused while some keys are here and others there."""
+    """Let the next visitor be refused while the slot's keys are on two masters."""
     goal = visitors.refused.total() + 1
 
     async def refused() -> None:
@@ -181,7 +185,7 @@ async def _open(product: InProcess, *sids: str) -> list[Visitors]:
 async def test_a_lost_master_costs_its_own_meetings_a_recovery(
     on_replicas: InProcess, with_replicas: RedisCluster
 ) -> None:
-    """The other meetings are served all the while, and their pools are left alone."""
+    """The other meetings are served throughout, and their pools are left alone."""
     product, sids = on_replicas, with_replicas.sids_apart()
     lost, *others = await _open(product, *sids)
     async with lost.coming(), others[0].coming(), others[1].coming():
@@ -218,7 +222,7 @@ async def test_a_lost_master_costs_its_own_meetings_a_recovery(
 async def test_a_slot_moves_while_claims_run(
     on_masters: InProcess, masters_alone: RedisCluster
 ) -> None:
-    """Claims are refused for that moment. All that was answered came along, fresh links do not."""
+    """Claims are refused for a moment. Bindings move along, and fresh links are set aside."""
     product, cluster = on_masters, masters_alone
     moving, calm = await _open(product, *cluster.sids_apart()[:2])
     async with moving.coming(), calm.coming():
@@ -244,7 +248,7 @@ async def test_a_slot_moves_while_claims_run(
 async def test_a_seal_lets_a_slot_move_without_losing_a_link(
     on_masters: InProcess, masters_alone: RedisCluster
 ) -> None:
-    """The ledger then knows every claim, and what the pool holds is compared with it."""
+    """The ledger then has every claim, and the links of the pool are compared with it."""
     product, cluster = on_masters, masters_alone
     [moving] = await _open(product, cluster.sids_apart()[0])
     await product.claim(moving.sid, "ann")
@@ -258,8 +262,9 @@ async def test_a_seal_lets_a_slot_move_without_losing_a_link(
 async def test_keys_that_a_slot_left_behind_long_ago_are_not_adopted(
     on_masters: InProcess, masters_alone: RedisCluster
 ) -> None:
-    """The file of a master that crashed may lack that keys had moved away, and they are back when
-    the slot is: links that were claimed since look fresh.
+    """The file of a crashed master may not know that keys had moved away.
+
+    They are back when the slot is, and links that were claimed since look fresh.
     """
     product, cluster = on_masters, masters_alone
     [moving] = await _open(product, cluster.sids_apart()[0])
@@ -278,7 +283,7 @@ async def test_keys_that_a_slot_left_behind_long_ago_are_not_adopted(
 async def test_a_silent_master_keeps_no_call_from_the_others(
     on_masters: InProcess, masters_alone: RedisCluster
 ) -> None:
-    """It accepts connections and says nothing, as behind a firewall that forgot them.
+    """It accepts connections and says nothing, like a firewall that dropped its connections.
 
     Calls to it last until their deadline; those to other masters have calls of their own.
     """
@@ -313,7 +318,7 @@ async def test_a_silent_master_keeps_no_call_from_the_others(
 
 
 class _Listener:
-    """Takes note of nothing."""
+    """A listener that ignores every event."""
 
     def __getattr__(self, _name: str) -> Any:
         return lambda *_: None
@@ -340,9 +345,9 @@ class Process:
 async def test_a_meeting_of_six_shards_outlives_a_master_and_a_change(
     on_replicas: InProcess, with_replicas: RedisCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is served by all masters, each of which stops only the shards that it has.
+    """All masters serve it, and a lost one stops only its own shards.
 
-    Whatever number of shards there is, a customer has one link, at every process and in every tab.
+    Whatever the number of shards, a customer has one link, at every process and in every tab.
     """
     monkeypatch.setattr("worker.recover.GRACE_SECONDS", 0.0)
     product, cluster = on_replicas, with_replicas
@@ -360,7 +365,7 @@ async def test_a_meeting_of_six_shards_outlives_a_master_and_a_change(
     held: dict[str, str] = {}
 
     async def tabs(*customers: str) -> dict[str, str]:
-        """Let each claim in two tabs, at two processes."""
+        """Let each customer claim in two tabs, at two processes."""
         found = await asyncio.gather(
             *(each.slug(sid, who) for who in customers for each in processes)
         )
@@ -452,7 +457,7 @@ async def test_a_meeting_of_six_shards_outlives_a_master_and_a_change(
 
 
 async def test_every_master_must_be_fit_for_claims(masters_alone: RedisCluster) -> None:
-    """One that evicts, or that refuses a command, loses the claims of its meetings."""
+    """A master that evicts keys or refuses a command would lose its meetings' claims."""
     await check_redis(masters_alone.url)
     one = masters_alone.masters()[1].client
     one.config_set("maxmemory-policy", "allkeys-lru")
@@ -468,7 +473,7 @@ async def test_every_master_must_be_fit_for_claims(masters_alone: RedisCluster) 
 async def test_an_address_says_whether_it_is_a_cluster(
     masters_alone: RedisCluster, redis_server: RedisServer
 ) -> None:
-    """Pools or broker on the wrong one of the two would look well and do nothing."""
+    """Pools or broker on the wrong kind of Redis would look well and do nothing."""
     for node in masters_alone.masters():
         plain = f"redis://127.0.0.1:{node.port}"
         with pytest.raises(SettingsError, match=r"is a Redis Cluster; .*redis\+cluster://"):
@@ -481,7 +486,7 @@ async def test_an_address_says_whether_it_is_a_cluster(
 
 
 async def test_a_user_of_few_rights_is_enough_for_a_cluster(masters_alone: RedisCluster) -> None:
-    """With the rules that doctor prints."""
+    """The rules that doctor prints suffice."""
     for node in masters_alone.nodes:
         for rule in acl():
             node.client.execute_command(*rule.split())
@@ -503,7 +508,7 @@ async def test_a_user_of_few_rights_is_enough_for_a_cluster(masters_alone: Redis
 
 
 async def test_doctor_looks_at_all_masters(masters_alone: RedisCluster) -> None:
-    """And says when one that is away would stop all the others, or one that is cut off goes on."""
+    """It also warns of a master that would stop all others, or that goes on when it is cut off."""
     store = Store.open(masters_alone.url, SECRET_KEY)
     parts = cast("Any", SimpleNamespace(store=store))
 

@@ -1,6 +1,6 @@
-"""Test that what PostgreSQL refuses for good stops a start in one line, and in real processes too.
+"""Test that a lasting refusal by PostgreSQL stops a start in one line, also in real processes.
 
-What a Redis refuses is in test_other_peoples_redis.py.
+Refusals of Redis are in test_other_peoples_redis.py.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def test_what_the_database_refuses_for_good_is_named(
     database: str,
     problem: str,
 ) -> None:
-    """It is found when connecting, or when a row is written."""
+    """The refusal comes when connecting, or when a row is written."""
     if (words, user) == ("db upgrade", "poor"):
         database = "postgres"  # there is something left to do for it there
     monkeypatch.chdir(tmp_path)
@@ -90,7 +90,7 @@ def test_what_the_database_refuses_for_good_is_named(
 def test_real_processes_end_in_the_same_line(
     tmp_path: Path, words: str, name: str, value: str
 ) -> None:
-    """As tests/unit/test_bad_settings.py has them for a hundred settings in one process."""
+    """tests/unit/test_bad_settings.py has a hundred settings more, in one process."""
     environ = {key: text for key, text in os.environ.items() if not key.startswith("LINKPOOL_")}
     environ["LINKPOOL_PORT"] = str(ports.choose())
     if words != "up":

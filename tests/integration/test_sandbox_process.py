@@ -1,4 +1,4 @@
-"""Run the sandbox as a process of its own: start it, click through it, stop it."""
+"""Test the sandbox as a process of its own: start it, click through it, stop it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Running:
         )
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> tuple[int, float, str]:
-        """Stop it. Return exit status, seconds it took, and what stood on stderr."""
+        """Stop the sandbox. Return its exit status, the seconds that took, and its stderr."""
         began = time.monotonic()
         self.process.send_signal(how)
         _, err = outcome(self.process)
@@ -64,7 +64,9 @@ class Running:
 
 @pytest.fixture
 def hooks() -> Iterator[tuple[str, list[tuple[dict[str, str], bytes]]]]:
-    """Run a local server that takes webhooks. Yield its URL, and what came (headers, body)."""
+    """Run a local server that takes webhooks. Yield its URL and the received ones (headers,
+    body).
+    """
     came: list[tuple[dict[str, str], bytes]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -91,8 +93,7 @@ def hooks() -> Iterator[tuple[str, list[tuple[dict[str, str], bytes]]]]:
 def test_a_visitor_books_and_the_site_gets_a_webhook(
     hooks: tuple[str, list[tuple[dict[str, str], bytes]]],
 ) -> None:
-    """A link made over HTTP is booked through its page, and a webhook signed with the secret
-    reports it."""
+    """A link made over HTTP is booked on its page, and a signed webhook reports it."""
     url, came = hooks
     running = Running("--webhook-url", url, "--meeting", "demo=Intro call")
     try:
@@ -133,7 +134,7 @@ def test_a_visitor_books_and_the_site_gets_a_webhook(
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_it_ends_at_once_while_requests_hang(how: signal.Signals) -> None:
-    """On a stop it ends within about a second, with status 0, while any request hangs."""
+    """It stops within about a second with status 0, whatever requests hang."""
     running = Running("--p-hang", "1")
     with ThreadPoolExecutor(5) as pool:
         hanging = [pool.submit(running.client.post, LINKS) for _ in range(5)]
@@ -148,7 +149,7 @@ def test_it_ends_at_once_while_requests_hang(how: signal.Signals) -> None:
 
 
 def test_half_a_request_does_not_hold_up_the_end() -> None:
-    """A caller who sent half a body is cut off quietly at a stop."""
+    """A caller who sent half a body is cut off at a stop, without a line in the log."""
     running = Running()
     host, port = running.url.removeprefix("http://").split(":")
     with socket.create_connection((host, int(port))) as half:
@@ -160,7 +161,7 @@ def test_half_a_request_does_not_hold_up_the_end() -> None:
 
 
 def test_a_lost_answer_is_a_closed_connection_or_a_500() -> None:
-    """With p_lost the link is made and its caller learns nothing of it, in either way."""
+    """With p_lost the link is made, and the caller does not learn of it."""
     running = Running("--p-lost", "1")
     outcomes = set()
     try:
@@ -179,7 +180,7 @@ def test_a_lost_answer_is_a_closed_connection_or_a_500() -> None:
 
 
 def test_a_port_in_use_is_one_clear_line() -> None:
-    """It says in one line that the port is taken, ends with status 1, and leaves the file."""
+    """One line says that the port is in use, the status is 1, and the file is unchanged."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         done = subprocess.run(
@@ -198,7 +199,7 @@ def test_a_port_in_use_is_one_clear_line() -> None:
 
 
 def test_kill_loses_nothing_that_was_answered(tmp_path: Path) -> None:
-    """After kill -9, links and bookings are there again from the state file."""
+    """After kill -9 the state file brings back links and bookings."""
     flags = ("--state-file", str(tmp_path / "state.jsonl"))
     running = Running(*flags)
     slugs = [running.client.post(LINKS).json()["slug"] for _ in range(20)]

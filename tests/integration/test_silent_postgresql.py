@@ -1,4 +1,4 @@
-"""Try that no sender waits for a PostgreSQL that is silent: every answer comes within 8 seconds."""
+"""Test that no sender waits for a silent PostgreSQL: every answer comes within 8 seconds."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ async def sender(
 
 @contextmanager
 def silent(postgres: PostgresServer) -> Iterator[None]:
-    """Stop all of the server's processes, without ending any connection."""
+    """Stop all of the server's processes without ending any connection."""
     first = int((postgres.directory / "data" / "postmaster.pid").read_text().split()[0])
     mine = [first, *_children(first)]
     for pid in mine:
@@ -115,14 +115,14 @@ def webhook(number: int = 0) -> dict[str, object]:
 
 
 async def timed(client: httpx.AsyncClient, **request: object) -> tuple[float, httpx.Response]:
-    """Return how long an answer took, and the answer."""
+    """Return the seconds that an answer took, and the answer."""
     started = time.monotonic()
     answer = await client.request(**request)  # type: ignore[arg-type]
     return time.monotonic() - started, answer
 
 
 async def accepted_again(sender: httpx.AsyncClient) -> None:
-    """Return once webhooks are accepted."""
+    """Wait until webhooks are accepted."""
     async with asyncio.timeout(60):
         while (await timed(sender, **webhook(1)))[1].status_code != 202:  # noqa: ASYNC110
             await asyncio.sleep(0.2)
@@ -131,7 +131,9 @@ async def accepted_again(sender: httpx.AsyncClient) -> None:
 async def test_a_silent_database_keeps_no_sender_waiting(
     sender: httpx.AsyncClient, postgres: PostgresServer
 ) -> None:
-    """Webhooks, more of them than there are connections, and every other kind of call."""
+    """More webhooks than there are connections, and every other kind of call, are answered in
+    time.
+    """
     assert (await timed(sender, **webhook()))[1].status_code == 202
     calls: list[dict[str, object]] = [webhook(number) for number in range(1, 9)]
     calls += [
@@ -169,7 +171,7 @@ async def test_a_silent_database_keeps_no_sender_waiting(
 async def test_a_database_that_is_gone_is_reported_at_once(
     sender: httpx.AsyncClient, postgres: PostgresServer
 ) -> None:
-    """Then nobody waits."""
+    """Webhooks are answered 503 with Retry-After in time."""
     assert (await timed(sender, **webhook()))[1].status_code == 202
     postgres.stop()
     try:

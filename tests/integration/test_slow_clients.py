@@ -14,6 +14,7 @@ import uvicorn
 
 from pool.api.http.messages import read_body
 from pool.api.server import slow_clients
+from tests.served import served
 
 REQUEST = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
 CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -23,7 +24,7 @@ KEEP_ALIVE_SECONDS = 5
 
 
 async def echo(scope, receive, send) -> None:  # type: ignore[no-untyped-def]
-    """Answer with the body of the request; /large with more than any buffer takes."""
+    """Answer with the body of the request, or on /large with more than any buffer holds."""
     body = await read_body(scope, receive, 1 << 20)
     if scope["path"] == "/large":
         body = b"x" * (32 << 20)
@@ -34,7 +35,7 @@ async def echo(scope, receive, send) -> None:  # type: ignore[no-untyped-def]
 
 @pytest.fixture
 async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
-    """Run a server whose patience is short."""
+    """Run a server with short deadlines."""
     for name, seconds in (
         ("SWEEP_SECONDS", 0.05),
         ("HEAD_SECONDS", 0.4),
@@ -53,13 +54,8 @@ async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
         log_config=None,
         access_log=False,
     )
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server.serve())
-    while not server.started:  # noqa: ASYNC110 - it offers nothing to wait for
-        await asyncio.sleep(0.01)
-    yield server.servers[0].sockets[0].getsockname()[1]
-    server.should_exit = server.force_exit = True
-    await serving
+    async with served(config) as port:
+        yield port
 
 
 @contextlib.asynccontextmanager
@@ -120,7 +116,7 @@ async def drip(writer: Writer, piece: Callable[[int], bytes]) -> None:
 async def test_a_slow_client_gets_408_and_is_disconnected(
     port: int, start: bytes, piece: Callable[[int], bytes] | None
 ) -> None:
-    """A head or a body gets its time in all, however steadily it trickles in: 408, and the end."""
+    """A head or a body has a fixed time in all, however steadily its bytes arrive."""
     async with connected(port) as (reader, writer):
         began = time.monotonic()
         writer.write(start)
@@ -135,7 +131,7 @@ async def test_a_slow_client_gets_408_and_is_disconnected(
 
 
 async def test_the_quick_are_served_meanwhile(port: int) -> None:
-    """A connection in use is kept beyond every deadline while others hang."""
+    """A connection in use outlives every deadline while others hang."""
     async with connected(port) as (reader, writer), connected(port) as (_, hanging):
         hanging.write(b"POST / HT")
         for _ in range(10):
@@ -145,7 +141,7 @@ async def test_the_quick_are_served_meanwhile(port: int) -> None:
 
 
 async def test_idle_connections_end_even_if_they_cheat(port: int) -> None:
-    """Line ends between requests, which reset the server's own timer, keep no connection."""
+    """Line ends between requests, which reset the server's own timer, do not keep a connection."""
     async with connected(port) as (reader, writer):
         writer.write(REQUEST)
         await answered(reader)
@@ -157,7 +153,7 @@ async def test_idle_connections_end_even_if_they_cheat(port: int) -> None:
 
 
 async def test_answers_nobody_reads_are_dropped(port: int) -> None:
-    """A client that takes no answer loses its connection, and the answer its memory."""
+    """A client that reads no answer loses its connection, and the answer's memory is freed."""
     async with connected(port) as (reader, writer):
         writer.transport.pause_reading()
         writer.write(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -183,7 +179,7 @@ def head(*headers: bytes) -> bytes:
     ids=["many", "long", "much", "address"],
 )
 async def test_large_heads_are_refused(port: int, request_bytes: bytes) -> None:
-    """Over 100 headers or 32 KiB of head is 431, in one piece or in several."""
+    """Over 100 headers or 32 KiB of head are answered 431, in one piece or in several."""
     async with connected(port) as (reader, writer):
         writer.write(request_bytes)
         await refused(reader, 431, "headers-too-large")
@@ -198,7 +194,7 @@ async def test_large_heads_are_refused(port: int, request_bytes: bytes) -> None:
 
 
 async def test_heads_up_to_the_limit_are_taken(port: int) -> None:
-    """A hundred headers, and some 30 KiB of them, are served, also one byte at a time."""
+    """A hundred headers of some 30 KiB are served, also in pieces of 1,000 bytes."""
     good = head(*[b"x: " + b"y" * 290] * 99)
     async with connected(port) as (reader, writer):
         writer.write(good)
@@ -216,7 +212,7 @@ async def test_heads_up_to_the_limit_are_taken(port: int) -> None:
 
 @pytest.mark.parametrize("framing", ["trailers", "extension", "after the answer"])
 async def test_requests_without_end_are_cut_off(port: int, framing: str) -> None:
-    """A stream that is no body, and so meets no body's limit, has a limit all the same."""
+    """A stream that is no body, and so has no body's limit, is still limited."""
     start = CHUNKED
     piece = b"x" * 50_000
     if framing == "trailers":
@@ -253,7 +249,7 @@ async def test_requests_without_end_are_cut_off(port: int, framing: str) -> None
     ids=["tls", "version", "bytes", "name", "two lengths", "both", "chunk", "negative"],
 )
 async def test_what_is_no_http_is_refused_as_a_problem(port: int, request_bytes: bytes) -> None:
-    """Broken and ambiguous framing is 400 in the form of every other error."""
+    """Broken and ambiguous framing is answered 400 in the form of every other error."""
     async with connected(port) as (reader, writer):
         writer.write(request_bytes)
         await refused(reader, 400, "malformed-request")
@@ -263,7 +259,7 @@ async def test_what_is_no_http_is_refused_as_a_problem(port: int, request_bytes:
 async def test_garbage_after_requests_is_refused_behind_their_answers(
     port: int, count: int
 ) -> None:
-    """Clients that wait for answers get those, and only then the refusal of what followed."""
+    """Clients that wait for answers get those first, and then the refusal."""
     async with connected(port) as (reader, writer):
         writer.write(REQUEST * count + b"nonsense\r\n\r\n" + REQUEST)
         for _ in range(count):
@@ -271,8 +267,8 @@ async def test_garbage_after_requests_is_refused_behind_their_answers(
         await refused(reader, 400, "malformed-request")
 
 
-async def test_more_connections_than_there_is_room_for(port: int) -> None:
-    """Beyond the bound a request is answered 503 with Retry-After; room is made again."""
+async def test_a_connection_beyond_the_limit_gets_503_until_others_close(port: int) -> None:
+    """Beyond the limit a request is answered 503 with Retry-After, until others have closed."""
     held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(20)]
     async with connected(port) as (reader, writer):
         writer.write(REQUEST)

@@ -1,7 +1,7 @@
-"""Hold a Redis Cluster to the contract of the store, and of recovery.
+"""Hold a Redis Cluster to the contract of the store and of recovery.
 
-A server that is started again is, on a Cluster, another master that the meeting's slot has moved
-to with all its keys: that takes milliseconds.
+In place of a restart, the meeting's slot moves to another master with all its keys: that takes
+milliseconds.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from bench.redis_cluster import RedisCluster
 from tests.any_redis import AnyRedis
 from tests.cluster_stage import any_cluster
 from tests.unit.store_contract import *  # noqa: F403 - the contract's tests
+from tests.unit.store_replay_contract import *  # noqa: F403 - the contract's tests
+from tests.unit.store_upkeep_contract import *  # noqa: F403 - the contract's tests
 
 
 @pytest.fixture

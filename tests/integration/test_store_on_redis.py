@@ -1,4 +1,4 @@
-"""Hold every real Redis server that can be had here to the store's contract."""
+"""Hold every real Redis server that is available here to the store's contract."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from tests.any_redis import AnyRedis
 from tests.servers import redis_servers
 from tests.unit.store_contract import *  # noqa: F403 - the contract's tests
 from tests.unit.store_contract import SID, claim, customer, open_pool
+from tests.unit.store_replay_contract import *  # noqa: F403 - the contract's tests
+from tests.unit.store_upkeep_contract import *  # noqa: F403 - the contract's tests
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -35,7 +37,7 @@ def any_redis(real_redis: AnyRedis) -> AnyRedis:
 
 
 async def test_a_full_redis_refuses_and_nothing_is_half_written(any_redis: AnyRedis) -> None:
-    """Claims, direct links, new stock and assertions are refused; once there is room they work."""
+    """Claims, direct links, stock and assertions are refused, and succeed once there is room."""
     epoch = await open_pool(any_redis, "a-1", "a-2")
     await claim(any_redis, "ann")
     before = await any_redis.everything()
@@ -57,7 +59,7 @@ async def test_a_full_redis_refuses_and_nothing_is_half_written(any_redis: AnyRe
 
 
 async def test_a_claim_held_needs_no_memory(any_redis: AnyRedis) -> None:
-    """A full Redis still answers those who hold a link."""
+    """A full Redis still answers customers who hold a link."""
     await open_pool(any_redis, "a-1")
     [(_, slug)] = await claim(any_redis, "ann")
     await any_redis.bare.config_set("maxmemory", 1)
@@ -65,7 +67,7 @@ async def test_a_claim_held_needs_no_memory(any_redis: AnyRedis) -> None:
 
 
 async def told_at_once(store: Store, *who: str) -> Batch | Exception | None:
-    """Return the outcome of a claim that waits for no connection."""
+    """Make a claim that waits for no connection. Return its outcome."""
     told: asyncio.Future[Batch | Exception | None] = asyncio.get_running_loop().create_future()
     customers = [customer(store, each) for each in who]
     assert store.claim_at_once(SID, customers, told.set_result) is not None
@@ -73,8 +75,9 @@ async def told_at_once(store: Store, *who: str) -> Batch | Exception | None:
 
 
 async def test_a_claim_at_once_is_the_same_claim(any_redis: AnyRedis) -> None:
-    """A customer who holds a link gets it, others a fresh one; an error is the one that `claim`
-    raises, or a hint that asking again may help.
+    """A customer who holds a link gets it, and others get a fresh one.
+
+    An error is the one that `claim` raises, or a hint that asking again may help.
     """
     store = any_redis.store
     assert store.claim_at_once(SID, [customer(store, "ann")], pytest.fail) is None  # not connected
@@ -97,7 +100,7 @@ async def test_a_claim_at_once_is_the_same_claim(any_redis: AnyRedis) -> None:
 
 
 async def test_what_an_orderly_stop_leaves_is_all_there(any_redis: AnyRedis) -> None:
-    """After a restart bindings, stock and stream are as they were; only the fence has fallen."""
+    """After a restart bindings, stock and stream are unchanged, and only the fence has fallen."""
     await open_pool(any_redis, "a-1", "a-2")
     await claim(any_redis, "ann")
     before = await any_redis.everything()
@@ -108,7 +111,7 @@ async def test_what_an_orderly_stop_leaves_is_all_there(any_redis: AnyRedis) -> 
 
 
 async def test_a_redis_says_how_many_replicas_it_must_reach(any_redis: AnyRedis) -> None:
-    """As it is configured now."""
+    """The number is the one that is configured now."""
     try:
         await any_redis.bare.config_set("min-replicas-max-lag", 7)
         await any_redis.bare.config_set("min-replicas-to-write", 2)

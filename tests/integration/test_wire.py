@@ -1,4 +1,4 @@
-"""Test the claim script's connections: a reply reaches the caller who asked for it, or nobody."""
+"""Test the claim script's connections: a reply reaches its own caller, or nobody."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ async def wire(redis: Redis) -> AsyncIterator[Wire]:
 
 
 async def blocked(redis: Redis) -> None:
-    """Wait until a call waits at the server for what does not come."""
+    """Wait until the server holds a blocking call of this client."""
     async with asyncio.timeout(60):
         while (await redis.info("clients"))["blocked_clients"] == 0:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
 async def test_who_stops_waiting_leaves_no_reply_to_the_next(wire: Wire) -> None:
-    """A cancelled call's reply, which still comes, is never taken for another's."""
+    """The reply to a cancelled call is never taken for another's when it comes."""
     for number in range(5):
         await wire.call("PING")  # connected: what is left next has been sent
         call = asyncio.create_task(wire.call("BLPOP", "nothing", "0.05"))
@@ -58,9 +58,7 @@ async def test_who_stops_waiting_leaves_no_reply_to_the_next(wire: Wire) -> None
 
 
 async def test_a_connection_that_was_ended_is_replaced(redis: Redis, wire: Wire) -> None:
-    """A caller that finds the connection ended gets an error, and the next call at the latest is
-    served.
-    """
+    """The first caller may get an error, and the next call is served."""
     assert await wire.call("ECHO", "a") == b"a"
     waiting = asyncio.create_task(wire.call("BLPOP", "nothing", "0"))
     await blocked(redis)
@@ -71,7 +69,7 @@ async def test_a_connection_that_was_ended_is_replaced(redis: Redis, wire: Wire)
 
 
 async def test_a_call_at_once_is_answered_or_not_made(wire: Wire) -> None:
-    """Without a connection that stands ready nothing is sent; with one the reply is delivered."""
+    """Without an idle connection nothing is sent, and with one the reply is delivered."""
     told: list[Any] = []
     assert wire.call_at_once(("SET", "a", "1"), told.append) is None
     assert await wire.call("GET", "a") is None
@@ -95,7 +93,7 @@ async def until(condition: Callable[[], bool]) -> None:
 async def test_calls_that_go_together_are_one_write_and_answered_in_order(
     wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each gets its own reply, an error like any other; afterwards the connection serves on."""
+    """Each gets its own reply, which may be an error, and the connection can be used again."""
     told: list[Any] = []
     await wire.call("PING")
     [line] = wire._idle
@@ -122,7 +120,10 @@ async def test_calls_that_go_together_are_one_write_and_answered_in_order(
 
 
 async def test_of_calls_that_go_together_all_hear_of_the_end(redis: Redis, wire: Wire) -> None:
-    """One that is abandoned is told nothing, the others that the connection is lost."""
+    """If one is abandoned or its connection is killed, the others get RedisConnectionError.
+
+    The abandoned call itself gets no reply.
+    """
     for way in ("abandoned", "killed"):
         told: list[Any] = []
         ignored: list[Any] = []
@@ -146,7 +147,7 @@ async def test_of_calls_that_go_together_all_hear_of_the_end(redis: Redis, wire:
 
 
 async def test_an_abandoned_reply_reaches_nobody(redis: Redis, wire: Wire) -> None:
-    """The reply of an abandoned call is no other's; a lost connection is reported, once."""
+    """It is not given to another call, and a lost connection is reported once."""
     told: list[Any] = []
     await wire.call("PING")
     abandon = wire.call_at_once(("BLPOP", "nothing", "0.05"), told.append)
@@ -171,7 +172,7 @@ async def test_an_abandoned_reply_reaches_nobody(redis: Redis, wire: Wire) -> No
 async def test_a_connection_that_ends_while_it_is_written_to_is_only_lost(
     wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The event loop has closed it unnoticed: nothing was sent, and the next call works."""
+    """The event loop has closed it unnoticed: nothing was sent, and the next call succeeds."""
 
     def closed(_: bytes) -> None:
         raise RuntimeError("the handler is closed")
@@ -202,7 +203,7 @@ class Dying:
 
 
 async def test_a_redis_that_dies_while_it_is_connected_to_is_lost() -> None:
-    """It counts as away like any other Redis: the caller may ask again."""
+    """It counts as unavailable like any other Redis, and the caller may ask again."""
     connection = Dying()
     pool = SimpleNamespace(make_connection=lambda: connection)
     wire = Wire(cast("Any", SimpleNamespace(connection_pool=pool)))
@@ -228,7 +229,9 @@ class Deaf:
 
 
 async def test_nobody_waits_longer_because_a_cancellation_is_lost() -> None:
-    """A claim's deadline holds in any state of the library; the connection is closed in the end."""
+    """A claim's deadline holds in any state of the library, and the connection is closed at
+    last.
+    """
     connection = Deaf()
     pool = SimpleNamespace(make_connection=lambda: connection)
     wire = Wire(cast("Any", SimpleNamespace(connection_pool=pool)))
@@ -247,7 +250,7 @@ async def test_nobody_waits_longer_because_a_cancellation_is_lost() -> None:
 async def test_a_look_at_fences_gives_up_on_a_redis_that_says_nothing(
     redis_server: RedisServer, wire: Wire, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The fence watch must be able to look again."""
+    """The fence watch has to be able to look again."""
     recovery = RecoverySteps(redis, CustomerNames(b"secret"), wire)
     assert [each.fence for each in await recovery.fences(["intro"])] == ["fallen"]
     monkeypatch.setattr("pool.store.recovery.CALL_SECONDS", 0.1)

@@ -1,4 +1,4 @@
-"""Test that workers stay with a broker that comes and goes."""
+"""Test that workers stay connected to a broker that comes and goes."""
 
 from __future__ import annotations
 
@@ -25,8 +25,11 @@ def app(redis_server: RedisServer) -> Iterator[Celery]:
 
 
 def test_a_worker_outlives_its_broker(app: Celery, redis_server: RedisServer) -> None:
-    """A message whose acknowledgement was lost is no longer counted as held, or the worker
-    would take no other; and every further try to connect comes as soon as the one before."""
+    """It takes messages again, and tries to connect at a steady interval.
+
+    A message whose acknowledgement was lost is no longer counted as held, or the worker would take
+    no other.
+    """
     app.send_task("linkpool.sweep", queue=QUEUE)
     with app.connection_for_read() as connection, connection.channel() as channel:
         channel.qos.prefetch_count = 1

@@ -14,6 +14,7 @@ from pool.api.server.draining import DrainingProtocol
 from tests.security.client import answers_in
 from tests.security.in_process import Server
 from tests.security.table import CLAIMS, KEY, NOWHERE, SMUGGLED, claim, request
+from tests.served import served
 
 EXPECT = b"Expect: 100-continue"
 CHUNKED = b"Transfer-Encoding: chunked"
@@ -58,13 +59,8 @@ async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
         Server().application, port=0, http=DrainingProtocol, ws="none",
         lifespan="off", log_config=None, access_log=False, interface="asgi3",
     )  # fmt: skip
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server.serve())
-    while not server.started:  # noqa: ASYNC110 - it offers nothing to wait for
-        await asyncio.sleep(0.01)
-    yield server.servers[0].sockets[0].getsockname()[1]
-    server.should_exit = server.force_exit = True
-    await serving
+    async with served(config) as port:
+        yield port
 
 
 async def send_for_ever(writer: asyncio.StreamWriter, data: bytes, pause_seconds: float) -> None:
