@@ -1,4 +1,4 @@
-"""Run the trials for as long as one likes: `python -m tests.trials --help`."""
+"""Run the trials for any length of time: see `python -m tests.trials --help`."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def main() -> int:
 
 
 def _round(trials: list[Trial], seed: int, *, full: bool, size: int | None) -> Iterator[Outcome]:
-    """Run each trial once; those that follow each other on the same stage share it."""
+    """Run each trial once. Trials that follow each other on the same stage share it."""
     for stage_of, same in groupby(trials, key=lambda trial: trial.stage):
         group = list(same)
         try:

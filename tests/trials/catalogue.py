@@ -1,4 +1,4 @@
-"""List all trials in the order of their numbers, but those on the same stage together."""
+"""List all trials by number, except that trials on the same stage stand together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Break everything at once, in combinations that no single trial thought of."""
+"""Break everything at once, in combinations that no single trial has."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def crowded(seed: int) -> Iterator[Stage]:
 
 
 class _Faults:
-    """The faults of a run; every kind has a rhythm of its own, all from one seed."""
+    """The faults of a run. Every kind has its own rhythm, and all follow from one seed."""
 
     def __init__(self, stage: Stage, seed: int, crowds: list[Crowd]) -> None:
         self.stage = stage
@@ -135,8 +135,10 @@ class _Faults:
 
 
 def everything(stage: Stage, seed: int, size: int) -> Outcome:
-    """Let Redis, API servers and workers die at random and the provider misbehave while customers
-    claim and book; then hold every answer against what is left.
+    """Kill Redis, API servers and workers at random and make the provider misbehave while customers
+    claim and book.
+
+    At the end every answer is compared with what is left.
     """
     long = size >= _LONG
     stock = 300 if long else 100

@@ -24,7 +24,7 @@ def static(stage: Stage, number: str, seed: int, links: int) -> str:
 
 
 def many_claimers(stage: Stage, seed: int, size: int) -> Outcome:
-    """1: 200 claimers at once take every link of a pool, and no link is taken twice."""
+    """1: 200 concurrent claimers take every link of a pool, and no link is taken twice."""
     sid = static(stage, "1", seed, size)
     tape = Tape()
     crowd = Crowd(tape, stage.server_ports, sid, stage.key, seed=seed, connections=200, total=size)
@@ -68,7 +68,9 @@ def one_customer(stage: Stage, seed: int, size: int) -> Outcome:
 
 
 def last_link(stage: Stage, seed: int, size: int) -> Outcome:
-    """3: one link, a crowd, and a provider that is down: one is served, the rest know it."""
+    """3: a crowd wants one link while the provider is down: one is served, the others get
+    errors.
+    """
     sid = static(stage, "3", seed, 0)
     # A link on demand is asked for, and there is no provider to make it.
     stage.open(Meeting(sid, min_fresh=0, max_fresh=1, cover_seconds=0, on_empty="direct"), 1)
@@ -135,7 +137,7 @@ def leavers(stage: Stage, seed: int, size: int) -> Outcome:
 
 
 def lost_replies(stage: Stage, seed: int, size: int) -> Outcome:
-    """5: Redis serves a claim and its reply is lost, and no second link is used."""
+    """5: Redis serves a claim, the reply is lost, and no second link is used."""
     links = 20 * size
     sid = static(stage, "5", seed, links)
     tape = Tape()

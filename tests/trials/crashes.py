@@ -1,9 +1,10 @@
-"""Run trials 6, 7 and 9: Redis dies, comes back older than it was, or is emptied."""
+"""Run trials 6, 7 and 9: Redis dies, returns with older data, or is emptied."""
 
 from __future__ import annotations
 
 import random
 import time
+from collections.abc import Callable
 
 from pool.model.meetings import Meeting
 from tests.trials.claims import static
@@ -25,7 +26,7 @@ def topped_up(stage: Stage, number: str, seed: int) -> str:
 
 
 def crowd_of(stage: Stage, tape: Tape, sid: str, seed: int) -> Crowd:
-    """Return customers who come steadily, a third of them again, and do not give up."""
+    """Return customers who claim steadily, repeat a third of their claims, and do not give up."""
     return Crowd(
         tape,
         stage.server_ports,
@@ -39,12 +40,12 @@ def crowd_of(stage: Stage, tape: Tape, sid: str, seed: int) -> Crowd:
 
 
 def killed(stage: Stage, seed: int, size: int) -> Outcome:
-    """6: Redis is killed under load and lacks up to its last second when it is back."""
+    """6: Redis is killed under load, and has lost up to its last second when it is back."""
     return _crashes("6", stage, seed, size, forgets=(0.0, 1.0), every=(0.5, 2.0))
 
 
 def rolled_back(stage: Stage, seed: int, size: int) -> Outcome:
-    """7: Redis is killed under load and comes back with a file that is 1 to 60 s old."""
+    """7: Redis is killed under load and starts from a file that is 1 to 60 s old."""
     longest = 60.0 if size > 5 else 3.0
     every = (3.0, 12.0) if size > 5 else (1.0, 2.0)
     return _crashes("7", stage, seed, size, forgets=(1.0, longest), every=every)
@@ -92,9 +93,37 @@ def _crashes(
     )
 
 
-def emptied(stage: Stage, seed: int, size: int) -> Outcome:
-    """9: FLUSHALL under load; and SCRIPT FLUSH every 100 ms, which nobody notices."""
+def struck(
+    stage: Stage,
+    sid: str,
+    seed: int,
+    size: int,
+    strike: Callable[[int], object],
+    *,
+    every: tuple[float, float],
+) -> tuple[Tape, Crowd, list[float]]:
+    """Have customers claim while `strike` makes the fence fall, `size` times.
+
+    Return their answers, the customers, and the seconds after each strike until the next new link.
+    """
     chance = random.Random(seed)
+    tape, back = Tape(), []
+    crowd = crowd_of(stage, tape, sid, seed).start()
+    try:
+        crowd.serves_after(time.time(), _WAIT_SECONDS)
+        for number in range(size):
+            time.sleep(chance.uniform(*every))
+            strike(number)
+            back.append(crowd.serves_after(time.time(), _WAIT_SECONDS))
+    finally:
+        crowd.stop()
+    return tape, crowd, back
+
+
+def emptied(stage: Stage, seed: int, size: int) -> Outcome:
+    """9: FLUSHALL runs under load; then SCRIPT FLUSH every 100 ms, which claims survive
+    unnoticed.
+    """
     flushes = 10 * size
     quiet = static(stage, "9", seed, 50 * flushes)
     calm = Tape()
@@ -111,16 +140,9 @@ def emptied(stage: Stage, seed: int, size: int) -> Outcome:
     calm_verdict = check(stage.evidence(calm, quiet))
 
     sid = topped_up(stage, "9", seed)
-    tape, back = Tape(), []
-    crowd = crowd_of(stage, tape, sid, seed).start()
-    try:
-        crowd.serves_after(time.time(), _WAIT_SECONDS)
-        for _ in range(size):
-            time.sleep(chance.uniform(0.5, 1.5))
-            stage.redis.flushall()
-            back.append(crowd.serves_after(time.time(), _WAIT_SECONDS))
-    finally:
-        crowd.stop()
+    tape, crowd, back = struck(
+        stage, sid, seed, size, lambda _: stage.redis.flushall(), every=(0.5, 1.5)
+    )
     verdict = check(stage.evidence(tape, sid))
     return Outcome(
         "9",

@@ -1,8 +1,7 @@
-"""Run `python -m tests.trials.dying_worker STEP N`: a worker that is killed at that step of top-up,
-when it takes it for the N-th time.
+"""Run `python -m tests.trials.dying_worker STEP N`: a worker that kills itself at a step of top-up.
 
-A process of its own, since kill -9 from outside would meet a given step only by chance. The
-whole process group dies, as with a host.
+It dies when it takes the step for the N-th time. A kill -9 from another process would meet a given
+step only by chance. The whole process group dies, as with a host.
 """
 
 from __future__ import annotations
@@ -18,14 +17,14 @@ STEPS = ("before the call", "after the call", "before the row", "before the pool
 
 
 def die() -> None:
-    """Die as by kill -9 from outside: nothing is flushed, no signal handler runs."""
+    """Die as by kill -9 from outside: nothing is flushed, and no signal handler runs."""
     os.killpg(os.getpgid(0), signal.SIGKILL)
 
 
 def dying(
     function: Callable[..., Awaitable[Any]], *, after: bool, times: int
 ) -> Callable[..., Awaitable[Any]]:
-    """Wrap the function, so that it kills the process the last time it is called."""
+    """Wrap the function so that its last permitted call kills the process."""
     calls = itertools.count(1)
 
     async def call(*args: Any, **named: Any) -> Any:
@@ -41,7 +40,7 @@ def dying(
 
 
 def main(step: str, times: int) -> int:
-    """Run the worker; it does not return."""
+    """Run the worker. This does not return."""
     from pool.ledger.links import Links
     from pool.providers.neetocal import NeetoCal
     from pool.store import Store

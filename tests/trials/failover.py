@@ -27,8 +27,11 @@ def watched(seed: int) -> Iterator[SentinelStage]:
 
 
 def failovers(stage: SentinelStage, seed: int, size: int) -> Outcome:
-    """8: a partition leaves two masters that both have clients; and the first master is
-    master again before it could be told apart by its process."""
+    """8: both sides of a partition have a master with clients, and then masters swap twice.
+
+    A partition leaves two masters that both serve clients. After the two quick failovers the first
+    master is master again, with its old run_id.
+    """
     chance = random.Random(seed)
     sid = topped_up(stage, "8", seed)
     tape, back = Tape(), []

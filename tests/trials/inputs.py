@@ -1,6 +1,4 @@
-"""Run trial 20: requests that nobody sane would send, and hundreds of clients that hardly send at
-all.
-"""
+"""Run trial 20: malformed requests, and hundreds of clients that hardly send at all."""
 
 from __future__ import annotations
 
@@ -128,7 +126,7 @@ SIDS: dict[str, tuple[bytes, Wanted]] = {
 
 
 def inputs(stage: Stage, seed: int, size: int) -> Outcome:
-    """20: every odd input is answered as the contract says, `size` slow clients slow nobody."""
+    """20: every odd input is answered as the contract says, and `size` slow clients slow nobody."""
     sid = static(stage, "20", seed, 500 + 4 * size)
     port = stage.server_ports[0]
     made, kept = make_key(frozenset({Scope.ADMIN.value}), None, "trial 20")

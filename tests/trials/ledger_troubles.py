@@ -27,10 +27,10 @@ SLOW_SECONDS = 2.0  # what a claim may take at most, whoever is away
 
 
 def ledger_locked(stage: Stage, seed: int, size: int) -> Outcome:
-    """17: for `size` seconds another program writes to the SQLite file and does not let go.
+    """17: another program keeps the SQLite file locked for `size` seconds.
 
-    Claims go on as if nothing were; webhooks are refused with 503 until it lets go, and what
-    the sender repeats is taken; in the end nothing is missing.
+    Claims go on as usual; webhooks are refused with 503 until the lock is released, and accepted
+    when the sender repeats them; at the end nothing is missing.
     """
     sid = static(stage, "17", seed, 3_000 + 400 * size)
     tape = Tape()

@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-import random
 import time
 
-from tests.trials.crashes import crowd_of, topped_up
-from tests.trials.harness.answers import Tape
+from tests.trials.crashes import struck, topped_up
 from tests.trials.harness.checker import Outage, check
 from tests.trials.harness.clusters import ClusterStage, on_cluster
 from tests.trials.harness.trial import Outcome, Trial
 
-_WAIT_SECONDS = 60.0
-
 
 def moved(stage: ClusterStage, seed: int, size: int) -> Outcome:
     """moves: the meeting's slot goes from master to master; now and then a replica takes over."""
-    chance = random.Random(seed)
     sid = topped_up(stage, "moves", seed)
-    tape, back = Tape(), []
-    crowd = crowd_of(stage, tape, sid, seed).start()
-    try:
-        crowd.serves_after(time.time(), _WAIT_SECONDS)
-        for number in range(size):
-            time.sleep(chance.uniform(0.3, 1.5))
-            began_at = time.time()
-            if number % 4 == 3:
-                stage.promote()
-            else:
-                stage.move()
-            stage.outages.append(Outage(began_at, time.time()))
-            back.append(crowd.serves_after(time.time(), _WAIT_SECONDS))
-    finally:
-        crowd.stop()
+
+    def strike(number: int) -> None:
+        began_at = time.time()
+        if number % 4 == 3:
+            stage.promote()
+        else:
+            stage.move()
+        # What was answered just before is asserted again some time after the fence stands.
+        stage.outages.append(Outage(began_at, time.time()))
+
+    tape, crowd, back = struck(stage, sid, seed, size, strike, every=(0.3, 1.5))
     verdict = check(stage.evidence(tape, sid))
     return Outcome(
         "moves",

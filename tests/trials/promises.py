@@ -1,4 +1,4 @@
-"""Run trial 22: the promises' state machine, over as many sequences as one likes."""
+"""Run trial 22: the state machine of the promises, over any number of sequences."""
 
 from __future__ import annotations
 

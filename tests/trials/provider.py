@@ -50,12 +50,12 @@ _CALM = {
 
 
 def misbehaving_provider(stage: Stage, seed: int, size: int) -> Outcome:
-    """15: every misbehaviour in turn, for `size` seconds each, while customers claim.
+    """15: the provider misbehaves in every way in turn, for `size` seconds each, while customers
+    claim.
 
-    With less than FEW_SECONDS, three of them, which the seed chooses.
-
-    None of it ever reaches a pool; the provider is probed and not hammered; customers of a
-    pool with stock notice nothing; afterwards the pool is filled without anybody's help.
+    With less than FEW_SECONDS there are three ways, which the seed chooses. No bad link ever
+    reaches a pool; the provider is probed and not hammered; customers of a pool with stock notice
+    nothing; afterwards the pool is filled without manual help.
     """
     chosen = list(MISBEHAVIOUR)
     if size < FEW_SECONDS:

@@ -42,14 +42,14 @@ def nothing_yet(seed: int) -> Iterator[Stage]:
 
 
 class ClockedStage(Stage):
-    """A stage whose parts run by one clock that can be set."""
+    """A stage whose parts share one clock that can be set."""
 
     clock: Preloaded
 
 
 @contextmanager
 def clocked(seed: int) -> Iterator[ClockedStage]:
-    """Run everything, all but the provider by a clock of their own."""
+    """Run everything; all parts but the provider share a clock of their own."""
     with ClockedStage(seed=seed, **_PATIENCE) as stage:
         stage.clock = clock(stage.directory)
         with stage.clock.worn():
@@ -61,7 +61,7 @@ def clocked(seed: int) -> Iterator[ClockedStage]:
 
 
 class FullStage(Stage):
-    """A stage whose disks can be full: Redis's, and the one the ledger is on."""
+    """A stage whose disks can be full, that of Redis and that of the ledger."""
 
     redis_disk: Preloaded
     ledger_disk: Preloaded | LedgerServer

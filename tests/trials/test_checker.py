@@ -1,6 +1,4 @@
-"""Test that the checker finds every fault that is planted, in the evidence and in the product
-itself.
-"""
+"""Test that the checker finds every planted fault, in the evidence and in the product itself."""
 
 from __future__ import annotations
 
@@ -54,7 +52,7 @@ def any_redis(real_redis: AnyRedis) -> AnyRedis:
 
 
 class Outside:
-    """Customers of the stage, and what is known of it from the outside."""
+    """Customers of the stage, and everything that they can observe."""
 
     def __init__(self, on: Stage, ledger_url: str, directory: Path) -> None:
         self.stage = on
@@ -97,6 +95,15 @@ class Outside:
     async def verdict(self, **more: Any) -> Verdict:
         """Return the checker's verdict."""
         return check(replace(await self.evidence(), **more))
+
+    async def forgotten(self, rolled_back: Any) -> tuple[float, list[Outage]]:
+        """Claim a link, and make Redis forget it. Return when Redis died, and the outage."""
+        back = await rolled_back()
+        await self.claim("ann")
+        died_at = time.time()
+        await back()
+        await self.stage.recover()
+        return died_at, [Outage(died_at, time.time())]
 
     async def kinds(self, **more: Any) -> set[Kind]:
         """Return the kinds of violation that the checker finds."""
@@ -152,7 +159,7 @@ def rolled_back(outside: Outside, redis_server: RedisServer, tmp_path: Path) -> 
 
 
 async def test_nothing_is_found_where_nothing_is_wrong(outside: Outside) -> None:
-    """Claims, the same again, bookings and a cancellation; and the counts are right."""
+    """There are claims, repeated ones, bookings and a cancellation, and the counts are right."""
     slug = await outside.claim("ann")
     assert await outside.claim("ann") == slug
     await outside.claim("bob")
@@ -257,7 +264,7 @@ async def test_a_recovery_that_does_not_load_bindings(
 
 
 async def test_a_recorder_that_skips(outside: Outside, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It trims the stream without writing the ledger."""
+    """It trims the stream without writing to the ledger."""
 
     async def none(*_: Any) -> Recorded:
         return Recorded(written=0, conflicts=(), settled=())
@@ -268,26 +275,16 @@ async def test_a_recorder_that_skips(outside: Outside, monkeypatch: pytest.Monke
 
 
 async def test_a_claim_that_nobody_asserts_again(outside: Outside, rolled_back: Any) -> None:
-    """Redis forgot it, and the process that answered it lives and says nothing."""
-    back = await rolled_back()
-    await outside.claim("ann")
-    died_at = time.time()
-    await back()
-    await outside.stage.recover()
-    outages = [Outage(died_at, time.time())]
+    """Redis forgot it, and the process that answered it lives and does not assert it."""
+    _, outages = await outside.forgotten(rolled_back)
     assert await outside.kinds(outages=outages) == {Kind.LOST_CLAIM}
 
 
 async def test_a_claim_whose_server_died_with_redis_is_excused_and_counted(
     outside: Outside, rolled_back: Any
 ) -> None:
-    """Only that server's, only those seconds', and never a link given twice."""
-    back = await rolled_back()
-    await outside.claim("ann")
-    died_at = time.time()
-    await back()
-    await outside.stage.recover()
-    outages = [Outage(died_at, time.time())]
+    """Claims of other servers or other seconds are not, and a link given twice never is."""
+    died_at, outages = await outside.forgotten(rolled_back)
     verdict = await outside.verdict(outages=outages, deaths={SERVER: [died_at]})
     assert verdict.violations == ()
     assert verdict.excused == 1
@@ -299,7 +296,7 @@ async def test_a_claim_whose_server_died_with_redis_is_excused_and_counted(
 
 
 async def test_a_webhook_that_stays_in_the_inbox(outside: Outside) -> None:
-    """It was answered 2xx, and nothing became of it."""
+    """It was answered 2xx, and was never settled."""
     await outside.webhook("settled")
     await outside.webhook("waiting", settle=False)
     assert await outside.kinds() == {Kind.LOST_WEBHOOK}
@@ -317,7 +314,7 @@ async def test_a_webhook_that_never_reached_the_inbox(outside: Outside) -> None:
 async def test_a_link_added_without_its_row(
     outside: Outside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody could refuse the slug if the provider gave it again."""
+    """A repeated slug of the provider could not be refused."""
 
     async def none(_: Links, links: Any) -> set[str]:
         return {link.slug for link in links}
@@ -337,12 +334,12 @@ async def test_a_booked_link_that_stays_in_the_pool(
 
 
 async def test_a_slug_the_provider_never_gave(outside: Outside) -> None:
-    """A link that the provider does not know books nothing."""
+    """A link that the provider does not know cannot be booked."""
     assert await outside.kinds(provider=frozenset({"a-1", "a-2"})) == {Kind.BAD_SLUG}
 
 
 async def test_a_slug_with_bad_characters(outside: Outside) -> None:
-    """A slug with bad characters is found, however it got in."""
+    """It is found, whatever way it took."""
     await outside.stage.top_up("<b-1>")
     assert await outside.kinds() == {Kind.BAD_SLUG}
 
@@ -375,7 +372,7 @@ def found(verdict: Verdict) -> set[Kind]:
 
 @contextmanager
 def looked_at_alone(processes: Processes) -> Iterator[None]:
-    """Judge this test's evidence alone: what was seen before is none here."""
+    """Judge the evidence of this test alone, without what was seen before."""
     processes.stock_seen.clear()
     try:
         yield
@@ -388,7 +385,7 @@ async def _at_once(*_: Any, **__: Any) -> bool:
 
 
 def test_top_up_keeps_to_target_and_budget(processes: Processes) -> None:
-    """Nothing is found in what a sound top-up does."""
+    """A sound top-up gives no finding."""
     with looked_at_alone(processes):
         assert topped_up(processes, "sound").violations == ()
 
@@ -396,7 +393,7 @@ def test_top_up_keeps_to_target_and_budget(processes: Processes) -> None:
 def test_a_top_up_that_does_not_know_when_to_stop(
     processes: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It plans links that nobody wants."""
+    """It plans more links than the target."""
 
     def plan(needs: list[Need], _: int) -> list[Need]:
         return [need for need in needs if need.sid == "too-many"] * 60
@@ -410,7 +407,7 @@ def test_a_top_up_that_does_not_know_when_to_stop(
 def test_a_top_up_that_heeds_no_budget(
     processes: Processes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It asks as fast as it can."""
+    """It asks the provider at full speed."""
     monkeypatch.setattr(LinkMaker, "wait_turn", _at_once)
     with looked_at_alone(processes):
         assert found(topped_up(processes, "too-fast")) == {Kind.OVER_BUDGET}

@@ -17,7 +17,7 @@ import shutil
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import asyncpg
 import pytest
@@ -64,6 +64,7 @@ class Promises(RuleBasedStateMachine):
     server: RedisServer
     directory: Path
     new_ledger: Callable[[], str]  # returns the address of one with tables and nothing in them
+    links_given: ClassVar[int] = 0  # in all sequences
 
     def __init__(self) -> None:
         super().__init__()
@@ -125,6 +126,7 @@ class Promises(RuleBasedStateMachine):
             if hasattr(self, "stage"):
                 self.run(self._close())
             self.loop.close()
+            type(self).links_given += len(self.given)
 
     async def _close(self) -> None:
         await self.store.close()
@@ -180,7 +182,7 @@ class Promises(RuleBasedStateMachine):
                     )
 
     def due(self, who: str) -> str | None:
-        """Return the very link that a claim of this customer must be answered with."""
+        """Return the link that a claim of this customer must be answered with, if it is known."""
         slug = self.holds.get(who)
         if slug in self.booked and self.meeting.after_booking == "new":
             return None
@@ -256,8 +258,8 @@ class Promises(RuleBasedStateMachine):
 
     @rule()
     def a_slow_top_up_ends(self) -> None:
-        """End a slow top-up, whose links carry the epoch that stood when it began: before the last
-        crash, say.
+        """End a slow top-up, whose links carry the epoch from its beginning, such as one before a
+        crash.
         """
         self.run(self._slow_top_up())
 
@@ -447,7 +449,7 @@ class Promises(RuleBasedStateMachine):
         self.server.start()
 
     def _meanwhile(self, step: Callable[[], None]) -> None:
-        """Run it in a thread, so that clients see their connections end."""
+        """Run it in a thread, so that clients notice the end of their connections."""
         self.run(asyncio.to_thread(step))
 
     async def _fail_back(self) -> None:
@@ -530,9 +532,7 @@ class Promises(RuleBasedStateMachine):
         self.stands, self.good_seal = True, ""
 
     def _planned_stop(self) -> None:
-        """Stop as planned: the classic moment for a backup, whose seal must not be believed a
-        second time.
-        """
+        """Stop as planned and copy the file: a later restore of it must not be believed."""
         self.server.stop()
         self.keep_a_copy_of_the_file()
         self.server.start()
@@ -581,7 +581,7 @@ class Promises(RuleBasedStateMachine):
 
 
 def _in_files(request: pytest.FixtureRequest, directory: Path) -> Callable[[], str]:
-    """Return what makes a new ledger in a file, in place of the one before."""
+    """Return a function that makes a new ledger in a file, in place of the one before."""
     template = request.getfixturevalue("migrated_sqlite")
 
     def make() -> str:
@@ -592,7 +592,7 @@ def _in_files(request: pytest.FixtureRequest, directory: Path) -> Callable[[], s
 
 
 def _on_postgresql(request: pytest.FixtureRequest) -> Callable[[], str]:
-    """Return what makes a new ledger in a database, in place of the one before."""
+    """Return a function that makes a new ledger in a database, in place of the one before."""
     server = request.getfixturevalue("postgres")
     template = request.getfixturevalue("migrated_postgres")
 
@@ -612,7 +612,7 @@ def _on_postgresql(request: pytest.FixtureRequest) -> Callable[[], str]:
 def test_the_promises_hold(
     redis_server: RedisServer, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    """The promises hold under any events in any order."""
+    """The machine's rules and invariants hold under any events in any order."""
     on_files = request.config.getoption("--ledger") == "sqlite"
     place = tmp_path / "machine"
 
@@ -639,3 +639,4 @@ def test_the_promises_hold(
         )
     finally:
         structlog.reset_defaults()
+    assert Machine.links_given > EXAMPLES, "hardly a customer got a link, so little was tried"

@@ -1,4 +1,4 @@
-"""Run every trial in the size a test suite has time for; `python -m tests.trials` runs more."""
+"""Run every trial in a size for the test suite; `python -m tests.trials` runs larger ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SEED = 1
 
 @pytest.fixture(scope="module")
 def stage_of(pytestconfig: pytest.Config) -> Iterator[Callable[[Trial], Any]]:
-    """Return the stage of a trial; the next trial on the same one finds it running."""
+    """Return the stage of a trial, which the next trial on the same stage finds running."""
     if pytestconfig.getoption("--ledger") == "postgresql":
         chosen.database = "plain-postgresql"
     with ExitStack() as open_stage:
@@ -44,7 +44,7 @@ def stage_of(pytestconfig: pytest.Config) -> Iterator[Callable[[Trial], Any]]:
     "trial", [pytest.param(trial, id=trial.number) for trial in TRIALS if trial.bounded]
 )
 def test_trial(trial: Trial, stage_of: Callable[[Trial], Any]) -> None:
-    """The promises are kept, and the trial did to them what it says."""
+    """The promises are kept, and the trial did what its table row says."""
     outcome = trial.on(stage_of(trial), SEED, trial.bounded)
     print(f"\n  {outcome.line()}")
     assert outcome.operations > 0

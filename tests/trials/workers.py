@@ -41,8 +41,8 @@ CONCURRENCY = 16  # calls of a worker to the provider at once, by default
 def dying_workers(stage: Stage, seed: int, size: int) -> Outcome:
     """12: a worker is killed at a step of top-up, and the next one at another.
 
-    Lost are at most the links whose calls were under way; what was written down and did not
-    reach the pool is set aside, and nobody gets a link twice.
+    At most the links whose calls were under way are lost; links that were written and did not reach
+    the pool are set aside, and nobody gets a link twice.
     """
     target = 60 * size
     sid = stage.open(
@@ -101,7 +101,7 @@ def dying_workers(stage: Stage, seed: int, size: int) -> Outcome:
 
 
 def broker_forgets(stage: Stage, seed: int, size: int) -> Outcome:
-    """13: all that the broker holds is deleted, or what is being worked on, `size` times."""
+    """13: all messages of the broker, or those being worked on, are deleted `size` times."""
     sid = stage.open(Meeting(f"trial-13-{seed}-{time.time_ns()}", min_fresh=20, cover_seconds=0))
     until(lambda: stage.level(sid) >= 20, 60, "the pool is filled")
     assert stage.worker is not None

@@ -1,6 +1,4 @@
-"""Keep what was answered to the outside: every claim that was answered, every webhook that was
-accepted.
-"""
+"""Keep the answers to the outside: every answered claim and every accepted webhook."""
 
 from __future__ import annotations
 
@@ -44,11 +42,11 @@ class Tape:
         self.webhooks.append(event_id)
 
     def refused(self, what: str) -> None:
-        """Note a claim that was answered otherwise, or not at all."""
+        """Note a claim that got another answer, or none at all."""
         with self._lock:
             self.refusals[what] += 1
 
     def took(self, seconds: float) -> None:
-        """Note how long an answer took."""
+        """Note the duration of an answer."""
         if seconds > self.slowest_seconds:
             self.slowest_seconds = seconds

@@ -1,7 +1,7 @@
-"""Judge from the outside only whether the promises were kept.
+"""Judge from the outside alone if the promises were kept.
 
-What HTTP answered is compared with what the ledger (plain SQL), the provider and the pools
-in Redis say once everything is quiet. Nothing of the product is imported but its patterns.
+The answers over HTTP are compared with the ledger (plain SQL), the provider and the pools in Redis
+once everything is quiet. Nothing of the product is imported but its patterns.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ REASSERTED_SECONDS = 2.5
 
 
 class Kind(StrEnum):
-    """Every way in which a promise can be seen to be broken."""
+    """Every way in which a promise can be observed to be broken."""
 
     DOUBLE = "one slug, two customers"
     TWO_LINKS = "one customer, two live links of one meeting"
@@ -40,7 +40,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One broken promise, with what is needed to find it."""
+    """One broken promise, with the facts needed to find it."""
 
     kind: Kind
     meeting: str
@@ -58,7 +58,7 @@ class Outage:
 
 @dataclass(frozen=True, slots=True)
 class Stock:
-    """A level that was seen, and the most it was allowed to be just then."""
+    """A level that was seen, and its permitted maximum at that moment."""
 
     meeting: str
     fresh: int
@@ -67,7 +67,7 @@ class Stock:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """The calls that the provider saw, and how many it had to expect."""
+    """The calls that the provider saw, and the number that it had to expect."""
 
     calls_at_seconds: Sequence[float]
     per_second: float
@@ -99,8 +99,10 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The findings. An excused claim is one that promise 4 does not cover: the process that
-    answered it died together with Redis, within the seconds that Redis may forget.
+    """The findings.
+
+    An excused claim is one that promise 4 does not cover: the process that answered it died
+    together with Redis, within the seconds that Redis may forget.
     """
 
     violations: tuple[Violation, ...]

@@ -23,7 +23,7 @@ from tests.trials.harness.stage import Stage
 
 
 class Lines:
-    """The proxies before all nodes, switched together, as if they were one."""
+    """The proxies before all nodes, which are switched together like one."""
 
     def __init__(self, seed: int) -> None:
         self.all: list[Proxy] = []
@@ -45,7 +45,7 @@ class Lines:
             line.cut_replies(chance=chance, matching=matching)
 
     def delay(self, seconds: float) -> None:
-        """Make everything take this long each way."""
+        """Delay everything by this long each way."""
         for line in self.all:
             line.delay(seconds)
 
@@ -77,7 +77,7 @@ class _Client(redis.RedisCluster):
 
 
 class ClusterStage(Stage):
-    """As the ordinary stage; what is done to Redis is done to the master of the last meeting."""
+    """The ordinary stage on a Cluster; faults of Redis concern the master of the last meeting."""
 
     def __init__(self, *, seed: int = 0, **settings: str) -> None:
         if SERVER is None or CLI is None:
@@ -120,7 +120,7 @@ class ClusterStage(Stage):
         return self._client
 
     def open(self, meeting: Meeting, links: int = 0) -> str:
-        """Open a meeting as ever. Faults concern the master of the one that was opened last."""
+        """Open a meeting as always. Faults concern the master of the one that was opened last."""
         self._key = key_names.epoch(meeting.sid)
         return super().open(meeting, links)
 

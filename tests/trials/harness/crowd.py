@@ -1,7 +1,7 @@
-"""Run many customers who claim over keep-alive connections, and write down what they are answered.
+"""Run many customers who claim over keep-alive connections, and note their answers.
 
-A thread with an event loop of its own; a connection is one asyncio protocol without streams
-or tasks, so that one core of this side keeps several of the other busy.
+They run in a thread with an event loop of its own; a connection is one asyncio protocol without
+streams or tasks, so that one core of this side keeps several of the other busy.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _KEPT = 20_000  # customers of before, of whom some come again
 class Crowd:
     """Customers of one meeting, at several servers.
 
-    `total`: how many new customers come; None: until `stop`. `again`: the share of claims
-    that an earlier customer makes once more, to see whether the link is still theirs.
-    `persist`: whether a refused customer comes again until served.
+    `total`: the number of new customers; None: until `stop`. `again`: the share of claims that an
+    earlier customer repeats, to check that the link is still theirs. `persist`: True if a refused
+    customer comes again until served.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Crowd:
         return self._done.wait(seconds)
 
     def stop(self) -> None:
-        """Stop new customers. Return once those who wait were answered or left."""
+        """Let no new customer come. Return once those who wait were answered or have left."""
         self._stopping = True
         self._done.wait(PATIENCE_SECONDS + 1)
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -110,7 +110,7 @@ class Crowd:
         return served() - moment
 
     def run(self, seconds: float) -> None:
-        """Run all of them, from the first to the last."""
+        """Run all customers, from the first to the last."""
         self.start()
         try:
             assert self.wait(seconds), f"not served within {seconds:g} s: {self.tape.refusals}"
@@ -135,7 +135,7 @@ class Crowd:
         self._loop.close()
 
     def _watch(self) -> None:
-        """Write down each answer that does not come, so that no customer waits for ever."""
+        """Note each answer that does not come, so that no customer waits for ever."""
         now = time.monotonic()
         for customer in list(self._open):
             if customer.customer and now - customer.since > PATIENCE_SECONDS:
@@ -180,17 +180,17 @@ class Crowd:
 
     @property
     def finished(self) -> bool:
-        """Return True if nobody claims any more."""
+        """Return True if there are no more claims."""
         return self._done.is_set()
 
     def again_later(self, customer: str) -> None:
-        """Let a customer who was not served come again later."""
+        """Let a customer who was not served return later."""
         if self.persist and not self._stopping:
             (self.returning if customer in self.served else self.retries).append(customer)
 
 
 class _Customer(asyncio.Protocol):
-    """One connection; the customers take turns on it."""
+    """One connection, which the customers use in turn."""
 
     def __init__(
         self, crowd: Crowd, loop: asyncio.AbstractEventLoop, port: int, head: bytes
@@ -309,7 +309,7 @@ def port_head(port: int, meeting: str, key: str) -> bytes:
 
 
 def _refusal(status: int, head: bytes, body: bytes) -> str:
-    """Return the kind of a refusal, and whether it kept its form."""
+    """Return the kind of a refusal, and True if it has the form of a problem."""
     try:
         name = json.loads(body)["type"].rpartition("/")[2]
     except (ValueError, KeyError, TypeError):

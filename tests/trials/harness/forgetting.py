@@ -1,7 +1,7 @@
-"""Make Redis forget what it wrote last, as a machine that loses power does.
+"""Make Redis forget its last writes, as a machine that loses power does.
 
-kill -9 alone loses nothing that Redis wrote to its append-only file, since the kernel still
-has it. So the lengths of the file are noted as time goes by, and it is cut back to one.
+kill -9 alone loses nothing that Redis wrote to its append-only file, since the kernel still has it.
+So the lengths of the file are noted over time, and it is cut back to one of them.
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ class Forgetting:
         self._thread.start()
 
     def forget(self, seconds: float) -> float:
-        """Cut the file, of a Redis that is down, to what it held this long ago. Return how long ago
-        that really was: a file that was rewritten since is only cut to its beginning.
+        """Cut the file of a stopped Redis to its length of this many seconds ago.
+
+        Return the real number of seconds: a file that was rewritten since is only cut to its
+        beginning.
         """
         with self._lock:
             return self._forget(seconds)

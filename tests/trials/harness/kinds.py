@@ -1,4 +1,4 @@
-"""Choose what the trials run on; the command line says it once, before the first stage."""
+"""Choose the kinds of Redis and ledger for the trials; the command line sets them once."""
 
 from __future__ import annotations
 

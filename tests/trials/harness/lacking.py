@@ -1,7 +1,7 @@
-"""Report what a machine lacks."""
+"""Report a program that a machine lacks."""
 
 from __future__ import annotations
 
 
 class Lacking(Exception):
-    """A trial needs something that is not on this machine; says what."""
+    """Raised by a trial for a program that is not on this machine, which it names."""

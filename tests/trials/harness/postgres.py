@@ -64,7 +64,7 @@ def _rows(url: str, sql: str, values: tuple[object, ...] = ()) -> list[tuple[Any
 
 
 def copy_ledger(url: str, path: Path) -> None:
-    """Copy what the checker looks at out of a database into a new SQLite file."""
+    """Copy the tables that the checker reads from a database into a new SQLite file."""
     with closing(sqlite3.connect(path)) as copy:
         for table, columns in _COPIED.items():
             names = ", ".join(columns)
@@ -105,11 +105,13 @@ class LedgerServer:
         return _rows(self._server.url, sql, values)
 
     def copy_to(self, path: Path) -> None:
-        """Copy what the checker looks at into a SQLite file, which all trials are judged by."""
+        """Copy the tables that the checker reads into a SQLite file, by which all trials are
+        judged.
+        """
         copy_ledger(self._server.url, path)
 
     def set(self, number: int) -> None:
-        """Let it say at each row that its disk is full, unless the number is 0."""
+        """Make it report at each row that its disk is full, unless the number is 0."""
         body = "RETURN NULL"
         if number:
             body = "RAISE disk_full USING MESSAGE = 'could not extend file: no space left'"
@@ -135,7 +137,7 @@ class LedgerServer:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Let nobody else write, or read what is written, as a migration that hangs does."""
+        """Keep others from writing, and from reading the rows, as a migration that hangs does."""
         loop = asyncio.new_event_loop()
         connection: Any = loop.run_until_complete(asyncpg.connect(self._server.url))
         try:
@@ -150,7 +152,7 @@ class LedgerServer:
 
 
 class PooledPostgres(LedgerServer):
-    """A server, and the pooler that everybody but this class goes through."""
+    """A server behind a pooler, which everybody but this class uses."""
 
     def __init__(self) -> None:
         """Raise Lacking if there is no server or no PgBouncer."""

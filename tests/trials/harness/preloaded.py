@@ -1,7 +1,7 @@
-"""Switch things inside other processes: a clock that is set, a disk that is full.
+"""Change things inside other processes: set their clock, or fill their disk.
 
-A few lines of C are compiled and preloaded into what is started within `worn()`; they read
-one number from a file that both sides have mapped, so that it changes at once.
+A few lines of C are compiled and preloaded into the processes started within `worn()`; they read
+one number from a file that both sides have mapped, so that a change takes effect at once.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _compiler() -> str:
 
 
 class Preloaded:
-    """One library of this directory, and the number that it heeds; 0 at first."""
+    """One library of this directory, and the number that it reads, 0 at first."""
 
     def __init__(self, directory: Path, source: str, variable: str) -> None:
         self._library = directory / f"{source}.so"
@@ -47,7 +47,7 @@ class Preloaded:
 
     @contextmanager
     def worn(self) -> Iterator[None]:
-        """Make processes that are started within the block heed it."""
+        """Preload the library into the processes that are started within the block."""
         ours = {"LD_PRELOAD": str(self._library), self._variable: str(self._path)}
         os.environ.update(ours)
         try:

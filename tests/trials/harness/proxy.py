@@ -25,7 +25,7 @@ _CALL_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """The faults of the line at present. The default: none."""
+    """The present faults of the line, by default none."""
 
     delay_seconds: float = 0.0  # each way
     swallow: bool = False  # half-open: connections stand, nothing arrives
@@ -73,7 +73,7 @@ class Proxy:
         self._set(swallow=False, delay_seconds=0.0, cut_off=frozenset())
 
     def delay(self, seconds: float) -> None:
-        """Make everything take this long each way."""
+        """Delay everything by this long each way."""
         self._set(delay_seconds=seconds)
 
     def swallow(self) -> None:
@@ -85,7 +85,7 @@ class Proxy:
     def cut_replies(self, *, count: int = 0, chance: float = 0.0, matching: bytes = b"") -> None:
         """Lose the next `count` replies, and others by `chance`, with their connections.
 
-        What was asked has been carried out by then.
+        The requests have been carried out by then.
         """
 
         async def work() -> None:
@@ -117,11 +117,11 @@ class Proxy:
         self._call(work)
 
     def cut_off(self, addresses: Iterable[str]) -> None:
-        """Partition: swallow what comes from these addresses, and let the rest pass."""
+        """Swallow everything that comes from these addresses, and let the rest pass."""
         self._set(cut_off=frozenset(addresses))
 
     def aim(self, target_port: int) -> None:
-        """Send new connections there from now on."""
+        """Send new connections to this port from now on."""
         self.target_port = target_port
 
     # -- life ----------------------------------------------------------------------
@@ -251,7 +251,7 @@ class _End(asyncio.Protocol):
             self.other.transport.write(data)
 
     def later(self, due: float, data: bytes) -> None:
-        """Write data when its time has come and all before it is written."""
+        """Write data when its time has come and everything before it is written."""
         if self._waiting:
             due = max(due, self._waiting[-1][0])
         self._waiting.append((due, data))

@@ -45,7 +45,7 @@ sentinel parallel-syncs {service} 1
 
 
 def _program() -> Path:
-    """Return a server that can say where it connects from, which came with Redis 7."""
+    """Return a server whose source address can be set, which needs Redis 7."""
     for name, path in redis_servers().items():
         if int(name.split()[1].split(".")[0]) >= 7:
             return path
@@ -53,7 +53,7 @@ def _program() -> Path:
 
 
 class SentinelStage(Stage):
-    """As the ordinary stage; `redis_server` and its proxy are the first of the two."""
+    """The ordinary stage on Sentinels; `redis_server` and its proxy are the first of the two."""
 
     # A master that is killed and soon back is passed over, or not, as the Sentinels agree; pools
     # are served again once they do (docs/guarantees.md, "What can still go wrong").
@@ -82,7 +82,7 @@ class SentinelStage(Stage):
         until(self._ready, _SWITCH_SECONDS, "the Sentinels know each other and the replica")
 
     def _configure(self, number: int) -> None:
-        """Tell a server what it needs as one of two, and forgets when it is restarted."""
+        """Set on a server the options that it needs as one of two, and forgets when it restarts."""
         with self._client_of(self.pair[number]) as client:
             client.config_set("replica-announce-ip", "127.0.0.1")
             client.config_set("replica-announce-port", self.lines[number].port)

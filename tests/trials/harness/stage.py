@@ -53,7 +53,7 @@ QUIET_SECONDS = 45.0
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """The slugs that may be there: what the provider made, and what a trial put there itself."""
+    """The slugs that may exist: those the provider made, and those a trial added itself."""
 
     slugs: frozenset[str]
     prefixes: tuple[str, ...]  # of those that are too many to be named
@@ -265,7 +265,7 @@ class Stage:
         self.worker.start()
 
     def start_sandbox(self, *flags: str) -> None:
-        """Start the provider's stand-in, which still knows after a restart what it made."""
+        """Start the provider's stand-in, which remembers after a restart what it made."""
         command = [PYTHON, "-m", "sandbox", "--port", str(self.sandbox_port), "--any-meeting"]
         command += ["--api-key", SANDBOX_KEY, "--webhook-secret", WEBHOOK_SECRET]
         # Its links must begin with the address that the product knows it by.
@@ -305,7 +305,7 @@ class Stage:
         return [float(call["at"]) for call in self.control("GET", "calls")["calls"]]
 
     def misbehaved(self) -> dict[str, int]:
-        """Return how often the sandbox went wrong, by the knob that made it."""
+        """Return the number of the sandbox's faults, by the knob that caused them."""
         counters: dict[str, dict[str, int]] = self.control("GET", "state")["counters"]
         return counters["misbehaved"]
 
@@ -369,7 +369,7 @@ class Stage:
         return meeting.sid
 
     def stock(self, sid: str, count: int) -> None:
-        """Put links that no provider made into a pool: rows first, by the product's own way."""
+        """Put links that no provider made into a pool in the product's own way, rows first."""
 
         async def fill(parts: Parts) -> None:
             epoch = (await parts.store.look([sid]))[0].epoch
@@ -437,7 +437,7 @@ class Stage:
         until(quiet, seconds, lambda: f"all is worked on; left: {'; '.join(found)}")
 
     def evidence(self, tape: Tape, *sids: str, budget: Budget | None = None) -> Evidence:
-        """Return what there is to judge, once all is quiet."""
+        """Return the evidence, once everything is quiet."""
         self.quiet(*sids)
         # In this order: top-up may be at work, and gives each link a row before it is pooled.
         pools = {
@@ -479,7 +479,7 @@ class Stage:
 
     @contextmanager
     def ledger_locked(self) -> Iterator[None]:
-        """Let another program hold the ledger's locks meanwhile."""
+        """Hold the ledger's locks within the block, as another program would."""
         if self.postgres is not None:
             with self.postgres.locked():
                 yield

@@ -34,7 +34,7 @@ class Outcome:
         return not self.violations and not self.wrong
 
     def line(self) -> str:
-        """Return the outcome in one line."""
+        """Return the outcome on one line."""
         found = len(self.violations) + len(self.wrong)
         verdict = "pass" if self.passed else "FAIL"
         return (
@@ -44,7 +44,7 @@ class Outcome:
         )
 
     def complaints(self) -> str:
-        """Return everything that was found, kind by kind, each with its first cases."""
+        """Return all findings, kind by kind, each with its first cases."""
         lines = [f"- {text}" for text in self.wrong[:10]]
         kinds = Counter(violation.kind for violation in self.violations)
         for kind, count in kinds.items():
@@ -70,7 +70,7 @@ class Trial:
     stage: Callable[[int], AbstractContextManager[Any]] = ordinary
 
     def on(self, stage: Any, seed: int, size: int) -> Outcome:
-        """Run once and time it. What goes wrong in the trial itself is an outcome, too."""
+        """Run once and time it. An error in the trial itself is an outcome, too."""
         started = time.monotonic()
         try:
             outcome = self.run(stage, seed, size)

@@ -1,4 +1,4 @@
-"""Speak HTTP by hand: requests that no client library would send."""
+"""Speak HTTP by hand, for requests that no client library would send."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def request(
 
 
 def exchange(port: int, sent: bytes, *, then: bytes = b"", times: int = 0) -> Reply:
-    """Send bytes, then `then` this many times or until the server has had enough."""
+    """Send bytes, then `then` this many times or until the server ends the connection."""
     with socket.create_connection(("127.0.0.1", port), timeout=SECONDS) as connection:
         try:
             connection.sendall(sent)
