@@ -24,10 +24,10 @@ PATIENCE_MS = 2_000  # what top-up waits for a turn before it leaves the rest to
 
 
 class Limit(Protocol):
-    """Say whether one more request passes now."""
+    """Decide if one more request passes now."""
 
     def __call__(self, now: float) -> bool:
-        """Return True if it does."""
+        """Return True if the request passes."""
 
 
 class TokenBucket:
@@ -48,7 +48,7 @@ class TokenBucket:
 
 
 class FixedWindow:
-    """Let so many pass in each window of the clock."""
+    """Admit a number of requests in each window of the clock."""
 
     def __init__(self, per_second: float, window_seconds: float = 1.0) -> None:
         self.per_second = per_second
@@ -67,7 +67,7 @@ class FixedWindow:
 
 
 class SlidingWindow:
-    """Let so many pass in any stretch of this length."""
+    """Admit a number of requests in any period of this length."""
 
     def __init__(self, per_second: float, window_seconds: float = 1.0) -> None:
         self.per_second = per_second
@@ -96,7 +96,7 @@ class Provider:
     chance: random.Random = field(init=False)
 
     def __post_init__(self) -> None:
-        """Begin the sequence of chances."""
+        """Seed the random numbers."""
         self.chance = random.Random(self.seed)
 
     def answer(self, now: float) -> Answer:
@@ -121,7 +121,7 @@ class Simulation:
     rates: list[tuple[float, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Load the script into an interpreter that has two commands of Redis."""
+        """Load the script into an interpreter that knows two commands of Redis."""
         lua = LuaRuntime(unpack_returned_tuples=False)
         self._hash: dict[str, str] = {}
         table = lua.table_from
@@ -151,7 +151,7 @@ class Simulation:
         return int(reply[1]), float(reply[2])
 
     def run(self, seconds: float) -> None:
-        """Let time pass, asking for links whenever the budget and the slots allow."""
+        """Let time pass, and ask for links whenever the budget and the slots allow it."""
         end = self.now + seconds
         ready = self.now
         while ready < end:
@@ -181,13 +181,13 @@ class Simulation:
         return self.now
 
     def per_second(self, answer: Answer, since: float, until: float | None = None) -> float:
-        """Return how many such answers there were per second of a stretch."""
+        """Return the number of these answers per second of a period."""
         until = self.now if until is None else until
         count = sum(since <= at < until and each == answer for at, each in self.answers)
         return count / (until - since)
 
     def asked_per_second(self, since: float, until: float | None = None) -> float:
-        """Return how many requests were answered per second of a stretch."""
+        """Return the number of answered requests per second of a period."""
         until = self.now if until is None else until
         return sum(since <= at < until for at, _ in self.answers) / (until - since)
 

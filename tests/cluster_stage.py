@@ -1,4 +1,4 @@
-"""Give tests a Redis Cluster as they know a single Redis."""
+"""Provide a Redis Cluster with the interface of a single Redis."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _EVERYWHERE = frozenset(("FLUSHALL", "SCRIPT FLUSH", "CONFIG SET", "CONFIG RESET
 
 
 class Bare(ClusterRedis):
-    """A client that looks behind the store, on all masters where a command names no key."""
+    """A client that bypasses the store, and sends a command without a key to all masters."""
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
-        """Run a command where its key is, or everywhere."""
+        """Run a command on the master of its key, or on all of them."""
         if args[0] not in _EVERYWHERE:
             return await super().execute_command(*args, **options)
         masters: list[Any] = await masters_of(self)

@@ -1,4 +1,4 @@
-"""Find commands that Debian packages bring, and a machine may lack."""
+"""Find commands of Debian packages, which a machine may lack."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def debian(command: str) -> str:
 
 
 def lacking(what: str, packages: str) -> NoReturn:
-    """Skip the test and say which packages bring what is missing; on CI fail."""
+    """Skip the test, or fail on CI, and name the packages that bring the missing commands."""
     missing = f"{what} is not installed: apt-get install {packages}"
     if os.environ.get("CI"):
         pytest.fail(missing)

@@ -1,4 +1,6 @@
-"""End the processes that tests started, so that none is left, and show what one said that hangs."""
+"""End the processes that tests started, so that none is left, and show the log of one that
+hangs.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ _SAID_CHARACTERS = 4_000
 
 
 class DidNotEnd(AssertionError):
-    """A process was asked to end, or was to end by itself, and had to be killed."""
+    """Raised for a process that did not end in time, and had to be killed."""
 
 
 def end(
@@ -45,7 +47,9 @@ def ended(process: subprocess.Popen[Any], *logs: Path, seconds: float = PATIENCE
 def outcome(
     process: subprocess.Popen[str], *, seconds: float = PATIENCE_SECONDS
 ) -> tuple[str | None, str | None]:
-    """Wait until a process with pipes has ended by itself. Return all that it wrote into them."""
+    """Wait until a process with pipes has ended by itself. Return everything that it wrote into
+    them.
+    """
     try:
         return process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:

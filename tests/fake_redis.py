@@ -76,8 +76,9 @@ _refuse_strangers = scripting_mixin._check_for_lua_globals
 
 
 def _look_for_strangers(lua: _QuickLua, expected: set[Any]) -> None:
-    """Refuse globals that a script has set; fakeredis takes all there are out of Lua to see them,
-    at each call of each script.
+    """Refuse global variables that a script has set.
+
+    fakeredis itself copies all of them out of Lua to see that, at each call of each script.
     """
     if lua.has_strangers(expected):
         _refuse_strangers(lua, expected)
@@ -87,7 +88,7 @@ scripting_mixin._check_for_lua_globals = _look_for_strangers
 
 
 class FakeServerWithInfo(FakeServer):
-    """A server that says who it is."""
+    """A server that answers INFO with an identity."""
 
     run_id: str
     master_replid: str
@@ -141,7 +142,7 @@ class _ClusterPipeline(Pipeline):
 
 
 class FakeRedisOfStore(FakeRedis):
-    """A client that refuses what a Redis Cluster could not do."""
+    """A client that refuses commands which a Redis Cluster could not run."""
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
         """Run a command whose keys are in one slot."""
@@ -156,27 +157,27 @@ class FakeRedisOfStore(FakeRedis):
 
 
 class FakeRedisServer:
-    """One server, as many clients as wanted. What it holds outlives a change of identity."""
+    """One server with any number of clients. Its data outlive a change of identity."""
 
     def __init__(self) -> None:
         self._server = FakeServerWithInfo(version=(7,))
         self.restart()
 
     def client(self) -> Redis:
-        """Return a client that repeats nothing by itself, as the product's own."""
+        """Return a client that retries nothing, like the product's own."""
         return FakeRedis(server=self._server, retry=Retry(NoBackoff(), 0))
 
     def client_of_store(self) -> Redis:
-        """Return a client for a store: what it is asked must also do on a Redis Cluster."""
+        """Return a client for a store, which refuses what a Redis Cluster could not run."""
         return FakeRedisOfStore(server=self._server, retry=Retry(NoBackoff(), 0))
 
     def restart(self) -> None:
-        """Let another process answer from now on, which happens to hold the same data."""
+        """Change the run_id, as a new process that holds the same data would."""
         self._server.run_id = f"{next(_numbers):040x}"
         self.fail_back()
 
     def fail_back(self) -> None:
-        """Let the same process become master anew: its run_id is the old one."""
+        """Change the master_replid alone, as the same process does when it is master again."""
         self._server.master_replid = f"{next(_numbers):040x}"
 
     @property

@@ -1,8 +1,8 @@
-"""Run the whole product in the test's own process: what `compose` makes, on parts that a test
+"""Run the whole product in the test's own process: the parts of `compose`, on fakes that a test
 holds.
 
-Redis is fakeredis, the ledger is SQLite, the provider is scripted; all else is the product's
-own, wired as it wires itself.
+Redis is fakeredis, the ledger is SQLite and the provider is scripted; everything else is the
+product's own, wired as it wires itself.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ UNPACED = 10_000.0
 
 @dataclass
 class InProcess:
-    """Parts, and what is behind them."""
+    """The parts, and the fakes behind them."""
 
     parts: Parts
     redis: AnyRedis
@@ -54,7 +54,7 @@ class InProcess:
         return self.providers["default"]
 
     async def meeting(self, sid: str, *, is_open: bool = True, **settings: Any) -> Meeting:
-        """Put a meeting as a sweep and a recovery leave it: in the ledger, published, its pool open
+        """Add a meeting as a sweep and a recovery leave it: in the ledger, published, its pool open
         and empty.
         """
         meeting = Meeting(sid, **settings)
@@ -87,7 +87,9 @@ class InProcess:
             await self.store.add(sid, level.epoch, [slug], at + number)
 
     async def claim(self, sid: str, *customers: str) -> list[str]:
-        """Claim one after the other, past the desk. Return the slugs, "" where there was none."""
+        """Claim one link after the other, without the desk. Return the slugs, "" where there was
+        none.
+        """
         slugs = []
         for who in customers:
             batch = await self.store.claim(sid, [(self.store.names.name(sid, who), payload(who))])
@@ -142,7 +144,7 @@ class InProcess:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Let others run until this holds. Fail after half a minute."""
+    """Let other tasks run until this holds. Fail after half a minute."""
     async with asyncio.timeout(30):
         while not condition():  # noqa: ASYNC110 - a condition is no event
             await asyncio.sleep(0.001)

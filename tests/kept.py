@@ -1,7 +1,7 @@
-"""Keep what is dear to start for all tests of a share, and end it with the share.
+"""Keep running, for all tests of a share, the things that take long to start.
 
 A fixture of the session's scope would run on beside the tests of other shares until the very end:
-a product with nothing to do still sweeps, beats and is watched.
+an idle product still sweeps, beats and is watched.
 """
 
 from __future__ import annotations
@@ -28,6 +28,6 @@ class Kept:
         return found
 
     def end(self) -> None:
-        """End all of it, what was started last first."""
+        """End everything in the reverse order of its start."""
         self._found.clear()
         self._open.close()

@@ -19,7 +19,9 @@ _FIRST, _EACH, _PROCESSES = 10_000, 1_000, 10
 
 
 def keep_apart() -> None:
-    """Have `ports.choose` give this process no port twice, nor one that is another's."""
+    """Make `ports.choose` give this process each port once, and none that another process may
+    choose.
+    """
     number = int(re.sub(r"\D", "", os.environ.get("PYTEST_XDIST_WORKER", "")) or 0) % _PROCESSES
     first = _FIRST + number * _EACH
     own = list(range(first, first + _EACH, 2))

@@ -19,8 +19,9 @@ class Found(NamedTuple):
 
 
 def processes(environ: bytes, place: str, *, but: frozenset[int]) -> Iterator[Found]:
-    """Yield all processes but these whose environment contains this, or that work in this place or
-    below it.
+    """Yield the processes whose environment contains this, or that work in this place or below it.
+
+    `but` names those that are left out.
     """
     for pid in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208 - see above
         entry = f"/proc/{pid}"

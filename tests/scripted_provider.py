@@ -32,10 +32,10 @@ WORKSPACE_REFUSED = WorkspaceRefused("NeetoCal says 401", status=401)
 
 
 class ScriptedProvider:
-    """A provider that makes a new link at each request, unless the test says otherwise.
+    """A provider that makes a new link for each request, unless the test says otherwise.
 
-    `will` says what a meeting's next requests come to, `always` what all come to that nothing
-    else is said of; `seconds` is how long each takes, and `gate` holds all of them.
+    `will` sets the results of a meeting's next requests and `always` those of all others; `seconds`
+    is the duration of each, and `gate` holds all of them back.
     """
 
     clock_offset_seconds: float | None = None

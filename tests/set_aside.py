@@ -1,4 +1,4 @@
-"""Read the entries of claims streams that were set aside, as a person does who looks at them."""
+"""Read the entries of claims streams that were set aside, as an operator does."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ DASHBOARD = json.loads((ROOT / "deploy" / "grafana" / "linkpool.json").read_text
 
 
 class Prometheus:
-    """One that scrapes every second."""
+    """A Prometheus that scrapes every second."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -41,7 +41,7 @@ class Prometheus:
         return answer.json()["data"]
 
     def ready(self) -> bool:
-        """Return True if it has scraped."""
+        """Return True if Prometheus has scraped linkpool."""
         try:
             serves = self._http.get("/-/ready").status_code == 200
         except httpx.TransportError:
@@ -104,7 +104,7 @@ def dashboard_queries() -> list[tuple[str, str]]:
 
 
 class Collector:
-    """Takes spans as an OpenTelemetry collector does, over HTTP."""
+    """Receives spans over HTTP as an OpenTelemetry collector does."""
 
     def __init__(self) -> None:
         self.spans: list[dict[str, Any]] = []

@@ -49,11 +49,11 @@ MARKS = {
 def wait_until(
     condition: Callable[[], T], seconds: float = 15.0, *, every: float = 0.0, what: str = ""
 ) -> T:
-    """Return what `condition` returns once that is true. Fail after `seconds`, but not before a
-    minute is over.
+    """Wait until `condition` is true, and return what it returns.
 
-    Unless `every` says how often, the condition is asked ever more seldom, so that a long wait
-    leaves the machine to what is waited for.
+    Fail after `seconds`, but never before a minute has passed. Unless `every` sets the interval,
+    the condition is checked less and less often, so that a long wait leaves the processor to the
+    product.
     """
     seconds = max(seconds, PATIENCE_SECONDS)
     deadline = time.monotonic() + seconds
@@ -81,7 +81,9 @@ def _commands() -> WarmCommands:
 
 
 class Product:
-    """One data directory, and `linkpool up` on it. `settings` are names without the prefix."""
+    """One data directory with `linkpool up` running on it. `settings` are names without the
+    prefix.
+    """
 
     def __init__(self, directory: Path, *meetings: str, **settings: str) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -155,7 +157,7 @@ class Product:
         return end(process, self.complained, *sorted((self.data / "logs").glob("*.log")), how=how)
 
     def close(self) -> None:
-        """End it if need be, and close everything."""
+        """Stop the product if it still runs, and close everything."""
         try:
             self.stop()
         finally:
@@ -172,7 +174,7 @@ class Product:
         url: str | None = None,
         **request: Any,
     ) -> httpx.Response:
-        """Call the API, by the admin key unless another is given ("" for none)."""
+        """Call the API with the admin key, or with `key` ("" sends none)."""
         headers = dict(request.pop("headers", {}))
         key = self.key if key is None else key
         if key:
@@ -180,7 +182,7 @@ class Product:
         return self._http.request(method, (url or self.url) + path, headers=headers, **request)
 
     def claim(self, sid: str, customer_id: str, **more: Any) -> httpx.Response:
-        """Claim; `more` goes into the body, except key and url."""
+        """Claim a link. `more` goes into the body, except key and url."""
         call = {name: more.pop(name) for name in ("key", "url") if name in more}
         body = {"customer_id": customer_id, **more}
         return self.api("POST", f"/v1/meetings/{sid}/claims", json=body, **call)
@@ -199,7 +201,7 @@ class Product:
         return found
 
     def link(self, slug: str) -> dict[str, Any]:
-        """Return a link as the ledger has it; empty while it does not."""
+        """Return a link as the ledger has it, or an empty dictionary until it is there."""
         answer = self.api("GET", f"/v1/links/{slug}")
         return dict(answer.json()["link"]) if answer.status_code == 200 else {}
 
@@ -225,7 +227,7 @@ class Product:
 
     @contextlib.contextmanager
     def turned(self, **changes: Any) -> Iterator[None]:
-        """Turn knobs for a while."""
+        """Turn knobs of the sandbox, and turn them back at the end of the block."""
         before = self.sandbox("GET", "/_control/knobs").json()["knobs"]
         self.knobs(**changes)
         try:
@@ -241,7 +243,7 @@ class Product:
     def control(self, what: str, **body: Any) -> dict[str, Any]:
         """Make the sandbox act: book, cancel, emit… Return its answer.
 
-        Booking a link fills in a form to which the page around it gave the slug.
+        Booking a link fills in a form to which the surrounding page gave the slug.
         """
         if what == "book" and body.get("slug"):
             body = {"answers": {"ref": body["slug"]}} | body
@@ -260,7 +262,7 @@ class Product:
         warm: bool = True,
         **environ: str,
     ) -> subprocess.CompletedProcess[str]:
-        """Run `linkpool words…` on this data directory; by an interpreter of its own unless
+        """Run `linkpool words…` on this data directory, in an interpreter of its own unless
         `warm`.
         """
         environ = self.environ | {"LINKPOOL_DATA_DIR": str(self.data)} | environ
@@ -306,7 +308,7 @@ class Product:
             return connection.execute(sql, values).fetchall()
 
     def processes(self) -> dict[int, tuple[int, str]]:
-        """Return each process of this data directory but `up` itself: pid to parent and command."""
+        """Map each process of this data directory except `up` itself to its parent and command."""
         mine = f"LINKPOOL_DATA_DIR={self.data}\0".encode()
         up = frozenset() if self.process is None else frozenset([self.process.pid])
         found = {}

@@ -16,7 +16,7 @@ from pathlib import Path
 
 
 class Stopwatch:
-    """Runs from the start on. `pids` names the processes that are waited for."""
+    """A stopwatch that runs from the start. `pids` names the processes whose work is waited for."""
 
     def __init__(self, pids: Callable[[], Iterable[int]]) -> None:
         self._pids = pids

@@ -59,7 +59,7 @@ class Prefixed:
 
 @pytest.fixture(scope="module")
 def prefixed(shared: Product, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefixed]:
-    """Start the other API and nginx, with something to see on every page."""
+    """Start the other API and nginx, with content on every page."""
     nginx = debian("nginx")
     directory = tmp_path_factory.mktemp("prefix")
     api, strips, leaves = ports.choose(), ports.choose(), ports.choose()
@@ -86,7 +86,7 @@ def prefixed(shared: Product, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 def _furnish(product: Product) -> None:
-    """Make a claim, a public key, an API key and an event that fits nothing."""
+    """Make a claim, a public key, an API key and an event that matches nothing."""
     product.put(SID, min_fresh=5, cover_seconds=0)
     product.slug(SID, "ann")
     made = product.api(
@@ -115,14 +115,14 @@ def visitor(request: pytest.FixtureRequest, prefixed: Prefixed) -> Iterator[http
 
 
 def slug_of(product: Product) -> str:
-    """Return the customer's link, once the ledger knows who has it."""
+    """Return the customer's link, once the ledger has recorded it."""
     slug = product.slug(SID, "ann")
     wait_until(lambda: product.link(slug).get("customer_id"), what="the claim is recorded")
     return slug
 
 
 def within(address: str) -> str:
-    """Return an address, which must be within the prefix."""
+    """Check that an address is within the prefix, and return it."""
     parts = urlsplit(address)
     assert not parts.netloc, address
     assert parts.path.startswith(f"{ROOT}/"), address
@@ -130,7 +130,7 @@ def within(address: str) -> str:
 
 
 def sign_in(visitor: httpx.Client, key: str, **headers: str) -> httpx.Response:
-    """Follow the way of somebody who opens a page, and is asked for a key first."""
+    """Sign in like a visitor who opens a page and is asked for a key first."""
     first = visitor.get(f"{ROOT}/ops/find", headers=headers)
     assert first.status_code == 303
     form = visitor.get(within(first.headers["location"]), headers=headers)
@@ -143,7 +143,7 @@ def sign_in(visitor: httpx.Client, key: str, **headers: str) -> httpx.Response:
 
 
 def test_no_link_of_any_page_leaves_the_prefix(visitor: httpx.Client, shared: Product) -> None:
-    """All pages are walked, from four of them to whatever they lead to; each address works."""
+    """Starting from four pages, every address that they lead to works and is within the prefix."""
     answer = sign_in(visitor, shared.key)
     assert f"Path={ROOT}/ops" in answer.headers["set-cookie"]
     to_do = [f"{ROOT}{place}" for place in ("/ops", "/demo", "/docs", "/problems")]
@@ -187,7 +187,7 @@ def test_no_link_of_any_page_leaves_the_prefix(visitor: httpx.Client, shared: Pr
 def test_every_form_of_a_meeting_leads_back_into_the_prefix(
     visitor: httpx.Client, shared: Product
 ) -> None:
-    """Also the demo's forms, and those that sign out."""
+    """Each form's answer stays within the prefix, the demo's forms and signing out included."""
     sign_in(visitor, shared.key)
     sent = 0
     for place in (f"/ops/meetings/{SID}", f"/ops/meetings/{SID}/drain", "/ops/find", "/demo"):
@@ -212,7 +212,7 @@ def test_every_form_of_a_meeting_leads_back_into_the_prefix(
 def test_over_https_the_cookie_stays_within_the_prefix(
     visitor: httpx.Client, shared: Product
 ) -> None:
-    """It is for https only, and not sent to whatever else the host serves."""
+    """The cookie is sent over HTTPS only, and not to anything else that the host serves."""
     answer = sign_in(visitor, shared.key, **{"x-forwarded-proto": "https"})
     cookie = answer.headers["set-cookie"]
     assert cookie.startswith("__Secure-linkpool_ops=")
@@ -221,7 +221,7 @@ def test_over_https_the_cookie_stays_within_the_prefix(
 
 
 def test_claims_and_problems_work_within_the_prefix(visitor: httpx.Client, shared: Product) -> None:
-    """A claim by a known head too; and a problem's type is a page there."""
+    """Claims work, with a head known or new, and the type of a problem is a page in the prefix."""
     address = f"{ROOT}/v1/meetings/{SID}/claims"
 
     def claim(key: str) -> httpx.Response:
@@ -240,7 +240,7 @@ def test_claims_and_problems_work_within_the_prefix(visitor: httpx.Client, share
 
 
 def test_probes_ask_without_the_prefix(prefixed: Prefixed) -> None:
-    """And what only begins like it is not within."""
+    """Probes are answered without it, and a path that merely begins like it is not within it."""
     with httpx.Client(base_url=prefixed.api, timeout=60, trust_env=False) as direct:
         for path in ("/livez", "/readyz", "/metrics", f"{ROOT}/livez"):
             assert direct.get(path).status_code == 200, path

@@ -1,4 +1,4 @@
-"""Claim as pages of other origins do, with tokens, over HTTP and in every API process."""
+"""Test claims that pages of other origins make with tokens, over HTTP and in every API process."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def stage() -> Iterator[Stage]:
 
 @pytest.fixture(scope="module")
 def http() -> Iterator[httpx.Client]:
-    """Return a client that sends nothing of its own."""
+    """Return a client that adds nothing to its requests."""
     with httpx.Client(timeout=20, trust_env=False) as client:
         yield client
 
@@ -120,7 +120,9 @@ def check(answer: httpx.Response, status: int, name: str) -> dict[str, Any]:
 
 
 def test_a_page_claims_with_a_token(stage: Stage, site: Site) -> None:
-    """It gets the same link each time, the one that the site's backend gets for this customer."""
+    """Each claim gets the same link, which is also the one that the site's backend gets for this
+    customer.
+    """
     token = site.token("ann", email="ann@example.com")
     first, again = site.claims(token), site.claims(token, stage.server_ports[1])
     assert (first.status_code, again.status_code) == (201, 200)
@@ -144,7 +146,7 @@ def test_a_page_claims_with_a_token(stage: Stage, site: Site) -> None:
 
 @pytest.mark.parametrize("name", BAD_TOKENS)
 def test_a_bad_token_is_refused(site: Site, name: str) -> None:
-    """Each row of the table is answered as it says, in a form that the page may read."""
+    """Each row of the table is answered with its problem, in a form that the page may read."""
     make, status = BAD_TOKENS[name]
     fresh = Forge(site.key_id, site.forge.secret, int(time.time()))
     answer = site.claims(make(fresh))
@@ -175,7 +177,7 @@ def test_a_bad_body_is_refused(
 
 
 def test_a_token_needs_a_key_with_rights(sites: dict[str, Site]) -> None:
-    """The scope claim, for this meeting; no network, which is the backend's."""
+    """The key needs the scope claim for this meeting; its networks apply to the backend alone."""
     reader, elsewhere, bound = sites["reader"], sites["elsewhere"], sites["bound"]
     check(reader.claims(reader.token()), 403, "forbidden")
     check(elsewhere.claims(elsewhere.token()), 403, "forbidden")
@@ -184,7 +186,7 @@ def test_a_token_needs_a_key_with_rights(sites: dict[str, Site]) -> None:
 
 
 def test_a_token_opens_nothing_else(stage: Stage, site: Site) -> None:
-    """It is no key, neither in a header nor at another route."""
+    """A token is no API key, neither in a header nor on another route."""
     token = site.token()
     base = f"http://127.0.0.1:{stage.server_ports[0]}"
     for method, path in (
@@ -198,7 +200,7 @@ def test_a_token_opens_nothing_else(stage: Stage, site: Site) -> None:
 
 
 def test_a_secret_is_rotated_without_a_gap(stage: Stage, sites: dict[str, Site]) -> None:
-    """Both sign until the first is revoked; then it is refused in every process, and for good."""
+    """Both secrets sign until the first is revoked, which every process then refuses for good."""
     rotating = sites["rotating"]
     old = rotating.token()
 
@@ -221,7 +223,7 @@ def test_a_secret_is_rotated_without_a_gap(stage: Stage, sites: dict[str, Site])
 
 
 def test_the_limits_of_the_key_hold_for_its_tokens(stage: Stage, sites: dict[str, Site]) -> None:
-    """New claims beyond the limit wait; customers who hold a link still get it."""
+    """New claims beyond the limit wait, while customers who hold a link still get it."""
     crowded = sites["crowded"]
     first = crowded.token(meeting="other")
     answers = [crowded.claims(first)]
@@ -241,7 +243,7 @@ def test_the_limits_of_the_key_hold_for_its_tokens(stage: Stage, sites: dict[str
 def ask(
     site: Site, body: dict[str, Any], key: str = "", *, name: str | None = None
 ) -> httpx.Response:
-    """Ask for a token, as a backend does."""
+    """Request a token as a backend does."""
     url = f"http://127.0.0.1:{site.stage.server_ports[0]}/v1/tokens"
     answer = site.http.post(url, json=body, headers={"X-API-Key": key or site.key})
     assert not any(header.startswith("access-control") for header in answer.headers)
@@ -251,7 +253,7 @@ def ask(
 
 
 def test_a_backend_asks_for_a_token(stage: Stage, site: Site) -> None:
-    """With its own key or with the admin key; every process believes it."""
+    """It uses its own key or the admin key, and every process accepts the token."""
     for key in (site.key, ADMIN_KEY):
         answer = ask(site, {"meeting_sid": "demo", "customer_id": f"asked-{len(key)}"}, key)
         assert answer.status_code == 201
@@ -296,7 +298,7 @@ def test_only_keys_that_may_claim_get_tokens(site: Site, sites: dict[str, Site])
 
 
 def preflight(site: Site, path: str = PATH, method: str = "POST", **headers: str) -> httpx.Response:
-    """Ask as a browser does before it sends JSON to another origin."""
+    """Send the preflight request that a browser sends before JSON to another origin."""
     sent = {
         "Origin": SITE,
         "Access-Control-Request-Method": method,
@@ -308,7 +310,9 @@ def preflight(site: Site, path: str = PATH, method: str = "POST", **headers: str
 
 @pytest.mark.parametrize("origin", [SITE, "http://localhost:3000", "null", "https://[::1]:8443"])
 def test_a_preflight_is_answered_exactly(site: Site, origin: str) -> None:
-    """With the very origin, for a day, and with no more than the route takes."""
+    """The answer names the very origin, holds for a day, and allows no more than the route
+    accepts.
+    """
     answer = preflight(site, Origin=origin)
     assert (answer.status_code, answer.content) == (204, b"")
     said = {name: value for name, value in answer.headers.items() if "access-control" in name}
@@ -342,7 +346,7 @@ def test_what_is_no_origin_is_not_repeated(site: Site, origin: str) -> None:
     ],
 )
 def test_no_other_route_lets_pages_of_other_origins_in(site: Site, method: str, path: str) -> None:
-    """Neither a preflight nor an answer there says anything of origins."""
+    """Neither a preflight nor an answer on other routes mentions origins."""
     url = f"http://127.0.0.1:{site.stage.server_ports[0]}{path}"
     plain = site.http.request(method, url, headers={"Origin": SITE}, json={})
     asked = preflight(site, path, method)
@@ -359,7 +363,7 @@ def test_other_methods_are_answered_as_elsewhere(site: Site) -> None:
 
 
 def test_two_origins_use_one_key(site: Site) -> None:
-    """The token is the proof; each page is answered with its own origin."""
+    """The token is the proof, and each page is answered with its own origin."""
     token = site.token()
     for origin in (SITE, "https://shop.example.com"):
         answer = site.claims(token, Origin=origin)
@@ -373,7 +377,7 @@ def test_two_origins_use_one_key(site: Site) -> None:
 
 
 def test_failures_are_counted_and_reveal_nothing(stage: Stage, site: Site) -> None:
-    """Neither logs, metrics nor the audit log hold a token, a secret or a customer id."""
+    """Logs, metrics and the audit log hold no token, secret or customer id."""
     customer = "a-customer-nobody-may-read-of"
     good, bad = site.token(customer), site.token(customer, exp=1)
     assert site.claims(good).status_code == 201
@@ -395,7 +399,7 @@ def test_failures_are_counted_and_reveal_nothing(stage: Stage, site: Site) -> No
 def test_a_stranger_who_guesses_is_paced(site: Site) -> None:
     """Bad tokens wait for their turn, while good ones from the same address are never held up.
 
-    The tests' own address is a trusted proxy's; it names the visitor.
+    The address of the tests belongs to a trusted proxy, which names the visitor.
     """
 
     async def guess(count: int, make: Callable[[], str]) -> float:

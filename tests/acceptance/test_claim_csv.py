@@ -1,4 +1,4 @@
-"""Test `linkpool claim --csv` against an API that runs, and with the process killed on the way."""
+"""Test `linkpool claim --csv` against a running API, and with the process killed halfway."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Between:
 
 @pytest.fixture
 def between(stage: Stage) -> Iterator[Between]:
-    """A server in front of the API, of this test alone."""
+    """Run a server in front of the API for this test alone."""
     server = Between(f"http://127.0.0.1:{stage.server_ports[0]}")
     yield server
     server.close()
@@ -107,7 +107,7 @@ def start(
 def run(
     place: Path, url: str, *words: str, meeting: str = "many", key: str = ADMIN_KEY
 ) -> tuple[int, str, str]:
-    """Run it to its end, in this process. Return its exit code and what it says."""
+    """Run the command to its end in this process. Return its exit code and its output."""
     files = ["--csv", str(place / "in.csv"), "--out", str(place / "out.csv")]
     environ = {"LINKPOOL_KEY": key, "LINKPOOL_URL": url, "NO_PROXY": "*"}
     command = ["claim", *files, "--meeting", meeting, *words]
@@ -116,12 +116,12 @@ def run(
 
 
 def rows_of(place: Path) -> list[dict[str, str]]:
-    """The rows of the results."""
+    """Return the rows of the results."""
     return [*csv.DictReader(io.StringIO((place / "out.csv").read_bytes().decode(), newline=""))]
 
 
 def test_a_file_killed_twice_ends_with_every_row_once(between: Between, tmp_path: Path) -> None:
-    """It dies before a batch is answered, after it, and in the middle of a row."""
+    """The command is killed before a batch is answered, after it, and in the middle of a row."""
     customers = [f"order-{number}" for number in range(ROWS)]
     with (tmp_path / "in.csv").open("w", newline="") as file:
         writer = csv.writer(file)
@@ -162,7 +162,9 @@ def test_a_file_killed_twice_ends_with_every_row_once(between: Between, tmp_path
 def test_errors_are_columns_and_what_passes_is_waited_for(
     between: Between, stage: Stage, tmp_path: Path
 ) -> None:
-    """A bad row has its reason; an empty pool is waited for, and rows before are written."""
+    """A bad row gets its reason, and an empty pool is waited for after the rows before it are
+    written.
+    """
     (tmp_path / "in.csv").write_text(
         "\ufeffcustomer_id,email\r\nzoe,zoe@example.com\r\n,\r\n\r\nmax,nobody\r\nmax,a,b\r\n"
         + "".join(f"new-{number},\r\n" for number in range(12)),
@@ -203,7 +205,7 @@ def test_errors_are_columns_and_what_passes_is_waited_for(
 def test_a_refusal_is_one_line(
     between: Between, tmp_path: Path, key: str, meeting: str, code: int, names: str
 ) -> None:
-    """With its own exit code, and no trace."""
+    """A refusal has an exit code of its own, and no traceback."""
     (tmp_path / "in.csv").write_text("customer_id\nzoe\n")
     found, said, complained = run(tmp_path, between.url, key=key, meeting=meeting)
     assert (found, said) == (code, "")
@@ -212,8 +214,8 @@ def test_a_refusal_is_one_line(
     assert names in complained
 
 
-def test_nobody_answers(tmp_path: Path) -> None:
-    """After its patience it says so, and how to go on."""
+def test_a_silent_api_is_reported_after_the_patience_is_over(tmp_path: Path) -> None:
+    """When its patience is over, the command says so and how to continue."""
     (tmp_path / "in.csv").write_text("customer_id\nzoe\n")
     code, _, complained = run(tmp_path, "http://127.0.0.1:9", "--patience-seconds", "0")
     assert code == 3

@@ -42,7 +42,7 @@ def request(
 
 
 class Connection:
-    """A connection as a browser holds it, read byte by byte."""
+    """A browser's connection, read byte by byte."""
 
     def __init__(self, product: Product) -> None:
         self._socket = socket.create_connection(("127.0.0.1", product.port), timeout=60)
@@ -113,8 +113,11 @@ BODIES = {
 
 @pytest.mark.parametrize("name", BODIES)
 def test_both_ways_answer_a_body_the_same(product: Product, sid: str, name: str) -> None:
-    """A claim that comes in two pieces takes the server's way, one that comes whole does not;
-    from the second on its head is known."""
+    """A claim that arrives in two pieces takes the server's way, and one that arrives whole takes
+    the lane.
+
+    From the second claim on its head is known.
+    """
     product.slug(sid, "held")
     whole = request(product, sid, BODIES[name], f"User-Agent: {name}")
     cut = len(whole) - max(1, len(BODIES[name]) // 2)
@@ -125,7 +128,9 @@ def test_both_ways_answer_a_body_the_same(product: Product, sid: str, name: str)
 
 
 def test_both_ways_answer_every_caller_the_same(product: Product, sid: str) -> None:
-    """No key, a wrong one, one that lacks the scope, two that differ, a bearer, a strange id."""
+    """Callers without a key, with a wrong or limited one, with two keys, or with an odd id are
+    compared.
+    """
     product.slug(sid, "held")
     reader, elsewhere = product.new_keys(
         ("--scope", "read"), ("--scope", "claim", "--meeting", "elsewhere")
@@ -145,7 +150,7 @@ def test_both_ways_answer_every_caller_the_same(product: Product, sid: str) -> N
 
 
 def test_both_ways_answer_a_new_customer_the_same(product: Product, sid: str) -> None:
-    """The answers are the same, but for the link and its time."""
+    """The answers differ only in the link and its time."""
 
     def told(who: str, cut: int | None) -> tuple[bytes, bytes]:
         whole = request(product, sid, claim_of(who))
@@ -185,7 +190,7 @@ def test_what_is_no_plain_claim_is_answered_too(
 def test_chunked_claims_and_those_who_wait_for_a_go_ahead_are_served(
     product: Product, sid: str
 ) -> None:
-    """Both without a length known in advance and with `Expect: 100-continue`."""
+    """Claims of unknown length and claims with `Expect: 100-continue` are answered."""
     body = claim_of("ann")
     whole = request(product, sid, body).replace(
         b"Content-Length: %d\r\n" % len(body), b"Transfer-Encoding: chunked\r\n"
@@ -205,7 +210,7 @@ def test_chunked_claims_and_those_who_wait_for_a_go_ahead_are_served(
 def test_pipelined_requests_are_answered_in_their_order(
     product: Product, new_meeting: NewMeeting
 ) -> None:
-    """Claims, other routes, and a claim that closes, all sent at once."""
+    """Claims, other routes and a claim that closes the connection are all sent at once."""
     sid = new_meeting(min_fresh=12)
     asked = [request(product, sid, claim_of(f"p{n}")) for n in range(8)]
     asked.insert(3, request(product, sid, b"", method="GET", path="/livez"))
@@ -222,7 +227,9 @@ def test_pipelined_requests_are_answered_in_their_order(
 
 
 def test_a_connection_lives_on_after_every_kind_of_answer(product: Product, sid: str) -> None:
-    """One connection: a claim, a refusal, another route, a claim in pieces, and again a claim."""
+    """One connection serves a claim, a refusal, another route, a claim in pieces, and a claim
+    again.
+    """
     good = request(product, sid, claim_of("ann"))
     with Connection(product) as connection:
         for pieces, status in (
@@ -239,8 +246,9 @@ def test_a_connection_lives_on_after_every_kind_of_answer(product: Product, sid:
 
 
 def test_a_known_head_is_no_short_cut_for_anything_else(product: Product, sid: str) -> None:
-    """Behind it may stand less or more than its body, on a connection that is in the middle of
-    something or beyond its last request."""
+    """Less or more than its body may follow it, or its connection may be busy or beyond its last
+    request.
+    """
     good = request(product, sid, claim_of("ann"), "User-Agent: known")
     head = good[: good.index(b"\r\n\r\n") + 4]
     closing = request(product, sid, claim_of("ann"), "Connection: close")
@@ -267,7 +275,7 @@ def test_a_known_head_is_no_short_cut_for_anything_else(product: Product, sid: s
 
 
 def test_a_known_head_does_not_outlive_its_key(product: Product, sid: str) -> None:
-    """A key that is revoked stops working for anyone who sends the same bytes again."""
+    """A revoked key stops working for everybody who sends the same bytes again."""
     (key,) = product.new_keys(("--scope", "claim"))
     whole = request(product, sid, claim_of("ann"), key=key)
     for _ in range(2):
@@ -280,7 +288,7 @@ def test_a_known_head_does_not_outlive_its_key(product: Product, sid: str) -> No
 
 
 def test_nonsense_is_answered_400_and_closed(product: Product) -> None:
-    """A request that is no HTTP, alone or behind a claim."""
+    """Bytes that are no HTTP are refused, alone or after a claim."""
     with Connection(product) as connection:
         connection.send(b"NONSENSE\r\n\r\n")
         assert connection.answer()[0].startswith(b"HTTP/1.1 400")
@@ -288,7 +296,9 @@ def test_nonsense_is_answered_400_and_closed(product: Product) -> None:
 
 
 def test_who_leaves_disturbs_nobody(product: Product, new_meeting: NewMeeting) -> None:
-    """Clients that close in the middle of a claim; the next one is answered, with its own link."""
+    """After clients that close in the middle of a claim, the next one is answered with its own
+    link.
+    """
     sid = new_meeting(min_fresh=40)
     for number in range(15):
         with Connection(product) as connection:

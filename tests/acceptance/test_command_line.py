@@ -73,7 +73,7 @@ COMMANDS = [
 
 
 def ok(product: Product, *words: str, **more: Any) -> str:
-    """Return what a command that must succeed prints."""
+    """Run a command that must succeed. Return its output."""
     done = product.command(*words, **more)
     assert done.returncode == DONE, (words, done.stdout, done.stderr)
     assert done.stderr == ""
@@ -81,7 +81,7 @@ def ok(product: Product, *words: str, **more: Any) -> str:
 
 
 def fails(product: Product, code: int, *words: str, **more: Any) -> str:
-    """Return the one line on stderr of a command that must fail with this code."""
+    """Run a command that must fail with this code. Return its one line on stderr."""
     done = product.command(*words, **more)
     assert done.returncode == code, (words, done.stdout, done.stderr)
     assert "Traceback" not in done.stderr
@@ -89,7 +89,7 @@ def fails(product: Product, code: int, *words: str, **more: Any) -> str:
 
 
 def test_linkpool_has_help(product: Product) -> None:
-    """`linkpool --help` and the sandbox's own, as they are really started."""
+    """`linkpool --help` and the sandbox's own help work when started as real processes."""
     whole = ok(product, "--help", warm=False)
     assert "Exit codes" in whole
     for words in COMMANDS:
@@ -99,7 +99,7 @@ def test_linkpool_has_help(product: Product) -> None:
 
 @pytest.mark.parametrize("words", COMMANDS)
 def test_every_command_has_help(words: str) -> None:
-    """--help of every command answers 0, and says what the command is for."""
+    """--help of every command exits with 0 and says what the command is for."""
     # In this process: starting one for each would be most of the work.
     done = CliRunner().invoke(app, [*words.split(), "--help"])
     assert done.exit_code == DONE
@@ -108,7 +108,7 @@ def test_every_command_has_help(words: str) -> None:
 
 
 def test_status_shows_every_pool(product: Product, sid: str) -> None:
-    """A table for people, JSON for programs."""
+    """People get a table, and programs get JSON."""
     table = ok(product, "status")
     assert sid in table
     assert "a worker last ran" in table
@@ -121,7 +121,7 @@ def test_status_shows_every_pool(product: Product, sid: str) -> None:
 
 
 def test_meetings_from_adding_to_draining(product: Product) -> None:
-    """Each action says what it did, and the API knows of it."""
+    """Each action reports what it did, and the API shows it."""
     sid = "by-hand"
     assert "added" in ok(product, "meetings", "add", sid, "--min-fresh", "4", warm=False)
     wait_until(lambda: product.meeting(sid)["fresh"] >= 4, 15)
@@ -151,7 +151,7 @@ def test_meetings_from_adding_to_draining(product: Product) -> None:
 
 
 def test_draining_asks_first(product: Product, sid: str) -> None:
-    """Without --yes the SID must be typed; anything else does nothing."""
+    """Without --yes the SID must be typed, and any other word does nothing."""
     fails(product, WRONG_USAGE, "meetings", "drain", sid, said="no\n")
     assert product.meeting(sid)["fresh"] >= 5
     assert "retired" in product.command("meetings", "drain", sid, said=f"{sid}\n").stdout
@@ -206,7 +206,7 @@ def test_wrong_usage_is_two(product: Product, words: tuple[str, ...]) -> None:
     ids=" ".join,
 )
 def test_what_is_not_found_is_four(product: Product, words: tuple[str, ...]) -> None:
-    """So that scripts can tell it from a mistake in how they call."""
+    """Scripts can distinguish it from wrong usage."""
     assert_refused(product, NOT_FOUND, words)
 
 
@@ -222,7 +222,9 @@ def assert_refused(product: Product, code: int, words: tuple[str, ...]) -> None:
 
 
 def test_keys_rotate_with_an_overlap_rest_on_networks_and_run_out(product: Product) -> None:
-    """The new key is printed once, the old one goes on for the overlap; use is listed."""
+    """The new key is printed once, the old one works during the overlap, and their use is
+    listed.
+    """
     words = ("--scope", "read", "--network", "127.0.0.0/8", "--expires-in-days", "30", "--json")
     old = json.loads(ok(product, "keys", "create", *words))
     assert (old["networks"], old["scopes"], old["meetings"]) == (["127.0.0.0/8"], ["read"], None)
@@ -247,7 +249,7 @@ def test_keys_rotate_with_an_overlap_rest_on_networks_and_run_out(product: Produ
 
 
 def test_doctor_warns_of_proxies_that_anybody_can_pretend_to_be(product: Product) -> None:
-    """A limit per address that all visitors share is warned of, too."""
+    """Doctor also warns of a limit per address that all visitors share."""
     for settings, says in (
         ({"LINKPOOL_TRUSTED_PROXIES": "*"}, "TRUSTED_PROXIES is *"),
         (
@@ -264,7 +266,9 @@ def test_doctor_warns_of_proxies_that_anybody_can_pretend_to_be(product: Product
 
 
 def test_keys_are_shown_once_and_revoked(product: Product) -> None:
-    """create prints the key, list its id and scopes, revoke ends it; no secret is listed."""
+    """create prints the key, list shows its id and scopes, revoke ends it, and no secret is
+    listed.
+    """
     made = json.loads(
         ok(product, "keys", "create", "--scope", "read", "--label", "Zoë's", "--json")
     )
@@ -290,7 +294,9 @@ def embed_claim(product: Product, **body: str) -> int:
 
 
 def test_a_token_is_tried_and_secrets_are_rotated(product: Product, sid: str) -> None:
-    """`token` prints one that claims; secrets are shown once, two at a time, and revoked."""
+    """`token` prints a token that claims; secrets are shown once, two exist at a time, and revoking
+    works.
+    """
     key = product.new_key("--scope", "claim", "--meeting", sid)[3:11]
     for more in ((), ("--key", key, "--email", "ann@example.com", "--expires-in", "60")):
         token = ok(product, "token", "--meeting", sid, "--customer", "ann", *more).strip()
@@ -318,7 +324,7 @@ def test_a_token_is_tried_and_secrets_are_rotated(product: Product, sid: str) ->
 
 
 def test_a_public_key_is_made_listed_and_revoked(product: Product, sid: str) -> None:
-    """It is for exactly the origins that are named."""
+    """The key works for exactly the origins that are named."""
     site = ("--origin", "https://www.example.com", "--origin", "http://localhost:3000")
     key = ok(product, "public-keys", "create", sid, *site, "--label", "landing").strip()
     wait_until(lambda: embed_claim(product, public_key=key) == 201, 10)
@@ -335,7 +341,7 @@ def test_a_public_key_is_made_listed_and_revoked(product: Product, sid: str) -> 
 
 
 def test_a_meeting_is_spread_over_shards_and_back(product: Product, sid: str) -> None:
-    """Each customer keeps their link, whatever the number."""
+    """Each customer keeps their link, whatever the number of shards."""
     held = {who: product.slug(sid, who) for who in ("ann", "bob", "cem", "dee")}
 
     def served(who: str) -> dict[str, Any]:
@@ -357,7 +363,7 @@ def test_a_meeting_is_spread_over_shards_and_back(product: Product, sid: str) ->
 
 
 def test_events_are_listed_and_replayed(product: Product, sid: str) -> None:
-    """The inbox from the command line."""
+    """The command line lists the events of the inbox and replays one."""
     booking = product.control("book", meeting_sid=sid, email="nobody@example.com")["booking"]
 
     def unmatched() -> list[dict[str, Any]]:
@@ -380,8 +386,8 @@ def test_events_are_listed_and_replayed(product: Product, sid: str) -> None:
     fails(product, WRONG_USAGE, "events", "replay", event["id"], "--dead")
 
 
-def test_seal_and_undo(product: Product, sid: str) -> None:
-    """seal stops handing out, --undo goes on with the same links."""
+def test_seal_stops_handing_out_and_undo_resumes_it(product: Product, sid: str) -> None:
+    """seal stops handing out links, and --undo continues with the same ones."""
     slug = product.slug(sid, "held")
 
     def filled() -> bool:
@@ -400,7 +406,7 @@ def test_seal_and_undo(product: Product, sid: str) -> None:
 
 
 def test_doctor_finds_everything_well(product: Product) -> None:
-    """With everything up it answers 0, and everything it looked at is ok."""
+    """While everything runs, doctor exits with 0 and every finding is ok."""
     findings = json.loads(ok(product, "doctor", "--make-link", "--json"))
     assert {finding["verdict"] for finding in findings} <= {"ok", "warning"}
     well = {finding["what"] for finding in findings if finding["verdict"] == "ok"}
@@ -411,7 +417,7 @@ def test_doctor_finds_everything_well(product: Product) -> None:
 
 
 def test_doctor_makes_no_link_that_could_not_be_pooled(product: Product) -> None:
-    """With Redis down, none is made at the provider for nothing."""
+    """While Redis is down, doctor makes no link at the provider."""
     before = len(product.sandbox_links("demo"))
     settings = json.loads((product.data / ENVIRONMENT).read_text())
     settings["LINKPOOL_REDIS_URL"] = f"redis://127.0.0.1:{ports.choose()}/0"
@@ -423,7 +429,7 @@ def test_doctor_makes_no_link_that_could_not_be_pooled(product: Product) -> None
 
 
 def test_doctor_says_what_to_do_about_a_wrong_key(product: Product) -> None:
-    """A key the provider refuses is 1, and the line says what to check."""
+    """For a key that the provider refuses, doctor exits with 1 and says what to check."""
     done = product.command("doctor", LINKPOOL_NEETOCAL_API_KEY="wrong")
     assert done.returncode == FAILED, done.stdout
     assert "LINKPOOL_NEETOCAL_API_KEY" in done.stdout
@@ -431,7 +437,7 @@ def test_doctor_says_what_to_do_about_a_wrong_key(product: Product) -> None:
 
 
 def test_doctor_finds_a_wrong_webhook_secret(product: Product) -> None:
-    """Another secret than the API's is 1."""
+    """For a secret other than the API's, doctor exits with 1."""
     done = product.command("doctor", "--json", LINKPOOL_NEETOCAL_WEBHOOK_SECRET="another")
     assert done.returncode == FAILED
     failed = [each for each in json.loads(done.stdout) if each["verdict"] == "failed"]
@@ -440,7 +446,7 @@ def test_doctor_finds_a_wrong_webhook_secret(product: Product) -> None:
 
 
 def test_without_redis_commands_are_three(tmp_path: Path) -> None:
-    """Not reachable is 3: for doctor, status and actions."""
+    """doctor, status and actions exit with 3 when Redis is not reachable."""
     product = Product(tmp_path)
     away = {"LINKPOOL_REDIS_URL": f"redis://127.0.0.1:{ports.choose()}/0"}
     ok(product, "db", "upgrade")
@@ -452,7 +458,7 @@ def test_without_redis_commands_are_three(tmp_path: Path) -> None:
 
 
 def test_without_settings_or_up_commands_say_what_is_missing(tmp_path: Path) -> None:
-    """On a directory where nothing runs: code 2, naming the setting."""
+    """In a directory where nothing runs, commands exit with 2 and name the setting."""
     product = Product(tmp_path)
     for words in (("status",), ("api",), ("worker",), ("beat",), ("meetings", "list")):
         assert "LINKPOOL_REDIS_URL" in fails(product, WRONG_USAGE, *words)
@@ -460,7 +466,7 @@ def test_without_settings_or_up_commands_say_what_is_missing(tmp_path: Path) -> 
 
 
 def test_db_upgrade_may_run_again(tmp_path: Path) -> None:
-    """On nothing, and on what is there already."""
+    """The command works on an empty database and on one that is up to date."""
     product = Product(tmp_path)
     first = ok(product, "db", "upgrade", warm=False)
     assert ok(product, "db", "upgrade") == first
@@ -469,7 +475,7 @@ def test_db_upgrade_may_run_again(tmp_path: Path) -> None:
 
 
 def test_db_prune_takes_out_what_was_kept_for_long_enough(tmp_path: Path) -> None:
-    """Old events and bodies, and says how many; a SQLite file can be written anew after it."""
+    """Old events and bodies are deleted and counted; a SQLite file can be rewritten afterwards."""
     product = Product(tmp_path)
     ok(product, "db", "upgrade")
     file = sqlite3.connect(product.data / "ledger.sqlite3")
@@ -599,7 +605,7 @@ def test_each_part_runs_alone(alone: Alone) -> None:
 
 
 def test_a_second_api_says_that_the_port_is_taken(product: Product, alone: Alone) -> None:
-    """One line and code 1."""
+    """It ends with one line and exit code 1."""
     done = subprocess.run(
         [*LINKPOOL, "api", "--port", str(product.port)],
         env=alone.environ,
@@ -614,7 +620,9 @@ def test_a_second_api_says_that_the_port_is_taken(product: Product, alone: Alone
 
 
 def test_an_api_of_another_secret_key_is_refused(product: Product) -> None:
-    """Two secret keys would name one customer twice: the start fails and says which setting."""
+    """Two secret keys would give one customer two names, so the start fails and names the
+    setting.
+    """
     done = product.command("doctor", LINKPOOL_SECRET_KEY="another-Wy5Tg8Hk1Lp4Zx7Cv0Bn3Mq6")
     assert done.returncode == FAILED
     assert "same key" in done.stdout

@@ -50,8 +50,8 @@ def document(stage: Stage) -> schemathesis.BaseSchema:
 
 
 def test_every_operation_answers_as_documented(document: schemathesis.BaseSchema) -> None:
-    """Any request to an operation is answered with a status, a type and a form of body that the
-    document names, and never with a fault of the server.
+    """Any request to an operation is answered with a documented status, type and form of body, and
+    never with a server error.
     """
     from schemathesis.checks import Failure, FailureGroup
 

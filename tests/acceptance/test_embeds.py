@@ -20,7 +20,7 @@ TYPES = {"inline": "inline", "element-click": "elementClick", "floating-popup": 
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_the_code_comes_with_the_claim_and_again(product: Product, sid: str, kind: str) -> None:
-    """A new claim, a kept one, the one that is looked up and the link itself show the same code."""
+    """A new claim, a repeated one, a lookup and the link itself show the same code."""
     claims = f"/v1/meetings/{sid}/claims"
     first = product.api("POST", f"{claims}?embed={kind}", json={"customer_id": "zoe"})
     assert first.status_code == 201, first.text
@@ -72,10 +72,11 @@ def test_options_and_prefill_stand_in_the_code_and_nowhere_else(product: Product
     assert body["embed"]["isSidebarAndCoverImgHidden"] is True
     assert "<bdi>Talk to us</bdi>" in body["embed_html"]
     assert body["embed_html"].count('nonce="bm9uY2U="') == 2
-    wait_until(lambda: product.link(body["claim"]["slug"]).get("state") == "claimed")
-    for file in product.directory.rglob("*"):
-        if file.is_file():
-            assert b"nrepeatable" not in file.read_bytes(), file
+    slug = body["claim"]["slug"]
+    wait_until(lambda: product.link(slug).get("state") == "claimed")
+    kept = {file: file.read_bytes() for file in product.directory.rglob("*") if file.is_file()}
+    assert any(slug.encode() in content for content in kept.values()), "what is kept is found"
+    assert [file for file, content in kept.items() if b"nrepeatable" in content] == []
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ def test_options_and_prefill_stand_in_the_code_and_nowhere_else(product: Product
 def test_a_wrong_option_costs_no_link(
     product: Product, sid: str, query: str, body: dict[str, object], named: str
 ) -> None:
-    """The answer names what is wrong; the customer holds nothing afterwards."""
+    """The answer names the wrong option, and the customer holds nothing afterwards."""
     answer = product.api(
         "POST", f"/v1/meetings/{sid}/claims?{query}", json={"customer_id": "zoe", **body}
     )
@@ -106,7 +107,7 @@ def test_a_wrong_option_costs_no_link(
 
 
 def test_a_wrong_option_of_a_link_is_named(product: Product, sid: str) -> None:
-    """An unknown type or format is answered with the choices."""
+    """An unknown type or format is answered with the possible choices."""
     slug = product.slug(sid, "zoe")
     for query, choices in (("type=popup", "floating-popup"), ("format=xml", "json")):
         answer = product.api("GET", f"/v1/links/{slug}/embed?{query}")
@@ -115,7 +116,7 @@ def test_a_wrong_option_of_a_link_is_named(product: Product, sid: str) -> None:
 
 
 def test_only_a_link_that_somebody_holds_has_code(product: Product, sid: str) -> None:
-    """An unknown slug and a fresh link are answered 404, and one key sees its meetings only."""
+    """An unknown slug and a fresh link are answered 404, and a key sees its own meetings only."""
     fresh = next(
         slug for slug in product.sandbox_links(sid) if product.link(slug).get("state") == "fresh"
     )
@@ -126,7 +127,9 @@ def test_only_a_link_that_somebody_holds_has_code(product: Product, sid: str) ->
 
 
 def test_who_has_booked_is_shown_that(product: Product, new_meeting: NewMeeting) -> None:
-    """The claim and the link answer the block instead; a replaced link's customer gets code."""
+    """The claim and the link of a booked customer show the booking; a replaced link's customer gets
+    code.
+    """
     sid = new_meeting()
     claim = product.api(
         "POST", f"/v1/meetings/{sid}/claims?embed=inline", json={"customer_id": "zoe"}
@@ -155,7 +158,7 @@ def test_who_has_booked_is_shown_that(product: Product, new_meeting: NewMeeting)
 
 
 def test_the_command_prints_the_same_code(product: Product, sid: str) -> None:
-    """As text for a page, or with the argument as JSON; prefill is possible here."""
+    """It prints text for a page, or the argument as JSON, and takes prefilled values."""
     slug = product.slug(sid, "zoe")
     link = product.api("GET", f"/v1/links/{slug}/embed?type=element-click").text
     assert product.command("embed", slug, "--type", "element-click").stdout == f"{link}\n"
@@ -172,7 +175,7 @@ def test_the_command_prints_the_same_code(product: Product, sid: str) -> None:
 
 
 def test_the_documented_calls_work_as_they_stand(product: Product) -> None:
-    """Pasted into a shell, with the address and the key of a running linkpool."""
+    """They are pasted into a shell with the address and the key of a running linkpool."""
     text = (Path(__file__).parents[2] / "docs" / "embeds.md").read_text("utf-8")
     commands = re.findall(r"^\$ (curl (?:.*\\\n)*.*)$", text, re.MULTILINE)
     assert len(commands) == 2
@@ -192,7 +195,7 @@ def test_the_documented_calls_work_as_they_stand(product: Product) -> None:
 
 
 def batch(product: Product, sid: str, claims: object, **more: str) -> list[dict[str, object]]:
-    """Claim for many. Return the results."""
+    """Claim for several customers. Return the results."""
     answer = product.api(
         "POST", f"/v1/meetings/{sid}/claims:batch", json={"claims": claims}, **more
     )
@@ -203,7 +206,9 @@ def batch(product: Product, sid: str, claims: object, **more: str) -> list[dict[
 
 
 def test_a_batch_is_one_claim_for_each(product: Product, new_meeting: NewMeeting) -> None:
-    """Results stand in order; each is what a claim of its own answers, and repeats change none."""
+    """Results stand in order, each equals the answer to a claim of its own, and repeats change
+    none.
+    """
     sid = new_meeting(min_fresh=300, max_fresh=400)
     customers = [f"customer-{number}" for number in range(250)]
     claims = [{"customer_id": each} for each in customers]
@@ -219,7 +224,7 @@ def test_a_batch_is_one_claim_for_each(product: Product, new_meeting: NewMeeting
 
 
 def test_a_batch_has_errors_beside_links(product: Product, sid: str) -> None:
-    """An error of one customer is that customer's alone; the same customer twice has one link."""
+    """An error concerns its own customer alone, and a customer who stands twice has one link."""
     results = batch(
         product,
         sid,
@@ -255,7 +260,9 @@ def test_a_batch_has_errors_beside_links(product: Product, sid: str) -> None:
 def test_a_batch_at_an_empty_pool_says_so_for_each(
     product: Product, new_meeting: NewMeeting
 ) -> None:
-    """Those who hold a link get it; the others are told when to come back, without a long wait."""
+    """Customers who hold a link get it, and the others learn without a long wait when to come
+    back.
+    """
     sid = new_meeting(min_fresh=3, max_fresh=3, on_empty="fail", fallback_url="https://a.example/b")
     held = product.slug(sid, "held")
     many = [{"customer_id": f"new-{number}"} for number in range(400)]
@@ -286,13 +293,13 @@ def test_a_batch_at_an_empty_pool_says_so_for_each(
 def test_a_batch_that_is_none_is_refused(
     product: Product, sid: str, body: bytes, status: int, name: str
 ) -> None:
-    """As a whole, with what is wrong."""
+    """A malformed batch is refused as a whole, with what is wrong."""
     answer = product.api("POST", f"/v1/meetings/{sid}/claims:batch", content=body)
     assert (answer.status_code, answer.json()["type"]) == (status, f"/problems/{name}")
 
 
 def test_a_large_batch_is_taken(product: Product, sid: str) -> None:
-    """A thousand customers with all that may be kept of each fit into one body."""
+    """A thousand customers with all the data that may be kept of each fit into one body."""
     metadata = {"note": "x" * 2000}
     claims = [
         {"customer_id": f"{number}-".ljust(256, "x"), "email": "a@b.example", "metadata": metadata}

@@ -76,12 +76,12 @@ def test_what_is_not_json_is_malformed(product: Product, body: bytes) -> None:
 
 @pytest.mark.parametrize("body", [b"[]", b'"x"', b"7", b"null"])
 def test_json_that_is_no_object_is_malformed(product: Product, body: bytes) -> None:
-    """The body must be a JSON object: anything else is answered 400."""
+    """JSON other than an object is answered 400."""
     check(product, raw(product, "demo", body), 400, "malformed-json")
 
 
 def test_malformed_json_elsewhere(product: Product) -> None:
-    """The framework's routes say the same of such a body."""
+    """The framework's routes answer such a body in the same way."""
     header = {"content-type": "application/json"}
     answer = product.api("PUT", "/v1/meetings/demo", content=b"{", headers=header)
     check(product, answer, 400, "malformed-json")
@@ -91,7 +91,9 @@ def test_malformed_json_elsewhere(product: Product) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b'{"event":"\xff"}', b"[" * 10_000])
 def test_a_signed_event_that_cannot_be_read_is_kept(product: Product, body: bytes) -> None:
-    """It is answered 202 like any other, and waits in the inbox as it came; again, too."""
+    """It is answered 202 like any other event, also when repeated, and waits in the inbox
+    unchanged.
+    """
     kept = product.api(
         "POST", "/v1/webhooks/default", key="", content=body, headers=signed(product, body)
     )
@@ -107,7 +109,7 @@ def test_a_signed_event_that_cannot_be_read_is_kept(product: Product, body: byte
 
 
 def test_a_slash_behind_a_webhook_address_changes_nothing(product: Product) -> None:
-    """An owner who pastes the address with one loses no event."""
+    """An owner who pastes the address with a slash loses no event."""
     body = b'{"event":"booking_slashed"}'
     given = [
         product.api("POST", url, key="", content=body, headers=signed(product, body))
@@ -126,12 +128,14 @@ def test_a_slash_behind_a_webhook_address_changes_nothing(product: Product) -> N
     ["", "x" * 257, "客" * 257, "a\nb", "a\tb", "\x00", "a\x00b", "\x7f", "\x85", "\x1b[31m"],
 )
 def test_customer_ids_that_cannot_be_used(product: Product, customer: str) -> None:
-    """Empty, over 256 characters or with control characters: 422 with a name of its own."""
+    """Ids that are empty, over 256 characters or hold control characters have a problem of their
+    own.
+    """
     check(product, product.claim("demo", customer), 422, "invalid-customer-id")
 
 
 def test_a_lone_surrogate_is_no_customer_id(product: Product) -> None:
-    """Half a character is refused, and not stored."""
+    """Half a character is refused and not stored."""
     answer = raw(product, "demo", b'{"customer_id": "\\ud800"}')
     assert answer.status_code in (400, 422)
     assert answer.headers["content-type"] == "application/problem+json"
@@ -162,7 +166,7 @@ def test_claims_that_are_not_as_they_should_be(product: Product, body: dict[str,
 
 
 def test_metadata_of_two_kib_is_taken(product: Product, sid: str) -> None:
-    """The limit itself is allowed."""
+    """Metadata of exactly the limit is accepted."""
     note = "x" * (2 * KIB - len('{"note":""}'))
     assert product.claim(sid, "x", metadata={"note": note}).status_code == 201
 
@@ -185,7 +189,7 @@ def test_operators_requests_are_checked_too(
 
 
 def test_queries_are_checked(product: Product) -> None:
-    """A state of events that there is not is answered 422."""
+    """An unknown state of events is answered 422."""
     answer = product.api("GET", "/v1/events?state=lost")
     check(product, answer, 422, "invalid-request")
 
@@ -194,7 +198,7 @@ def test_queries_are_checked(product: Product) -> None:
 
 
 def test_no_key_and_wrong_keys(product: Product) -> None:
-    """Without a key, or with a wrong one, the answer is 401, which says how to send one."""
+    """Without a key or with a wrong one the answer is 401 and says how to send a key."""
     name = product.key[3:11]
     for headers in (
         {},
@@ -221,7 +225,7 @@ def test_a_key_may_come_either_way_or_both(product: Product) -> None:
 
 
 def test_a_revoked_key_is_refused_within_five_seconds(product: Product) -> None:
-    """Keys work side by side; a revoked one stops working soon, the other goes on."""
+    """Two keys work side by side; the revoked one stops working soon, and the other continues."""
     old, new = product.new_keys(("--scope", "read"), ("--scope", "read"))
     assert product.command("keys", "revoke", old[3:11]).returncode == 0
     watch = product.stopwatch()
@@ -232,7 +236,7 @@ def test_a_revoked_key_is_refused_within_five_seconds(product: Product) -> None:
 
 
 def test_a_key_without_scope_or_meeting_is_forbidden(product: Product, sid: str) -> None:
-    """403 for a scope the key lacks, and for a meeting it may not touch."""
+    """A missing scope and a meeting that the key may not touch are answered 403."""
     reader, elsewhere = product.new_keys(
         ("--scope", "read"), ("--scope", "claim", "--meeting", "elsewhere")
     )
@@ -245,7 +249,7 @@ def test_a_key_without_scope_or_meeting_is_forbidden(product: Product, sid: str)
     "signature", [None, "", "sha256=", "sha256=" + "0" * 64, "sha1=" + "0" * 40, "Zoë".encode()]
 )
 def test_unsigned_webhooks_are_refused(product: Product, signature: str | bytes | None) -> None:
-    """A missing or wrong signature is answered 401, with any body."""
+    """A missing or wrong signature is answered 401, whatever the body."""
     headers = {} if signature is None else {"x-neeto-webhook-signature": signature}
     answer = product.api(
         "POST", "/v1/webhooks/default", key="", content=b"no JSON", headers=headers
@@ -284,7 +288,7 @@ def test_unsigned_webhooks_are_refused(product: Product, signature: str | bytes 
     ],
 )
 def test_names_that_lead_nowhere(product: Product, method: str, path: str, name: str) -> None:
-    """404 says what it is that is not there."""
+    """The 404 names the thing that does not exist."""
     body = {"customer_id": "x"} if path.endswith("/claims") else None
     answer = product.api(method, path, json=body)
     status = 405 if name == "method-not-allowed" else 404
@@ -294,7 +298,7 @@ def test_names_that_lead_nowhere(product: Product, method: str, path: str, name:
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"])
 def test_only_post_claims(product: Product, method: str) -> None:
-    """The claim route answers other methods 405, and names those it has."""
+    """Other methods on the claim route are answered 405 with the allowed ones."""
     answer = product.api(method, "/v1/meetings/demo/claims")
     assert answer.headers["allow"] == "POST"
     if method == "HEAD":
@@ -304,7 +308,7 @@ def test_only_post_claims(product: Product, method: str) -> None:
 
 
 def test_other_routes_name_their_methods_too(product: Product) -> None:
-    """405 everywhere carries Allow."""
+    """Every 405 carries Allow."""
     for path in ("/v1/meetings", "/v1/webhooks/default", "/livez"):
         answer = product.api("PATCH", path)
         check(product, answer, 405, "method-not-allowed")
@@ -315,9 +319,7 @@ def test_other_routes_name_their_methods_too(product: Product) -> None:
 
 
 def test_claim_bodies_over_16_kib_are_too_large(product: Product, sid: str) -> None:
-    """A body of exactly the limit passes (and is refused for what else is wrong with it); one byte
-    more does not.
-    """
+    """A body of exactly the limit passes this check, and one more byte does not."""
     fits = b'{"customer_id": "x"}'.ljust(16 * KIB)
     assert raw(product, sid, fits).status_code == 201
     check(product, raw(product, sid, fits + b" "), 413, "too-large")
@@ -329,7 +331,7 @@ WRONG = f"sha256={'0' * 64}"  # without the form of one, nothing of the body is 
 
 
 def test_webhooks_over_256_kib_are_too_large(product: Product) -> None:
-    """Up to 256 KiB a webhook is looked at, from there on not."""
+    """A webhook of 256 KiB is read, and a larger one is refused."""
     url, headers = "/v1/webhooks/default", {"x-neeto-webhook-signature": WRONG}
     for size, answer in ((256 * KIB, (401, "bad-signature")), (256 * KIB + 1, (413, "too-large"))):
         check(product, product.api("POST", url, content=b" " * size, headers=headers), *answer)
@@ -341,7 +343,7 @@ def test_webhooks_over_256_kib_are_too_large(product: Product) -> None:
 def test_a_body_without_end_is_refused_while_it_is_read(
     product: Product, path: str, limit: int
 ) -> None:
-    """A chunked body that never ends is answered once it is over the limit."""
+    """An endless chunked body is answered as soon as it exceeds the limit."""
     chunk = b"1000\r\n" + b" " * 4096 + b"\r\n"
     with socket.create_connection(("127.0.0.1", product.port), timeout=60) as connection:
         connection.sendall(
@@ -375,7 +377,9 @@ def test_a_lying_content_length_is_refused_before_the_body(product: Product) -> 
 
 @pytest.fixture(scope="module")
 def strict_api(shared: Product) -> Iterator[str]:
-    """Start a second API on the same data: 3 new claims a minute per key, no webhook secret."""
+    """Start a second API on the same data with 3 new claims a minute per key and no webhook
+    secret.
+    """
     port, said = ports.choose(), shared.directory / "strict-api.log"
     with said.open("wb") as log:
         process = subprocess.Popen(
@@ -404,7 +408,9 @@ def _serves(url: str) -> bool:
 
 
 def test_new_claims_are_limited_per_key(product: Product, sid: str, strict_api: str) -> None:
-    """Beyond the limit a key gets 429 with Retry-After; customers who hold a link still get it."""
+    """Beyond the limit a key gets 429 with Retry-After, while customers who hold a link still get
+    it.
+    """
     held = product.slug(sid, "held")
     key = product.new_key("--scope", "claim")
     wait_until(lambda: product.claim(sid, "held", key=key, url=strict_api).status_code == 200, 5)
@@ -420,7 +426,7 @@ def test_new_claims_are_limited_per_key(product: Product, sid: str, strict_api: 
 
 
 def test_without_a_secret_webhooks_are_not_taken(product: Product, strict_api: str) -> None:
-    """A workspace without a webhook secret answers 503 and says so."""
+    """A workspace without a webhook secret answers 503 and names the reason."""
     answer = product.api("POST", "/v1/webhooks/default", url=strict_api, content=b"{}")
     check(product, answer, 503, "webhooks-unconfigured")
 
@@ -429,7 +435,9 @@ def test_without_a_secret_webhooks_are_not_taken(product: Product, strict_api: s
 
 
 def test_an_empty_pool_says_when_to_come_back(product: Product, new_meeting: NewMeeting) -> None:
-    """No link and a provider that gives none: 503 with Retry-After and the fallback's URL."""
+    """With an empty pool and no link from the provider, the answer is 503 with Retry-After and the
+    fallback's URL.
+    """
     with product.turned(fail_status=422, fail_meeting="dry"):
         product.put("dry", fill=False, min_fresh=1)
         problem = check(product, product.claim("dry", "x"), 503, "pool-empty", retry=True)
@@ -448,7 +456,7 @@ def test_an_empty_pool_says_when_to_come_back(product: Product, new_meeting: New
 def test_an_empty_pool_may_make_a_link_on_the_spot(
     product: Product, new_meeting: NewMeeting
 ) -> None:
-    """With on_empty "direct" the visitor of an empty pool gets a link all the same."""
+    """With on_empty "direct" the visitor of an empty pool still gets a link."""
     sid = new_meeting(fill=False, min_fresh=0, max_fresh=1)
     answer = product.claim(sid, "visitor")
     assert answer.status_code == 201, answer.text
@@ -458,13 +466,13 @@ def test_an_empty_pool_may_make_a_link_on_the_spot(
 
 
 def test_a_paused_pool_says_so(product: Product, sid: str) -> None:
-    """503 pool-paused, with Retry-After."""
+    """The answer is 503 pool-paused with Retry-After."""
     product.api("POST", f"/v1/meetings/{sid}/pause")
     check(product, product.claim(sid, "x"), 503, "pool-paused", retry=True)
 
 
 def test_a_sealed_pool_is_recovering(product: Product, sid: str) -> None:
-    """A pool that is sealed for a restart hands nothing out; taking the seal back loses nothing."""
+    """A pool that is sealed for a restart hands nothing out, and undoing the seal loses nothing."""
     slug = product.slug(sid, "before")
     wait_until(lambda: product.meeting(sid)["fresh"] >= 5)
     fresh = set(product.sandbox_links(sid)) - {slug}
@@ -481,7 +489,7 @@ def test_a_sealed_pool_is_recovering(product: Product, sid: str) -> None:
 
 
 def test_a_redis_that_hangs_is_answered_within_the_deadline(product: Product, sid: str) -> None:
-    """While Redis does not answer, claims get 503 in bounded time, and go on afterwards."""
+    """While Redis does not answer, claims get 503 in bounded time, and succeed again afterwards."""
     slug = product.slug(sid, "before")
     redis = product.pid("redis")
     os.kill(redis, signal.SIGSTOP)
@@ -501,7 +509,9 @@ def test_a_redis_that_hangs_is_answered_within_the_deadline(product: Product, si
 
 
 def test_a_locked_database_refuses_webhooks_and_no_claims(product: Product, sid: str) -> None:
-    """With the ledger locked by another writer webhooks are answered 503, claims as always."""
+    """While another writer locks the ledger, webhooks are answered 503 and claims succeed as
+    usual.
+    """
     slug = product.slug(sid, "before")
     with contextlib.closing(
         sqlite3.connect(product.data / "ledger.sqlite3", isolation_level=None, timeout=60)
@@ -540,7 +550,7 @@ def _delivery(product: Product, booking_sid: str) -> dict[str, Any]:
     ],
 )
 def test_request_ids_are_echoed_if_sane(product: Product, method: str, path: str) -> None:
-    """A sane X-Request-Id comes back, any other is replaced by one of ours."""
+    """A sane X-Request-Id is returned, and any other is replaced by a new one."""
 
     def said(identity: str | bytes | None) -> str:
         headers = {} if identity is None else {"X-Request-Id": identity}
@@ -559,7 +569,7 @@ def test_request_ids_are_echoed_if_sane(product: Product, method: str, path: str
 
 
 def test_every_problem_has_its_page(product: Product) -> None:
-    """The list of problem types leads to a page for each."""
+    """The list of problem types links to a page for each."""
     listing = product.api("GET", "/problems", key="").text
     names = set(_hrefs(listing))
     assert len(names) >= 20
@@ -595,7 +605,7 @@ async def _both_doors(product: Product) -> AsyncIterator[tuple[httpx.AsyncClient
 
 
 async def test_lane_and_framework_answer_byte_for_byte_the_same(product: Product, sid: str) -> None:
-    """The documented claim route of the framework is the lane's own answer."""
+    """The framework's documented claim route gives the same answer as the lane."""
     key = {"X-API-Key": product.key, "X-Request-Id": "same"}
     product.claim(sid, "held")
     good = b'{"customer_id": "held"}'

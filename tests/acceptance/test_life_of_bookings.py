@@ -11,7 +11,7 @@ SECONDS = 30
 
 
 def held(product: Product, sid: str, customer: str = "visitor") -> tuple[str, str, str]:
-    """Return the state of a claim, and its booking's SID and state, "" if there is none."""
+    """Return the state of a claim, and the SID and state of its booking ("" if there is none)."""
     answer = product.api("GET", f"/v1/meetings/{sid}/claims/{customer}")
     if answer.status_code == 404:
         return "none", "", ""
@@ -21,7 +21,7 @@ def held(product: Product, sid: str, customer: str = "visitor") -> tuple[str, st
 
 
 def until(product: Product, sid: str, slug: str, link: str, *claim: str) -> None:
-    """Wait until the claim and its booking, and the link, are as the provider has them."""
+    """Wait until the claim, its booking and the link agree with the provider."""
 
     def there() -> bool:
         kept = product.link(slug)
@@ -37,7 +37,7 @@ def until(product: Product, sid: str, slug: str, link: str, *claim: str) -> None
 def nothing_waits(product: Product, sid: str) -> bool:
     """Return True if every event of this meeting's bookings was sent and processed.
 
-    The product is shared: events of other tests may wait for ever.
+    The product is shared, and events of other tests may wait for ever.
     """
     mine = MADE.get(sid, set())
     sent = product.sandbox("GET", "/_control/state").json()["webhooks"]["deliveries"]
@@ -51,7 +51,7 @@ MADE: dict[str, set[str]] = {}  # the bookings of each test's meeting
 
 
 def made(sid: str, bookings: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Note bookings whose events are waited for. Return them."""
+    """Note bookings whose events are to be waited for. Return them."""
     MADE.setdefault(sid, set()).update(each["sid"] for each in bookings)
     return bookings
 
@@ -64,7 +64,7 @@ def booked(product: Product, sid: str, kind: str = "plain") -> tuple[str, list[d
 
 
 def another_link(product: Product, sid: str, slug: str) -> None:
-    """Claim again: the customer gets another link than this one, not booked."""
+    """Claim again, and check that the customer gets another link, which is not booked."""
     claim = product.claim(sid, "visitor").json()["claim"]
     assert claim["slug"] != slug
     assert claim["state"] == "claimed"
@@ -73,7 +73,9 @@ def another_link(product: Product, sid: str, slug: str) -> None:
 
 @pytest.mark.parametrize("number", [0, 1, 2], ids=["the first", "one between", "the last"])
 def test_a_series_stands_while_one_of_it_does(product: Product, sid: str, number: int) -> None:
-    """The claim tells the first that stands; when none is left the customer gets another link."""
+    """The claim names the first booking that stands; when none is left the customer gets another
+    link.
+    """
     slug, series = booked(product, sid, "series")
     sids = [each["sid"] for each in series]
     assert len(sids) == 3
@@ -91,7 +93,9 @@ def test_a_series_stands_while_one_of_it_does(product: Product, sid: str, number
 
 @pytest.mark.parametrize("style", ["new_sid", "new_sid_cancelled_first", "same_sid"])
 def test_a_booking_that_was_moved_stands(product: Product, sid: str, style: str) -> None:
-    """Under its old SID or a new one, whichever event comes first; cancelled then, it is over."""
+    """It stands under its old SID or a new one, whichever event comes first, until it is
+    cancelled.
+    """
     slug, [booking] = booked(product, sid)
     until(product, sid, slug, "consumed", "consumed", booking["sid"], "confirmed")
     [moved] = made(
@@ -111,13 +115,13 @@ def test_a_booking_that_was_moved_stands(product: Product, sid: str, style: str)
 
 
 def same(one: str, other: str) -> bool:
-    """Return True if these are the same second."""
+    """Return True if these times are within the same second."""
     return one[:19] == other[:19]
 
 
 @pytest.mark.parametrize("reported", [False, True], ids=["in silence", "with an event"])
 def test_a_form_that_is_not_paid_holds_no_link(product: Product, sid: str, reported: bool) -> None:
-    """The customer keeps the link until it is paid; then it is booked."""
+    """The customer keeps the link until the form is paid, which books it."""
     with product.turned(webhook_on_incomplete=reported):
         slug, [booking] = booked(product, sid, "payment")
         assert booking["status"] == "incomplete"
@@ -132,7 +136,7 @@ def test_a_form_that_is_not_paid_holds_no_link(product: Product, sid: str, repor
 def test_a_booking_that_awaits_approval_holds_its_link(
     product: Product, sid: str, approved: bool
 ) -> None:
-    """No second link meanwhile; once rejected the customer gets another."""
+    """The customer gets no second link meanwhile, but another one once the booking is rejected."""
     slug, [booking] = booked(product, sid, "approval")
     until(product, sid, slug, "consumed", "consumed", booking["sid"], "pending")
     assert product.slug(sid, "visitor") == slug
@@ -145,7 +149,7 @@ def test_a_booking_that_awaits_approval_holds_its_link(
 
 
 def test_a_burnt_link_is_replaced(product: Product, sid: str) -> None:
-    """Once, by admins; the old one is retired with the reason, a booked one stays."""
+    """Admins replace it once; the old link is retired with the reason, and a booked one stays."""
     path = f"/v1/meetings/{sid}/claims/visitor/replace"
     assert product.api("POST", path, json={"reason": "x"}).status_code == 404
     slug = product.slug(sid, "visitor", email="v@example.com")

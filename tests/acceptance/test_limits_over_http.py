@@ -1,4 +1,4 @@
-"""Test limits on new claims by address, and which proxies are believed about addresses."""
+"""Test limits on new claims by address, and which proxies are trusted to name addresses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ VISITOR = b"203.0.113.7"
 
 @pytest.fixture(scope="module")
 def stage() -> Iterator[Stage]:
-    """Start two API servers: one believes proxies on this machine, the other another's only."""
+    """Start two API servers: one trusts proxies on this machine, the other those of another
+    address.
+    """
     with (
         Stage(proxied=False, NEW_CLAIMS_PER_MINUTE_PER_ADDRESS=str(PER_MINUTE)) as stage,
         pytest.MonkeyPatch.context() as environment,
@@ -47,7 +49,7 @@ def claim(stage: Stage, server: int, customer: str, *forwarded: bytes) -> Reply:
 
 
 def taken(stage: Stage, server: int, who: str, *forwarded: bytes) -> list[int]:
-    """Claim once more than is allowed. Return the statuses of the answers."""
+    """Claim one more time than is allowed. Return the statuses of the answers."""
     return [
         claim(
             stage,
@@ -63,7 +65,9 @@ ALLOWED = [201] * PER_MINUTE + [429]
 
 
 def test_each_address_behind_a_proxy_has_its_own_limit(stage: Stage) -> None:
-    """One visitor's limit is not another's; customers who hold a link are not limited."""
+    """One visitor's claims do not count for another, and customers who hold a link are not
+    limited.
+    """
     assert taken(stage, 0, "first", b"198.51.100.1") == ALLOWED
     assert taken(stage, 0, "second", b"198.51.100.2") == ALLOWED
     refused = claim(stage, 0, "one-more", b"198.51.100.1")
@@ -73,19 +77,19 @@ def test_each_address_behind_a_proxy_has_its_own_limit(stage: Stage) -> None:
 
 
 def test_what_a_visitor_says_of_itself_counts_for_nothing(stage: Stage) -> None:
-    """Only what the trusted proxy added is believed: the last entry, not those before it."""
+    """Only the last entry, which the trusted proxy added, is believed."""
     assert taken(stage, 0, "list", b"198.51.100.%d, " + VISITOR) == ALLOWED
     assert claim(stage, 0, "two-headers", b"198.51.100.99", VISITOR).status == 429
 
 
 def test_only_trusted_proxies_are_believed(stage: Stage) -> None:
-    """A header from any other address is nothing: the connection's own address counts."""
+    """From any other address the header is ignored, and the connection's own address counts."""
     assert taken(stage, 1, "spoofed", b"198.51.100.%d") == ALLOWED
     assert claim(stage, 1, "plain").status == 429
 
 
 def test_strangers_wait_for_their_turn_and_hold_up_nobody(stage: Stage) -> None:
-    """One address that tries keys gets on slowly; callers with a key are served meanwhile."""
+    """An address that guesses keys is slowed down, while callers with a key are served."""
     wrong = request(
         b"POST", b"/v1/meetings/limited/claims", (b"X-API-Key", b"lp_00000000_" + b"x" * 43),
         body=b'{"customer_id": "stranger"}',
@@ -102,7 +106,7 @@ def test_strangers_wait_for_their_turn_and_hold_up_nobody(stage: Stage) -> None:
 
 
 def test_who_hangs_up_before_the_answer_has_used_their_allowance(stage: Stage) -> None:
-    """The link is gone all the same: hanging up is no way around the limit."""
+    """The link is used all the same, so hanging up is no way around the limit."""
     before = stage.level("limited")
     for number in range(8 * PER_MINUTE):
         sent = request(

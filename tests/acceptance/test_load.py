@@ -1,6 +1,6 @@
-"""Send thousands of claims by two hundred clients at once through the whole product.
+"""Send thousands of claims from two hundred clients at once through the whole product.
 
-Filling a pool of 10,000 takes a minute: under CI there are 3,000.
+Filling a pool of 10,000 links takes a minute; on CI there are 3,000.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ async def client(product: Product, customers: list[str]) -> list[Answer]:
 
 
 async def test_thousands_of_claims_at_once(crowded: Product) -> None:
-    """No slug is given twice, the repeated claims get the same one, the ledger has them all."""
+    """No slug is given twice, repeated claims get the same link, and the ledger has them all."""
     # Every tenth claim repeats a customer, some at the same moment on another connection.
     customers = [f"c{number}" for number in range(CLAIMS - REPEATED)]
     wanted = customers + customers[:: len(customers) // REPEATED][:REPEATED]

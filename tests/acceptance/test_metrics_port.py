@@ -1,4 +1,6 @@
-"""Test worker and beat that share no directory with an API: each shows its own counts on a port."""
+"""Test that worker and beat without a directory in common with an API expose their counts on a
+port.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,9 @@ def apart(shared: Product, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def test_each_part_shows_what_it_counted_itself(apart: Apart, shared: Product) -> None:
-    """The worker the links that its processes made, each once; beat the messages it sent."""
+    """The worker shows the links that its processes made, each once, and beat the messages it
+    sent.
+    """
     sid = "ports"
     shared.put(sid, min_fresh=5, cover_seconds=0)
 
@@ -87,7 +91,7 @@ def test_each_part_shows_what_it_counted_itself(apart: Apart, shared: Product) -
 
 
 def test_the_port_asks_for_the_key(apart: Apart) -> None:
-    """Except whether the process lives."""
+    """Only /livez is answered without the key."""
     for part in apart.ports:
         wait_until(lambda part=part: apart.shows(part, "#") or apart.get(part, "/livez"))
         for path in ("/metrics", "/healthz"):
@@ -110,7 +114,7 @@ def test_the_port_says_how_every_part_is(apart: Apart) -> None:
 
 @pytest.mark.parametrize("part", ["worker", "beat"])
 def test_a_port_that_is_taken_is_reported_in_one_line(apart: Apart, part: str) -> None:
-    """Exit code 2, and the setting's name."""
+    """The process ends with exit code 2 and names the setting."""
     wait_until(lambda: apart.shows("worker", "linkpool_"))
     port = apart.ports["worker"]
     environ = apart.environ | {"LINKPOOL_METRICS_PORT": str(port)}
@@ -126,7 +130,7 @@ def test_a_port_that_is_taken_is_reported_in_one_line(apart: Apart, part: str) -
 
 
 def test_healthz_is_for_keys_that_may_read(shared: Product) -> None:
-    """Of all meetings; anybody may ask /readyz."""
+    """The key must see all meetings; /readyz is answered to everybody."""
     assert shared.api("GET", "/healthz", key="").status_code == 401
     claim = shared.new_key("--scope", "claim")
     assert shared.api("GET", "/healthz", key=claim).status_code == 403

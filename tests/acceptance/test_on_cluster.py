@@ -45,7 +45,9 @@ def claim(stage: ClusterStage, sid: str, customer: str) -> httpx.Response:
 
 
 def test_all_parts_work_on_a_cluster_that_loses_a_master(stage: ClusterStage) -> None:
-    """The worker fills the pools and recovers those of the lost master; others are served on."""
+    """The worker fills the pools and recovers those of the lost master, while the other meetings
+    are served.
+    """
     lost, *others = stage.cluster.sids_apart("site-")
     for sid in (lost, *others):
         stage.open(Meeting(sid, min_fresh=20, max_fresh=40))

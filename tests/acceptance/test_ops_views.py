@@ -1,5 +1,5 @@
-"""Test the views of the operators' page as a server gives them: which key sees what and may do
-what, and by which form.
+"""Test the views of the operators' page as a server renders them: what each key sees and may do,
+and through which forms.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ACTIONS = sorted(
 
 
 class Visitor:
-    """Somebody who is signed in to the page without a browser."""
+    """A signed-in visitor of the page who has no browser."""
 
     def __init__(self, product: Product, key: str) -> None:
         self.http = httpx.Client(base_url=product.url, timeout=20, trust_env=False)
@@ -71,7 +71,7 @@ Visit = Callable[[str], Visitor]
 
 @pytest.fixture(scope="module")
 def visit(shared: Product) -> Iterator[Visit]:
-    """Return signed-in visitors by the kind of their key: admin, those of KINDS, or none."""
+    """Return signed-in visitors by the kind of their key: admin, one of KINDS, or none."""
     made = dict(zip(KINDS, shared.new_keys(*KINDS.values()), strict=True))
     keys = {"admin": shared.key, "none": "", **made}
     opened: dict[str, Visitor] = {}
@@ -100,7 +100,7 @@ def stock(shared: Product) -> dict[str, str]:
 
 
 def stranger(product: Product, sid: str, booking: str = "") -> str:
-    """Send a booking that fits no link. Return its event, once it was looked at."""
+    """Send a booking that matches no link. Return its event, once it was processed."""
     said = {"sid": booking or f"bk-{sid}", "email": "nobody@x.test", "meeting": {"sid": sid}}
     body = json.dumps({"event": "booking_created", "booking": said}).encode()
     answer = product.api(
@@ -128,7 +128,7 @@ def address(path: str, names: dict[str, str]) -> str:
 
 
 def test_there_are_actions() -> None:
-    """The tests below are about something."""
+    """The tests below have actions to try."""
     assert len(ACTIONS) >= 9
 
 
@@ -136,7 +136,9 @@ def test_there_are_actions() -> None:
 def test_no_action_without_an_admins_own_form(
     product: Product, visit: Visit, stock: dict[str, str], path: str
 ) -> None:
-    """Refused: not signed in, read only, another meeting's admin, no token, another's token."""
+    """An action is refused without a sign-in, for readers and other meetings' admins, and without
+    the session's own token.
+    """
     url, before = address(path, stock), acts(product)
     fields = {"reason": "no", "typed": stock["sid"], "slug": stock["slug-seen"]}
     refused = visit("none").http.post(url, data=fields)
@@ -160,14 +162,14 @@ def test_no_action_without_an_admins_own_form(
      "/ops/meetings/seen/drain", "/ops/links/{slug-seen}", "/ops/inbox/{event-seen}"],
 )  # fmt: skip
 def test_nothing_is_seen_without_signing_in(visit: Visit, stock: dict[str, str], path: str) -> None:
-    """Every page leads to the sign-in."""
+    """Every page redirects to the sign-in."""
     answer = visit("none").http.get(address(path, stock))
     assert answer.status_code == 303
     assert answer.headers["location"].startswith("/ops/sign-in")
 
 
 def test_a_read_only_key_sees_no_action(visit: Visit, stock: dict[str, str]) -> None:
-    """No form but signing out and finding, no way to the drain or the keys."""
+    """It sees no form but those to sign out and to find, and no link to the drain or the keys."""
     reader = visit("read")
     for path in ("/ops/meetings/seen", "/ops/inbox/{event-seen}", "/ops/audit", "/ops/inbox"):
         page = reader.page(address(path, stock))
@@ -187,7 +189,7 @@ def test_a_read_only_key_sees_no_action(visit: Visit, stock: dict[str, str]) -> 
 def test_a_limited_key_sees_its_own_meeting_everywhere(
     product: Product, visit: Visit, stock: dict[str, str]
 ) -> None:
-    """Find, links, inbox, audit and the meeting itself."""
+    """Find, links, inbox, audit and the meeting show nothing of other meetings."""
     limited = visit("limited")
     for sid in ("seen", "unseen"):
         visit("admin").told(f"/ops/meetings/{sid}/top-up", reason=f"reason-{sid}")
@@ -220,7 +222,7 @@ def test_a_limited_key_sees_its_own_meeting_everywhere(
 
 
 def test_an_action_wants_a_reason(product: Product, visit: Visit, stock: dict[str, str]) -> None:
-    """Without one nothing is done; with one it stands in the audit log, with the key's id."""
+    """Without a reason nothing is done; with one it stands in the audit log beside the key's id."""
     admin = visit("admin")
     assert "Reason: fill this in" in admin.told("/ops/meetings/seen/pause")
     assert product.meeting("seen")["state"] != "paused"
@@ -233,7 +235,7 @@ def test_an_action_wants_a_reason(product: Product, visit: Visit, stock: dict[st
 
 
 def test_a_drain_wants_the_sid_typed(product: Product, visit: Visit) -> None:
-    """The server compares the typed SID; the page showed before how many links go."""
+    """The server compares the typed SID, and the page shows beforehand how many links go."""
     product.put("drained", min_fresh=4, cover_seconds=0)
     admin = visit("admin")
     admin.told("/ops/meetings/drained/pause", reason="before a drain")
@@ -249,7 +251,7 @@ def test_a_drain_wants_the_sid_typed(product: Product, visit: Visit) -> None:
 
 
 def test_a_meeting_is_added_from_the_providers_list(product: Product, visit: Visit) -> None:
-    """Meetings with a pool are not offered again, nor added twice."""
+    """Meetings that have a pool are not offered again, and cannot be added twice."""
     admin = visit("admin")
     page = admin.page("/ops/add")
     assert "Add a meeting" in page
@@ -263,7 +265,7 @@ def test_a_meeting_is_added_from_the_providers_list(product: Product, visit: Vis
 
 
 def test_settings_are_changed_and_checked(product: Product, visit: Visit) -> None:
-    """Invalid values are named and nothing is saved; unchanged values are not in the audit."""
+    """Invalid values are named and nothing is saved; unchanged values are not in the audit log."""
     product.put("set", min_fresh=2, cover_seconds=0)
     admin = visit("admin")
     url = "/ops/meetings/set/settings"
@@ -287,7 +289,9 @@ def test_settings_are_changed_and_checked(product: Product, visit: Visit) -> Non
 def test_what_is_wrong_with_a_setting_stands_beside_it_and_a_change_is_undone(
     product: Product, visit: Visit
 ) -> None:
-    """Typed values are kept; lengths of time are in words; the way back is one click."""
+    """Typed values are kept, lengths of time are shown in words, and one click undoes the
+    change.
+    """
     product.put("undone", min_fresh=2, cover_seconds=0)
     admin, url = visit("admin"), "/ops/meetings/undone/settings"
     answer = admin.post(url, reason="why", min_fresh="many", cover_seconds="2 weeks")
@@ -325,7 +329,7 @@ def test_what_is_wrong_with_a_setting_stands_beside_it_and_a_change_is_undone(
 
 
 def test_several_pools_are_acted_on_with_one_reason(product: Product, visit: Visit) -> None:
-    """Pausing more than one is confirmed first; the line says what became of each."""
+    """Pausing more than one is confirmed first, and the message names the outcome for each."""
     for sid in ("several-1", "several-2", "several-3"):
         product.put(sid, fill=False, min_fresh=1, cover_seconds=0)
     admin = visit("admin")
@@ -376,7 +380,9 @@ def test_several_pools_are_acted_on_with_one_reason(product: Product, visit: Vis
 
 
 def test_the_provider_is_tried_and_its_answer_said(product: Product, visit: Visit) -> None:
-    """For a meeting with a link that enters its pool; for a workspace by its list; both audited."""
+    """A meeting is tried by a link that enters its pool, a workspace by its list; both are
+    audited.
+    """
     product.put("tried", min_fresh=1, cover_seconds=0)
     admin = visit("admin")
     before = product.meeting("tried")["fresh"]
@@ -398,7 +404,7 @@ def test_the_provider_is_tried_and_its_answer_said(product: Product, visit: Visi
 
 
 def test_a_key_is_shown_once_and_revoked(product: Product, visit: Visit) -> None:
-    """The answer that made it holds it and no other page; once revoked it is refused."""
+    """Only the answer that made the key shows it, and once revoked it is refused."""
     admin = visit("admin")
     assert "choose what the key may do" in admin.told("/ops/keys", label="Shop")
     wrong = {"label": "Shop", "scope-claim": "1", "meetings": "seen, no such"}
@@ -434,7 +440,7 @@ def test_a_key_is_shown_once_and_revoked(product: Product, visit: Visit) -> None
 def test_a_public_key_is_made_and_revoked_on_the_page(
     product: Product, visit: Visit, stock: dict[str, str]
 ) -> None:
-    """Its page shows it to all who see the meeting; only its admins can change it."""
+    """All who see the meeting see the key, and only the meeting's admins can change it."""
     admin, url = visit("admin"), "/ops/meetings/seen/public-keys"
     assert "is not an origin" in admin.told(url, origins="https://www.example.com/")
     assert "Origins: fill this in" in admin.told(url, origins=" ")
@@ -469,7 +475,7 @@ def test_a_public_key_is_made_and_revoked_on_the_page(
 
 
 def test_an_event_is_assigned_by_api_and_command_line(product: Product, visit: Visit) -> None:
-    """Both give it to the link, say what became of it, and repeat harmlessly."""
+    """Both assign it to the link, report the outcome, and may be repeated."""
     product.put("phoned", min_fresh=3, cover_seconds=0)
     slugs = [product.slug("phoned", f"caller-{number}") for number in range(2)]
     events = [stranger(product, "phoned", f"bk-phoned-{number}") for number in range(2)]
@@ -497,7 +503,7 @@ def test_an_event_is_assigned_by_api_and_command_line(product: Product, visit: V
 
 
 def test_pages_that_lead_nowhere_say_so(visit: Visit) -> None:
-    """In the frame, with the right status."""
+    """The error is shown within the frame, with the right status."""
     admin = visit("admin")
     for path in ("/ops/meetings/nothing", "/ops/links/one-off-nothing", "/ops/inbox/nothing"):
         assert "Back to the pools" in admin.page(path, 404)
@@ -506,7 +512,7 @@ def test_pages_that_lead_nowhere_say_so(visit: Visit) -> None:
 
 
 def test_what_customers_send_is_text_on_every_page(product: Product, visit: Visit) -> None:
-    """Markup in a customer id, a reason or an event's name is shown, not obeyed."""
+    """Markup in a customer id, a reason or an event's name is shown as text."""
     product.put("hostile", min_fresh=2, cover_seconds=0)
     evil = "<img src=x onerror=alert(1)>"
     slug = product.slug("hostile", evil)

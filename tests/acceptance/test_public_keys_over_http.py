@@ -1,4 +1,6 @@
-"""Claim as pages without a backend do, with public keys, over HTTP and in every API process."""
+"""Test claims that pages without a backend make with public keys, over HTTP and in every API
+process.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,7 @@ class Pages:
         origin: str | None = SITE,
         key: str = "",
     ) -> httpx.Response:
-        """Claim from a page, by default at an address that nobody was at before."""
+        """Claim from a page, by default at an address that was not used before."""
         body = {"public_key": key or self.keys[sid]} | ({"visitor": visitor} if visitor else {})
         headers = {"X-Forwarded-For": address or new_address()}
         headers |= {"Origin": origin} if origin is not None else {}
@@ -108,7 +110,7 @@ def check(answer: httpx.Response, status: int, name: str) -> None:
 
 
 def test_a_visitor_keeps_their_link(pages: Pages) -> None:
-    """By the id that the answer gave them, in every process, at every address."""
+    """The id from the first answer identifies the visitor in every process and at every address."""
     first = pages.claim("demo")
     assert first.status_code == 201
     answer = first.json()
@@ -124,7 +126,7 @@ def test_a_visitor_keeps_their_link(pages: Pages) -> None:
 
 
 def test_each_page_of_the_list_may_claim(pages: Pages) -> None:
-    """One key, two origins, each answered with its own; the visitor is the same."""
+    """Two origins use one key, each is answered with its own, and the visitor is the same."""
     first = pages.claim("demo", origin=SHOP)
     assert first.headers["access-control-allow-origin"] == SHOP
     again = pages.claim("demo", first.json()["visitor"], origin=SITE)
@@ -146,7 +148,7 @@ def test_a_visitor_of_another_key_is_a_new_one(pages: Pages) -> None:
 
 
 def test_other_pages_are_refused(pages: Pages) -> None:
-    """By their origin; and so is a request without one, and a key that is not there."""
+    """Another origin, a missing origin and an unknown key are refused."""
     for origin in ("https://evil.example", "http://www.example.com", SHOP, "null"):
         check(pages.claim("other", origin=origin), 403, "origin-not-allowed")
     without = pages.claim("other", origin=None)
@@ -176,8 +178,10 @@ def test_a_public_key_is_no_key(pages: Pages) -> None:
 
 
 def test_an_address_gets_so_many_links_a_minute(pages: Pages) -> None:
-    """Then new visitors there wait; those who hold a link, and other addresses, do not. All of
-    an IPv6 network of 64 bits count as one.
+    """Beyond the limit new visitors there wait; customers who hold a link and other addresses do
+    not.
+
+    All addresses of one IPv6 network of 64 bits count together.
     """
     first, *rest = [
         pages.claim("other", address=f"2001:db8::{number:x}", server=number % 2)
@@ -194,7 +198,7 @@ def test_an_address_gets_so_many_links_a_minute(pages: Pages) -> None:
 async def _storm(
     pages: Pages, sid: str, public: int, keyed: int
 ) -> tuple[Counter[int], Counter[int]]:
-    """Claim with both kinds of keys at once, on both servers. Return the statuses of each."""
+    """Claim with both kinds of keys at once on both servers. Return the statuses of each kind."""
     limits = httpx.Limits(max_connections=60)
     async with httpx.AsyncClient(timeout=30, trust_env=False, limits=limits) as http:
 
@@ -226,7 +230,7 @@ async def _storm(
 
 
 def test_two_hundred_visitors_at_once_leave_the_reserve(pages: Pages) -> None:
-    """Exactly what stands above it is handed out, and nothing is made on the spot."""
+    """Exactly the links above the reserve are handed out, and none is made on the spot."""
     public, _ = asyncio.run(_storm(pages, "alone", 200, 0))
     assert public == {201: LINKS - RESERVE, 503: 200 - (LINKS - RESERVE)}
     assert pages.stage.level("alone") == RESERVE
@@ -236,7 +240,7 @@ def test_two_hundred_visitors_at_once_leave_the_reserve(pages: Pages) -> None:
 
 
 def test_keyed_claims_beside_them_all_get_a_link(pages: Pages) -> None:
-    """They alone may take from the reserve."""
+    """Claims with an API key alone may use the reserve."""
     public, keyed = asyncio.run(_storm(pages, "beside", 200, 15))
     assert keyed == {201: 15}
     assert public[201] + public[503] == 200
@@ -245,7 +249,7 @@ def test_keyed_claims_beside_them_all_get_a_link(pages: Pages) -> None:
 
 
 def test_a_meeting_gives_so_many_links_a_minute(pages: Pages) -> None:
-    """However many addresses ask, of whichever process: all count together."""
+    """Claims from all addresses and in all processes count together."""
     pages.stage.stock("crowded", 2 * PER_MEETING)
     answers = [pages.claim("crowded", server=each % 2) for each in range(PER_MEETING + 1)]
     assert [each.status_code for each in answers[:-1]] == [201] * PER_MEETING
@@ -262,7 +266,7 @@ def test_a_meeting_gives_so_many_links_a_minute(pages: Pages) -> None:
 
 
 def test_operators_make_and_revoke_public_keys(pages: Pages) -> None:
-    """Over HTTP; what is revoked is refused in every process, and stays in the list."""
+    """A key that is revoked over HTTP is refused in every process and stays in the list."""
     path = "/v1/meetings/demo/public-keys"
     made = pages.admin("POST", path, json={"origins": [SITE], "label": "landing page"})
     assert made.status_code == 201
@@ -284,7 +288,7 @@ def test_operators_make_and_revoke_public_keys(pages: Pages) -> None:
 
 
 def test_the_reserve_is_a_setting_of_the_meeting(pages: Pages) -> None:
-    """It shows at once, and must stand below the least stock."""
+    """A change shows at once, and the reserve must be below the least stock."""
     path = "/v1/meetings/demo"
     changed = pages.admin("PUT", path, json={"min_fresh": 40, "max_fresh": 100, "reserve": 30})
     assert changed.json()["meeting"]["reserve"] == 30
@@ -294,7 +298,7 @@ def test_the_reserve_is_a_setting_of_the_meeting(pages: Pages) -> None:
 
 
 def test_nothing_is_revealed_of_visitors(pages: Pages) -> None:
-    """Neither logs, metrics nor the audit log hold a visitor's id or their customer id."""
+    """Logs, metrics and the audit log hold neither a visitor's id nor their customer id."""
     visitor = pages.claim("other").json()["visitor"]
     pages.stage.work(lambda parts: parts.recorder.record("other"))
     customers = [row[0] for row in pages.stage.rows("SELECT customer_id FROM links")]

@@ -1,4 +1,4 @@
-"""Test that running parts take new workspaces and meetings, while customers go on claiming."""
+"""Test that running parts load new workspaces and meetings while customers claim."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ cover_seconds = 0
 
 @contextmanager
 def claims(product: Product, sid: str) -> Iterator[Counter[object]]:
-    """Claim for ever new and for known customers without a pause. Yield what was answered."""
+    """Claim without a pause for new and known customers in turn. Yield the answers."""
     answers: Counter[object] = Counter()
     ended = threading.Event()
 
@@ -62,7 +62,7 @@ def claims(product: Product, sid: str) -> Iterator[Counter[object]]:
 
 @pytest.fixture
 def configured(shared: Product) -> Iterator[Callable[[str], None]]:
-    """Return how to write linkpool.toml; it is taken away again at the end."""
+    """Return a function that writes linkpool.toml; the file is removed at the end."""
     toml, key = shared.directory / "linkpool.toml", shared.directory / "second.key"
     key.touch(0o600)
     key.write_text(shared.environment()["LINKPOOL_NEETOCAL_API_KEY"])
@@ -76,7 +76,7 @@ def configured(shared: Product) -> Iterator[Callable[[str], None]]:
 def test_a_reload_takes_what_is_new_and_drops_no_claim(
     shared: Product, sid: str, configured: Callable[[str], None]
 ) -> None:
-    """Then a bad file is refused in one line, and all goes on with what was."""
+    """A bad file is then refused in one line, and the settings before it stay in force."""
     with claims(shared, sid) as answers:
         wait_until(lambda: answers[200] > 20)
         configured(TOML.format(sandbox=shared.sandbox_url, fresh=4))

@@ -1,4 +1,4 @@
-"""Test that a rolling restart of two APIs behind HAProxy fails no claim, in a small size.
+"""Test on a small scale that a rolling restart of two APIs behind HAProxy fails no claim.
 
 `python -m tests.rolling` does it with 2,000 claims a second, and restarts all other parts as well.
 """

@@ -1,4 +1,4 @@
-"""Follow a link once around: made, claimed, booked, cancelled, forgotten."""
+"""Follow a link through its life: made, claimed, booked, cancelled, forgotten."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def book(product: Product, claim: dict[str, Any], **visitor: str) -> str:
 
 
 def until_state(product: Product, sid: str, customer: str, state: str) -> float:
-    """Wait until a claim is in this state. Return the seconds that took."""
+    """Wait until a claim is in this state. Return the seconds that passed."""
     watch = product.stopwatch()
 
     def there() -> bool:
@@ -63,7 +63,7 @@ def until_state(product: Product, sid: str, customer: str, state: str) -> float:
 
 
 def test_the_printed_curl_line_works_as_it_stands(product: Product) -> None:
-    """Pasted into a shell it claims a link with 201, and again with 200 the same one."""
+    """Pasted into a shell it claims a link with 201, and the same one with 200 the second time."""
     line = re.search(r"^ +(curl .*)$", product.said.read_text(), re.MULTILINE)
     assert line
 
@@ -90,14 +90,14 @@ def test_the_printed_curl_line_works_as_it_stands(product: Product) -> None:
 
 
 def test_the_pool_tops_itself_up(product: Product, sid: str) -> None:
-    """Claimed links are replaced without anybody asking."""
+    """Claimed links are replaced without a request for a top-up."""
     for number in range(4):
         assert product.claim(sid, f"c{number}").status_code == 201
     wait_until(lambda: product.meeting(sid)["fresh"] >= 5, 10)
 
 
 def test_a_booking_is_known_within_two_seconds(product: Product, sid: str) -> None:
-    """A visitor books on the provider's page; claim, link and counts say so at once."""
+    """When a visitor books on the provider's page, claim, link and counts show it at once."""
     claim = product.claim(sid, "visitor", email="zoe@example.com").json()
     booking_sid = book(product, claim)
     assert until_state(product, sid, "visitor", "consumed") <= NEWS_SECONDS
@@ -121,7 +121,7 @@ def test_a_booking_is_known_within_two_seconds(product: Product, sid: str) -> No
 
 
 def test_after_booking_new_gives_another_link(product: Product, new_meeting: NewMeeting) -> None:
-    """With after_booking "new", who has booked gets a fresh link on the next claim."""
+    """With after_booking "new", the next claim after a booking gets a fresh link."""
     sid = new_meeting(after_booking="new")
     claim = product.claim(sid, "visitor").json()
     book(product, claim)
@@ -165,7 +165,7 @@ def test_a_rescheduled_booking_stays_booked(product: Product, sid: str) -> None:
 def test_webhooks_five_times_late_and_shuffled_end_the_same(
     product: Product, sid: str, escape: str, wrapped: bool
 ) -> None:
-    """However often, late and out of order an event comes, one booking is one booking."""
+    """Events that come repeatedly, late and out of order leave one booking."""
     with product.turned(
         webhook_times=5,
         webhook_delay_seconds=0.2,
@@ -198,7 +198,7 @@ def _nothing_pending(product: Product) -> bool:
 
 
 def test_a_webhook_before_the_claim_is_recorded_ends_the_same(product: Product, sid: str) -> None:
-    """A visitor may be faster than the recorder: the booking is not lost."""
+    """A booking that comes before the recorder has written its claim is not lost."""
     for number in range(5):
         claim = product.claim(sid, f"fast-{number}").json()
         product.control("book", slug=claim["claim"]["slug"], name="F", email="f@example.com")
@@ -210,7 +210,7 @@ def test_a_webhook_before_the_claim_is_recorded_ends_the_same(product: Product, 
 
 
 def test_a_cancellation_before_its_booking_ends_cancelled(product: Product, sid: str) -> None:
-    """Out of order, the final state is the same."""
+    """The final state does not depend on the order of events."""
     slug = product.slug(sid, "visitor")
     with product.turned(webhook_times=0):
         booking = product.control("book", slug=slug)["booking"]
@@ -223,7 +223,7 @@ def test_a_cancellation_before_its_booking_ends_cancelled(product: Product, sid:
 
 
 def test_a_wrong_signature_is_refused(product: Product, sid: str) -> None:
-    """Signed with another secret, an event is answered 401 and changes nothing."""
+    """An event that is signed with another secret is answered 401 and changes nothing."""
     slug = product.slug(sid, "visitor")
     with product.turned(webhook_wrong_signature=True, webhook_retry_seconds=3600):
         booking = product.control("book", slug=slug)["booking"]
@@ -240,7 +240,7 @@ def test_a_wrong_signature_is_refused(product: Product, sid: str) -> None:
 def test_an_unmatched_booking_waits_in_the_inbox_and_can_be_replayed(
     product: Product, sid: str
 ) -> None:
-    """An ordinary booking is kept; replayed once its visitor has claimed, it is matched."""
+    """The booking is kept, and a replay matches it once its visitor has claimed."""
     booking = product.control("book", meeting_sid=sid, name="O", email="o@example.com")["booking"]
 
     def event() -> dict[str, Any] | None:
@@ -266,7 +266,7 @@ def test_an_unmatched_booking_waits_in_the_inbox_and_can_be_replayed(
 
 
 def test_a_link_booked_while_in_the_pool_leaves_it(product: Product, sid: str) -> None:
-    """A leaked link that is booked by somebody is not handed out any more."""
+    """A leaked link that was booked is not handed out any more."""
     slug = product.sandbox_links(sid)[0]  # the oldest, which the next claim would get
     product.control("book", slug=slug)
     wait_until(lambda: product.link(slug)["state"] == "consumed", 5)
@@ -274,7 +274,7 @@ def test_a_link_booked_while_in_the_pool_leaves_it(product: Product, sid: str) -
 
 
 def test_a_claim_tells_what_is_booked(product: Product, sid: str) -> None:
-    """It has the times, the time zone and the address for changes; of a fresh link nothing."""
+    """It has the booking's times, time zone and address for changes; a fresh link has none."""
     claim = product.claim(sid, "visitor").json()["claim"]
     assert "booking" not in claim
     booking = product.control("book", slug=claim["slug"])["booking"]
@@ -292,7 +292,7 @@ def test_a_claim_tells_what_is_booked(product: Product, sid: str) -> None:
 
 
 def test_a_claim_is_true_at_once(product: Product, sid: str) -> None:
-    """GET answers what POST said, before and after the ledger knows."""
+    """GET returns the answer of POST before and after the ledger has recorded the claim."""
     posted = product.claim(sid, "visitor").json()
     shown = product.api("GET", f"/v1/meetings/{sid}/claims/visitor")
     assert shown.status_code == 200
@@ -303,7 +303,7 @@ def test_a_claim_is_true_at_once(product: Product, sid: str) -> None:
 
 
 def test_a_link_has_its_history(product: Product, sid: str) -> None:
-    """GET of a link tells its whole story in order, and whose it is."""
+    """GET of a link returns its history in order, and its customer."""
     metadata = {"order": [1, "zwei", None]}
     claim = product.claim(sid, "visitor", email="v@example.com", metadata=metadata).json()
     slug = claim["claim"]["slug"]
@@ -341,7 +341,7 @@ def test_a_forgotten_customer_is_gone_and_the_link_is_never_reused(
 
 
 def test_pausing_keeps_bindings_and_stops_the_rest(product: Product, sid: str) -> None:
-    """A paused meeting serves who holds a link, refuses others, and is not topped up."""
+    """A paused meeting serves customers who hold a link, refuses others, and is not topped up."""
     slug = product.slug(sid, "before")
     answer = product.api("POST", f"/v1/meetings/{sid}/pause", json={"reason": "on holiday"})
     paused = answer.json()["meeting"]
@@ -357,7 +357,7 @@ def test_pausing_keeps_bindings_and_stops_the_rest(product: Product, sid: str) -
 
 
 def test_draining_retires_every_fresh_link(product: Product, sid: str) -> None:
-    """Drained links are never handed out; a top-up makes new ones."""
+    """Drained links are never handed out, and a top-up makes new ones."""
     answer = product.api("POST", f"/v1/meetings/{sid}/drain", json={"reason": "leaked"}).json()
     rows = product.rows("SELECT slug FROM links WHERE meeting_sid = ? AND state = 'retired'", sid)
     drained = {slug for (slug,) in rows}
@@ -370,7 +370,7 @@ def test_draining_retires_every_fresh_link(product: Product, sid: str) -> None:
 
 
 def test_meetings_are_added_changed_and_checked(product: Product) -> None:
-    """PUT answers 201 then 200, keeps what is left out, and refuses what does not fit."""
+    """PUT answers 201 then 200, keeps settings that are left out, and refuses invalid ones."""
     url = "/v1/meetings/put-me"
     first = product.api("PUT", url, json={"min_fresh": 3, "fallback_url": "https://example.com/b"})
     assert first.status_code == 201
@@ -428,7 +428,9 @@ def test_meetings_are_added_changed_and_checked(product: Product) -> None:
     ],
 )
 def test_any_customer_id_finds_its_claim(product: Product, customer: str) -> None:
-    """Slashes, percent signs and every script: percent-encoded in the path, an id comes back."""
+    """An id with slashes, percent signs or letters of any script works when it is percent-encoded
+    in the path.
+    """
     slug = product.slug("demo", customer)
     path = f"/v1/meetings/demo/claims/{quote(customer, safe='')}"
     shown = product.api("GET", path)
@@ -442,7 +444,7 @@ def test_any_customer_id_finds_its_claim(product: Product, customer: str) -> Non
 
 
 def test_a_body_is_json_whatever_it_is_called(product: Product) -> None:
-    """curl -d calls its body a form; the settings in it are taken all the same."""
+    """curl -d declares its body as a form, and the settings in it are accepted all the same."""
     headers = {"X-API-Key": product.key, "Content-Type": "application/x-www-form-urlencoded"}
     answer = httpx.put(
         f"{product.url}/v1/meetings/as-curl-does",

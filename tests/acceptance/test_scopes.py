@@ -39,7 +39,7 @@ OPEN = dict.fromkeys(KINDS, IN)
 
 @dataclass(frozen=True)
 class Row:
-    """A route, who gets in, what to send, and what those who get in are answered."""
+    """A route, the keys that it admits, the body to send, and the answer to admitted keys."""
 
     who: dict[str, int]
     body: dict[str, Any] | None = None
@@ -128,7 +128,7 @@ async def _add(product: Product, limits: list[tuple[str, frozenset[str] | None]]
 
 @pytest.fixture(scope="module")
 def names(shared: Product) -> dict[str, str]:
-    """Return values for the paths' parameters: things that exist."""
+    """Return values for the parameters of the paths, which name existing things."""
     shared.put("scoped", min_fresh=5, cover_seconds=0)
     body = b'{"event": "something_else"}'
     answer = shared.api(
@@ -148,14 +148,16 @@ def names(shared: Product) -> dict[str, str]:
 
 
 def test_the_table_names_every_route(product: Product) -> None:
-    """A route that is added, documented or not, must say here who may use it."""
+    """A route that is added, documented or not, must be listed here with the keys that may
+    use it.
+    """
     assert {each for each in _all_routes(product) if not each[1].startswith(PAGES)} == set(ROUTES)
 
 
 def test_operators_pages_show_nothing_without_signing_in(
     product: Product, keys: dict[str, str], names: dict[str, str]
 ) -> None:
-    """Pages have a sign-in of their own: an API key in a header opens none of them."""
+    """Pages have a sign-in of their own, and an API key in a header opens none of them."""
     pages = [each for each in _all_routes(product) if each[1].startswith(PAGES)]
     assert len(pages) >= 3
     wait_until(lambda: product.meeting("scoped")["fresh"] >= 5, 20, what="the pool is full")
@@ -190,7 +192,7 @@ def _routes(routes: Iterable[Any]) -> Iterator[Any]:
 
 
 def test_the_document_says_which_routes_want_a_key(product: Product) -> None:
-    """OpenAPI's security is there exactly where a call without a key is refused."""
+    """The OpenAPI document marks exactly those routes that refuse a call without a key."""
     paths = product.api("GET", "/openapi.json", key="").json()["paths"]
     for (method, path), row in ROUTES.items():
         if path not in paths:
@@ -201,7 +203,7 @@ def test_the_document_says_which_routes_want_a_key(product: Product) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("method", "path"), ROUTES)
-def test_who_gets_in(
+def test_each_route_admits_exactly_its_keys(
     product: Product,
     keys: dict[str, str],
     names: dict[str, str],
@@ -209,7 +211,7 @@ def test_who_gets_in(
     path: str,
     kind: str,
 ) -> None:
-    """Each route lets in exactly the keys with its scope and its meeting."""
+    """Each route admits exactly the keys with its scope and its meeting."""
     row = ROUTES[method, path]
     if method == "GET" and path.endswith("{customer_id}"):
         product.slug("scoped", "held")  # forgotten by a row below
@@ -228,7 +230,7 @@ def test_who_gets_in(
 
 
 def test_a_limited_key_sees_its_own_meetings_only(product: Product, names: dict[str, str]) -> None:
-    """A list of meetings holds no other's, and the own one can be used."""
+    """A list of meetings holds no others, and the key's own meeting can be used."""
     product.put("its-own", min_fresh=2, cover_seconds=0)
     key = product.new_key("--scope", "admin", "--meeting", "its-own")
     listed = product.api("GET", "/v1/meetings", key=key).json()["meetings"]
@@ -238,7 +240,7 @@ def test_a_limited_key_sees_its_own_meetings_only(product: Product, names: dict[
 
 
 def test_pages_for_people_need_no_key_to_sign_in(product: Product) -> None:
-    """/docs and /ops answer; /ops shows pools only after signing in, and out again not."""
+    """/docs and /ops answer, and /ops shows pools only between signing in and signing out."""
     assert product.api("GET", "/docs", key="").status_code == 200
     assert product.api("GET", "/ops", key="").headers["location"] == "/ops/sign-in"
     assert "API key" in product.api("GET", "/ops/sign-in", key="").text

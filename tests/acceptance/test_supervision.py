@@ -1,4 +1,4 @@
-"""Test what `linkpool up` survives, and how it ends."""
+"""Test the failures that `linkpool up` survives, and how it ends."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PARTS = ("api", "worker", "sandbox", "redis", "supervisord")
 
 
 class Stage:
-    """A product, and what its customers were answered."""
+    """A product, and the answers that its customers got."""
 
     def __init__(self, product: Product) -> None:
         self.product = product
@@ -40,7 +40,7 @@ class Stage:
         assert len(set(self.told.values())) == len(self.told), "one slug, two customers"
 
     def check(self) -> None:
-        """Check that everybody still holds the link they got, and nobody else does."""
+        """Check that every customer still holds their link, and that nobody else does."""
         for customer, slug in self.told.items():
             answer = self.product.claim("demo", customer)
             assert answer.status_code == 200, (customer, answer.text)
@@ -48,7 +48,7 @@ class Stage:
         self.claim_some()
 
     def serves(self) -> bool:
-        """Return True if a customer of before is answered now."""
+        """Return True if an earlier customer is answered now."""
         try:
             return self.product.claim("demo", "customer-0").status_code == 200
         except httpx.HTTPError:
@@ -60,7 +60,7 @@ class Stage:
         return {slug for (slug,) in rows}
 
     def sweeps_again(self) -> None:
-        """Wait until a sweep runs that began later than this."""
+        """Wait until a sweep runs that began after this call."""
         url = self.product.environment()["LINKPOOL_REDIS_URL"]
         with redis.Redis.from_url(url) as store:
             now_ms = 1000 * time.time()
@@ -89,7 +89,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 
 @pytest.mark.parametrize("part", [*PARTS, "a child of worker"])
 def test_a_killed_part_is_started_again(stage: Stage, part: str) -> None:
-    """After kill -9 of any part claims are answered again, and every customer's link is theirs."""
+    """After kill -9 of any part claims are answered again, and every customer keeps their link."""
     product = stage.product
     stage.settled()
     stage.check()
@@ -133,7 +133,7 @@ def test_a_killed_part_is_started_again(stage: Stage, part: str) -> None:
 
 
 def test_ctrl_c_keeps_pool_bindings_and_keys(stage: Stage) -> None:
-    """After Ctrl-C no process is left; the next start goes on with the very same pool."""
+    """After Ctrl-C no process is left, and the next start continues with the same pool."""
     product = stage.product
     stage.settled()
     key = product.new_key("--scope", "claim")
@@ -174,7 +174,7 @@ def test_a_terminal_that_closes_stops_it_too(stage: Stage) -> None:
 
 
 def refused(product: Product, *words: str, **environ: str) -> str:
-    """Return the one line with which `linkpool up` ends."""
+    """Start `linkpool up`, which must fail. Return its one line of output."""
     done = product.command("up", *words, **environ)
     assert done.returncode in (1, 2), done.stderr
     assert "Traceback" not in done.stderr + done.stdout
@@ -186,7 +186,7 @@ def refused(product: Product, *words: str, **environ: str) -> str:
 
 
 def test_a_port_in_use_is_named(tmp_path: Path) -> None:
-    """One line, which names the port and what to do."""
+    """The one line names the port and what to do."""
     product = Product(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
@@ -197,7 +197,7 @@ def test_a_port_in_use_is_named(tmp_path: Path) -> None:
 
 
 def test_a_data_directory_that_cannot_be_is_named(tmp_path: Path) -> None:
-    """One line, which names setting and path."""
+    """The one line names setting and path."""
     product = Product(tmp_path)
     (tmp_path / "file").write_text("not a directory")
     line = refused(product, "--data-dir", str(tmp_path / "file" / "below"))
@@ -229,7 +229,7 @@ def test_a_second_up_on_the_same_directory_is_refused(stage: Stage) -> None:
     ],
 )
 def test_wrong_settings_are_named(tmp_path: Path, settings: dict[str, str], named: str) -> None:
-    """One line, which names the setting that is wrong or missing."""
+    """The one line names the setting that is wrong or missing."""
     product = Product(tmp_path)
     assert named in refused(product, **settings)
     product.close()

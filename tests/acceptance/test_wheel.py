@@ -1,4 +1,4 @@
-"""Run what a user installs from a directory whose folders have the names of our modules."""
+"""Run the installed product from a directory whose folders have the names of linkpool's modules."""
 
 from __future__ import annotations
 
@@ -74,7 +74,9 @@ def _copy_source(target: Path) -> None:
 
 @pytest.fixture(scope="module")
 def shadows(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a directory with a folder for every module that could be imported in place of one."""
+    """Make a directory with a folder for every module that could be imported from there by
+    mistake.
+    """
     place = tmp_path_factory.mktemp("shadows")
     names = {*OURS, *sys.stdlib_module_names, *metadata.packages_distributions()}
     for name in names:
@@ -86,7 +88,7 @@ def shadows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """Return this environment as a user has it: without anything that Python or linkpool reads."""
+    """Return this environment without anything that Python or linkpool reads."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("LINKPOOL_", "PYTHON"))}
     return kept | {f"LINKPOOL_{name}": value for name, value in settings.items()}
 
@@ -103,7 +105,7 @@ def running(command: list[str], output: Path, **how: object) -> Iterator[subproc
 
 
 def until(condition: object, *processes: tuple[subprocess.Popen[bytes], Path]) -> None:
-    """Wait until it holds; a process that ends before fails at once with what it said."""
+    """Wait until a condition holds. Fail at once, with its output, if the process ends before."""
     deadline = time.monotonic() + 120
     while not condition():  # type: ignore[operator]
         for process, output in processes:
@@ -116,7 +118,9 @@ def until(condition: object, *processes: tuple[subprocess.Popen[bytes], Path]) -
 def test_up_runs_from_a_directory_with_folders_of_the_same_names(
     linkpool: Path, shadows: Path, tmp_path: Path
 ) -> None:
-    """Every part, each API process, and supervisord import what was installed; a claim works."""
+    """Every part, each API process and supervisord import the installed modules, and a claim
+    works.
+    """
     port, data, said = ports.choose(), tmp_path / "data", tmp_path / "said"
     command = [str(linkpool), "up", "--data-dir", str(data), "--port", str(port)]
     environ = environment(API_WORKERS="2")
@@ -139,7 +143,9 @@ def test_up_runs_from_a_directory_with_folders_of_the_same_names(
 def test_each_part_alone_runs_from_such_a_directory(
     linkpool: Path, shadows: Path, tmp_path: Path
 ) -> None:
-    """`worker` and `beat` sweep, `api` and `sandbox` answer, none runs a folder that lies there."""
+    """`worker` and `beat` sweep, `api` and `sandbox` answer, and none imports a folder of the
+    directory.
+    """
     redis, api, sandbox = ports.choose(), ports.choose(), ports.choose()
     environ = environment(
         REDIS_URL=f"redis://127.0.0.1:{redis}/0",

@@ -1,4 +1,4 @@
-"""Find what is wrong with a page, by axe."""
+"""Find accessibility faults of a page with axe."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _GRAVE = ("serious", "critical")
 
 
 def grave_findings(page: Page) -> list[str]:
-    """Return the findings of axe that shut somebody out, each with where it is."""
+    """Return axe's findings that shut somebody out, each with its place on the page."""
     violations = Axe().run(page).response["violations"]
     return [
         f"{each['id']}: {each['help']} ({', '.join(str(node['target']) for node in each['nodes'])})"

@@ -80,7 +80,8 @@ def browser(kept: Kept) -> Browser:
 def open_tab(browser: Browser, product: Product) -> Iterator[OpenTab]:
     """Open tabs, each in a profile of its own: `open_tab(dark=True, phone=True)`.
 
-    At the end of the test no tab may have complained on its console or asked another host.
+    At the end of the test, no tab may have complained on its console or sent a request to another
+    host.
     """
     tabs: list[Tab] = []
 
@@ -118,13 +119,13 @@ def open_tab(browser: Browser, product: Product) -> Iterator[OpenTab]:
 
 @pytest.fixture
 def tab(open_tab: OpenTab) -> Tab:
-    """Open a tab as most people have it: wide and light."""
+    """Open a tab with usual settings: wide and light."""
     return open_tab()
 
 
 @pytest.fixture
 def stage(kept: Kept) -> Stage:
-    """Return a site, and a linkpool that acts as the test says."""
+    """Return a site, and a linkpool that answers as the test sets it."""
     stage = kept("site", lambda: closing(Stage()))
     stage.reset()  # nothing is left of the test before
     return stage

@@ -1,4 +1,4 @@
-"""Open pages with embeds, and note what they do that a visitor or a site would complain about."""
+"""Open pages with embeds, and note everything that a visitor or a site would complain about."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class EmbedPage:
         return [each["detail"] for each in found if each["name"] == name]
 
     def await_event(self, name: str, times: int = 1) -> dict[str, Any]:
-        """Wait until this event has come so often. Return the last one's detail."""
+        """Wait until this event has come this often. Return the detail of the last one."""
         self.page.wait_for_function(
             "([name, times]) => events.filter((each) => each.name === name).length >= times",
             arg=[name, times],
@@ -64,7 +64,7 @@ class EmbedPage:
         return self.page.locator(f"linkpool-embed [part={name}]")
 
     def calm(self) -> None:
-        """Assert that nothing moved and nothing was complained about."""
+        """Assert that nothing moved and that the console stayed empty."""
         moved = self.page.evaluate("shifts")
         assert moved == [], moved
         assert self.console == [], self.console

@@ -70,7 +70,7 @@ class Server:
 
 @dataclass
 class Linkpool:
-    """Hold the answers of the scripted linkpool, and the questions it was asked."""
+    """The answers of the scripted linkpool, and the questions that it was asked."""
 
     failures: list[tuple[int, dict[str, str], dict[str, Any]]] = field(default_factory=list)
     by_token: dict[str, tuple[int, dict[str, str], dict[str, Any]]] = field(default_factory=dict)
@@ -102,7 +102,7 @@ class Stage:
         self._tag = tag_of({"default": workspace})
 
     def reset(self) -> None:
-        """Forget everything of the test before."""
+        """Forget everything from the test before."""
         self.linkpool = Linkpool()
         self.pages = {}
         self.reports = []
@@ -211,7 +211,7 @@ class Stage:
         }  # fmt: skip
 
     def claims(self) -> int:
-        """Return how many links are bound."""
+        """Return the number of links that are bound."""
         return len(self.linkpool.links)
 
 

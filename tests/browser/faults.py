@@ -30,7 +30,9 @@ def frozen(product: Product, part: str) -> Iterator[None]:
 
 @contextmanager
 def killed(product: Product, part: str) -> Iterator[None]:
-    """Kill all processes of a part, and have those that follow them do nothing within the block."""
+    """Kill all processes of a part, and freeze those that are started in their place within the
+    block.
+    """
     before = product.pids(part)
     for pid in before:
         os.kill(pid, signal.SIGKILL)
@@ -41,7 +43,7 @@ def killed(product: Product, part: str) -> Iterator[None]:
 
 @contextmanager
 def ledger_locked(product: Product) -> Iterator[None]:
-    """Have the ledger answer nobody, neither readers nor writers."""
+    """Lock the ledger, so that it answers neither readers nor writers."""
     with (product.data / "ledger.sqlite3-shm").open("r+b") as shared:
         fcntl.lockf(shared, fcntl.LOCK_EX, _LOCKS, _LOCKS_BEGIN)
         try:

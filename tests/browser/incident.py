@@ -1,8 +1,9 @@
-"""Run `python -m tests.browser.incident [DIRECTORY]`: play an incident, and answer it by the page.
+"""Run `python -m tests.browser.incident [DIRECTORY]`: play an incident, and read its answers off
+the page.
 
 A flash crowd empties one pool, then the provider stops answering, then Redis is killed. During
-each, somebody who knows nothing but the page answers five questions, and every click is counted.
-What they read is written to README.md, with the pictures beside it. It takes about two minutes.
+each, five questions are answered from the page alone, and every click is counted. The answers are
+written to README.md, with the pictures beside it. It takes about two minutes.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ WAIT_MS = 60_000
 
 @dataclass
 class Part:
-    """One part of the incident: what was read off the page, and what it looked like."""
+    """One part of the incident: the answers that were read off the page, and its pictures."""
 
     title: str
     story: str
@@ -68,7 +69,7 @@ class Play:
         return operator
 
     def picture(self, name: str, shows: str) -> None:
-        """Take a picture of what is on the screen. Raise OSError if it is large."""
+        """Take a picture of the screen. Raise OSError if it is large."""
         file = self.directory / f"{name}.png"
         self.page.screenshot(path=file)
         if file.stat().st_size > MOST_BYTES:
@@ -85,7 +86,7 @@ class Play:
 
 @contextmanager
 def visitors(product: Product, sids: tuple[str, ...], per_second: float) -> Iterator[None]:
-    """Let new visitors come, in turn to each of these meetings."""
+    """Let new visitors come, to each of these meetings in turn."""
     ended = threading.Event()
     headers = {"X-API-Key": product.key}
 
@@ -167,7 +168,7 @@ def killed_redis(play: Play) -> None:
 
 
 def document(parts: list[Part]) -> str:
-    """Return what was read, as a page of the documents."""
+    """Return the answers as a page of the documents."""
     lines = [
         "# An incident, answered from the page",
         "",
@@ -206,7 +207,7 @@ def say(parts: list[Part]) -> None:
 
 
 def main(directory: Path) -> None:
-    """Play the incident, and write what the page said of it."""
+    """Play the incident, and write down the answers."""
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as stage, sync_playwright() as playwright:
         product = Product(

@@ -1,7 +1,7 @@
 """Run a busy product: a week of past, and a busy present.
 
-For looking at the page, and for the pictures in docs/; the past is made up, the rest is done
-to the real product over HTTP.
+It is for looking at the page, and for the pictures in docs/. The past is made up; everything else
+is done to the real product over HTTP.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class _Pool:
 
 
 async def make_up_past(redis_url: str, now: float) -> None:
-    """Write the week before `now` as sweeps would have."""
+    """Write the week before `now` as sweeps would have written it."""
     store = Store.open(
         redis_url, secret_key(Settings(secret_key="the secret key of what was long ago"))
     )  # type: ignore[arg-type]
@@ -121,7 +121,7 @@ def lively_product(directory: Path, now: float) -> Iterator[Product]:
 
 
 def fill(product: Product) -> None:
-    """Do to the product what a busy morning does."""
+    """Do a busy morning's work on the product."""
     for sid, _, settings in MEETINGS:
         product.put(sid, fill=False, **settings)
     for sid, _, settings in MEETINGS:
@@ -167,7 +167,9 @@ def trouble(product: Product) -> None:
 
 
 def strangers(product: Product) -> None:
-    """Book links that are not ours: by address, by an e-mail of two claims, and by nobody known."""
+    """Book links that linkpool did not make: by address, by an e-mail of two claims, and by an
+    unknown one.
+    """
     for customer in ("order-51007", "order-51008"):
         product.claim("pricing-call", customer, email="ida.holm@example.com")
     for number, (sid, email) in enumerate(

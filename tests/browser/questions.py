@@ -1,7 +1,7 @@
 """Answer the five questions of an incident from the page alone, and count the clicks.
 
-Somebody was woken up and has nothing but the overview before them. An answer is a text that stands
-on the page, read as a person reads it; it must be in sight, without scrolling far.
+The operator was woken up and has nothing but the overview. An answer is a text on the page, read as
+a person reads it; it must be in sight without scrolling far.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Answer:
 
 @dataclass
 class Operator:
-    """Somebody who looks at one incident."""
+    """A person who looks at one incident."""
 
     page: Page
     overview: str  # its address
@@ -47,7 +47,7 @@ class Operator:
         self.page.locator("#live.on").wait_for()
 
     def read(self, place: str, words: str = "") -> str:
-        """Answer the next question with what stands there."""
+        """Answer the next question with the text that stands there."""
         found = self.page.locator(place).filter(has_text=words).first
         expect(found).to_be_visible()
         text = " ".join(found.inner_text().split())

@@ -16,7 +16,7 @@ PHONE: ViewportSize = {"width": 390, "height": 844}
 
 @dataclass
 class Tab:
-    """A tab of the browser, and what it did that it may not."""
+    """A tab of the browser, with the things it did that it may not do."""
 
     page: Page
     product: Product
@@ -24,8 +24,10 @@ class Tab:
     strangers: list[str] = field(default_factory=list)
 
     def sign_in(self, key: str | None = None) -> Page:
-        """Sign in, as the admin unless another key is given. The overview is shown then, and its
-        scripts have run: what was pressed or clicked before would be lost.
+        """Sign in, as the admin unless another key is given.
+
+        The overview is shown then, and its scripts have run: keys and clicks before that would be
+        lost.
         """
         self.page.goto(f"{self.product.url}/ops")
         self.page.get_by_label("API key").fill(key or self.product.key)

@@ -38,7 +38,9 @@ def slug(tab: EmbedPage) -> str:
 
 
 def reloaded_until(tab: EmbedPage, state: str) -> None:
-    """Load the page anew until the embed is in this state: webhooks take a moment."""
+    """Load the page again and again until the embed is in this state, since webhooks take a
+    moment.
+    """
 
     def there() -> bool:
         tab.page.reload()
@@ -49,8 +51,12 @@ def reloaded_until(tab: EmbedPage, state: str) -> None:
     wait_until(there, 30, every=0.3, what=f"the embed is {state}")
 
 
-def test_the_whole_story(product: Product, open_embed: OpenEmbed) -> None:
-    """See your link, reload, book, come back, cancel, claim again; then be somebody else."""
+def test_a_visitor_books_cancels_and_claims_again_on_the_demo_page(
+    product: Product, open_embed: OpenEmbed
+) -> None:
+    """A visitor sees the link, reloads, books, comes back, cancels and claims again, and then
+    becomes another visitor.
+    """
     tab = open_embed(f"{product.url}/demo")
     mine = slug(tab)
     expect(tab.page.locator("#slug")).to_have_text(mine)
@@ -82,7 +88,7 @@ def test_the_whole_story(product: Product, open_embed: OpenEmbed) -> None:
 
 
 def test_the_demo_shows_the_pool(product: Product, open_embed: OpenEmbed) -> None:
-    """Live, as the API says it."""
+    """The numbers are those of the API, and change live."""
     tab = open_embed(f"{product.url}/demo")
     tab.state("ready")
     target = product.meeting("demo")["target"]
@@ -99,7 +105,7 @@ def test_the_demo_shows_the_pool(product: Product, open_embed: OpenEmbed) -> Non
 def test_the_demo_is_for_everybody(
     product: Product, open_embed: OpenEmbed, scheme: str, *, phone: bool
 ) -> None:
-    """axe finds nothing grave, and nothing sticks out of the screen."""
+    """axe finds nothing grave, and nothing exceeds the width of the screen."""
     tab = open_embed(color_scheme=scheme)
     if phone:
         tab.page.set_viewport_size(PHONE)
@@ -130,14 +136,14 @@ def test_the_demo_needs_no_script(product: Product, open_embed: OpenEmbed) -> No
 
 @pytest.fixture(scope="module")
 def meeting(shared_product: Product) -> Iterator[str]:
-    """Return a full meeting for sites elsewhere."""
+    """Return a full meeting for sites of other origins."""
     shared_product.put("embedded", min_fresh=10, cover_seconds=0)
     yield "embedded"
     shared_product.api("POST", "/v1/meetings/embedded/resume", json={})
 
 
 def token(product: Product, sid: str, customer_id: str) -> str:
-    """Return a token, as a site's backend asks for it."""
+    """Request a token as a site's backend does, and return it."""
     body = {"meeting_sid": sid, "customer_id": customer_id}
     answer = product.api("POST", "/v1/tokens", json=body)
     assert answer.status_code == 201, answer.text
@@ -157,7 +163,7 @@ def static(product: Product, **attributes: str) -> str:
 def test_a_static_file_elsewhere_claims_by_token(
     product: Product, stage: Stage, open_embed: OpenEmbed, meeting: str
 ) -> None:
-    """The file is the documented example. It needs no preflight, and gets the customer's link."""
+    """The documented example file needs no preflight, and gets the customer's link."""
     url = stage.file(STATIC.read_text("utf-8"), {
         "https://links.example.com": product.url,
         'data-meeting="SID"': f'data-meeting="{meeting}"',
@@ -180,7 +186,7 @@ def test_a_static_file_elsewhere_claims_by_token(
 def test_a_static_file_without_a_backend_claims_by_public_key(
     product: Product, stage: Stage, open_embed: OpenEmbed, meeting: str
 ) -> None:
-    """Two tabs at once, and every later visit, are one visitor with one link."""
+    """Two tabs at once and every later visit are one visitor with one link."""
     path = f"/v1/meetings/{meeting}/public-keys"
     answer = product.api("POST", path, json={"origins": [stage.site]})
     assert answer.status_code == 201, answer.text
@@ -216,8 +222,9 @@ def test_a_static_file_without_a_backend_claims_by_public_key(
 def test_a_paused_pool_and_a_token_for_something_else(
     product: Product, stage: Stage, open_embed: OpenEmbed, meeting: str
 ) -> None:
-    """A customer with a link keeps it while the pool is paused; others wait. A forged token gets
-    no link, and no second question is asked.
+    """A customer with a link keeps it while the pool is paused, and others wait.
+
+    A forged token gets no link, and the page does not ask a second time.
     """
     held = token(product, meeting, "bob")
     mine = product.slug(meeting, "bob")

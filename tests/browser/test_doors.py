@@ -1,4 +1,4 @@
-"""Look at the pages at the server's own address: its doors, its problems, and the API."""
+"""Test the pages at the server's own address: the first page, the problems, and the API's pages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from tests.browser.tab import OpenTab, Tab
 
 @pytest.mark.parametrize("look", ["light", "dark", "phone"])
 def test_nothing_shuts_anybody_out(open_tab: OpenTab, look: str) -> None:
-    """By axe, in light and in the dark, and on a phone of 390 pixels, which never scrolls aside."""
+    """axe finds nothing in light and dark, and on a phone of 390 pixels nothing scrolls
+    sideways.
+    """
     tab = open_tab(dark=look == "dark", phone=look == "phone")
     for path in ("/", "/problems/", "/problems/invalid-token", "/docs"):
         tab.page.goto(tab.product.url + path)
@@ -25,7 +27,7 @@ def test_nothing_shuts_anybody_out(open_tab: OpenTab, look: str) -> None:
 
 
 def test_the_first_page_leads_everywhere(tab: Tab) -> None:
-    """The server's own address is a page, and so is each address that it names."""
+    """The server's own address is a page, and every address that it names works."""
     tab.page.goto(tab.product.url + "/")
     expect(tab.page.get_by_role("heading", level=1)).to_have_text("One-off booking links")
     links = tab.page.get_by_role("main").get_by_role("link")
@@ -37,7 +39,7 @@ def test_the_first_page_leads_everywhere(tab: Tab) -> None:
 
 
 def test_problems_are_read_as_text(tab: Tab) -> None:
-    """Code is shown as code; the list leads to each."""
+    """Code is shown as code, and the list links to each problem."""
     tab.page.goto(tab.product.url + "/problems/")
     tab.page.get_by_role("link", name="invalid-token").click()
     main = tab.page.get_by_role("main")

@@ -16,7 +16,9 @@ from tests.browser.embed_stage import NONCE, Stage, strict_policy
 def test_each_type_opens_its_frame_under_a_strict_policy(
     kind: EmbedType, stage: Stage, open_embed: OpenEmbed
 ) -> None:
-    """Both scripts carry the page's nonce; the form is told the slug and what is prefilled."""
+    """Both scripts carry the page's nonce, and the form receives the slug and the prefilled
+    values.
+    """
     workspace = Workspace(
         name="default",
         subdomain="acme",

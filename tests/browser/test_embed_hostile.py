@@ -39,7 +39,7 @@ def attributes(**given: str) -> str:
 
 
 def nothing_ran(tab: EmbedPage) -> None:
-    """Assert that no text became code or markup, nor an address that runs."""
+    """Assert that no text became code or markup, and that no address runs code."""
     assert tab.page.evaluate("ran") == []
     markup, links = tab.page.evaluate("""() => {
       const roots = [...document.querySelectorAll("linkpool-embed")];
@@ -53,7 +53,7 @@ def nothing_ran(tab: EmbedPage) -> None:
 
 
 def test_no_attribute_breaks_out(stage: Stage, open_embed: OpenEmbed) -> None:
-    """Each text in every attribute of an element: shown as it is, and sent as it is."""
+    """Each hostile text in every attribute of an element is shown and sent unchanged."""
     body = ""
     for number, text in enumerate(HOSTILE):
         texts = {f"text_{place}": text for place in PLACES}
@@ -88,7 +88,7 @@ def test_no_attribute_breaks_out(stage: Stage, open_embed: OpenEmbed) -> None:
 
 
 def test_no_template_breaks_out(stage: Stage, open_embed: OpenEmbed) -> None:
-    """Texts of a template stand in their slots; one whose name is hostile is just not there."""
+    """Texts of a template stand in their slots, and a slot with a hostile name is absent."""
     body = ""
     for number, text in enumerate(HOSTILE):
         body += f'<template id="t{number}"><b slot="booked">{escape(text)}</b></template>'
@@ -134,12 +134,12 @@ def test_an_address_of_the_api_runs_nothing(stage: Stage, open_embed: OpenEmbed)
 
 
 def plain(text: str) -> list[str]:
-    """Return the words alone: the code stands on one line, and has no marks of direction."""
+    """Return the words alone, since the code stands on one line and has no marks of direction."""
     return re.sub("[\u202a-\u202e\u2066-\u2069\ufffd]", "", text).split()
 
 
 def test_no_embed_code_breaks_out(stage: Stage, open_embed: OpenEmbed) -> None:
-    """The code that linkpool renders for a site's own server has the text in all options."""
+    """Each hostile text in every option of the code that linkpool renders stays a text."""
     workspace = Workspace(
         name="default", subdomain="acme", api_key=SecretStr("k"), base_url=stage.api
     )

@@ -1,4 +1,4 @@
-"""Test the main story in Debian's Firefox: the page itself says what it sees.
+"""Test the main story in Debian's Firefox, whose page reports its state itself.
 
 Playwright drives no Firefox but its own, so nothing is clicked here.
 """
@@ -51,7 +51,7 @@ def firefox(tmp_path: Path) -> Iterator[Callable[[str], None]]:
 def test_firefox_shows_the_link_and_then_the_booking(
     stage: Stage, firefox: Callable[[str], None]
 ) -> None:
-    """By token and by public key, under a strict policy; and back after booking."""
+    """It does so by token and by public key, under a strict policy, and again after booking."""
     away = stage.page(
         f'<script nonce="{NONCE}">setTimeout(() => history.back(), 500)</script>',
         path="/away", headers=strict_policy(stage),

@@ -1,4 +1,6 @@
-"""Test what operators do by keyboard alone: the search, the shortcuts, and the commonest tasks."""
+"""Test the operators' work by keyboard alone: the search, the shortcuts, and the commonest
+tasks.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,7 @@ def press(page: Page, *keys: str) -> None:
 
 
 def search(page: Page, words: str, wanted: str) -> None:
-    """Open the search, type, and choose what is wanted with the arrows."""
+    """Open the search, type, and choose this result with the arrows."""
     press(page, "/")
     expect(page.locator("#palette")).to_be_visible()
     page.keyboard.type(words)
@@ -50,7 +52,7 @@ def search(page: Page, words: str, wanted: str) -> None:
 
 
 def tab_to(page: Page, target: Locator) -> None:
-    """Press Tab until the target has the focus, which is then to be seen."""
+    """Press Tab until the target has the focus, which must then be visible."""
     for _ in range(60):
         if target.evaluate("element => element === document.activeElement"):
             assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
@@ -59,8 +61,10 @@ def tab_to(page: Page, target: Locator) -> None:
     raise AssertionError("not reached by Tab")
 
 
-def test_the_five_commonest_tasks(tab: Tab, slug: str) -> None:
-    """Look at a pool, pause it, resume it, find a customer's link, replay an event."""
+def test_the_five_commonest_tasks_need_no_mouse(tab: Tab, slug: str) -> None:
+    """They are to look at a pool, pause it, resume it, find a customer's link, and replay an
+    event.
+    """
     event = unmatched(tab.product, "bk-by-keyboard", "nobody@example.com")
     page = tab.sign_in()
     search(page, "by-key", f"^{SID}")
@@ -83,7 +87,7 @@ def test_the_five_commonest_tasks(tab: Tab, slug: str) -> None:
 
 
 def test_shortcuts_are_listed_keep_out_of_fields_and_can_be_switched_off(tab: Tab) -> None:
-    """WCAG 2.1.4 asks for this. Ctrl and K works nevertheless, and the choice is remembered."""
+    """WCAG 2.1.4 requires this; Ctrl and K works all the same, and the choice is remembered."""
     page = tab.sign_in()
     press(page, "?")
     expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_contain_text("Inbox")
@@ -112,7 +116,9 @@ def test_shortcuts_are_listed_keep_out_of_fields_and_can_be_switched_off(tab: Ta
 
 
 def test_a_filter_is_saved_found_and_forgotten(tab: Tab, slug: str) -> None:
-    """In this browser, and as an address; another browser of the same key does not see it."""
+    """It is kept in this browser and as an address; another browser of the same key does not see
+    it.
+    """
     tab.sign_in()
     page = tab.open(f"/ops?q={SID}&page=1")
     page.get_by_text("Save this filter…").click()
@@ -129,7 +135,9 @@ def test_a_filter_is_saved_found_and_forgotten(tab: Tab, slug: str) -> None:
 
 
 def test_a_theme_is_chosen_and_stays(open_tab: OpenTab) -> None:
-    """It is in the page as it comes, so nothing flashes; the system's is one of them."""
+    """The page is served in the theme, so nothing flashes; the system's theme is one of the
+    choices.
+    """
     tab = open_tab(dark=True)
     page = tab.sign_in()
     dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -147,7 +155,7 @@ def test_a_theme_is_chosen_and_stays(open_tab: OpenTab) -> None:
 
 
 def test_what_is_needed_elsewhere_is_copied(tab: Tab, slug: str) -> None:
-    """A SID, a link's slug and address: by a button that says what it copied."""
+    """A button copies a SID, a link's slug or its address, and says so."""
     page = tab.sign_in()
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     for path, name, text in (

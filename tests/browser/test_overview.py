@@ -1,4 +1,6 @@
-"""Test the overview, as operators use it: in a browser, live, by mouse, keyboard and on a phone."""
+"""Test the overview as operators use it: in a browser, live, by mouse, by keyboard and on a
+phone.
+"""
 
 from __future__ import annotations
 
@@ -43,8 +45,8 @@ def test_nobody_gets_in_without_a_good_key(tab: Tab) -> None:
     expect(page).to_have_url(f"{tab.product.url}/ops?state=low")
 
 
-def test_signing_out_ends_it(tab: Tab) -> None:
-    """After signing out, the page asks for a key again, also by its address."""
+def test_signing_out_asks_for_a_key_again(tab: Tab) -> None:
+    """After signing out, the page and its address ask for a key again."""
     page = tab.sign_in()
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
@@ -53,7 +55,7 @@ def test_signing_out_ends_it(tab: Tab) -> None:
 
 
 def test_a_level_is_seen_to_fall_and_to_recover(tab: Tab, sid: str) -> None:
-    """Without a reload: full, claimed empty while paused, and full again."""
+    """Without a reload the page shows the pool full, empty and full again."""
     page = tab.sign_in()
     tab.live()
     row = row_of(page, sid)
@@ -74,7 +76,7 @@ def test_a_level_is_seen_to_fall_and_to_recover(tab: Tab, sid: str) -> None:
 
 
 def test_what_has_the_focus_keeps_it_while_rows_change(tab: Tab, sid: str) -> None:
-    """A keyboard user is not thrown back to the top by an update."""
+    """An update does not send a keyboard user back to the top."""
     page = tab.sign_in()
     tab.live()
     link = row_of(page, sid).get_by_role("link")
@@ -99,7 +101,7 @@ def test_a_paused_page_says_so_and_stands_still(tab: Tab, sid: str) -> None:
 
 
 def test_a_lost_connection_is_shown_and_mended(tab: Tab) -> None:
-    """Cut off, the page says that it is and how old it is; it finds its way back by itself."""
+    """The page says that it is cut off and how old it is, and then reconnects."""
     # Being offline does not reach shared workers here, so the page has a stream of its own.
     tab.page.add_init_script("delete window.SharedWorker")
     page = tab.sign_in()
@@ -116,7 +118,7 @@ def test_a_lost_connection_is_shown_and_mended(tab: Tab) -> None:
 
 
 def test_a_frozen_part_is_shown_on_every_view_and_so_is_its_end(tab: Tab, sid: str) -> None:
-    """Workers: a banner, the title and the icon; the API: nothing claims to be of now."""
+    """For the worker, banner, title and icon change; for the API, nothing claims to be current."""
     page = tab.sign_in()
     tab.live()
     for path in ("/ops", f"/ops/meetings/{sid}"):
@@ -137,7 +139,7 @@ def test_a_frozen_part_is_shown_on_every_view_and_so_is_its_end(tab: Tab, sid: s
 
 
 def test_a_hidden_tab_keeps_its_title_and_icon_true(tab: Tab) -> None:
-    """And asks for nothing else; all of it is shown again when it is looked at."""
+    """It requests nothing else, and shows everything as soon as it is visible again."""
     page = tab.sign_in()
     tab.live()
     rows = page.locator("#rows tr").count()
@@ -174,7 +176,7 @@ def _look_away_and_back(page: Page) -> None:
 
 
 def test_a_revoked_key_is_shut_out_of_an_open_page(tab: Tab) -> None:
-    """Within seconds, without anybody's doing."""
+    """The page shuts within seconds without any click."""
     key = tab.product.new_key("--scope", "read")
     page = tab.sign_in(key)
     tab.live()
@@ -183,7 +185,7 @@ def test_a_revoked_key_is_shut_out_of_an_open_page(tab: Tab) -> None:
 
 
 def test_it_works_without_javascript(open_tab: OpenTab, sid: str) -> None:
-    """Rows, filters and signing out are plain HTML; the page reloads by itself."""
+    """Rows, filters and signing out are plain HTML, and the page reloads at an interval."""
     tab = open_tab(script=False)
     page = tab.sign_in()
     expect(row_of(page, sid)).to_contain_text("of 10")
@@ -194,7 +196,7 @@ def test_it_works_without_javascript(open_tab: OpenTab, sid: str) -> None:
 
 
 def test_nobody_is_shut_out(tab: Tab, sid: str) -> None:
-    """axe finds nothing serious: in both themes, wide and on a phone, well and paused."""
+    """axe finds nothing serious in both themes, wide and on a phone, well and paused."""
     page = tab.open("/ops/sign-in")
     assert grave_findings(page) == []
     tab.sign_in()
@@ -232,7 +234,7 @@ def test_a_phone_needs_no_sideways_scrolling(open_tab: OpenTab, sid: str) -> Non
 
 
 def test_the_keyboard_is_enough(tab: Tab, sid: str) -> None:
-    """Sign in, skip to the content, pause, filter and open a meeting without a mouse."""
+    """The keyboard alone signs in, skips to the content, pauses, filters and opens a meeting."""
     page = tab.open("/ops")
     page.get_by_label("API key").focus()
     page.keyboard.type(tab.product.key)
@@ -258,7 +260,9 @@ def test_the_keyboard_is_enough(tab: Tab, sid: str) -> None:
 
 
 def test_pools_are_searched_filtered_and_paged(tab: Tab) -> None:
-    """With more meetings than a page holds; each choice is an address of its own."""
+    """More meetings than a page holds are shown in pages, and each choice has an address of its
+    own.
+    """
     product = tab.product
     for number in range(55):
         product.put(f"many-{number:02}", fill=False, min_fresh=1, cover_seconds=0)
@@ -280,7 +284,7 @@ def test_pools_are_searched_filtered_and_paged(tab: Tab) -> None:
 
 
 def test_chosen_pools_are_paused_together(tab: Tab, sid: str) -> None:
-    """Rows that are chosen stay where they are; the pause of two is confirmed first."""
+    """Chosen rows stay where they are, and pausing two is confirmed first."""
     product = tab.product
     product.put("looked-at-too", fill=False, min_fresh=1, cover_seconds=0)
     tab.sign_in()
@@ -312,8 +316,14 @@ def _tab_to(page: Page, target: Locator) -> None:
     raise AssertionError("not reached by Tab")
 
 
-def test_a_page_without_a_shared_stream_has_its_own(tab: Tab) -> None:
-    """Here the shared worker never answers."""
-    tab.page.add_init_script("window.SharedWorker = class { port = new MessageChannel().port1 }")
+def test_a_page_without_a_shared_stream_opens_its_own(tab: Tab, sid: str) -> None:
+    """A page whose shared worker never answers opens a stream itself, and its rows change live."""
+    page, asked = tab.page, []
+    page.add_init_script("window.SharedWorker = class { port = new MessageChannel().port1 }")
+    page.on("request", lambda request: asked.append(request.url))
     tab.sign_in()
     tab.live()
+    # Requests of a shared worker are none of the page's.
+    assert any("/ops/stream?" in url for url in asked), asked
+    tab.product.api("POST", f"/v1/meetings/{sid}/pause", json={})
+    expect(row_of(page, sid).locator(".badge")).to_have_text("paused")

@@ -1,6 +1,6 @@
-"""Test the tag in a page that the browser draws ahead, before anybody asks for it.
+"""Test the tag in a page that the browser prerenders before anybody opens it.
 
-Chromium draws nothing ahead while it is driven, so its pages report what they see.
+Chromium prerenders nothing while it is driven, so its pages report their state themselves.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ setInterval(async () => { if ((await fetch("/let-go")).ok) location = "/ahead" }
 
 
 def test_nothing_is_claimed_in_a_page_that_is_drawn_ahead(stage: Stage, tmp_path: Path) -> None:
-    """Nor is the provider asked for anything, until somebody looks at the page."""
+    """The provider is not asked for anything either, until somebody opens the page."""
     ahead = stage.page(REPORT + stage.tag(data_load="now"), path="/ahead")
     rules = json.dumps({"prerender": [{"urls": [ahead], "eagerness": "immediate"}]})
     page = stage.page(f'{FOLLOW}<script type="speculationrules">{rules}</script>')

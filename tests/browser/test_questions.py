@@ -37,7 +37,7 @@ def test_a_dry_pool_is_explained_within_two_clicks(tab: Tab) -> None:
 
 
 def test_a_silent_part_is_explained_without_a_click(tab: Tab) -> None:
-    """On whatever view one is: the line on top has all five answers."""
+    """The line at the top of every view has all five answers."""
     operator = Operator(tab.sign_in(), f"{tab.product.url}/ops/keys")
     with frozen(tab.product, "worker"):
         about_a_silent_part(operator, "No worker is running")

@@ -27,14 +27,14 @@ BOOKING = {
 
 
 def booked(stage: Stage, token: str = "token-of-ada", **booking: Any) -> None:
-    """Let the customer of this token have booked."""
+    """Give the customer of this token a booking."""
     stage.linkpool.links[token] = "one-off-booked"
     stage.linkpool.consumed.add("one-off-booked")
     stage.linkpool.booking = BOOKING | booking
 
 
 def test_a_script_tag_shows_the_visitors_link(stage: Stage, open_embed: OpenEmbed) -> None:
-    """It becomes the element, claims once, and what stands below never moves."""
+    """The tag becomes the element, claims once, and moves nothing that stands below it."""
     tab = open_embed(stage.page(stage.tag(data_prefill_name="Zoë <&>") + "<p>Below</p>"))
     tab.state("ready")
     expect(tab.frame.get_by_role("heading")).to_have_text("Pick a time")
@@ -53,7 +53,7 @@ def test_a_script_tag_shows_the_visitors_link(stage: Stage, open_embed: OpenEmbe
 
 
 def test_two_on_a_page_load_the_providers_script_once(stage: Stage, open_embed: OpenEmbed) -> None:
-    """Each has a link and a frame of its own; the same question is asked once."""
+    """Each has a link and a frame of its own, and the same question is asked once."""
     tags = [stage.tag(data_token=token) for token in ("ada", "bob", "ada")]
     tab = open_embed(stage.page("".join(tags)))
     for nth in range(3):
@@ -66,7 +66,7 @@ def test_two_on_a_page_load_the_providers_script_once(stage: Stage, open_embed: 
 
 
 def test_a_module_imports_the_tag(stage: Stage, open_embed: OpenEmbed) -> None:
-    """The element is written by hand, and finds its linkpool by where the module came from."""
+    """A hand-written element finds its linkpool by the address of the module."""
     tab = open_embed(
         stage.page(
             '<linkpool-embed meeting="demo" token="ada"></linkpool-embed>'
@@ -82,7 +82,7 @@ def test_a_module_imports_the_tag(stage: Stage, open_embed: OpenEmbed) -> None:
 def test_nothing_is_claimed_for_a_visitor_who_never_scrolls_there(
     stage: Stage, open_embed: OpenEmbed
 ) -> None:
-    """Nor for one who jumps over it; it is claimed once when it comes near."""
+    """Jumping over the element claims nothing either; it claims once when it comes near."""
     tab = open_embed(stage.page(TALL + stage.tag() + TALL))
     tab.state("idle")
     tab.page.evaluate("scrollTo(0, document.body.scrollHeight)")
@@ -121,7 +121,10 @@ def test_nothing_is_claimed_for_a_visitor_who_never_scrolls_there(
 def test_what_is_in_sight_as_the_page_opens_waits_for_no_observer(
     stage: Stage, open_embed: OpenEmbed, before: str, style: str, claims: bool
 ) -> None:
-    """The page was painted before the script came. The observer of all else is silent here."""
+    """The page was painted before the script came.
+
+    The observer of everything else is silent in this test.
+    """
     tag = stage.tag(style=f"display:block;height:44rem;{style}")
     url = stage.page(before + tag)
     tab = open_embed()
@@ -137,7 +140,7 @@ def test_what_is_in_sight_as_the_page_opens_waits_for_no_observer(
 
 
 def test_it_waits_for_a_click(stage: Stage, open_embed: OpenEmbed) -> None:
-    """A visitor who presses the button by keyboard is in the calendar afterwards."""
+    """A visitor who presses the button by keyboard has the focus in the calendar afterwards."""
     tab = open_embed(stage.page(stage.tag(data_load="click", data_text_button="Termin wählen")))
     button = tab.page.get_by_role("button", name="Termin wählen")
     button.focus()
@@ -150,7 +153,9 @@ def test_it_waits_for_a_click(stage: Stage, open_embed: OpenEmbed) -> None:
 
 
 def test_it_waits_until_it_is_called(stage: Stage, open_embed: OpenEmbed) -> None:
-    """Behind a banner that asks for consent; `load` stays the method when a framework sets it."""
+    """The element stands behind a consent banner; `load` stays a method when a framework sets
+    it.
+    """
     tab = open_embed(stage.page(stage.tag(data_load="manual")))
     tab.state("idle")
     assert stage.linkpool.hits.keys() == {"GET /embed.js"}
@@ -161,7 +166,7 @@ def test_it_waits_until_it_is_called(stage: Stage, open_embed: OpenEmbed) -> Non
 
 
 def test_it_claims_at_once_where_that_is_asked_for(stage: Stage, open_embed: OpenEmbed) -> None:
-    """Far below the visible part of the page."""
+    """The element claims far below the visible part of the page."""
     tab = open_embed(stage.page(TALL + stage.tag(data_load="now")))
     tab.state("ready")
     assert len(stage.linkpool.asked) == 1
@@ -171,7 +176,9 @@ def test_it_claims_at_once_where_that_is_asked_for(stage: Stage, open_embed: Ope
 def test_a_slip_in_an_attribute_does_not_hide_the_calendar(
     stage: Stage, open_embed: OpenEmbed
 ) -> None:
-    """A word that `load` does not know is none; a name that can stand on no element is left out."""
+    """An unknown word in `load` counts as none, and an attribute name that is invalid is left
+    out.
+    """
     slips = {"data_load": "lazy", "data_1p_ignore": "", "data_-": "x"}
     tab = open_embed(stage.page(stage.tag(**slips)))
     tab.state("ready")
@@ -180,7 +187,9 @@ def test_a_slip_in_an_attribute_does_not_hide_the_calendar(
 
 
 def test_who_has_booked_sees_that(stage: Stage, open_embed: OpenEmbed) -> None:
-    """With the time in the page's language, in the booking's own zone; no frame is loaded."""
+    """The time is shown in the page's language and the booking's own zone, and no frame is
+    loaded.
+    """
     booked(stage)
     body = stage.tag(data_text_booked="Gebucht!", data_text_manage="Ändern")
     tab = open_embed(stage.page(f'<div lang="de">{body}</div>'))
@@ -199,7 +208,7 @@ def test_who_has_booked_sees_that(stage: Stage, open_embed: OpenEmbed) -> None:
 
 
 def test_a_booking_in_the_frame_is_noticed(stage: Stage, open_embed: OpenEmbed) -> None:
-    """The page hears of it once, without anything secret, and the provider's page stays shown."""
+    """The page gets one event without any secret, and the provider's page stays visible."""
     tab = open_embed(stage.page(stage.tag()))
     stage.linkpool.booking = BOOKING
     tab.frame.get_by_role("button", name="Book").click()
@@ -221,7 +230,7 @@ def test_a_booking_in_the_frame_is_noticed(stage: Stage, open_embed: OpenEmbed) 
 def test_what_waiting_does_not_mend_is_not_waited_for(
     stage: Stage, open_embed: OpenEmbed, failure: Any, reason: str
 ) -> None:
-    """The visitor gets the page's own way out at once."""
+    """The visitor gets the page's own fallback at once."""
     stage.linkpool.failures = [failure]
     tab = open_embed(stage.page(stage.tag(data_fallback_url="/contact")))
     tab.state("unavailable")
@@ -235,7 +244,7 @@ def test_what_waiting_does_not_mend_is_not_waited_for(
 
 @pytest.mark.parametrize("name", ["pool-empty", "pool-paused", "recovering", "rate-limited"])
 def test_it_waits_as_it_is_asked_to(stage: Stage, open_embed: OpenEmbed, name: str) -> None:
-    """As long as Retry-After says, and then it is as if nothing had been."""
+    """It waits as long as Retry-After says, and then works as usual."""
     status = 429 if name == "rate-limited" else 503
     stage.linkpool.failures = [problem(status, name, retry_after=30)] * 2
     tab = open_embed()
@@ -256,7 +265,7 @@ def test_it_waits_as_it_is_asked_to(stage: Stage, open_embed: OpenEmbed, name: s
 
 
 def test_it_waits_three_times_at_most(stage: Stage, open_embed: OpenEmbed) -> None:
-    """Then the meeting's fallback is shown."""
+    """After that the meeting's fallback is shown."""
     empty = problem(503, "pool-empty", retry_after=2, fallback_url="https://acme.example/demo")
     stage.linkpool.failures = [empty] * 9
     tab = open_embed()
@@ -282,7 +291,7 @@ def run_until(tab: EmbedPage, state: str) -> None:
 
 
 def test_a_linkpool_that_is_down_can_be_tried_again(stage: Stage, open_embed: OpenEmbed) -> None:
-    """Without any fallback there is a button, and it works once linkpool does."""
+    """Without any fallback there is a button, which works once linkpool does."""
     tab = open_embed()
     tab.page.clock.install()
     claims = re.compile("/v1/embed/claims$")
@@ -298,7 +307,7 @@ def test_a_linkpool_that_is_down_can_be_tried_again(stage: Stage, open_embed: Op
 
 
 def test_a_blocked_script_leaves_the_link(stage: Stage, open_embed: OpenEmbed) -> None:
-    """As an extension would block it: the visitor still gets to their own booking page."""
+    """When an extension blocks the script, the visitor still gets to their own booking page."""
     tab = open_embed()
     tab.page.route("**/javascript/embed.js", lambda route: route.abort())
     tab.page.goto(stage.page(stage.tag(data_fallback_url="/contact")))
@@ -311,7 +320,7 @@ def test_a_blocked_script_leaves_the_link(stage: Stage, open_embed: OpenEmbed) -
 def test_a_script_that_shows_nothing_is_not_waited_for_in_vain(
     stage: Stage, open_embed: OpenEmbed
 ) -> None:
-    """No frame within ten seconds: the link stands there instead."""
+    """When there is no frame within ten seconds, the link is shown instead."""
     tab = open_embed()
     tab.page.clock.install()
     tab.page.route(
@@ -328,7 +337,7 @@ def test_a_script_that_shows_nothing_is_not_waited_for_in_vain(
 
 
 def test_a_script_of_a_stranger_is_never_loaded(stage: Stage, open_embed: OpenEmbed) -> None:
-    """Not even when an answer names it: it would run as the site itself."""
+    """Even if an answer names it, it is not loaded, since it would run as the site itself."""
     stage.linkpool.more = {"script": f"{stage.site}/evil.js"}
     stage.pages["/evil.js"] = ("ran.push(1)", {"content-type": "text/javascript"})
     tab = open_embed(stage.page(stage.tag()))
@@ -338,7 +347,7 @@ def test_a_script_of_a_stranger_is_never_loaded(stage: Stage, open_embed: OpenEm
 
 
 def test_a_strict_policy_with_a_nonce_is_enough(stage: Stage, open_embed: OpenEmbed) -> None:
-    """No style, script or handler of ours needs more; nothing is said on the console."""
+    """None of linkpool's styles, scripts and handlers needs more, and the console stays empty."""
     tag = stage.tag(nonce=NONCE).replace('style="display:block;height:44rem"', "")
     style = f'<style nonce="{NONCE}">script[data-meeting]{{display:block;height:44rem}}</style>'
     tab = open_embed(stage.page(tag + "<p>Below</p>", head=style, headers=strict_policy(stage)))
@@ -350,7 +359,7 @@ def test_a_strict_policy_with_a_nonce_is_enough(stage: Stage, open_embed: OpenEm
 
 
 def test_without_javascript_there_is_a_link(stage: Stage, open_embed: OpenEmbed) -> None:
-    """In <noscript> beside the tag, or within the element."""
+    """The link stands in <noscript> beside the tag, or within the element."""
     fallback = '<a href="/contact">Write to us</a>'
     url = stage.page(
         f"{stage.tag()}<noscript>{fallback}</noscript><linkpool-embed>{fallback}</linkpool-embed>"

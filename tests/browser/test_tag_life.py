@@ -1,4 +1,4 @@
-"""Test how embeds live: in single-page apps, in several tabs, and out of the back/forward cache."""
+"""Test the life of embeds: in single-page apps, in several tabs, and in the back/forward cache."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def frames(tab: EmbedPage) -> int:
 
 
 def test_a_double_mount_claims_once(stage: Stage, app: EmbedPage) -> None:
-    """As in React's strict mode: mounted, taken away and mounted again in one task."""
+    """React's strict mode mounts, unmounts and mounts again in one task."""
     app.page.evaluate(
         """() => {
           const given = { meeting: "demo", token: "ada", load: "now" };
@@ -62,9 +62,7 @@ def test_a_double_mount_claims_once(stage: Stage, app: EmbedPage) -> None:
 
 
 def test_nothing_is_left_behind(stage: Stage, app: EmbedPage) -> None:
-    """Taken away while the claim is under way, or with its frame: no frame, no event, no question
-    afterwards.
-    """
+    """Removed during the claim or with its frame, the element leaves no frame, event or request."""
     stage.linkpool.delay_seconds = 0.3
     app.page.evaluate("void (window.gone = mount(place, { token: 'ada', load: 'now' }))")
     wait_until(lambda: stage.linkpool.hits["POST /v1/embed/claims"] == 1)
@@ -99,7 +97,7 @@ def test_an_element_that_moves_keeps_one_frame(stage: Stage, app: EmbedPage) -> 
 
 
 def test_another_meeting_takes_the_place_of_the_first(stage: Stage, app: EmbedPage) -> None:
-    """Attributes change one after the other; what was asked for the first is not shown."""
+    """Attributes change one after the other, and the first meeting's answer is not shown."""
     stage.linkpool.delay_seconds = 0.3
     app.page.evaluate("void mount(place, { meeting: 'demo', token: 'ada', load: 'now' })")
     wait_until(lambda: stage.linkpool.hits["POST /v1/embed/claims"] == 1)
@@ -118,7 +116,7 @@ def test_another_meeting_takes_the_place_of_the_first(stage: Stage, app: EmbedPa
 
 
 def test_react_mounts_it_twice(stage: Stage, open_embed: OpenEmbed, react: dict[str, str]) -> None:
-    """React itself, in strict mode, with the element in its markup and mounted by an effect."""
+    """React itself runs in strict mode, with the element in its markup and mounted by an effect."""
     for path, script in react.items():
         stage.pages[path] = (script, {"content-type": "text/javascript"})
     code = """
@@ -158,7 +156,7 @@ def test_react_mounts_it_twice(stage: Stage, open_embed: OpenEmbed, react: dict[
 
 @pytest.fixture(scope="module")
 def react(request: pytest.FixtureRequest) -> dict[str, str]:
-    """Return the scripts of React by their addresses, brought by npm and kept from run to run."""
+    """Return React's scripts by their addresses, installed by npm and kept from run to run."""
     npm, version = debian("npm"), "18.3.1"
     assert request.config.cache is not None
     place = request.config.cache.mkdir(f"react-{version}")
@@ -179,7 +177,7 @@ def react(request: pytest.FixtureRequest) -> dict[str, str]:
 
 
 def test_two_tabs_at_once_become_one_visitor(stage: Stage, open_embed: OpenEmbed) -> None:
-    """Without a token, the first one's visitor id is both's; so there is one link."""
+    """Without a token both tabs use the visitor id of the first, so there is one link."""
     stage.linkpool.delay_seconds = 0.3
     url = stage.page(stage.tag(data_public_key="pk_demo"))
     first = open_embed()
@@ -202,7 +200,7 @@ def test_two_tabs_at_once_become_one_visitor(stage: Stage, open_embed: OpenEmbed
 def test_a_site_that_may_store_nothing_still_gets_a_link(
     stage: Stage, open_embed: OpenEmbed
 ) -> None:
-    """In a sandboxed frame of another site: no storage, no locks, and the origin is `null`."""
+    """A sandboxed frame of another site has no storage and no locks, and its origin is `null`."""
     inner = stage.page(stage.tag(data_public_key="pk_demo", data_load="now"), path="/inner")
     tab = open_embed(
         stage.page(f'<iframe sandbox="allow-scripts" src="{inner}" title="Inner"></iframe>')
@@ -235,9 +233,9 @@ def keeping_browser(browser: Browser) -> Iterator[Browser]:
 
 
 def test_back_after_booking_shows_the_booking(stage: Stage, keeping_browser: Browser) -> None:
-    """The page comes out of the back/forward cache as it was left, with a frame that is stale.
+    """The page leaves the back/forward cache in its old state, with a stale frame.
 
-    Playwright loses a page there, so that the page itself says what it sees.
+    Playwright loses a page there, so the page itself reports its state.
     """
     away = stage.page("<script>setTimeout(() => history.back(), 300)</script>", path="/away")
     leave = f"""<script>addEventListener("linkpool:ready", () => setTimeout(() => {{
@@ -257,7 +255,7 @@ def test_back_after_booking_shows_the_booking(stage: Stage, keeping_browser: Bro
 
 
 def test_what_a_page_keeps_is_only_the_visitor(stage: Stage, open_embed: OpenEmbed) -> None:
-    """In the site's own storage; with a token nothing is kept at all."""
+    """The id is kept in the site's own storage; with a token nothing is kept at all."""
     tab = open_embed(stage.page(stage.tag() + stage.tag(data_public_key="pk", data_load="now")))
     tab.state("ready", 1)
     kept = json.loads(tab.page.evaluate("JSON.stringify({ ...localStorage })"))

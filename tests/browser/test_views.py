@@ -29,9 +29,7 @@ def sid(shared_product: Product) -> str:
 
 
 def unmatched(product: Product, booking: str, email: str = "kim@example.com") -> str:
-    """Send a booking with an e-mail that two customers gave. Return its event, once it was looked
-    at.
-    """
+    """Send a booking with an e-mail of two customers. Return its event, once it was processed."""
     said = {"sid": booking, "email": email, "meeting": {"sid": "viewed"}}
     body = json.dumps({"event": "booking_created", "booking": said}).encode()
     answer = product.api(
@@ -52,15 +50,20 @@ def said(page: Page) -> str:
     return page.locator(".flash").inner_text()
 
 
-def test_pause_and_resume(tab: Tab, sid: str) -> None:
-    """Each asks for a reason, says what it did, and stands among the latest actions."""
+def act_with_a_reason(page: Page, action: str, reason: str) -> None:
+    """Open an action and do it. Without a reason the browser itself does not send the form."""
+    page.get_by_text(f"{action}…").click()
+    page.get_by_role("button", name=action).click()
+    expect(page.locator("input:invalid:visible")).to_be_focused()
+    page.get_by_label("Reason").locator("visible=true").fill(reason)
+    page.get_by_role("button", name=action).click()
+
+
+def test_a_pool_is_paused_and_resumed_with_a_reason(tab: Tab, sid: str) -> None:
+    """Each action asks for a reason, reports its outcome, and stands among the latest actions."""
     tab.sign_in()
     page = tab.open(f"/ops/meetings/{sid}")
-    page.get_by_text("Pause…").click()
-    page.get_by_role("button", name="Pause").click()  # the browser itself wants the reason
-    expect(page.locator("input:invalid:visible")).to_be_focused()
-    page.get_by_label("Reason").locator("visible=true").fill("wrong calendar")
-    page.get_by_role("button", name="Pause").click()
+    act_with_a_reason(page, "Pause", "wrong calendar")
     expect(page.locator("#state")).to_have_text("paused")
     assert said(page).startswith("Paused.")
     expect(page.locator("#why .reason")).to_have_text("wrong calendar")
@@ -76,7 +79,7 @@ def test_pause_and_resume(tab: Tab, sid: str) -> None:
 
 
 def test_the_view_of_a_meeting_follows_by_itself(tab: Tab, sid: str) -> None:
-    """The content is replaced while a form stands open; what was typed stays."""
+    """The content is replaced while a form is open, and the typed text stays."""
     tab.page.clock.install()
     tab.sign_in()
     page = tab.open(f"/ops/meetings/{sid}")
@@ -92,7 +95,9 @@ def test_the_view_of_a_meeting_follows_by_itself(tab: Tab, sid: str) -> None:
 
 
 def test_settings_say_what_they_would_mean_and_are_undone(tab: Tab) -> None:
-    """While they are typed; what is wrong stands beside its field, and the way back is there."""
+    """The meaning is shown while typing, an error stands beside its field, and a change can be
+    undone.
+    """
     tab.product.put("assisted", min_fresh=5, cover_seconds=0)
     tab.sign_in()
     page = tab.open("/ops/meetings/assisted")
@@ -117,7 +122,7 @@ def test_settings_say_what_they_would_mean_and_are_undone(tab: Tab) -> None:
 
 
 def test_a_word_is_explained_by_keyboard(tab: Tab, sid: str) -> None:
-    """Enter opens the explanation, also while the page goes on changing; Escape closes it."""
+    """Enter opens the explanation, also while the page changes, and Escape closes it."""
     tab.sign_in()
     page = listening(tab.open(f"/ops/meetings/{sid}"))
     tab.live()
@@ -129,7 +134,7 @@ def test_a_word_is_explained_by_keyboard(tab: Tab, sid: str) -> None:
 
 
 def test_a_drain_wants_the_sid_typed(tab: Tab) -> None:
-    """It says how many links go, refuses another word, and then retires exactly those."""
+    """The page says how many links go, refuses another word, and then retires exactly those."""
     tab.product.put("to-drain", min_fresh=7, cover_seconds=0)
     tab.product.api("POST", "/v1/meetings/to-drain/pause", json={"reason": "before a drain"})
     tab.sign_in()
@@ -145,9 +150,7 @@ def test_a_drain_wants_the_sid_typed(tab: Tab) -> None:
 
 
 def test_a_customer_is_found_without_being_named_in_an_address(tab: Tab, sid: str) -> None:
-    """Their link and its story are shown; the address, which ends up in logs, names nothing of
-    them.
-    """
+    """Link and history are shown, and the address, which ends up in logs, names neither."""
     tab.sign_in()
     page = tab.page
     page.get_by_role("link", name="Find").click()
@@ -163,7 +166,7 @@ def test_a_customer_is_found_without_being_named_in_an_address(tab: Tab, sid: st
 
 
 def test_an_unmatched_booking_is_replayed_and_assigned(tab: Tab, sid: str) -> None:
-    """The replay says why it still fits none; the candidates are a click away from done."""
+    """The replay says why it still matches none, and one click assigns it to a candidate."""
     unmatched(tab.product, "bk-browser", "ida@example.com")
     tab.sign_in()
     page = tab.page
@@ -183,16 +186,12 @@ def test_an_unmatched_booking_is_replayed_and_assigned(tab: Tab, sid: str) -> No
 
 
 def test_a_burnt_link_is_replaced(tab: Tab, sid: str) -> None:
-    """It asks for a reason, says what it did, and is offered no more for that link."""
+    """The action asks for a reason, reports its outcome, and is not offered for that link again."""
     burnt = tab.product.slug(sid, "order-burnt")
     wait_until(lambda: tab.product.link(burnt).get("customer_id"), 10, what="it is recorded")
     tab.sign_in()
     page = tab.open(f"/ops/links/{burnt}")
-    page.get_by_text("Replace…").click()
-    page.get_by_role("button", name="Replace").click()  # the browser itself wants the reason
-    expect(page.locator("input:invalid:visible")).to_be_focused()
-    page.get_by_label("Reason").locator("visible=true").fill("expired at the provider")
-    page.get_by_role("button", name="Replace").click()
+    act_with_a_reason(page, "Replace", "expired at the provider")
     expect(page.locator(".flash")).to_contain_text("Replaced")
     expect(page.locator(".timeline")).to_contain_text("expired at the provider")
     expect(page.get_by_text("Replace…")).to_have_count(0)
@@ -201,7 +200,7 @@ def test_a_burnt_link_is_replaced(tab: Tab, sid: str) -> None:
 
 
 def test_a_read_only_key_is_offered_nothing_to_do(tab: Tab, sid: str) -> None:
-    """It sees the same, and no action anywhere."""
+    """It sees the same content without any action."""
     event_id = unmatched(tab.product, "bk-read-only")
     tab.sign_in(tab.product.new_key("--scope", "read"))
     page = tab.page
@@ -213,7 +212,7 @@ def test_a_read_only_key_is_offered_nothing_to_do(tab: Tab, sid: str) -> None:
 
 
 def test_a_meeting_is_paused_by_keyboard_alone(tab: Tab, sid: str) -> None:
-    """Tab, Enter and typing are enough, and the focus is always to be seen."""
+    """Tab, Enter and typing are enough, and the focus is always visible."""
     tab.sign_in()
     page = listening(tab.open(f"/ops/meetings/{sid}"))
     for _ in range(30):
@@ -231,7 +230,7 @@ def test_a_meeting_is_paused_by_keyboard_alone(tab: Tab, sid: str) -> None:
 
 
 def test_a_key_is_made_without_a_script(open_tab: OpenTab) -> None:
-    """Forms are plain forms: the page does everything with scripts turned off."""
+    """With scripts turned off, every form still works."""
     tab = open_tab(script=False)
     page = tab.sign_in()
     page.get_by_role("button", name="Dark").click()
@@ -250,7 +249,9 @@ def test_a_key_is_made_without_a_script(open_tab: OpenTab) -> None:
 
 
 def test_chosen_events_stay_chosen_while_others_arrive_and_are_replayed(tab: Tab) -> None:
-    """The inbox is live; a test delivery goes the way of a webhook, and leaves nothing in it."""
+    """The inbox is live, and a test delivery takes the way of a webhook and leaves nothing in
+    it.
+    """
     chosen = unmatched(tab.product, "bk-chosen")
     tab.sign_in()
     page = tab.open("/ops/inbox?state=unmatched")
@@ -278,7 +279,9 @@ def test_chosen_events_stay_chosen_while_others_arrive_and_are_replayed(tab: Tab
 def test_every_view_is_for_everybody(
     open_tab: OpenTab, sid: str, *, dark: bool, phone: bool
 ) -> None:
-    """axe finds nothing grave, and nothing sticks out of the screen, in light, dark, on a phone."""
+    """In light, dark and on a phone, axe finds nothing grave and nothing exceeds the screen's
+    width.
+    """
     tab = open_tab(dark=dark, phone=phone)
     event_id = unmatched(tab.product, f"bk-axe-{dark}-{phone}")
     tab.sign_in()

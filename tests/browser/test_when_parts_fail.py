@@ -1,8 +1,9 @@
-"""Test that no view claims health that is not there, and that each says so when a part is back.
+"""Test that no view shows a failed part as healthy, and that each reports the part's recovery.
 
-Every view of the page stands open in one browser. Within three seconds of a fault none may show
-anything as well that is not; within five of its end each says how long it lasted and what it cost.
-Time for which a busy machine held up the news does not count (tests/browser/wall.py).
+Every view of the page is open in one browser. Within three seconds of a fault no view may show
+anything as healthy that is not; within five seconds of its end each says how long it lasted and
+what it cost. Time that a busy machine took from the processes does not count
+(tests/browser/wall.py).
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def wall(browser: Browser, shared_product: Product) -> Iterator[Wall]:
 
 @pytest.fixture(autouse=True)
 def all_well(wall: Wall) -> None:
-    """Begin each test, also its second try, when nothing is silent any more."""
+    """Begin each test, and its second try, when no part is reported silent any more."""
     for page in wall.pages.values():
         page.locator("#live.on").wait_for()
         expect(page.locator("#banner .silent")).to_have_count(0)
@@ -80,9 +81,9 @@ def _over(wall: Wall, what: str, silent: str, cost: str = COST) -> None:
 
 
 def _opened(wall: Wall, path: str, says: str) -> Page:
-    """Open a view while a part is silent: it has its frame, says what it lacks, and tells no lie.
+    """Open a view while a part is silent, and check that it has its frame and says what is missing.
 
-    Return its page, which is asked for again by itself.
+    Return its page, which reloads once the part answers.
     """
     page = wall.pages["overview"].context.new_page()
     page.add_init_script("window.openedAt = Date.now()")
@@ -96,7 +97,9 @@ def _opened(wall: Wall, path: str, says: str) -> Page:
 
 
 def _completed(page: Page, since: Since, what: str) -> None:
-    """Wait until a view that was opened so has asked for the whole of itself, in time."""
+    """Wait until a view that `_opened` returned has reloaded in full, and check that it did so in
+    time.
+    """
     expect(page.locator("[data-reload]")).to_have_count(0)
     took = page.evaluate("window.openedAt") / 1000 - since.began
     print(f"{what}: asked for the whole after {took:.2f} s, {since.lost():.2f} s lost")
@@ -105,13 +108,15 @@ def _completed(page: Page, since: Since, what: str) -> None:
 
 
 def _ask_for_links(product: Product) -> None:
-    """Have top-up ask the provider: it is heard only when it is asked."""
+    """Claim links, so that top-up asks the provider: a silent provider is noticed only then."""
     for number in range(3):
         assert product.claim(SID, f"{time.time()}-{number}").is_success
 
 
 def _try_the_provider(wall: Wall) -> None:
-    """Do as an operator who has mended it: whoever is blocked is asked again once a minute."""
+    """Try the provider by hand, as an operator does. A blocked workspace is probed once a minute
+    only.
+    """
     page = wall.pages["overview"].context.new_page()
     page.goto(f"{wall.product.url}/ops/workspaces/default")
     page.get_by_role("button", name="Try the provider now").click()
@@ -131,29 +136,32 @@ REDIS = {"says": "Redis does not answer", "signs": POOLS}
 
 @pytest.mark.parametrize("how", [frozen, killed])
 def test_a_silent_provider_is_said_and_so_is_its_end(wall: Wall, how: Fault) -> None:
-    """Once it is asked, though pools are well stocked."""
+    """It is reported as soon as top-up asks it, although pools are well stocked."""
     product = wall.product
     wait_until(lambda: product.meeting(SID)["fresh"] >= 10, what="the pool is full")
     wall.note(LIES, **PROVIDER)
     with how(product, "sandbox"):
         _ask_for_links(product)
-        wall.all_came(Since(product), HONEST_SECONDS, f"provider {how.__name__}")
+        wall.assert_all_within(Since(product), HONEST_SECONDS, f"provider {how.__name__}")
         _over(wall, "The provider did not answer", "The provider")
     wait_until(lambda: _answers(product.sandbox, "/_control/knobs"), what="it is back")
     _try_the_provider(wall)
-    wall.all_came(Since(product), BACK_SECONDS, "provider back")
+    wall.assert_all_within(Since(product), BACK_SECONDS, "provider back")
 
 
 def test_a_silent_ledger_and_worker_are_said_together(wall: Wall) -> None:
-    """That one is silent hides not the other, nor ends it. A worker is frozen, and then killed."""
+    """Two faults are reported beside each other, and each ends alone.
+
+    The worker is frozen first and killed later.
+    """
     product = wall.product
     with ExitStack() as faults:
         wall.note(LIES, **LEDGER)
         faults.enter_context(ledger_locked(product))
-        wall.all_came(Since(product), HONEST_SECONDS, "ledger locked")
+        wall.assert_all_within(Since(product), HONEST_SECONDS, "ledger locked")
         wall.note(LIES, **WORKER)
         faults.enter_context(frozen(product, "worker"))
-        wall.all_came(Since(product), HONEST_SECONDS, "worker frozen")
+        wall.assert_all_within(Since(product), HONEST_SECONDS, "worker frozen")
         for name, page in wall.pages.items():
             assert page.locator("#banner .silent").count() == 2, name
         # Charts of the last hour need no ledger, so the meeting is shown and stays live.
@@ -162,7 +170,7 @@ def test_a_silent_ledger_and_worker_are_said_together(wall: Wall) -> None:
         audit = _opened(wall, "/ops/audit", "The ledger does not answer")
         _over(wall, "The ledger did not answer", "The ledger")
     since = Since(product)
-    wall.all_came(since, BACK_SECONDS, "ledger back")
+    wall.assert_all_within(since, BACK_SECONDS, "ledger back")
     _completed(audit, since, "audit log")
     for page in wall.pages.values():
         over = page.locator("#banner .over").filter(has_text="No worker was running")
@@ -170,10 +178,10 @@ def test_a_silent_ledger_and_worker_are_said_together(wall: Wall) -> None:
     wall.note(LIES, **WORKER)
     since = Since(product)
     with killed(product, "worker"):
-        wall.all_came(since, HONEST_SECONDS, "worker killed")
+        wall.assert_all_within(since, HONEST_SECONDS, "worker killed")
         _over(wall, "No worker was running", "No worker")
     wait_until(lambda: _works(product), what="a worker is at work")
-    wall.all_came(Since(product), BACK_SECONDS, "worker back")
+    wall.assert_all_within(Since(product), BACK_SECONDS, "worker back")
 
 
 def _works(product: Product) -> bool:
@@ -185,11 +193,11 @@ def _works(product: Product) -> bool:
 
 
 def test_nothing_is_claimed_of_pools_while_redis_is_silent(wall: Wall) -> None:
-    """Frozen or killed; and a view that is opened meanwhile shows no number either."""
+    """Redis is frozen and then killed; a view that is opened meanwhile shows no number either."""
     product, page = wall.product, wall.pages["overview"]
     wall.note(LIES, **REDIS)
     with frozen(product, "redis"):
-        wall.all_came(Since(product), HONEST_SECONDS, "Redis frozen")
+        wall.assert_all_within(Since(product), HONEST_SECONDS, "Redis frozen")
         expect(wall.pages["meeting"].locator("#state")).to_contain_text("unknown")
         assert product.claim("demo", "turned-away-by-redis").status_code == 503
         opened = {
@@ -208,35 +216,37 @@ def test_nothing_is_claimed_of_pools_while_redis_is_silent(wall: Wall) -> None:
         assert page.evaluate(LIES, REDIS) == []
         _over(wall, "Redis did not answer", "Redis", r"[1-9]\d* visitors? turned away")
     since = Since(product)
-    wall.all_came(since, BACK_SECONDS, "Redis back")
+    wall.assert_all_within(since, BACK_SECONDS, "Redis back")
     for name, view in opened.items():
         _completed(view, since, name)
     wall.note(LIES, **REDIS)
     since = Since(product)
     with killed(product, "redis"):
-        wall.all_came(since, HONEST_SECONDS, "Redis killed")
+        wall.assert_all_within(since, HONEST_SECONDS, "Redis killed")
         # What the fence costs: links that may have been shown before Redis forgot it.
         _over(wall, "Redis did not answer", "Redis", rf"[1-9]\d* links quarantined.*{COST}")
-    wall.all_came(Since(product), BACK_SECONDS, "Redis back, and what the fence cost")
+    wall.assert_all_within(Since(product), BACK_SECONDS, "Redis back, and what the fence cost")
 
 
 def test_an_api_that_freezes_and_is_replaced_is_said_and_so_is_its_end(wall: Wall) -> None:
-    """Nothing on any view claims to be of now, and each finds its way back by itself."""
+    """No view claims to be current, and each reconnects without a reload."""
     product = wall.product
     wall.note(LIES, says="Disconnected from linkpool", signs=POOLS, gone=True)
     pids = product.pids("api")
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
-    wall.all_came(Since(product), HONEST_SECONDS, "API frozen")
+    wall.assert_all_within(Since(product), HONEST_SECONDS, "API frozen")
     wall.note(UNSAID, silent="", says=r"Connected again at .* after \d+ s .*History")
     for pid in pids:
         os.kill(pid, signal.SIGKILL)
     wait_until(lambda: _answers(product.api, "/v1/meetings"), what="the API is back")
-    wall.all_came(Since(product), BACK_SECONDS, "API replaced")
+    wall.assert_all_within(Since(product), BACK_SECONDS, "API replaced")
 
 
 def test_a_session_that_ends_shuts_every_view(wall: Wall) -> None:
-    """At the sign-in; a view on which somebody types says so, and keeps what was typed."""
+    """Each view leads to the sign-in, except one with typed text, which says so and keeps the
+    text.
+    """
     product, pages = wall.product, wall.pages
     asked = pages["find"].get_by_label("Customer id")
     asked.fill("half an ord")

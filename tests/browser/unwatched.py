@@ -1,4 +1,4 @@
-"""Run a browser that nobody drives: its page says by itself what it sees."""
+"""Run a browser that nothing drives; its page reports its state itself."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Open every view of the page in one browser, and measure when each is honest about a fault.
+"""Open every view of the page in one browser, and measure when each reports a fault.
 
-Each view notes by itself when it first was, since looking at all of them takes a while.
+Each view notes the time itself, since looking at all of them takes a while.
 """
 
 from __future__ import annotations
@@ -63,12 +63,12 @@ _NOTE = """arg => {
 
 
 class Since:
-    """The moment from which is counted, but for time in which a busy machine held up the news.
+    """The moment from which time is counted, without the time that a busy machine took away.
 
     News of a part pass through Redis, the API and the browser's own processes to the process that
-    draws a page, by way of the one that has the shared worker. Each delays them by no more than it
-    waited for a processor meanwhile (`schedstat` of its main thread, in nanoseconds). Time in which
-    all of them sleep, as a timer runs, counts in full.
+    draws a page, by way of the one that runs the shared worker. Each delays them by no more than
+    the time for which it waited for a processor (`schedstat` of its main thread, in nanoseconds).
+    Time in which all of them sleep while a timer runs counts in full.
     """
 
     def __init__(self, product: Product) -> None:
@@ -101,7 +101,7 @@ class Since:
 
 
 def descendants() -> list[int]:
-    """Return the processes that this one has started: product, browser, and theirs."""
+    """Return the processes that this one has started, and those that they started in turn."""
     parents = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
@@ -122,13 +122,15 @@ class Wall:
     pages: dict[str, Page] = field(default_factory=dict)
 
     def note(self, check: str, **about: Any) -> None:
-        """Have each view note when `check` first finds nothing. It must find something now."""
+        """Make each view note the time at which `check` first finds nothing. It must find something
+        now.
+        """
         for name, page in self.pages.items():
             page.evaluate(_NOTE % check, about)
             assert page.evaluate("window.missing"), (name, about)
 
-    def all_came(self, since: Since, within_seconds: float, what: str) -> None:
-        """Wait until all views have noted it. None may have taken longer."""
+    def assert_all_within(self, since: Since, within_seconds: float, what: str) -> None:
+        """Wait until every view has noted the time, and check that none took longer than this."""
         until = time.monotonic() + WAIT_MS / 1000
         for name, page in self.pages.items():
             while not page.evaluate("window.cameAt"):
@@ -146,7 +148,7 @@ class Wall:
 
 @contextmanager
 def open_wall(browser: Browser, product: Product, paths: dict[str, str]) -> Iterator[Wall]:
-    """Open these views in one profile, signed in by a key of its own."""
+    """Open these views in one profile, signed in with a key of its own."""
     context = browser.new_context(viewport=WIDE)
     context.set_default_timeout(WAIT_MS)
     wall = Wall(product)

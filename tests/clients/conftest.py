@@ -1,4 +1,4 @@
-"""Share a linkpool that runs, and one that acts by script."""
+"""Provide a running linkpool, and one that answers by a script."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _serial = itertools.count(1)
 
 @pytest.fixture(scope="module")
 def product(kept: Kept, tmp_path_factory: pytest.TempPathFactory) -> Product:
-    """`linkpool up`, whose meeting `demo` has links."""
+    """Return `linkpool up`, whose meeting `demo` has links."""
     return kept("clients", lambda: Product.running(tmp_path_factory.mktemp("linkpool")))
 
 
 @pytest.fixture(scope="module")
 def signer(product: Product) -> tuple[str, str]:
-    """The id of a key that may claim, and a token secret of it, once linkpool knows them."""
+    """Return the id of a key that may claim and a token secret of it, once linkpool knows them."""
     key_id = product.new_key("--scope", "claim")[3:11]
     done = product.command("tokens", "create-secret", key_id)
     assert done.returncode == 0, done.stderr
@@ -51,6 +51,6 @@ def new_customer() -> Callable[[], str]:
 
 @pytest.fixture
 def scripted() -> Iterator[ScriptedLinkpool]:
-    """A server that answers as the test says."""
+    """Return a server that answers as the test says."""
     with ScriptedLinkpool() as server:
         yield server

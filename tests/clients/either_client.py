@@ -1,4 +1,4 @@
-"""Both Python clients behind one blocking face, so that each test holds for both."""
+"""Give both Python clients one blocking interface, so that each test holds for both."""
 
 from __future__ import annotations
 

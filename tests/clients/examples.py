@@ -1,4 +1,4 @@
-"""Start each example in docs/examples, with what it needs before."""
+"""Start each example in docs/examples, with everything that it needs before."""
 
 from __future__ import annotations
 
@@ -32,25 +32,25 @@ class Start:
 
 
 def flask(cache: pytest.Cache, port: int) -> Start:
-    """Start by Flask's own server."""
+    """Start the example with Flask's own server."""
     command = [sys.executable, "-m", "flask", "--app", "app", "run", "-p", str(port)]
     return Start(command, EXAMPLES / "flask", _python(cache))
 
 
 def django(cache: pytest.Cache, port: int) -> Start:
-    """Start by Django's own server."""
+    """Start the example with Django's own server."""
     command = [sys.executable, "booking.py", "runserver", f"127.0.0.1:{port}", "--noreload"]
     return Start(command, EXAMPLES / "django", _python(cache))
 
 
 def fastapi(cache: pytest.Cache, port: int) -> Start:
-    """Start by uvicorn."""
+    """Start the example with uvicorn."""
     command = [sys.executable, "-m", "uvicorn", "app:app", "--port", str(port)]
     return Start(command, EXAMPLES / "fastapi", _python(None))
 
 
 def express(cache: pytest.Cache, port: int) -> Start:
-    """Start in a folder where Express and the compiled client are installed."""
+    """Start the example in a folder where Express and the compiled client are installed."""
     client = typescript_build.build(cache)
     source = EXAMPLES / "express"
     key = hashlib.sha256((source / "package.json").read_bytes()).hexdigest()[:16]
@@ -75,21 +75,21 @@ def nextjs(cache: pytest.Cache, port: int) -> Start:
 
 
 def php(cache: pytest.Cache, port: int) -> Start:
-    """Start by PHP's own server, with sessions in a folder of this run."""
+    """Start the example with PHP's own server, with sessions in a folder of this run."""
     sessions = cache.mkdir("php-sessions")
     command = [debian("php"), "-d", f"session.save_path={sessions}"]
     return Start([*command, "-S", f"127.0.0.1:{port}", "booking.php"], EXAMPLES / "php")
 
 
 def wordpress(cache: pytest.Cache, port: int) -> Start:
-    """Start the plugin in the few functions of WordPress that it calls."""
+    """Start the plugin on the few functions of WordPress that it calls."""
     plugin = EXAMPLES / "wordpress" / "linkpool-booking.php"
     command = [debian("php"), "-S", f"127.0.0.1:{port}", "wordpress_stub.php"]
     return Start(command, HERE, {"PLUGIN": str(plugin)})
 
 
 def sinatra(cache: pytest.Cache, port: int) -> Start:
-    """Start by the server that Sinatra finds, in production as a site runs it."""
+    """Start the example with the server that Sinatra finds, in production mode."""
     ruby = debian("ruby")
     if subprocess.run([ruby, "-e", 'require "sinatra/base"'], capture_output=True).returncode:
         lacking("Sinatra", PACKAGES["ruby"])
@@ -104,7 +104,7 @@ STARTS: dict[str, Callable[[pytest.Cache, int], Start]] = {
 
 
 def environment(start: Start, port: int, **settings: str) -> dict[str, str]:
-    """Return the environment of an example: nothing of this process's linkpool settings."""
+    """Return the environment of an example, without this process's linkpool settings."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith("LINKPOOL_")}
     secret = "a-secret-that-signs-the-cookies-of-visitors-in-this-test-alone-0123456789"
     kept |= {"PORT": str(port), "SECRET_KEY": secret, "SESSION_SECRET": secret}
@@ -112,7 +112,7 @@ def environment(start: Start, port: int, **settings: str) -> dict[str, str]:
 
 
 def _python(cache: pytest.Cache | None) -> dict[str, str]:
-    """Return where an example finds the client, and the frameworks that linkpool has not itself."""
+    """Return the path of the client and of the frameworks that linkpool does not need itself."""
     paths = [str(ROOT / "clients" / "python")]
     if cache is not None:
         key = hashlib.sha256(" ".join(PYTHON_PACKAGES).encode()).hexdigest()[:16]

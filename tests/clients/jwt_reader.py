@@ -1,4 +1,4 @@
-"""A reader of browser tokens, written from RFC 7515 and apart from what signs them."""
+"""Read browser tokens by RFC 7515, independently of the code that signs them."""
 
 from __future__ import annotations
 

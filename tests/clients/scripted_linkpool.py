@@ -1,4 +1,4 @@
-"""A server in linkpool's place that answers by a script, and keeps what it was asked."""
+"""Answer in linkpool's place by a script, and keep the requests."""
 
 from __future__ import annotations
 
@@ -59,16 +59,16 @@ HANG = Answer(-1)  # nothing is answered for as long as the server runs
 
 
 def problem(name: str, status: int, retry_after: str | None = None, **more: Any) -> Answer:
-    """A problem document."""
+    """Return a problem document."""
     body = {"type": f"/problems/{name}", "title": "T", "status": status, "detail": "because"}
     headers = {"X-Request-Id": "req-1"} | ({"Retry-After": retry_after} if retry_after else {})
     return Answer(status, body | more, headers, "application/problem+json")
 
 
 class ScriptedLinkpool:
-    """Answer each request by the next of `script`, the last one again and again.
+    """A server that answers each request by the next of `script`, and the last one again and again.
 
-    Nobody listens until it is entered.
+    It listens only within its `with` block.
     """
 
     def __init__(self, port: int = 0) -> None:

@@ -1,4 +1,4 @@
-"""Each example in docs/examples is started, and shows each visitor a link of their own."""
+"""Test that each example in docs/examples shows each visitor a link of their own."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ class Site:
 
 @pytest.fixture(scope="module")
 def between(product: Product) -> Iterator[ScriptedLinkpool]:
-    """A server that passes all on to linkpool, until a test lets it answer something else."""
+    """Run a server that passes everything on to linkpool, until a test makes it answer
+    otherwise.
+    """
     with ScriptedLinkpool() as server:
         yield server
 
@@ -116,7 +118,7 @@ def claim_key(product: Product) -> str:
 
 
 def test_an_example_serves_each_visitor_their_own_link(site: Site, product: Product) -> None:
-    """From the first visit to "you are booked", and when there is no link to show."""
+    """It does so from the first visit to "you are booked", and also says when there is no link."""
     zoe, max_ = httpx.Cookies(), httpx.Cookies()
     first = site.visit(zoe)
     assert first.status_code == 200, site.log.read_text()
@@ -184,7 +186,7 @@ def test_an_example_shows_a_page_whatever_linkpool_answers(
 def test_an_example_shows_the_plain_link_instead(
     site: Site, between: ScriptedLinkpool, product: Product
 ) -> None:
-    """It does if the operator set one, which can be nothing but a link."""
+    """It does so if the operator set one, and shows it as a link only."""
     plain = "https://acme.neetocal.com/intro?a=1&b=\"'<script>alert(1)</script>"
     between.script = [problem("pool-empty", 503, "60", fallback_url=plain)]
     tags = _Tags(site.visit(httpx.Cookies()).text).found
@@ -196,7 +198,7 @@ def test_an_example_shows_the_plain_link_instead(
 def test_an_example_shows_linkpools_own_code(
     site: Site, between: ScriptedLinkpool, product: Product
 ) -> None:
-    """It asks for it with the claim, and shows it as it is."""
+    """It requests the code with the claim, and shows it unchanged."""
     code = '<div id="made-by-linkpool"></div>'
     between.script = [Answer(201, CLAIMED | {"embed_html": code})]
     assert code in site.visit(httpx.Cookies()).text

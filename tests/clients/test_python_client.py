@@ -1,4 +1,4 @@
-"""The Python clients against a server that acts by script."""
+"""Test the Python clients against a server that answers by a script."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def new_client(request: pytest.FixtureRequest) -> Iterator[NewClient]:
 def test_a_claim_is_one_request_with_the_key_and_what_was_given(
     scripted: ScriptedLinkpool, new_client: NewClient
 ) -> None:
-    """The body has what was given and nothing else; the answer is read into values."""
+    """The body has the given values and nothing else, and the answer is read into values."""
     client = new_client(scripted)
     claimed = client.claim("demo", "order-1", email="zoe@example.com", metadata={"plan": "a"})
     client.claim("demo", "order-1")
@@ -95,7 +95,7 @@ def test_a_claim_is_one_request_with_the_key_and_what_was_given(
 def test_each_problem_has_a_class_of_its_own(
     name: str, scripted: ScriptedLinkpool, new_client: NewClient
 ) -> None:
-    """The class is that of the name; the fields are those of the document and its headers."""
+    """The name decides the class; the fields come from the document and its headers."""
     status, kind = PROBLEMS[name]
     scripted.script = [problem(name, status, "7", errors=["email: too long"])]
     with pytest.raises(lp.Problem) as raised:
@@ -144,7 +144,7 @@ def test_retry_after_is_waited_for(scripted: ScriptedLinkpool, new_client: NewCl
 def test_retry_after_may_be_a_date(
     zone: str, scripted: ScriptedLinkpool, new_client: NewClient
 ) -> None:
-    """A proxy's date in an hour is as far away as 3,600 seconds; one gone by is no wait."""
+    """A date in an hour counts as 3,600 seconds, and a past one as no wait."""
     for minutes, least, most in ((60, 3590, 3600), (-60, 0, 0)):
         at = datetime.now(UTC) + timedelta(minutes=minutes)
         said = f"{at:%a, %d %b %Y %H:%M:%S} {zone}".strip()
@@ -193,7 +193,7 @@ def test_retries_end_by_their_number(scripted: ScriptedLinkpool, new_client: New
 
 
 def test_retries_end_by_their_time(scripted: ScriptedLinkpool, new_client: NewClient) -> None:
-    """A wait that does not fit is not begun, whether linkpool asks for it at once or in the end."""
+    """A wait that does not fit is not begun, at the first refusal or at a later one."""
     scripted.script = [problem("pool-paused", 503, "30")]
     started = time.monotonic()
     with pytest.raises(lp.PoolPaused) as raised:
@@ -225,7 +225,7 @@ def test_a_server_that_hangs_is_given_up_in_time(
 def test_what_a_claim_survives(
     passing: Answer, scripted: ScriptedLinkpool, new_client: NewClient
 ) -> None:
-    """A claim means the same however often it arrives, so it is sent again."""
+    """A claim is idempotent, so it is sent again."""
     scripted.script = [passing, Answer(200, CLAIMED)]
     assert new_client(scripted).claim("demo", "order-1").claim.slug == "one-off-1"
     assert len(scripted.asked) == 2
@@ -242,7 +242,7 @@ def test_what_a_claim_survives(
 def test_a_replacement_in_doubt_is_not_asked_for_again(
     first: Answer, kind: type[lp.LinkpoolError], scripted: ScriptedLinkpool, new_client: NewClient
 ) -> None:
-    """It may have been made, and a repeat would spend another link."""
+    """The link may have been replaced, and a repetition would spend another one."""
     scripted.script = [first, Answer(200, {"claim": CLAIM})]
     with pytest.raises(kind):
         new_client(scripted).replace("demo", "order-1", "shows link expired")
@@ -297,7 +297,9 @@ def test_what_does_not_pass_is_not_repeated(
 def test_an_answer_that_is_not_linkpools_is_called_that(
     answer: Answer, scripted: ScriptedLinkpool, new_client: NewClient
 ) -> None:
-    """Whatever stands at a wrong address, the error is typed, and a redirect never gets the key."""
+    """Whatever server answers at a wrong address, the error is typed, and a redirect never gets the
+    key.
+    """
     scripted.script = [answer]
     with pytest.raises(lp.UnusableAnswer) as raised:
         new_client(scripted).claim("demo", "order-1")
@@ -352,7 +354,7 @@ def test_results_of_a_batch_in_another_order_are_refused(
 def test_an_empty_batch_asks_nothing_and_one_text_is_no_batch(
     scripted: ScriptedLinkpool, new_client: NewClient
 ) -> None:
-    """The letters of one id are not customers."""
+    """The letters of one id are not taken for customers."""
     client = new_client(scripted)
     assert client.claim_batch("demo", []) == []
     with pytest.raises(TypeError, match="list of customers"):
@@ -403,7 +405,7 @@ def test_linkpools_embed_code_is_taken_as_it_is(
 def test_what_is_prefilled_goes_into_the_body(
     scripted: ScriptedLinkpool, new_client: NewClient
 ) -> None:
-    """With the other options of the code; without a type of embed they are a mistake."""
+    """It goes with the other options of the code; without a type of embed they are an error."""
     scripted.script = [Answer(201, CLAIMED | {"embed_html": "<p>"})]
     client = new_client(scripted)
     options = {"nonce": "bm9uY2U="}
@@ -420,7 +422,7 @@ def test_what_is_prefilled_goes_into_the_body(
 def test_an_answer_without_the_code_that_was_asked_for_is_none(
     scripted: ScriptedLinkpool, new_client: NewClient
 ) -> None:
-    """A page is never shown without its booking frame for no reason."""
+    """The error is raised, so that no page is shown without its booking frame."""
     with pytest.raises(lp.UnusableAnswer, match="embed_html"):
         new_client(scripted).claim("demo", "order-1", embed="inline")
 
@@ -440,7 +442,7 @@ def test_both_clients_have_the_same_methods() -> None:
 
 
 def test_the_key_is_never_in_a_text(scripted: ScriptedLinkpool, new_client: NewClient) -> None:
-    """Neither the client's text nor an error's has it."""
+    """Neither the client's text nor an error's contains it."""
     client = new_client(scripted, retries=lp.Retries(times=0))
     assert KEY not in repr(client)
     scripted.script = [DROP]

@@ -1,4 +1,4 @@
-"""The Python client's distribution, its README and its calls against a linkpool that runs."""
+"""Test the Python client's distribution, its README and its calls against a running linkpool."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ README = (CLIENT / "README.md").read_text("utf-8")
 
 @pytest.fixture(params=sorted(KINDS))
 def client(request: pytest.FixtureRequest, product: Product) -> Iterator[lp.Client]:
-    """A client of either kind with the admin key."""
+    """Return a client of either kind with the admin key."""
     client = KINDS[request.param](product.url, product.key)
     yield client
     client.close()
@@ -59,7 +59,7 @@ def test_a_claim_is_kept_looked_up_and_forgotten(
 
 
 def test_an_id_of_dots_is_an_id(client: lp.Client) -> None:
-    """It names the customer, not the address above."""
+    """It names the customer, not the parent address."""
     claimed = client.claim("demo", "..")
     assert client.get("demo", "..") == claimed.claim
     client.forget("demo", "..")
@@ -98,7 +98,8 @@ def test_refusals_of_a_real_linkpool(client: lp.Client, product: Product) -> Non
 
 
 def test_linkpool_knows_each_problem_that_has_a_class(product: Product) -> None:
-    """A class for a name that linkpool does not have could never be caught."""
+    """A class for a name that linkpool does not have would never be raised."""
+    assert "pool-empty" in lp.errors.BY_NAME
     for name in lp.errors.BY_NAME:
         if name == "unavailable":  # the base of those of status 503
             continue
@@ -172,7 +173,7 @@ def test_a_browser_claims_with_a_token(
 def test_the_server_example_of_the_main_readme_runs(
     product: Product, monkeypatch: pytest.MonkeyPatch, new_customer: NewCustomer
 ) -> None:
-    """Its page has the customer's own link, on each visit the same."""
+    """Its page has the customer's own link, the same on each visit."""
     readme = (CLIENT.parents[1] / "README.md").read_text("utf-8")
     [example] = re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
     assert len(example.splitlines()) <= 12
@@ -229,7 +230,7 @@ def test_the_wheel_is_typed_and_needs_httpx_alone(tmp_path: Path) -> None:
 
 
 def test_the_types_hold() -> None:
-    """mypy in its strict mode has nothing to say."""
+    """mypy in its strict mode reports nothing."""
     done = subprocess.run(
         [sys.executable, "-m", "mypy"], cwd=CLIENT, capture_output=True, text=True
     )

@@ -1,4 +1,4 @@
-"""Browser tokens that the Python client signs."""
+"""Test browser tokens that the Python client signs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SECRET = "a-token-secret-of-at-least-32-characters"
 
 
 def test_a_token_says_no_more_than_the_contract() -> None:
-    """HS256, the key's id in the header, and exactly the claims that were asked for."""
+    """It has HS256 and the key's id in the header, and exactly the requested claims."""
     before = int(time.time())
     token = sign_token(SECRET, "1a2b3c4d", "demo", "order-4711", 600)
     header, claims = read(token, SECRET)
@@ -25,7 +25,7 @@ def test_a_token_says_no_more_than_the_contract() -> None:
 
 
 def test_a_token_carries_an_email_and_any_letters() -> None:
-    """An hour as a timedelta; names beyond ASCII come back as they were."""
+    """The lifetime may be a timedelta, and names beyond ASCII are preserved."""
     token = sign_token(SECRET, "1a2b3c4d", "demo", "zoë/👋", timedelta(hours=1), "zoë@example.com")
     _, claims = read(token, SECRET)
     assert claims["exp"] == pytest.approx(time.time() + 3600, abs=5)
@@ -48,7 +48,7 @@ def test_a_token_carries_an_email_and_any_letters() -> None:
     ],
 )
 def test_a_token_that_could_not_work_is_not_made(wrong: dict[str, Any], said: str) -> None:
-    """The backend's own log says what is wrong, not a visitor's browser; never the secret."""
+    """The backend gets an error that says what is wrong, and never shows the secret."""
     right = {"secret": SECRET, "key_id": "1a2b3c4d", "meeting": "demo", "customer_id": "c"}
     with pytest.raises(ValueError, match=said) as raised:
         sign_token(**({"expires_in": 60} | right | wrong))

@@ -1,4 +1,4 @@
-"""The TypeScript client: its own tests, its types, its README, against a linkpool that runs."""
+"""Test the TypeScript client: its own tests, types and README, against a running linkpool."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RENEW = "renew openapi.json and src/schema.ts as clients/typescript/README.md sa
 
 @pytest.fixture(scope="module")
 def built(request: pytest.FixtureRequest) -> Path:
-    """The compiled client; its compiling is the test that all types hold."""
+    """Return the compiled client. Compiling it tests that all types hold."""
     return typescript_build.build(request.config.cache)
 
 
@@ -37,7 +37,7 @@ def environment(product: Product, signer: tuple[str, str] = ("", "")) -> dict[st
 
 @pytest.fixture(scope="module")
 def report(built: Path, product: Product, signer: tuple[str, str]) -> str:
-    """The client's own tests pass in Node's test runner."""
+    """Run the client's own tests in Node's test runner. Return its report."""
     tests = sorted(str(each) for each in (built / "build" / "test").glob("*.test.js"))
     command = [debian("node"), "--test", "--test-reporter=tap", *tests]
     return typescript_build.run(command, built, environment(product, signer))
@@ -51,12 +51,16 @@ def test_its_own_tests_pass(report: str) -> None:
 
 
 def test_it_needs_nothing_at_run_time() -> None:
-    """fetch only: whoever installs it installs no other package."""
+    """The client uses fetch alone, so that installing it installs no other package."""
     package = json.loads((typescript_build.SOURCE / "package.json").read_text())
     assert "dependencies" not in package
-    for source in (typescript_build.SOURCE / "src").glob("*.ts"):
-        imported = re.findall(r' from "([^"]+)"', source.read_text("utf-8"))
-        assert all(each.startswith("./") for each in imported), (source.name, imported)
+    imported = {
+        each
+        for source in (typescript_build.SOURCE / "src").glob("*.ts")
+        for each in re.findall(r' from "([^"]+)"', source.read_text("utf-8"))
+    }
+    assert imported
+    assert {each for each in imported if not each.startswith("./")} == set()
 
 
 def test_its_types_are_those_of_the_document(built: Path) -> None:
@@ -88,7 +92,9 @@ def _at(value: Any, *names: str) -> Any:
 
 
 def _lost(old: Any, new: Any, where: str) -> list[str]:
-    """Return the places of `old` that `new` lacks or says otherwise, apart from descriptions."""
+    """Return the places of `old` that are missing or different in `new`, apart from
+    descriptions.
+    """
     if isinstance(old, dict) and isinstance(new, dict):
         return [
             each

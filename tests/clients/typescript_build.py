@@ -1,4 +1,4 @@
-"""The TypeScript client, installed and compiled apart from the source tree."""
+"""Install and compile the TypeScript client outside of the source tree."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def build(cache: pytest.Cache) -> Path:
 
 
 def tsc(place: Path, *words: str) -> None:
-    """Compile what stands there; fail with what the compiler says."""
+    """Compile the folder. Fail with the compiler's output."""
     run([debian("node"), "node_modules/typescript/bin/tsc", *words], place)
 
 
 def run(
     command: list[str], place: Path, environ: dict[str, str] | None = None, seconds: float = 120
 ) -> str:
-    """Return what a command says; fail with all of it if it fails."""
+    """Return the output of a command. Fail with all of it if the command fails."""
     done = subprocess.run(
         command, cwd=place, env=environ, capture_output=True, text=True, timeout=seconds
     )
