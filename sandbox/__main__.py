@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 
 from sandbox.flags import parse
 
@@ -27,16 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     host = f"[{flags.host}]" if ":" in flags.host else flags.host
     here = f"http://{host}:{bound.getsockname()[1]}"
-    config = Config(
-        public_url=flags.public_url or here,
-        api_key=flags.api_key,
-        subdomain=flags.subdomain,
-        webhook_url=flags.webhook_url,
-        webhook_secret=flags.webhook_secret,
-        meetings=flags.meetings,
-        any_meeting=flags.any_meeting,
-        state_file=flags.state_file,
-    )
+    flags.public_url = flags.public_url or here
+    config = Config(**{each.name: getattr(flags, each.name) for each in fields(Config)})
     sandbox = Sandbox(config, flags.knobs)
     try:
         sandbox.load()

@@ -23,7 +23,7 @@ from pool.cli.common import (
 )
 from pool.cli.lengths import length
 from pool.cli.printing import print_json, print_record
-from pool.cli.status import as_json, print_statuses
+from pool.cli.status import print_statuses
 from pool.compose import Parts
 from pool.config.addresses import broker_url
 from pool.errors import InvalidRequest, UnknownMeeting, UnknownWorkspace
@@ -53,7 +53,7 @@ def list_meetings(as_json_: AsJson = False, data_dir: DataDir = None) -> None:
 
     found = on_parts(settings_for(data_dir), work)
     if as_json_:
-        print_json([as_json(each) for each in found])
+        print_json([each.facts() for each in found])
     else:
         print_statuses(found)
 
@@ -133,7 +133,7 @@ def show(sid: Sid, as_json_: AsJson = False, data_dir: DataDir = None) -> None:
         meeting = await _existing(parts, sid)
         return (await statuses(parts.store, parts.ledger, [meeting]))[0]
 
-    view = as_json(on_parts(settings_for(data_dir), work))
+    view = on_parts(settings_for(data_dir), work).facts()
     if as_json_:
         print_json(view)
     else:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -54,7 +53,7 @@ def status(
         return
     found, notes = on_parts(settings, _read)
     if as_json_:
-        print_json({"meetings": [as_json(each) for each in found], "notes": notes})
+        print_json({"meetings": [each.facts() for each in found], "notes": notes})
     else:
         print_statuses(found, notes)
 
@@ -173,22 +172,3 @@ def _render(found: list[MeetingStatus], notes: list[str], *, wide: bool) -> Rend
             cells += [str(each.claimed), str(each.consumed)]
         table.add_row(*cells, Text(each.reason))
     return Group(table, *(Text(note, style="dim") for note in notes))
-
-
-def as_json(each: MeetingStatus) -> dict[str, Any]:
-    """Return one status for other programs."""
-    return asdict(each.meeting) | {
-        "state": each.state,
-        "reason": each.reason,
-        "fresh": each.fresh,
-        "target": each.target,
-        "claimed": each.claimed,
-        "consumed": each.consumed,
-        "claims_per_second": round(each.claims_per_second, 3),
-        "runway_seconds": each.runway_seconds,
-        "runway_low_seconds": each.forecast.runway_low_seconds,
-        "runway_high_seconds": each.forecast.runway_high_seconds,
-        "suggested_target": each.forecast.suggested_target,
-        "oldest_fresh_seconds": each.oldest_fresh_seconds,
-        "unrecorded_claims": each.unrecorded,
-    }

@@ -167,17 +167,12 @@ def _read_secret(name: str, file: str) -> str:
 
 def default_workspace(values: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the workspace that the NEETOCAL_ settings describe; empty if none of them is set."""
-    parts = {
-        "subdomain": values.get("neetocal_subdomain"),
-        "api_key": values.get("neetocal_api_key"),
-        "webhook_secret": values.get("neetocal_webhook_secret"),
-        "webhook_secret_previous": values.get("neetocal_webhook_secret_previous"),
-        "base_url": values.get("neetocal_base_url"),
-        "link_base_url": values.get("neetocal_link_base_url"),
-        "ref_field": values.get("neetocal_ref_field"),
-        "embed_script_url": values.get("neetocal_embed_script_url"),
+    prefix = "neetocal_"
+    given = {
+        name.removeprefix(prefix): value
+        for name, value in values.items()
+        if name.startswith(prefix) and value
     }
-    given = {name: value for name, value in parts.items() if value}
     if not given:
         return {}
     for name in ("subdomain", "api_key"):

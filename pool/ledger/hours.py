@@ -81,14 +81,8 @@ class Hours:
 
 def _hour(row: Any) -> Hour:
     counts = [int(text or 0) for text in row.counts.split(",")]
-    return Hour(
-        row.meeting_sid,
-        row.began_at,
-        row.level,
-        row.lowest,
-        row.target,
-        Outcomes({name: count for name, count in zip(NAMES, counts, strict=False) if count}),
-    )
+    kept = {name: count for name, count in zip(NAMES, counts, strict=False) if count}
+    return Hour(*[*row[:-1], Outcomes(kept)])
 
 
 def _packed(outcomes: Outcomes) -> str:

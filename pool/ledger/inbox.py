@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import fields
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,17 +33,11 @@ class Inbox:
 
         A repeat changes nothing but `seen`, whatever the outcome of the first.
         """
-        values: dict[str, Any] = {
-            "id": event.id,
-            "workspace": event.workspace,
-            "source": event.source,
+        values: dict[str, Any] = asdict(event) | {
             "event": storable(event.event),
             "booking_sid": _storable(event.booking_sid),
             "meeting_sid": _storable(event.meeting_sid),
             "parent_sid": _storable(event.parent_sid),
-            "body": event.body,
-            "marks": event.marks,
-            "received_at": event.received_at,
             "state": EventState.PENDING,
             "reason": "",
             "attempts": 0,

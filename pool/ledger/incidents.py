@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -146,16 +147,11 @@ class Incidents:
         ordered = statement.order_by(incidents.c.began_at.desc(), incidents.c.id.desc())
         return [
             Incident(
-                what=What(row.what),
-                about=row.about,
-                began_at=row.began_at,
-                ended_at=row.ended_at,
-                text=row.text,
-                sids=None if row.sids is None else tuple(row.sids),
-                links_lost=row.links_lost,
-                turned_away=row.turned_away,
-                baseline=row.baseline,
-                id=row.id,
+                **dict(row._mapping)
+                | {
+                    "what": What(row.what),
+                    "sids": None if row.sids is None else tuple(row.sids),
+                }
             )
             for row in await self._database.rows(ordered)
         ]
@@ -166,17 +162,9 @@ def _of(what: What, about: str) -> Select[Any]:
 
 
 def _values(incident: Incident) -> dict[str, Any]:
-    return {
-        "what": incident.what,
-        "about": incident.about,
-        "began_at": incident.began_at,
-        "ended_at": incident.ended_at,
-        "text": incident.text,
-        "sids": _kept(incident.sids),
-        "links_lost": incident.links_lost,
-        "turned_away": incident.turned_away,
-        "baseline": incident.baseline,
-    }
+    given: dict[str, Any] = asdict(incident) | {"sids": _kept(incident.sids)}
+    del given["id"]  # which the database chooses
+    return given
 
 
 def _union(some: tuple[str, ...] | None, others: tuple[str, ...] | None) -> tuple[str, ...] | None:

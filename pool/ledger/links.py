@@ -45,16 +45,9 @@ class Links:
         left as it is and not returned: it must not enter a pool again.
         """
         first = {link.slug: link for link in reversed(new)}
+        names = ("slug", "url", "meeting_sid", "source", "epoch", "created_at")
         rows = [
-            {
-                "slug": link.slug,
-                "url": link.url,
-                "meeting_sid": link.meeting_sid,
-                "state": State.FRESH,
-                "source": link.source,
-                "epoch": link.epoch,
-                "created_at": link.created_at,
-            }
+            {name: getattr(link, name) for name in names} | {"state": State.FRESH}
             for link in first.values()
         ]
         if not rows:

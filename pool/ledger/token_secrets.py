@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 
 from sqlalchemy import Connection, func, select, update
@@ -24,12 +25,7 @@ class TokenSecrets:
         held = select(func.count()).where(
             token_secrets.c.key_id == secret.key_id, token_secrets.c.revoked_at.is_(None)
         )
-        new = self._database.insert(token_secrets).values(
-            id=secret.id,
-            key_id=secret.key_id,
-            created_at=secret.created_at,
-            revoked_at=secret.revoked_at,
-        )
+        new = self._database.insert(token_secrets).values(asdict(secret))
 
         def work(connection: Connection) -> bool:
             connection.execute(lock)
@@ -43,10 +39,7 @@ class TokenSecrets:
     async def all(self) -> list[TokenSecret]:
         """Return all secrets' ids, the oldest first."""
         statement = select(token_secrets).order_by(token_secrets.c.created_at, token_secrets.c.id)
-        return [
-            TokenSecret(row.id, row.key_id, row.created_at, row.revoked_at)
-            for row in await self._database.rows(statement)
-        ]
+        return [TokenSecret(*row) for row in await self._database.rows(statement)]
 
     async def revoke(self, secret_id: str, at: datetime) -> str | None:
         """Revoke a secret. Return the id of its key, or None if no such secret was valid."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 from pool.durability.strangers import REASON
 from pool.ledger import Ledger
@@ -78,6 +78,24 @@ class MeetingStatus:
     def consumed(self) -> int:
         """Return how many links were booked and not cancelled since."""
         return self.counts.get(State.CONSUMED, 0)
+
+    def facts(self) -> dict[str, Any]:
+        """Return the meeting's settings and all that other programs read of its pool."""
+        return asdict(self.meeting) | {
+            "state": self.state,
+            "reason": self.reason,
+            "fresh": self.fresh,
+            "target": self.target,
+            "claimed": self.claimed,
+            "consumed": self.consumed,
+            "claims_per_second": round(self.claims_per_second, 3),
+            "runway_seconds": self.runway_seconds,
+            "runway_low_seconds": self.forecast.runway_low_seconds,
+            "runway_high_seconds": self.forecast.runway_high_seconds,
+            "suggested_target": self.forecast.suggested_target,
+            "oldest_fresh_seconds": self.oldest_fresh_seconds,
+            "unrecorded_claims": self.unrecorded,
+        }
 
 
 # Pools are ordered by how soon they run dry, in steps so coarse that the list stays still.

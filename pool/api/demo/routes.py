@@ -132,13 +132,8 @@ async def static_file(name: str, _demo: TheDemo) -> Response:
 
 
 def _level(status: MeetingStatus) -> dict[str, object]:
-    return {
-        "fresh": status.fresh,
-        "target": status.target,
-        "claimed": status.claimed,
-        "consumed": status.consumed,
-        "state": status.state,
-    }
+    shown = ("fresh", "target", "claimed", "consumed", "state")
+    return {name: getattr(status, name) for name in shown}
 
 
 def _customer(request: Request) -> str | None:

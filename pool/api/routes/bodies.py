@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -128,26 +127,10 @@ class MeetingView(BaseModel):
     @classmethod
     def of(cls, status: MeetingStatus, *, counted: bool) -> MeetingView:
         """Return the view of a status; `counted` says whether it has the ledger's counts."""
-        return cls(
-            **asdict(status.meeting),
-            state=status.state,
-            reason=status.reason,
-            fresh=status.fresh,
-            target=status.target,
-            claimed=status.claimed if counted else None,
-            consumed=status.consumed if counted else None,
-            claims_per_second=round(status.claims_per_second, 3),
-            runway_seconds=_rounded(status.runway_seconds),
-            runway_low_seconds=_rounded(status.forecast.runway_low_seconds),
-            runway_high_seconds=_rounded(status.forecast.runway_high_seconds),
-            suggested_target=status.forecast.suggested_target,
-            oldest_fresh_seconds=status.oldest_fresh_seconds,
-            unrecorded_claims=status.unrecorded,
-        )
-
-
-def _rounded(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds, 1)
+        facts = status.facts()
+        for name in ("runway_seconds", "runway_low_seconds", "runway_high_seconds"):
+            facts[name] = None if facts[name] is None else round(facts[name], 1)
+        return cls(**facts | ({} if counted else {"claimed": None, "consumed": None}))
 
 
 class MeetingAnswer(BaseModel):

@@ -122,19 +122,5 @@ async def assign(
 
 def event_view(event: InboxEvent) -> EventView:
     """Return an event without its body, which may hold personal data."""
-    return EventView(
-        id=event.id,
-        workspace=event.workspace,
-        source=event.source,
-        event=event.event,
-        booking_sid=event.booking_sid,
-        meeting_sid=event.meeting_sid,
-        received_at=iso(event.received_at) or "",
-        state=event.state.value,
-        reason=event.reason,
-        slug=event.slug,
-        match=event.match,
-        attempts=event.attempts,
-        last_error=event.last_error,
-        seen=event.seen,
-    )
+    shown = {name: getattr(event, name) for name in EventView.model_fields}
+    return EventView(**shown | {"received_at": iso(event.received_at), "state": event.state.value})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 from fastapi import APIRouter
@@ -46,14 +47,8 @@ class PublicKeyView(BaseModel):
     @classmethod
     def of(cls, key: PublicKey) -> PublicKeyView:
         """Return the view of a key."""
-        return cls(
-            id=key.id,
-            meeting_sid=key.meeting_sid,
-            origins=list(key.origins),
-            label=key.label,
-            created_at=iso(key.created_at),
-            revoked_at=iso(key.revoked_at),
-        )
+        times = {"created_at": iso(key.created_at), "revoked_at": iso(key.revoked_at)}
+        return cls(**asdict(key) | times)
 
 
 class PublicKeyAnswer(BaseModel):
