@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import structlog
 
@@ -17,7 +18,7 @@ from pool.ledger import Ledger
 from pool.ledger.deadline import within as bounded
 from pool.ledger.hours import Hour
 from pool.model.incidents import Incident
-from pool.model.outcomes import EVERYWHERE
+from pool.model.outcomes import EVERYWHERE, FLOW, Outcomes
 from pool.store import Store
 from pool.store.records import Sample, Series, Span
 from pool.store.tallies import Counted
@@ -177,14 +178,7 @@ def with_flow(series: Series, counted: Sequence[Counted]) -> Series:
     """Return the series of all meetings with what was counted of all of them."""
     flow = {each.at_ms: each.outcomes for each in counted}
     samples = tuple(
-        replace(
-            sample,
-            claims=flow[sample.at_ms]["claims"],
-            top_ups=flow[sample.at_ms]["top_ups"],
-            bookings=flow[sample.at_ms]["bookings"],
-        )
-        if sample.at_ms in flow
-        else sample
+        replace(sample, **_flow_of(flow[sample.at_ms])) if sample.at_ms in flow else sample
         for sample in series.samples
     )
     return replace(series, samples=samples)
@@ -199,22 +193,24 @@ def _samples(looked: Sequence[datetime], hours: dict[datetime, Hour]) -> list[Sa
         hour = hours.get(began_at)
         if hour is not None:
             level, target = hour.level, hour.target
-        outcomes = hour.outcomes if hour else None
         found.append(
             Sample(
                 at_ms=_ms(began_at) + HOUR * 1000,  # a sample is taken as its hour is over
                 level=level,
                 lowest=hour.lowest if hour else level,
                 target=target,
-                claims=outcomes["claims"] if outcomes else 0,
-                top_ups=outcomes["top_ups"] if outcomes else 0,
-                bookings=outcomes["bookings"] if outcomes else 0,
+                **_flow_of(hour.outcomes if hour else Outcomes({})),
                 covers_seconds=HOUR,
                 after_gap=before is not None and began_at - before > timedelta(hours=1),
             )
         )
         before = began_at
     return found
+
+
+def _flow_of(outcomes: Outcomes) -> dict[str, Any]:
+    """Return the counts that a sample has, by its fields."""
+    return {name: outcomes[name] for name in FLOW}
 
 
 def _ms(at: datetime) -> int:
