@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import Request, Response
 
 from pool.api.http import problems
+from pool.api.http.messages import address_of
 from pool.api.http.mount import redirect_to
 from pool.api.http.people import person_of
 from pool.api.ops.frame.rendering import render
@@ -17,7 +18,6 @@ from pool.api.ops.session.sessions import (
     SESSION_SECONDS,
     Session,
     SignedIn,
-    address_of,
     sessions_of,
 )
 from pool.api.routes.access import TheService

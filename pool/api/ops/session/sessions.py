@@ -23,6 +23,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from pool.access.api_keys import Caller, KeyRing, Scope
+from pool.api.http.messages import address_of
 from pool.api.http.people import Person, person_of
 from pool.api.ops.session.cookies import cookie_of
 from pool.api.ops.session.endings import Endings
@@ -206,11 +207,6 @@ def _found(sessions: Sessions, request: Request) -> Session:
 async def session_of(request: Request, _service: TheService) -> Session:
     """Return the session of the request. Raise Unauthorized."""
     return find_session(request)
-
-
-def address_of(request: Request) -> str:
-    """Return the visitor's address, as the outermost trusted proxy saw it."""
-    return request.client.host if request.client else ""
 
 
 SignedIn = Annotated[Session, Depends(session_of)]
