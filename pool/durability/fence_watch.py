@@ -183,7 +183,8 @@ class FenceWatch:
             if target not in asserted.pools:
                 await self._store.asserted.begin(target, asserted.mark)
                 asserted.pools.add(target)
-            for start in range(0, len(some), _CLAIMS_PER_CALL):
+            # The latest first: the ledger has the others already, unless the recorder is slow.
+            for start in reversed(range(0, len(some), _CLAIMS_PER_CALL)):
                 conflicts += await self._store.assert_again(
                     target, some[start : start + _CLAIMS_PER_CALL]
                 )

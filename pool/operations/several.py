@@ -10,7 +10,7 @@ from typing import Literal
 
 import structlog
 
-from pool.errors import LinkpoolError
+from pool.errors import LedgerError, LinkpoolError, NotInForceYet, is_away
 from pool.model.meetings import Meeting
 from pool.operations.administration import Administration
 from pool.operations.status import MeetingStatus
@@ -63,18 +63,27 @@ async def act_on_several(
 ) -> list[Outcome]:
     """Do this to each meeting, some at a time, and return the outcomes in their order.
 
-    A meeting that fails stops no other. `changed` is called with each that was done. There is
-    one entry in the audit for each, with the same reason.
+    A meeting that fails stops no other. But once Redis or the ledger is found away, which takes
+    seconds, the rest is not tried, for each would wait as long. `changed` is called with each that
+    was done. There is one entry in the audit for each, with the same reason.
     """
     slots = asyncio.Semaphore(_AT_ONCE)
+    away = ""
 
     async def one(sid: str) -> Outcome:
+        nonlocal away
         if why := needless(act, known.get(sid)):
             return Outcome(sid, left=why)
         try:
             async with slots:
+                if away:
+                    return Outcome(sid, failed=away)
                 changed(await _do(administration, act, sid, reason, actor, limited=limited))
         except LinkpoolError as error:
+            cause = error.__cause__ if isinstance(error, NotInForceYet) else error
+            if isinstance(cause, Exception) and is_away(cause):
+                part = "the ledger" if isinstance(cause, LedgerError) else "Redis"
+                away = f"not tried, since {part} does not answer"
             return Outcome(sid, failed=str(error))
         except Exception:
             log.exception("an action on several meetings failed", meeting=sid, action=act)

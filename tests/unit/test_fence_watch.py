@@ -23,6 +23,7 @@ class _Store:
 
     def __init__(self) -> None:
         self.calls: list[int] = []
+        self.first: list[str] = []  # customer of each call
         self.away = False
         self.fences = _Fences()
         self.recovery = SimpleNamespace(fences=self.fences)
@@ -32,6 +33,7 @@ class _Store:
         """Count the claims. Raise StoreUnavailable while Redis is away."""
         await asyncio.sleep(0)
         self.calls.append(len(claims))
+        self.first += [claims[0].customer_id]
         if self.away:
             raise StoreUnavailable("Redis is away")
         return 0
@@ -94,6 +96,19 @@ async def test_many_claims_that_meet_a_fallen_fence_assert_again_once() -> None:
     watch.fallen("intro")
     await _turns()
     assert store.calls == [1, 1]
+
+
+async def test_the_latest_claims_are_asserted_first() -> None:
+    """They are the ones that the ledger may lack, and the pool may be recovered before the last."""
+    store, now = _Store(), [100.0]
+    watch = _watch(store, now)
+    claim = Claim(slug="a-2", state="claimed", source="pool", claimed_at_ms=2)
+    many = [AnsweredClaim(f"c{n}", claim, 60_000, b"") for n in range(450)]
+    watch._recent_claims.remember("intro", many)
+    watch.fallen("intro")
+    await _turns()
+    assert store.calls == [51, 200, 200]
+    assert store.first == ["c399", "c199", "ann"]
 
 
 async def test_what_is_under_way_is_given_up_as_all_is_asserted() -> None:

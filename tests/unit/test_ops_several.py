@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from pool.api.ops.pages.runbooks import runbooks
-from pool.errors import InvalidRequest, MeetingRefused, WorkspaceRefused
+from pool.errors import InvalidRequest, MeetingRefused, StoreUnavailable, WorkspaceRefused
 from pool.model.incidents import Incident, What
 from pool.model.meetings import Meeting
 from pool.operations.explain import explain
@@ -69,6 +70,32 @@ async def test_each_pool_has_its_entry_and_one_that_fails_stops_no_other(
         meeting = await product.ledger.meetings.get(sid)
         assert meeting is not None
         assert meeting.paused
+
+
+async def test_while_redis_is_away_the_rest_is_not_tried(
+    product: InProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each would wait for as long. What was tried stands in ledger and audit, and nothing else."""
+    sids = [f"m{number:02}" for number in range(20)]
+    for sid in sids:
+        await product.meeting(sid)
+    asked = 0
+
+    async def put(_meetings: Any) -> None:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0.01)
+        raise StoreUnavailable("Redis: timeout", connection_lost=True)
+
+    monkeypatch.setattr(product.store.published, "put", put)
+    outcomes = await act(product, "pause", *sids)
+    not_tried = [each.sid for each in outcomes if "not tried" in each.failed]
+    assert asked <= 8
+    assert len(not_tried) == 20 - asked
+    assert all(each.failed for each in outcomes)
+    paused = {each.sid for each in await product.ledger.meetings.all() if each.paused}
+    assert paused == set(sids) - set(not_tried)
+    assert {each.meeting_sid for each in await product.ledger.audit.list()} == paused
 
 
 async def test_what_is_well_is_not_resumed_and_what_is_paused_not_topped_up(
