@@ -119,8 +119,7 @@ def test_a_filter_is_saved_found_and_forgotten(tab: Tab, slug: str) -> None:
     """It is kept in this browser and as an address; another browser of the same key does not see
     it.
     """
-    tab.sign_in()
-    page = tab.open(f"/ops?q={SID}&page=1")
+    page = tab.sign_in(at=f"/ops?q={SID}&page=1")
     page.get_by_text("Save this filter…").click()
     page.get_by_label("Name of the filter").fill("Mine <b>")
     page.keyboard.press("Enter")

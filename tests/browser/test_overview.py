@@ -287,8 +287,7 @@ def test_chosen_pools_are_paused_together(tab: Tab, sid: str) -> None:
     """Chosen rows stay where they are, and pausing two is confirmed first."""
     product = tab.product
     product.put("looked-at-too", fill=False, min_fresh=1, cover_seconds=0)
-    tab.sign_in()
-    page = tab.open("/ops?q=looked-at")
+    page = tab.sign_in(at="/ops?q=looked-at")
     tab.live()
     for each in (sid, "looked-at-too"):
         page.get_by_label(f"Choose {each}", exact=True).check()

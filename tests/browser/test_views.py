@@ -61,8 +61,7 @@ def act_with_a_reason(page: Page, action: str, reason: str) -> None:
 
 def test_a_pool_is_paused_and_resumed_with_a_reason(tab: Tab, sid: str) -> None:
     """Each action asks for a reason, reports its outcome, and stands among the latest actions."""
-    tab.sign_in()
-    page = tab.open(f"/ops/meetings/{sid}")
+    page = tab.sign_in(at=f"/ops/meetings/{sid}")
     act_with_a_reason(page, "Pause", "wrong calendar")
     expect(page.locator("#state")).to_have_text("paused")
     assert said(page).startswith("Paused.")
@@ -81,8 +80,7 @@ def test_a_pool_is_paused_and_resumed_with_a_reason(tab: Tab, sid: str) -> None:
 def test_the_view_of_a_meeting_follows_by_itself(tab: Tab, sid: str) -> None:
     """The content is replaced while a form is open, and the typed text stays."""
     tab.page.clock.install()
-    tab.sign_in()
-    page = tab.open(f"/ops/meetings/{sid}")
+    page = tab.sign_in(at=f"/ops/meetings/{sid}")
     # A meeting that was just added has no past to draw for some seconds.
     wait_until(lambda: page.reload() and page.locator(".chart").count() == 4, 30, every=0.5)
     page.get_by_text("Top up now…").click()
@@ -99,8 +97,7 @@ def test_settings_say_what_they_would_mean_and_are_undone(tab: Tab) -> None:
     undone.
     """
     tab.product.put("assisted", min_fresh=5, cover_seconds=0)
-    tab.sign_in()
-    page = tab.open("/ops/meetings/assisted")
+    page = tab.sign_in(at="/ops/meetings/assisted")
     page.get_by_text("Change settings…").click()
     minimum, cover = page.get_by_label("Minimum"), page.get_by_label("Cover")
     minimum.fill("0")
@@ -123,8 +120,7 @@ def test_settings_say_what_they_would_mean_and_are_undone(tab: Tab) -> None:
 
 def test_a_word_is_explained_by_keyboard(tab: Tab, sid: str) -> None:
     """Enter opens the explanation, also while the page changes, and Escape closes it."""
-    tab.sign_in()
-    page = listening(tab.open(f"/ops/meetings/{sid}"))
+    page = listening(tab.sign_in(at=f"/ops/meetings/{sid}"))
     tab.live()
     page.get_by_role("button", name="Runway").focus()
     page.keyboard.press("Enter")
@@ -137,8 +133,7 @@ def test_a_drain_wants_the_sid_typed(tab: Tab) -> None:
     """The page says how many links go, refuses another word, and then retires exactly those."""
     tab.product.put("to-drain", min_fresh=7, cover_seconds=0)
     tab.product.api("POST", "/v1/meetings/to-drain/pause", json={"reason": "before a drain"})
-    tab.sign_in()
-    page = tab.open("/ops/meetings/to-drain")
+    page = tab.sign_in(at="/ops/meetings/to-drain")
     page.get_by_role("link", name="Drain…").click()
     expect(page.get_by_text("This retires 7 fresh links")).to_be_visible()
     for typed, answer in (("to-brain", "not the SID"), ("to-drain", "Drained: 7 links retired.")):
@@ -189,8 +184,7 @@ def test_a_burnt_link_is_replaced(tab: Tab, sid: str) -> None:
     """The action asks for a reason, reports its outcome, and is not offered for that link again."""
     burnt = tab.product.slug(sid, "order-burnt")
     wait_until(lambda: tab.product.link(burnt).get("customer_id"), 10, what="it is recorded")
-    tab.sign_in()
-    page = tab.open(f"/ops/links/{burnt}")
+    page = tab.sign_in(at=f"/ops/links/{burnt}")
     act_with_a_reason(page, "Replace", "expired at the provider")
     expect(page.locator(".flash")).to_contain_text("Replaced")
     expect(page.locator(".timeline")).to_contain_text("expired at the provider")
@@ -213,8 +207,7 @@ def test_a_read_only_key_is_offered_nothing_to_do(tab: Tab, sid: str) -> None:
 
 def test_a_meeting_is_paused_by_keyboard_alone(tab: Tab, sid: str) -> None:
     """Tab, Enter and typing are enough, and the focus is always visible."""
-    tab.sign_in()
-    page = listening(tab.open(f"/ops/meetings/{sid}"))
+    page = listening(tab.sign_in(at=f"/ops/meetings/{sid}"))
     for _ in range(30):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.textContent") == "Pause…":
@@ -232,7 +225,9 @@ def test_a_meeting_is_paused_by_keyboard_alone(tab: Tab, sid: str) -> None:
 def test_a_key_is_made_without_a_script(open_tab: OpenTab) -> None:
     """With scripts turned off, every form still works."""
     tab = open_tab(script=False)
-    page = tab.sign_in()
+    page = tab.open("/ops")
+    page.get_by_label("API key").fill(tab.product.key)
+    page.get_by_role("button", name="Sign in").click()
     page.get_by_role("button", name="Dark").click()
     expect(page.locator("html")).to_have_attribute("data-theme", "dark")
     tab.open("/ops/keys")
@@ -253,8 +248,7 @@ def test_chosen_events_stay_chosen_while_others_arrive_and_are_replayed(tab: Tab
     it.
     """
     chosen = unmatched(tab.product, "bk-chosen")
-    tab.sign_in()
-    page = tab.open("/ops/inbox?state=unmatched")
+    page = tab.sign_in(at="/ops/inbox?state=unmatched")
     page.locator(f"[name=pick-{chosen}]").check()
     later = unmatched(tab.product, "bk-later")
     page.locator(f"[name=pick-{later}]").wait_for()

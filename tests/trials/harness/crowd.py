@@ -21,7 +21,7 @@ import uvloop
 from tests.trials.harness.answers import Tape
 
 PATIENCE_SECONDS = 10.0  # every claim must be answered by then
-_PAUSE_SECONDS = 0.05  # before a customer who was refused, or cut off, comes again
+_PAUSE_SECONDS = 0.15  # before a customer who was refused, or cut off, comes again
 _KEPT = 20_000  # customers of before, of whom some come again
 
 
