@@ -25,7 +25,7 @@ def topped_up(stage: Stage, number: str, seed: int) -> str:
     return stage.open(Meeting(f"trial-{number}-{seed}-{_run}", min_fresh=150, max_fresh=400))
 
 
-def crowd_of(stage: Stage, tape: Tape, sid: str, seed: int) -> Crowd:
+def crowd_of(stage: Stage, tape: Tape, sid: str, seed: int, *, pause_seconds: float = 0.1) -> Crowd:
     """Return customers who claim steadily, repeat a third of their claims, and do not give up."""
     return Crowd(
         tape,
@@ -35,7 +35,7 @@ def crowd_of(stage: Stage, tape: Tape, sid: str, seed: int) -> Crowd:
         seed=seed,
         connections=40,
         again=0.3,
-        pause_seconds=0.1,
+        pause_seconds=pause_seconds,
     )
 
 

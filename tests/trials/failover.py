@@ -35,7 +35,8 @@ def failovers(stage: SentinelStage, seed: int, size: int) -> Outcome:
     chance = random.Random(seed)
     sid = topped_up(stage, "8", seed)
     tape, back = Tape(), []
-    crowd = crowd_of(stage, tape, sid, seed).start()
+    # While Sentinels make up their minds, half a minute, nothing happens but claims.
+    crowd = crowd_of(stage, tape, sid, seed, pause_seconds=0.3).start()
     try:
         crowd.serves_after(time.time(), _WAIT_SECONDS)
         for _ in range(size):
