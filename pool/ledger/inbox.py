@@ -14,7 +14,7 @@ from pool.ledger.columns import storable
 from pool.ledger.database import Database
 from pool.ledger.in_order import in_order
 from pool.ledger.records import ASSIGNED, EventState, InboxEvent, NewEvent
-from pool.ledger.tables import inbox, links
+from pool.ledger.tables import inbox
 
 _Events = list[InboxEvent]  # Inbox.list hides the builtin
 _STATE = list(inbox.c.keys()).index("state")
@@ -68,31 +68,13 @@ class Inbox:
             .limit(limit)
         )
 
-    async def list(
-        self,
-        state: str | None = None,
-        *,
-        meeting_sid: str | None = None,
-        among: Collection[str] | None = None,
-        limit: int = 100,
-        offset: int = 0,
-    ) -> _Events:
-        """Return events, the newest first: all, or those of a state or meeting.
-
-        With `among`, return only events of these meetings: the meeting of the link that an event
-        was matched to, or without a link the meeting that the event names.
-        """
+    async def list(self, state: str | None = None, *, limit: int = 100) -> _Events:
+        """Return the latest events, the newest first: all, or those of a state."""
         statement = select(inbox)
-        if among is not None:
-            matched = inbox.outerjoin(links, links.c.slug == inbox.c.slug)
-            owner = func.coalesce(links.c.meeting_sid, inbox.c.meeting_sid)
-            statement = statement.select_from(matched).where(self._database.among(owner, among))
         if state is not None:
             statement = statement.where(inbox.c.state == state)
-        if meeting_sid is not None:
-            statement = statement.where(inbox.c.meeting_sid == meeting_sid)
         order = (inbox.c.received_at.desc(), inbox.c.id)
-        return await self._list(statement.order_by(*order).limit(limit).offset(offset))
+        return await self._list(statement.order_by(*order).limit(limit))
 
     async def of_link(self, slug: str, booking_sid: str | None) -> _Events:
         """Return the events matched to a link, and unmatched ones that name its booking."""

@@ -71,7 +71,8 @@ class InboxSearch:
     ) -> list[InboxEvent]:
         """Return events without their bodies, the newest first.
 
-        With `among`, only events of these meetings are found, as in Inbox.list.
+        With `among`, only events of these meetings are found: the meeting of the link that an event
+        was matched to counts, or without a link the meeting that the event names.
         """
         statement = self._chosen(select(*_WITHOUT_BODY), sought, among)
         order = (inbox.c.received_at.desc(), inbox.c.id)

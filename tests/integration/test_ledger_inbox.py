@@ -11,6 +11,7 @@ from ledger_samples import NOW
 
 from pool.errors import UnknownEvent
 from pool.ledger import EventState, InboxEvent, Ledger, NewEvent
+from pool.ledger.inbox_search import Sought
 
 pytest_plugins = ("ledger_fixtures",)
 
@@ -154,19 +155,24 @@ async def test_a_bookings_unmatched_events_are_tried_again(ledger: Ledger) -> No
 
 
 async def test_events_are_listed_newest_first(ledger: Ledger) -> None:
-    """The list has all events, or those of one state or one meeting."""
+    """The list has all events, or those of one state; a search those of one meeting."""
     await ledger.inbox.add(event("e1", 1))
     await ledger.inbox.add(event("e2", 2, meeting_sid=None, source="reconcile"))
     await ledger.inbox.add(event("e3", 3))
     await ledger.inbox.finish("e3", EventState.UNMATCHED)
 
-    async def listed(state: str | None = None, **filters: Any) -> list[str]:
-        return [one.id for one in await ledger.inbox.list(state, **filters)]
+    async def listed(state: str | None = None) -> list[str]:
+        return [one.id for one in await ledger.inbox.list(state)]
+
+    async def of_intro(state: EventState | None, limit: int = 10) -> list[str]:
+        sought = Sought(state, meeting_sid="intro")
+        return [one.id for one in await ledger.inbox_search.page(sought, None, limit=limit)]
 
     assert await listed() == ["e3", "e2", "e1"]
     assert await listed("pending") == ["e2", "e1"]
-    assert await listed("unmatched", meeting_sid="intro") == ["e3"]
-    assert await listed(None, meeting_sid="intro", limit=1) == ["e3"]
+    assert [one.id for one in await ledger.inbox.list(limit=2)] == ["e3", "e2"]
+    assert await of_intro(EventState.UNMATCHED) == ["e3"]
+    assert await of_intro(None, limit=1) == ["e3"]
 
 
 async def test_all_dead_events_come_back_at_once(ledger: Ledger) -> None:

@@ -103,8 +103,9 @@ async def test_events_are_listed_for_some_meetings_alone(filled: Ledger) -> None
     await filled.inbox.add(event("e3", meeting_sid=None))
     await filled.inbox.finish("e2", EventState.SETTLED, slug="b-1", match="slug")
 
-    async def listed(*sids: str, **page: int) -> list[str]:
-        return [each.id for each in await filled.inbox.list(among=sids, **page)]
+    async def listed(*sids: str, limit: int = 10, offset: int = 0) -> list[str]:
+        found = await filled.inbox_search.page(Sought(), sids, limit=limit, offset=offset)
+        return [each.id for each in found]
 
     assert await listed("intro") == ["e1"]
     assert await listed("demo") == ["e2"]

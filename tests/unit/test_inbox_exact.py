@@ -11,6 +11,7 @@ from sqlalchemy import select, update
 
 from pool.errors import UnknownEvent
 from pool.ledger import EventState, Ledger, NewEvent
+from pool.ledger.inbox_search import Sought
 from pool.ledger.tables import inbox
 from tests.integration.ledger_samples import NOW
 
@@ -85,8 +86,11 @@ async def test_events_of_one_moment_are_ordered_by_their_ids(sqlite_ledger: Ledg
     assert [each.id for each in await box.due(NOW + SECOND)] == ["a", "b", "c", "d"]
     assert [each.id for each in await box.due(NOW + SECOND - MILLISECOND)] == ["a", "c", "d"]
     assert [each.id for each in await box.list()] == ["d", "a", "b", "c"]
-    assert [each.id for each in await box.list(limit=2, offset=1)] == ["a", "b"]
-    assert await box.list(meeting_sid="other") == []
+    assert [each.id for each in await box.list(limit=2)] == ["d", "a"]
+    search = sqlite_ledger.inbox_search
+    found = await search.page(Sought(), None, limit=2, offset=1)
+    assert [each.id for each in found] == ["a", "b"]
+    assert await search.page(Sought(meeting_sid="other"), None, limit=2) == []
     assert await box.list("settled") == []
     assert await box.count("pending") == 4
 

@@ -43,7 +43,6 @@ MILLISECOND = timedelta(milliseconds=1)
         (Erased.unmarked, "limit", 200),
         (Inbox.due, "limit", 100),
         (Inbox.list, "limit", 100),
-        (Inbox.list, "offset", 0),
         (Inbox.failed, "max_attempts", 10),
         (Inbox.failed, "its_fault", True),
         (Inbox.reopen_unmatched, "limit", 100),

@@ -164,7 +164,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "pool.ledger.erased:Erased.unfinished": {"limit": 100},
     "pool.ledger.erased:Erased.unmarked": {"limit": 200},
     "pool.ledger.inbox:Inbox.due": {"limit": 100},
-    "pool.ledger.inbox:Inbox.list": {"limit": 100, "offset": 0},
+    "pool.ledger.inbox:Inbox.list": {"limit": 100},
     "pool.ledger.inbox:Inbox.failed": {"max_attempts": 10, "its_fault": True},
     "pool.ledger.inbox:Inbox.reopen_unmatched": {"limit": 100},
     "pool.ledger.links:Links.lapse": {"limit": 10000},
