@@ -1,4 +1,4 @@
-"""Hold any Redis to what it owes after a crash: assertions, replacements, the stream, recovery.
+"""Hold any Redis to what it owes after a claim: marks, assertions, replacements, recovery.
 
 The modules that import the tests of store_contract.py import these, too.
 """
@@ -39,6 +39,60 @@ from tests.unit.store_contract import (
     held_claim,
     open_pool,
 )
+
+# -- mark --------------------------------------------------------------------------
+
+
+async def test_a_booking_makes_a_binding_last(any_redis: AnyRedis) -> None:
+    """It becomes consumed, keeps no expiry, and doing it again changes nothing."""
+    await open_pool(any_redis, "a-1")
+    await claim(any_redis, "ann")
+    for _ in range(2):
+        assert await any_redis.store.mark(SID, "a-1", "ann", booked("a-1")) is False
+        assert await any_redis.store.claim_of(SID, "ann") == booked("a-1")
+    assert await any_redis.bare.pttl(binding_key(any_redis, "ann")) == -1
+
+
+async def test_a_booked_link_leaves_the_pool(any_redis: AnyRedis) -> None:
+    """A link that leaked and was booked is never handed out; the reply says that it stood in the
+    pool.
+    """
+    await open_pool(any_redis, "a-1", "a-2")
+    assert await any_redis.store.mark(SID, "a-1", None, None) is True
+    assert await any_redis.store.mark(SID, "a-1", None, None) is False
+    assert await fresh(any_redis) == ["a-2"]
+
+
+async def test_a_booking_restores_a_binding_that_expired(any_redis: AnyRedis) -> None:
+    """A customer who booked late sees the booking on the next claim."""
+    await open_pool(any_redis, "a-1", "a-2")
+    await claim(any_redis, "ann")
+    await any_redis.bare.delete(binding_key(any_redis, "ann"))
+    await any_redis.store.mark(SID, "a-1", "ann", booked("a-1"))
+    assert await claim(any_redis, "ann") == [(REUSED, "a-1")]
+
+
+async def test_a_cancelled_link_is_dropped(any_redis: AnyRedis) -> None:
+    """The next claim starts anew."""
+    await open_pool(any_redis, "a-1", "a-2")
+    await claim(any_redis, "ann")
+    await any_redis.store.mark(SID, "a-1", "ann", None)
+    assert await any_redis.store.claim_of(SID, "ann") is None
+    assert await claim(any_redis, "ann") == [(NEW, "a-2")]
+
+
+@pytest.mark.parametrize("late", [booked("a-1"), None], ids=["booked", "gone"])
+async def test_news_of_an_older_link_leaves_the_newer_one(
+    any_redis: AnyRedis, late: Claim | None
+) -> None:
+    """A customer who holds another link by now keeps it."""
+    await open_pool(any_redis, "a-1", "a-2")
+    await claim(any_redis, "ann")
+    await any_redis.store.mark(SID, "a-1", "ann", None)
+    await claim(any_redis, "ann")
+    await any_redis.store.mark(SID, "a-1", "ann", late)
+    assert await claim(any_redis, "ann") == [(REUSED, "a-2")]
+
 
 # -- asserted again ------------------------------------------------------------------
 
