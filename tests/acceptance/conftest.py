@@ -5,13 +5,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
+from typing import TYPE_CHECKING
 
 import pytest
-from observed import Collector
 from product import PROBE_SECONDS, Product
 from receiver import Receiver
 
 from tests.kept import Kept
+
+if TYPE_CHECKING:
+    from observed import Collector
 
 _serial = itertools.count(1)
 
@@ -54,6 +57,9 @@ def probing(kept: Kept, receiver: Receiver, tmp_path_factory: pytest.TempPathFac
 @pytest.fixture(scope="module")
 def collector(kept: Kept) -> Collector:
     """Return the collector of the traces of the product that says all."""
+    # It needs a library that the lowest allowed versions are tried without.
+    from observed import Collector
+
     return kept("collector", lambda: closing(Collector()))
 
 
