@@ -12,12 +12,19 @@ local function server_identity()
   return run_id .. ':' .. replid
 end
 
+-- Whether a section of this server's INFO has this line. A plain search for what is expected takes
+-- a fraction of the time of a pattern that finds what is there, and every claim waits for it.
+local function info_says(section, line)
+  return string.find(redis.call('INFO', section), '\n' .. line .. '\r', 1, true) ~= nil
+end
+
 -- Whether the pool behind epoch_key was loaded for this very server; and the epoch.
 local function fence_stands(epoch_key)
   local epoch = redis.call('GET', epoch_key)
   if not epoch then return false, '' end
-  local identity = server_identity() .. ':'
-  return string.sub(epoch, 1, #identity) == identity, epoch
+  local run_id, replid = string.match(epoch, '^(%w+):(%w+):')
+  return run_id ~= nil and info_says('server', 'run_id:' .. run_id)
+    and info_says('replication', 'master_replid:' .. replid), epoch
 end
 
 -- A binding is `<state><source><claimed_at_ms>:<slug>[:<consumed_at_ms>:<booking_sid>[<booked>]]`;
