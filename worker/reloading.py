@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -34,7 +34,7 @@ def reload_worker(
 
     first = os.getpid()
 
-    def hang_up(*_: Any) -> None:
+    def take_settings() -> None:
         from billiard import active_children
 
         from pool.bootstrap import reloaded
@@ -61,7 +61,7 @@ def reload_worker(
 
     def ready(**_: Any) -> None:
         if os.getpid() == first:
-            signal.signal(signal.SIGHUP, hang_up)
+            signal.signal(signal.SIGHUP, one_at_a_time(take_settings))
 
     def begun(**_: Any) -> None:
         signal.signal(signal.SIGHUP, hang_up_child)
@@ -73,7 +73,7 @@ def reload_worker(
 def reload_beat(settings: Settings, running: Running) -> None:
     """Let this beat begin anew at SIGHUP, if its settings are good."""
 
-    def hang_up(*_: Any) -> None:
+    def begin_anew() -> None:
         from pool.nudges import check_before_sending
 
         try:
@@ -84,7 +84,30 @@ def reload_beat(settings: Settings, running: Running) -> None:
             return
         become("worker", "beat")
 
-    signal.signal(signal.SIGHUP, hang_up)
+    signal.signal(signal.SIGHUP, one_at_a_time(begin_anew))
+
+
+def one_at_a_time(react: Callable[[], object]) -> Callable[..., None]:
+    """Return a signal's handler that calls `react`, and once more for signals that come meanwhile.
+
+    Python runs a handler also in the middle of itself, where no event loop can be started.
+    """
+    waiting = 0
+
+    def handle(*_: Any) -> None:
+        nonlocal waiting
+        waiting += 1
+        if waiting > 1:
+            return
+        try:
+            while waiting:
+                seen = waiting
+                react()
+                waiting -= seen
+        finally:
+            waiting = 0
+
+    return handle
 
 
 def _refused(error: LinkpoolError, *running: Running) -> None:
