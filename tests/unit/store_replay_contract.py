@@ -469,3 +469,17 @@ async def test_recovery_that_another_server_answers_opens_nothing(
     with pytest.raises(RecoveryLost, match="moved"):
         await store.recovery.open(SID, "mine", identity, "nonce")
     assert await store.recovery.epoch(SID) == ""
+
+
+@pytest.mark.parametrize("part", [0, 1], ids=["run_id", "master_replid"])
+async def test_an_epoch_that_differs_in_one_identity_stands_for_another_server(
+    any_redis: AnyRedis, part: int
+) -> None:
+    """A restart changes both, so only this shows that the fence compares each of them."""
+    epoch = await open_pool(any_redis, "one-off-a")
+    parts = epoch.split(":")
+    parts[part] = parts[part][::-1]
+    assert parts != epoch.split(":")
+    await any_redis.bare.set(key_names.epoch(SID), ":".join(parts))
+    with pytest.raises(Fenced):
+        await any_redis.store.claim(SID, [customer(any_redis.store, "ann")])
