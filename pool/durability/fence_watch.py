@@ -38,7 +38,7 @@ GiveUp = Callable[[str, float], object]  # takes a pool, and a moment of the mon
 
 
 class _Asserted:
-    """What this process has asserted of a pool: all it had answered lately, and all since."""
+    """The claims of one pool that this process has asserted, and the mark that shows their loss."""
 
     def __init__(self) -> None:
         self.mark = Mark()

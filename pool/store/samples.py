@@ -42,7 +42,7 @@ _Text = tuple[str, str, Span]  # a key, what is added to it, and the span it is 
 
 
 class Looked(NamedTuple):
-    """What was sampled before, as it is when a sweep begins."""
+    """The samples of earlier sweeps, as one sweep finds them."""
 
     due: list[bool]  # True for each step whose slot has no sample yet
     lasts: dict[bytes, bytes]  # packed, by SID
@@ -50,7 +50,7 @@ class Looked(NamedTuple):
 
 
 async def look(redis: Redis, now_seconds: int) -> Looked:
-    """Return what was sampled before."""
+    """Return the samples of earlier sweeps."""
     pipe = redis.pipeline(transaction=False)
     for span in STEPS:
         pipe.xrevrange(key_names.history_taken(span.step_seconds), count=1)
