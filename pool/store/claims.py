@@ -195,14 +195,8 @@ class Claims:
 
 def _keys(sid: str, name: str) -> list[str]:
     """Return the keys of scripts that give one customer a link."""
-    return [
-        key_names.epoch(sid),
-        key_names.fresh(sid),
-        key_names.claims(sid),
-        key_names.meeting(sid),
-        key_names.demand(sid),
-        key_names.binding(sid, name),
-    ]
+    *keys, _nudged = _keys_of_pool(sid)
+    return [*keys, key_names.binding(sid, name)]
 
 
 def _claim_call(
