@@ -41,8 +41,7 @@ async def prepare(settings: Settings, sids: list[str]) -> None:
         levels = (await parts.store.look_at(meetings)).pools
         # No API process serves yet, so there is none to wait for.
         await parts.recovery.recover_all(
-            [level.sid for level in levels if level.fence != "stands"],
-            grace_seconds=0.0,
+            [level.sid for level in levels if level.fence != "stands"], grace_seconds=0.0
         )
 
 

@@ -39,11 +39,7 @@ class Sandbox(Acts):
     """One local NeetoCal. Tests pass `http`, the client that sends webhooks."""
 
     def __init__(
-        self,
-        config: Config,
-        knobs: Knobs | None = None,
-        *,
-        http: httpx.AsyncClient | None = None,
+        self, config: Config, knobs: Knobs | None = None, *, http: httpx.AsyncClient | None = None
     ) -> None:
         self.config = config
         self.any_meeting = config.any_meeting or not config.meetings

@@ -114,10 +114,7 @@ class LinkMaker:
 
     def _link(self, slug: str) -> Response:
         knobs = self._sandbox.knobs
-        answer: dict[str, Any] = {
-            "slug": slug,
-            "url": f"{self._sandbox.link_base_url}/{slug}",
-        }
+        answer: dict[str, Any] = {"slug": slug, "url": f"{self._sandbox.link_base_url}/{slug}"}
         self._answers += 1
         if knobs.shape == "wrapped" or (knobs.shape == "alternate" and self._answers % 2 == 0):
             answer = {"one_off_link": answer}

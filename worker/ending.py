@@ -37,9 +37,7 @@ def _end(patience_seconds: float) -> NoReturn:
     time.sleep(patience_seconds)
     hung = [child.pid for child in active_children()]
     structlog.get_logger().warning(
-        "processes that did not end in time are killed",
-        processes=hung,
-        seconds=patience_seconds,
+        "processes that did not end in time are killed", processes=hung, seconds=patience_seconds
     )
     for pid in hung:
         os.kill(pid, signal.SIGKILL)

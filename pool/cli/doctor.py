@@ -28,8 +28,7 @@ from pool.store.capabilities import check_redis
 
 def doctor(
     make_link: Annotated[
-        bool,
-        typer.Option(help="Also make one link, check the answer, and add it to the pool."),
+        bool, typer.Option(help="Also make one link, check the answer, and add it to the pool.")
     ] = False,
     notify: Annotated[
         bool, typer.Option("--notify", help="Also send a test notice to LINKPOOL_NOTIFY_URL.")
@@ -42,8 +41,7 @@ def doctor(
         ),
     ] = False,
     acl: Annotated[
-        bool,
-        typer.Option("--acl", help="Only print the ACL rules that linkpool needs in Redis."),
+        bool, typer.Option("--acl", help="Only print the ACL rules that linkpool needs in Redis.")
     ] = False,
     as_json: AsJson = False,
     data_dir: DataDir = None,

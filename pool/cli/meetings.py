@@ -98,8 +98,7 @@ OnEmpty = Annotated[
 Target = Annotated[
     Literal["fixed", "auto"] | None,
     typer.Option(
-        "--target",
-        help="Follow the present number of visitors (fixed), or the forecast (auto).",
+        "--target", help="Follow the present number of visitors (fixed), or the forecast (auto)."
     ),
 ]
 Fallback = Annotated[

@@ -28,8 +28,7 @@ def create(
 ) -> None:
     """Make a public key and print it. It goes into pages, and is no secret."""
     key = on_ledger(
-        settings_for(data_dir),
-        lambda ledger: issue_public_key(ledger, sid, origin, label, ACTOR),
+        settings_for(data_dir), lambda ledger: issue_public_key(ledger, sid, origin, label, ACTOR)
     )
     print_made(key.id, _view(key), as_json=as_json)
 

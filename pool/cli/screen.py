@@ -94,10 +94,7 @@ def _table(view: View, found: Sequence[MeetingStatus], columns: int) -> Table:
     table.add_column("Why", no_wrap=True, overflow="ellipsis", ratio=4)
     for each in found:
         style = STATE_STYLES[each.state]
-        cells: list[RenderableType] = [
-            Text(each.meeting.sid),
-            Text(each.state, style),
-        ]
+        cells: list[RenderableType] = [Text(each.meeting.sid), Text(each.state, style)]
         if columns >= _BAR_COLUMNS:
             cells.append(bar(each.fresh, each.target, 16 if wide else 8, style))
         cells.append(f"{each.fresh:,}")

@@ -22,8 +22,7 @@ def tag(
         str, typer.Option(metavar="URL", help="Where browsers reach linkpool.")
     ] = "https://links.example.com",
     pinned: Annotated[
-        bool,
-        typer.Option(help="Pin the script to its content, with `integrity`."),
+        bool, typer.Option(help="Pin the script to its content, with `integrity`.")
     ] = False,
     as_json: AsJson = False,
     data_dir: DataDir = None,

@@ -186,10 +186,7 @@ def parse_redis(url: str, setting: str = "LINKPOOL_REDIS_URL") -> RedisAddress:
             raise wrong("names no service: redis+sentinel://host:26379,host:26379/service/0")
         hosts = tuple(_host(each, _SENTINEL_PORT, wrong) for each in place.split(","))
         return replace(
-            address,
-            hosts=hosts,
-            service=unquote(service),
-            database=_database(path, options, wrong),
+            address, hosts=hosts, service=unquote(service), database=_database(path, options, wrong)
         )
     return replace(
         address,

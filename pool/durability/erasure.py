@@ -37,11 +37,7 @@ class Erasure:
     """Erases customers, and screens events for what was erased."""
 
     def __init__(
-        self,
-        store: Store,
-        ledger: Ledger,
-        recorder: Recorder,
-        providers: Mapping[str, Provider],
+        self, store: Store, ledger: Ledger, recorder: Recorder, providers: Mapping[str, Provider]
     ) -> None:
         self._store = store
         self._ledger = ledger

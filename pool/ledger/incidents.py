@@ -148,10 +148,7 @@ class Incidents:
         return [
             Incident(
                 **dict(row._mapping)
-                | {
-                    "what": What(row.what),
-                    "sids": None if row.sids is None else tuple(row.sids),
-                }
+                | {"what": What(row.what), "sids": None if row.sids is None else tuple(row.sids)}
             )
             for row in await self._database.rows(ordered)
         ]

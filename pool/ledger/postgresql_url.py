@@ -136,8 +136,7 @@ def _check_tls(options: Mapping[str, object], setting: str) -> None:
     named = options.get("sslrootcert") or _HOME_AUTHORITY.expanduser().is_file()
     if mode in ("verify-ca", "verify-full") and not named:
         raise SettingsError(
-            setting,
-            f"must name an authority with sslmode={mode}: sslrootcert=system, or its file",
+            setting, f"must name an authority with sslmode={mode}: sslrootcert=system, or its file"
         )
     if options.get("sslnegotiation") == "direct" and mode not in _SSL_MODES[3:]:
         raise SettingsError(setting, "must have sslmode=require or stricter for a direct TLS")

@@ -111,12 +111,7 @@ class Trial:
         began = time.monotonic()
         try:
             pooled = await make_and_pool(
-                self._maker,
-                self._store,
-                self._ledger,
-                meeting.sid,
-                pools=meeting.pools,
-                probe=True,
+                self._maker, self._store, self._ledger, meeting.sid, pools=meeting.pools, probe=True
             )
         except Fenced:
             return Answer("The pool is being recovered, so no link was asked for.")

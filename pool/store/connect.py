@@ -113,11 +113,7 @@ def _master_pool(address: RedisAddress, options: dict[str, Any]) -> _MasterPool:
         },
     )
     return _MasterPool(  # type: ignore[no-untyped-call]
-        address.service,
-        sentinel,
-        ssl=address.tls is not None,
-        socket_keepalive=True,
-        **options,
+        address.service, sentinel, ssl=address.tls is not None, socket_keepalive=True, **options
     )
 
 

@@ -120,12 +120,7 @@ def _answer(
 
 
 def _embedded(
-    sid: str,
-    claim: Claim,
-    reused: bool,
-    customer_id: str,
-    workspace: Workspace,
-    options: Options,
+    sid: str, claim: Claim, reused: bool, customer_id: str, workspace: Workspace, options: Options
 ) -> ClaimAnswer:
     plain = _answer(sid, claim, reused, customer_id, workspace)
     return ClaimAnswer(

@@ -69,8 +69,7 @@ class MeetingChange(BaseModel):
         description="false: no booking is matched to a claim by its e-mail address alone",
     )
     reserve: Annotated[int, Field(ge=0, le=1_000_000)] | None = Field(
-        default=None,
-        description="fresh links that claims with a public key leave to all others",
+        default=None, description="fresh links that claims with a public key leave to all others"
     )
     shards: Annotated[int, Field(ge=1, le=SHARDS_MOST)] | None = Field(
         default=None,

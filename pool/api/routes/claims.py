@@ -73,10 +73,7 @@ async def claim(sid: str, request: Request) -> Response:
         },
     },
     openapi_extra={
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": _SCHEMAS[3]}},
-        }
+        "requestBody": {"required": True, "content": {"application/json": {"schema": _SCHEMAS[3]}}}
     },
 )
 async def claim_batch(
@@ -171,10 +168,7 @@ async def forget_claim(sid: Sid, customer_id: str, caller: TheActor, service: Th
     await service.administration.forget(sid, customer_id, caller.key_id)
 
 
-@router.get(
-    "/links/{slug}",
-    responses=problem_answers(401, 403, 404, 503),
-)
+@router.get("/links/{slug}", responses=problem_answers(401, 403, 404, 503))
 async def show_link(slug: str, caller: TheCaller, service: TheService) -> LinkAnswer:
     """Show a link's state and history, as the ledger knows them."""
     caller.check(Scope.READ)

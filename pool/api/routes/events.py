@@ -85,10 +85,7 @@ async def list_events(
     return EventsAnswer(events=[event_view(event) for event in events])
 
 
-@router.post(
-    "/events/{event_id}/replay",
-    responses=problem_answers(401, 403, 404, 409, 503),
-)
+@router.post("/events/{event_id}/replay", responses=problem_answers(401, 403, 404, 409, 503))
 async def replay(event_id: str, caller: TheActor, service: TheService) -> EventAnswer:
     """Process an event again now; the answer shows its new state."""
     caller.check_everywhere(Scope.ADMIN)
@@ -108,8 +105,7 @@ async def replay_all(body: Replay, caller: TheActor, service: TheService) -> Rep
 
 
 @router.post(
-    "/events/{event_id}/assign",
-    responses=problem_answers(400, 401, 403, 404, 409, 413, 422, 503),
+    "/events/{event_id}/assign", responses=problem_answers(400, 401, 403, 404, 409, 413, 422, 503)
 )
 async def assign(
     event_id: str, body: Assignment, caller: TheActor, service: TheService

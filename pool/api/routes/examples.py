@@ -25,10 +25,7 @@ _EMBED = {
 }
 _CLAIMED = {"claim": _CLAIM, "reused": False, "embed": _EMBED}
 _AGAIN = _CLAIMED | {"reused": True}
-_ANOTHER = {
-    "slug": "one-off-8d7e053e5d9e",
-    "url": "https://acme.neetocal.com/one-off-8d7e053e5d9e",
-}
+_ANOTHER = {"slug": "one-off-8d7e053e5d9e", "url": "https://acme.neetocal.com/one-off-8d7e053e5d9e"}
 _SETTINGS = {
     "min_fresh": 50,
     "max_fresh": 1000,

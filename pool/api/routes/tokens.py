@@ -37,9 +37,7 @@ class TokenAnswer(BaseModel):
 
 
 @router.post(
-    "/tokens",
-    status_code=201,
-    responses=problem_answers(400, 401, 403, 404, 413, 422, 503),
+    "/tokens", status_code=201, responses=problem_answers(400, 401, 403, 404, 413, 422, 503)
 )
 async def make_token(
     body: TokenRequest, caller: TheCaller, service: TheService, response: Response

@@ -6,13 +6,7 @@ from fastapi import Request, Response
 from fastapi.responses import HTMLResponse
 
 from pool.access.api_keys import Scope
-from pool.api.ops.actions.settings_form import (
-    SETTINGS,
-    changes_of,
-    preview,
-    problems_of,
-    touched,
-)
+from pool.api.ops.actions.settings_form import SETTINGS, changes_of, preview, problems_of, touched
 from pool.api.ops.actions.settings_words import check_nobody_else_changed, labels_of
 from pool.api.ops.frame.outcome import outcome
 from pool.api.ops.frame.rendering import HEADERS, fragment

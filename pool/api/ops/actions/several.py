@@ -76,11 +76,7 @@ async def several(request: Request, action: Posted, service: TheService) -> Resp
 
 
 async def _do(
-    service: Service,
-    action: Action,
-    act: Act,
-    sids: list[str],
-    known: dict[str, MeetingStatus],
+    service: Service, action: Action, act: Act, sids: list[str], known: dict[str, MeetingStatus]
 ) -> str:
     workspaces: set[str] = set()
 

@@ -16,12 +16,7 @@ from pool.api.http.access_log import route_of
 from pool.api.http.mount import redirect_to
 from pool.api.ops.frame.navigation import places_for
 from pool.api.ops.frame.rendering import render
-from pool.api.ops.frame.sending_again import (
-    SIGN_IN,
-    ask_to_sign_in,
-    is_from_our_page,
-    page_of_form,
-)
+from pool.api.ops.frame.sending_again import SIGN_IN, ask_to_sign_in, is_from_our_page, page_of_form
 from pool.api.ops.session.sessions import Session, find_session
 from pool.errors import InvalidRequest, LedgerError, LinkpoolError, StoreError, Unauthorized
 from pool.model.incidents import What

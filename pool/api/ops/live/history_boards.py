@@ -38,12 +38,7 @@ class HistoryBoards:
         return replace(frame, parts=frame.parts | parts, number=next(numbers), _messages={})
 
     def parts(
-        self,
-        past: Past,
-        window: Window,
-        before: Sequence[Before],
-        session: Session,
-        now: datetime,
+        self, past: Past, window: Window, before: Sequence[Before], session: Session, now: datetime
     ) -> dict[str, str]:
         """Return the changing parts of the page, drawn again only when there is something new.
 

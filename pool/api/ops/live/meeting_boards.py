@@ -104,11 +104,7 @@ class MeetingBoards:
         )
 
     def _charts(
-        self,
-        status: MeetingStatus,
-        window: Window,
-        past: Past | None,
-        before: Sequence[Before],
+        self, status: MeetingStatus, window: Window, past: Past | None, before: Sequence[Before]
     ) -> str:
         """Return the charts, drawn again only when there is something new to draw."""
         if past is None:

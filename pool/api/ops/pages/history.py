@@ -42,11 +42,7 @@ class Day:
 
 @router.get("/ops/history")
 async def history(
-    request: Request,
-    session: SignedIn,
-    service: TheService,
-    span: str = "day",
-    compare: str = "",
+    request: Request, session: SignedIn, service: TheService, span: str = "day", compare: str = ""
 ) -> Response:
     """Show the past of all pools. A key of some meetings sees the incidents of those only."""
     session.caller.check(Scope.READ)

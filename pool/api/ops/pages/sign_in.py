@@ -13,13 +13,7 @@ from pool.api.ops.frame.routing import views
 from pool.api.ops.frame.sending_again import SIGN_IN, place_or_overview
 from pool.api.ops.session.cookies import drop_cookie, keep_cookie
 from pool.api.ops.session.forms import check_csrf, check_same_site, form_of
-from pool.api.ops.session.sessions import (
-    COOKIE,
-    SESSION_SECONDS,
-    Session,
-    SignedIn,
-    sessions_of,
-)
+from pool.api.ops.session.sessions import COOKIE, SESSION_SECONDS, Session, SignedIn, sessions_of
 from pool.api.routes.access import TheService
 from pool.errors import Forbidden, LinkpoolError, Unauthorized
 
