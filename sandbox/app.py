@@ -17,6 +17,7 @@ from sandbox.control import ControlApi
 from sandbox.control_bookings import BookingControl
 from sandbox.core import Sandbox
 from sandbox.guard import ControlGuard
+from sandbox.knob_checks import KnobError
 from sandbox.records import Refused
 from sandbox.visitor import VisitorPages
 
@@ -36,7 +37,11 @@ def build(sandbox: Sandbox) -> ASGIApp:
             *BookingControl(sandbox).routes(),
             *VisitorPages(sandbox).routes(),
         ],
-        exception_handlers={Refused: _refused, HTTPException: _http_exception},
+        exception_handlers={
+            Refused: _refused,
+            KnobError: _wrong_knob,
+            HTTPException: _http_exception,
+        },
         lifespan=lifespan,
     )
     return _Counting(ControlGuard(app, sandbox.config.public_url), sandbox)
@@ -93,6 +98,11 @@ def path_kind(method: str, path: str) -> str:
 async def _refused(request: Request, error: Exception) -> Response:
     status = error.status if isinstance(error, Refused) else 500
     return _error(request, status, str(error))
+
+
+async def _wrong_knob(_request: Request, error: Exception) -> Response:
+    knob = error.knob if isinstance(error, KnobError) else ""
+    return JSONResponse({"error": str(error), "knob": knob}, status_code=422)
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:

@@ -11,7 +11,6 @@ from starlette.routing import Route
 
 from sandbox import forms
 from sandbox.core import Sandbox
-from sandbox.knob_checks import KnobError
 from sandbox.records import Refused
 
 LINKS_MOST = 1_000_000
@@ -87,10 +86,7 @@ class ControlApi:
 
     async def turn_knobs(self, request: Request) -> Response:
         """Answer PATCH knobs: set all of the object's knobs or, if one is wrong, none."""
-        try:
-            self._sandbox.set_knobs(await forms.json_object(request))
-        except KnobError as error:
-            return JSONResponse({"error": str(error), "knob": error.knob}, status_code=422)
+        self._sandbox.set_knobs(await forms.json_object(request))
         return JSONResponse({"knobs": self._sandbox.knobs.as_dict()})
 
     async def reset(self, _request: Request) -> Response:
@@ -115,16 +111,13 @@ class ControlApi:
         body = await forms.fields(request, "meeting_sid", "disabled", "deleted", "refuse", "kind")
         sid = forms.sid(body.get("meeting_sid"), "meeting_sid")
         rules = self._sandbox.rules
-        try:
-            self._sandbox.set_knobs(
-                rules.changes(
-                    sid,
-                    disabled=forms.flag(body.get("disabled"), "disabled", None),
-                    deleted=forms.flag(body.get("deleted"), "deleted", None),
-                    refuse=forms.optional_text(body, "refuse"),
-                    kind=forms.optional_text(body, "kind"),
-                )
+        self._sandbox.set_knobs(
+            rules.changes(
+                sid,
+                disabled=forms.flag(body.get("disabled"), "disabled", None),
+                deleted=forms.flag(body.get("deleted"), "deleted", None),
+                refuse=forms.optional_text(body, "refuse"),
+                kind=forms.optional_text(body, "kind"),
             )
-        except KnobError as error:
-            return JSONResponse({"error": str(error), "knob": error.knob}, status_code=422)
+        )
         return JSONResponse({"meeting": rules.as_dict(sid)})

@@ -111,7 +111,7 @@ class InProcess:
 
     async def states(self, sid: str) -> dict[State, int]:
         """Return the number of the meeting's links in each state, as the ledger has them."""
-        return await self.ledger.links.counts_of(sid)
+        return await self.ledger.counts.of(sid)
 
     async def state(self, slug: str) -> State | None:
         link = await self.ledger.links.get(slug)

@@ -194,8 +194,8 @@ def kinds_of_work(
             limit=50,
         ),
         "prune five hundred links": prune,
-        "count one meeting": lambda: ledger.links.counts_of(sid),
-        "count every meeting": ledger.links.counts,
+        "count one meeting": lambda: ledger.counts.of(sid),
+        "count every meeting": ledger.counts.all,
     }
 
 

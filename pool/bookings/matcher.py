@@ -6,8 +6,7 @@
 | the answer to the field that carries the slug | certain | any event |
 | a slug of ours anywhere in the event | certain, if it is the only one | any event |
 | the booking it belongs to is known | certain | any event |
-| none of these, but it names something that was pruned | certain: it matches no link now |
-any event |
+| none of these, but it names what was pruned | certain: it matches no link now | any event |
 | its e-mail | probable: one claim of that meeting stood when it was made | if it may stand |
 
 A visitor can edit what comes back in the form, so a slug counts only where the event's meeting

@@ -116,12 +116,8 @@ async def _redis(parts: Parts) -> AsyncIterator[Finding]:
         yield failed("redis", str(error), mend(error))
         return
     except StoreUnavailable as error:
-        to_do = (
-            "Is it running? See LINKPOOL_REDIS_URL."
-            if error.connection_lost
-            else "It answers and refuses: see its own log."
-        )
-        yield unreachable("redis", str(error), to_do)
+        refused = not error.connection_lost
+        yield unreachable("redis", str(error), "LINKPOOL_REDIS_URL", answers=refused)
         return
     for info in infos:
         for finding in of_server(info, f" on port {info['tcp_port']}" if len(infos) > 1 else ""):

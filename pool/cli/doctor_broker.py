@@ -38,14 +38,10 @@ async def broker(settings: Settings) -> Finding:
     except SettingsError as error:
         return failed("broker", str(error), mend(error))
     except StoreUnavailable as error:
-        to_do = f"Is it running? See {setting}."
-        if not error.connection_lost:
-            to_do = "It answers and refuses: see its own log."
-        return unreachable("broker", str(error), to_do)
+        return unreachable("broker", str(error), setting, answers=not error.connection_lost)
     except Exception as error:  # noqa: BLE001 - RabbitMQ's library raises what it likes
         name = type(error).__name__
         if name in _REFUSED:
             return failed("broker", _REFUSED[name], f"See {setting}.")
-        text = f"RabbitMQ does not answer ({name})"
-        return unreachable("broker", text, f"Is it running? See {setting}.")
+        return unreachable("broker", f"RabbitMQ does not answer ({name})", setting)
     return ok("broker", "takes messages and gives them back")

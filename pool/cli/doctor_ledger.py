@@ -68,13 +68,8 @@ def _unavailable(error: LedgerError) -> Finding:
     if refusal:
         text = f"LINKPOOL_DATABASE_URL {refusal}"
         return failed("database", text, "Mend the setting, or the database.")
-    answers = "SQLSTATE" in str(error)
-    to_do = (
-        "It answers and refuses: see its own log."
-        if answers
-        else "Is it running? See LINKPOOL_DATABASE_URL."
-    )
-    return unreachable("database", str(error), to_do)
+    text = str(error)
+    return unreachable("database", text, "LINKPOOL_DATABASE_URL", answers="SQLSTATE" in text)
 
 
 async def _counts(parts: Parts) -> Finding:

@@ -33,6 +33,8 @@ def failed(what: str, text: str, to_do: str = "") -> Finding:
     return Finding(what, "failed", text, to_do)
 
 
-def unreachable(what: str, text: str, to_do: str) -> Finding:
-    """Return the finding that this does not answer."""
+def unreachable(what: str, text: str, setting: str, *, answers: bool = False) -> Finding:
+    """Return the finding that this does not answer, or that it `answers` only to refuse."""
+    running = f"Is it running? See {setting}."
+    to_do = "It answers and refuses: see its own log." if answers else running
     return Finding(what, "unreachable", text, to_do)

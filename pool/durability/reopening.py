@@ -74,7 +74,7 @@ class Reopening:
                 await load_bindings(self._store, self._ledger, pool, lock)
             await self._open(pool, lock, identity, nonce)
             return Recovered.ADOPTED, 0
-        is_new = not epoch and not await self._ledger.links.has_any(sid)
+        is_new = not epoch and not await self._ledger.counts.of(sid)
         # One of several pools, or the one that takes their place, has nothing to lose yet.
         is_first = not epoch and (before is not None or pool != sid) and not was_opened(before)
         if not is_new:

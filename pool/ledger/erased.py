@@ -10,9 +10,7 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    LargeBinary,
     func,
-    literal,
     or_,
     select,
     union,
@@ -21,7 +19,7 @@ from sqlalchemy import (
 
 from pool.ledger.database import Database
 from pool.ledger.forget import ERASING, UNHEARD, keep_marks, rename_booking
-from pool.ledger.inbox import event_of
+from pool.ledger.inbox import event_of, has_mark
 from pool.ledger.records import InboxEvent
 from pool.ledger.tables import (
     UNMARKED,
@@ -147,7 +145,7 @@ class Erased:
         rows = await self._database.rows(
             select(erased_marks.c.mark).where(erased_marks.c.slug == slug)
         )
-        tied = or_(inbox.c.slug == slug, *(self._holds(bytes.fromhex(mark)) for (mark,) in rows))
+        tied = or_(inbox.c.slug == slug, *(has_mark(self._database, mark) for (mark,) in rows))
         after = ""
         while True:
             ends = select(inbox.c.id).where(inbox.c.id > after).order_by(inbox.c.id)
@@ -207,7 +205,3 @@ class Erased:
         )
         statement = select(*columns).where(condition).order_by(forgotten.c.slug).limit(limit)
         return [Unfinished(*row) for row in await self._database.rows(statement)]
-
-    def _holds(self, mark: bytes) -> ColumnElement[bool]:
-        where = func.instr if self._database.sqlite_path is not None else func.pg_catalog.position
-        return where(inbox.c.marks, literal(mark, LargeBinary)) > 0

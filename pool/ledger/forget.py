@@ -125,16 +125,9 @@ def rename_booking(database: Database, connection: Connection, slug: str, marks:
 
     Later events of a booking are recognised by its mark, and find the link by the pseudonym.
     """
-    known = select(bookings.c.workspace, bookings.c.sid).where(bookings.c.slug == slug)
-    parents = select(bookings.c.workspace, bookings.c.parent_sid).where(
-        bookings.c.slug == slug, bookings.c.parent_sid.is_not(None)
-    )
-    ids = select(bookings.c.workspace, bookings.c.provider_id).where(
-        bookings.c.slug == slug, bookings.c.provider_id.is_not(None)
-    )
-    named_by = {
-        (row[0], row[1]) for look in (known, parents, ids) for row in connection.execute(look).all()
-    }
+    names = (bookings.c.sid, bookings.c.parent_sid, bookings.c.provider_id)
+    rows = connection.execute(select(bookings.c.workspace, *names).where(bookings.c.slug == slug))
+    named_by = {(workspace, name) for workspace, *known_as in rows for name in known_as if name}
     for workspace, sid in sorted(named_by):
         pseudonym = marks.pseudonym(workspace, sid)
         if pseudonym == sid or named_sid(sid) is None:

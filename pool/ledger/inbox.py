@@ -7,7 +7,20 @@ from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, Update, and_, case, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    LargeBinary,
+    Row,
+    Select,
+    Update,
+    and_,
+    case,
+    func,
+    literal,
+    or_,
+    select,
+    update,
+)
 
 from pool.errors import NotAssignable, UnknownEvent
 from pool.ledger.columns import storable
@@ -235,6 +248,12 @@ class Inbox:
 
     async def _list(self, statement: Select[Any]) -> _Events:
         return [event_of(row) for row in await self._database.rows(statement)]
+
+
+def has_mark(database: Database, mark: str) -> ColumnElement[bool]:
+    """Return the condition that an event has this mark, for which its marks are searched."""
+    place = func.instr if database.sqlite_path is not None else func.pg_catalog.position
+    return place(inbox.c.marks, literal(bytes.fromhex(mark), LargeBinary)) > 0
 
 
 def reopened(statement: Update) -> Update:

@@ -15,7 +15,7 @@ from sqlalchemy import ColumnElement, LargeBinary, Select, false, func, literal,
 from pool.ledger.columns import storable
 from pool.ledger.database import Database
 from pool.ledger.in_order import in_order
-from pool.ledger.inbox import event_of, reopened
+from pool.ledger.inbox import event_of, has_mark, reopened
 from pool.ledger.records import EventState, InboxEvent
 from pool.ledger.tables import bookings, inbox, links
 from pool.model.emails import kept_forms
@@ -190,14 +190,11 @@ class InboxSearch:
         return or_(*ways)
 
     def _waits_and_holds(self, mark: str) -> ColumnElement[bool]:
-        """Return whether an event that is not settled has this mark.
+        """Return the condition that an event is not settled and has this mark.
 
-        Only those are asked, for a mark is found by reading all of them; settled ones are found
-        by their booking.
+        To find a mark, all of these events are read. Settled ones are found by their booking.
         """
-        where = func.instr if self._database.sqlite_path is not None else func.pg_catalog.position
-        holds = where(inbox.c.marks, literal(bytes.fromhex(mark), LargeBinary)) > 0
-        return inbox.c.state.in_(_WAITING) & holds
+        return inbox.c.state.in_(_WAITING) & has_mark(self._database, mark)
 
     async def _is_marked(self, mark: str) -> bool:
         found = select(inbox.c.id).where(self._waits_and_holds(mark)).limit(1)

@@ -51,17 +51,17 @@ _LOCK = "LOCK TABLE links, link_count_changes, link_counts IN SHARE ROW EXCLUSIV
 
 
 class LinkCounts:
-    """The number of links in each state, pruned ones too, for each meeting."""
+    """The number of links in each state, including pruned ones, for each meeting."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def all(self) -> Counts:
-        """Return them for each meeting that has any link."""
+        """Return the numbers of each meeting that ever had a link."""
         return _by_meeting(await self._database.rows(_ever()))
 
     async def of(self, sid: str) -> dict[State, int]:
-        """Return them for one meeting."""
+        """Return the numbers of one meeting, empty if it never had a link."""
         statement = _ever().where(_EVER.c.meeting_sid == sid)
         return _by_meeting(await self._database.rows(statement)).get(sid, {})
 

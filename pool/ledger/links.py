@@ -1,4 +1,4 @@
-"""Write, move, look up and count links."""
+"""Write, move and look up links."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from pool.ledger.database import Database
 from pool.ledger.forget import OwnMarks, forget, forgotten_of
 from pool.ledger.fresh_links import epochs_of_fresh, fresh_of, set_epoch_of_fresh
 from pool.ledger.in_order import in_order
-from pool.ledger.link_counts import Counts, LinkCounts
 from pool.ledger.pruned import take_back_pruned
 from pool.ledger.recording import record
 from pool.ledger.records import Binding, Forgotten, Recorded, RecordedClaim
@@ -34,7 +33,6 @@ class Links:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._kept = LinkCounts(database)
 
     # -- made and moved ---------------------------------------------------------
 
@@ -233,16 +231,6 @@ class Links:
             .limit(limit)
         )
 
-    # -- counted ----------------------------------------------------------------
-
-    async def counts(self) -> Counts:
-        """Return the number of links in each state, pruned ones too, for each meeting with any."""
-        return await self._kept.all()
-
-    async def counts_of(self, sid: str) -> dict[State, int]:
-        """Return the number of the meeting's links in each state, pruned ones too."""
-        return await self._kept.of(sid)
-
     async def fresh_of(self, sids: Iterable[str]) -> dict[str, int]:
         """Return how many fresh links each of these meetings has, without those that have none.
 
@@ -258,10 +246,6 @@ class Links:
         )
         rows = await self._database.rows(statement)
         return {sid: int(number) for sid, number in rows}
-
-    async def has_any(self, sid: str) -> bool:
-        """Return True if the meeting ever had a link."""
-        return bool(await self._kept.of(sid))
 
     async def _last_of(self, sid: str, customer_id: str, states: Collection[State]) -> Link | None:
         # A customer has few links of a meeting. For a query of the latest in these states, SQLite

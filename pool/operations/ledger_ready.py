@@ -7,7 +7,6 @@ steps keep their time, and an action asks first whether the ledger takes writes 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 from pool.errors import LedgerUnavailable
 from pool.ledger import Ledger
@@ -20,9 +19,8 @@ TRUST_SECONDS = 1.0  # for which the ledger is believed to take writes; bulk cal
 class LedgerReady:
     """Knows whether the ledger takes writes."""
 
-    def __init__(self, ledger: Ledger, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._clock = clock
         self._wrote_at = -TRUST_SECONDS
 
     async def check(self) -> None:
@@ -30,7 +28,7 @@ class LedgerReady:
 
         What is left of the question then changes nothing, whenever the ledger takes it.
         """
-        if self._clock() - self._wrote_at < TRUST_SECONDS:
+        if time.monotonic() - self._wrote_at < TRUST_SECONDS:
             return
         try:
             with within(PATIENCE_SECONDS):
@@ -39,4 +37,4 @@ class LedgerReady:
             raise LedgerUnavailable(
                 f"{error}; nothing was done, so try again later", refusal=error.refusal
             ) from error
-        self._wrote_at = self._clock()
+        self._wrote_at = time.monotonic()

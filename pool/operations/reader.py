@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import structlog
@@ -41,14 +41,12 @@ class Reader:
         settings: Settings,
         *,
         every_seconds: float = EVERY_SECONDS,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._known_meetings = known_meetings
         self._settings = settings
         self._every_seconds = every_seconds
-        self._clock = clock
-        self._ledger = LedgerWatch(ledger, clock)
+        self._ledger = LedgerWatch(ledger)
         self._followers = 0
         self._closed = False
         self._latest: Snapshot | None = None
@@ -63,7 +61,7 @@ class Reader:
     def recent(self) -> Snapshot | None:
         """Return the latest reading if it is from just now, without asking anybody."""
         latest = self._latest
-        if latest is None or self._clock() - self._read_at > 3 * latest.every_seconds:
+        if latest is None or time.monotonic() - self._read_at > 3 * latest.every_seconds:
             return None
         return latest
 
@@ -75,11 +73,11 @@ class Reader:
         """Return the latest reading, renewed if it is older than its `every_seconds`."""
         async with self._reading:  # concurrent callers get the same one
             latest = self._latest
-            old = latest is None or self._clock() - self._read_at >= latest.every_seconds
+            old = latest is None or time.monotonic() - self._read_at >= latest.every_seconds
             if latest is None or old or self._forgotten:
                 self._forgotten = False
                 latest = await self._read()
-                self._latest, self._read_at = latest, self._clock()
+                self._latest, self._read_at = latest, time.monotonic()
                 self._announce()
             return latest
 
@@ -116,8 +114,8 @@ class Reader:
                 due = self._read_at + max(latest.every_seconds, self.rests_seconds)
             except Exception:
                 log.exception("the page's reading failed")
-                due = self._clock() + self._every_seconds
-            await asyncio.sleep(max(0.05, due - self._clock()))
+                due = time.monotonic() + self._every_seconds
+            await asyncio.sleep(max(0.05, due - time.monotonic()))
 
     def _announce(self) -> None:
         waited_for, self._news = self._news, asyncio.Event()
@@ -157,16 +155,15 @@ class Reader:
 class LedgerWatch:
     """Asks the ledger every few seconds, and never waits long for its answer."""
 
-    def __init__(self, ledger: Ledger, clock: Callable[[], float]) -> None:
+    def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._clock = clock
         self._asked_at = -_LEDGER_EVERY_SECONDS
         self._health = LedgerHealth()
         self.task: asyncio.Task[LedgerHealth] | None = None
 
     async def look(self) -> LedgerHealth:
         """Return the ledger's last answer, or how long it has not answered."""
-        now = self._clock()
+        now = time.monotonic()
         if self.task is None and now - self._asked_at >= _LEDGER_EVERY_SECONDS:
             self._asked_at = now
             self.task = asyncio.create_task(self._ask())
@@ -175,7 +172,7 @@ class LedgerWatch:
             if self.task.done():
                 self._health, self.task = self.task.result(), None
             else:
-                silent_seconds = self._clock() - self._asked_at
+                silent_seconds = time.monotonic() - self._asked_at
                 return LedgerHealth(f"no answer for {silent_seconds:.0f} s")
         return self._health
 

@@ -135,9 +135,9 @@ async def statuses(
     counts: dict[str, dict[State, int]] = {}
     if ledger is not None:
         if len(meetings) == 1:
-            counts = {meetings[0].sid: await ledger.links.counts_of(meetings[0].sid)}
+            counts = {meetings[0].sid: await ledger.counts.of(meetings[0].sid)}
         else:
-            counts = await ledger.links.counts()
+            counts = await ledger.counts.all()
     return [
         _status(
             meeting,

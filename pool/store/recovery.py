@@ -174,22 +174,14 @@ class RecoverySteps:
 
         Of several pools each gets only the bindings of the customers it serves.
         """
-        name = self._names.name
+        name_of, is_only = self._names.name, ":" not in sid
         # Lines can separate them: no value holds a line break, as no accepted id holds
         # control characters.
-        if ":" not in sid:
-            return "".join(
-                [
-                    f"{name(sid, customer_id)} {ttl_ms if what == 'bind' else what} {pack(claim)}\n"
-                    for customer_id, claim, what, ttl_ms in rebinds
-                ]
-            )
-        named = ((name(sid, rebind.customer_id), rebind) for rebind in rebinds)
         return "".join(
             [
-                f"{each} {ttl_ms if what == 'bind' else what} {pack(claim)}\n"
-                for each, (_, claim, what, ttl_ms) in named
-                if serves(sid, each)
+                f"{name} {ttl_ms if what == 'bind' else what} {pack(claim)}\n"
+                for customer_id, claim, what, ttl_ms in rebinds
+                if (name := name_of(sid, customer_id)) and (is_only or serves(sid, name))
             ]
         )
 

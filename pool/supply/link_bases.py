@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import structlog
 
@@ -37,9 +37,7 @@ class LinkBases:
         store: Store,
         ledger: Ledger,
         settings: Settings,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._clock = clock
         self._ledger_asked_at = -_LEDGER_SECONDS
         self._store = store
         self._ledger = ledger
@@ -58,9 +56,9 @@ class LinkBases:
         StoreUnavailable or LedgerUnavailable; what was known stays.
         """
         found: Mapping[str, str] = await self._store.published.link_bases()
-        if not found and self._clock() - self._ledger_asked_at >= _LEDGER_SECONDS:
+        if not found and time.monotonic() - self._ledger_asked_at >= _LEDGER_SECONDS:
             found = await self._ledger.facts.beginning_with(_FACT)
-            self._ledger_asked_at = self._clock()
+            self._ledger_asked_at = time.monotonic()
         self._take(found)
 
     async def publish(self) -> None:

@@ -43,9 +43,9 @@ async def test_all_that_is_due_is_marked_and_the_ledger_left_to_others_in_betwee
     monkeypatch.setattr("worker.lapse.asyncio.sleep", rest)
     monkeypatch.setattr("worker.lapse.datetime", SimpleNamespace(now=lambda _: LATER))
     await lapse.lapse(stage(any_ledger, NOW))
-    assert await any_ledger.links.counts_of("intro") == {State.CLAIMED: 2_500}
+    assert await any_ledger.counts.of("intro") == {State.CLAIMED: 2_500}
     await lapse.lapse(stage(any_ledger, LATER))
-    assert await any_ledger.links.counts_of("intro") == {State.LAPSED: 2_500}
+    assert await any_ledger.counts.of("intro") == {State.LAPSED: 2_500}
     assert len(rests) == 2
     assert all(seconds > 0 for seconds in rests)
 
@@ -56,6 +56,6 @@ async def test_a_run_comes_to_an_end(any_ledger: Ledger, monkeypatch: pytest.Mon
     monkeypatch.setattr("worker.lapse._RUN_SECONDS", 0.001)
     monkeypatch.setattr("worker.lapse.datetime", SimpleNamespace(now=lambda _: LATER))
     await lapse.lapse(stage(any_ledger, LATER))
-    assert (await any_ledger.links.counts_of("intro"))[State.LAPSED] == 1_000
+    assert (await any_ledger.counts.of("intro"))[State.LAPSED] == 1_000
     await lapse.lapse(stage(any_ledger, LATER))
-    assert await any_ledger.links.counts_of("intro") == {State.LAPSED: 1_500}
+    assert await any_ledger.counts.of("intro") == {State.LAPSED: 1_500}

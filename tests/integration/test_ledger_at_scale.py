@@ -77,7 +77,7 @@ async def people(ledger: Ledger) -> None:
     await ledger.inbox_search.named("a-1", ["intro"])
     await ledger.inbox_search.latest_webhooks("default")
     await ledger.counts.fold()
-    await ledger.links.counts()
+    await ledger.counts.all()
 
 
 async def erasing(ledger: Ledger) -> None:
@@ -141,8 +141,8 @@ async def test_numbers_of_links_are_read_without_any_link(
     """
     await ledger.links.insert_fresh([fresh("a-1")])
     with noted() as statements:
-        await ledger.links.counts()
-        await ledger.links.counts_of("intro")
+        await ledger.counts.all()
+        await ledger.counts.of("intro")
         await ledger.counts.present()
 
     plans = await plans_of(database_url, statements, small=True)

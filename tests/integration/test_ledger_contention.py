@@ -115,10 +115,10 @@ async def test_a_connection_that_is_cut_in_a_transaction_leaves_nothing_half_don
     with pytest.raises(LedgerUnavailable):
         await recording
     await transaction.commit()
-    assert await ledger.links.counts_of("intro") == {State.FRESH: 2}
+    assert await ledger.counts.of("intro") == {State.FRESH: 2}
     assert (await ledger.links.record(claims)).written == 3
     assert (await ledger.links.record(claims)).written == 0
-    assert await ledger.links.counts_of("intro") == {State.CLAIMED: 3}
+    assert await ledger.counts.of("intro") == {State.CLAIMED: 3}
     assert await ledger.counts.wrong() == []
 
 
@@ -173,7 +173,7 @@ async def test_recording_settling_erasing_lapsing_and_pruning_at_once_lose_nothi
         pass
     await prune(ledger)
 
-    counts = await ledger.links.counts_of("intro")
+    counts = await ledger.counts.of("intro")
     assert sum(counts.values()) == len(slugs)
     assert set(counts) <= {State.CONSUMED, State.LAPSED}
     assert await ledger.counts.wrong() == []
@@ -181,7 +181,7 @@ async def test_recording_settling_erasing_lapsing_and_pruning_at_once_lose_nothi
         link = await ledger.links.get(slug)
         assert link is None or link.state in (State.CONSUMED, State.LAPSED)
     await ledger.counts.fold()
-    assert await ledger.links.counts_of("intro") == counts
+    assert await ledger.counts.of("intro") == counts
 
 
 async def test_a_link_claimed_while_it_is_erased_has_one_outcome(

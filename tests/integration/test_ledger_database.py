@@ -163,7 +163,7 @@ async def test_a_locked_file_is_unavailable_in_bounded_time(tmp_path: Path) -> N
     outcomes = await asyncio.gather(
         ledger.links.record([claim("a-1", "ada")]),
         ledger.facts.put("name", "value"),
-        ledger.links.counts(),
+        ledger.counts.all(),
         return_exceptions=True,
     )
     assert time.monotonic() - start < 30
@@ -200,7 +200,7 @@ async def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None
     for path in (tmp_path / "ledger.sqlite3", tmp_path / "missing" / "ledger.sqlite3"):
         ledger = Ledger.open(f"sqlite:///{path}")
         with pytest.raises(LedgerUnavailable):
-            await ledger.links.counts()
+            await ledger.counts.all()
         await ledger.close()
 
 

@@ -74,15 +74,15 @@ async def test_quarantine_takes_fresh_links_of_one_meeting_only(ledger: Ledger) 
     assert await ledger.links.quarantine_fresh("intro", at=NOW) == 2
     assert (await known(ledger, "a-1")).state is State.QUARANTINED
     assert await ledger.links.quarantine_fresh("intro", at=NOW) == 0
-    assert await ledger.links.counts() == {
+    assert await ledger.counts.all() == {
         "intro": {State.QUARANTINED: 2, State.CLAIMED: 1},
         "demo": {State.FRESH: 1},
     }
     assert await ledger.links.fresh_of(["intro", "demo", "none"]) == {"demo": 1}
-    assert await ledger.links.counts_of("demo") == {State.FRESH: 1}
-    assert await ledger.links.counts_of("none") == {}
-    assert await ledger.links.has_any("demo")
-    assert not await ledger.links.has_any("none")
+    assert await ledger.counts.of("demo") == {State.FRESH: 1}
+    assert await ledger.counts.of("none") == {}
+    assert await ledger.counts.of("demo")
+    assert not await ledger.counts.of("none")
 
 
 async def test_adopted_links_change_their_epoch_alone(ledger: Ledger) -> None:
@@ -264,8 +264,8 @@ async def test_counts_are_kept_as_links_move(ledger: Ledger) -> None:
         "demo": {State.RETIRED: 1},
     }
     for _ in range(2):
-        assert await ledger.links.counts() == expected
-        assert await ledger.links.counts_of("intro") == expected["intro"]
+        assert await ledger.counts.all() == expected
+        assert await ledger.counts.of("intro") == expected["intro"]
         assert await ledger.counts.wrong() == []
         await ledger.counts.fold()
 
@@ -280,7 +280,7 @@ async def test_a_failed_change_changes_no_count(ledger: Ledger) -> None:
 
     with pytest.raises(ValueError, match="died"):
         await ledger._database.write(half)
-    assert await ledger.links.counts() == {"intro": {State.FRESH: 1}}
+    assert await ledger.counts.all() == {"intro": {State.FRESH: 1}}
     assert await ledger.counts.wrong() == []
 
 
@@ -294,4 +294,4 @@ async def test_wrong_counts_are_found_and_mended(ledger: Ledger) -> None:
     assert "demo" in await ledger.counts.wrong()
     await ledger.counts.recount()
     assert await ledger.counts.wrong() == []
-    assert await ledger.links.counts() == {"intro": {State.FRESH: 1}, "demo": {State.FRESH: 1}}
+    assert await ledger.counts.all() == {"intro": {State.FRESH: 1}, "demo": {State.FRESH: 1}}

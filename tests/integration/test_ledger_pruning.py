@@ -62,7 +62,7 @@ async def test_links_that_ended_long_ago_go_with_their_bookings(ledger: Ledger) 
         for name, at in (("old", OLD), ("young", YOUNG)):
             await ended(ledger, f"{name}-{state}", state, at)
     gone = {f"old-{state}" for state in State} - {"old-fresh", "old-claimed"}
-    before, counts = await slugs(ledger), await ledger.links.counts()
+    before, counts = await slugs(ledger), await ledger.counts.all()
     assert await ledger.pruning.count(BEFORE) == PrunedLinks(len(gone), 2)
     assert await pruned(ledger) == PrunedLinks(len(gone), 2)
     assert await slugs(ledger) == before - gone
@@ -70,11 +70,11 @@ async def test_links_that_ended_long_ago_go_with_their_bookings(ledger: Ledger) 
     assert await ledger.bookings.get("default", "b-young-consumed") is not None
     assert await pruned(ledger) == PrunedLinks()
     # What was handed out in all does not fall, and the kept numbers are still those of the links.
-    assert await ledger.links.counts() == counts
-    assert await ledger.links.counts_of("intro") == counts["intro"]
+    assert await ledger.counts.all() == counts
+    assert await ledger.counts.of("intro") == counts["intro"]
     assert await ledger.counts.wrong() == []
     await ledger.counts.recount()
-    assert await ledger.links.counts() == counts
+    assert await ledger.counts.all() == counts
     assert await ledger.counts.present() == len(before - gone)
 
 
@@ -123,13 +123,13 @@ async def test_a_pruned_slug_enters_no_pool_again(ledger: Ledger, other: Ledger)
     """When the provider repeats it, it is refused like one that the ledger still has."""
     await ended(ledger, "a-1", State.RETIRED, OLD)
     assert await pruned(ledger) == PrunedLinks(1, 0)
-    counts = await ledger.links.counts()
+    counts = await ledger.counts.all()
     assert await other.links.insert_fresh([fresh("a-1"), fresh("a-2")]) == {"a-2"}
     assert await slugs(ledger) == {"a-2"}
     counts["intro"][State.FRESH] = 1
-    assert await ledger.links.counts() == counts
-    assert await ledger.links.has_any("intro")
-    assert not await ledger.links.has_any("other")
+    assert await ledger.counts.all() == counts
+    assert await ledger.counts.of("intro")
+    assert not await ledger.counts.of("other")
 
 
 async def test_a_meeting_whose_links_are_all_pruned_has_had_some(ledger: Ledger) -> None:
@@ -137,7 +137,7 @@ async def test_a_meeting_whose_links_are_all_pruned_has_had_some(ledger: Ledger)
     await ended(ledger, "a-1", State.RETIRED, OLD)
     await pruned(ledger)
     assert await slugs(ledger) == set()
-    assert await ledger.links.has_any("intro")
+    assert await ledger.counts.of("intro")
 
 
 async def test_a_slug_that_is_repeated_while_it_is_pruned_is_refused(
@@ -207,7 +207,7 @@ async def test_two_that_prune_at_once_count_each_link_once(ledger: Ledger, other
     while (rest := await pruned(ledger)).links:
         done.append(rest)
     assert sum(done, PrunedLinks()) == PrunedLinks(20, 20)
-    assert await ledger.links.counts_of("intro") == {State.CONSUMED: 20}
+    assert await ledger.counts.of("intro") == {State.CONSUMED: 20}
 
 
 async def test_a_walk_goes_on_where_it_stopped(ledger: Ledger) -> None:

@@ -60,7 +60,7 @@ async def test_replays_change_nothing(ledger: Ledger) -> None:
     assert await ledger.links.record(claims[20:40] + claims) == NOTHING
     assert (await ledger.links.lapse(NOW + 2 * TTL)).total() == 100
     assert await ledger.links.record(claims) == NOTHING
-    assert await ledger.links.counts_of("intro") == {State.LAPSED: 100}
+    assert await ledger.counts.of("intro") == {State.LAPSED: 100}
     assert await ledger.links.record([]) == NOTHING
 
 

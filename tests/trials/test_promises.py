@@ -495,7 +495,7 @@ class Promises(RuleBasedStateMachine):
                 expected = Recovered.OPENED
             assert await self.stage.recover() is expected
             if expected is Recovered.QUARANTINED:
-                counts = await self.ledger.links.counts_of(SID)
+                counts = await self.ledger.counts.of(SID)
                 assert State.FRESH not in counts, "a link that may have been shown is fresh"
             await self.store.assert_again(SID, self.recent_claims.lately(SID))
             await self.stage.recorder.record(SID)

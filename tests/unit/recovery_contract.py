@@ -429,7 +429,7 @@ async def test_of_two_recoveries_one_gives_way(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize(
-    "step", ["meetings.get", "links.has_any", "links.record", "links.quarantine_fresh"]
+    "step", ["meetings.get", "counts.of", "links.record", "links.quarantine_fresh"]
 )
 async def test_a_ledger_that_fails_midway_leaves_the_pool_closed(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, step: str
@@ -440,7 +440,7 @@ async def test_a_ledger_that_fails_midway_leaves_the_pool_closed(
     await stage.claim("bob")
     epoch = await stage.redis.bare.get(key_names.epoch(SID))
     await stage.redis.restart()
-    if step == "links.has_any":  # it is asked only where there is no epoch
+    if step == "counts.of":  # it is asked only where there is no epoch
         await stage.redis.bare.delete(key_names.epoch(SID))
     table, name = step.split(".")
     with monkeypatch.context() as patch:

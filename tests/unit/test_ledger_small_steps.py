@@ -98,14 +98,14 @@ async def test_counts_are_by_meeting_and_state(sqlite_ledger: Ledger) -> None:
         [fresh("a-1"), fresh("a-2"), fresh("a-3"), fresh("b-1", sid="demo")]
     )
     await sqlite_ledger.links.record([claim("a-1", "ann")])
-    assert await sqlite_ledger.links.counts() == {
+    assert await sqlite_ledger.counts.all() == {
         "intro": {State.FRESH: 2, State.CLAIMED: 1}, "demo": {State.FRESH: 1},
     }  # fmt: skip
-    assert await sqlite_ledger.links.counts_of("intro") == {State.FRESH: 2, State.CLAIMED: 1}
-    assert await sqlite_ledger.links.counts_of("none") == {}
+    assert await sqlite_ledger.counts.of("intro") == {State.FRESH: 2, State.CLAIMED: 1}
+    assert await sqlite_ledger.counts.of("none") == {}
     assert await sqlite_ledger.links.fresh_of(["intro", "none"]) == {"intro": 2}
-    assert await sqlite_ledger.links.has_any("intro")
-    assert not await sqlite_ledger.links.has_any("none")
+    assert await sqlite_ledger.counts.of("intro")
+    assert not await sqlite_ledger.counts.of("none")
 
 
 async def test_what_is_set_aside_is_so_since_a_time(sqlite_ledger: Ledger, sqlite_url: str) -> None:

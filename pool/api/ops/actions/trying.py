@@ -11,7 +11,7 @@ from pool.access.api_keys import Scope
 from pool.api.ops.frame.outcome import outcome
 from pool.api.ops.frame.routing import views
 from pool.api.ops.session.flash import failed
-from pool.api.ops.session.forms import Posted
+from pool.api.ops.session.forms import Action, Posted
 from pool.api.routes.access import Sid, TheService
 from pool.api.service import Service
 from pool.errors import UnknownWorkspace
@@ -20,7 +20,7 @@ from pool.operations.trying import Answer, Trial
 
 router = views()
 
-Work = Callable[[], Coroutine[Any, Any, Answer]]
+Ask = Callable[[], Coroutine[Any, Any, Answer]]
 
 
 @router.post("/ops/meetings/{sid}/try")
@@ -28,17 +28,14 @@ async def try_meeting(sid: Sid, request: Request, action: Posted, service: TheSe
     """Ask the provider for a link of this meeting now, even if it is blocked."""
     action.caller.check(Scope.ADMIN, sid)
     meeting = await service.known_meetings.latest(sid)
-
     trial = _trial(service, meeting.workspace)
 
-    async def work() -> Answer:
+    async def ask() -> Answer:
         answer = await trial.meeting(meeting)
-        note = {"answer": answer.words}
-        await service.parts.ledger.audit.add(action.caller.key_id, "try", sid, "", note)
-        service.nudges.send(TOP_UP, workspace=meeting.workspace)
+        await _note(service, action, meeting.workspace, answer, sid)
         return answer
 
-    return await _said(request, f"/ops/meetings/{sid}", work)
+    return await _said(request, f"/ops/meetings/{sid}", ask)
 
 
 @router.post("/ops/workspaces/{workspace}/try")
@@ -47,40 +44,41 @@ async def try_workspace(
 ) -> Response:
     """Ask the provider for its list of meetings now, and then for a link."""
     action.caller.check_everywhere(Scope.ADMIN)
-    _known(service, workspace)
-
     trial = _trial(service, workspace)
 
-    async def work() -> Answer:
+    async def ask() -> Answer:
         answer = await trial.workspace()
-        note = {"workspace": workspace, "answer": answer.words}
-        await service.parts.ledger.audit.add(action.caller.key_id, "try", None, "", note)
-        service.nudges.send(TOP_UP, workspace=workspace)
+        await _note(service, action, workspace, answer, None)
         return answer
 
-    return await _said(request, f"/ops/workspaces/{workspace}", work)
-
-
-async def _said(request: Request, place: str, work: Work) -> Response:
-    """Return a redirect that shows the answer, as a success only if links are made."""
-    bad: list[Answer] = []
-
-    async def words() -> str:
-        answer = await work()
-        if not answer.works:
-            bad.append(answer)
-        return answer.words
-
-    response = await outcome(request, place, words())
-    return failed(request, place, bad[0].words) if bad else response
-
-
-def _known(service: Service, workspace: str) -> None:
-    if workspace not in service.parts.makers:
-        raise UnknownWorkspace("there is no workspace with this name in the settings")
+    return await _said(request, f"/ops/workspaces/{workspace}", ask)
 
 
 def _trial(service: Service, workspace: str) -> Trial:
-    _known(service, workspace)
     parts = service.parts
+    if workspace not in parts.makers:
+        raise UnknownWorkspace("there is no workspace with this name in the settings")
     return Trial(parts.store, parts.ledger, parts.makers[workspace])
+
+
+async def _note(
+    service: Service, action: Action, workspace: str, answer: Answer, sid: str | None
+) -> None:
+    """Note the answer in the audit log, and have a worker make links."""
+    note = {"answer": answer.words} if sid else {"workspace": workspace, "answer": answer.words}
+    await service.parts.ledger.audit.add(action.caller.key_id, "try", sid, "", note)
+    service.nudges.send(TOP_UP, workspace=workspace)
+
+
+async def _said(request: Request, place: str, ask: Ask) -> Response:
+    """Return a redirect that shows the answer, as a success only if links are made."""
+    answers: list[Answer] = []
+
+    async def words() -> str:
+        answers.append(await ask())
+        return answers[0].words
+
+    response = await outcome(request, place, words())
+    if answers and not answers[0].works:
+        return failed(request, place, answers[0].words)
+    return response

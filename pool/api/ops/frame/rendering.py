@@ -104,6 +104,13 @@ def render(
     flash = flash_of(request)
     frame = request.app.state.ops.frame(session) if session else None
     places = places_for(session, request.url.path)
+    # What a view may give another value.
+    usual = {
+        "frame": frame,
+        "alarm": frame.alarm if frame else None,
+        "stream": "/ops/stream",
+        "own_live": False,
+    }
     html = _templates.get_template(template).render(
         title=title,
         session=session,
@@ -117,9 +124,7 @@ def render(
         here=address_again(request, places),
         now=datetime.now(UTC),
         now_ms=round(datetime.now(UTC).timestamp() * 1000),
-        **{"frame": frame, "alarm": frame.alarm if frame else None, "stream": "/ops/stream"}
-        | {"own_live": False}
-        | values,
+        **usual | values,
     )
     response = HTMLResponse(html, status, HEADERS)
     if flash is not None and session is not None and status < 400:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -27,12 +27,9 @@ UNSEEN_SECONDS = 4.0
 class Live:
     """The moments that pages show, the same for all pages of a process."""
 
-    def __init__(
-        self, reader: Reader, vitals: VitalsWatch, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, reader: Reader, vitals: VitalsWatch) -> None:
         self._reader = reader
         self._vitals = vitals
-        self._clock = clock
         self._followers = 0
         self._seen = 0  # the followers of which somebody sees a page
         self._closed = False
@@ -46,7 +43,7 @@ class Live:
     @property
     def known(self) -> Snapshot:
         """Return the latest moment without asking anybody; pools may be missing."""
-        self._vitals.looked_at = self._clock()
+        self._vitals.looked_at = time.monotonic()
         reading = self._reading if self._followers else None
         return joined(reading or self._reader.recent, self._vitals.latest)
 
@@ -56,7 +53,7 @@ class Live:
 
     async def moment(self) -> Snapshot:
         """Return this moment, with a reading of the pools made now if Redis answers."""
-        self._vitals.looked_at = self._clock()
+        self._vitals.looked_at = time.monotonic()
         if self._vitals.latest.trouble(What.REDIS) is None:
             self._reading = await self._reader.latest()
         return joined(self._reading, self._vitals.latest)
@@ -114,11 +111,11 @@ class Live:
     async def _beat(self) -> None:
         while self._followers and not self._closed:
             await self._vitals.news.wait()
-            self._vitals.looked_at = self._clock()
+            self._vitals.looked_at = time.monotonic()
             vitals, before = self._vitals.latest, self._moment.vitals
             turned = before is None or _names(vitals) != _names(before)
-            if turned or self._clock() - self._made_at >= BEAT_SECONDS - 0.1:
-                self._moment, self._made_at = joined(self._reading, vitals), self._clock()
+            if turned or time.monotonic() - self._made_at >= BEAT_SECONDS - 0.1:
+                self._moment, self._made_at = joined(self._reading, vitals), time.monotonic()
                 self._announce()
 
     def _announce(self) -> None:

@@ -24,7 +24,7 @@ from pool.operations.tiles import tiles_of, visitors, with_refused_webhooks
 from pool.operations.trends import Trends
 
 _Seen = frozenset[str] | None
-numbers = itertools.count(1)  # of boards
+_numbers = itertools.count(1)  # of boards
 GLANCE = -1  # instead of the number of a board shown before
 SAID_ONCE = 3  # a reason shared by this many pools is shown once, above the list
 
@@ -38,8 +38,9 @@ class Board:
     parts: dict[str, str]  # by the id of the element they fill
     rows: dict[str, str] = field(default_factory=dict)  # by SID, in the order shown
     states: dict[str, PoolState] = field(default_factory=dict)
-    number: int = field(default_factory=lambda: next(numbers))
-    _messages: dict[int, bytes] = field(default_factory=dict)  # by the board shown before
+    # A copy that `replace` makes gets its own.
+    number: int = field(init=False, default_factory=lambda: next(_numbers))
+    _messages: dict[int, bytes] = field(init=False, default_factory=dict)  # by the board before
 
     @property
     def silent(self) -> list[str]:

@@ -10,7 +10,7 @@ from pool.api.ops.charts.compose import charts
 from pool.api.ops.charts.earlier import Before, Earlier
 from pool.api.ops.charts.windows import Window
 from pool.api.ops.frame.rendering import fragment
-from pool.api.ops.live.boards import Board, numbers
+from pool.api.ops.live.boards import Board
 from pool.api.ops.live.drawings import Drawings
 from pool.api.ops.live.latest_incidents import visible
 from pool.api.ops.live.pasts import Past, Pasts
@@ -35,7 +35,7 @@ class HistoryBoards:
         if past is None:
             return frame  # the page keeps what it has
         parts = self.parts(past, window, before, session, frame.snapshot.at)
-        return replace(frame, parts=frame.parts | parts, number=next(numbers), _messages={})
+        return replace(frame, parts=frame.parts | parts)
 
     def parts(
         self, past: Past, window: Window, before: Sequence[Before], session: Session, now: datetime

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from pool.api.ops.session.sessions import Session
 from pool.errors import LedgerError
@@ -23,9 +23,8 @@ PATIENCE_SECONDS = 0.3  # a page that shows pools does not wait for a slow ledge
 class LatestIncidents:
     """The latest incidents, as they were last read."""
 
-    def __init__(self, ledger: Ledger, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._clock = clock
         self._found: list[Incident] = []
         self._began = -KEPT_SECONDS
         self._reading: asyncio.Task[None] | None = None
@@ -35,7 +34,7 @@ class LatestIncidents:
 
         The result is the last known while the ledger is silent.
         """
-        now = self._clock()
+        now = time.monotonic()
         is_over = self._reading is None or self._reading.done()
         if is_over and now - self._began >= KEPT_SECONDS:
             self._began, self._reading = now, asyncio.create_task(self._read())

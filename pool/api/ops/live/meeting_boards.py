@@ -11,7 +11,7 @@ from pool.api.ops.charts.compose import charts
 from pool.api.ops.charts.earlier import Before, Earlier
 from pool.api.ops.charts.windows import Window
 from pool.api.ops.frame.rendering import fragment
-from pool.api.ops.live.boards import Board, numbers
+from pool.api.ops.live.boards import Board
 from pool.api.ops.live.drawings import Drawings
 from pool.api.ops.live.pasts import Past, Pasts
 from pool.api.ops.live.unhurried import Unhurried
@@ -90,7 +90,7 @@ class MeetingBoards:
         if status is None:
             # Nothing is known of the meeting now, and the page says so.
             parts = {"state": fragment("meeting/unknown.html")} if snapshot.store_problem else {}
-            return replace(frame, parts=frame.parts | parts, number=next(numbers), _messages={})
+            return replace(frame, parts=frame.parts | parts)
         past, before = await self.unhurried.of(sid, window, compared)
         parts = await self.parts(status, window, past, before)
         if past is None:
@@ -99,8 +99,6 @@ class MeetingBoards:
             frame,
             parts=frame.parts | parts,
             states={sid: status.state},
-            number=next(numbers),
-            _messages={},
         )
 
     def _charts(

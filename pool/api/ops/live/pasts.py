@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -42,12 +42,9 @@ class Past:
 class Pasts:
     """The pasts that are being viewed."""
 
-    def __init__(
-        self, store: Store, ledger: Ledger, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, store: Store, ledger: Ledger) -> None:
         self._store = store
         self._ledger = ledger
-        self._clock = clock
         self._kept: dict[tuple[str, str], tuple[float, Past]] = {}
         self._before: dict[tuple[str, str, str], tuple[float, Series | None]] = {}
         self._reading = asyncio.Lock()
@@ -58,11 +55,12 @@ class Pasts:
         Raise StoreUnavailable; or LedgerUnavailable, for windows that only the ledger has.
         """
         async with self._reading:
-            now = self._clock()
+            now = time.monotonic()
             self._kept = {name: kept for name, kept in self._kept.items() if now < kept[0]}
             if (sid, window.name) not in self._kept:
                 keeps = KEPT_SECONDS if window.seconds < _DAY else KEPT_LONG_SECONDS
-                self._kept[sid, window.name] = now + keeps, await self._read(sid, window)
+                with bounded():
+                    self._kept[sid, window.name] = now + keeps, await self._read(sid, window)
             return self._kept[sid, window.name][1]
 
     async def before(
@@ -75,7 +73,7 @@ class Pasts:
         """
         found = []
         async with self._reading:
-            now = self._clock()
+            now = time.monotonic()
             self._before = {name: kept for name, kept in self._before.items() if now < kept[0]}
             for one in wanted:
                 key = (sid, window.name, one.name)
@@ -115,10 +113,6 @@ class Pasts:
         return with_flow(series, tally.counted)
 
     async def _read(self, sid: str, window: Window) -> Past:
-        with bounded():
-            return await self._read_all(sid, window)
-
-    async def _read_all(self, sid: str, window: Window) -> Past:
         now = datetime.now(UTC)
         since = now - timedelta(seconds=window.seconds)
         if window.span is None:

@@ -12,7 +12,7 @@ from starlette.datastructures import QueryParams
 from pool.access.api_keys import Scope
 from pool.api.ops.charts.earlier import chosen
 from pool.api.ops.charts.windows import BY_NAME, DEFAULT
-from pool.api.ops.live.boards import Board, Boards, numbers
+from pool.api.ops.live.boards import Board, Boards
 from pool.api.ops.live.history_boards import HistoryBoards
 from pool.api.ops.live.inbox_boards import InboxBoards
 from pool.api.ops.live.meeting_boards import MeetingBoards
@@ -190,6 +190,4 @@ def _moved(board: Board, frame: Board) -> Board:
         snapshot=frame.snapshot,
         alarm=frame.alarm,
         parts=board.parts | frame.parts,
-        number=next(numbers),
-        _messages={},
     )

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pool.api.ops.frame.rendering import fragment
-from pool.api.ops.live.boards import Board, numbers, seen
+from pool.api.ops.live.boards import Board, seen
 from pool.api.ops.session.sessions import Session
 from pool.model.incidents import What
 from pool.model.times import from_ms
@@ -21,7 +21,7 @@ def workspace_board(
 ) -> Board:
     """Return the board of the selection's workspace at this moment, on its viewer's frame."""
     parts = frame.parts | parts_of(snapshot, session, selection)
-    return replace(frame, parts=parts, number=next(numbers), _messages={})
+    return replace(frame, parts=parts)
 
 
 def parts_of(snapshot: Snapshot, session: Session, selection: Selection) -> dict[str, str]:

@@ -35,12 +35,12 @@ async def ask(
 ) -> Response:
     """Show the search form, or again the links that somebody found and comes back to."""
     if not of:
-        return _page(request, session, asked="", found=None, more=[])
+        return _page(request, session)
     search = service.parts.ledger.search
     links = [await search.link(slug) for slug in of.split(",")[:_FOUND_AGAIN]]
     seen = [each for each in links if each and session.sees(each.link.meeting_sid)]
     if not seen:
-        return _page(request, session, asked="", found=None, more=[])
+        return _page(request, session)
     return await _shown(request, session, service, "", seen)
 
 
@@ -55,7 +55,7 @@ async def find(request: Request, session: SignedIn, service: TheService) -> Resp
     check_csrf(request, session, form)
     asked = form.text("asked", label="What to look for", max_characters=CUSTOMER_ID_MAX_CHARACTERS)
     if not asked:
-        return _page(request, session, asked="", found=None, more=[])
+        return _page(request, session)
     sids = [each.sid for each in service.known_meetings.all() if session.sees(each.sid)]
     found = await service.parts.ledger.search.links(asked, sids)
     return await _shown(request, session, service, asked, found)
@@ -116,4 +116,5 @@ async def _shown(
 
 
 def _page(request: Request, session: Session, **values: Any) -> Response:
-    return render(request, "find.html", session, title="Find", **{"again": ""} | values)
+    nothing: dict[str, Any] = {"asked": "", "found": None, "more": [], "again": ""}
+    return render(request, "find.html", session, title="Find", **nothing | values)

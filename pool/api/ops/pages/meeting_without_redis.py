@@ -40,7 +40,7 @@ async def meeting_without_redis(
     ops: Ops = request.app.state.ops
     ledger = service.parts.ledger
     found = await service.known_meetings.find(sid)
-    counts = await _or_none(ledger.links.counts_of(sid))
+    counts = await _or_none(ledger.counts.of(sid))
     acts = await _or_none(ledger.audit.list(ACTS_SHOWN, sid))
     incidents = await incidents_of(ledger, window)
     past = None
