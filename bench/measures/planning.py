@@ -48,7 +48,7 @@ async def _look(parts: Parts, runs: int) -> tuple[list[float], list[float]]:
         # A new run of the loop each time: the first look is the one that writes targets.
         top_up = prepare(parts, DEFAULT_WORKSPACE, parts.makers[DEFAULT_WORKSPACE])
         started = time.perf_counter()
-        planned = await top_up._look()
+        planned = await top_up.look()
         plans.append(time.perf_counter() - started)
         if not planned:
             raise RuntimeError("nothing was planned")

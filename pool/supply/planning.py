@@ -14,7 +14,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from pool.store.records import Block
+from pool.model.meetings import Meeting
+from pool.store.records import Block, Level
 
 FAIR_EVERY = 4
 PROBE_EVERY = 10
@@ -50,6 +51,26 @@ class Need:
         It counts links first, so that all meetings get their first ones soon.
         """
         return self.fresh, self.fresh / self.target
+
+
+def need_of(meeting: Meeting, level: Level, target: int, making: int) -> Need | None:
+    """Return what a pool of the meeting wants while `making` links are under way, None if nothing.
+
+    A blocked meeting wants one link, as a probe.
+    """
+    if meeting.is_stopped or level.fence != "stands":
+        return None
+    if level.fresh + making >= target or (level.block is not None and making):
+        return None
+    return Need(
+        sid=meeting.sid,
+        shard=level.sid if meeting.shards > 1 else "",
+        epoch=level.epoch,
+        fresh=level.fresh + making,
+        target=target,
+        claims_per_second=level.claims_per_second,
+        probe=level.block is not None,
+    )
 
 
 def plan(needs: Sequence[Need], links: int) -> list[Need]:

@@ -43,9 +43,8 @@ NUMBERS: dict[str, dict[str, Any]] = {
         "LOOK_SECONDS": 1.0,
         "PLAN_LINKS": 1_000,
         "TURN_SECONDS": 2.0,
-        "SHARE": 2,
-        "SUSPECT_SHARE": 4,
     },
+    "pool.supply.under_way": {"SHARE": 2, "SUSPECT_SHARE": 4},
     "pool.durability.erasure": {"_ROUNDS": 5, "_LOG_TRIES": 5, "_LOG_WAIT_SECONDS": 0.2},
     "pool.durability.fence_watch": {"_CLAIMS_PER_CALL": 200, "_AGAIN_SECONDS": 0.2},
     "pool.durability.recent_claims": {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,8 +23,11 @@ from pool.model.meetings import Meeting
 from pool.providers import NewLink
 from pool.store.records import Block, Level, Totals
 from pool.supply import top_up
-from pool.supply.planning import Need, Plan
+from pool.supply.planning import Need, Plan, need_of
 from pool.supply.top_up import TopUp
+from pool.supply.under_way import UnderWay
+from tests.in_process import InProcess
+from worker.top_up import prepare
 
 SID = "intro"
 BLOCK = Block("refused", 1_000, 61_000, "refused-404", 3)
@@ -49,7 +53,7 @@ class World:
         self.block: Block | None = None
         self.blocks_of: dict[str, Block | None] = {}
         self.answer: ProviderError | StoreUnavailable | LedgerUnavailable | None = None
-        self.outcome: str | LedgerUnavailable = "added"
+        self.outcome: str | Exception = "added"
         self.counts = Counter[tuple[str, str]]()
 
     # -- the maker, the writer, the store
@@ -66,7 +70,7 @@ class World:
     async def put(self, *arguments: Any) -> str:
         if isinstance(arguments[-1], NewLink):
             self.said.append(("write", *arguments[:2], arguments[2].slug))
-            if isinstance(self.outcome, LedgerUnavailable):
+            if isinstance(self.outcome, Exception):
                 raise self.outcome
             return self.outcome
         self.said.append(("block", *arguments))
@@ -93,8 +97,8 @@ class World:
             provider_concurrency=concurrency, probe_seconds=60.0,
             counted=lambda sid, outcome: self.counts.update([(sid, outcome)]),
         )  # fmt: skip
-        run._meetings = 5
-        run._plan = Plan([need(), need("other")])
+        run.meetings = 5
+        run.plan = Plan([need(), need("other")])
         return run
 
 
@@ -103,7 +107,7 @@ def need(sid: str = SID, *, probe: bool = False) -> Need:
 
 
 def planned(run: TopUp) -> list[str]:
-    return [each.sid for each in run._plan._links]
+    return [each.sid for each in run.plan._links]
 
 
 @pytest.mark.parametrize(
@@ -131,12 +135,9 @@ def test_what_may_start_beside_what_is_under_way(
     probe: bool, suspect: bool, making: int, suspects: int, slots: int, lone: bool, may: bool
 ) -> None:
     """Meetings that got no link lately do not take the slots of the others."""
-    world = World()
-    run = world.run(slots)
-    world.suspects |= {SID} if suspect else set()
-    run._making[SID], run._suspects = making, suspects
-    run._plan = Plan([need()] if lone else [need(), need("other")])
-    assert run._may_start(need(probe=probe)) is may
+    under_way = UnderWay(slots, {SID}.__contains__ if suspect else lambda _sid: False)
+    under_way.by_meeting[SID], under_way.suspects = making, suspects
+    assert under_way.may_start(need(probe=probe), lone=lone) is may
 
 
 def level(**fields: Any) -> Level:
@@ -165,12 +166,21 @@ def test_what_is_wanted_of_a_meeting(
     fields: dict[str, Any], making: int, wanted: Need | None
 ) -> None:
     """Links under way count as stock; a blocked meeting is probed by one link."""
-    run = World().run()
-    assert run._need(Meeting(SID), level(**fields), 5, making) == wanted
+    assert need_of(Meeting(SID), level(**fields), 5, making) == wanted
     for stopped in (Meeting(SID, paused=True), Meeting(SID, closed_reason="gone")):
-        assert run._need(stopped, level(**fields), 5, making) is None
-    run._skipped.add(SID)
-    assert run._need(Meeting(SID), level(**fields), 5, making) is None
+        assert need_of(stopped, level(**fields), 5, making) is None
+
+
+async def test_a_pool_that_was_left_is_not_planned_again(product: InProcess) -> None:
+    """Links were made for it that did not enter it; those of the others may."""
+    for sid in (SID, "other"):
+        await product.meeting(sid, min_fresh=3)
+    run = prepare(product.parts, "default", product.parts.makers["default"])
+    for left in ({SID, "other"}, {"other"}):
+        found = await run.look()
+        needs = iter(partial(found.next, lambda _need: True), None)
+        assert {each.sid for each in needs if each is not None} == left
+        run.leave(SID)
 
 
 @pytest.mark.parametrize(
@@ -179,21 +189,21 @@ def test_what_is_wanted_of_a_meeting(
 def test_pools_that_take_no_links_end_a_run(skipped: int, meetings: int, stops: bool) -> None:
     """The second of them does, or the only one there is."""
     run = World().run()
-    run._skipped |= {f"m{n}" for n in range(skipped)}
-    run._meetings = meetings
-    run._leave(SID)
-    assert run._stop is stops
-    assert SID in run._skipped
+    run.skipped |= {f"m{n}" for n in range(skipped)}
+    run.meetings = meetings
+    run.leave(SID)
+    assert run.stops is stops
+    assert SID in run.skipped
     assert planned(run) == ["other"]
 
 
 async def made(world: World, run: TopUp, *, probe: bool = False) -> list[Any]:
     """Make a link, and return the calls that were made for it."""
-    run._start(need(probe=probe))
-    assert (run._making[SID], len(run._under_way)) == (1, 1)
-    await asyncio.gather(*run._under_way, return_exceptions=True)
+    run.start(need(probe=probe))
+    assert (run.under_way.by_meeting[SID], len(run.under_way)) == (1, 1)
+    await run.under_way.wait_for_all()
     await asyncio.sleep(0)
-    assert (run._making[SID], run._suspects, run._under_way) == (0, 0, set())
+    assert (run.under_way.by_meeting[SID], run.under_way.suspects, len(run.under_way)) == (0, 0, 0)
     return world.said
 
 
@@ -205,7 +215,7 @@ async def test_a_link_goes_from_the_provider_to_the_ledger_and_the_pool() -> Non
         ("make", SID, 5, False), ("write", SID, "epoch", "a-1"), "worked", ("received", SID, True)
     ]  # fmt: skip
     assert world.counts == {(SID, "added"): 1}
-    assert (run.added, run._stop, run._look_again, planned(run)) == (
+    assert (run.added, run.stops, run.looks_again, planned(run)) == (
         1,
         False,
         False,
@@ -220,16 +230,16 @@ async def test_a_probe_that_succeeds_lifts_the_block() -> None:
     said = await made(world, run, probe=True)
     assert said[0] == ("make", SID, 5, True)
     assert said[-1] == ("block", SID, None)
-    assert run._look_again
+    assert run.looks_again
 
 
 async def test_a_link_that_is_added_lifts_the_workspaces_block() -> None:
     """The block is lifted once."""
     world = World()
     run = world.run()
-    run._block = BLOCK
+    run.probing.block = BLOCK
     assert (await made(world, run))[-1] == ("workspace", "acme", None)
-    assert run._look_again
+    assert run.looks_again
     world.said.clear()
     assert (await made(world, run))[-1] == ("received", SID, True)
 
@@ -249,15 +259,15 @@ async def test_a_link_that_enters_no_pool_lifts_no_block(
     """A meeting that repeats links, or whose pool takes none, is left out of the plan."""
     world = World()
     run = world.run()
-    run._block = BLOCK
+    run.probing.block = BLOCK
     world.outcome = outcome
     world.blamed |= {SID} if blamed else set()
     assert await made(world, run, probe=True) == [
         ("make", SID, 5, True), ("write", SID, "epoch", "a-1"), "worked", ("received", SID, is_new)
     ]  # fmt: skip
     assert world.counts == {(SID, outcome): 1}
-    assert (run.added, run._block, run._look_again, planned(run)) == (0, BLOCK, False, left)
-    assert (SID in run._skipped) is (outcome == "quarantined")
+    assert (run.added, run.probing.block, run.looks_again, planned(run)) == (0, BLOCK, False, left)
+    assert (SID in run.skipped) is (outcome == "quarantined")
 
 
 @pytest.mark.parametrize("where", ["maker", "writer"])
@@ -271,7 +281,7 @@ async def test_a_ledger_that_is_away_ends_the_run_and_counts_one_failure(where: 
         world.outcome = LedgerUnavailable("away")
     await made(world, run)
     await made(world, run)
-    assert run._stop
+    assert run.stops
     assert world.said.count("failed") == 1
     assert world.counts == {(SID, "lost"): 2}
     assert run.added == 0
@@ -283,19 +293,19 @@ async def test_a_redis_that_is_away_ends_the_run() -> None:
     run = world.run()
     world.answer = StoreUnavailable("Redis: away")
     assert await made(world, run) == [("make", SID, 5, False)]
-    assert run._stop
+    assert run.stops
     assert world.counts == {}
 
 
 async def test_a_step_that_fails_in_an_unknown_way_leaves_its_meeting_out() -> None:
     """The others go on."""
     world = World()
+    world.outcome = ValueError("?")
     run = world.run()
-    run._pool_writer = None  # type: ignore[assignment]
     await made(world, run, probe=True)
-    assert run._skipped == {SID}
+    assert run.skipped == {SID}
     assert planned(run) == ["other"]
-    assert not run._stop
+    assert not run.stops
 
 
 @pytest.mark.parametrize(
@@ -322,33 +332,31 @@ async def test_a_failure_changes_the_plan(
     world.answer = error
     world.workspace_blocks = blocks
     world.blamed |= {SID} if blamed else set()
-    run._block = Block("?", 1, 2, kind) if kind else None
+    run.probing.block = Block("?", 1, 2, kind) if kind else None
     await made(world, run)
     assert planned(run) == left
-    assert (run._look_again, run._stop, run.added) == (looks, False, 0)
+    assert (run.looks_again, run.stops, run.added) == (looks, False, 0)
     assert (("workspace", "acme", None) in world.said) is lifted
     if blocks and kind is None:
-        run._look_again = False
+        run.looks_again = False
         await made(world, run)
-        assert not run._look_again, "a block is news once"
+        assert not run.looks_again, "a block is news once"
 
 
 @pytest.mark.parametrize(("now", "due"), [(60_999, False), (61_000, True), (500, True)])
 async def test_a_blocked_workspace_rests_until_its_probe_is_due(now: int, due: bool) -> None:
     """The probe is taken for a minute; none is while another link is under way."""
     world = World()
-    run = world.run()
-    assert not await run._workspace_rests()
-    assert run._block is None
+    probing = world.run().probing
+    assert not await probing.rests(busy=False)
+    assert probing.block is None
     world.block, world.now = BLOCK, now
-    assert await run._workspace_rests() is not due
-    assert run._block == BLOCK
+    assert await probing.rests(busy=False) is not due
+    assert probing.block == BLOCK
     taken = ("workspace", "acme", Block("refused", 1_000, now + 60_000, "refused-404", 4))
     assert world.said == [taken] * due
-    run._under_way.add(asyncio.ensure_future(asyncio.sleep(0)))
-    assert await run._workspace_rests()
+    assert await probing.rests(busy=True)
     assert world.said == [taken] * due
-    await asyncio.gather(*run._under_way)
 
 
 @pytest.mark.parametrize(("now", "due"), [(60_999, False), (61_000, True)])
@@ -357,12 +365,12 @@ async def test_a_probe_is_taken_once(now: int, due: bool) -> None:
     world = World()
     run = world.run()
     world.blocks_of[SID], world.now = BLOCK, now
-    assert await run._take_probe(need(probe=True)) is due
+    assert await run.probing.take(need(probe=True)) is due
     taken = ("block", SID, Block("refused", 1_000, now + 60_000, "refused-404", 4))
     assert world.said == [taken] * due
-    assert await run._take_probe(need("other", probe=True))
-    run._block = BLOCK
-    assert await run._take_probe(need(probe=True))
+    assert await run.probing.take(need("other", probe=True))
+    run.probing.block = BLOCK
+    assert await run.probing.take(need(probe=True))
     assert world.said == [taken] * due
 
 
@@ -381,9 +389,9 @@ def test_when_the_levels_are_looked_at(
     """It looks again once the plan is done, old, or no longer right."""
     run = World().run()
     monkeypatch.setattr(top_up.time, "monotonic", lambda: 50.0 + age)
-    run._plan = Plan() if empty else run._plan
-    run._look_again = again
-    assert run._is_look_due(50.0, 1.0) is due
+    run.plan = Plan() if empty else run.plan
+    run.looks_again = again
+    assert run.is_look_due(50.0, 1.0) is due
 
 
 @pytest.mark.parametrize(("careful", "slots"), [(False, 8), (True, 1)])
@@ -391,4 +399,4 @@ def test_one_link_at_a_time_while_the_ledger_has_to_prove_itself(careful: bool, 
     """Otherwise as many are made as are configured."""
     world = World()
     world.patience.is_careful = careful
-    assert world.run()._slots == slots
+    assert world.run().slots == slots
