@@ -142,7 +142,7 @@ class Knobs:
     booking_names_meeting_sid: bool = _knob(
         False,
         "whether a booking's `meeting` holds its sid beside its name; the real one has "
-        "meeting_id only, the id that GET /meetings tells",
+        "meeting_id only, the id that GET /meetings shows",
     )
     webhook_carries_slug: bool = _knob(
         False,

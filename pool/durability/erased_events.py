@@ -46,7 +46,7 @@ class ErasedEvents:
         """Return marks of all that could identify a customer in an event, each with its text."""
 
         def work() -> dict[str, str]:
-            return self._marks.told_by(texts_of(event.body))
+            return self._marks.in_texts(texts_of(event.body))
 
         found = await asyncio.to_thread(work) if len(event.body) > _LARGE_BYTES else work()
         parsed = self._parse(event)

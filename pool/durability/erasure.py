@@ -50,9 +50,9 @@ class Erasure:
     async def forget(self, sid: str, customer_id: str) -> int:
         """Erase a customer of a meeting. Return the number of their links that had to be erased.
 
-        0 means that there was nothing to erase and nothing left to finish. Raise
-        StoreUnavailable, LedgerUnavailable or StillErasing when something is left; the workers
-        then finish what was begun, and so does a repeated call.
+        0 means that there was nothing to erase, and no erasure to finish. Raise StoreUnavailable,
+        LedgerUnavailable or StillErasing if something is left to erase; the workers then finish
+        it, and so does a repeated call.
         """
         await self._recorder.record(sid)
         await self._store.set_aside.blank(sid, customer_id)

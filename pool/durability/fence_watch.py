@@ -31,7 +31,7 @@ from pool.store.records import AnsweredClaim
 log = structlog.get_logger()
 
 _CLAIMS_PER_CALL = 200  # claims asserted again by one script call
-# Between two looks at what Redis has of it, since many claims meet the same fallen fence.
+# Between two assertions of a pool, since many claims meet the same fallen fence.
 _AGAIN_SECONDS = 0.2
 
 GiveUp = Callable[[str, float], object]  # takes a pool, and a moment of the monotonic clock
@@ -42,8 +42,8 @@ class _Asserted:
 
     def __init__(self) -> None:
         self.mark = Mark()
-        self.newest: object = None  # of the claims that are asserted
-        self.pools: set[str] = set()  # that were given them and bear the mark
+        self.newest: object = None  # identifies the latest answer that is asserted
+        self.pools: set[str] = set()  # those that got the claims, and bear the mark
 
 
 class FenceWatch:
@@ -69,20 +69,20 @@ class FenceWatch:
         self._looked_at = -math.inf  # when the last look that was answered began
         self._asserted: dict[str, _Asserted] = {}
         self._begun: dict[str, float] = {}  # when a pool's claims were asserted, or looked at
-        self._owed: set[str] = set()  # pools that `look` is to look at, once it may
+        self._owed: set[str] = set()  # pools whose claims `look` asserts again, once it may
         self._at_work: set[str] = set()
         self._tasks: set[asyncio.Task[bool]] = set()
         self._give_up: list[GiveUp] = []
 
     def gives_up(self, *give_up: GiveUp) -> None:
-        """Have these end the claims of a pool that joined before a moment and are under way."""
+        """Add functions that give up a pool's claims under way which joined before a moment."""
         self._give_up += give_up
 
     def fallen(self, pool: str, *, before: float = math.inf) -> None:
         """Assert the pool's claims again, as far as this Redis lacks them.
 
-        Of the claims under way, those that joined `before` that moment may have been served before
-        the fall. If the pool was looked at a moment ago, that is done in a moment.
+        Claims under way that joined `before` that moment may have been served before the fall. If
+        this was done a moment ago, `look` does it again in a moment.
         """
         last = self._begun.get(pool, -math.inf)
         if pool in self._at_work or last > self._clock() - _AGAIN_SECONDS:
@@ -97,11 +97,11 @@ class FenceWatch:
         task.add_done_callback(self._tasks.discard)
 
     def assertion(self, pool: str) -> object:
-        """Return what stands for the pool's last assertion in full; each further one changes it."""
+        """Return a value that identifies the pool's last full assertion; each has another."""
         return self._asserted.get(pool)
 
     async def catch_up(self, pool: str, assertion: object) -> None:
-        """Assert what was answered since, if all was asserted after that `assertion`.
+        """Assert the latest answers, too, if all others were asserted after this `assertion`.
 
         This is for answers that cannot be given up. Raise Fenced if Redis does not take it now.
         """
@@ -135,14 +135,14 @@ class FenceWatch:
         self._epochs = known
 
     def _forget(self, pools: set[str]) -> None:
-        """Forget all pools but these: of the others no claim is recent any more."""
+        """Forget all pools but these: the others have no recent claims any more."""
         self._owed &= pools
         for pool in [each for each in self._begun if each not in pools | self._at_work]:
             del self._begun[pool]
             self._asserted.pop(pool, None)
 
     async def _assert_again(self, pool: str, before: float) -> bool:
-        """Assert what this Redis lacks. Return False if that failed, and is owed now."""
+        """Assert what this Redis lacks. Return False if that failed; `look` then tries again."""
         try:
             last = self._asserted.get(pool)
             if last is None or not await self._has(last):
@@ -171,7 +171,7 @@ class FenceWatch:
         await self._assert(pool, claims, asserted)
 
     async def _has(self, asserted: _Asserted) -> bool:
-        """Return True if no pool has lost what it was given."""
+        """Return True if no pool has lost what was asserted."""
         marks = self._store.asserted
         return all([await marks.stand(pool, asserted.mark) for pool in asserted.pools])
 
@@ -197,7 +197,7 @@ class FenceWatch:
     ) -> dict[str, Sequence[AnsweredClaim]]:
         """Return the claims of a pool by the pools that serve their customers now.
 
-        They are others once the meeting has another number of shards.
+        A change of the meeting's number of shards gives its customers other pools.
         """
         meeting = self._meeting_of(sid_of(pool))
         if meeting is None or pool in meeting.pools:

@@ -60,7 +60,7 @@ class Pruner:
         return await self._ledger.pruning.prune(list(ripe), before)
 
     async def _drop_bindings(self, links: Sequence[OldLink]) -> None:
-        """Drop the bindings of consumed links, which Redis keeps without an end.
+        """Drop the bindings of consumed links, which Redis would keep for good.
 
         Redis comes first: a customer whose binding is gone and whose link is still in the ledger
         may claim anew, and has one live link all the same, since this one is used. A binding

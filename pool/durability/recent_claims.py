@@ -70,12 +70,12 @@ class RecentClaims:
         return self.since(sid, None)
 
     def newest(self, sid: str) -> object:
-        """Return what stands for the meeting's last answer; each further answer changes it."""
+        """Return a value that identifies the meeting's last answer; each answer has another."""
         kept = self._kept.get(sid)
         return kept.batches[-1] if kept is not None and kept.batches else None
 
     def since(self, sid: str, newest: object) -> list[AnsweredClaim]:
-        """Return of the claims that `lately` returns those answered after `newest`."""
+        """Return the claims that `lately` returns, without those up to the answer `newest`."""
         kept = self._kept.get(sid)
         if kept is None:
             return []

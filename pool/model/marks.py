@@ -86,7 +86,7 @@ class Marks:
         )
         return PSEUDONYM + digest.hexdigest()
 
-    def told_by(self, texts: Iterable[str]) -> dict[str, str]:
+    def in_texts(self, texts: Iterable[str]) -> dict[str, str]:
         """Return the marks of all addresses and possible ids in these texts, each with its text."""
         found: dict[str, str] = {}
         for text in texts:

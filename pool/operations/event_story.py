@@ -137,7 +137,7 @@ def _email(event: InboxEvent, said: BookingEvent) -> str:
         return "one claim of this meeting gave it, and stood when the booking was made"
     if event.state is EventState.UNMATCHED:
         return f"the event has one, but {event.reason}"
-    return "the event has one; it counts where no better sign is there"
+    return "the event has one; it counts only where there is no better sign"
 
 
 def _zone(name: str | None) -> tuple[tzinfo, str]:

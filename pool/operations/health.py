@@ -1,7 +1,7 @@
 """Report the state of every part of the service, and since when, at /healthz.
 
-`/readyz` tells a balancer whether claims can be served, and looks at Redis alone. This looks at
-everything; a part that is down here may be missed only hours later.
+`/readyz` says to a balancer whether claims can be served, and looks at Redis alone. This looks at
+every part; one that is down here may not be missed for hours.
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ class HookHealth:
     workspace: str
     can_verify: bool
     received_at: datetime | None  # the last one; None: none that is kept
-    # How long after it happened, by the provider's clock, one arrived: of the last few, usually
-    # and at most. None: their events name no time.
+    # The usual and the longest delay, among the last few, from an event by the provider's clock to
+    # its arrival. None: their events name no time.
     usual_delay_seconds: float | None
     longest_delay_seconds: float | None
     dead: int  # at most one more than COUNTED_MOST

@@ -1,7 +1,7 @@
-"""Refuse an action soon while the ledger takes nothing, before anything of it is begun.
+"""Refuse an action before it begins, while the ledger takes no writes.
 
-An action takes several steps, and in each of them the ledger may be slow with good reason. So the
-steps keep their time, and an action asks first whether the ledger takes writes at all.
+An action takes several steps, and the ledger may have good reason to be slow in each of them. So
+each step keeps its full time limit, and one short question comes before all of them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class LedgerReady:
     async def check(self) -> None:
         """Return if the ledger takes writes. Raise LedgerUnavailable in time if it does not.
 
-        What is left of the question then changes nothing, whenever the ledger takes it.
+        A question that was given up changes nothing, even if the ledger takes it later.
         """
         if time.monotonic() - self._wrote_at < TRUST_SECONDS:
             return

@@ -29,7 +29,7 @@ _DONE: dict[Act, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The outcome for one meeting: why nothing was done; empty if it was done."""
+    """The outcome for one meeting. Both texts are empty if the act was done."""
 
     sid: str
     left: str = ""  # why nothing had to be done
@@ -63,9 +63,10 @@ async def act_on_several(
 ) -> list[Outcome]:
     """Do this to each meeting, some at a time, and return the outcomes in their order.
 
-    A meeting that fails stops no other. But once Redis or the ledger is found away, which takes
-    seconds, the rest is not tried, for each would wait as long. `changed` is called with each that
-    was done. There is one entry in the audit for each, with the same reason.
+    A meeting that fails does not stop the others. But once Redis or the ledger does not answer,
+    which takes seconds to find out, the rest is not tried, since each would wait as long. `changed`
+    is called with each meeting that was changed. Each has its own entry in the audit log, all with
+    the same reason.
     """
     slots = asyncio.Semaphore(_AT_ONCE)
     away = ""

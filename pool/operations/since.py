@@ -25,7 +25,7 @@ def since_of(
 ) -> Since | None:
     """Return since when a pool has been in its state; None if nobody has noted it yet.
 
-    Levels are looked up in the past that is shown. Acts of people and providers are incidents.
+    How full a pool was follows from its history; what people and providers did, from incidents.
     """
     holds = _HOLDS.get(status.state)
     if holds is None or series is None:

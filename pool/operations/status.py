@@ -18,8 +18,8 @@ from pool.store import Store
 from pool.store.records import Block, Level
 
 PoolState = Literal["ok", "low", "empty", "paused", "blocked", "recovering"]
-# The effect on visitors: turned away now; turned away soon; none yet, though no links can be made;
-# none, though the pool is low; turned away, as an operator wishes; none.
+# The effect on visitors. dry: they are turned away now; soon: they will be; stocked: none yet,
+# though no links can be made; low: none yet; paused: turned away, as an operator wishes; ok: none.
 Feel = Literal["dry", "soon", "stocked", "low", "paused", "ok"]
 # The smaller the number, the sooner a person must act.
 FEELS: dict[Feel, int] = {"dry": 0, "soon": 1, "stocked": 2, "low": 2, "paused": 3, "ok": 4}
@@ -128,7 +128,7 @@ async def statuses(
         name: await store.blocks.of_workspace(name)
         for name in {meeting.workspace for meeting in meetings}
     }
-    # A pool that nobody has ever filled says so; only such a pool costs the question.
+    # Only an empty pool may never have been filled, so only then Redis is asked for the heartbeat.
     without_worker = (
         any(not level.fresh for level in levels) and await store.last_heartbeat_ms() is None
     )

@@ -57,7 +57,7 @@ def lead(
 
 
 def _counted(state: PoolState, found: Sequence[MeetingStatus], count: int) -> str:
-    """Return how many pools are in a state, and whether visitors feel it."""
+    """Return how many pools are in a state, and how many of the blocked ones have no links."""
     if state == "blocked":
         stocked = [each for each in found if each.state == state and each.fresh]
         if len(stocked) == count:

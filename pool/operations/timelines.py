@@ -1,4 +1,4 @@
-"""Collect the events in a link's life: made, claimed, booked, and the actions of operators."""
+"""Collect what happened to a link: made, claimed, booked, and the actions of operators."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from pool.store.records import Span, Spark
 
 POINTS = 60  # of 10 s each
 _KEPT_SECONDS = 5.0  # a new value is written every 10 s
-_PATIENCE_SECONDS = 1.0  # in which Redis answers, or is silent
+_PATIENCE_SECONDS = 1.0  # after which Redis counts as silent
 
 
 class Trends:

@@ -73,11 +73,11 @@ def turned_away(totals: Mapping[str, int]) -> int:
 def heard_troubles(
     heard: Heard, now: datetime, sweep_seconds: float, *, ledger_answers_seconds: float = math.inf
 ) -> list[Trouble]:
-    """Return the troubles of workers and providers that pulses tell of.
+    """Return the troubles of workers and providers that pulses show.
 
-    A call of a process that misses its beats says nothing of the provider: a worker that is frozen
-    hears no answer. A worker that speaks and runs nothing may wait for the ledger, if that has not
-    answered for long enough.
+    The calls of a process that misses its beats prove nothing about the provider: a worker that is
+    frozen hears no answer. A worker that speaks and runs nothing may be waiting for the ledger,
+    unless that has answered for long enough.
     """
     found = []
     if trouble := _worker(heard, now, sweep_seconds, ledger_answers_seconds):
@@ -124,7 +124,7 @@ def _worker(
 
 
 def with_cost(over: Over, totals: Mapping[str, int], now: datetime, *, alone: bool) -> Over:
-    """Return it with its cost by these totals. `alone`: no other trouble has begun since its end.
+    """Return an ended trouble with its cost. `alone`: no other trouble has begun since its end.
 
     Visitors who are turned away during the next trouble are that one's cost.
     """

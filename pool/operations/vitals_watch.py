@@ -111,8 +111,8 @@ class VitalsWatch:
             found |= {name: each for name, each in self._standing.items() if name[0] in unknown}
         elif self._heard is not None:
             graced = self._clock() - self._redis_back_at < _GRACE_SECONDS
-            # Workers whose tasks wait for the ledger run nothing, which says nothing of beat. One
-            # that was in trouble before the ledger is so still.
+            # Workers whose tasks wait for the ledger run nothing, which proves nothing about beat.
+            # A worker that was in trouble before the ledger still is.
             stands = (What.WORKER, "") in self._standing
             answers_seconds = math.inf if stands else self._ledger.answers_seconds()
             for trouble in heard_troubles(
@@ -186,7 +186,7 @@ class _LedgerLook:
             self._task = asyncio.create_task(self._ask())
 
     def answers_seconds(self) -> float:
-        """Return for how long the ledger has answered; without end if it was never silent."""
+        """Return for how many seconds the ledger has answered; infinity if always."""
         if self._problem:
             self._silent_at = self._clock()
         return self._clock() - self._silent_at

@@ -60,7 +60,7 @@ def count_words(count: int, one: str, many: str = "") -> str:
 
 
 def about(count: int) -> int:
-    """Return a count rounded up to two digits, so that what is said of it changes seldom."""
+    """Return a count rounded up to two digits, so that a sentence with it seldom changes."""
     step: int = 10 ** max(0, len(str(count)) - 2)
     return -(-count // step) * step
 
@@ -73,7 +73,7 @@ def times_words(count: int) -> str:
 def at_least_words(count: int, one: str) -> str:
     """Return a growing count in words that change ever more seldom, as what is read aloud needs.
 
-    Up to ten it is exact; beyond that its first digit counts: more than 40 visitors.
+    Up to ten it is exact. Beyond that it is rounded down to its first digit: more than 40 visitors.
     """
     if count <= 10:
         return count_words(count, one)

@@ -157,8 +157,8 @@ def _step(
         totals.claims, totals.top_ups, totals.bookings, last.chunk if last else -1,
     )  # fmt: skip
     if last is None:
-        # What was claimed and made before the first sample counts in the next: a sample tells of
-        # the time before it, and none was looked at before this one.
+        # What was claimed and made before the first sample counts in the next one: a sample covers
+        # the time since the one before it, and there is none.
         return now._replace(claims=0, top_ups=0, bookings=0), None
     lowest = min(last.lowest, now.lowest, dip)
     if not due:

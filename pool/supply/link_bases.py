@@ -46,7 +46,7 @@ class LinkBases:
         self._learning = asyncio.Lock()
 
     def learned(self, workspace: str) -> str | None:
-        """Return the base that this process knows to be learned, and None if there is none."""
+        """Return the base that this process has learned, or None if there is none yet."""
         return self._learned.get(workspace)
 
     async def refresh(self) -> None:

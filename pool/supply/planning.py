@@ -125,7 +125,7 @@ class Plan:
     def __init__(
         self, links: Sequence[Need] = (), probes: Sequence[Need] = (), *, exact: bool = True
     ) -> None:
-        self.exact = exact  # it counted no link twice
+        self.exact = exact  # no link was counted twice by the look
         self._links = deque(links)
         self._probes = deque(probes)
         self._since_probe = PROBE_EVERY

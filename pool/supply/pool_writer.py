@@ -41,7 +41,7 @@ class PoolWriter:
     async def put(self, sid: str, epoch: str, new: NewLink) -> Pooled:
         """Put one link of a meeting into the ledger, then into the pool of that epoch.
 
-        Return the outcome.
+        Return the outcome: added, duplicate (the ledger knew the link) or quarantined.
 
         A crash between the two leaves a fresh row whose link is in no pool, which `expire` sets
         aside. Raise LedgerUnavailable if the link is lost: without a row it may not be pooled.

@@ -112,7 +112,7 @@ async def test_an_event_is_known_by_its_bookings_and_its_address(
 ) -> None:  # fmt: skip
     """The provider's reading names them, or else the inbox; all of its texts are known, too."""
     made = events(ledger, parsed)
-    said = MARKS.told_by([f"{ANN} {BOB} order-4711"])
+    said = MARKS.in_texts([f"{ANN} {BOB} order-4711"])
     marks = await made.marks_of(NEW)
     assert set(marks) == bookings | mails | set(said)
     assert {mark: marks[mark] for mark in said} == said

@@ -62,17 +62,17 @@ def test_an_id_that_says_little_is_not_looked_for(
 def test_what_a_text_says_is_found_in_it() -> None:
     """Addresses and ids, also in URLs; no short words, no words of letters alone."""
     text = "see https://x.test/?ref=order-4711&e=zoe%40example.com. Or ann@x.test, abc a-1 ab12"
-    found = set(MARKS.told_by([text]).values())
+    found = set(MARKS.in_texts([text]).values())
     assert {"order-4711", "zoe@example.com", "ann@x.test", "ab12"} <= found
     assert not {"abc", "a-1", "see", "https", "Or"} & found
-    assert MARKS.of_email("Xavier@x.test") in MARKS.told_by(["to Xavier@x.test"])
-    told = MARKS.told_by(["ann@x.test."])
+    assert MARKS.of_email("Xavier@x.test") in MARKS.in_texts(["to Xavier@x.test"])
+    told = MARKS.in_texts(["ann@x.test."])
     assert told[MARKS.of_email("ann@x.test")] == told[MARKS.of_email_before("ann@x.test")]
-    assert MARKS.told_by(["Xena@x.teX."])[MARKS.of_email("Xena@x.teX")] == "Xena@x.teX"
-    assert MARKS.told_by([]) == {}
-    assert len(MARKS.told_by([f"id-{n:04}" for n in range(9_000)])) < 4_200
-    assert set(MARKS.told_by(["x" * 256 + "1"])) & {MARKS.of_text("x" * 256 + "1")} == set()
-    assert MARKS.of_text("x" * 255 + "1") in MARKS.told_by(["x" * 255 + "1"])
+    assert MARKS.in_texts(["Xena@x.teX."])[MARKS.of_email("Xena@x.teX")] == "Xena@x.teX"
+    assert MARKS.in_texts([]) == {}
+    assert len(MARKS.in_texts([f"id-{n:04}" for n in range(9_000)])) < 4_200
+    assert set(MARKS.in_texts(["x" * 256 + "1"])) & {MARKS.of_text("x" * 256 + "1")} == set()
+    assert MARKS.of_text("x" * 255 + "1") in MARKS.in_texts(["x" * 255 + "1"])
 
 
 def test_a_pseudonym_is_the_same_for_the_same_booking() -> None:

@@ -94,7 +94,7 @@ class Pasts:
         until = datetime.now(UTC) - timedelta(seconds=one.ago_seconds)
         since = until - timedelta(seconds=window.seconds)
         for span in one.spans(window):
-            # The sample after the end tells of the time before it.
+            # The sample after the end covers the time before it.
             step = timedelta(seconds=span.step_seconds)
             found = within(await self._from_store(sid, span, one), since, until + step)
             if found.samples:
