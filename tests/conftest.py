@@ -102,11 +102,16 @@ settings.register_profile(
 settings.load_profile("unhurried")
 
 pytest.register_assert_rewrite(
+    "commands",
+    "problem_answers",
     "tests.unit.store_contract",
     "tests.unit.store_replay_contract",
     "tests.unit.store_upkeep_contract",
     "tests.unit.history_contract",
     "tests.unit.recovery_contract",
+    "tests.unit.recovery_disturbed_contract",
+    "tests.unit.recovery_stage",
+    "tests.unit.recorder_contract",
 )
 
 

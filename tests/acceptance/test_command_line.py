@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import signal
 import sqlite3
-import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
-from product import LINKPOOL, Product, clean_environment, wait_until
+from commands import DONE, NOT_FOUND, NOT_REACHABLE, WRONG_USAGE, fails, ok
+from product import Product, wait_until
 from typer.testing import CliRunner
 
 from pool.cli.main import app
 from pool.up import ports
-from pool.up.data_dir import ENVIRONMENT
 from tests.bad_tokens import Forge
-from tests.ending import end, end_all
-from tests.redis_process import RedisServer
-
-DONE, FAILED, WRONG_USAGE, NOT_REACHABLE, NOT_FOUND = 0, 1, 2, 3, 4
 
 COMMANDS = [
     "up",
@@ -70,22 +61,6 @@ COMMANDS = [
     "db prune",
     "db restored",
 ]
-
-
-def ok(product: Product, *words: str, **more: Any) -> str:
-    """Run a command that must succeed. Return its output."""
-    done = product.command(*words, **more)
-    assert done.returncode == DONE, (words, done.stdout, done.stderr)
-    assert done.stderr == ""
-    return done.stdout
-
-
-def fails(product: Product, code: int, *words: str, **more: Any) -> str:
-    """Run a command that must fail with this code. Return its one line on stderr."""
-    done = product.command(*words, **more)
-    assert done.returncode == code, (words, done.stdout, done.stderr)
-    assert "Traceback" not in done.stderr
-    return done.stderr
 
 
 def test_linkpool_has_help(product: Product) -> None:
@@ -248,23 +223,6 @@ def test_keys_rotate_with_an_overlap_rest_on_networks_and_run_out(product: Produ
     fails(product, NOT_FOUND, "keys", "rotate", old["id"])
 
 
-def test_doctor_warns_of_proxies_that_anybody_can_pretend_to_be(product: Product) -> None:
-    """Doctor also warns of a limit per address that all visitors share."""
-    for settings, says in (
-        ({"LINKPOOL_TRUSTED_PROXIES": "*"}, "TRUSTED_PROXIES is *"),
-        (
-            {"LINKPOOL_NEW_CLAIMS_PER_MINUTE_PER_ADDRESS": "5", "LINKPOOL_HOST": "0.0.0.0"},
-            "share its one address",
-        ),
-    ):
-        done = product.command("doctor", "--json", **settings)
-        warned = [each for each in json.loads(done.stdout) if each["what"] == "proxies"]
-        assert [each["verdict"] for each in warned] == ["warning"]
-        assert says in warned[0]["text"]
-    done = product.command("doctor", "--json")
-    assert not any(each["what"] == "proxies" for each in json.loads(done.stdout))
-
-
 def test_keys_are_shown_once_and_revoked(product: Product) -> None:
     """create prints the key, list shows its id and scopes, revoke ends it, and no secret is
     listed.
@@ -405,46 +363,6 @@ def test_seal_stops_handing_out_and_undo_resumes_it(product: Product, sid: str) 
     assert product.rows("SELECT count(*) FROM links WHERE state = 'quarantined'") == [(0,)]
 
 
-def test_doctor_finds_everything_well(product: Product) -> None:
-    """While everything runs, doctor exits with 0 and every finding is ok."""
-    findings = json.loads(ok(product, "doctor", "--make-link", "--json"))
-    assert {finding["verdict"] for finding in findings} <= {"ok", "warning"}
-    well = {finding["what"] for finding in findings if finding["verdict"] == "ok"}
-    assert {"settings", "redis", "redis memory", "redis persistence", "broker"} <= well
-    assert {"database", "worker", "provider default", "links of default"} <= well
-    assert "webhook default" in well
-    assert "ok" in ok(product, "doctor")
-
-
-def test_doctor_makes_no_link_that_could_not_be_pooled(product: Product) -> None:
-    """While Redis is down, doctor makes no link at the provider."""
-    before = len(product.sandbox_links("demo"))
-    settings = json.loads((product.data / ENVIRONMENT).read_text())
-    settings["LINKPOOL_REDIS_URL"] = f"redis://127.0.0.1:{ports.choose()}/0"
-    done = product.command("doctor", "--make-link", "--json", **settings)
-    assert done.returncode == NOT_REACHABLE, done.stdout
-    found = {each["what"]: each["text"] for each in json.loads(done.stdout)}
-    assert "no link was made" in found["links of default"]
-    assert len(product.sandbox_links("demo")) == before
-
-
-def test_doctor_says_what_to_do_about_a_wrong_key(product: Product) -> None:
-    """For a key that the provider refuses, doctor exits with 1 and says what to check."""
-    done = product.command("doctor", LINKPOOL_NEETOCAL_API_KEY="wrong")
-    assert done.returncode == FAILED, done.stdout
-    assert "LINKPOOL_NEETOCAL_API_KEY" in done.stdout
-    assert "wrong" not in done.stdout.replace("is wrong", "")
-
-
-def test_doctor_finds_a_wrong_webhook_secret(product: Product) -> None:
-    """For a secret other than the API's, doctor exits with 1."""
-    done = product.command("doctor", "--json", LINKPOOL_NEETOCAL_WEBHOOK_SECRET="another")
-    assert done.returncode == FAILED
-    failed = [each for each in json.loads(done.stdout) if each["verdict"] == "failed"]
-    assert [each["what"] for each in failed] == ["webhook default"]
-    assert failed[0]["to_do"]
-
-
 def test_without_redis_commands_are_three(tmp_path: Path) -> None:
     """doctor, status and actions exit with 3 when Redis is not reachable."""
     product = Product(tmp_path)
@@ -492,137 +410,3 @@ def test_db_prune_takes_out_what_was_kept_for_long_enough(tmp_path: Path) -> Non
     said = json.loads(ok(product, "db", "prune", "--compact", "--json"))
     assert said == {"events": 0, "bodies": 0, "cleaned": True}
     product.close()
-
-
-# -- each part alone
-
-
-class Alone:
-    """API, worker, beat and sandbox as plain processes, with a Redis and a fresh database."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.redis = RedisServer(directory / "redis")
-        self.sandbox_port, self.port = ports.choose(), ports.choose()
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.environ = clean_environment(
-            REDIS_URL=self.redis.url(),
-            DATA_DIR=str(directory / "data"),
-            PORT=str(self.port),
-            ADMIN_KEY="for-tests-only-Vq8Zk2Lw0sXy7Rt4Gh",
-            SWEEP_SECONDS="1",
-            NEETOCAL_SUBDOMAIN="acme",
-            NEETOCAL_API_KEY="a-key",
-            NEETOCAL_WEBHOOK_SECRET="a-secret",
-            NEETOCAL_BASE_URL=f"http://127.0.0.1:{self.sandbox_port}",
-            NEETOCAL_REF_FIELD="ref",
-        )
-        self.started: dict[subprocess.Popen[bytes], Path] = {}  # with their logs
-
-    def start(self, *words: str, **environ: str) -> subprocess.Popen[bytes]:
-        """Run `linkpool words…` in the background."""
-        said = self.directory / f"{words[0]}.log"
-        with said.open("ab") as log:
-            process = subprocess.Popen(
-                [*LINKPOOL, *words], env=self.environ | environ, stdout=log, stderr=log
-            )
-        self.started[process] = said
-        return process
-
-    def call(self, method: str, path: str, **request: Any) -> httpx.Response:
-        """Call the API by the admin key."""
-        headers = {"X-API-Key": self.environ["LINKPOOL_ADMIN_KEY"]}
-        return httpx.request(
-            method, self.url + path, headers=headers, trust_env=False, timeout=60, **request
-        )
-
-    def answers(self) -> bool:
-        """Return True if the API answers."""
-        with contextlib.suppress(httpx.HTTPError):
-            return self.call("GET", "/livez").status_code == 200
-        return False
-
-
-@pytest.fixture
-def alone(tmp_path: Path) -> Iterator[Alone]:
-    """Start Redis and an empty database, and nothing else."""
-    alone = Alone(tmp_path)
-    alone.redis.start()
-    try:
-        yield alone
-    finally:
-        try:
-            end_all(reversed(alone.started.items()))
-        finally:
-            alone.redis.stop()
-
-
-def test_each_part_runs_alone(alone: Alone) -> None:
-    """api, worker, beat and sandbox as plain processes do together what `up` does."""
-    subprocess.run([*LINKPOOL, "db", "upgrade"], env=alone.environ, check=True)
-    alone.start(
-        "sandbox",
-        *("--port", str(alone.sandbox_port)),
-        *("--webhook-url", f"{alone.url}/v1/webhooks/default"),
-        "--any-meeting",
-        SANDBOX_API_KEY="a-key",
-        SANDBOX_WEBHOOK_SECRET="a-secret",
-    )
-    api = alone.start("api")
-    worker, beat = alone.start("worker"), alone.start("beat")
-    wait_until(alone.answers, 20, what="the API serves")
-    assert alone.call("GET", "/readyz").status_code == 200
-    assert alone.call("PUT", "/v1/meetings/m", json={"min_fresh": 5}).status_code == 201
-
-    def fresh() -> int:
-        return int(alone.call("GET", "/v1/meetings/m").json()["meeting"]["fresh"])
-
-    wait_until(lambda: fresh() >= 5, 30, what="the pool is full")
-    claim = alone.call("POST", "/v1/meetings/m/claims", json={"customer_id": "c"})
-    assert claim.status_code == 201
-    slug = claim.json()["claim"]["slug"]
-    sandbox = f"http://127.0.0.1:{alone.sandbox_port}"
-    # The form that the page around it gave the slug carries it back.
-    book = {"slug": slug, "answers": {"ref": slug}}
-    booked = httpx.post(f"{sandbox}/_control/book", json=book, trust_env=False)
-    assert booked.status_code == 201, booked.text
-
-    def state() -> str:
-        shown = alone.call("GET", "/v1/meetings/m/claims/c").json()
-        return str(shown["claim"]["state"])
-
-    wait_until(lambda: state() == "consumed", 10)
-    for process in (api, worker, beat):
-        assert end(process, alone.started[process]) in (0, -signal.SIGTERM), process.args
-    done = subprocess.run(
-        [*LINKPOOL, "doctor"],
-        env=alone.environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "the API does not answer" in done.stdout
-
-
-def test_a_second_api_says_that_the_port_is_taken(product: Product, alone: Alone) -> None:
-    """It ends with one line and exit code 1."""
-    done = subprocess.run(
-        [*LINKPOOL, "api", "--port", str(product.port)],
-        env=alone.environ,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == FAILED
-    assert str(product.port) in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
-
-
-def test_an_api_of_another_secret_key_is_refused(product: Product) -> None:
-    """Two secret keys would give one customer two names, so the start fails and names the
-    setting.
-    """
-    done = product.command("doctor", LINKPOOL_SECRET_KEY="another-Wy5Tg8Hk1Lp4Zx7Cv0Bn3Mq6")
-    assert done.returncode == FAILED
-    assert "same key" in done.stdout

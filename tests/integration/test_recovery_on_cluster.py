@@ -9,7 +9,10 @@ import pytest
 from bench.redis_cluster import RedisCluster
 from tests.any_redis import AnyRedis
 from tests.cluster_stage import any_cluster
-from tests.unit.recovery_contract import *  # noqa: F403 - the contract's tests
+from tests.unit.recorder_contract import *  # noqa: F403 - the contract's tests
+from tests.unit.recovery_contract import *  # noqa: F403
+from tests.unit.recovery_disturbed_contract import *  # noqa: F403
+from tests.unit.recovery_stage import *  # noqa: F403
 
 
 @pytest.fixture

@@ -25,8 +25,11 @@ from tests.any_redis import SECRET_KEY, AnyRedis, copy_of_its_file, start_from_c
 from tests.late_replies import late_replies
 from tests.ledger_backup import backup_of, restore
 from tests.redis_process import RedisServer
-from tests.unit.recovery_contract import *  # noqa: F403 - the contract's tests
-from tests.unit.recovery_contract import NEW, REUSED, SID, Stage
+from tests.unit.recorder_contract import *  # noqa: F403 - the contract's tests
+from tests.unit.recovery_contract import *  # noqa: F403
+from tests.unit.recovery_disturbed_contract import *  # noqa: F403
+from tests.unit.recovery_stage import *  # noqa: F403
+from tests.unit.recovery_stage import NEW, REUSED, SID, Stage
 
 
 @pytest.fixture

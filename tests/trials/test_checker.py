@@ -39,7 +39,7 @@ from tests.trials.harness.checker import (
 )
 from tests.trials.harness.postgres import copy_ledger
 from tests.trials.harness.stage import Stage as Processes
-from tests.unit.recovery_contract import SID, Stage, stage, unopened  # noqa: F401 - fixtures
+from tests.unit.recovery_stage import SID, Stage, stage, unopened  # noqa: F401 - fixtures
 from worker.top_up import top_up as top_up_task
 
 SERVER = 8000

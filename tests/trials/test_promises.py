@@ -47,7 +47,7 @@ from pool.supply.pool_writer import PoolWriter
 from tests.any_redis import SECRET_KEY, AnyRedis, copy_of_its_file, start_from_copy
 from tests.aside import in_thread
 from tests.redis_process import RedisServer
-from tests.unit.recovery_contract import BASE, SID, stage_on
+from tests.unit.recovery_stage import BASE, SID, stage_on
 
 EXAMPLES = int(os.environ.get("LINKPOOL_HYPOTHESIS_EXAMPLES", "40"))
 STEPS = 30

@@ -21,7 +21,7 @@ from pool.operations.timelines import timelines
 from pool.providers import open_provider
 from pool.store import Store
 from tests.any_redis import AnyRedis
-from tests.unit.recovery_contract import SID, Stage, stage_on
+from tests.unit.recovery_stage import SID, Stage, stage_on
 
 ACME, OTHER = [
     Workspace(name=name, subdomain=name, api_key=SecretStr("key")) for name in ("default", "other")

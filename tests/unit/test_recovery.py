@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.any_redis import AnyRedis
-from tests.unit.recovery_contract import *  # noqa: F403 - the contract's tests
+from tests.unit.recorder_contract import *  # noqa: F403 - the contract's tests
+from tests.unit.recovery_contract import *  # noqa: F403
+from tests.unit.recovery_disturbed_contract import *  # noqa: F403
+from tests.unit.recovery_stage import *  # noqa: F403
 
 
 @pytest.fixture
