@@ -84,23 +84,26 @@ def fresh_links(client: Any, sid: str, count: int, *, prefix: str, first: int = 
 
 async def rows(parts: Parts, sid: str, count: int, *, prefix: str, first: int = 0) -> None:
     """Add the ledger's rows of made-up links."""
-    made_at = datetime.now(UTC)
     for start, part in _parts(first, count, _ROWS_AT_ONCE):
         slugs = [f"one-off-{prefix}{n:08x}" for n in range(start, start + part)]
-        await parts.ledger.links.insert_fresh(
-            [
-                Link(
-                    slug=slug,
-                    url=f"https://sandbox.neetocal.com/{slug}",
-                    meeting_sid=sid,
-                    state=State.FRESH,
-                    source="pool",
-                    epoch="bench",
-                    created_at=made_at,
-                )
-                for slug in slugs
-            ]
+        await parts.ledger.links.insert_fresh(made_up(sid, slugs))
+
+
+def made_up(sid: str, slugs: list[str], epoch: str = "bench") -> list[Link]:
+    """Return fresh links that no provider made."""
+    made_at = datetime.now(UTC)
+    return [
+        Link(
+            slug=slug,
+            url=f"https://sandbox.neetocal.com/{slug}",
+            meeting_sid=sid,
+            state=State.FRESH,
+            source="pool",
+            epoch=epoch,
+            created_at=made_at,
         )
+        for slug in slugs
+    ]
 
 
 def bindings(client: Any, sid: str, count: int, *, prefix: str, first: int = 0) -> None:

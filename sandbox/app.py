@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -30,6 +31,12 @@ def build(sandbox: Sandbox) -> ASGIApp:
         yield
         await sandbox.aclose()
 
+    # Each handler gets errors of its own kind only.
+    handlers: dict[Any, Any] = {
+        Refused: _refused,
+        KnobError: _wrong_knob,
+        HTTPException: _http_exception,
+    }
     app = Starlette(
         routes=[
             *ExternalApi(sandbox).routes(),
@@ -37,11 +44,7 @@ def build(sandbox: Sandbox) -> ASGIApp:
             *BookingControl(sandbox).routes(),
             *VisitorPages(sandbox).routes(),
         ],
-        exception_handlers={
-            Refused: _refused,
-            KnobError: _wrong_knob,
-            HTTPException: _http_exception,
-        },
+        exception_handlers=handlers,
         lifespan=lifespan,
     )
     return _Counting(ControlGuard(app, sandbox.config.public_url), sandbox)
@@ -95,19 +98,15 @@ def path_kind(method: str, path: str) -> str:
     return "other"
 
 
-async def _refused(request: Request, error: Exception) -> Response:
-    status = error.status if isinstance(error, Refused) else 500
-    return _error(request, status, str(error))
+async def _refused(request: Request, error: Refused) -> Response:
+    return _error(request, error.status, str(error))
 
 
-async def _wrong_knob(_request: Request, error: Exception) -> Response:
-    knob = error.knob if isinstance(error, KnobError) else ""
-    return JSONResponse({"error": str(error), "knob": knob}, status_code=422)
+async def _wrong_knob(_request: Request, error: KnobError) -> Response:
+    return JSONResponse({"error": str(error), "knob": error.knob}, status_code=422)
 
 
-async def _http_exception(request: Request, error: Exception) -> Response:
-    if not isinstance(error, HTTPException):
-        return _error(request, 500, "something went wrong")
+async def _http_exception(request: Request, error: HTTPException) -> Response:
     response = _error(request, error.status_code, str(error.detail))
     response.headers.update(error.headers or {})
     return response

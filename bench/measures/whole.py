@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 
+from bench import preload
 from bench.loads.request import Request
 from bench.loads.wrk import Load, wrk
 from bench.measures.base import Bench, warm_up
@@ -18,7 +19,7 @@ from bench.postgres import NoPostgres, Postgres
 from bench.rows import Goal, Row, ratio
 from bench.stage import Stage, quiet_meeting
 from pool.compose import Parts
-from pool.model.links import Link, State
+from pool.model.times import to_ms
 
 SID = "bench-whole"
 CONNECTIONS = 64
@@ -86,26 +87,12 @@ def _fill(stage: Stage, count: int) -> None:
     async def fill(parts: Parts) -> None:
         await parts.recorder.record(SID)
         level = (await parts.store.look([SID]))[0]
-        made_at = datetime.now(UTC)
         missing = max(0, count - level.fresh)
         for start in range(0, missing, _AT_ONCE):
             prefix = secrets.token_hex(4)
             slugs = [f"one-off-{prefix}{n:04x}" for n in range(min(_AT_ONCE, missing - start))]
-            await parts.ledger.links.insert_fresh(
-                [
-                    Link(
-                        slug=slug,
-                        url=f"https://sandbox.neetocal.com/{slug}",
-                        meeting_sid=SID,
-                        state=State.FRESH,
-                        source="pool",
-                        epoch=level.epoch,
-                        created_at=made_at,
-                    )
-                    for slug in slugs
-                ]
-            )
-            await parts.store.add(SID, level.epoch, slugs, round(made_at.timestamp() * 1000))
+            await parts.ledger.links.insert_fresh(preload.made_up(SID, slugs, level.epoch))
+            await parts.store.add(SID, level.epoch, slugs, to_ms(datetime.now(UTC)))
 
     stage.work(fill)
 

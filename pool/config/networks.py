@@ -8,7 +8,7 @@ anybody may send such headers.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import lru_cache, partial
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 Networks = tuple[IPv4Network | IPv6Network, ...]
@@ -63,7 +63,7 @@ class TrustedProxies:
     def __init__(self, setting: str) -> None:
         self.anybody = ANYBODY in setting.replace(",", " ").split()
         self._networks = () if self.anybody else networks_of(setting)
-        self._known = lru_cache(maxsize=4096)(self._holds)
+        self._known = lru_cache(maxsize=4096)(partial(holds, self._networks))
 
     def trusts(self, peer: str) -> bool:
         """Return True if this peer's X-Forwarded headers are believed."""
@@ -96,9 +96,6 @@ class TrustedProxies:
         # Where one proxy is behind another, the outer one terminates TLS.
         said = b",".join(value for name, value in headers if name == _FORWARDED_PROTO)
         return b"https" in [hop.strip().lower() for hop in said.rsplit(b",", _HOPS)[-_HOPS:]]
-
-    def _holds(self, peer: str) -> bool:
-        return holds(self._networks, peer)
 
 
 @lru_cache(maxsize=4096)

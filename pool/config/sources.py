@@ -46,6 +46,8 @@ _MAY_BE_EMPTY = (
 # LINKPOOL_PORT and LINKPOOL_METRICS_PORT are the addresses of Services named linkpool and
 # linkpool-metrics, too, but then they are no numbers.
 _SERVICE_ADDRESS = re.compile(r"(?:tcp|udp|sctp)://")
+# What Kubernetes sets for a Service named linkpool or linkpool-…, as its documentation on service
+# discovery says.
 _SERVICE_VARIABLE = re.compile(
     r"LINKPOOL_(?:[A-Z0-9_]+_)?"
     r"(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT(?:_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)"
@@ -102,17 +104,10 @@ def from_environment(env: Mapping[str, str], fields: Collection[str]) -> dict[st
     known |= {f"{PREFIX}{name}_FILE" for name in SECRETS} | {f"{PREFIX}CONFIG", f"{PREFIX}ENV_FILE"}
     known |= {URL_VARIABLE, KEY_VARIABLE}
     for name in env:
-        if name.startswith(PREFIX) and name not in known and not _of_kubernetes(name):
+        ours = name.startswith(PREFIX) and not _SERVICE_VARIABLE.fullmatch(name)
+        if ours and name not in known:
             raise SettingsError(name, "is not a setting of linkpool; docs/reference.md lists them")
     return values
-
-
-def _of_kubernetes(name: str) -> bool:
-    """Return True for a variable that Kubernetes sets for a Service named linkpool or linkpool-….
-
-    Its documentation on service discovery lists them.
-    """
-    return _SERVICE_VARIABLE.fullmatch(name) is not None
 
 
 def from_toml(path: Path, env: Mapping[str, str]) -> dict[str, Any]:

@@ -52,11 +52,6 @@ def judge(kept: Kept | None, customer_id: str) -> Verdict:
     return Verdict.BIND if kept.customer_id is None else Verdict.CONFLICT
 
 
-def state_once_claimed(state: State) -> State:
-    """Return the state of a link that turns out to be claimed. A booking seen earlier stays."""
-    return State.CLAIMED if may_move(state, State.CLAIMED) else state
-
-
 @dataclass(slots=True)
 class _Plan:
     """The writes of a batch, with at most one row for each slug."""
@@ -85,7 +80,9 @@ def _plan(kept: dict[str, Kept], claims: Sequence[RecordedClaim], pruned: Collec
             plan.inserts[claim.slug] = claim
             after = Kept(State.CLAIMED, claim.customer_id, forgotten=False)
         elif verdict is Verdict.BIND and before is not None:
-            state = state_once_claimed(before.state)
+            # A booking that was seen before the claim stays.
+            claimed = may_move(before.state, State.CLAIMED)
+            state = State.CLAIMED if claimed else before.state
             plan.binds.append((state, claim))
             after = Kept(state, claim.customer_id, forgotten=False)
         if after is not None:

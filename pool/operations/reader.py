@@ -1,4 +1,4 @@
-"""Read the state of the service, once for all viewers, and only while there are any."""
+"""Read the state of pools and workspaces, once for all viewers, and only while there are any."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import structlog
 
 from pool.claims.known_meetings import KnownMeetings
 from pool.config.settings import Settings
-from pool.errors import LedgerError, StoreError
-from pool.ledger import Ledger
+from pool.errors import StoreError
 from pool.model.meetings import Meeting
-from pool.operations.snapshot import LedgerHealth, Snapshot, WorkspaceHealth
+from pool.operations.snapshot import Snapshot, WorkspaceHealth
 from pool.operations.status import MeetingStatus, statuses, urgency
 from pool.store import Store
 from pool.store.ending import end_tasks
@@ -26,8 +25,6 @@ EVERY_SECONDS = 2.0
 _MEETINGS_PER_SECOND = 250
 # Claims wait while a pipeline's answers are parsed, so meetings are read in batches.
 _AT_ONCE = 100
-_LEDGER_EVERY_SECONDS = 10.0
-_LEDGER_PATIENCE_SECONDS = 1.0
 
 
 class Reader:
@@ -36,7 +33,6 @@ class Reader:
     def __init__(
         self,
         store: Store,
-        ledger: Ledger,
         known_meetings: KnownMeetings,
         settings: Settings,
         *,
@@ -46,7 +42,6 @@ class Reader:
         self._known_meetings = known_meetings
         self._settings = settings
         self._every_seconds = every_seconds
-        self._ledger = LedgerWatch(ledger)
         self._followers = 0
         self._closed = False
         self._latest: Snapshot | None = None
@@ -105,7 +100,7 @@ class Reader:
     async def close(self) -> None:
         """Stop, and wait for readings under way."""
         self.stop()
-        await end_tasks(task for task in (self._loop, self._ledger.task) if task is not None)
+        await end_tasks([self._loop] if self._loop is not None else [])
 
     async def _go_on(self) -> None:
         while self._followers and not self._closed:
@@ -124,17 +119,15 @@ class Reader:
     async def _read(self) -> Snapshot:
         meetings = self._known_meetings.all()
         every = max(self._every_seconds, len(meetings) / _MEETINGS_PER_SECOND)
-        ledger = await self._ledger.look()
         try:
             heartbeat = await self._store.last_heartbeat_ms()
             workspaces = [await self._workspace(name) for name in self._settings.workspaces]
             found = sorted(await self._statuses(meetings), key=urgency)
         except StoreError as error:
-            return Snapshot(datetime.now(UTC), every, ledger, store_problem=str(error))
+            return Snapshot(datetime.now(UTC), every, store_problem=str(error))
         return Snapshot(
             at=datetime.now(UTC),
             every_seconds=every,
-            ledger=ledger,
             found=tuple(found),
             heartbeat_at_ms=heartbeat,
             workspaces=tuple(workspaces),
@@ -150,34 +143,3 @@ class Reader:
         return WorkspaceHealth(
             name, await self._store.budget.rate(name), await self._store.blocks.of_workspace(name)
         )
-
-
-class LedgerWatch:
-    """Asks the ledger every few seconds, and never waits long for its answer."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-        self._asked_at = -_LEDGER_EVERY_SECONDS
-        self._health = LedgerHealth()
-        self.task: asyncio.Task[LedgerHealth] | None = None
-
-    async def look(self) -> LedgerHealth:
-        """Return the ledger's last answer, or how long it has not answered."""
-        now = time.monotonic()
-        if self.task is None and now - self._asked_at >= _LEDGER_EVERY_SECONDS:
-            self._asked_at = now
-            self.task = asyncio.create_task(self._ask())
-        if self.task is not None:
-            await asyncio.wait({self.task}, timeout=_LEDGER_PATIENCE_SECONDS)
-            if self.task.done():
-                self._health, self.task = self.task.result(), None
-            else:
-                silent_seconds = time.monotonic() - self._asked_at
-                return LedgerHealth(f"no answer for {silent_seconds:.0f} s")
-        return self._health
-
-    async def _ask(self) -> LedgerHealth:
-        try:
-            return LedgerHealth(unmatched=await self._ledger.inbox.count("unmatched"))
-        except LedgerError as error:
-            return LedgerHealth(str(error))

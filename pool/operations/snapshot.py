@@ -35,7 +35,7 @@ class Snapshot:
 
     at: datetime
     every_seconds: float  # until the next reading
-    ledger: LedgerHealth
+    ledger: LedgerHealth = LedgerHealth()
     store_problem: str = ""
     found: tuple[MeetingStatus, ...] = ()  # the most urgent first
     heartbeat_at_ms: int | None = None

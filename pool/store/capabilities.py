@@ -60,6 +60,10 @@ _CLUSTERED = "CLUSTER|SLOTS CLUSTER|INFO ASKING"
 _CLUSTER = "is a Redis Cluster; write its address as redis+cluster://host:6379,host:6379"
 _SENTINEL = "is a Sentinel; write its address as redis+sentinel://host:26379/service"
 _NO_SENTINEL = "names as Sentinel what is none; write its address as redis://host:6379"
+_UNTRUSTED = (
+    "leads to a server whose certificate is not trusted; "
+    "name the file of its authority by ?ssl_ca_certs="
+)
 # Parts of the messages, of a server or of the library, for a connection that will never work; and
 # what to do about each.
 _HOPELESS = {
@@ -71,14 +75,8 @@ _HOPELESS = {
     "hostname mismatch": "leads to a server whose certificate bears another name than the address",
     "ip address mismatch": "leads to a server whose certificate does not bear this IP address",
     "certificate has expired": "leads to a server whose certificate has expired",
-    "certificate verify failed": (
-        "leads to a server whose certificate is not trusted; "
-        "name the file of its authority by ?ssl_ca_certs="
-    ),
-    "certificate_verify_failed": (
-        "leads to a server whose certificate is not trusted; "
-        "name the file of its authority by ?ssl_ca_certs="
-    ),
+    "certificate verify failed": _UNTRUSTED,
+    "certificate_verify_failed": _UNTRUSTED,
     "certificate required": (
         "leads to a server that wants a certificate of its clients; "
         "name it by ?ssl_certfile= and ssl_keyfile="

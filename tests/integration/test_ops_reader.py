@@ -47,7 +47,7 @@ async def reading(
     store = CountingStore(fake_redis.bare, fake_redis.store.names)
     known_meetings = KnownMeetings(store, ledger)
     known_meetings.put(Meeting("shown"))
-    reader = Reader(store, ledger, known_meetings, Settings(), every_seconds=every_seconds)
+    reader = Reader(store, known_meetings, Settings(), every_seconds=every_seconds)
     try:
         yield reader, store
     finally:

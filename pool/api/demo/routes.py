@@ -67,13 +67,13 @@ async def demo_of(service: TheService) -> Demo:
     sid = service.settings.demo_meeting
     meeting = await service.known_meetings.find(sid) if sid else None
     workspace = service.settings.workspace(meeting.workspace) if meeting else None
-    if meeting is None or workspace is None or not _is_sandbox(workspace):
+    if (
+        meeting is None
+        or workspace is None
+        or urlsplit(workspace.api_url).hostname not in _LOOPBACK
+    ):
         raise Unknown("the demo page is there where `linkpool up` runs the sandbox")
     return Demo(service, meeting, workspace)
-
-
-def _is_sandbox(workspace: Workspace) -> bool:
-    return urlsplit(workspace.api_url).hostname in _LOOPBACK
 
 
 TheDemo = Annotated[Demo, Depends(demo_of)]

@@ -57,7 +57,7 @@ class Ops:
 async def open_ops(service: Service) -> AsyncIterator[Ops]:
     """Open the page of this process. Its streams end as soon as a signal stops the process."""
     parts, settings = service.parts, service.settings
-    reader = Reader(parts.store, parts.ledger, service.known_meetings, settings)
+    reader = Reader(parts.store, service.known_meetings, settings)
     endings = Endings(parts.ledger)
     with suppress(LinkpoolError):
         await endings.refresh()

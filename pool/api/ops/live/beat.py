@@ -130,7 +130,7 @@ def _names(vitals: Vitals) -> list[object]:
 def joined(reading: Snapshot | None, vitals: Vitals) -> Snapshot:
     """Return a reading with the present state of the parts. Without Redis it has no pools."""
     if reading is None:
-        reading = Snapshot(datetime.now(UTC), 2.0, LedgerHealth(), is_read=False)
+        reading = Snapshot(datetime.now(UTC), 2.0, is_read=False)
     ledger = vitals.trouble(What.LEDGER)
     redis = vitals.trouble(What.REDIS)
     reading = replace(
