@@ -29,7 +29,7 @@ from bench.processes import PYTHON, Process
 
 _LIBRARIES = (
     "asyncio", "billiard.pool", "celery", "celery.app.amqp", "celery.app.base",
-    "celery.apps.worker", "celery.beat", "celery.bin.worker", "celery.concurrency.prefork",
+    "celery.apps.worker", "celery.beat", "celery.concurrency.prefork", "celery.worker.autoscale",
     "celery.worker.consumer", "email.message", "fastapi", "fastapi.responses", "h11", "httpcore",
     "httptools", "httpx", "importlib.metadata", "jinja2", "jwt", "kombu", "kombu.transport.redis",
     "logging.config", "msgspec", "multiprocessing.connection", "pydantic", "pydantic_settings",

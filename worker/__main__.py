@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import socket
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -48,19 +49,16 @@ def main(role: str, *, with_beat: bool = False) -> int:
     os.register_at_fork(before=gc.freeze)
     reload_worker(settings, running, app.loop, _beat_thread(app) if with_beat else None)
     end_in_time()
-    app.worker_main(
-        [
-            "--quiet",
-            "worker",
-            "--loglevel=WARNING",
-            "--without-mingle",
-            "--without-gossip",
-            "--without-heartbeat",  # nobody hears it: worker/pulse.py has ours
-            "-n",
-            "linkpool@%h",
-            *_scale(settings),
-        ]
-    )
+    # Not by Celery's command line, whose other commands bring 200 modules along.
+    app.Worker(
+        hostname=f"linkpool@{socket.gethostname()}",
+        loglevel="WARNING",
+        quiet=True,
+        without_mingle=True,
+        without_gossip=True,
+        without_heartbeat=True,  # nobody hears it: worker/pulse.py has ours
+        autoscale=_scale(settings),
+    ).start()
     return 0
 
 
@@ -101,10 +99,9 @@ def _prepared(role: str) -> tuple[Settings, Any]:
     return settings, app
 
 
-def _scale(settings: Settings) -> list[str]:
-    """Return Celery's option for a number of processes that changes; none if it is set."""
-    most = settings.worker_processes
-    return [f"--autoscale={most},1"] if settings.worker_concurrency is None else []
+def _scale(settings: Settings) -> tuple[int, int] | None:
+    """Return the most and the fewest processes, None where their number is set."""
+    return (settings.worker_processes, 1) if settings.worker_concurrency is None else None
 
 
 def _beat_thread(app: Any) -> BeatThread:
