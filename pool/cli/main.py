@@ -70,9 +70,7 @@ Port = Annotated[int | None, typer.Option(min=1, max=65_535, help="Port (LINKPOO
 
 def main() -> None:
     """Run the command line and end the process with its exit code."""
-    # A command ends soon: looking through all that it imported would be most of its work.
-    gc.set_threshold(50_000, 20, 100)
-    atexit.register(gc.freeze)  # Python looks once more as it ends
+    atexit.register(gc.freeze)  # Python looks through all that was imported once more as it ends
     app()
 
 
@@ -131,8 +129,8 @@ def up(
         run_up(
             settings,
             sids=sids,
-            prepare=lambda effective: up_step.take(effective, "prepare", *sids),
-            seal=lambda effective: up_step.take(effective, "seal"),
+            prepare=lambda effective: up_step.prepare(effective, sids),
+            seal=up_step.seal,
             announce=announce.announce,
         )
     )
@@ -188,8 +186,10 @@ def seal(
 
     After that no link is handed out until Redis has been restarted (or `--undo`).
     """
+    from pool.durability.opening import seal_all
+
     settings = settings_for(data_dir)
-    done, count = run(lambda: _seal(settings, undo=undo))
+    done, count = run(lambda: seal_all(settings, undo=undo))
     sys.stdout.write(f"{'unsealed' if undo else 'sealed'} {done} of {count} pools\n")
     raise typer.Exit(DONE if done == count else FAILED)
 
@@ -213,12 +213,3 @@ def _for_part(data_dir: Path | None, host: str | None = None, port: int | None =
     # With several API processes, the server starts each as an interpreter of its own.
     os.environ.update(safe_environ(os.environ))
     return settings
-
-
-async def _seal(settings: Settings, *, undo: bool) -> tuple[int, int]:
-    from pool.durability.opening import open_durability
-
-    async with open_durability(settings) as parts:
-        pools = await parts.pools()
-        done = await (parts.recovery.unseal(pools) if undo else parts.recovery.seal(pools))
-        return len(done), len(pools)

@@ -1,7 +1,8 @@
-"""Take the steps of `linkpool up` that need the ledger, each in a process that ends.
+"""Take the steps of `linkpool up` that need the ledger.
 
-While its parts run, `linkpool up` only waits. Imports for these steps would stay in its memory
-unused.
+While its parts run, `linkpool up` only waits, and what these steps import would stay in its memory
+unused. So another process prepares the pools, and ends. When they are sealed, `up` itself is about
+to end: it has half of the imports already, and takes this step itself.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import json
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
 
 from pool.config.settings import Settings
 from pool.up import leash
@@ -18,14 +18,11 @@ from pool.up.data_dir import ENVIRONMENT, PARTS_LOCK, DataDirectory
 from pool.up.modules import module, safe_environ
 from pool.up.run import StepFailed
 
-if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
 _OURS = "linkpool: "
 
 
-def take(settings: Settings, step: str, *sids: str) -> None:
-    """Take a step with the settings of the parts, and wait for it. Raise StepFailed."""
+def prepare(settings: Settings, sids: list[str]) -> None:
+    """Prepare the pools with the settings of the parts, and wait for it. Raise StepFailed."""
     data = DataDirectory(settings.data_dir)
     ours = json.loads(data.file(ENVIRONMENT).read_text("utf-8"))
     done = subprocess.run(  # noqa: S603 - our own command
@@ -33,7 +30,7 @@ def take(settings: Settings, step: str, *sids: str) -> None:
             sys.executable,
             str(data.file(PARTS_LOCK)),
             "",
-            [*module("pool.cli.up_step"), step, *sids],
+            [*module("pool.cli.up_step"), *sids],
         ),
         env={**safe_environ(os.environ | ours), leash.PARENT: str(os.getpid())},
         stdin=subprocess.DEVNULL,
@@ -46,24 +43,34 @@ def take(settings: Settings, step: str, *sids: str) -> None:
     )
     lines = done.stderr.strip().splitlines()
     if done.returncode:
-        raise StepFailed((lines or [f"{step} failed"])[-1].removeprefix(_OURS), done.returncode)
+        raise StepFailed((lines or ["prepare failed"])[-1].removeprefix(_OURS), done.returncode)
     for line in lines:
         sys.stderr.write(f"{line}\n")
 
 
-def main(step: str, sids: list[str]) -> int:
-    """Take a step in this process. Return the exit code, 2 when a setting is wrong."""
+def seal(settings: Settings) -> None:
+    """Seal all pools, in this process, which ends next. Raise LinkpoolError."""
+    import asyncio
+
+    from pool.durability.opening import seal_all
+
+    _log_what_matters()
+    asyncio.run(seal_all(settings))
+
+
+def main(sids: list[str]) -> int:
+    """Prepare the pools in this process. Return the exit code, 2 when a setting is wrong."""
     import asyncio
     import gc
 
     gc.disable()  # the process ends before there is anything to collect
+    from pool import bootstrap
     from pool.config.settings import load
     from pool.errors import LinkpoolError, SettingsError
-    from pool.telemetry.logs import configure_logging
 
-    configure_logging(log_format="console", log_level="warning")
+    _log_what_matters()
     try:
-        asyncio.run(_step(load(), step, sids))
+        asyncio.run(bootstrap.prepare(load(), sids))
     except LinkpoolError as error:
         sys.stderr.write(f"{_OURS}{error}\n")
         return 2 if isinstance(error, SettingsError) else 1
@@ -72,18 +79,11 @@ def main(step: str, sids: list[str]) -> int:
     return 0
 
 
-def _step(settings: Settings, step: str, sids: list[str]) -> Coroutine[object, object, None]:
-    from pool.bootstrap import prepare
+def _log_what_matters() -> None:
+    from pool.telemetry.logs import configure_logging
 
-    return prepare(settings, sids) if step == "prepare" else _seal(settings)
-
-
-async def _seal(settings: Settings) -> None:
-    from pool.durability.opening import open_durability
-
-    async with open_durability(settings) as parts:
-        await parts.recovery.seal(await parts.pools())
+    configure_logging(log_format="console", log_level="warning")
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1], sys.argv[2:]))
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,7 +1,7 @@
 """Open the part of linkpool that makes Redis and ledger agree, for steps that need nothing else.
 
-`linkpool up` prepares and seals the pools in processes that end at once: importing what makes
-links, reads webhooks and counts would take them longer than what they do.
+`linkpool up` prepares the pools as it starts and seals them as it ends: importing what makes
+links, reads webhooks and counts would take longer than what it does.
 """
 
 from __future__ import annotations
@@ -55,6 +55,14 @@ async def open_durability(settings: Settings) -> AsyncIterator[Durability]:
             fallen=lambda _pools: None,  # nobody reads the counts of a process that ends
         )
         yield Durability(store, ledger, recovery)
+
+
+async def seal_all(settings: Settings, *, undo: bool = False) -> tuple[int, int]:
+    """Seal all pools, or remove their seals. Return in how many it was done, and their number."""
+    async with open_durability(settings) as parts:
+        pools = await parts.pools()
+        done = await (parts.recovery.unseal(pools) if undo else parts.recovery.seal(pools))
+        return len(done), len(pools)
 
 
 async def check_secret_key(ledger: Ledger, fingerprint: str) -> None:

@@ -1,4 +1,4 @@
-"""Test the steps of `linkpool up` that another process takes."""
+"""Test the steps of `linkpool up` that need the ledger."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ def test_a_step_that_fails_says_why_and_how(tmp_path: Path) -> None:
     ours |= {"LINKPOOL_DATA_DIR": str(data.path), "LINKPOOL_SECRET_KEY": "k" * 10 + "f8h3Zq9W" * 4}
     data.write(ENVIRONMENT, json.dumps(ours))
     with pytest.raises(StepFailed, match="LINKPOOL_DATABASE_URL") as failed:
-        up_step.take(load({"LINKPOOL_DATA_DIR": str(data.path)}), "prepare", "demo")
+        up_step.prepare(load({"LINKPOOL_DATA_DIR": str(data.path)}), ["demo"])
     assert failed.value.code == 2

@@ -44,7 +44,6 @@ _only_process: Running | None = None  # set where one process serves alone; it t
 
 def make_application() -> Application:
     """Return the application that each server process runs, with settings from the environment."""
-    _collect_seldom()
     settings = load()
     configure_logging(log_format=settings.log_format, log_level=settings.log_level)
     log_strays()
@@ -60,15 +59,6 @@ def make_application() -> Application:
     # that: it takes a tenth of a second and finds nothing.
     gc.freeze()
     return application
-
-
-def _collect_seldom() -> None:
-    """Let the garbage collector look seldom, from before the imports on.
-
-    All that is imported stays, and what claims leave behind is freed by reference counting; full
-    collections would only cost pauses.
-    """
-    gc.set_threshold(50_000, 20, 100)
 
 
 def _end_with_the_parent() -> None:
@@ -117,7 +107,6 @@ def serve(settings: Settings) -> None:
     With several processes, SIGHUP replaces them one after another, each once its successor
     serves. They share one listening socket, so no connection is refused meanwhile.
     """
-    _collect_seldom()
     configure_logging(log_format=settings.log_format, log_level=settings.log_level)
     check_production(settings)
     share_metrics(settings.data_dir, "api", settings.port)
