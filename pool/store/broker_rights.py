@@ -9,7 +9,8 @@ from typing import Any
 from pool.config.redis_address import NO_BROKER
 from pool.errors import SettingsError
 from pool.store import key_names
-from pool.store.capabilities import connected, problem_of, refuses
+from pool.store.capabilities import problem_of, refuses
+from pool.store.first_contact import connected
 
 _MOMENT_SECONDS = 0.1  # for a BRPOP, should the key be gone
 

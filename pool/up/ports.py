@@ -18,9 +18,9 @@ class PortTaken(LinkpoolError):
     """Another program listens there now; it may be one of ours that is about to end."""
 
 
-def is_free(port: int, host: str = LOOPBACK) -> bool:
+def is_free(port: int) -> bool:
     """Return True if a server could listen on this port now."""
-    return _refusal(host, port) is None
+    return _refusal(LOOPBACK, port) is None
 
 
 def choose(*preferred: int | None) -> int:

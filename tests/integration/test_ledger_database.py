@@ -124,7 +124,7 @@ async def test_many_may_upgrade_at_once(database_url: str) -> None:
     """All return without an error, and the tables are there."""
     ledgers = [Ledger.open(database_url) for _ in range(4)]
     await asyncio.gather(*(ledger.upgrade() for ledger in ledgers))
-    assert await ledgers[0].links.counts() == {}
+    assert await ledgers[0].counts.all() == {}
     for ledger in ledgers:
         await ledger.close()
 
