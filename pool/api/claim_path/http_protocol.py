@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from uvicorn.server import ServerState
 
     from pool.api.claim_path.claim_lane import Admitted, ClaimLane
-    from pool.api.claim_path.known_heads import Head
+    from pool.api.claim_path.known_heads import Headers
     from pool.claims.queue import Receipt
 
 log = structlog.get_logger()
@@ -53,8 +53,7 @@ class ClaimProtocol(StrictProtocol):
             head = self._known_head(data)
             if head is not None:
                 self._unset_keepalive_if_required()
-                self.headers = head.headers
-                self._sid, self._body = head.sid, data[head.size_bytes :]
+                self._sid, self.headers, self._body = head
                 self.begin_claim(None, True)
                 return
             self._data = data
@@ -120,8 +119,8 @@ class ClaimProtocol(StrictProtocol):
             # Only with a good key: other heads must not push out those of callers.
             lane.heads.learn(data, sid, headers, body, claim.key_id)
 
-    def _known_head(self, data: bytes) -> Head | None:
-        """Return the head of a claim that was read before, if it can take the short cut now."""
+    def _known_head(self, data: bytes) -> tuple[str, Headers, bytes] | None:
+        """Return the parts of a claim whose head is known, if it can take the short cut now."""
         lane = self._open_lane()
         return None if lane is None else lane.heads.find(data)
 
