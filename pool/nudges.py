@@ -48,11 +48,12 @@ CLOCKS_DIFFER_SECONDS = 300.0  # at most, between the hosts of beat and workers
 EXPIRES_SECONDS = 30  # by then, sweeps have done what an older hint asks for
 _SPACING_SECONDS = 0.5  # between two rounds of sending, and so between two equal hints
 _WAITING_LIMIT = 1000
-# Without arguments, these tasks do for all meetings what they otherwise do for one. In each round,
-# at most _APART hints for single meetings are sent. A hint takes longer to send than a claim to
-# serve: with thousands of busy meetings, one hint for all of them is what a process can afford.
+# Without arguments, these tasks do for all meetings what they otherwise do for one. Where a round
+# would have more than _APART hints for single meetings, it has one for all instead. A hint takes
+# longer to send than a claim to serve: with thousands of busy meetings, a process cannot afford more.
 _FOR_ALL = {RECORD}
 _APART = 16
+_NOTHING = repr({})
 
 # kombu's Redis transport has no time-outs by default: a half-open connection would hang a
 # worker for ever (celery #8030, #10205).
@@ -159,17 +160,18 @@ class Nudges:
         come after the task looked. Very many hints for one task become a single hint for all
         meetings.
         """
-        key = (task, repr(arguments))
         with self._some_pending:
+            if task in _FOR_ALL and (task, _NOTHING) in self._pending:
+                return
+            key = (task, repr(arguments))
             if key in self._pending:
                 return
             if task in _FOR_ALL:
-                if self._apart[task] == _APART:
-                    arguments, key = {}, (task, "{}")
-                    if key in self._pending:
-                        return
-                else:
-                    self._apart[task] += 1
+                self._apart[task] += 1
+                if self._apart[task] > _APART:
+                    arguments, key = {}, (task, _NOTHING)
+                    for each in [each for each in self._pending if each[0] == task]:
+                        del self._pending[each]
             if len(self._pending) >= _WAITING_LIMIT:
                 log.warning("hint dropped: the broker does not keep up", task=task)
                 return
