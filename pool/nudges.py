@@ -50,7 +50,7 @@ _SPACING_SECONDS = 0.5  # between two rounds of sending, and so between two equa
 _WAITING_LIMIT = 1000
 # Without arguments, these tasks do for all meetings what they otherwise do for one. Where a round
 # would have more than _APART hints for single meetings, it has one for all instead. A hint takes
-# longer to send than a claim to serve: with thousands of busy meetings, a process cannot afford more.
+# longer to send than a claim to serve, and with thousands of busy meetings there would be as many.
 _FOR_ALL = {RECORD}
 _APART = 16
 _NOTHING = repr({})

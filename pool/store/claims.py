@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import lru_cache
 from typing import Any
 
@@ -18,8 +18,9 @@ from pool.store import key_names, scripts
 from pool.store.bindings import CustomerNames, pack, unpack
 from pool.store.cluster.wire import ClusterWire
 from pool.store.connect import store_errors
-from pool.store.records import Answer, AnsweredClaim, Batch, Replacing
+from pool.store.records import BATCH_LIMIT, Answer, AnsweredClaim, Batch, Replacing
 from pool.store.replies import as_answer, as_batch, as_replacing, expect
+from pool.store.together import Together
 from pool.store.wire import Abandon, Wire
 
 # After these errors, which mean that nothing was run, `claim` may still succeed: it sends the
@@ -34,6 +35,7 @@ class Claims:
         self._redis = redis
         self._wire = wire
         self._claim_script = "claim"
+        self._together: list[Together] | None = None  # within a block of `claims_together`
         self.names = names
         process = secrets.token_hex(8)
         self._echoes = (f"{process}{n:x}" for n in itertools.count())
@@ -84,12 +86,36 @@ class Claims:
                 result = error
             on_result(result)
 
+        if self._together is not None:
+            return self._joined(len(customers)).add(names, args, replied)
         command = ("EVALSHA", scripts.sha1(self._claim_script), len(names), *names, *args)
         return self._wire.call_at_once(command, replied)
 
-    def claims_together(self) -> AbstractContextManager[None]:
-        """Send the claims that are made at once within the block together, to each master."""
-        return nullcontext() if self._wire is None else self._wire.together()
+    @contextmanager
+    def claims_together(self) -> Iterator[None]:
+        """Make the claims that are made at once within the block by few script calls.
+
+        Where pools have different slots, as on a Redis Cluster, only the writes are few.
+        """
+        if not isinstance(self._wire, Wire) or self._wire.has_slots:
+            with nullcontext() if self._wire is None else self._wire.together():
+                yield
+            return
+        together: list[Together] = []
+        self._together = together
+        try:
+            yield
+        finally:
+            self._together = None
+            for each in together:
+                each.send()
+
+    def _joined(self, customers: int) -> Together:
+        """Return the script call of this block that has room for so many customers more."""
+        assert isinstance(self._wire, Wire) and self._together is not None  # noqa: PT018, S101
+        if not self._together or self._together[-1].customers + customers > BATCH_LIMIT:
+            self._together.append(Together(self._wire, self._claim_script))
+        return self._together[-1]
 
     def master_of(self, pool: str) -> object:
         """Return a value that identifies the master of a pool; always None on a single Redis."""

@@ -31,14 +31,19 @@ _PLAIN = {
 }
 _STREAM = {"claim", "public_claim", "bind", "redo", "look", "replace"}
 _MADE_OF = {"public_claim": ("reserve", "claim")}
+TOGETHER = "_together"  # ends the name of a script that does what another does, several times
 
 
 @cache
 def source(name: str) -> str:
     """Return the full text of a script as Redis gets it."""
-    parts = [] if name in _PLAIN else ["fence"]
-    parts += ["stream"] if name in _STREAM else []
-    return "\n".join(part(each) for each in (*parts, *_MADE_OF.get(name, (name,))))
+    once = name.removesuffix(TOGETHER)
+    parts = [] if once in _PLAIN else [part("fence")]
+    parts += [part("stream")] if once in _STREAM else []
+    body = [part(each) for each in _MADE_OF.get(once, (once,))]
+    if name != once:
+        body = ["local function claim(KEYS, ARGV)", *body, "end", part("together")]
+    return "\n".join([*parts, *body])
 
 
 def part(name: str) -> str:

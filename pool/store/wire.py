@@ -30,6 +30,7 @@ class Wire:
         self._pool = redis.connection_pool
         self._idle: list[_Line] = []
         self._busy: set[_Line] = set()
+        self.has_slots = False  # one address, behind which keys have slots, as a server has said
         self._is_together = False
         self._shared: _Line | None = None  # collects the calls of a `together` block
 

@@ -267,6 +267,15 @@ async def test_a_script_that_is_not_known_is_sent_in_full() -> None:
     assert scripts.source("public_claim") == "\n".join(
         scripts.part(name) for name in ("fence", "stream", "reserve", "claim")
     )
+    assert scripts.source("public_claim_together") == "\n".join(
+        [
+            *(scripts.part(name) for name in ("fence", "stream")),
+            "local function claim(KEYS, ARGV)",
+            *(scripts.part(name) for name in ("reserve", "claim")),
+            "end",
+            scripts.part("together"),
+        ]
+    )
     assert scripts.source("add") == "\n".join(scripts.part(name) for name in ("fence", "add"))
     assert not scripts.is_unknown(ResponseError("WRONGTYPE"))
     assert not scripts.is_unknown("NOSCRIPT")

@@ -1,7 +1,7 @@
 """Remember the heads of claims that were parsed before.
 
-A site's backend keeps its connections and sends the same headers with nearly every claim. Instead of
-parsing the same bytes again, they are looked up, and so is the line before them, which names the
+A site's backend keeps its connections and sends the same headers with nearly every claim. Instead
+of parsing the same bytes again, they are looked up, and so is the line before them, which names the
 meeting. The key among the headers is checked again for each claim, and only heads with a good key
 are kept.
 """
