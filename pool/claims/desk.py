@@ -34,7 +34,7 @@ Ended = defaultdict[str, int]  # how many claims ended with each outcome
 
 CALLS_PER_MEETING = 2  # more would only cut batches smaller
 WORTH_A_CALL = BATCH_LIMIT // 2  # this many waiting customers are worth a second call
-CALLS_AT_ONCE = 32  # of all meetings together; those that begin together share a connection
+CALLS_AT_ONCE = 32  # of all meetings; those that begin together are sent as one
 WAITING_LIMIT = 20_000  # claims; beyond it the answer is 503 at once
 
 
@@ -183,7 +183,7 @@ class Desk:
     def _pump(self) -> None:
         self._pumping = False
         if len(self._ready) > 1:
-            # Calls for several meetings share a write and, mostly, a read.
+            # As one script call, where their pools have no slots, or in one write.
             with self._store.claims_together():
                 self._begin_calls()
         else:
