@@ -83,7 +83,7 @@ class Matcher:
         return await self._by_email(workspace, meetings, event, heard_at)
 
     async def by_one_name(self, workspace: str, event: BookingEvent) -> BookingEvent:
-        """Return the event with its booking under the one SID by which that is to be known.
+        """Return the event with the one SID by which its booking is to be known.
 
         One report of a booking may give its SID and its id, and another only the id. The SID
         counts, whichever came first.

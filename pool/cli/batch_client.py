@@ -79,9 +79,9 @@ class BatchClient:
     ) -> None:
         """Claim for all.
 
-        Yield the results in order, each as soon as all before it are known. A result among the
-        claims is yielded as it is. Raise Unauthorized, Forbidden, UnknownMeeting, InvalidRequest or
-        NotReachable.
+        Call `settled` with the results in order, each as soon as all before it are known. A result
+        among the claims is passed on as it is. Raise Unauthorized, Forbidden, UnknownMeeting,
+        InvalidRequest or NotReachable.
         """
         results = [each if isinstance(each, Result) else None for each in wanted]
         done = 0

@@ -47,9 +47,8 @@ class Place(UserDefinedType[str]):
 def given_links(database: Database, rows: Sequence[dict[str, Any]]) -> FromClause:
     """Return a table of these rows, whose columns are those of `links` that each row names.
 
-    On PostgreSQL there may be one more, PLACE.
-
-    It can be selected from, inserted from or joined to, and keeps the order of the rows.
+    On PostgreSQL there may be one more, PLACE. The table can be selected from, inserted from
+    or joined to, and keeps the order of the rows.
     """
     names = tuple(rows[0])
     types = {name: Place() if name == PLACE else links.c[name].type for name in names}

@@ -88,8 +88,8 @@ class InboxSearch:
     async def replay(self, sought: Sought, *, most: int = REPLAY_MOST) -> int:
         """Make the found events pending again, due at once, the oldest first. Return how many.
 
-        At most `most`. Events whose body was erased stay as they are, since nothing is left to
-        settle.
+        Take at most `most` of them. Events whose body was erased stay as they are, since nothing is
+        left to settle.
         """
         readable = self._chosen(select(inbox.c.id), sought, None).where(
             func.length(inbox.c.body) > 0

@@ -65,9 +65,8 @@ class Ledger:
     def open(cls, database_url: str, connections: int = CONNECTIONS) -> Ledger:
         """Return the ledger at `database_url`, which connects when first used.
 
-        On PostgreSQL it opens at most this number of connections at once.
-
-        Raise SettingsError unless the URL is sqlite:///path, postgresql://… or postgres://….
+        On PostgreSQL it opens at most this number of connections at once. Raise SettingsError
+        unless the URL is sqlite:///path, postgresql://… or postgres://….
         """
         return cls(Database(database_url, connections))
 

@@ -78,9 +78,8 @@ def keep_marks(database: Database, connection: Connection, marks: Collection[int
         return
     given = select(*database.each(sorted(marks), pruned_marks.c.mark))
     if database.sqlite_path is not None:
-        given = given.where(
-            literal_column("1") == 1
-        )  # or SQLite takes the ON of ON CONFLICT for that of a join
+        # Without a WHERE, SQLite takes the ON of ON CONFLICT for that of a join.
+        given = given.where(literal_column("1") == 1)
     connection.execute(
         database.insert(pruned_marks).from_select(["mark"], given).on_conflict_do_nothing()
     )

@@ -183,7 +183,7 @@ _OF_BOOKINGS: dict[str, tuple[Any, Any]] = {
 def _next(walk: Walk, before: datetime, place: Place | None, limit: int) -> FromClause:
     """Return the slugs that are next on a walk, each with the time by which it is found.
 
-    They are chosen by one index alone, so that this takes as long however many there are.
+    They are chosen by one index alone, so that this takes the same time however many there are.
     """
     of_bookings = walk.workspace is not None
     column, only = (_OF_BOOKINGS if of_bookings else _OF_LINKS)[walk.name]

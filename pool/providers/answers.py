@@ -119,8 +119,8 @@ class _Pagination(msgspec.Struct):
 def page(status: int, body: bytes, key: str) -> tuple[list[Entry], int | None]:
     """Return the entries of one page of a list, as they were written, and the number of pages.
 
-    The number is None if the provider does not give it. An entry that is no JSON by the book does
-    not hold up the others. Raise BadAnswer.
+    The number is None if the provider does not give it. An entry that is not strictly valid JSON
+    does not hold up the others. Raise BadAnswer.
     """
     try:
         answer = msgspec.json.decode(body, type=dict[str, msgspec.Raw])

@@ -1,4 +1,4 @@
-"""Hold what the clients of a process share, and those of the processes that are forked from it."""
+"""Make once what all clients of a process share, and those of the processes forked from it."""
 
 from __future__ import annotations
 

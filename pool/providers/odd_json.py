@@ -1,4 +1,4 @@
-"""Split a list of JSON whose entries may be no JSON by the book."""
+"""Split a JSON list whose entries may not be strictly valid JSON."""
 
 from __future__ import annotations
 

@@ -54,8 +54,7 @@ class Gate:
         """Return once the body of the request may be read: True if it proves something.
 
         Raise Unauthorized, Forbidden, LedgerUnavailable, UnknownWorkspace, BadSignature or
-        InvalidRequest.
-        Nothing here depends on the size of the body.
+        InvalidRequest. Nothing here depends on the size of the body.
         """
         client = scope.get("client")
         address = client[0] if client else ""
