@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from bench.redis_cluster import RedisCluster
 from pool.config.redis_address import parse_redis
 from pool.store import Store, key_names
 from pool.store.cluster.client import ClusterRedis
 from pool.store.connect import masters_of, open_redis
 from tests.any_redis import SECRET_KEY, AnyRedis
+from tests.disturbed_cluster import DisturbedCluster
 
 SID = "intro"  # the meeting of the contracts
 _EVERYWHERE = frozenset(("FLUSHALL", "SCRIPT FLUSH", "CONFIG SET", "CONFIG RESETSTAT"))
@@ -37,7 +37,7 @@ class Bare(ClusterRedis):
 
 
 @asynccontextmanager
-async def any_cluster(cluster: RedisCluster) -> AsyncIterator[AnyRedis]:
+async def any_cluster(cluster: DisturbedCluster) -> AsyncIterator[AnyRedis]:
     """Yield an empty Cluster and a store on it.
 
     A restart moves every slot with all its keys to another master, and so changes both parts

@@ -25,13 +25,14 @@ from hypothesis import HealthCheck, settings
 from redis.asyncio import Redis
 from sqlalchemy import Engine
 
-from bench.redis_cluster import CLI, SERVER, RedisCluster
+from bench.redis_cluster import CLI, SERVER
 from pool.ledger import Ledger, sqlite
 from pool.store import Store
 from pool.store.bindings import CustomerNames
 from pool.up.redis_server import NoRedisServer
 from tests.any_redis import SECRET_KEY, AnyRedis
 from tests.aside import in_thread, migrated
+from tests.disturbed_cluster import DisturbedCluster
 from tests.fake_redis import FakeRedisServer
 from tests.in_process import InProcess, in_process
 from tests.kept import Kept
@@ -304,11 +305,11 @@ async def real_redis(redis_server: RedisServer) -> AsyncIterator[AnyRedis]:
 
 
 @pytest.fixture(scope="session")
-def masters_alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
+def masters_alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DisturbedCluster]:
     """Run a Redis Cluster of three masters without replicas, for tests that lose none of them."""
     if SERVER is None or CLI is None:
         pytest.skip("no Redis Cluster can be had: apt-get install redis-server")
-    cluster = RedisCluster(
+    cluster = DisturbedCluster(
         tmp_path_factory.mktemp("cluster"), "--enable-debug-command", "yes", replicas=0
     )
     try:

@@ -18,7 +18,7 @@ from typing import Any, cast
 
 import pytest
 
-from bench.redis_cluster import CLI, SERVER, RedisCluster
+from bench.redis_cluster import CLI, SERVER
 from pool.claims.cluster_desk import open_desk
 from pool.claims.desk import CALLS_AT_ONCE
 from pool.claims.known_meetings import KnownMeetings
@@ -38,6 +38,7 @@ from pool.store.ending import end_tasks
 from pool.store.records import AnsweredClaim, Outcome, Span, payload
 from tests.any_redis import SECRET_KEY
 from tests.cluster_stage import any_cluster
+from tests.disturbed_cluster import DisturbedCluster
 from tests.in_process import InProcess, in_process, until
 from tests.redis_process import RedisServer
 from worker.recover import recover
@@ -46,11 +47,11 @@ STOCK = 150
 
 
 @pytest.fixture(scope="module")
-def with_replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
+def with_replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DisturbedCluster]:
     """Run a Redis Cluster of three masters with a replica each."""
     if SERVER is None or CLI is None:
         pytest.skip("no Redis Cluster can be had: apt-get install redis-server")
-    running = RedisCluster(tmp_path_factory.mktemp("cluster"))
+    running = DisturbedCluster(tmp_path_factory.mktemp("cluster"))
     try:
         running.start()
         yield running
@@ -59,14 +60,14 @@ def with_replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisClu
 
 
 @pytest.fixture
-async def on_replicas(with_replicas: RedisCluster, any_url: str) -> AsyncIterator[InProcess]:
+async def on_replicas(with_replicas: DisturbedCluster, any_url: str) -> AsyncIterator[InProcess]:
     """Return the product on the Cluster whose masters have replicas."""
     async with any_cluster(with_replicas) as redis, in_process(redis, any_url) as product:
         yield product
 
 
 @pytest.fixture
-async def on_masters(masters_alone: RedisCluster, any_url: str) -> AsyncIterator[InProcess]:
+async def on_masters(masters_alone: DisturbedCluster, any_url: str) -> AsyncIterator[InProcess]:
     """Return the product on the Cluster whose masters are alone."""
     async with any_cluster(masters_alone) as redis, in_process(redis, any_url) as product:
         yield product
@@ -183,7 +184,7 @@ async def _open(product: InProcess, *sids: str) -> list[Visitors]:
 
 
 async def test_a_lost_master_costs_its_own_meetings_a_recovery(
-    on_replicas: InProcess, with_replicas: RedisCluster
+    on_replicas: InProcess, with_replicas: DisturbedCluster
 ) -> None:
     """The other meetings are served throughout, and their pools are left alone."""
     product, sids = on_replicas, with_replicas.sids_apart()
@@ -220,7 +221,7 @@ async def test_a_lost_master_costs_its_own_meetings_a_recovery(
 
 
 async def test_a_slot_moves_while_claims_run(
-    on_masters: InProcess, masters_alone: RedisCluster
+    on_masters: InProcess, masters_alone: DisturbedCluster
 ) -> None:
     """Claims are refused for a moment. Bindings move along, and fresh links are set aside."""
     product, cluster = on_masters, masters_alone
@@ -246,7 +247,7 @@ async def test_a_slot_moves_while_claims_run(
 
 
 async def test_a_seal_lets_a_slot_move_without_losing_a_link(
-    on_masters: InProcess, masters_alone: RedisCluster
+    on_masters: InProcess, masters_alone: DisturbedCluster
 ) -> None:
     """The ledger then has every claim, and the links of the pool are compared with it."""
     product, cluster = on_masters, masters_alone
@@ -260,7 +261,7 @@ async def test_a_seal_lets_a_slot_move_without_losing_a_link(
 
 
 async def test_keys_that_a_slot_left_behind_long_ago_are_not_adopted(
-    on_masters: InProcess, masters_alone: RedisCluster
+    on_masters: InProcess, masters_alone: DisturbedCluster
 ) -> None:
     """The file of a crashed master may not know that keys had moved away.
 
@@ -281,7 +282,7 @@ async def test_keys_that_a_slot_left_behind_long_ago_are_not_adopted(
 
 
 async def test_a_silent_master_keeps_no_call_from_the_others(
-    on_masters: InProcess, masters_alone: RedisCluster
+    on_masters: InProcess, masters_alone: DisturbedCluster
 ) -> None:
     """It accepts connections and says nothing, like a firewall that dropped its connections.
 
@@ -343,7 +344,7 @@ class Process:
 
 
 async def test_a_meeting_of_six_shards_outlives_a_master_and_a_change(
-    on_replicas: InProcess, with_replicas: RedisCluster, monkeypatch: pytest.MonkeyPatch
+    on_replicas: InProcess, with_replicas: DisturbedCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All masters serve it, and a lost one stops only its own shards.
 
@@ -456,7 +457,7 @@ async def test_a_meeting_of_six_shards_outlives_a_master_and_a_change(
 # -- what is refused at the start, and what doctor says ------------------------------------------
 
 
-async def test_every_master_must_be_fit_for_claims(masters_alone: RedisCluster) -> None:
+async def test_every_master_must_be_fit_for_claims(masters_alone: DisturbedCluster) -> None:
     """A master that evicts keys or refuses a command would lose its meetings' claims."""
     await check_redis(masters_alone.url)
     one = masters_alone.masters()[1].client
@@ -471,7 +472,7 @@ async def test_every_master_must_be_fit_for_claims(masters_alone: RedisCluster) 
 
 
 async def test_an_address_says_whether_it_is_a_cluster(
-    masters_alone: RedisCluster, redis_server: RedisServer
+    masters_alone: DisturbedCluster, redis_server: RedisServer
 ) -> None:
     """Pools or broker on the wrong kind of Redis would look well and do nothing."""
     for node in masters_alone.masters():
@@ -485,7 +486,9 @@ async def test_an_address_says_whether_it_is_a_cluster(
         await check_redis(alone)
 
 
-async def test_a_user_of_few_rights_is_enough_for_a_cluster(masters_alone: RedisCluster) -> None:
+async def test_a_user_of_few_rights_is_enough_for_a_cluster(
+    masters_alone: DisturbedCluster,
+) -> None:
     """The rules that doctor prints suffice."""
     for node in masters_alone.nodes:
         for rule in acl():
@@ -507,7 +510,7 @@ async def test_a_user_of_few_rights_is_enough_for_a_cluster(masters_alone: Redis
         await check_redis(url)
 
 
-async def test_doctor_looks_at_all_masters(masters_alone: RedisCluster) -> None:
+async def test_doctor_looks_at_all_masters(masters_alone: DisturbedCluster) -> None:
     """It also warns of a master that would stop all others, or that goes on when it is cut off."""
     store = Store.open(masters_alone.url, SECRET_KEY)
     parts = cast("Any", SimpleNamespace(store=store))

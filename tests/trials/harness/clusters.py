@@ -12,9 +12,10 @@ from typing import Any
 
 import redis
 
-from bench.redis_cluster import CLI, SERVER, Node, RedisCluster
+from bench.redis_cluster import CLI, SERVER, Node
 from pool.model.meetings import Meeting
 from pool.store import key_names
+from tests.disturbed_cluster import DisturbedCluster
 from tests.trials.harness.checker import Outage
 from tests.trials.harness.forgetting import Forgetting
 from tests.trials.harness.lacking import Lacking
@@ -63,7 +64,7 @@ class Lines:
 class _Client(redis.RedisCluster):
     """The library's client, which sends to all masters by a list that may be older than they."""
 
-    def __init__(self, cluster: RedisCluster, **options: Any) -> None:
+    def __init__(self, cluster: DisturbedCluster, **options: Any) -> None:
         super().__init__(**options)
         self._masters = cluster.masters
 
@@ -85,7 +86,7 @@ class ClusterStage(Stage):
         super().__init__(seed=seed, proxied=False, **settings)
         self.lines = Lines(seed)
         self.redis_line: Any = self.lines
-        self.cluster = RedisCluster(self.directory / "cluster", announce=self.lines.before)
+        self.cluster = DisturbedCluster(self.directory / "cluster", announce=self.lines.before)
         self._kills = 0
         self._key = key_names.HEARTBEAT
         self._forgettings: dict[Node, Forgetting] = {}
