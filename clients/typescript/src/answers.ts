@@ -1,7 +1,7 @@
 /** Answers of linkpool read into values and errors. */
 
 import { BY_NAME, LinkpoolError, Problem, UnusableAnswer } from "./errors.js";
-import type { ProblemBody } from "./models.js";
+import type { ProblemBody } from "./errors.js";
 
 const PROBLEM_TYPE = "/problems/";
 const SAID_CHARACTERS = 200; // of an answer that is not linkpool's, in an error's message

@@ -2,6 +2,7 @@
 
 import * as answers from "./answers.js";
 import type { Answer } from "./answers.js";
+import type { ProblemBody } from "./errors.js";
 import type {
   BatchResult,
   Claim,
@@ -9,7 +10,6 @@ import type {
   EmbedOptions,
   EmbedType,
   LinkWithHistory,
-  ProblemBody,
   Token,
 } from "./models.js";
 import { Attempts, DEFAULT_RETRIES } from "./retries.js";

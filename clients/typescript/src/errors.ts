@@ -14,7 +14,10 @@
  *     └── ProviderFailed · InternalError
  */
 
-import type { ProblemBody } from "./models.js";
+import type { components } from "./schema.js";
+
+/** A problem document. */
+export type ProblemBody = components["schemas"]["ProblemBody"];
 
 /** The base of everything that a client throws about linkpool's answers. */
 export class LinkpoolError extends Error {

@@ -35,6 +35,3 @@ export interface BatchResult {
   claim?: Claim;
   problem?: Problem;
 }
-
-/** A problem document. */
-export type ProblemBody = Schemas["ProblemBody"];
