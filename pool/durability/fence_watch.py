@@ -137,7 +137,7 @@ class FenceWatch:
     def _forget(self, pools: set[str]) -> None:
         """Forget all pools but these: the others have no recent claims any more."""
         self._owed &= pools
-        for pool in [each for each in self._begun if each not in pools | self._at_work]:
+        for pool in self._begun.keys() - pools - self._at_work:
             del self._begun[pool]
             self._asserted.pop(pool, None)
 

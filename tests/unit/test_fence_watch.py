@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -225,3 +226,17 @@ async def test_a_look_finds_what_fell_since_the_last(seen: list[PoolFence], asse
     await _turns()
     assert store.fences.asked == ["intro"]
     assert store.calls == [1] * asserted
+
+
+async def test_looking_after_very_many_fences_fell_takes_no_square_of_their_number() -> None:
+    """Claims wait while it lasts, and it comes again every 0.4 s until the claims are old."""
+    store = _Store()
+    watch = _watch(store, [100.0])
+    pools = [f"m{number}" for number in range(10_000)]
+    store.fences.fences = [PoolFence(each, "fallen", "") for each in pools]
+    await watch.look()
+    await _turns()
+    store.fences.fences = [PoolFence(each, "stands", "an epoch") for each in pools]
+    began = time.process_time()
+    await watch.look()
+    assert time.process_time() - began < 0.2
