@@ -17,10 +17,10 @@ from pydantic import (
     model_validator,
 )
 
+from pool.config.meeting_settings import MeetingSettings, as_fields
 from pool.errors import InvalidRequest
 from pool.model.durations import as_number
 from pool.model.links import SID_PATTERN, SUBDOMAIN_PATTERN
-from pool.model.pools import SHARDS_MOST
 
 DEFAULT_WORKSPACE = "default"
 VENDOR_HOST = "neetocal.com"
@@ -123,22 +123,10 @@ class Workspace(_Frozen):
         return self.link_base_url or private.get("_learned_link_base") or self.api_url
 
 
-class MeetingDefaults(_Frozen):
+class MeetingDefaults(_Frozen, MeetingSettings):
     """A meeting that linkpool.toml declares, added to the ledger at start if it is missing."""
 
     workspace: str = DEFAULT_WORKSPACE
-    min_fresh: int | None = Field(default=None, ge=0, le=1_000_000)
-    max_fresh: int | None = Field(default=None, ge=1, le=1_000_000)
-    cover_seconds: int | None = Field(default=None, ge=0, le=86_400)
-    claim_ttl_seconds: int | None = Field(default=None, ge=60, le=31_536_000)
-    max_fresh_age_seconds: int | None = Field(default=None, ge=60, le=31_536_000)
-    after_booking: Literal["same", "new"] | None = None
-    on_empty: Literal["direct", "fail"] | None = None
-    target: Literal["fixed", "auto"] | None = None
-    fallback_url: str | None = None
-    match_email: bool | None = None
-    reserve: int | None = Field(default=None, ge=0, le=1_000_000)
-    shards: int | None = Field(default=None, ge=1, le=SHARDS_MOST)
 
     _lengths = field_validator("*", mode="before")(length_in_words)
 
@@ -159,7 +147,4 @@ class MeetingDefaults(_Frozen):
 
     def given(self) -> dict[str, Any]:
         """Return the declared values, under the names of a Meeting's fields."""
-        values = self.model_dump(exclude_none=True)
-        return {
-            "target_mode" if name == "target" else name: value for name, value in values.items()
-        }
+        return as_fields(self.model_dump(exclude_none=True))

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from pool.config.meeting_settings import MeetingSettings, as_fields
 from pool.model.links import SID_PATTERN, SLUG_PATTERN
-from pool.model.pools import SHARDS_MOST
 from pool.operations.status import MeetingStatus
 
 # No control characters: texts end up in databases, logs and terminals.
@@ -47,44 +47,20 @@ class Replay(Reason):
     state: Literal["dead"]
 
 
-class MeetingChange(BaseModel):
+class MeetingChange(MeetingSettings):
     """The settings of a meeting; those left out keep their value, or take their default."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
     workspace: Annotated[str, StringConstraints(pattern=SID_PATTERN)] | None = None
-    min_fresh: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
-    max_fresh: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    cover_seconds: Annotated[int, Field(ge=0, le=86_400)] | None = None
-    claim_ttl_seconds: Annotated[int, Field(ge=60, le=31_536_000)] | None = None
-    max_fresh_age_seconds: Annotated[int, Field(ge=60, le=31_536_000)] | None = None
-    after_booking: Literal["same", "new"] | None = None
-    on_empty: Literal["direct", "fail"] | None = None
-    target: Literal["fixed", "auto"] | None = Field(
-        default=None, description="auto: top-up uses the suggested target"
-    )
     fallback_url: Annotated[str, StringConstraints(max_length=2048)] | None = None
-    match_email: bool | None = Field(
-        default=None,
-        description="false: no booking is matched to a claim by its e-mail address alone",
-    )
-    reserve: Annotated[int, Field(ge=0, le=1_000_000)] | None = Field(
-        default=None, description="fresh links that claims with a public key leave to all others"
-    )
-    shards: Annotated[int, Field(ge=1, le=SHARDS_MOST)] | None = Field(
-        default=None,
-        description="pools over which the customers are spread, so that a Redis Cluster serves "
-        "the meeting by several masters; while the number changes, claims answer `recovering`",
-    )
 
     def changes(self) -> dict[str, Any]:
         """Return the settings that were given; null removes fallback_url, else it is ignored."""
         given = self.model_dump(exclude_unset=True)
-        return {
-            "target_mode" if name == "target" else name: value
-            for name, value in given.items()
-            if value is not None or name == "fallback_url"
-        }
+        return as_fields(
+            {k: value for k, value in given.items() if value is not None or k == "fallback_url"}
+        )
 
 
 class MeetingView(BaseModel):
