@@ -153,7 +153,6 @@ def pytest_runtestloop() -> None:
 
     It found nothing while all was imported and collected, and took a sixth of that time.
     """
-    gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 20, 20)  # most of what tests make is gone before it is looked at
     gc.enable()
