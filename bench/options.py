@@ -20,6 +20,7 @@ class Sizes:
     idle_seconds: float = 70.0
     recorder_claims: int = 100_000
     recovery_bindings: int = 1_000_000
+    recovery_meetings: int = 1_000
     top_up_warm_seconds: int = 15
     top_up_seconds: int = 40
     settle_seconds: int = 40
@@ -41,6 +42,7 @@ QUICK = Sizes(
     idle_seconds=2.0,
     recorder_claims=5_000,
     recovery_bindings=5_000,
+    recovery_meetings=20,
     top_up_warm_seconds=1,
     top_up_seconds=2,
     settle_seconds=3,

@@ -1,5 +1,5 @@
 """Measure the time from a fallen fence to claims served again, with very many live bindings in the
-ledger.
+ledger, and with very many meetings.
 
 Redis is killed and comes back from its file: another process, so every pool is loaded anew.
 The ledger is SQLite; worker, beat, sandbox and API run.
@@ -8,23 +8,31 @@ The ledger is SQLite; worker, beat, sandbox and API run.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
+from bench.many import open_many
 from bench.measures.base import Bench
 from bench.measures.probe import until_claimed
 from bench.rows import Goal, Row
-from bench.stage import Stage
+from bench.stage import Stage, quiet_meeting
 from pool.compose import Parts
 from pool.ledger.records import RecordedClaim
 from pool.model.meetings import Meeting
+from pool.store import key_names
 
 SID = "bench-recovery"
 _AT_ONCE = 5_000
+_PATIENCE_SECONDS = 600.0
 
 
 def measure(bench: Bench) -> list[Row]:
     """Measure seconds from the moment Redis answers again."""
+    return [*_many_bindings(bench), _many_meetings(bench)]
+
+
+def _many_bindings(bench: Bench) -> list[Row]:
     count = bench.options.sizes.recovery_bindings
     held, new = [], []
     with ExitStack() as stack:
@@ -59,6 +67,37 @@ def measure(bench: Bench) -> list[Row]:
         ),
         Row("recovery.new", "… to a new customer's link", "s", tuple(new), Goal(at_most=15)),
     ]
+
+
+def _many_meetings(bench: Bench) -> Row:
+    """Measure seconds until the pools of all meetings serve again."""
+    sids = [f"m{n:05d}" for n in range(bench.options.sizes.recovery_meetings)]
+    took = []
+    with Stage() as stage:
+        open_many(stage, [quiet_meeting(sid) for sid in sids])
+        with stage.worker(), stage.beat():
+            for run in range(bench.options.runs):
+                _until_open(stage, sids)
+                time.sleep(2)  # no other step of that recovery is under way
+                stage.redis_server.kill()
+                stage.redis_server.start()
+                began = time.monotonic()
+                _until_open(stage, sids)
+                took.append(time.monotonic() - began)
+                bench.say(f"run {run + 1}: {len(sids):,} meetings after {took[-1]:.1f} s")
+    what = f"from Redis answering again until the pools of all {len(sids):,} meetings serve"
+    return Row("recovery.meetings", what, "s", tuple(took))
+
+
+def _until_open(stage: Stage, sids: Sequence[str]) -> None:
+    """Wait until the fence of each pool stands on this very server."""
+    server = stage.redis.info("server")["run_id"].encode() + b":"
+    keys = [key_names.epoch(sid) for sid in sids]
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while not all(epoch and epoch.startswith(server) for epoch in stage.redis.mget(keys)):
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"not all pools serve again after {_PATIENCE_SECONDS:g} s")
+        time.sleep(0.2)
 
 
 async def _fill(parts: Parts, count: int) -> None:
