@@ -76,7 +76,7 @@ def test_hints_for_very_many_meetings_become_one_for_all(redis_server: RedisServ
     found: list[dict[str, Any]] = []
     while {} not in found:
         found += sent(redis_server)
-    assert found == [{"sid": f"m{n}"} for n in range(16)] + [{}]
+    assert found == [{}]
     # A while later, few are told apart again.
     time.sleep(0.5)
     nudges.send(RECORD, sid="m99")
