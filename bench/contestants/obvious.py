@@ -6,6 +6,7 @@ from bench.contestants.base import InRedis
 from bench.contestants.serving import uvicorn
 from bench.loads.request import Request, claim_request
 from bench.stage import Stage
+from pool.store import scripts
 from pool.up import ports
 
 
@@ -26,7 +27,10 @@ class Obvious(InRedis):
             port=self._port,
             workers=self._workers,
             log=self.stage.log(self.name),
-            environ={"BENCH_REDIS_URL": self.stage.redis_server.url()},
+            environ={
+                "BENCH_REDIS_URL": self.stage.redis_server.url(),
+                "BENCH_CLAIM_SCRIPT": scripts.source("claim"),
+            },
         )
         self.process.start()
 

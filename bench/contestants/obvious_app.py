@@ -17,8 +17,8 @@ from msgspec import msgpack
 from pydantic import BaseModel, Field
 from redis.asyncio import Redis
 
-from pool.store import scripts
-
+# Nothing of linkpool is imported here: its own tuning of the interpreter would come along.
+CLAIM_SCRIPT = os.environ.get("BENCH_CLAIM_SCRIPT", "")
 REDIS_URL = os.environ.get("BENCH_REDIS_URL", "redis://127.0.0.1:6379/0")
 BASE_URL = "https://sandbox.neetocal.com"
 
@@ -43,14 +43,15 @@ class Claim(BaseModel):
 
 
 redis: Redis
+sha: str
 
 
 @asynccontextmanager
 async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
     """Open one client per process."""
-    global redis
+    global redis, sha
     redis = Redis.from_url(REDIS_URL, max_connections=512)
-    await redis.script_load(scripts.source("claim"))
+    sha = await redis.script_load(CLAIM_SCRIPT)
     yield
     await redis.aclose()
 
@@ -65,9 +66,7 @@ async def claim(sid: str, body: ClaimRequest, response: Response) -> Claim:
     names = [f"{base}:{name}" for name in ("epoch", "fresh", "claims", "meeting", "demand")]
     names += [f"{base}:nudged", f"{base}:b:{body.customer_id}"]
     payload = msgpack.encode((body.customer_id,))
-    reply: list[Any] = await redis.evalsha(
-        scripts.sha1("claim"), len(names), *names, "echo", payload
-    )
+    reply: list[Any] = await redis.evalsha(sha, len(names), *names, "echo", payload)
     if reply[1] != b"ok":
         raise HTTPException(503, reply[1].decode())
     answer = reply[4].decode()
