@@ -82,18 +82,19 @@ class PoolRecovery:
         return [pool for pool, (result, _) in results if result is Recovered.ADOPTED]
 
     async def fallen(self, levels: Sequence[Level]) -> list[str]:
-        """Return the names of the pools that must be recovered.
+        """Return the names of the pools that must be recovered, the busiest first.
 
-        A fence also counts as fallen if the pool has been opened on another server since. In a
-        failover that is reverted, the first master may never learn that there was another, although
-        the other answered customers and the ledger set the first one's links aside. The same holds
-        if the meeting has had a pool of another number of shards since.
+        Of thousands of pools the last waits for minutes. A fence also counts as fallen if the pool
+        has been opened on another server since. In a failover that is reverted, the first master
+        may never learn that there was another, although the other answered customers and the ledger
+        set the first one's links aside. The same holds if the meeting has had a pool of another
+        number of shards since.
         """
         opened = await self._ledger.facts.beginning_with(OPENED)
         again = reshaped(opened, [level.sid for level in levels])
         return [
             level.sid
-            for level in levels
+            for level in sorted(levels, key=lambda each: -each.claims_per_second)
             if level.fence in ("fallen", "foreign")
             or (
                 level.fence == "stands"

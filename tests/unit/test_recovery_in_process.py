@@ -7,6 +7,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from pool.durability.rebinding import as_rebind
@@ -241,6 +242,17 @@ async def test_blocks_are_probed_at_once_after_a_fall(product: InProcess) -> Non
     for each in (level.block, workspace):
         assert each.is_probe_due(await product.store.now_ms(), 60)
         assert each.reason == "404"
+
+
+async def test_the_busiest_pools_are_recovered_first(product: InProcess) -> None:
+    """A Redis that comes back from its file still knows how busy each was."""
+    rates = {"idle": 0.0, "busy": 9.0, "stands": 99.0, "slow": 1.0}
+    levels = []
+    for sid, rate in rates.items():
+        await product.meeting(sid, is_open=sid == "stands")
+        level = await product.level(sid)
+        levels.append(msgspec.structs.replace(level, claims_per_second=rate))
+    assert await product.parts.recovery.fallen(levels) == ["busy", "slow", "idle"]
 
 
 async def test_many_pools_are_recovered_at_once(product: InProcess) -> None:
