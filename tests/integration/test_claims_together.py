@@ -144,10 +144,21 @@ async def test_a_full_redis_refuses_each(calls: Calls) -> None:
     assert await calls.redis.everything() == before
 
 
+async def test_a_master_that_became_a_replica_is_left(calls: Calls) -> None:
+    """Its connection is closed, and each claim asks again, as a single one does."""
+    await calls.claim(("ma", "ann"), ("mb", "bob"))  # Redis knows the script
+    await calls.redis.bare.execute_command("REPLICAOF", "127.0.0.1", "1")
+    try:
+        assert await calls.claim(("ma", "ann"), ("mb", "dan"), ("mc", "dan")) == [None] * 3
+        assert calls.wire._idle == []
+    finally:
+        await calls.redis.bare.execute_command("REPLICAOF", "NO", "ONE")
+
+
 async def test_public_claims_leave_each_meetings_reserve(
     real_redis: AnyRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each meeting has its own."""
+    """One meeting's reserve is not another's, though one script call serves both."""
     for sid, reserve in (("ma", 1), ("mb", 2), ("mc", 0)):
         await open_pool(real_redis, f"{sid}-1", f"{sid}-2", sid=sid, reserve=reserve)
     store = real_redis.store.above_reserve()
@@ -163,7 +174,7 @@ async def test_public_claims_leave_each_meetings_reserve(
 
 
 async def test_an_abandoned_claim_sends_the_others_to_ask_again(calls: Calls) -> None:
-    """They are told as after a lost connection, and get by `claim` what the call gave them."""
+    """To them it is a lost connection; `claim` then returns the link that the call has bound."""
     assert await calls.claim(("ma", "ann"), ("mb", "bob"), ("mc", "cyd"), abandon=1) == [None, None]
     batch = await calls.store.claim("mc", [customer(calls.store, "cyd", "mc")])
     assert slug(batch) in ((NEW, "mc-1"), (REUSED, "mc-1"))
